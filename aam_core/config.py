@@ -1,0 +1,417 @@
+"""Configuration: one frozen dataclass per component.
+
+A field carries its default, its bounds or choices and its one-line help. The command line, the
+QIIME 2 parameters and the documentation take them from here. ``Config.to_dict`` and
+``Config.from_dict`` round-trip through JSON; an unknown key is an error that names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+
+from aam_core.errors import InputError
+
+
+def option(default, help, *, minimum=None, maximum=None, choices=None):
+    """Declare a configuration field.
+
+    Parameters
+    ----------
+    default : int, float, str, bool
+        Its type is the field's type.
+    help : str
+        One line, shown by the command line and by QIIME 2.
+    minimum, maximum : number, optional
+        Inclusive bounds.
+    choices : tuple of str, optional
+        The legal values.
+    """
+    meta = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=meta)
+
+
+class _Checked:
+    """Checks every field against its type, bounds and choices on construction."""
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            if "help" in item.metadata:
+                object.__setattr__(self, item.name, check(item, getattr(self, item.name)))
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
+    """How a table becomes batches."""
+
+    rarefaction: str = option(
+        "redraw",
+        "Subsampling of reads: 'redraw' anew each epoch (augmentation), 'fixed' once, or 'none'.",
+        choices=("redraw", "fixed", "none"),
+    )
+    sampling_depth: int = option(
+        1000, "Reads drawn from each sample where rarefaction is on.", minimum=1
+    )
+    sampling_depth_max: int = option(
+        0,
+        "With 'redraw', draw each sample's depth log-uniformly from sampling_depth to this (0: fixed depth).",
+        minimum=0,
+    )
+    shallow_samples: str = option(
+        "drop",
+        "Samples with fewer reads than sampling_depth: 'drop' them, or 'keep' all their reads.",
+        choices=("drop", "keep"),
+    )
+    max_asvs: int = option(1024, "Most ASVs of a sample that the model reads.", minimum=1)
+    asv_selection: str = option(
+        "abundance",
+        "Which ASVs are kept above max_asvs: the most abundant, a random draw, or the table's first.",
+        choices=("abundance", "random", "first"),
+    )
+    max_bp: int = option(600, "Longest sequence accepted, in bases.", minimum=1)
+    long_sequences: str = option(
+        "error",
+        "What to do with a sequence longer than max_bp.",
+        choices=("error", "truncate"),
+    )
+
+
+@dataclass(frozen=True)
+class EncoderConfig(_Checked):
+    """Bases -> ASV vector."""
+
+    width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
+    heads: int = option(4, "Attention heads.", minimum=1)
+    depth: int = option(2, "Transformer blocks over the bases.", minimum=0)
+    stride: int = option(
+        1, "Bases per position: a convolution joins this many neighbours (1: none).", minimum=1
+    )
+    kernel: int = option(
+        1, "Bases that the convolution before the blocks sees (odd; 1: none).", minimum=1
+    )
+    mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
+    dropout: float = option(0.0, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
+
+
+@dataclass(frozen=True)
+class SampleConfig(_Checked):
+    """ASV vectors -> sample vector."""
+
+    heads: int = option(4, "Attention heads.", minimum=1)
+    depth: int = option(2, "Transformer blocks over the ASVs of a sample.", minimum=0)
+    mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
+    dropout: float = option(0.1, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
+    pool_queries: int = option(4, "Learned queries of the pooling attention.", minimum=1)
+    asv_dropout: float = option(
+        0.0, "Share of a sample's ASVs hidden at random while training.", minimum=0.0, maximum=0.9
+    )
+
+
+@dataclass(frozen=True)
+class HeadConfig(_Checked):
+    """Heads on the encoder."""
+
+    distance: str = option(
+        "union",
+        "Form of the predicted distance: soft branches joined as UniFrac joins them, "
+        "Ruzicka of a non-negative sample vector, or tanh of a Euclidean distance.",
+        choices=("union", "ruzicka", "euclidean"),
+    )
+    distance_width: int = option(256, "Soft branches, or width of the distance vector.", minimum=1)
+    target_hidden: int = option(128, "Hidden width of the target head.", minimum=1)
+    target_dropout: float = option(
+        0.3, "Dropout before and inside the target head.", minimum=0.0, maximum=0.9
+    )
+
+
+@dataclass(frozen=True)
+class FusionConfig(_Checked):
+    """Sample vector + metadata covariates."""
+
+    kind: str = option(
+        "concat",
+        "How metadata covariates join the sample vector.",
+        choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
+    )
+    heads: int = option(4, "Heads of the attention kinds.", minimum=1)
+    latents: int = option(4, "Latent vectors of the Perceiver kind.", minimum=1)
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """The whole network."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, heads in (
+            ("encoder", self.encoder.heads),
+            ("sample", self.sample.heads),
+            ("fusion", self.fusion.heads),
+        ):
+            if self.encoder.width % (2 * heads):
+                raise InputError(
+                    f"model.encoder.width is {self.encoder.width} and model.{name}.heads is {heads}: "
+                    "the width must be a multiple of twice the heads (rotary positions turn pairs)."
+                )
+        if self.encoder.kernel % 2 == 0 and self.encoder.kernel > 1:
+            raise InputError(
+                f"model.encoder.kernel is {self.encoder.kernel}; it must be odd, so that it has a centre."
+            )
+
+
+@dataclass(frozen=True)
+class MaskingConfig(_Checked):
+    """Masked-nucleotide corruption (BERT's 80/10/10)."""
+
+    mask_ratio: float = option(
+        0.15, "Share of the bases that are hidden and predicted.", minimum=0.0, maximum=0.9
+    )
+    strategy: str = option(
+        "random", "Hide single bases, or runs of them.", choices=("random", "span")
+    )
+    span_length: int = option(6, "Bases of a hidden run under 'span'.", minimum=1)
+    asv_fraction: float = option(
+        0.25,
+        "Share of a batch's distinct ASVs that masked training reads each step.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class LossConfig(_Checked):
+    """What is minimized; a weight ('penalty') of 0 leaves that part out, head and all."""
+
+    nucleotide: float = option(1.0, "Penalty of the masked-nucleotide loss.", minimum=0.0)
+    distance: float = option(1.0, "Penalty of the distance loss.", minimum=0.0)
+    count: float = option(0.0, "Penalty of the abundance-reconstruction loss.", minimum=0.0)
+    metric: str = option(
+        "unweighted",
+        "Distance between samples that pretraining learns from the tree (or, for the last two, the table).",
+        choices=(
+            "unweighted",
+            "weighted_normalized",
+            "generalized",
+            "braycurtis",
+            "jaccard",
+        ),
+    )
+    alpha: float = option(
+        0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0
+    )
+    zero_pair_weight: float = option(
+        1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0
+    )
+    target: str = option(
+        "huber", "Loss of a regression.", choices=("huber", "mse", "mae")
+    )
+    huber_delta: float = option(
+        1.0, "Where huber turns linear, in standard deviations of the target.", minimum=1e-6
+    )
+    label_smoothing: float = option(
+        0.0, "Label smoothing of a classification.", minimum=0.0, maximum=0.9
+    )
+    class_weight: str = option(
+        "none",
+        "Weight classes alike ('none'), or by inverse frequency.",
+        choices=("none", "balanced"),
+    )
+
+
+@dataclass(frozen=True)
+class OptimConfig(_Checked):
+    """Optimizer and schedule, stepped once per optimizer step."""
+
+    lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
+    encoder_lr_ratio: float = option(
+        1.0, "Learning rate of the encoder over that of the rest.", minimum=0.0
+    )
+    weight_decay: float = option(0.05, "Decoupled weight decay (matrices only).", minimum=0.0)
+    schedule: str = option(
+        "cosine", "Learning rate after the warm-up.", choices=("cosine", "constant")
+    )
+    warmup: float = option(
+        0.1, "Share of all steps in which the rate rises.", minimum=0.0, maximum=0.9
+    )
+    clip: float = option(1.0, "Largest gradient norm (0: no clipping).", minimum=0.0)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """The loop."""
+
+    epochs: int = option(20, "Passes over the training samples.", minimum=1)
+    min_steps: int = option(
+        0, "Train at least this many steps, adding epochs on a small study.", minimum=0
+    )
+    max_steps: int = option(0, "Stop after this many optimizer steps (0: no limit).", minimum=0)
+    batch_size: int = option(32, "Samples per optimizer step.", minimum=2)
+    patience: int = option(
+        10, "Epochs without a better validation loss before stopping (0: never stop).", minimum=0
+    )
+    val_fraction: float = option(
+        0.2, "Share of the samples held out for validation.", minimum=0.0, maximum=0.9
+    )
+    seed: int = option(0, "Seed of everything random.", minimum=0)
+    device: str = option("auto", "'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
+    precision: str = option(
+        "fp32", "Arithmetic of the forward pass.", choices=("auto", "fp32", "bf16")
+    )
+    threads: int = option(0, "CPU threads (0: all cores).", minimum=0)
+    log_every: int = option(10, "Steps between lines of the training log.", minimum=1)
+
+
+@dataclass(frozen=True)
+class Config(_Checked):
+    """Everything that a run is made of, passed whole and saved inside every artifact."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict:
+        """Nested plain dictionary, ready for JSON or YAML."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict, where: str = "configuration") -> Config:
+        """Build from a nested dictionary; absent keys take their defaults.
+
+        Raises
+        ------
+        InputError
+            For an unknown key (the nearest legal one is suggested) or an illegal value.
+        """
+        return _build(cls, values, where, "")
+
+    def replace(self, changes: dict) -> Config:
+        """Copy with changes, given as ``{"section.field": value}``.
+
+        >>> Config().replace({"model.encoder.depth": 6}).model.encoder.depth
+        6
+        """
+        nested = self.to_dict()
+        for path, value in changes.items():
+            *parents, leaf = path.split(".")
+            node = nested
+            for name in parents:
+                if not isinstance(node.get(name), dict):
+                    raise unknown(path, paths(), "setting")
+                node = node[name]
+            if leaf not in node or isinstance(node[leaf], dict):
+                raise unknown(path, paths(), "setting")
+            node[leaf] = value
+        return type(self).from_dict(nested)
+
+
+EVERYDAY = {
+    "epochs": "train.epochs",
+    "max_steps": "train.max_steps",
+    "batch_size": "train.batch_size",
+    "lr": "optim.lr",
+    "sampling_depth": "data.sampling_depth",
+    "max_asvs": "data.max_asvs",
+    "patience": "train.patience",
+    "val_fraction": "train.val_fraction",
+    "seed": "train.seed",
+    "device": "train.device",
+    "precision": "train.precision",
+    "threads": "train.threads",
+}
+"""Fields with a flag of their own (command line) or a parameter of their own (QIIME 2)."""
+
+
+def check(item: dataclasses.Field, value, name: str | None = None):
+    """Return ``value`` as the field's type, or say in one line what is legal."""
+    name = name or item.name
+    kind = type(item.default)
+    meta = item.metadata
+    if isinstance(value, str) and kind is not str:
+        value = parse(value, kind, name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{name} must be {_KINDS[kind]}, not {value!r}.")
+    if value != value:
+        raise InputError(f"{name} is not a number.")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise InputError(f"{name} must be one of {', '.join(meta['choices'])}, not {value!r}.")
+    if meta["minimum"] is not None and value < meta["minimum"]:
+        raise InputError(f"{name} must be at least {meta['minimum']}, not {value}.")
+    if meta["maximum"] is not None and value > meta["maximum"]:
+        raise InputError(f"{name} must be at most {meta['maximum']}, not {value}.")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def parse(text: str, kind: type, name: str):
+    """Read a value typed on a command line."""
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.strip().lower() in words:
+            return words[text.strip().lower()]
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise InputError(f"{name} must be {_KINDS[kind]}, not {text!r}.")
+
+
+def find(path: str) -> dataclasses.Field:
+    """The field at ``section.field``; `InputError` with a suggestion where there is none."""
+    if path not in paths():
+        raise unknown(path, paths(), "setting")
+    cls = Config
+    *parents, leaf = path.split(".")
+    for name in parents:
+        cls = typing.get_type_hints(cls)[name]
+    return {item.name: item for item in dataclasses.fields(cls)}[leaf]
+
+
+def paths(cls=Config, prefix: str = "") -> list[str]:
+    """Every ``section.field`` there is, in order."""
+    found = []
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[item.name]):
+            found += paths(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            found.append(prefix + item.name)
+    return found
+
+
+def unknown(name: str, legal, what: str) -> InputError:
+    """The error for a name that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(legal)}."
+    return InputError(f"There is no {what} {name!r}{hint}")
+
+
+def _build(cls, values, where, prefix):
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
+    hints = typing.get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    built = {}
+    for name, value in values.items():
+        if name not in fields:
+            error = unknown(prefix + name, [prefix + f for f in fields], "setting")
+            raise InputError(f"{where}: {error}")
+        if dataclasses.is_dataclass(hints[name]):
+            built[name] = _build(hints[name], value, where, f"{prefix}{name}.")
+        else:
+            built[name] = check(fields[name], value, prefix + name)
+    return cls(**built)

@@ -1,0 +1,17 @@
+"""Fixtures shared by every suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real studies (``ecam``, ``ibd``, ``v4``)."""
+    if not SHARED.is_dir():
+        pytest.skip("the real studies are not here: ../shared/data is absent")
+    return SHARED
