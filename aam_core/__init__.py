@@ -23,7 +23,7 @@ _HOME = {
     "fit_classifier": "aam_core.workflows",
     "predict": "aam_core.prediction",
     "evaluate": "aam_core.evaluation",
-    "cross_validate": "aam_core.evaluation",
+    "cross_validate": "aam_core.crossval",
 }
 
 __all__ = ["__version__", *_HOME]

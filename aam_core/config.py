@@ -56,7 +56,7 @@ class DataConfig(_Checked):
     )
     sampling_depth_max: int = option(
         0,
-        "With 'redraw', draw each sample's depth log-uniformly from sampling_depth to this (0: fixed depth).",
+        "With 'redraw', draw each depth log-uniformly from sampling_depth to this (0: one depth).",
         minimum=0,
     )
     shallow_samples: str = option(
@@ -64,10 +64,13 @@ class DataConfig(_Checked):
         "Samples with fewer reads than sampling_depth: 'drop' them, or 'keep' all their reads.",
         choices=("drop", "keep"),
     )
+    min_reads: int = option(
+        1, "Samples with fewer reads than this are left out of training and evaluation.", minimum=1
+    )
     max_asvs: int = option(1024, "Most ASVs of a sample that the model reads.", minimum=1)
     asv_selection: str = option(
         "abundance",
-        "Which ASVs are kept above max_asvs: the most abundant, a random draw, or the table's first.",
+        "ASVs kept above max_asvs: the most abundant, a random draw, or the table's first.",
         choices=("abundance", "random", "first"),
     )
     max_bp: int = option(600, "Longest sequence accepted, in bases.", minimum=1)
@@ -86,10 +89,16 @@ class EncoderConfig(_Checked):
     heads: int = option(4, "Attention heads.", minimum=1)
     depth: int = option(2, "Transformer blocks over the bases.", minimum=0)
     stride: int = option(
-        1, "Bases per position: a convolution joins this many neighbours (1: none).", minimum=1
+        4, "Bases per position: a convolution joins this many neighbours (1: none).", minimum=1
     )
     kernel: int = option(
-        1, "Bases that the convolution before the blocks sees (odd; 1: none).", minimum=1
+        9, "Bases that the convolution before the blocks sees (odd; 1: none).", minimum=1
+    )
+    kmer: int = option(
+        6,
+        "Length of the k-mers whose learned vectors are added to an ASV's (0: none).",
+        minimum=0,
+        maximum=8,
     )
     mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
     dropout: float = option(0.0, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
@@ -157,12 +166,12 @@ class ModelConfig(_Checked):
         ):
             if self.encoder.width % (2 * heads):
                 raise InputError(
-                    f"model.encoder.width is {self.encoder.width} and model.{name}.heads is {heads}: "
-                    "the width must be a multiple of twice the heads (rotary positions turn pairs)."
+                    f"model.encoder.width is {self.encoder.width} and model.{name}.heads is "
+                    f"{heads}: the width must be a multiple of twice the heads."
                 )
         if self.encoder.kernel % 2 == 0 and self.encoder.kernel > 1:
             raise InputError(
-                f"model.encoder.kernel is {self.encoder.kernel}; it must be odd, so that it has a centre."
+                f"model.encoder.kernel is {self.encoder.kernel}; it must be odd, to have a centre."
             )
 
 
@@ -190,11 +199,12 @@ class LossConfig(_Checked):
     """What is minimized; a weight ('penalty') of 0 leaves that part out, head and all."""
 
     nucleotide: float = option(1.0, "Penalty of the masked-nucleotide loss.", minimum=0.0)
-    distance: float = option(1.0, "Penalty of the distance loss.", minimum=0.0)
-    count: float = option(0.0, "Penalty of the abundance-reconstruction loss.", minimum=0.0)
+    distance: float = option(
+        50.0, "Penalty of the distance loss (squared differences are small).", minimum=0.0
+    )
     metric: str = option(
         "unweighted",
-        "Distance between samples that pretraining learns from the tree (or, for the last two, the table).",
+        "Distance between samples that pretraining learns; the last two need no tree.",
         choices=(
             "unweighted",
             "weighted_normalized",
@@ -203,15 +213,11 @@ class LossConfig(_Checked):
             "jaccard",
         ),
     )
-    alpha: float = option(
-        0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0
-    )
+    alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(
         1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0
     )
-    target: str = option(
-        "huber", "Loss of a regression.", choices=("huber", "mse", "mae")
-    )
+    target: str = option("huber", "Loss of a regression.", choices=("huber", "mse", "mae"))
     huber_delta: float = option(
         1.0, "Where huber turns linear, in standard deviations of the target.", minimum=1e-6
     )
@@ -260,7 +266,7 @@ class TrainConfig(_Checked):
         0.2, "Share of the samples held out for validation.", minimum=0.0, maximum=0.9
     )
     seed: int = option(0, "Seed of everything random.", minimum=0)
-    device: str = option("auto", "'auto' (a GPU where there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
+    device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
     precision: str = option(
         "fp32", "Arithmetic of the forward pass.", choices=("auto", "fp32", "bf16")
     )

@@ -1,0 +1,36 @@
+# `make` lists what there is. Every target sets up the environment that it needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint bench-speed core-env test-core clean
+
+# Where the environment is conda's, commands expect to find it named so.
+IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=conda|apt|plain forces how)
+	@scripts/env.sh main
+
+demo: env ## Simulate a study and run the whole job through QIIME 2; results in demo/
+	@$(IN_ENV) python scripts/demo.py
+
+test: env ## Run the whole suite, both packages
+	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
+
+lint: env ## ruff, and the direction of imports
+	@$(IN_ENV) ruff check .
+	@$(IN_ENV) lint-imports
+
+bench-speed: env ## Measure the speed of pretraining and prediction
+	@$(IN_ENV) python benchmarks/speed.py
+
+core-env: ## Set up .venv-core: the core alone on the newest libraries
+	@scripts/env.sh core
+
+test-core: core-env ## Run the core's tests on the newest numpy, pandas, scikit-bio and biom-format
+	@.venv-core/bin/python -m pytest -W default tests/aam_core
+
+clean: ## Remove what was built, but not the environments
+	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .import_linter_cache docs/_build
+	@find aam_core q2_aam tests -name __pycache__ -prune -exec rm -rf {} +

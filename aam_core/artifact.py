@@ -1,0 +1,288 @@
+"""Saved models: a folder of JSON and safetensors. Opening one cannot run code.
+
+``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
+``run.json`` (where it came from), and of a predictor ``targets.json``. A model is rebuilt from
+these alone. Beside them, for people: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
+``val_predictions.tsv``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from aam_core import vocab
+from aam_core.config import Config
+from aam_core.data.targets import ClassTarget, NumericTarget, target_from_dict
+from aam_core.errors import InputError, first_five
+from aam_core.files import replacing_in, write_json
+
+FORMAT = "aam"
+FORMAT_VERSION = 1
+KINDS = ("encoder", "regressor", "classifier")
+
+
+@dataclass
+class Model:
+    """A trained network and all that is needed to use it.
+
+    Attributes
+    ----------
+    kind : {'encoder', 'regressor', 'classifier'}
+    config : Config
+        The resolved configuration of the run.
+    network : aam_core.models.model.Network
+        In evaluation mode, on the CPU.
+    target : NumericTarget or ClassTarget or None
+        None for an encoder.
+    interval : dict or None
+        Of a regressor: ``coverage`` of its prediction interval, and the interval's ``half_width``
+        in the target's units.
+    run : dict
+        Where the model came from: versions, seed, samples, the encoder it started from.
+    metrics : dict or None
+        On the validation samples.
+    train_samples, val_samples : list of str
+    val_predictions : DataFrame or None
+        Index ``sample-id``; ``actual`` and ``prediction``, in real units; of a classifier a column
+        of probabilities per class too.
+    history : list of dict
+        Losses of each epoch. Not saved.
+    """
+
+    kind: str
+    config: Config
+    network: object
+    target: NumericTarget | ClassTarget | None = None
+    interval: dict | None = None
+    run: dict = field(default_factory=dict)
+    metrics: dict | None = None
+    train_samples: list[str] = field(default_factory=list)
+    val_samples: list[str] = field(default_factory=list)
+    val_predictions: pd.DataFrame | None = None
+    history: list[dict] = field(default_factory=list)
+
+    def save(self, directory) -> Path:
+        """Write the folder, all or nothing; files of other names in it stay."""
+        with replacing_in(directory) as folder:
+            self.write(folder)
+        return Path(directory)
+
+    def write(self, folder: Path) -> None:
+        """Write every file into ``folder``, which exists and belongs to the caller."""
+        from safetensors.torch import save_file
+
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "vocabulary": list(vocab.TOKENS),
+            "parts": self.network.parts.to_dict(),
+            "config": self.config.to_dict(),
+        }
+        write_json(folder / "config.json", config)
+        weights = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
+        save_file(weights, str(folder / "model.safetensors"))
+        write_json(folder / "run.json", self.run)
+        if self.target is not None:
+            targets = {"target": self.target.to_dict(), "interval": self.interval}
+            write_json(folder / "targets.json", targets)
+        if self.metrics is not None:
+            write_json(folder / "metrics.json", self.metrics)
+        for name, ids in (("train", self.train_samples), ("val", self.val_samples)):
+            if ids:
+                text = "".join(f"{sample}\n" for sample in ids)
+                (folder / f"{name}_samples.txt").write_text(text, encoding="utf-8")
+        if self.val_predictions is not None:
+            self.val_predictions.to_csv(
+                folder / "val_predictions.tsv", sep="\t", index_label="sample-id"
+            )
+
+
+def load_model(directory) -> Model:
+    """Open a saved model from its folder alone.
+
+    Parameters
+    ----------
+    directory : path
+        Folder that ``aam pretrain`` or a fit wrote.
+
+    Raises
+    ------
+    InputError
+        If something is missing, truncated, edited, of a newer format or another vocabulary.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(directory)
+    kind, config, parts, targets = _read(folder)
+    _check_tensors(folder, config, parts)
+    network = _build(config, parts)
+    network.load_state_dict(load_file(str(folder / "model.safetensors")))
+    network.eval()
+    predictions = folder / "val_predictions.tsv"
+    return Model(
+        kind=kind,
+        config=config,
+        network=network,
+        target=None if targets is None else target_from_dict(targets["target"]),
+        interval=None if targets is None else targets["interval"],
+        run=_read_json(folder / "run.json"),
+        metrics=_read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None,
+        train_samples=_read_lines(folder / "train_samples.txt"),
+        val_samples=_read_lines(folder / "val_samples.txt"),
+        val_predictions=_read_predictions(predictions) if predictions.exists() else None,
+    )
+
+
+def validate(directory, level: str = "max") -> str:
+    """Check a folder without opening its weights.
+
+    Parameters
+    ----------
+    directory : path
+    level : {'min', 'max'}
+        'min' reads the JSON files and the header of the weights; 'max' also compares the names and
+        shapes of the tensors with the configuration.
+
+    Returns
+    -------
+    str
+        Kind of the model.
+
+    Raises
+    ------
+    InputError
+        As `load_model`.
+    """
+    folder = Path(directory)
+    kind, config, parts, _ = _read(folder)
+    if level == "max":
+        _check_tensors(folder, config, parts)
+    else:
+        _shapes(folder)
+    return kind
+
+
+def _read(folder: Path):
+    """Kind, Config, parts and the content of targets.json (None for an encoder), checked."""
+    if not folder.is_dir():
+        raise InputError(f"There is no model folder at {folder}.")
+    head = _read_json(folder / "config.json")
+    where = folder / "config.json"
+    if head.get("format") != FORMAT:
+        raise InputError(f"{where} is not that of an AAM model.")
+    version = head.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise InputError(f"{where} has no valid format_version.")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{folder} has format {version}, newer than this AAM reads ({FORMAT_VERSION}): "
+            "upgrade AAM to open it."
+        )
+    kind = head.get("kind")
+    if kind not in KINDS:
+        raise InputError(f"{where} has kind {kind!r}; it must be one of {', '.join(KINDS)}.")
+    if head.get("vocabulary") != list(vocab.TOKENS):
+        raise InputError(
+            f"{where} has another vocabulary ({head.get('vocabulary')}) than this AAM "
+            f"({', '.join(vocab.TOKENS)}): its tokens would be misread."
+        )
+    config = Config.from_dict(head.get("config"), str(where))
+    parts = _parts(head.get("parts"), where)
+    targets = None
+    if kind != "encoder":
+        targets = _read_json(folder / "targets.json")
+        _check_targets(targets, kind, parts, folder / "targets.json")
+    return kind, config, parts, targets
+
+
+def _parts(values, where: Path) -> dict:
+    legal = {"nucleotide": bool, "distance": bool, "outputs": int}
+    sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
+    if not sound or values["outputs"] < 0:
+        raise InputError(f"{where} has unreadable parts: {values!r}.")
+    return values
+
+
+def _check_targets(targets, kind, parts, where):
+    if set(targets) != {"target", "interval"}:
+        raise InputError(f"{where} was edited: it must hold a target and an interval.")
+    target = target_from_dict(targets["target"])
+    outputs = len(target.classes) if isinstance(target, ClassTarget) else 1
+    expected = "classifier" if isinstance(target, ClassTarget) else "regressor"
+    if kind != expected or outputs != parts["outputs"]:
+        raise InputError(f"{where} does not belong to this model: it is of a {expected}.")
+    interval = targets["interval"]
+    if interval is not None and not (
+        isinstance(interval, dict)
+        and set(interval) == {"coverage", "half_width"}
+        and all(isinstance(value, float) and value >= 0 for value in interval.values())
+    ):
+        raise InputError(f"{where} has an unreadable interval: {interval!r}.")
+
+
+def _build(config: Config, parts: dict):
+    from aam_core.models.model import Network, Parts
+
+    return Network(config.model, Parts(**parts))
+
+
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    """Names and shapes of the saved tensors, from the header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path} is missing.")
+    try:
+        with safe_open(str(path), framework="np") as held:
+            return {name: list(held.get_slice(name).get_shape()) for name in held.keys()}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def _check_tensors(folder: Path, config: Config, parts: dict) -> None:
+    """The saved tensors must be exactly those of the configuration."""
+    import torch
+
+    with torch.device("meta"):
+        wanted = {k: list(v.shape) for k, v in _build(config, parts).state_dict().items()}
+    found = _shapes(folder)
+    wrong = {
+        "missing": sorted(set(wanted) - set(found)),
+        "unexpected": sorted(set(found) - set(wanted)),
+        "of another shape": sorted(k for k in wanted if k in found and wanted[k] != found[k]),
+    }
+    for what, names in wrong.items():
+        if names:
+            raise InputError(
+                f"{folder / 'model.safetensors'} does not fit its config.json: {len(names)} "
+                f"tensors are {what} ({first_five(names)}). The folder was edited or mixed."
+            )
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path} is missing or cannot be read.") from None
+    except ValueError as error:
+        raise InputError(f"{path} is truncated or not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object.")
+    return value
+
+
+def _read_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    frame = pd.read_csv(path, sep="\t", dtype={"sample-id": str})
+    if "sample-id" not in frame:
+        raise InputError(f"{path} was edited: it has no column 'sample-id'.")
+    return frame.set_index("sample-id")

@@ -1,0 +1,25 @@
+"""``aam evaluate``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli.options import FILE, directory_option
+from aam_core.cli.outputs import show_metrics
+
+
+@click.command()
+@click.option("--predictions", type=FILE, required=True, help="Output of 'aam predict'.")
+@click.option("--metadata", type=FILE, required=True, help="Sample metadata with the truth.")
+@click.option("--target", required=True, metavar="COLUMN", help="What was predicted.")
+@directory_option("metrics.json")
+def evaluate(predictions, metadata, target, output):
+    """Compare predictions with the truth.
+
+    Prints the figures of the samples that have both, and writes metrics.json, predictions.tsv
+    (sample-id, actual, prediction) and a plot.
+    """
+    from aam_core import evaluation
+
+    show_metrics({"AAM": evaluation.evaluate(predictions, metadata, target, output)})
+    click.echo(f"Written to {output}", err=True)

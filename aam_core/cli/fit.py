@@ -1,0 +1,71 @@
+"""``aam fit-regressor`` and ``aam fit-classifier``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli.options import (
+    FILE,
+    config_options,
+    directory_option,
+    read_ids,
+    require,
+    study_options,
+    target_options,
+)
+from aam_core.cli.outputs import load
+
+
+def _command(name: str, help: str):
+    """The subcommand ``name``, which calls the workflow of that name."""
+
+    @click.command(name, help=help)
+    @study_options(
+        "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
+    )
+    @target_options
+    @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
+    @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
+    @directory_option("config.json", "checkpoint", "logs")
+    @config_options("fitting")
+    def command(inputs, target, train_samples, val_samples, output, **options):
+        from aam_core import workflows
+
+        require(
+            (train_samples is None) == (val_samples is None),
+            "--train-samples and --val-samples go together.",
+        )
+        require(
+            options["encoder"] is not None or not options["freeze_encoder"],
+            "--freeze-encoder needs --encoder.",
+        )
+        split = None
+        if train_samples is not None:
+            split = (read_ids(train_samples), read_ids(val_samples))
+        fit = {
+            "fit-regressor": workflows.fit_regressor,
+            "fit-classifier": workflows.fit_classifier,
+        }[name]
+        fit(load(inputs), target, split=split, output=output, **options)
+        click.echo(f"Model written to {output}", err=True)
+
+    return command
+
+
+fit_regressor = _command(
+    "fit-regressor",
+    """Fit a numeric metadata column.
+
+    Part of the samples is held out for validation; --output receives the best model on them, its
+    figures (metrics.json), its predictions (val_predictions.tsv), a plot and the split itself.
+    """,
+)
+fit_classifier = _command(
+    "fit-classifier",
+    """Fit a categorical metadata column.
+
+    Part of the samples, alike in classes, is held out for validation; --output receives the best
+    model on them, its figures (metrics.json), its predictions (val_predictions.tsv), a plot and
+    the split itself.
+    """,
+)

@@ -1,0 +1,234 @@
+"""Options that several subcommands share; those of the configuration come from its dataclasses.
+
+Each function here returns a decorator. ``study_options`` and ``config_options`` hand a command one
+argument each (``inputs``, ``config``), however many flags stand behind it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+
+from aam_core.cli.outputs import OutputDirectory, OutputFile
+from aam_core.cli.settings import preset_config, resolve, value_at
+from aam_core.config import EVERYDAY, Config, check, find
+from aam_core.errors import InputError
+
+SHOWN_PRESET = "small"
+"""The preset that runs where none is named, and whose values the help shows."""
+
+WITHOUT_TREE = ("braycurtis", "jaccard")
+"""Metrics that no phylogeny is needed for; stated here too, since their home imports torch."""
+
+FILE = click.Path(exists=True, dir_okay=False)
+DIRECTORY = click.Path(exists=True, file_okay=False)
+
+_STUDY = {
+    "table": "Feature table: BIOM (HDF5 or JSON) or .qza.",
+    "sequences": "Sequences of the features: FASTA or .qza. Not needed where the ids are DNA.",
+    "tree": "Phylogeny whose tips are the features: Newick or .qza.",
+    "distances": "Distances between the samples: square TSV or .qza.",
+    "metadata": "Sample metadata: TSV by QIIME 2's rules.",
+}
+
+
+class Setting(click.ParamType):
+    """A configuration field as the type of a flag: the field's own rules and messages.
+
+    Parameters
+    ----------
+    path : str
+        ``section.field`` in `Config`.
+    """
+
+    def __init__(self, path: str):
+        self.field = find(path)
+        self.name = {int: "integer", float: "number", bool: "boolean", str: "text"}[
+            type(self.field.default)
+        ]
+
+    def convert(self, value, param, ctx):
+        try:
+            return check(self.field, value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+    def describe(self, default) -> str:
+        """The field's help with ``default`` and the bounds."""
+        low, high = self.field.metadata["minimum"], self.field.metadata["maximum"]
+        facts = [f"default: {default}"] if default is not None else []
+        if low is not None and high is not None:
+            facts.append(f"{low:g} to {high:g}")
+        elif low is not None:
+            facts.append(f"at least {low:g}")
+        return self.field.metadata["help"] + (f"  [{'; '.join(facts)}]" if facts else "")
+
+
+def setting_option(name: str, config: Config | None = None) -> Callable:
+    """The flag of one entry of ``EVERYDAY``; its value is None where it was not given.
+
+    Parameters
+    ----------
+    name : str
+        Key of ``EVERYDAY``.
+    config : Config, optional
+        Where the default in the help is read from; without it none is shown.
+    """
+    kind = Setting(EVERYDAY[name])
+    choices = kind.field.metadata["choices"]
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        type=kind,
+        default=None,
+        show_default=False,
+        metavar=f"[{'|'.join(choices)}]" if choices else None,
+        help=kind.describe(None if config is None else value_at(config, EVERYDAY[name])),
+    )
+
+
+def config_options(kind: str) -> Callable:
+    """Add ``--preset``, ``--config``, the everyday flags and ``--set``; pass on one ``config``.
+
+    Parameters
+    ----------
+    kind : {"pretraining", "fitting"}
+        The function of `aam_core.presets` that ``--preset`` names an outcome of.
+    """
+    from aam_core import presets
+
+    shown = preset_config(kind, SHOWN_PRESET)
+    added = [
+        click.option(
+            "--preset",
+            type=click.Choice(presets.NAMES),
+            default=SHOWN_PRESET,
+            help=f"Configuration to start from; the defaults below are those of '{SHOWN_PRESET}'.",
+        ),
+        click.option("--config", "config_file", type=FILE, help="YAML settings, over the preset."),
+        *(setting_option(name, shown) for name in EVERYDAY),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="SECTION.FIELD=VALUE",
+            help="Any setting, over all else, as in model.encoder.depth=6. Repeatable.",
+        ),
+    ]
+
+    def decorate(function):
+        @functools.wraps(function)
+        def command(*, preset, config_file, assignments, **values):
+            flags = {name: values.pop(name) for name in EVERYDAY}
+            config = resolve(kind, preset, config_file, flags, assignments)
+            return function(config=config, **values)
+
+        return _add(command, added)
+
+    return decorate
+
+
+def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable:
+    """Add the files of a study; pass on one ``inputs``, the keywords of ``load_study``.
+
+    Parameters
+    ----------
+    *names : str
+        Which of table, sequences, tree, distances, metadata.
+    required : iterable of str
+        Those that must be given.
+    """
+    added = [
+        click.option(f"--{name}", type=FILE, required=name in required, help=_STUDY[name])
+        for name in names
+    ]
+    if "metadata" in names:
+        added.append(
+            click.option(
+                "--where",
+                multiple=True,
+                metavar="COLUMN=VALUE",
+                help="Keep only these samples. Repeatable: all must hold.",
+            )
+        )
+    added.append(
+        click.option(
+            "--max-lost-reads",
+            type=click.FloatRange(0, 1),
+            default=0.5,
+            help="Stop where features without sequence or tip cost more than this share of reads.",
+        )
+    )
+
+    def decorate(function):
+        @functools.wraps(function)
+        def command(*, max_lost_reads, where=(), **values):
+            inputs = {name: values.pop(name) for name in names}
+            if where:
+                require(inputs["metadata"] is not None, "--where needs --metadata.")
+                inputs["where"] = list(where)
+            return function(inputs={**inputs, "max_lost_reads": max_lost_reads}, **values)
+
+        return _add(command, added)
+
+    return decorate
+
+
+def target_options(function):
+    """Add ``--target``, ``--group-by``, ``--encoder`` and ``--freeze-encoder``."""
+    return _add(
+        function,
+        [
+            click.option("--target", required=True, metavar="COLUMN", help="What to predict."),
+            group_option,
+            click.option(
+                "--encoder", type=DIRECTORY, help="Output of 'aam pretrain'; else from scratch."
+            ),
+            click.option(
+                "--freeze-encoder",
+                is_flag=True,
+                help="Leave the ASV vectors as pretrained: they are computed once.",
+            ),
+        ],
+    )
+
+
+group_option = click.option(
+    "--group-by",
+    metavar="COLUMN",
+    help="Samples that share this column's value stay on one side of a split (a subject).",
+)
+
+
+def directory_option(*marks: str) -> Callable:
+    """``--output`` for a folder; ``marks`` are as in `OutputDirectory`."""
+    return click.option(
+        "--output", type=OutputDirectory(*marks), required=True, help="Folder to write."
+    )
+
+
+def file_option(help: str) -> Callable:
+    """``--output`` for a file."""
+    return click.option("--output", type=OutputFile(), required=True, help=help)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a usage error that names the running command unless ``condition`` holds."""
+    if not condition:
+        raise click.UsageError(message, click.get_current_context())
+
+
+def read_ids(path) -> list[str]:
+    """Sample ids, one a line."""
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _add(function, options):
+    """Decorate with ``options`` so that the help lists them in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function

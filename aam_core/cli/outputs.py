@@ -1,0 +1,98 @@
+"""Where the command line writes, and what it shows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from aam_core.errors import first_five
+from aam_core.files import replacing
+
+
+class OutputFile(click.Path):
+    """A file to write: absent, or a regular file that is replaced; its folder is made."""
+
+    def __init__(self):
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value, param, ctx):
+        path = Path(os.path.realpath(super().convert(value, param, ctx)))
+        if path.exists() and not path.is_file():
+            self.fail(f"{value!r} is not a regular file.", param, ctx)
+        _check_parents(self, path, param, ctx)
+        return path
+
+
+class OutputDirectory(click.Path):
+    """A folder to write: absent, empty, or holding what this command wrote before.
+
+    Parameters
+    ----------
+    *marks : str
+        Files of which a folder that this command wrote holds at least one.
+    """
+
+    def __init__(self, *marks: str):
+        super().__init__(file_okay=False, path_type=Path)
+        self.marks = marks
+
+    def convert(self, value, param, ctx):
+        path = super().convert(value, param, ctx)
+        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        if held and not set(self.marks) & set(held):
+            self.fail(
+                f"{value!r} holds what this command did not write ({first_five(held)}); "
+                "name a new or an empty folder.",
+                param,
+                ctx,
+            )
+        _check_parents(self, path, param, ctx)
+        return path
+
+
+def _check_parents(kind, path, param, ctx):
+    """Say before the work, not after it, that nothing can be written there."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        kind.fail(f"{str(nearest)!r} is not a folder that can be written.", param, ctx)
+
+
+def write_table(frame, path: Path) -> None:
+    """Write a DataFrame indexed by sample as TSV, all or nothing."""
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, sep="\t", index_label="sample-id")
+
+
+def load(inputs: dict):
+    """Read a study by the keywords of ``load_study`` and say on stderr what was dropped."""
+    from aam_core.data.inputs import load_study
+
+    study = load_study(**inputs)
+    for line in study.report:
+        click.echo(line, err=True)
+    return study
+
+
+def show_metrics(rows: dict[str, dict[str, float]]) -> None:
+    """Print one line a row and one column a figure, aligned, on stdout.
+
+    Parameters
+    ----------
+    rows : dict
+        Name of the row -> {name of the figure: value}.
+    """
+    figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
+    width = max(len(name) for name in rows)
+    click.echo("".join([" " * width, *(f"{figure:>12}" for figure in figures)]))
+    for name, row in rows.items():
+        cells = (_readable(row.get(figure)) for figure in figures)
+        click.echo("".join([name.ljust(width), *(f"{cell:>12}" for cell in cells)]))
+
+
+def _readable(value) -> str:
+    """Four digits, and never an exponent for what people read as a plain number."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if abs(value) < 1000 or value != value else f"{value:.0f}"

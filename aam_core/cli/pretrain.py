@@ -1,0 +1,51 @@
+"""``aam pretrain``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli.options import (
+    DIRECTORY,
+    WITHOUT_TREE,
+    config_options,
+    directory_option,
+    group_option,
+    require,
+    study_options,
+)
+from aam_core.cli.outputs import load
+
+
+@click.command()
+@study_options("table", "sequences", "tree", "distances", "metadata", required=())
+@click.option("--encoder", type=DIRECTORY, help="Output of 'aam pretrain' to go on from.")
+@group_option
+@directory_option("config.json", "checkpoint", "logs")
+@config_options("pretraining")
+def pretrain(inputs, encoder, group_by, output, config):
+    """Pretrain an encoder, without labels.
+
+    It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
+    --distances holds. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it learns
+    nucleotides alone, and --encoder takes the outcome to a table.
+    """
+    from aam_core import workflows
+
+    if inputs["table"] is None:
+        others = [name for name in ("tree", "distances", "metadata") if inputs[name] is not None]
+        require(not others, f"--{', --'.join(others)} needs --table.")
+        require(inputs["sequences"] is not None, "Missing option '--table' (or '--sequences').")
+        require(group_by is None, "--group-by needs --table and --metadata.")
+        require(encoder is None, "--encoder needs --table.")
+        workflows.pretrain_nucleotides(inputs["sequences"], config=config, output=output)
+        return
+    require(group_by is None or inputs["metadata"] is not None, "--group-by needs --metadata.")
+    from_tree = config.loss.distance > 0 and config.loss.metric not in WITHOUT_TREE
+    require(
+        not from_tree or inputs["tree"] is not None or inputs["distances"] is not None,
+        "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
+    )
+    workflows.pretrain(
+        load(inputs), config=config, output=output, encoder=encoder, group_by=group_by
+    )
+    click.echo(f"Encoder written to {output}", err=True)

@@ -1,0 +1,92 @@
+"""From ``--preset``, ``--config``, flags and ``--set`` to one `Config`."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from aam_core.config import EVERYDAY, Config, check, find, paths
+from aam_core.errors import InputError
+
+
+def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
+    """Build the configuration of a run: preset < ``--config`` < flags < ``--set``.
+
+    Parameters
+    ----------
+    kind : {"pretraining", "fitting"}
+        The function of `aam_core.presets` to start from.
+    preset : str
+        One of ``presets.NAMES``.
+    file : path, optional
+        YAML, nested as ``Config.to_dict``; keys may be left out.
+    flags : dict, optional
+        Name in ``EVERYDAY`` -> value; None stands for a flag that was not given.
+    assignments : sequence of str
+        ``section.field=value``.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (named, with the nearest legal one) or an illegal value.
+    """
+    changes = {} if file is None else read_settings(file)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            changes[EVERYDAY[name]] = value
+    for assignment in assignments:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"A setting is given as section.field=value, not as {assignment!r}.")
+        changes[path.strip()] = check(find(path.strip()), value.strip(), path.strip())
+    return preset_config(kind, preset).replace(changes)
+
+
+def preset_config(kind: str, name: str) -> Config:
+    """The named preset for ``pretraining`` or ``fitting``."""
+    from aam_core import presets
+
+    return {"pretraining": presets.pretraining, "fitting": presets.fitting}[kind](name)
+
+
+def value_at(config: Config, path: str):
+    """The value at ``section.field``."""
+    return functools.reduce(getattr, path.split("."), config)
+
+
+def read_settings(file) -> dict:
+    """Read a YAML configuration as ``{"section.field": value}``.
+
+    Raises
+    ------
+    InputError
+        For a file that is not a YAML mapping, an unknown key or an illegal value.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(file).read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict | None):
+        raise InputError(f"{file} must map sections to settings, as in 'train: {{epochs: 5}}'.")
+    found = {}
+    for path, value in _flatten(values or {}):
+        try:
+            found[path] = check(find(path), value, path)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+    return found
+
+
+def _flatten(values: dict, prefix: str = ""):
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{path}.")
+        elif value is not None or not _is_section(path):  # an empty section changes nothing
+            yield path, value
+
+
+def _is_section(path: str) -> bool:
+    return any(field.startswith(f"{path}.") for field in paths())

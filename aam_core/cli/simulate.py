@@ -1,0 +1,36 @@
+"""``aam simulate``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli.outputs import OutputDirectory
+
+
+@click.command()
+@click.argument("out_dir", type=OutputDirectory("table.biom"))
+@click.option("--samples", type=int, default=200, help="Samples to draw.")
+@click.option("--features", type=int, default=500, help="ASVs: tips of the tree.")
+@click.option("--seed", type=int, default=1, help="Seed of everything random.")
+@click.option("--subjects", type=int, help="Hosts, sampled repeatedly.  [default: samples / 4]")
+@click.option("--depth", type=float, default=5000, help="Median reads of a sample.")
+@click.option(
+    "--effect",
+    type=float,
+    default=1.0,
+    help="How strongly the gradient moves log-abundances (0: not at all).",
+)
+def simulate(out_dir, **options):
+    """Write a simulated study with a known signal.
+
+    OUT_DIR receives table.biom, rep-seqs.fasta, tree.nwk and metadata.tsv. Communities answer to
+    the metadata columns 'gradient' (numbers) and 'group' (case or control); 'host_subject_id' names
+    the host, which is sampled more than once.
+    """
+    from aam_core.data import simulate as simulation
+
+    simulation.simulate(**options).write(out_dir)
+    click.echo(
+        f"Wrote {options['samples']} samples of {options['features']} features to {out_dir}",
+        err=True,
+    )

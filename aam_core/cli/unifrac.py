@@ -1,0 +1,72 @@
+"""``aam unifrac``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli.options import WITHOUT_TREE, file_option, require, study_options
+from aam_core.cli.outputs import load, write_table
+from aam_core.files import replacing
+
+METRICS = (
+    "unweighted",
+    "weighted",
+    "weighted_normalized",
+    "generalized",
+    "braycurtis",
+    "jaccard",
+    "faith_pd",
+)
+
+
+@click.command()
+@study_options("table", "tree")
+@click.option("--metric", type=click.Choice(METRICS), default="unweighted", help="What to compute.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    help="Exponent of generalized UniFrac.",
+)
+@file_option("TSV to write: square, or one line a sample for faith_pd.")
+def unifrac(inputs, metric, alpha, output):
+    """Distances between samples, or Faith's PD.
+
+    Computed from the reads of the table as they are. Bray-Curtis and Jaccard need no --tree.
+    """
+    require(
+        inputs["tree"] is not None or metric in WITHOUT_TREE,
+        f"Missing option '--tree': {metric} is computed on a phylogeny.",
+    )
+    from aam_core.data import distances
+
+    study = load({**inputs, "require_sequences": False})
+    if metric == "faith_pd":
+        write_table(_faith_pd(study), output)
+    else:
+        matrix = distances.table_distances(study.counts, study.phylogeny, metric, alpha)
+        with replacing(output) as temporary:
+            _write_square(temporary, study.sample_ids, matrix)
+    click.echo(f"Wrote {metric} of {len(study.sample_ids)} samples to {output}", err=True)
+
+
+def _faith_pd(study, block=256):
+    import pandas as pd
+    import torch
+
+    from aam_core.data.distances import faith_pd
+
+    features = torch.arange(len(study.feature_ids))
+    values = []
+    for start in range(0, len(study.sample_ids), block):
+        counts = torch.from_numpy(study.counts[start : start + block].toarray())
+        values += faith_pd(counts, features, study.phylogeny).tolist()
+    return pd.DataFrame({"faith_pd": values}, index=study.sample_ids)
+
+
+def _write_square(path, ids, matrix):
+    """Write what ``skbio.DistanceMatrix.read`` opens; ids stand as they are, never quoted."""
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\t".join(["", *ids]) + "\n")
+        for name, row in zip(ids, matrix, strict=True):
+            out.write("\t".join([name, *(f"{value:.9g}" for value in row.tolist())]) + "\n")

@@ -1,0 +1,201 @@
+"""Batch: the distinct ASVs of some samples, and where each sample has them.
+
+Letters: B samples, A ASVs of a sample (padded to the batch's longest), U distinct ASVs in the
+batch, L bases (+1 START), D width, F features of the study, N samples of the study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aam_core import vocab
+from aam_core.config import DataConfig
+from aam_core.data import rarefy
+from aam_core.data.inputs import Study
+from aam_core.data.tokens import tokenize
+
+EVALUATION = -1
+"""Epoch of evaluation: its draw of reads is always the same."""
+
+
+@dataclass
+class Batch:
+    """Tensors of one batch.
+
+    Attributes
+    ----------
+    sample_index : Tensor
+        ``[B]`` int64, positions in the study.
+    feature_index : Tensor
+        ``[U]`` int64, positions of the distinct ASVs in the study.
+    asv_index : Tensor
+        ``[B, A]`` int64 into U; 0 where padded.
+    asv_mask : Tensor
+        ``[B, A]`` bool, true where an ASV is real.
+    counts : Tensor
+        ``[B, A]`` float32 reads; 0 where padded.
+    asv_tokens : Tensor or None
+        ``[U, L + 1]`` uint8.
+    asv_vectors : Tensor or None
+        ``[U, D]``, instead of tokens where the encoder is frozen.
+    ragged : bool
+        Whether any token is PAD.
+    table : Tensor or None
+        ``[B, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
+        distances are computed from.
+    table_features : Tensor or None
+        ``[F']`` int64, positions in the study of that table's features.
+    distance : Tensor or None
+        ``[B, B]`` given distances.
+    target : Tensor or None
+        ``[B]`` float32 standardized values or int64 classes.
+    """
+
+    sample_index: Tensor
+    feature_index: Tensor
+    asv_index: Tensor
+    asv_mask: Tensor
+    counts: Tensor
+    asv_tokens: Tensor | None = None
+    asv_vectors: Tensor | None = None
+    ragged: bool = True
+    table: Tensor | None = None
+    table_features: Tensor | None = None
+    distance: Tensor | None = None
+    target: Tensor | None = None
+
+    def to(self, device) -> Batch:
+        """Move every tensor."""
+        moved = {
+            item.name: value.to(device, non_blocking=True)
+            for item in dataclasses.fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+class Batcher:
+    """Makes the batches of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Aligned inputs.
+    config : DataConfig
+        Rarefaction, selection of ASVs, sequence lengths.
+    seed : int
+        Key of every draw.
+    distances : bool
+        Whether batches carry what distances are computed from.
+    target : ndarray, optional
+        ``[N]`` encoded target.
+    asv_vectors : Tensor, optional
+        ``[F, D]`` vectors of a frozen encoder, used instead of tokens.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        config: DataConfig,
+        seed: int,
+        *,
+        distances: bool = False,
+        target: np.ndarray | None = None,
+        asv_vectors: Tensor | None = None,
+    ):
+        self.study = study
+        self.config = config
+        self.seed = seed
+        self.distances = distances
+        self.target = target
+        self.asv_vectors = asv_vectors
+        # Draws of reads follow the order of the sequences, whatever the table's: the same sample
+        # gets the same reads in any table that holds it.
+        self.rank = np.empty(len(study.sequences), np.int64)
+        self.rank[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
+            len(study.sequences)
+        )
+        self.tokens = None
+        if asv_vectors is None:
+            self.tokens = tokenize(
+                study.sequences, study.feature_ids, config.max_bp, config.long_sequences
+            )
+
+    def reads(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Features ``[A]`` and reads ``[A]`` of one sample, drawn for this epoch."""
+        table = self.study.counts
+        span = slice(table.indptr[sample], table.indptr[sample + 1])
+        features, counts = table.indices[span], table.data[span]
+        if self.config.rarefaction == "fixed":
+            epoch = EVALUATION
+        rng = rarefy.sample_rng(self.seed, self.study.sample_ids[sample], epoch + 1)
+        if self.config.rarefaction != "none":
+            depth = rarefy.draw_depth(self.config, None if epoch == EVALUATION else rng)
+            order = np.argsort(self.rank[features])
+            drawn = np.empty_like(counts)
+            drawn[order] = rarefy.rarefy(counts[order], depth, rng)
+            counts = drawn
+            present = counts > 0
+            features, counts = features[present], counts[present]
+        return features, counts, rng
+
+    def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
+        """Make the batch of these samples (positions in the study) in this epoch."""
+        drawn = [self.reads(sample, epoch) for sample in samples]
+        kept = [rarefy.select(counts, self.config, rng) for _, counts, rng in drawn]
+        lengths = np.array([len(part) for part in kept])
+        flat = np.concatenate(
+            [features[part] for (features, _, _), part in zip(drawn, kept, strict=True)]
+        )
+        unique, inverse = np.unique(flat, return_inverse=True)
+        mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+        index = np.zeros(mask.shape, np.int64)
+        index[mask] = inverse.reshape(-1)
+        counts = np.zeros(mask.shape, np.float32)
+        counts[mask] = np.concatenate(
+            [reads[part] for (_, reads, _), part in zip(drawn, kept, strict=True)]
+        )
+        batch = Batch(
+            sample_index=torch.from_numpy(np.asarray(samples, np.int64)),
+            feature_index=torch.from_numpy(unique.astype(np.int64)),
+            asv_index=torch.from_numpy(index),
+            asv_mask=torch.from_numpy(mask),
+            counts=torch.from_numpy(counts),
+        )
+        self._add_asvs(batch, unique)
+        if self.distances:
+            self._add_distances(batch, drawn)
+        if self.target is not None:
+            batch.target = torch.from_numpy(self.target[samples])
+        return batch
+
+    def _add_asvs(self, batch, unique):
+        if self.asv_vectors is not None:
+            batch.asv_vectors = self.asv_vectors[batch.feature_index.to(self.asv_vectors.device)]
+            return
+        tokens = self.tokens[unique]
+        longest = int((tokens != vocab.PAD).sum(1).max())
+        tokens = np.ascontiguousarray(tokens[:, :longest])
+        batch.asv_tokens = torch.from_numpy(tokens)
+        batch.ragged = bool((tokens == vocab.PAD).any())
+
+    def _add_distances(self, batch, drawn):
+        if self.study.distances is not None:
+            rows = batch.sample_index.numpy()
+            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, rows)])
+            return
+        lengths = [len(features) for features, _, _ in drawn]
+        features, inverse = np.unique(
+            np.concatenate([features for features, _, _ in drawn]), return_inverse=True
+        )
+        table = np.zeros((len(drawn), len(features)), np.float32)
+        table[np.repeat(np.arange(len(drawn)), lengths), inverse.reshape(-1)] = np.concatenate(
+            [counts for _, counts, _ in drawn]
+        )
+        batch.table = torch.from_numpy(table)
+        batch.table_features = torch.from_numpy(features.astype(np.int64))

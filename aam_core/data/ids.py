@@ -1,0 +1,94 @@
+"""Ids of samples and features: text, unique, compared letter for letter."""
+
+from __future__ import annotations
+
+import difflib
+import math
+
+from aam_core.errors import InputError, first_five
+
+
+def listing(ids) -> str:
+    """The first five ids, long ones (a sequence used as an id) cut short."""
+    return first_five([short(item) for item in ids])
+
+
+def short(item, width: int = 40) -> str:
+    """An id, cut to ``width`` letters so that a message stays readable."""
+    item = str(item)
+    return item if len(item) <= width else item[: width - 3] + "..."
+
+
+def check_ids(ids, what: str, where: str) -> list[str]:
+    """Return ``ids`` as a list of ``str`` that are text, not blank and unique.
+
+    Parameters
+    ----------
+    ids : iterable
+        Ids from a file or an object.
+    what : str
+        'sample' or 'feature'.
+    where : str
+        Name of the source, for the message.
+
+    Raises
+    ------
+    InputError
+        For an id that is not text, a blank one, or a duplicate.
+    """
+    ids = list(ids)
+    numbers = [item for item in ids if not isinstance(item, str)]
+    if numbers:
+        raise InputError(
+            f"{where}: {len(numbers):,} {what} ids are not text ({listing(numbers)}). "
+            "Read them as text (for pandas: dtype=str), so that 007 stays 007."
+        )
+    if any(not item.strip() for item in ids):
+        raise InputError(f"{where}: a {what} id is blank; give each {what} an id.")
+    if len(set(ids)) < len(ids):
+        seen, repeated = set(), {}
+        for item in ids:
+            if item in seen:
+                repeated[item] = None
+            seen.add(item)
+        raise InputError(
+            f"{where}: {len(repeated):,} {what} ids occur more than once ({listing(repeated)}). "
+            f"Each {what} needs an id of its own."
+        )
+    return [str(item) for item in ids]
+
+
+def nearest(name, legal) -> str:
+    """'; did you mean ...?' for a name that does not exist, else the first legal ones."""
+    legal = [str(item) for item in legal]
+    near = difflib.get_close_matches(str(name), legal, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {listing(legal) or 'none'}."
+
+
+def nothing_in_common(what: str, ours, theirs, here: str, there: str) -> InputError:
+    """The error for two files that share no id: shows the first ids of both sides.
+
+    Where the ids would agree as numbers, it says so: a program that took ids for numbers (a
+    spreadsheet, a data frame) has dropped their zeros.
+    """
+    ours, theirs = list(ours), list(theirs)
+    message = (
+        f"No {what} of {here} is in {there}. Ids in {here}: {listing(ours) or 'none'}; "
+        f"in {there}: {listing(theirs) or 'none'}."
+    )
+    if _numbers(ours) & _numbers(theirs):
+        return InputError(
+            f"{message} As numbers some would agree: a program has rewritten ids as numbers; "
+            "restore them as text."
+        )
+    return InputError(f"{message} Ids are compared as text, letter for letter.")
+
+
+def _numbers(ids) -> set[float]:
+    found = set()
+    for item in ids:
+        try:
+            found.add(float(item))
+        except ValueError:
+            pass
+    return found - {math.inf, -math.inf}

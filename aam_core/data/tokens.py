@@ -1,0 +1,130 @@
+"""DNA -> token ids.
+
+F sequences; L the longest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aam_core import vocab
+from aam_core.data.ids import listing, short
+from aam_core.errors import InputError
+
+_NOT_DNA = 255
+
+
+def _codes() -> np.ndarray:
+    codes = np.full(256, _NOT_DNA, dtype=np.uint8)
+    letters = {"A": vocab.A, "C": vocab.C, "G": vocab.G, "T": vocab.T}
+    letters.update(dict.fromkeys(vocab.AMBIGUOUS, vocab.N))
+    for letter, token in letters.items():
+        codes[[ord(letter), ord(letter.lower())]] = token
+    return codes
+
+
+_CODES = _codes()
+
+_ADVICE = {
+    "U": "this is RNA: write T for U",
+    "-": "a gap: give the sequences before they were aligned",
+    ".": "a gap: give the sequences before they were aligned",
+}
+
+
+def tokenize(
+    sequences: Sequence[str],
+    feature_ids: Sequence[str],
+    max_bp: int = 600,
+    long_sequences: str = "error",
+) -> np.ndarray:
+    """Turn DNA into token ids.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        F sequences, of any lengths; lower case is read as upper case.
+    feature_ids : sequence of str
+        Their ids, for messages.
+    max_bp : int
+        Longest sequence accepted, in bases.
+    long_sequences : str
+        'error', or 'truncate' to keep the first ``max_bp`` bases.
+
+    Returns
+    -------
+    ndarray
+        [F, L + 1] uint8: START in column 0, then the bases, then PAD.
+
+    Raises
+    ------
+    InputError
+        For a letter that is neither a base nor an IUPAC ambiguity code, an empty sequence, or
+        one that is too long.
+    """
+    lengths = _lengths(sequences)
+    too_long = np.flatnonzero(lengths > max_bp)
+    if too_long.size and long_sequences == "error":
+        raise InputError(
+            f"{too_long.size:,} of {len(sequences):,} sequences are longer than data.max_bp = "
+            f"{max_bp} bases ({listing(feature_ids[i] for i in too_long)}; the longest has "
+            f"{lengths.max()}). Raise data.max_bp, or set data.long_sequences to truncate."
+        )
+    if too_long.size:
+        sequences = [sequence[:max_bp] for sequence in sequences]
+        lengths = np.minimum(lengths, max_bp)
+    codes = _encode(sequences, lengths, feature_ids)
+    longest = int(lengths.max(initial=0))
+    tokens = np.full((len(sequences), longest + 1), vocab.PAD, dtype=np.uint8)
+    tokens[:, 0] = vocab.START
+    tokens[:, 1:][np.arange(longest) < lengths[:, None]] = codes
+    return tokens
+
+
+def upper_dna(sequences: Sequence[str], feature_ids: Sequence[str]) -> list[str]:
+    """The sequences in upper case, after the checks of `tokenize` on their letters."""
+    _encode(sequences, _lengths(sequences), feature_ids)
+    return [sequence.upper() for sequence in sequences]
+
+
+def is_dna(text: str) -> bool:
+    """Whether every letter is a base or an IUPAC ambiguity code (and there is one)."""
+    return bool(text) and not text.upper().strip("ACGT" + vocab.AMBIGUOUS)
+
+
+def looks_like_sequence(text: str) -> bool:
+    """Whether most letters are bases (of RNA, and gaps, too): meant as a sequence."""
+    return bool(text) and sum(map(text.upper().count, "ACGTUN-.")) >= 0.8 * len(text)
+
+
+def _lengths(sequences) -> np.ndarray:
+    return np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+
+
+def _encode(sequences, lengths: np.ndarray, feature_ids) -> np.ndarray:
+    """Token ids of all the sequences, one after the other: [sum of lengths] uint8."""
+    empty = np.flatnonzero(lengths == 0)
+    if empty.size:
+        raise InputError(
+            f"{empty.size:,} features have an empty sequence "
+            f"({listing(feature_ids[i] for i in empty)}); leave them out or give their sequences."
+        )
+    # 'replace' makes each letter beyond ASCII one '?': positions stay, and '?' is no base.
+    letters = "".join(sequences).encode("ascii", "replace")
+    codes = _CODES[np.frombuffer(letters, dtype=np.uint8)]
+    wrong = np.flatnonzero(codes == _NOT_DNA)
+    if wrong.size:
+        ends = np.cumsum(lengths)
+        features = np.unique(np.searchsorted(ends, wrong, side="right"))
+        first = int(features[0])
+        position = int(wrong[0] - (ends[first] - lengths[first]))
+        letter = sequences[first][position]
+        advice = _ADVICE.get(letter.upper(), "only DNA letters (IUPAC) are read")
+        raise InputError(
+            f"{features.size:,} of {len(sequences):,} sequences hold letters that are not DNA; "
+            f"the first: feature {short(feature_ids[first])} has {letter!r} at position "
+            f"{position + 1} ({advice})."
+        )
+    return codes

@@ -1,0 +1,180 @@
+"""How good predictions are: metrics in the target's units, and a random forest to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from aam_core import plots
+from aam_core.data.ids import check_ids
+from aam_core.data.metadata import column, from_frame, read_metadata
+from aam_core.data.readers import is_path
+from aam_core.data.targets import KINDS, as_classes, as_numbers, missing_ids
+from aam_core.errors import InputError, first_five
+from aam_core.files import replacing_in, write_json
+from aam_core.metrics import classification_metrics, regression_metrics
+
+TREES = 200
+"""Trees of the random forest."""
+
+NOT_CLASSES = ("actual", "prediction", "lower", "upper", "fold")
+"""Columns of predictions that are not the probability of a class."""
+
+
+def evaluate(predictions, metadata, target: str, output=None, *, task: str | None = None) -> dict:
+    """Compare predictions with the metadata column that they predict.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame or path
+        As `aam_core.predict` returns or `aam predict` writes it: by sample id, the column
+        ``prediction``; ``lower`` and ``upper`` of a regression or a column of probabilities per
+        class may follow.
+    metadata : pandas.DataFrame or path
+    target : str
+        Metadata column.
+    output : path, optional
+        Folder that receives ``metrics.json``, ``predictions.tsv`` (sample-id, actual, prediction)
+        and ``predictions.png``.
+    task : {'regression', 'classification'}, optional
+        Told from the predictions where not given: text, or probabilities, mean classes.
+
+    Returns
+    -------
+    dict
+        ``samples`` compared and ``left_out`` (predicted, but without a known value); r2, mae and
+        rmse in the target's units, and ``coverage``, the share of samples within [lower, upper];
+        or accuracy, auc and f1.
+
+    Raises
+    ------
+    InputError
+        If a column is absent or unusable, or no predicted sample has a known value.
+    """
+    predictions = _predictions(predictions)
+    truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
+    task = _task(predictions) if task is None else task
+    assert task in KINDS, task
+    unknown = set(missing_ids(truth))
+    known = [i for i in predictions.index if i in truth.index and i not in unknown]
+    if not known:
+        raise InputError(
+            f"None of the {len(predictions)} predicted samples has a value in column {target!r}: "
+            f"predictions are of {first_five(predictions.index)}; metadata of "
+            f"{first_five(truth.index)}."
+        )
+    table, metrics = compare(predictions.loc[known], truth.loc[known], task)
+    metrics = {"samples": len(known), "left_out": len(predictions) - len(known), **metrics}
+    if output is not None:
+        with replacing_in(output) as folder:
+            write_json(folder / "metrics.json", metrics)
+            table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
+            draw(table, task, target, folder / "predictions.png")
+    return metrics
+
+
+def random_forest(
+    study, train_ids, test_ids, y: pd.Series, task: str = "regression", seed: int = 0
+) -> pd.DataFrame:
+    """Predictions of a random forest on relative abundances: the baseline.
+
+    Parameters
+    ----------
+    study : Study
+    train_ids, test_ids : sequence of str
+    y : pandas.Series
+        Metadata column by sample id; only the training samples are read.
+    task : {'regression', 'classification'}
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index 'sample-id' in the order of test_ids; ``prediction``, and of a classification a
+        column of probabilities per class.
+    """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    assert task in KINDS, task
+    row = {name: i for i, name in enumerate(study.sample_ids)}
+    train_ids, test_ids = list(train_ids), list(test_ids)
+    train = relative_abundances(study.counts[[row[i] for i in train_ids]])
+    test = relative_abundances(study.counts[[row[i] for i in test_ids]])
+    index = pd.Index(test_ids, name="sample-id")
+    settings = {"n_estimators": TREES, "random_state": seed, "n_jobs": -1}
+    if task == "regression":
+        forest = RandomForestRegressor(**settings).fit(train, as_numbers(y.loc[train_ids]))
+        return pd.DataFrame({"prediction": forest.predict(test)}, index=index)
+    forest = RandomForestClassifier(**settings).fit(train, as_classes(y.loc[train_ids]).to_numpy())
+    chances = pd.DataFrame(forest.predict_proba(test), index=index, columns=forest.classes_)
+    chances.insert(0, "prediction", forest.classes_[chances.to_numpy().argmax(axis=1)])
+    return chances
+
+
+def relative_abundances(counts):
+    """[N, F] sparse reads -> shares of each sample's reads; a sample without reads stays 0."""
+    from scipy.sparse import diags
+
+    reads = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    return (diags(1.0 / np.maximum(reads, 1.0)) @ counts).tocsr()
+
+
+def probabilities(predictions: pd.DataFrame) -> pd.DataFrame | None:
+    """The columns that give the probability of each class; None where there are none."""
+    chances = predictions.drop(columns=[c for c in NOT_CLASSES if c in predictions.columns])
+    chances = chances.select_dtypes("number")
+    if chances.shape[1] < 2 or not np.allclose(chances.sum(axis=1), 1.0, atol=1e-3):
+        return None
+    return chances
+
+
+def draw(table: pd.DataFrame, task: str, target: str, path, title: str | None = None) -> None:
+    """The plot of ``actual`` and ``prediction`` that suits the task."""
+    if task == "regression":
+        plots.scatter(table, path, label=target, title=title)
+    else:
+        plots.confusion(table, path, label=target, title=title)
+
+
+def compare(predictions: pd.DataFrame, truth: pd.Series, task: str) -> tuple[pd.DataFrame, dict]:
+    """``actual`` beside ``prediction`` of the same samples, and the metrics that suit the task."""
+    return (_compare_numbers if task == "regression" else _compare_classes)(predictions, truth)
+
+
+def _compare_numbers(predictions, truth):
+    table = pd.DataFrame(
+        {"actual": as_numbers(truth), "prediction": as_numbers(predictions["prediction"])},
+        index=predictions.index,
+    )
+    metrics = regression_metrics(table["actual"], table["prediction"])
+    if {"lower", "upper"} <= set(predictions.columns):
+        within = table["actual"].between(predictions["lower"], predictions["upper"])
+        metrics["coverage"] = float(within.mean())
+    return table, metrics
+
+
+def _compare_classes(predictions, truth):
+    table = pd.DataFrame(
+        {"actual": as_classes(truth), "prediction": as_classes(predictions["prediction"])},
+        index=predictions.index,
+    )
+    chances = probabilities(predictions)
+    return table, classification_metrics(table["actual"], table["prediction"], chances)
+
+
+def _predictions(given) -> pd.DataFrame:
+    if is_path(given):
+        frame, where = read_metadata(given), str(given)
+    else:
+        check_ids(given.index, "sample", "The predictions")
+        frame, where = from_frame(given), "The predictions"
+    if "prediction" not in frame.columns:
+        raise InputError(
+            f"{where}: there is no column 'prediction'; there are: {first_five(frame.columns)}."
+        )
+    return frame
+
+
+def _task(predictions) -> str:
+    text = predictions["prediction"].dtype == object
+    return "classification" if text or probabilities(predictions) is not None else "regression"

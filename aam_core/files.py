@@ -1,0 +1,89 @@
+"""Atomic writes: a temporary name beside the target, then a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from aam_core.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(path) -> Iterator[Path]:
+    """Write one file: the block writes to the path it is given, which then becomes ``path``.
+
+    Whatever stood at ``path`` stays until the new file is whole. The temporary name keeps the
+    suffix, from which some writers take the format.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or ``path`` is itself a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file to write.")
+    _make(path.parent)
+    temporary = path.parent / f".{os.getpid()}-{path.name}"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_in(directory) -> Iterator[Path]:
+    """Write several files into ``directory``, all or none.
+
+    The block writes into a temporary folder. A new ``directory`` appears by one rename; into one
+    that exists, each whole file is renamed over its namesake, and other files stay.
+
+    Raises
+    ------
+    InputError
+        If ``directory`` is a file, or cannot be made.
+    """
+    directory = Path(os.path.abspath(directory))
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give the name of a folder to write into.")
+    _make(directory.parent)
+    temporary = directory.parent / f".{os.getpid()}-{directory.name}"
+    _make(temporary)
+    try:
+        yield temporary
+        if directory.is_dir():
+            for item in sorted(temporary.iterdir()):
+                os.replace(item, directory / item.name)
+        else:
+            os.rename(temporary, directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path, value) -> None:
+    """Write JSON into a file of one's own; a number that is not finite becomes null."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):  # numpy's float64 is one
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot write into {folder}: {error.strerror}.") from error

@@ -1,0 +1,169 @@
+"""Bases -> ASV vectors -> sample vectors.
+
+Letters: U distinct ASVs, L bases (+1 START), P positions after the convolution (+1 START),
+B samples, A ASVs of a sample, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aam_core import vocab
+from aam_core.config import EncoderConfig, SampleConfig
+from aam_core.models.layers import AttentionPool, Block, rotary
+
+
+class KmerBag(nn.Module):
+    """Sum of learned vectors of the k-mers of a sequence: what it is made of, without order.
+
+    It learns in a few hundred steps what the transformer needs thousands for, and the transformer
+    adds what k-mers cannot say. K-mers with anything but A, C, G, T count nothing, and those never
+    trained on add nothing: vectors start at zero.
+    """
+
+    def __init__(self, length: int, width: int):
+        super().__init__()
+        self.length = length
+        self.none = len(vocab.BASES) ** length
+        self.vectors = nn.Parameter(torch.zeros(self.none + 1, width))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens_UL: Tensor) -> Tensor:
+        """Return ``[U, D]`` from tokens ``[U, L + 1]``."""
+        bases = tokens_UL[:, 1:].int() - vocab.A
+        bases = F.pad(bases, (0, max(0, self.length - bases.shape[1])), value=-1)
+        windows = bases.unfold(1, self.length, 1)
+        powers = len(vocab.BASES) ** torch.arange(self.length, device=bases.device).int()
+        real = ((windows >= 0) & (windows < len(vocab.BASES))).all(-1)
+        kmers = torch.where(real, (windows * powers).sum(-1), self.none)
+        return self.norm(F.embedding_bag(kmers, self.vectors, mode="sum", padding_idx=self.none))
+
+
+class BaseEncoder(nn.Module):
+    """Transformer over the bases of each distinct ASV.
+
+    The tokens are embedded by a convolution that sees ``kernel`` neighbours and keeps one position
+    every ``stride`` bases (1 and 1: an ordinary token embedding). START stays a position of its
+    own, so that no sequence is ever all padding.
+    """
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.kernel = max(config.kernel, config.stride)
+        self.embed = nn.Parameter(torch.empty(self.kernel * vocab.SIZE, width))
+        nn.init.normal_(self.embed, std=self.kernel**-0.5)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, config.mlp_ratio, config.dropout)
+            for _ in range(config.depth)
+        )
+        self.pool = AttentionPool(width, config.heads)
+        self.norm = nn.LayerNorm(width)
+        self.kmers = KmerBag(config.kmer, width) if config.kmer else None
+
+    def forward(self, tokens_UL: Tensor, ragged: bool = True) -> Tensor:
+        """Encode tokens.
+
+        Parameters
+        ----------
+        tokens_UL : Tensor
+            ``[U, L + 1]`` uint8, START first, PAD after the end.
+        ragged : bool
+            Whether any of the tokens is PAD. Sequences of one length need no mask, and attention
+            without one is faster; the caller knows this without asking the device.
+
+        Returns
+        -------
+        Tensor
+            ASV vectors ``[U, D]``.
+        """
+        states_UPD, mask_UP = self.states(tokens_UL, ragged)
+        vectors_UD = self.norm(self.pool(states_UPD, mask_UP))
+        if self.kmers is not None:
+            vectors_UD = vectors_UD + self.kmers(tokens_UL)
+        return vectors_UD
+
+    def states(self, tokens_UL: Tensor, ragged: bool = True) -> tuple[Tensor, Tensor | None]:
+        """States ``[U, P + 1, D]`` of the positions, and their mask (None if all are real)."""
+        x_UPD, mask_UP = self._embed(tokens_UL, ragged)
+        turn = rotary(x_UPD.shape[1], self.config.width // self.config.heads, x_UPD.device)
+        for block in self.blocks:
+            x_UPD = block(x_UPD, mask_UP, turn)
+        return x_UPD, mask_UP
+
+    def _embed(self, tokens_UL, ragged):
+        stride = self.config.stride
+        bases = tokens_UL[:, 1:].int()
+        short = -bases.shape[1] % stride
+        left = (self.kernel - stride) // 2
+        bases = F.pad(bases, (left, short + self.kernel - stride - left), value=vocab.PAD)
+        windows = bases.unfold(1, self.kernel, stride)
+        slots = torch.arange(self.kernel, device=bases.device, dtype=torch.int32) * vocab.SIZE
+        u, p, k = windows.shape
+        x_UPD = F.embedding_bag((windows + slots).reshape(u * p, k), self.embed, mode="sum")
+        x_UPD = x_UPD.view(u, p, -1)
+        x_UPD = torch.cat((self.start.expand(u, 1, -1).to(x_UPD.dtype), x_UPD), dim=1)
+        if not ragged:
+            return x_UPD, None
+        real = windows[:, :, left : left + stride].ne(vocab.PAD).any(-1)
+        return x_UPD, F.pad(real, (1, 0), value=True)
+
+
+class SampleEncoder(nn.Module):
+    """Set transformer over the ASVs of each sample: no positions, so order means nothing.
+
+    The model sees abundance twice: embedded into every ASV, and as the prior of the pooling.
+    """
+
+    def __init__(self, width: int, config: SampleConfig):
+        super().__init__()
+        self.asv_dropout = config.asv_dropout
+        self.abundance = nn.Linear(3, width)
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, config.mlp_ratio, config.dropout)
+            for _ in range(config.depth)
+        )
+        self.pool = AttentionPool(width, config.pool_queries, prior=True)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, asv_BAD: Tensor, counts_BA: Tensor, mask_BA: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode samples.
+
+        Parameters
+        ----------
+        asv_BAD : Tensor
+            ASV vectors gathered to samples, ``[B, A, D]``.
+        counts_BA : Tensor
+            Reads, ``[B, A]``; 0 where padded.
+        mask_BA : Tensor
+            ``[B, A]``, true where an ASV is real. Every sample has at least one.
+
+        Returns
+        -------
+        tuple of Tensor
+            Sample vectors ``[B, D]``, ASVs in the context of their sample ``[B, A, D]``, and the
+            mask that was used ``[B, A]`` (in training some ASVs may be dropped).
+        """
+        if self.training and self.asv_dropout > 0:
+            mask_BA = self._drop(mask_BA)
+        share_BA = counts_BA * mask_BA
+        share_BA = share_BA / share_BA.sum(1, keepdim=True).clamp_min(1e-12)
+        log_BA = share_BA.clamp_min(1e-6).log()
+        # Centred and scaled so that common abundances (1e-4 to 1e-1) fall within about +-1.
+        inputs = torch.stack(((log_BA + 6.0) / 3.0, share_BA, share_BA.sqrt()), dim=-1)
+        x_BAD = asv_BAD + self.abundance(inputs.to(asv_BAD.dtype))
+        for block in self.blocks:
+            x_BAD = block(x_BAD, mask_BA)
+        return self.norm(self.pool(x_BAD, mask_BA, log_BA)), x_BAD, mask_BA
+
+    def _drop(self, mask_BA):
+        keep = torch.rand(mask_BA.shape, device=mask_BA.device) >= self.asv_dropout
+        kept = mask_BA & keep
+        # A sample whose every ASV would go keeps them all.
+        return torch.where(kept.any(1, keepdim=True), kept, mask_BA)

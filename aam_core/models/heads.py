@@ -1,0 +1,123 @@
+"""Heads: nucleotides, distances between samples, target.
+
+Letters: U distinct ASVs, P positions, B samples, A ASVs of a sample, D width, K soft branches,
+M masked bases, V vocabulary, T outputs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aam_core import vocab
+from aam_core.config import HeadConfig
+
+
+class NucleotideHead(nn.Module):
+    """Logits of the hidden bases."""
+
+    def __init__(self, width: int, stride: int):
+        super().__init__()
+        self.stride = stride
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, stride * vocab.SIZE)
+
+    def forward(self, states_UPD: Tensor, chosen_UL: Tensor) -> Tensor:
+        """Return ``[M, V]`` for the chosen positions of ``[U, L + 1]`` tokens, row by row."""
+        row, column = chosen_UL.nonzero(as_tuple=True)
+        base = column - 1
+        x_MD = states_UPD[row, 1 + torch.div(base, self.stride, rounding_mode="floor")]
+        logits = self.out(self.norm(x_MD)).view(-1, self.stride, vocab.SIZE)
+        return logits[torch.arange(len(base), device=base.device), base % self.stride]
+
+
+class UnionDistance(nn.Module):
+    """Distance as UniFrac forms it, on learned soft branches.
+
+    Each ASV lies under branch k with probability ``sigmoid(z_k)``; a sample has the branch if any
+    of its ASVs does (noisy or): ``p_k = 1 - prod(1 - sigmoid(z_k))``. With learned non-negative
+    branch lengths ``w``, ``shared_ij = sum w p_i p_j`` and the distance is
+    ``(PD_i + PD_j - 2 shared) / (PD_i + PD_j - shared)``, unweighted UniFrac's own form (Lozupone
+    and Knight 2005), in [0, 1].
+    """
+
+    def __init__(self, width: int, branches: int):
+        super().__init__()
+        self.branch = nn.Linear(width, branches)
+        # A branch is rare at first: a sample of a hundred ASVs must not hold them all.
+        nn.init.constant_(self.branch.bias, -4.0)
+        self.length = nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
+
+    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+        """Root-length-weighted branch presence ``[B, K]``."""
+        absent_BAK = F.softplus(self.branch(asv_BAD).float())
+        absent_BK = (absent_BAK * mask_BA[..., None]).sum(1)
+        return -torch.expm1(-absent_BK) * F.softplus(self.length).sqrt()
+
+    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        root = F.softplus(self.length).sqrt()
+        shared = left_BK @ right_BK.T
+        total = (left_BK @ root)[:, None] + (right_BK @ root)[None, :]
+        return (total - 2 * shared).clamp_min(0) / (total - shared).clamp_min(1e-9)
+
+
+class RuzickaDistance(nn.Module):
+    """``1 - sum min / sum max`` of a non-negative map of the sample vector."""
+
+    def __init__(self, width: int, branches: int):
+        super().__init__()
+        self.out = nn.Linear(width, branches)
+
+    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+        """Non-negative vectors ``[B, K]``."""
+        return F.softplus(self.out(sample_BD).float())
+
+    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        apart = torch.cdist(left_BK, right_BK, p=1.0)
+        total = left_BK.sum(1)[:, None] + right_BK.sum(1)[None, :]
+        # min + max = total, max - min = apart.
+        return 2 * apart / (total + apart).clamp_min(1e-9)
+
+
+class EuclideanDistance(nn.Module):
+    """``tanh`` of the Euclidean distance between maps of the sample vectors."""
+
+    def __init__(self, width: int, branches: int):
+        super().__init__()
+        self.out = nn.Linear(width, branches)
+
+    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+        """Vectors ``[B, K]``."""
+        return self.out(sample_BD).float() / self.out.out_features**0.5
+
+    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        square = (left_BK[:, None] - right_BK[None]).square().sum(-1)
+        # The square root has no slope at 0, where the diagonal and equal samples are.
+        return torch.tanh((square + 1e-8).sqrt())
+
+
+DISTANCES = {"union": UnionDistance, "ruzicka": RuzickaDistance, "euclidean": EuclideanDistance}
+
+
+class TargetHead(nn.Module):
+    """Sample vector -> standardized target or class logits ``[B, T]``."""
+
+    def __init__(self, width: int, config: HeadConfig, outputs: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Dropout(config.target_dropout),
+            nn.Linear(width, config.target_hidden),
+            nn.GELU(),
+            nn.Dropout(config.target_dropout),
+            nn.Linear(config.target_hidden, outputs),
+        )
+
+    def forward(self, sample_BD: Tensor) -> Tensor:
+        """Return ``[B, T]`` in float32."""
+        return self.layers(sample_BD).float()

@@ -1,0 +1,361 @@
+"""Tables -> figures; knows nothing of models.
+
+Every function returns a `matplotlib.figure.Figure` and, given a path, writes it there: PNG, SVG
+or PDF, by the suffix. Colours are those of Okabe and Ito, which colour-blind readers tell apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aam_core.errors import InputError
+from aam_core.files import replacing
+from aam_core.metrics import regression_metrics
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#595959",
+)
+COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+CROWDED = 5000
+"""Points above which a scatter is drawn as a density."""
+
+PALE = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+"""Box behind text that lies on points, which stay visible."""
+
+STYLE = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "aam",
+}
+
+
+def scatter(
+    table: pd.DataFrame,
+    path=None,
+    *,
+    label: str = "value",
+    units: str | None = None,
+    title: str | None = None,
+):
+    """Predicted against actual, with R2 and MAE, the fit line and the 1:1 line.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``actual`` and ``prediction``, in one unit; rows lacking either are left out.
+        More than `CROWDED` rows are drawn as a density.
+    path : path, optional
+        File to write.
+    label : str
+        Name of what is predicted.
+    units : str, optional
+        Its unit, such as 'days'.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If the path's suffix is not one of `SUFFIXES`, or no row has both values.
+    """
+    table = _points(table)
+    low, high = table.to_numpy().min(), table.to_numpy().max()
+    margin = 0.04 * (high - low) or 1.0
+    with _style():
+        figure, (axes,) = _figure(6.4, 6.4)
+        _square(axes, low - margin, high + margin)
+        _draw_points(figure, axes, table, "samples")
+        _lines(axes, table)
+        _note(axes, table, "samples", units=units)
+        named = f"{label} ({units})" if units else label
+        return _finish(figure, axes, path, f"Actual {named}", f"Predicted {named}", title)
+
+
+def distances(table: pd.DataFrame, path=None, *, label: str = "UniFrac", title: str | None = None):
+    """Predicted against true distances of sample pairs, as a density where they are many.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row a pair; columns ``actual`` and ``prediction``, both within [0, 1].
+    path, label, title
+        As in `scatter`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    table = _points(table)
+    with _style():
+        figure, (axes,) = _figure(6.4, 6.4)
+        _square(axes, -0.02, 1.02)
+        _draw_points(figure, axes, table, "pairs")
+        _lines(axes, table)
+        _note(axes, table, "pairs")
+        return _finish(figure, axes, path, f"True {label}", f"Predicted {label}", title)
+
+
+def confusion(
+    table: pd.DataFrame, path=None, *, classes=None, label: str = "class", title: str | None = None
+):
+    """Confusion matrix: each cell gives the count and its share of the actual class.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``actual`` and ``prediction``, class names.
+    path : path, optional
+        File to write.
+    classes : sequence of str, optional
+        Order of the classes; sorted as text where not given.
+    label : str
+        Name of what is predicted.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    if classes is None:
+        classes = sorted({*table["actual"], *table["prediction"]})
+    counts = pd.crosstab(table["actual"], table["prediction"])
+    counts = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [str(name) if len(str(name)) <= 24 else f"{str(name)[:23]}…" for name in classes]
+    size = max(4.6, 1.0 + 0.95 * len(classes))
+    with _style():
+        figure, (axes,) = _figure(size + 1.6, size)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        font = 12 if len(classes) <= 6 else 9 if len(classes) <= 12 else 7
+        for (row, column), value in np.ndenumerate(share):
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:,}\n{value:.0%}",
+                ha="center",
+                va="center",
+                fontsize=font,
+                color="white" if value > 0.55 else "black",
+            )
+        slant = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 8 else {}
+        axes.set_xticks(range(len(names)), names, **slant)
+        totals = [f"{name}\n(n = {n:,})" for name, n in zip(names, counts.sum(axis=1), strict=True)]
+        axes.set_yticks(range(len(names)), totals)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"Predicted {label}")
+        axes.set_ylabel(f"Actual {label}")
+        right = np.trace(counts) / max(counts.sum(), 1)
+        summary = f"{right:.1%} of {counts.sum():,} samples right"
+        axes.set_title(f"{title}\n{summary}" if title else summary)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1))
+        bar.set_label("Share of the actual class")
+        bar.outline.set_visible(False)
+        return _save(figure, path)
+
+
+def curves(log: pd.DataFrame, path=None, *, x: str = "step", title: str | None = None):
+    """Training curves: a panel per quantity, a curve per name.
+
+    Parameters
+    ----------
+    log : pandas.DataFrame
+        A row an entry of ``metrics.jsonl``: the column ``x``, and a numeric column per name;
+        blanks are skipped. 'train/loss' and 'val/loss' share the panel 'loss'.
+    path : path, optional
+        File to write.
+    x : str
+        Column of the horizontal axis, such as 'step' or 'epoch'.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If there is no column ``x`` or nothing to draw.
+    """
+    if x not in log.columns:
+        raise InputError(
+            f"The training log has no column {x!r}; there are: {', '.join(log.columns)}."
+        )
+    panels: dict[str, list[str]] = {}
+    for name in log.select_dtypes("number").columns:
+        if name not in (x, "step", "epoch", "time") and log[name].notna().any():
+            panels.setdefault(str(name).rsplit("/", 1)[-1], []).append(name)
+    if not panels:
+        raise InputError("The training log has no numbers to draw.")
+    wide = 2 if len(panels) == 4 else min(3, len(panels))
+    high = -(-len(panels) // wide)
+    with _style():
+        figure, grid = _figure(4.6 * wide, 3.6 * high, rows=high, columns=wide)
+        for axes, (panel, names) in zip(grid, panels.items(), strict=False):
+            for place, name in enumerate(names):
+                colour = COLOURS[place % len(COLOURS)]
+                drawn = log[[x, name]].dropna().sort_values(x)
+                dots = "o" if len(drawn) <= 30 else None
+                axes.plot(
+                    drawn[x],
+                    drawn[name],
+                    color=colour,
+                    lw=1.8,
+                    marker=dots,
+                    ms=4,
+                    label=str(name).rsplit("/", 1)[0] if "/" in str(name) else panel,
+                )
+            axes.set_title(panel.replace("_", " "))
+            axes.set_xlabel(x)
+            axes.grid(alpha=0.25)
+            if len(names) > 1 or "/" in str(names[0]):
+                axes.legend(frameon=False, fontsize=11)
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        if title:
+            figure.suptitle(title)
+        return _save(figure, path)
+
+
+def _points(table) -> pd.DataFrame:
+    table = table[["actual", "prediction"]].astype(float).dropna()
+    if not len(table):
+        raise InputError("Nothing to draw: no row has both an actual value and a prediction.")
+    return table
+
+
+def _draw_points(figure, axes, table, what):
+    from matplotlib.ticker import StrMethodFormatter
+
+    if len(table) <= CROWDED:
+        size = 30 if len(table) <= 1000 else 12
+        axes.scatter(
+            table["actual"],
+            table["prediction"],
+            s=size,
+            color=BLUE,
+            alpha=0.55,
+            linewidths=0,
+            zorder=2,
+        )
+        return
+    extent = (*axes.get_xlim(), *axes.get_ylim())
+    image = axes.hexbin(
+        table["actual"],
+        table["prediction"],
+        gridsize=70,
+        bins="log",
+        mincnt=1,
+        extent=extent,
+        cmap="viridis",
+        linewidths=0.1,
+        zorder=2,
+    )
+    bar = figure.colorbar(
+        image, cax=axes.inset_axes([1.03, 0.0, 0.04, 1.0]), format=StrMethodFormatter("{x:,.0f}")
+    )
+    bar.set_label(f"{what.capitalize()} in a cell")
+    bar.outline.set_visible(False)
+
+
+def _lines(axes, table):
+    from matplotlib.patheffects import withStroke
+
+    crowded = len(table) > CROWDED  # lines stand out from a density by a white edge
+    halo = [withStroke(linewidth=3.6, foreground="white", alpha=0.8)] if crowded else None
+    ends = np.array(axes.get_xlim())
+    axes.plot(ends, ends, color=GREY, lw=1.3, ls="--", label="1:1", zorder=3, path_effects=halo)
+    if table["actual"].nunique() > 1:
+        slope, start = np.polyfit(table["actual"], table["prediction"], 1)
+        within = np.array([table["actual"].min(), table["actual"].max()])
+        axes.plot(
+            within,
+            start + slope * within,
+            color=RED,
+            lw=2.2,
+            label="Fit",
+            zorder=4,
+            path_effects=halo,
+        )
+
+
+def _note(axes, table, what, units=None):
+    found = regression_metrics(table["actual"], table["prediction"])
+    unit = f" {units}" if units else ""
+    axes.text(
+        0.03,
+        0.97,
+        f"R² = {found['r2']:.3f}\nMAE = {_readable(found['mae'])}{unit}\nn = {len(table):,} {what}",
+        transform=axes.transAxes,
+        va="top",
+        ha="left",
+        zorder=5,
+        bbox=PALE,
+    )
+
+
+def _readable(value: float) -> str:
+    """Three digits, and never an exponent for what people read as a plain number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _square(axes, low, high):
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def _style():
+    import matplotlib
+
+    return matplotlib.rc_context(STYLE)
+
+
+def _figure(width, height, rows=1, columns=1):
+    """A figure outside pyplot (nothing to close, no backend to choose) and its axes in a list."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _finish(figure, axes, path, xlabel, ylabel, title):
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.legend(loc="lower right", framealpha=PALE["alpha"], edgecolor="none", fontsize=11)
+    if title:
+        axes.set_title(title)
+    return _save(figure, path)
+
+
+def _save(figure, path):
+    if path is None:
+        return figure
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a figure is written as {', '.join(SUFFIXES)}.")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
+    return figure

@@ -1,0 +1,219 @@
+"""Saved or fresh model + table -> predictions in real units.
+
+Every distinct ASV is encoded once for the whole table.
+Letters: F features, L bases (+1 START), D width, N samples, B samples of a batch, K soft branches.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from aam_core import vocab
+from aam_core.artifact import Model, load_model
+from aam_core.config import Config
+from aam_core.data.batch import Batcher
+from aam_core.data.inputs import Study, load_study
+from aam_core.data.targets import ClassTarget
+from aam_core.data.tokens import tokenize
+from aam_core.errors import InputError
+from aam_core.models.model import ModelOutput, Network
+from aam_core.train.trainer import autocast, find_device
+
+CHUNK = {"cpu": 128, "cuda": 4096, "mps": 1024}
+"""ASVs encoded at a time: on a CPU what stays in its cache."""
+
+
+def predict(
+    model,
+    table,
+    *,
+    sequences=None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> pd.DataFrame:
+    """Predict a metadata column.
+
+    Parameters
+    ----------
+    model : Model or path
+        Regressor or classifier.
+    table : Study, path or biom.Table
+        Samples; their ASVs need not have been trained on.
+    sequences : path, dict or Series, optional
+        Sequences of the features, where their ids are not.
+    batch_size : int, optional
+        Samples at a time; the numbers do not depend on it.
+    device, precision : str, optional
+        As in the configuration, which they replace.
+
+    Returns
+    -------
+    DataFrame
+        Index ``sample-id``, every sample with reads, in the table's order. Of a regressor:
+        ``prediction`` in the target's units, and ``lower`` and ``upper``, the interval that held
+        90 % of the validation samples (left out where there were none). Of a classifier:
+        ``prediction`` and a column of probabilities per class.
+
+    Raises
+    ------
+    InputError
+        If the model is an encoder, or the table or model cannot be used.
+    """
+    model = as_model(model)
+    if model.target is None:
+        raise InputError(
+            "This model is an encoder, which predicts no metadata: fit it first "
+            "(aam fit-regressor or fit-classifier with --encoder)."
+        )
+    study = table if isinstance(table, Study) else load_study(table, sequences=sequences)
+    output = run(
+        model.network,
+        study,
+        override(model.config, batch_size, device, precision),
+        fields=("target",),
+    )
+    return decode(model, study.sample_ids, output["target"])
+
+
+def predicted_distances(
+    model,
+    table,
+    *,
+    sequences=None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> pd.DataFrame:
+    """Distances between samples as a pretrained encoder predicts them.
+
+    Parameters
+    ----------
+    model : Model or path
+        Encoder pretrained with distances.
+    table, sequences, batch_size, device, precision
+        As in `predict`.
+
+    Returns
+    -------
+    DataFrame
+        ``[N, N]``, in [0, 1], zero on the diagonal.
+    """
+    model = as_model(model)
+    if model.network.distance is None:
+        raise InputError("This model has no distance head: it was not pretrained with distances.")
+    study = table if isinstance(table, Study) else load_study(table, sequences=sequences)
+    config = override(model.config, batch_size, device, precision)
+    vectors = run(model.network, study, config, fields=("distance",))["distance"]
+    network = model.network.to("cpu")
+    with torch.no_grad():
+        parts = [network.distance.compare(part, vectors) for part in vectors.split(256)]
+    distances = torch.cat(parts).fill_diagonal_(0).numpy()
+    return pd.DataFrame(distances, index=study.sample_ids, columns=study.sample_ids)
+
+
+@torch.no_grad()
+def run(
+    network: Network, study: Study, config: Config, fields: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """Forward pass over every sample of a study, in order.
+
+    Parameters
+    ----------
+    network : Network
+        Moved to the device of ``config`` and back to the CPU.
+    fields : tuple of str
+        Fields of `ModelOutput` to collect.
+
+    Returns
+    -------
+    dict of Tensor
+        ``[N, ...]`` float32 on the CPU.
+    """
+    device = find_device(config.train.device)
+    network = network.to(device).eval()
+    tokens = tokenize(
+        study.sequences, study.feature_ids, config.data.max_bp, config.data.long_sequences
+    )
+    vectors = encode_asvs(network, tokens, device, config.train.precision)
+    batcher = Batcher(study, config.data, config.train.seed, asv_vectors=vectors)
+    found: dict[str, list[Tensor]] = {name: [] for name in fields}
+    size = config.train.batch_size
+    # Samples of alike richness share a batch, which then holds little padding.
+    order = np.argsort(np.diff(study.counts.indptr), kind="stable")
+    for start in range(0, len(order), size):
+        batch = batcher.batch(order[start : start + size]).to(device)
+        with autocast(device, config.train.precision):
+            output: ModelOutput = network(batch)
+        for name in fields:
+            found[name].append(getattr(output, name).float().cpu())
+    network.to("cpu")
+    back = torch.from_numpy(np.argsort(order))
+    return {name: torch.cat(parts)[back] for name, parts in found.items()}
+
+
+@torch.no_grad()
+def encode_asvs(
+    network: Network, tokens: np.ndarray, device: torch.device, precision: str
+) -> Tensor:
+    """Vectors of ASVs, each encoded once.
+
+    Parameters
+    ----------
+    tokens : ndarray
+        ``[F, L + 1]`` uint8.
+
+    Returns
+    -------
+    Tensor
+        ``[F, D]`` float32 on ``device``.
+    """
+    network.eval()
+    lengths = (tokens != vocab.PAD).sum(1)
+    order = np.argsort(lengths, kind="stable")
+    out = torch.empty(len(tokens), network.config.encoder.width, device=device)
+    size = CHUNK[device.type]
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        longest = lengths[rows[-1]]
+        part = torch.from_numpy(tokens[rows, :longest]).to(device)
+        with autocast(device, precision):
+            vectors = network.bases(part, ragged=bool(lengths[rows[0]] < longest))
+        out[torch.from_numpy(rows).to(device)] = vectors.float()
+    return out
+
+
+def decode(model: Model, sample_ids: list[str], output: Tensor) -> pd.DataFrame:
+    """Network output ``[N, T]`` -> predictions in real units."""
+    index = pd.Index(sample_ids, name="sample-id")
+    if isinstance(model.target, ClassTarget):
+        chances = output.double().softmax(-1).numpy()
+        frame = pd.DataFrame(chances, index=index, columns=list(model.target.classes))
+        frame.insert(0, "prediction", model.target.decode(chances.argmax(1)), allow_duplicates=True)
+        return frame
+    values = model.target.decode(output[:, 0].numpy())
+    frame = pd.DataFrame({"prediction": values}, index=index)
+    if model.interval is not None:
+        frame["lower"] = values - model.interval["half_width"]
+        frame["upper"] = values + model.interval["half_width"]
+    return frame
+
+
+def as_model(model) -> Model:
+    """A `Model`, opened if a folder was given."""
+    return load_model(model) if isinstance(model, str | Path) else model
+
+
+def override(config: Config, batch_size, device, precision) -> Config:
+    """The configuration with what was given."""
+    given = {
+        "train.batch_size": batch_size,
+        "train.device": device,
+        "train.precision": precision,
+    }
+    return config.replace({k: v for k, v in given.items() if v is not None})

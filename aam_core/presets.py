@@ -1,0 +1,90 @@
+"""Named configurations: a function returns a complete one."""
+
+from __future__ import annotations
+
+from aam_core.config import Config
+from aam_core.errors import InputError
+
+SIZES = {
+    "tiny": {
+        "model.encoder.width": 32,
+        "model.encoder.depth": 1,
+        "model.sample.depth": 1,
+        "model.encoder.heads": 2,
+        "model.sample.heads": 2,
+        "model.fusion.heads": 2,
+        "model.head.distance_width": 64,
+    },
+    "small": {},
+    "base": {
+        "model.encoder.width": 192,
+        "model.encoder.heads": 6,
+        "model.encoder.depth": 4,
+        "model.encoder.stride": 2,
+        "model.sample.heads": 6,
+        "model.sample.depth": 4,
+        "model.head.distance_width": 512,
+        "model.fusion.heads": 6,
+    },
+    "large": {
+        "model.encoder.width": 512,
+        "model.encoder.heads": 8,
+        "model.encoder.depth": 8,
+        "model.encoder.stride": 1,
+        "model.encoder.mlp_ratio": 4.0,
+        "model.sample.heads": 8,
+        "model.sample.depth": 8,
+        "model.sample.mlp_ratio": 4.0,
+        "model.head.distance_width": 1024,
+        "model.fusion.heads": 8,
+        "optim.lr": 3e-4,
+    },
+}
+"""What each size changes in the defaults of `Config`."""
+
+NAMES = tuple(SIZES)
+
+_PRETRAINING = {
+    "data.rarefaction": "redraw",
+    "data.sampling_depth": 1000,
+    "data.shallow_samples": "drop",
+    "train.epochs": 60,
+    "optim.lr": 4e-3,
+    "optim.weight_decay": 0.05,
+    "train.patience": 0,
+}
+
+_FITTING = {
+    "data.rarefaction": "redraw",
+    "data.sampling_depth": 500,
+    "data.sampling_depth_max": 10000,
+    "data.shallow_samples": "keep",
+    "model.sample.dropout": 0.2,
+    "loss.distance": 5.0,
+    "train.epochs": 20,
+    "train.min_steps": 400,
+    "optim.lr": 1e-3,
+    "optim.weight_decay": 0.1,
+}
+
+
+def pretraining(name: str = "small") -> Config:
+    """Configuration for `aam_core.pretrain`.
+
+    Parameters
+    ----------
+    name : {'tiny', 'small', 'base', 'large'}
+        'tiny' for a trial, 'small' for a laptop, 'base' and 'large' for a GPU.
+    """
+    return _preset(name, _PRETRAINING)
+
+
+def fitting(name: str = "small") -> Config:
+    """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`."""
+    return _preset(name, _FITTING)
+
+
+def _preset(name, changes):
+    if name not in SIZES:
+        raise InputError(f"There is no preset {name!r}; there are: {', '.join(NAMES)}.")
+    return Config().replace({**changes, **SIZES[name]})

@@ -1,0 +1,69 @@
+"""How a freshly trained model does on its validation samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aam_core.artifact import Model
+from aam_core.data.batch import Batcher
+from aam_core.data.inputs import Study
+from aam_core.data.targets import ClassTarget
+from aam_core.losses import true_distance
+from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.prediction import decode, predicted_distances, run
+
+MOST_SAMPLES = 500
+"""Validation samples whose pairs are scored: 124,750 pairs tell R2 to the third digit."""
+
+
+def distances(model: Model, study: Study) -> pd.DataFrame:
+    """Pairs of validation samples: ``actual`` and ``prediction`` of their distance.
+
+    Both are of the same draw of reads of the same, uncorrupted samples.
+    """
+    ids = model.val_samples
+    if len(ids) > MOST_SAMPLES:
+        rng = np.random.default_rng(model.config.train.seed)
+        ids = [ids[i] for i in np.sort(rng.choice(len(ids), MOST_SAMPLES, replace=False))]
+    held = study.select(ids)
+    predicted = predicted_distances(model, held).to_numpy()
+    data, seed = model.config.data, model.config.train.seed
+    no_vectors = torch.empty(len(held.feature_ids), 0)
+    batcher = Batcher(held, data, seed, distances=True, asv_vectors=no_vectors)
+    batch = batcher.batch(np.arange(len(ids)))
+    actual = true_distance(batch, held.phylogeny, model.config.loss).numpy()
+    row, column = np.triu_indices(len(ids), 1)
+    return pd.DataFrame({"actual": actual[row, column], "prediction": predicted[row, column]})
+
+
+def target(model: Model, study: Study, values: pd.Series) -> tuple[pd.DataFrame, dict]:
+    """Predictions of the validation samples (with ``actual``), and their metrics."""
+    held = study.select(model.val_samples)
+    output = run(model.network, held, model.config, fields=("target",))["target"]
+    frame = decode(model, held.sample_ids, output)
+    truth = values.loc[held.sample_ids]
+    if isinstance(model.target, ClassTarget):
+        actual = model.target.decode(model.target.encode(truth))
+        metrics = classification_metrics(
+            actual, frame["prediction"], frame.drop(columns="prediction")
+        )
+    else:
+        actual = pd.to_numeric(truth).to_numpy(np.float64)
+        metrics = regression_metrics(actual, frame["prediction"])
+    frame.insert(0, "actual", actual)
+    return frame, metrics
+
+
+def half_width(frame: pd.DataFrame, coverage: float) -> float:
+    """Half width of a prediction interval, from held-out residuals.
+
+    Split conformal prediction (Lei et al. 2018, J. Am. Stat. Assoc. 113:1094, algorithm 2): the
+    ``ceil((n + 1) coverage)``-th smallest absolute residual; the largest where n is too small.
+    """
+    residuals = np.sort((frame["actual"] - frame["prediction"]).abs().to_numpy())
+    place = min(len(residuals), math.ceil((len(residuals) + 1) * coverage))
+    return float(residuals[place - 1])

@@ -1,0 +1,56 @@
+"""From a pretrained encoder to the network of another run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aam_core.artifact import Model
+from aam_core.config import Config
+from aam_core.errors import InputError, first_five
+from aam_core.models.model import Network
+
+
+def adopt(config: Config, encoder: Model | None) -> Config:
+    """The configuration with the sizes of ``encoder``, so that its weights fit.
+
+    Dropout, and everything that holds no weights, stays as configured.
+    """
+    if encoder is None:
+        return config
+    theirs, ours = encoder.config.model, config.model
+    model = replace(
+        theirs,
+        encoder=replace(theirs.encoder, dropout=ours.encoder.dropout),
+        sample=replace(
+            theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
+        ),
+        head=replace(
+            theirs.head,
+            target_hidden=ours.head.target_hidden,
+            target_dropout=ours.head.target_dropout,
+        ),
+    )
+    return replace(config, model=model)
+
+
+def load_encoder(network: Network, encoder: Model) -> str:
+    """Copy every weight that both networks have; say how many that were.
+
+    Raises
+    ------
+    InputError
+        If nothing fits, or a tensor of the same name has another shape.
+    """
+    held, wanted = encoder.network.state_dict(), network.state_dict()
+    common = {name: held[name] for name in wanted if name in held}
+    other = [name for name, tensor in common.items() if tensor.shape != wanted[name].shape]
+    if other or not common:
+        what = "no tensor in common"
+        if other:
+            what = f"{len(other)} tensors have another shape ({first_five(other)})"
+        raise InputError(f"The encoder does not fit this model: {what}.")
+    network.load_state_dict(common, strict=False)
+    parameters = sum(tensor.numel() for tensor in common.values())
+    fresh = sorted({name.split(".")[0] for name in wanted if name not in common})
+    text = f"loaded {len(common)} of {len(wanted)} tensors ({parameters:,} parameters)"
+    return f"{text}; new: {', '.join(fresh)}." if fresh else f"{text}."

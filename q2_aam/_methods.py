@@ -1,0 +1,190 @@
+"""Methods: annotated wrappers of the workflows.
+
+QIIME 2 reads the annotations as objects, so this file does without postponed annotations; and
+torch is imported only once a method runs.
+"""
+
+import biom
+import qiime2
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
+
+from aam_core.artifact import Model
+from aam_core.errors import InputError
+from q2_aam._parameters import configure
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
+from q2_aam._studies import grouped, read_study, targeted
+from q2_aam._tables import write_table
+
+
+def pretrain(
+    table: biom.Table,
+    phylogeny: NewickFormat = None,
+    sequences: DNAFASTAFormat = None,
+    distances: skbio.DistanceMatrix = None,
+    initial_encoder: Model = None,
+    group_by: qiime2.MetadataColumn = None,
+    preset: str = "small",
+    epochs: int = None,
+    max_steps: int = None,
+    batch_size: int = None,
+    lr: float = None,
+    sampling_depth: int = None,
+    max_asvs: int = None,
+    patience: int = None,
+    val_fraction: float = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = None,
+    threads: int = 0,
+    settings: list = None,
+    max_lost_reads: float = 0.5,
+) -> Model:
+    arguments = locals()
+    config = configure("pretraining", arguments)
+    metadata, column = grouped(group_by)
+    study = read_study(arguments, metadata=metadata)
+    from aam_core import workflows
+
+    return workflows.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
+
+
+def fit_regressor(
+    table: biom.Table,
+    target: qiime2.NumericMetadataColumn,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distances: skbio.DistanceMatrix = None,
+    encoder: Model = None,
+    group_by: qiime2.MetadataColumn = None,
+    missing_samples: str = "error",
+    freeze_encoder: bool = False,
+    preset: str = "small",
+    epochs: int = None,
+    max_steps: int = None,
+    batch_size: int = None,
+    lr: float = None,
+    sampling_depth: int = None,
+    max_asvs: int = None,
+    patience: int = None,
+    val_fraction: float = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = None,
+    threads: int = 0,
+    settings: list = None,
+    max_lost_reads: float = 0.5,
+) -> (Model, PredictionsFormat):
+    model = _fit("fit_regressor", locals())
+    return model, _values(model.val_predictions)
+
+
+def fit_classifier(
+    table: biom.Table,
+    target: qiime2.CategoricalMetadataColumn,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distances: skbio.DistanceMatrix = None,
+    encoder: Model = None,
+    group_by: qiime2.MetadataColumn = None,
+    missing_samples: str = "error",
+    freeze_encoder: bool = False,
+    preset: str = "small",
+    epochs: int = None,
+    max_steps: int = None,
+    batch_size: int = None,
+    lr: float = None,
+    sampling_depth: int = None,
+    max_asvs: int = None,
+    patience: int = None,
+    val_fraction: float = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = None,
+    threads: int = 0,
+    settings: list = None,
+    max_lost_reads: float = 0.5,
+) -> (Model, PredictionsFormat, ProbabilitiesFormat):
+    model = _fit("fit_classifier", locals())
+    return model, _values(model.val_predictions), _chances(model, model.val_predictions)
+
+
+def predict_regression(
+    table: biom.Table,
+    regressor: Model,
+    sequences: DNAFASTAFormat = None,
+    batch_size: int = None,
+    device: str = "auto",
+    precision: str = None,
+    max_lost_reads: float = 0.5,
+) -> PredictionsFormat:
+    return _values(_predict(regressor, locals()))
+
+
+def predict_classification(
+    table: biom.Table,
+    classifier: Model,
+    sequences: DNAFASTAFormat = None,
+    batch_size: int = None,
+    device: str = "auto",
+    precision: str = None,
+    max_lost_reads: float = 0.5,
+) -> (PredictionsFormat, ProbabilitiesFormat):
+    predicted = _predict(classifier, locals())
+    return _values(predicted), _chances(classifier, predicted)
+
+
+def predict(
+    table: biom.Table,
+    predictor: Model,
+    sequences: DNAFASTAFormat = None,
+    batch_size: int = None,
+    device: str = "auto",
+    precision: str = None,
+    max_lost_reads: float = 0.5,
+) -> PredictionsFormat:
+    return _values(_predict(predictor, locals()))
+
+
+def _fit(workflow, arguments):
+    """Run a workflow on the arguments of a fitting method."""
+    config = configure("fitting", arguments)
+    if config.train.val_fraction == 0:
+        raise InputError(
+            "val_fraction is 0, but the predictions returned are those of held-out samples: "
+            "give it a value above 0."
+        )
+    target = arguments["target"]
+    metadata = targeted(target, arguments["table"], arguments["missing_samples"])
+    metadata, column = grouped(arguments["group_by"], metadata)
+    study = read_study(arguments, metadata=metadata)
+    from aam_core import workflows
+
+    return getattr(workflows, workflow)(
+        study,
+        target.name,
+        encoder=arguments["encoder"],
+        freeze_encoder=arguments["freeze_encoder"],
+        group_by=column,
+        config=config,
+    )
+
+
+def _predict(model, arguments):
+    """Predict the samples among the arguments of a predicting method."""
+    study = read_study(arguments)
+    from aam_core import prediction
+
+    options = {name: arguments[name] for name in ("batch_size", "device", "precision")}
+    return prediction.predict(model, study, **options)
+
+
+def _values(predicted):
+    """The predicted value or class of each sample."""
+    return write_table(predicted[["prediction"]], PredictionsFormat)
+
+
+def _chances(classifier, predicted):
+    """The probability of each class of each sample."""
+    return write_table(predicted[list(classifier.target.classes)], ProbabilitiesFormat)

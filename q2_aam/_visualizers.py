@@ -1,0 +1,174 @@
+"""Visualizers: the core's figures and metrics on a page.
+
+QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
+"""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import q2templates
+import qiime2
+
+from aam_core import plots
+from aam_core.errors import InputError, first_five
+from aam_core.metrics import classification_metrics, regression_metrics
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
+from q2_aam._studies import require_values
+from q2_aam._tables import read_predictions, read_probabilities
+
+ASSETS = Path(__file__).parent / "assets"
+
+WORST = 10
+"""Samples that the page of a regression names, those furthest from the truth."""
+
+
+def scatterplot(
+    output_dir: str,
+    predictions: PredictionsFormat,
+    truth: qiime2.NumericMetadataColumn,
+    missing_samples: str = "error",
+) -> None:
+    table = _table(read_predictions(predictions), truth, missing_samples).astype(float)
+    metrics = regression_metrics(table["actual"], table["prediction"])
+    metrics["mae_of_median"] = float((table["actual"] - table["actual"].median()).abs().mean())
+    metrics |= _fitted_line(table)
+    for suffix in ("png", "pdf"):
+        plots.scatter(table, os.path.join(output_dir, f"scatterplot.{suffix}"), label=truth.name)
+    errors = table.assign(error=table["prediction"] - table["actual"])
+    worst = errors["error"].abs().sort_values(ascending=False, kind="stable").index[:WORST]
+    places = _places(table)
+    _write(table, output_dir, "predictions.tsv")
+    _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
+    context = {
+        "column": truth.name,
+        "samples": len(table),
+        "r2": _number(metrics["r2"], 3),
+        "slope": _number(metrics["slope"], 3),
+        **{
+            name: _number(metrics[name], places)
+            for name in ("mae", "mae_of_median", "rmse", "intercept")
+        },
+        "worst": [
+            (name, *(_number(value, places) for value in row))
+            for name, row in errors.loc[worst].iterrows()
+        ],
+    }
+    q2templates.render(str(ASSETS / "scatterplot" / "index.html"), output_dir, context=context)
+
+
+def confusion_matrix(
+    output_dir: str,
+    predictions: PredictionsFormat,
+    truth: qiime2.CategoricalMetadataColumn,
+    probabilities: ProbabilitiesFormat = None,
+    missing_samples: str = "error",
+) -> None:
+    table = _table(read_predictions(predictions), truth, missing_samples)
+    chances = None if probabilities is None else _chances(probabilities, table.index)
+    metrics = classification_metrics(table["actual"], table["prediction"], chances)
+    metrics["accuracy_of_most_common"] = float(table["actual"].value_counts(normalize=True).max())
+    if chances is None:
+        del metrics["auc"]
+    for suffix in ("png", "pdf"):
+        path = os.path.join(output_dir, f"confusion_matrix.{suffix}")
+        plots.confusion(table, path, label=truth.name)
+    counts = pd.crosstab(table["actual"], table["prediction"])
+    classes = _classes(counts)
+    _write(table, output_dir, "predictions.tsv")
+    _write(counts, output_dir, "confusion_matrix.tsv", index_label="actual")
+    _write(classes, output_dir, "classes.tsv", index_label="class")
+    _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
+    context = {
+        "column": truth.name,
+        "samples": len(table),
+        "accuracy": _share(metrics["accuracy"]),
+        "accuracy_of_most_common": _share(metrics["accuracy_of_most_common"]),
+        "f1": _number(metrics["f1"], 3),
+        "auc": None if chances is None else _number(metrics["auc"], 3),
+        "classes": [
+            (
+                name,
+                _number(row["samples"], 0),
+                _share(row["recall"]),
+                _share(row["precision"]),
+                _number(row["f1"], 3),
+            )
+            for name, row in classes.iterrows()
+        ],
+    }
+    q2templates.render(str(ASSETS / "confusion_matrix" / "index.html"), output_dir, context=context)
+
+
+def _table(predictions: pd.Series, truth, missing_samples: str) -> pd.DataFrame:
+    """Columns ``actual`` and ``prediction`` of the samples that have both."""
+    values = truth.to_series().dropna()
+    if missing_samples == "error":
+        require_values(predictions.index, values, truth.name)
+    shared = [sample for sample in predictions.index if sample in values.index]
+    if not shared:
+        raise InputError(
+            f"None of the {len(predictions)} predicted samples ({first_five(predictions.index)}) "
+            f"has a value in the metadata column {truth.name!r}: is it another study's?"
+        )
+    return pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
+
+
+def _chances(probabilities, samples) -> pd.DataFrame:
+    """Probabilities of ``samples``, in their order."""
+    table = read_probabilities(probabilities)
+    lacking = [sample for sample in samples if sample not in table.index]
+    if lacking:
+        raise InputError(
+            f"{len(lacking)} of {len(samples)} predicted samples have no probabilities: "
+            f"{first_five(lacking)}. Give those of the same prediction."
+        )
+    return table.loc[samples]
+
+
+def _fitted_line(table: pd.DataFrame) -> dict[str, float]:
+    """Least-squares line of the predictions over the true values."""
+    if table["actual"].nunique() < 2:
+        return {"slope": np.nan, "intercept": np.nan}
+    slope, intercept = np.polyfit(table["actual"], table["prediction"], 1)
+    return {"slope": float(slope), "intercept": float(intercept)}
+
+
+def _classes(counts: pd.DataFrame) -> pd.DataFrame:
+    """Samples, recall, precision and F1 of each class; NaN where there is nothing to divide by."""
+    names = sorted({*counts.index, *counts.columns})
+    counts = counts.reindex(index=names, columns=names, fill_value=0)
+    right = pd.Series(np.diag(counts).astype(float), index=names)
+    actual, predicted = counts.sum(axis=1), counts.sum(axis=0)
+    return pd.DataFrame(
+        {
+            "samples": actual,
+            "recall": right / actual.where(actual > 0),
+            "precision": right / predicted.where(predicted > 0),
+            "f1": 2 * right / (actual + predicted),
+        }
+    )
+
+
+def _metrics_table(metrics: dict, table: pd.DataFrame) -> pd.DataFrame:
+    return pd.Series({"samples": len(table), **metrics}, dtype=object).to_frame("value")
+
+
+def _write(table: pd.DataFrame, output_dir: str, name: str, index_label: str = "sample-id") -> None:
+    table.to_csv(os.path.join(output_dir, name), sep="\t", index_label=index_label)
+
+
+def _places(table: pd.DataFrame) -> int:
+    """Decimal places that show four digits of the largest number."""
+    largest = float(table.abs().to_numpy().max())
+    return max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 0
+
+
+def _number(value: float, places: int) -> str:
+    return f"{value:,.{places}f}" if np.isfinite(value) else "not defined"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else "not defined"

@@ -1,0 +1,318 @@
+"""Registrations, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+
+from q2_types.distance_matrix import DistanceMatrix
+from q2_types.feature_data import FeatureData, Sequence
+from q2_types.feature_table import FeatureTable, Frequency
+from q2_types.sample_data import SampleData
+from q2_types.tree import Phylogeny, Rooted
+from qiime2.plugin import (
+    Bool,
+    Categorical,
+    Citations,
+    MetadataColumn,
+    Numeric,
+    Plugin,
+    TypeMap,
+)
+
+import q2_aam
+from q2_aam import _examples, _methods, _parameters, _predictions, _types_formats, _visualizers
+
+citations = Citations.load("citations.bib", package="q2_aam")
+
+plugin = Plugin(
+    name="aam",
+    version=q2_aam.__version__,
+    website="https://library.qiime2.org",
+    package="q2_aam",
+    short_description="Predict metadata from amplicon sequences with a transformer.",
+    description="Attention All Microbes reads the bases of each ASV and the ASVs of each sample "
+    "with a hierarchical transformer. An encoder is pretrained without labels, on hidden bases and "
+    "on the phylogenetic distances between samples, and fitted to a numeric or categorical "
+    "metadata column.",
+    citations=[citations["vaswani2017attention"]],
+)
+
+# Types and formats ----------------------------------------------------------------------------
+
+plugin.register_semantic_types(
+    _types_formats.AAMEncoder, _types_formats.AAMRegressor, _types_formats.AAMClassifier
+)
+plugin.register_formats(
+    _types_formats.AAMEncoderDirectoryFormat,
+    _types_formats.AAMRegressorDirectoryFormat,
+    _types_formats.AAMClassifierDirectoryFormat,
+)
+plugin.register_artifact_class(
+    _types_formats.AAMEncoder,
+    _types_formats.AAMEncoderDirectoryFormat,
+    description="A pretrained encoder: from the sequences and reads of a sample to a vector.",
+)
+plugin.register_artifact_class(
+    _types_formats.AAMRegressor,
+    _types_formats.AAMRegressorDirectoryFormat,
+    description="A model that predicts a numeric metadata column of a sample.",
+)
+plugin.register_artifact_class(
+    _types_formats.AAMClassifier,
+    _types_formats.AAMClassifierDirectoryFormat,
+    description="A model that predicts a categorical metadata column of a sample.",
+)
+
+if _predictions.OWNED:
+    plugin.register_semantic_types(
+        _predictions.ClassifierPredictions,
+        _predictions.RegressorPredictions,
+        _predictions.Probabilities,
+    )
+    plugin.register_formats(
+        _predictions.PredictionsFormat,
+        _predictions.PredictionsDirectoryFormat,
+        _predictions.ProbabilitiesFormat,
+        _predictions.ProbabilitiesDirectoryFormat,
+    )
+    plugin.register_artifact_class(
+        SampleData[_predictions.ClassifierPredictions],
+        _predictions.PredictionsDirectoryFormat,
+        description="The predicted class of each sample.",
+    )
+    plugin.register_artifact_class(
+        SampleData[_predictions.RegressorPredictions],
+        _predictions.PredictionsDirectoryFormat,
+        description="The predicted number of each sample.",
+    )
+    plugin.register_artifact_class(
+        SampleData[_predictions.Probabilities],
+        _predictions.ProbabilitiesDirectoryFormat,
+        description="The predicted probability of each class, of each sample.",
+    )
+
+# What several actions share -------------------------------------------------------------------
+
+RegressorPredictions = SampleData[_predictions.RegressorPredictions]
+ClassifierPredictions = SampleData[_predictions.ClassifierPredictions]
+Probabilities = SampleData[_predictions.Probabilities]
+
+GROUP_BY = MetadataColumn[Numeric | Categorical]
+
+INPUTS = {
+    "table": "Reads of each feature in each sample. Feature ids may be the sequences themselves.",
+    "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
+    "phylogeny": "Tree whose tips are the features. Where given, the UniFrac distances between "
+    "the samples are learned beside the target.",
+    "distances": "Distances between the samples, to learn in place of UniFrac.",
+    "encoder": "Pretrained encoder to start from.",
+}
+SPLIT = (
+    "Column whose value samples of one group share (a host, a site): a group is never divided "
+    "between training and validation."
+)
+
+FIT_INPUTS = {
+    "table": FeatureTable[Frequency],
+    "sequences": FeatureData[Sequence],
+    "phylogeny": Phylogeny[Rooted],
+    "distances": DistanceMatrix,
+    "encoder": _types_formats.AAMEncoder,
+}
+FIT_PARAMETERS = {
+    "group_by": GROUP_BY,
+    **_parameters.MISSING,
+    "freeze_encoder": Bool,
+    **_parameters.TRAINING,
+}
+FIT_PARAMETER_DESCRIPTIONS = {
+    "target": "Metadata column to predict.",
+    "group_by": SPLIT,
+    **_parameters.MISSING_DESCRIPTION,
+    "freeze_encoder": "Leave the encoder as it was pretrained: the vector of each ASV is computed "
+    "once, and an epoch takes seconds. Needs an encoder.",
+    **_parameters.training_descriptions("fitting"),
+}
+FIT_DESCRIPTION = (
+    " Part of the samples is held out: the model kept is the best one on them, and their "
+    "predictions are returned. They took part in the choice of the model; for a figure free of "
+    "that, predict samples that were not in the table."
+)
+PREDICT_INPUTS = {
+    "table": "Reads of the samples to predict. Features that training never saw are fine.",
+    "sequences": INPUTS["sequences"],
+}
+
+# Methods --------------------------------------------------------------------------------------
+
+plugin.methods.register_function(
+    function=_methods.pretrain,
+    inputs={
+        "table": FeatureTable[Frequency],
+        "phylogeny": Phylogeny[Rooted],
+        "sequences": FeatureData[Sequence],
+        "distances": DistanceMatrix,
+        "initial_encoder": _types_formats.AAMEncoder,
+    },
+    parameters={"group_by": GROUP_BY, **_parameters.TRAINING},
+    outputs=[("encoder", _types_formats.AAMEncoder)],
+    input_descriptions={
+        "table": INPUTS["table"],
+        "sequences": INPUTS["sequences"],
+        "phylogeny": "Tree whose tips are the features: the UniFrac distances that pretraining "
+        "learns are computed from it, for each batch anew.",
+        "distances": "Distances between the samples, to learn in place of UniFrac.",
+        "initial_encoder": "Pretrained encoder to go on from.",
+    },
+    parameter_descriptions={
+        "group_by": SPLIT,
+        **_parameters.training_descriptions("pretraining"),
+    },
+    output_descriptions={"encoder": "Pretrained encoder."},
+    name="Pretrain an encoder without labels.",
+    description="Learn from the table alone what sequences and communities look like: hidden "
+    "bases are predicted from their neighbours, and distances between samples (unweighted UniFrac, "
+    "unless settings say otherwise) from their reads. The encoder is the start of fit-regressor "
+    "and fit-classifier.",
+    citations=[citations["lozupone2005unifrac"]],
+    examples={"pretrain": _examples.pretrain_example},
+)
+
+plugin.methods.register_function(
+    function=_methods.fit_regressor,
+    inputs=FIT_INPUTS,
+    parameters={"target": MetadataColumn[Numeric], **FIT_PARAMETERS},
+    outputs=[("regressor", _types_formats.AAMRegressor), ("predictions", RegressorPredictions)],
+    input_descriptions=INPUTS,
+    parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
+    output_descriptions={
+        "regressor": "Fitted model.",
+        "predictions": "Predictions of the held-out samples, in the column's own units.",
+    },
+    name="Fit a numeric metadata column.",
+    description="Train a model that predicts a numeric metadata column." + FIT_DESCRIPTION,
+    examples={"fit_regressor": _examples.fit_regressor_example},
+)
+
+plugin.methods.register_function(
+    function=_methods.fit_classifier,
+    inputs=FIT_INPUTS,
+    parameters={"target": MetadataColumn[Categorical], **FIT_PARAMETERS},
+    outputs=[
+        ("classifier", _types_formats.AAMClassifier),
+        ("predictions", ClassifierPredictions),
+        ("probabilities", Probabilities),
+    ],
+    input_descriptions=INPUTS,
+    parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
+    output_descriptions={
+        "classifier": "Fitted model.",
+        "predictions": "Predicted classes of the held-out samples.",
+        "probabilities": "Probabilities of the classes, of the held-out samples.",
+    },
+    name="Fit a categorical metadata column.",
+    description="Train a model that predicts a categorical metadata column." + FIT_DESCRIPTION,
+    examples={"fit_classifier": _examples.fit_classifier_example},
+)
+
+plugin.methods.register_function(
+    function=_methods.predict_regression,
+    inputs={
+        "table": FeatureTable[Frequency],
+        "regressor": _types_formats.AAMRegressor,
+        "sequences": FeatureData[Sequence],
+    },
+    parameters=_parameters.PREDICTING,
+    outputs=[("predictions", RegressorPredictions)],
+    input_descriptions={**PREDICT_INPUTS, "regressor": "Model from fit-regressor."},
+    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    output_descriptions={"predictions": "Predictions in the units of the column fitted."},
+    name="Predict a numeric column of new samples.",
+    description="Predict samples with a fitted regressor.",
+    examples={"predict_regression": _examples.predict_regression_example},
+)
+
+plugin.methods.register_function(
+    function=_methods.predict_classification,
+    inputs={
+        "table": FeatureTable[Frequency],
+        "classifier": _types_formats.AAMClassifier,
+        "sequences": FeatureData[Sequence],
+    },
+    parameters=_parameters.PREDICTING,
+    outputs=[("predictions", ClassifierPredictions), ("probabilities", Probabilities)],
+    input_descriptions={**PREDICT_INPUTS, "classifier": "Model from fit-classifier."},
+    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    output_descriptions={
+        "predictions": "Most probable class of each sample.",
+        "probabilities": "Probability of each class.",
+    },
+    name="Predict a categorical column of new samples.",
+    description="Predict samples with a fitted classifier.",
+    examples={"predict_classification": _examples.predict_classification_example},
+)
+
+Predictor, Predicted = TypeMap(
+    {
+        _types_formats.AAMRegressor: RegressorPredictions,
+        _types_formats.AAMClassifier: ClassifierPredictions,
+    }
+)
+plugin.methods.register_function(
+    function=_methods.predict,
+    inputs={
+        "table": FeatureTable[Frequency],
+        "predictor": Predictor,
+        "sequences": FeatureData[Sequence],
+    },
+    parameters=_parameters.PREDICTING,
+    outputs=[("predictions", Predicted)],
+    input_descriptions={
+        **PREDICT_INPUTS,
+        "predictor": "Model from fit-regressor or fit-classifier.",
+    },
+    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    output_descriptions={"predictions": "Predicted number or class of each sample."},
+    name="Predict new samples with a model of either kind.",
+    description="Predict samples with a fitted regressor or classifier. predict-classification "
+    "returns the probabilities of the classes as well.",
+    examples={"predict": _examples.predict_example},
+)
+
+# Visualizers ----------------------------------------------------------------------------------
+
+plugin.visualizers.register_function(
+    function=_visualizers.scatterplot,
+    inputs={"predictions": RegressorPredictions},
+    parameters={"truth": MetadataColumn[Numeric], **_parameters.MISSING},
+    input_descriptions={"predictions": "Predicted numbers."},
+    parameter_descriptions={
+        "truth": "Metadata column with the true values. It may hold more samples.",
+        **_parameters.MISSING_DESCRIPTION,
+    },
+    name="Plot predicted against true values.",
+    description="Scatter plot of a regressor's predictions against the true values, with R2, mean "
+    "absolute error, the line of equality and the fitted line. Plot and table can be downloaded.",
+    examples={"scatterplot": _examples.scatterplot_example},
+)
+
+plugin.visualizers.register_function(
+    function=_visualizers.confusion_matrix,
+    inputs={"predictions": ClassifierPredictions, "probabilities": Probabilities},
+    parameters={"truth": MetadataColumn[Categorical], **_parameters.MISSING},
+    input_descriptions={
+        "predictions": "Predicted classes.",
+        "probabilities": "Probabilities of the classes; with them the area under the ROC curve "
+        "is reported.",
+    },
+    parameter_descriptions={
+        "truth": "Metadata column with the true classes. It may hold more samples.",
+        **_parameters.MISSING_DESCRIPTION,
+    },
+    name="Count predicted against true classes.",
+    description="Confusion matrix of a classifier's predictions, with accuracy, F1 and the recall "
+    "and precision of each class. Plot and tables can be downloaded.",
+    examples={"confusion_matrix": _examples.confusion_matrix_example},
+)
+
+importlib.import_module("q2_aam._transformers")

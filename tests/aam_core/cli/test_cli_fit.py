@@ -1,0 +1,125 @@
+"""``aam fit-regressor``, ``fit-classifier``, ``predict`` and ``evaluate``: the job in one go."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+BRIEF = ("--preset", "tiny", "--max-steps", 3, "--sampling-depth", 200, "--device", "cpu")
+
+
+@pytest.fixture
+def files(study_dir):
+    return (
+        *("--table", study_dir / "table.biom"),
+        *("--sequences", study_dir / "rep-seqs.fasta"),
+        *("--metadata", study_dir / "metadata.tsv"),
+    )
+
+
+def truth(study_dir):
+    return pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id", dtype=str)
+
+
+def read(path):
+    return pd.read_csv(path, sep="\t", index_col="sample-id")
+
+
+@pytest.mark.parametrize(
+    "command, target, figures",
+    [
+        ("fit-regressor", "gradient", {"r2", "mae", "rmse"}),
+        ("fit-classifier", "group", {"accuracy", "auc", "f1"}),
+    ],
+)
+def test_fit_predict_evaluate(aam, files, study_dir, tmp_path, command, target, figures):
+    model, predictions, scores = tmp_path / "model", tmp_path / "p.tsv", tmp_path / "scores"
+    outcome = aam(
+        *(command, *files, "--target", target, "--group-by", "host_subject_id"),
+        *("--val-fraction", 0.3, "--output", model, *BRIEF),
+    )
+    assert outcome.status == 0, outcome.err
+    train = set((model / "train_samples.txt").read_text().split())
+    val = set((model / "val_samples.txt").read_text().split())
+    subject = truth(study_dir)["host_subject_id"]
+    assert train and val and not set(subject[list(train)]) & set(subject[list(val)])
+
+    outcome = aam("predict", *files[:4], "--model", model, "--output", predictions)
+    assert (outcome.status, outcome.out) == (0, ""), outcome.err
+    assert set(read(predictions).index) == set(subject.index)
+    held_out = read(model / "val_predictions.tsv")["prediction"]
+    again = read(predictions)["prediction"][held_out.index]
+    assert again.equals(held_out) or (again - held_out).abs().max() < 1e-3
+
+    outcome = aam(
+        *("evaluate", "--predictions", predictions, "--metadata", study_dir / "metadata.tsv"),
+        *("--target", target, "--output", scores),
+    )
+    assert outcome.status == 0, outcome.err
+    measured = json.loads((scores / "metrics.json").read_text())
+    assert figures <= set(measured)
+    assert all(figure in outcome.out for figure in figures)
+    assert list(scores.glob("*.png"))
+
+
+def test_fixed_split(aam, refuses, files, study_dir, tmp_path):
+    ids = list(truth(study_dir).index)
+    train, val = tmp_path / "train.txt", tmp_path / "val.txt"
+    train.write_text("\n".join(ids[:25]))
+    val.write_text("\n".join(ids[25:32]) + "\n")
+    fit = ("fit-regressor", *files, "--target", "gradient", *BRIEF)
+    split = ("--train-samples", train, "--val-samples", val)
+    outcome = aam(*fit, *split, "--output", tmp_path / "model")
+    assert outcome.status == 0, outcome.err
+    assert set((tmp_path / "model" / "val_samples.txt").read_text().split()) == set(ids[25:32])
+    val.write_text("\n".join(ids[24:32]))
+    assert ids[24] in refuses(*fit, *split, "--output", tmp_path / "refused")
+    assert "--val-samples" in refuses(
+        *fit, "--train-samples", train, "--output", tmp_path / "refused"
+    )
+    assert not (tmp_path / "refused").exists()
+
+
+def test_frozen_encoder(aam, refuses, files, study_dir, tmp_path):
+    encoder, model = tmp_path / "encoder", tmp_path / "model"
+    tree = ("--tree", study_dir / "tree.nwk")
+    assert aam("pretrain", *files[:4], *tree, "--output", encoder, *BRIEF).status == 0
+    fit = ("fit-regressor", *files, "--target", "gradient", *BRIEF, "--freeze-encoder")
+    outcome = aam(*fit, "--encoder", encoder, "--output", model)
+    assert outcome.status == 0, outcome.err
+    assert "--encoder" in refuses(*fit, "--output", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_where_keeps_only_those_samples(aam, files, study_dir, tmp_path):
+    fit = ("fit-regressor", *files, "--target", "gradient", *BRIEF, "--output", tmp_path / "model")
+    outcome = aam(*fit, "--where", "group=case")
+    assert outcome.status == 0, outcome.err
+    metadata = truth(study_dir)
+    used = [
+        name
+        for part in ("train_samples.txt", "val_samples.txt")
+        for name in (tmp_path / "model" / part).read_text().split()
+    ]
+    assert set(used) == set(metadata.index[metadata["group"] == "case"])
+
+
+def test_bad_requests_are_one_line_and_write_nothing(refuses, files, tmp_path):
+    out = ("--output", tmp_path / "model", *BRIEF)
+    assert "'gradient'" in refuses("fit-regressor", *files, "--target", "gradiant", *out)
+    assert "group" in refuses("fit-regressor", *files, "--target", "group", *out)
+    where = ("--where", "group=nobody")
+    assert "nobody" in refuses("fit-regressor", *files, "--target", "gradient", *where, *out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_without_a_model(refuses, files, tmp_path):
+    (tmp_path / "model").mkdir()
+    out = tmp_path / "p.tsv"
+    assert "model" in refuses("predict", *files[:4], "--model", tmp_path / "model", "--output", out)
+    assert "does not exist" in refuses(
+        "predict", *files[:4], "--model", tmp_path / "absent", "--output", out
+    )
+    assert not out.exists()

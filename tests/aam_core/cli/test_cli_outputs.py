@@ -1,0 +1,71 @@
+"""Where the command line may write, and that it writes all or nothing."""
+
+from __future__ import annotations
+
+import click
+import pandas as pd
+import pytest
+
+from aam_core.cli.outputs import OutputDirectory, OutputFile, show_metrics, write_table
+
+
+def convert(kind, path):
+    return kind.convert(str(path), None, None)
+
+
+def test_new_empty_and_own_folders_are_taken(tmp_path):
+    kind = OutputDirectory("config.json")
+    assert convert(kind, tmp_path / "deep" / "new") == tmp_path / "deep" / "new"
+    assert not (tmp_path / "deep").exists()  # nothing is made before the work succeeds
+    assert convert(kind, tmp_path) == tmp_path
+    (tmp_path / "config.json").touch()
+    (tmp_path / "notes.txt").touch()
+    assert convert(kind, tmp_path) == tmp_path
+
+
+def test_foreign_folder_is_refused(tmp_path):
+    for name in "gfedcba":
+        (tmp_path / f"{name}.txt").touch()
+    with pytest.raises(click.BadParameter, match="a.txt, b.txt, c.txt, d.txt, e.txt and 2 more"):
+        convert(OutputDirectory("config.json"), tmp_path)
+
+
+def test_file_where_a_folder_is_meant(tmp_path):
+    (tmp_path / "taken").touch()
+    with pytest.raises(click.BadParameter, match="is a file"):
+        convert(OutputDirectory(), tmp_path / "taken")
+    with pytest.raises(click.BadParameter, match="not a folder that can be written"):
+        convert(OutputDirectory(), tmp_path / "taken" / "below")
+    with pytest.raises(click.BadParameter, match="not a folder that can be written"):
+        convert(OutputFile(), tmp_path / "taken" / "below.tsv")
+
+
+def test_folder_or_device_where_a_file_is_meant(tmp_path):
+    with pytest.raises(click.BadParameter, match="is a directory"):
+        convert(OutputFile(), tmp_path)
+    with pytest.raises(click.BadParameter, match="not a regular file"):
+        convert(OutputFile(), "/dev/null")
+
+
+def test_link_is_followed_and_stays(tmp_path):
+    (tmp_path / "real.tsv").touch()
+    (tmp_path / "link.tsv").symlink_to(tmp_path / "real.tsv")
+    assert convert(OutputFile(), tmp_path / "link.tsv") == tmp_path / "real.tsv"
+
+
+def test_table_is_written_into_a_new_folder(tmp_path):
+    path = tmp_path / "new" / "predictions.tsv"
+    write_table(pd.DataFrame({"prediction": [0.1, 2.0]}, index=["007", "2538.10"]), path)
+    assert path.read_text() == "sample-id\tprediction\n007\t0.1\n2538.10\t2.0\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["predictions.tsv"]
+
+
+def test_metrics_are_aligned(capsys):
+    nothing = float("nan")
+    show_metrics({"AAM": {"r2": 0.71239, "mae": 81234.5}, "random forest": {"r2": nothing}})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "                       r2         mae",
+        "AAM                0.7124       81234",
+        "random forest         nan           -",
+    ]

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import GroupKFold
+
+from aam_core.data.splits import fixed_split, make_folds, train_val_split
+from aam_core.errors import InputError
+
+IDS = [f"s{i:03d}" for i in range(100)]
+SUBJECT = pd.Series([f"S{i % 23}" for i in range(100)], index=IDS, name="subject")
+DISEASE = pd.Series(["common" if i % 10 else "rare" for i in range(100)], index=IDS, name="ibd")
+
+
+def parts(split):
+    train, held = split
+    assert not set(train) & set(held) and train and held
+    assert train == [i for i in IDS if i in set(train)]  # the order of the study
+    assert held == [i for i in IDS if i in set(held)]
+    return train, held
+
+
+def whole(split):
+    train, held = parts(split)
+    assert sorted(train + held) == IDS
+    return train, held
+
+
+# --- hold out ------------------------------------------------------------------------------------
+
+
+def test_random_split_has_the_fraction_and_follows_the_seed():
+    split = train_val_split(IDS, fraction=0.2, seed=0)
+    assert len(whole(split)[1]) == 20
+    assert split == train_val_split(IDS, fraction=0.2, seed=0)
+    assert split != train_val_split(IDS, fraction=0.2, seed=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.6])
+def test_a_group_stays_on_one_side(seed, fraction):
+    train, held = whole(train_val_split(IDS, fraction=fraction, seed=seed, groups=SUBJECT))
+    assert not set(SUBJECT[train]) & set(SUBJECT[held])
+    assert len(held) == pytest.approx(100 * fraction, abs=3)
+
+
+def test_groups_are_drawn_at_random():
+    held = Counter()
+    for seed in range(60):
+        held.update(set(SUBJECT[train_val_split(IDS, fraction=0.2, seed=seed, groups=SUBJECT)[1]]))
+    assert len(held) == 23
+    assert max(held.values()) < 30
+
+
+def test_uneven_groups_are_all_held_out_at_times():
+    sizes = [40, 20, 10, 10, 5, 5, 4, 3, 2, 1]
+    groups = np.repeat([f"g{i}" for i in range(10)], sizes)
+    seen = set()
+    for seed in range(40):
+        train, held = whole(train_val_split(IDS, fraction=0.2, seed=seed, groups=groups))
+        assert 15 <= len(held) <= 25
+        seen |= set(groups[[i in held for i in IDS]])
+    assert seen >= {f"g{i}" for i in range(1, 10)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_have_like_shares_on_both_sides(seed):
+    train, held = whole(train_val_split(IDS, fraction=0.2, seed=seed, strata=DISEASE))
+    assert Counter(DISEASE[held]) == {"rare": 2, "common": 18}
+
+
+def test_a_rare_class_is_on_both_sides_all_the_same():
+    strata = ["rare"] * 2 + ["common"] * 98
+    train, held = whole(train_val_split(IDS, fraction=0.1, seed=0, strata=strata))
+    assert len({"s000", "s001"} & set(held)) == 1
+    many = [f"c{i % 20}" for i in range(100)]
+    assert len(whole(train_val_split(IDS, fraction=0.05, seed=0, strata=many))[1]) == 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_and_classes_are_honoured_together(seed):
+    by_subject = {f"S{i}": "sick" if i % 3 == 0 else "well" for i in range(23)}
+    strata = SUBJECT.map(by_subject)
+    train, held = whole(
+        train_val_split(IDS, fraction=0.25, seed=seed, groups=SUBJECT, strata=strata)
+    )
+    assert not set(SUBJECT[train]) & set(SUBJECT[held])
+    assert (strata[held] == "sick").mean() == pytest.approx((strata == "sick").mean(), abs=0.1)
+    assert len(held) == pytest.approx(25, abs=4)
+
+
+def test_the_only_possible_split_of_groups_is_found():
+    groups = ["g1"] * 10 + ["g2"] * 10 + ["g3"] * 80
+    strata = ["a"] * 5 + ["b"] * 5 + ["a"] * 5 + ["b"] * 5 + ["b"] * 80
+    for seed in range(10):
+        train, held = whole(
+            train_val_split(IDS, fraction=0.1, seed=seed, groups=groups, strata=strata)
+        )
+        assert len(held) == 10
+
+
+def test_groups_as_numbers_or_in_another_order():
+    numbers = SUBJECT.str[1:].astype(float)
+    shuffled = numbers.sample(frac=1, random_state=0)
+    expected = train_val_split(IDS, fraction=0.2, seed=0, groups=numbers)
+    assert train_val_split(IDS, fraction=0.2, seed=0, groups=shuffled) == expected
+    assert train_val_split(IDS, fraction=0.2, seed=0, groups=list(numbers)) == expected
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.999, 1.0])
+def test_an_empty_side_is_an_error(fraction):
+    with pytest.raises(InputError, match="of 100 samples leaves one side empty"):
+        train_val_split(IDS, fraction=fraction, seed=0)
+
+
+def test_one_group_cannot_be_split():
+    with pytest.raises(InputError, match="All 100 samples are of one group"):
+        train_val_split(IDS, fraction=0.2, seed=0, groups=["g"] * 100)
+
+
+def test_a_class_in_one_sample_or_group_cannot_be_split():
+    strata = ["only"] + ["common"] * 99
+    for split in (
+        lambda **more: train_val_split(IDS, fraction=0.2, seed=0, **more),
+        lambda **more: make_folds(IDS, folds=3, seed=0, **more),
+    ):
+        with pytest.raises(InputError, match="in one sample only.*: only"):
+            split(strata=strata)
+        with pytest.raises(InputError, match="in one group only.*: only"):
+            split(strata=strata, groups=SUBJECT)
+
+
+def test_classes_that_no_split_of_groups_can_share_out():
+    groups, strata = ["g1", "g1", "g2", "g2", "g3", "g3"], ["a", "c", "a", "b", "b", "c"]
+    with pytest.raises(InputError, match="No split of the groups has every class on both sides"):
+        train_val_split(IDS[:6], fraction=0.3, seed=0, groups=groups, strata=strata)
+
+
+@pytest.mark.parametrize("split", [
+    lambda **more: train_val_split(IDS, fraction=0.2, seed=0, **more),
+    lambda **more: make_folds(IDS, folds=3, seed=0, **more),
+])
+def test_missing_groups_and_classes_are_named(split):
+    blank = SUBJECT.where(~SUBJECT.index.isin(["s003", "s007"]), None)
+    with pytest.raises(InputError, match=r"'subject'\) is blank for 2 of 100 .*s003, s007"):
+        split(groups=blank)
+    with pytest.raises(InputError, match="class .*is blank for 2 of 100"):
+        split(strata=blank)
+    with pytest.raises(InputError, match="1 samples have no group: s000"):
+        split(groups=SUBJECT.drop("s000"))
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", [None, SUBJECT])
+@pytest.mark.parametrize("strata", [None, DISEASE])
+def test_every_sample_is_tested_once(groups, strata):
+    folds = make_folds(IDS, folds=5, seed=0, groups=groups, strata=strata)
+    assert len(folds) == 5
+    assert sorted(i for _, test in folds for i in test) == IDS
+    for train, test in map(whole, folds):
+        if groups is not None:
+            assert not set(groups[train]) & set(groups[test])
+        if strata is not None and groups is None:
+            assert Counter(strata[test]) == {"rare": 2, "common": 18}
+    again = make_folds(IDS, folds=5, seed=0, groups=groups, strata=strata)
+    assert again == folds
+    other = make_folds(IDS, folds=5, seed=1, groups=groups, strata=strata)
+    assert (other == folds) == (groups is not None and strata is None)
+
+
+@pytest.mark.parametrize("groups", [SUBJECT, SUBJECT.str[1:].astype(float)])
+def test_grouped_folds_are_those_of_scikit_learn(groups):
+    expected = [
+        [IDS[i] for i in test] for _, test in GroupKFold(5).split(IDS, groups=groups.to_numpy())
+    ]
+    assert [test for _, test in make_folds(IDS, folds=5, seed=9, groups=groups)] == expected
+
+
+def test_too_few_samples_groups_or_members_for_the_folds():
+    with pytest.raises(InputError, match="at least 2, not 1"):
+        make_folds(IDS, folds=1, seed=0)
+    with pytest.raises(InputError, match="There are 4 samples, fewer than the 5 folds"):
+        make_folds(IDS[:4], folds=5, seed=0)
+    with pytest.raises(InputError, match="There are 0 samples"):
+        make_folds([], folds=5, seed=0)
+    with pytest.raises(InputError, match=r"23 groups \(of 100 samples\), fewer than the 24 folds"):
+        make_folds(IDS, folds=24, seed=0, groups=SUBJECT)
+    with pytest.raises(InputError, match="No class has as many samples"):
+        make_folds(IDS[:6], folds=5, seed=0, strata=["a", "a", "b", "b", "c", "c"])
+
+
+def test_a_class_rarer_than_the_folds_is_no_error(recwarn):
+    folds = make_folds(IDS, folds=5, seed=0, strata=["rare"] * 3 + ["common"] * 97)
+    assert all({"s000", "s001", "s002"} & set(train) for train, _ in folds)
+    assert not recwarn.list
+
+
+# --- fixed ---------------------------------------------------------------------------------------
+
+
+def test_fixed_split_keeps_the_order_of_the_study():
+    assert fixed_split(IDS[:4], ["s003", "s000"], ["s001"]) == (["s000", "s003"], ["s001"])
+
+
+@pytest.mark.parametrize(
+    "train, val, words",
+    [
+        (["s000"], ["s001", "s000"], "1 samples are on both sides of the split: s000"),
+        (["s000", "x"], ["s001"], "1 samples of the training side are not in the table.*: x"),
+        (["s000"], ["y", "z"], "2 samples of the validation side .*: y, z"),
+        (["s000"], [], "The validation side of the split is empty"),
+        ([], ["s000"], "The training side of the split is empty"),
+    ],
+)
+def test_fixed_splits_that_cannot_be(train, val, words):
+    with pytest.raises(InputError, match=words):
+        fixed_split(IDS, train, val)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core.data.targets import (
+    ClassTarget,
+    NumericTarget,
+    as_classes,
+    fit_target,
+    missing_ids,
+    target_from_dict,
+)
+from aam_core.errors import InputError
+
+IDS = [f"s{i}" for i in range(8)]
+
+
+def series(values, name="age"):
+    return pd.Series(values, index=IDS[: len(values)], name=name)
+
+
+def test_numbers_are_standardized_by_the_training_samples():
+    column = series([1.0, 3.0, 100.0, 200.0])
+    target = fit_target(column, "regression", ["s0", "s1"])
+    assert target == NumericTarget("age", 2.0, 1.0)
+    z = target.encode(column)
+    assert z.dtype == np.float32
+    assert z.tolist() == [-1, 1, 98, 198]
+    back = target.decode(z)
+    assert back.dtype == np.float64 and back.tolist() == column.tolist()
+
+
+def test_without_training_ids_all_samples_count():
+    target = fit_target(series([1.0, 2.0, 6.0]), "regression")
+    assert (target.mean, target.std) == (3.0, pytest.approx(np.std([1, 2, 6])))
+
+
+@pytest.mark.parametrize("dtype", [int, object, str, "Int64", "Float64", "string"])
+def test_numbers_may_come_as_any_dtype(dtype):
+    column = series([1, 2, 6]).astype(dtype)
+    assert fit_target(column, "regression").mean == pytest.approx(3.0)
+    assert fit_target(column, "classification").classes == ("1", "2", "6")
+
+
+def test_classes_are_sorted_text():
+    column = series(["Crohns", "Control", "Crohns", "10", "9"])
+    target = fit_target(column, "classification")
+    assert target == ClassTarget("age", ("10", "9", "Control", "Crohns"))
+    places = target.encode(column)
+    assert places.dtype == np.int64 and places.tolist() == [3, 2, 3, 0, 1]
+    assert target.decode(places) == column.tolist()
+
+
+def test_numeric_looking_classes_have_no_fraction():
+    target = fit_target(series([0.0, 1.0, 1.0]), "classification")
+    assert target.classes == ("0", "1")
+    assert target.encode(["1", "0"]).tolist() == [1, 0]
+    assert target.encode(series([1.0, 0.0])).tolist() == [1, 0]
+    assert as_classes(series([0.5, 2.0, True, "2.0"])).tolist() == ["0.5", "2", "True", "2.0"]
+
+
+def test_classes_come_from_the_whole_column():
+    column = series(["a", "b", "c"])
+    assert fit_target(column, "classification", ["s0", "s1"]).classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_round_trip_through_json(kind):
+    target = fit_target(series([0.0, 1.0, 0.1]), kind)
+    assert target_from_dict(json.loads(json.dumps(target.to_dict()))) == target
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        [],
+        {"kind": "ranking"},
+        {"kind": "regression", "name": "age", "mean": 1.0},
+        {"kind": "regression", "name": "age", "mean": 1.0, "std": 0.0},
+        {"kind": "regression", "name": "age", "mean": float("nan"), "std": 1.0},
+        {"kind": "regression", "name": "age", "mean": "1", "std": 1.0},
+        {"kind": "classification", "name": "ibd", "classes": ["a"]},
+        {"kind": "classification", "name": "ibd", "classes": ["b", "a"]},
+        {"kind": "classification", "name": "ibd", "classes": ["a", "a"]},
+        {"kind": "classification", "name": "ibd", "classes": ["0", 1]},
+    ],
+)
+def test_edited_targets_are_refused(values):
+    with pytest.raises(InputError, match="not a target that AAM saved"):
+        target_from_dict(values)
+
+
+BLANKS = [None, float("nan"), "", "  ", pd.NA]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_blank_values_are_counted_and_named(kind, blank):
+    column = series(["1", blank, "2", blank])
+    assert missing_ids(column) == ["s1", "s3"]
+    with pytest.raises(InputError, match=r"'age' is blank for 2 of 4 samples: s1, s3\. Fill"):
+        fit_target(column, kind)
+    with pytest.raises(InputError, match="leave these samples out"):
+        fit_target(column, kind, ["s0", "s2"])  # s1, s3 would be held out
+
+
+def test_more_than_five_blanks_are_not_all_named():
+    with pytest.raises(InputError, match="s1, s2, s3, s4, s5 and 2 more"):
+        fit_target(series([1.0] + [None] * 7), "regression")
+
+
+def test_a_column_without_any_value():
+    with pytest.raises(InputError, match="no value for any of 3 samples"):
+        fit_target(series([None] * 3), "regression")
+
+
+def test_missing_ids_of_a_category_and_of_numbers():
+    assert missing_ids(series(["a", None]).astype("category")) == ["s1"]
+    assert missing_ids(series([1.0, np.nan])) == ["s1"]
+
+
+def test_values_that_are_not_numbers_are_named():
+    with pytest.raises(InputError, match=r"2 values .*not numbers: s1 \('old'\), s2 \('nan'"):
+        fit_target(series(["1", "old", "nan"]), "regression")
+
+
+def test_text_is_sent_to_classification():
+    with pytest.raises(InputError, match=r"is text \('Crohns', 'Control'\).*fit-classifier"):
+        fit_target(series(["Crohns", "Control", "Crohns"]), "regression")
+
+
+@pytest.mark.parametrize("value", [float("inf"), "-inf"])
+def test_infinite_values_are_named(value):
+    with pytest.raises(InputError, match=r"1 infinite values: s1 \('-?inf'\)"):
+        fit_target(series([1.0, value, 2.0]), "regression")
+
+
+def test_one_value_or_class_is_nothing_to_learn():
+    with pytest.raises(InputError, match=r"one value only \(0.1\) in 3 training samples"):
+        fit_target(series([0.1, 0.1, 0.1]), "regression")
+    with pytest.raises(InputError, match=r"one value only \(4\) in 2"):
+        fit_target(series([4.0, 4.0, 9.0]), "regression", ["s0", "s1"])
+    with pytest.raises(InputError, match="one class only \\('1'\\) in 2 training samples"):
+        fit_target(series([1.0, 1.0, 0.0]), "classification", ["s0", "s1"])
+
+
+def test_a_class_that_was_not_trained_on():
+    target = ClassTarget("ibd", ("Control", "Crohns"))
+    with pytest.raises(InputError, match=r"'ibd' has 1 samples of a class .*s1 \('UC'\)"):
+        target.encode(series(["Control", "UC"], name="ibd"))
+
+
+def test_encoding_checks_as_fitting_does():
+    with pytest.raises(InputError, match="blank for 1 of 2 samples: s1"):
+        NumericTarget("age", 0.0, 1.0).encode(series([1.0, None]))

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+from aam_core.data.inputs import Study, load_study
+from aam_core.data.simulate import simulate
+from aam_core.data.splits import make_folds
+from aam_core.errors import InputError
+from aam_core.evaluation import (
+    evaluate,
+    probabilities,
+    random_forest,
+    relative_abundances,
+    write_metrics,
+)
+from aam_core.metrics import classification_metrics, regression_metrics
+
+FILES = ["metrics.json", "predictions.png", "predictions.tsv"]
+
+
+def frame(**columns):
+    size = len(next(iter(columns.values())))
+    index = pd.Index([f"s{i}" for i in range(size)], name="sample-id")
+    return pd.DataFrame(columns, index=index)
+
+
+@pytest.fixture
+def ages():
+    return frame(age=[1.0, 2.0, 4.0, 9.0], ibd=["Control", "Crohns", "Crohns", "Control"])
+
+
+@pytest.fixture
+def predicted():
+    return frame(
+        prediction=[1.5, 2.0, 3.0, 9.0], lower=[0.0, 1.0, 2.0, 9.5], upper=[1.0, 3.0, 4.0, 10.0]
+    )
+
+
+def test_regression_in_real_units(ages, predicted):
+    found = evaluate(predicted, ages, "age")
+    expected = regression_metrics([1, 2, 4, 9], [1.5, 2, 3, 9])
+    assert found == pytest.approx({"samples": 4, "left_out": 0, "coverage": 0.75, **expected})
+
+
+def test_samples_are_matched_by_id(ages, predicted):
+    shuffled = predicted.iloc[[3, 1, 0, 2]]
+    assert evaluate(shuffled, ages.iloc[::-1], "age") == pytest.approx(
+        evaluate(predicted, ages, "age")
+    )
+
+
+def test_samples_without_a_known_value_are_left_out_and_counted(ages, predicted):
+    ages.loc["s1", "age"] = np.nan
+    found = evaluate(predicted, ages.drop("s0"), "age")
+    assert (found["samples"], found["left_out"]) == (2, 2)
+    assert found["mae"] == pytest.approx(0.5)
+
+
+def test_classification(ages):
+    predicted = frame(
+        prediction=["Control", "Control", "Crohns", "Control"],
+        Control=[0.9, 0.6, 0.3, 0.7],
+        Crohns=[0.1, 0.4, 0.7, 0.3],
+    )
+    found = evaluate(predicted, ages, "ibd")
+    expected = classification_metrics(
+        ages["ibd"], predicted["prediction"], predicted[["Control", "Crohns"]]
+    )
+    assert found == pytest.approx({"samples": 4, "left_out": 0, **expected})
+    assert found["auc"] == 1.0
+
+
+def test_classes_that_look_like_numbers(tmp_path):
+    truth = frame(sick=[0, 1, 1, 0])
+    predicted = frame(prediction=["0", "1", "0", "0"])
+    predicted["0"], predicted["1"] = [0.9, 0.1, 0.6, 0.8], [0.1, 0.9, 0.4, 0.2]
+    predicted.to_csv(tmp_path / "p.tsv", sep="\t")
+    truth.to_csv(tmp_path / "m.tsv", sep="\t")
+    found = evaluate(tmp_path / "p.tsv", tmp_path / "m.tsv", "sick")
+    assert found["accuracy"] == 0.75 and found["auc"] == 1.0
+    bare = predicted[["prediction"]]
+    assert evaluate(bare, truth, "sick", task="classification")["accuracy"] == 0.75
+
+
+@pytest.mark.parametrize("target", ["age", "ibd"])
+def test_output(ages, predicted, tmp_path, target):
+    if target == "ibd":
+        predicted = frame(prediction=["Control", "Crohns", "Control", "Control"])
+    found = evaluate(predicted, ages, target, tmp_path / "out")
+    assert sorted(item.name for item in (tmp_path / "out").iterdir()) == FILES
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written == {key: None if value != value else value for key, value in found.items()}
+    table = pd.read_csv(tmp_path / "out" / "predictions.tsv", sep="\t", index_col="sample-id")
+    assert table["actual"].tolist() == ages[target].tolist()
+    assert table["prediction"].tolist() == predicted["prediction"].tolist()
+    assert (tmp_path / "out" / "predictions.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"target": "agee"}, "'agee'; did you mean 'age'"),
+        ({"predictions": frame(predicted=[1.0])}, "no column 'prediction'; there are: predicted"),
+        ({"predictions": frame(prediction=[1.0, None])}, "'prediction' is blank for 1 of 2.*: s1"),
+        ({"target": "ibd"}, r"'ibd' is text \('Control', 'Crohns'\)"),
+        (
+            {"predictions": frame(prediction=[1.0]).rename({"s0": "x"})},
+            "None of the 1 predicted samples .*of x; metadata of s0, s1",
+        ),
+        ({"predictions": pd.DataFrame({"prediction": [1.0]})}, "The predictions: .*not text"),
+        ({"predictions": "nowhere.tsv"}, "nowhere.tsv"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(ages, predicted, tmp_path, change, words):
+    given = {"predictions": predicted, "metadata": ages, "target": "age", **change}
+    with pytest.raises(InputError, match=words) as caught:
+        evaluate(**given, output=tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_probabilities_are_told_from_other_numbers(predicted):
+    assert probabilities(predicted) is None
+    assert probabilities(predicted.assign(depth=1000.0, ph=7.0)) is None
+    chances = frame(prediction=["a"], fold=[1], actual=["a"], a=[0.7], b=[0.3])
+    assert list(probabilities(chances).columns) == ["a", "b"]
+
+
+def test_metrics_are_legal_json(tmp_path):
+    write_metrics(
+        {"aam": {"auc": float("nan"), "r2": np.float64(0.5)}, "per_fold": [{"n": 3}]},
+        tmp_path / "m.json",
+    )
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert written == {"aam": {"auc": None, "r2": 0.5}, "per_fold": [{"n": 3}]}
+
+
+# --- random forest -------------------------------------------------------------------------------
+
+
+def test_relative_abundances_sum_to_one():
+    shares = relative_abundances(csr_matrix([[1, 3, 0], [0, 0, 0], [0, 5, 0]]))
+    assert shares.toarray().tolist() == [[0.25, 0.75, 0], [0, 0, 0], [0, 1, 0]]
+
+
+@pytest.fixture(scope="module")
+def study():
+    made = simulate(120, 100, seed=3, effect=1.5)
+    return load_study(
+        made.table, sequences=made.sequences, tree=made.tree, metadata=made.metadata
+    )
+
+
+@pytest.fixture(scope="module")
+def sides(study):
+    groups = study.metadata["host_subject_id"]
+    return make_folds(study.sample_ids, folds=4, seed=0, groups=groups)[0]
+
+
+def test_the_forest_predicts_unseen_subjects(study, sides):
+    train, test = sides
+    y = study.metadata["gradient"]
+    known = y.where(y.index.isin(train))  # it must not look at the rest
+    found = random_forest(study, train, test, known, "regression", seed=1)
+    assert list(found.index) == test and found.index.name == "sample-id"
+    assert regression_metrics(y[test], found["prediction"])["r2"] > 0.3
+    again = random_forest(study, train, test[::-1], known, "regression", seed=1)
+    pd.testing.assert_frame_equal(again.loc[test], found)
+
+
+def test_the_forest_classifies(study, sides):
+    train, test = sides
+    y = study.metadata["group"].map({"case": 1.0, "control": 0.0})
+    found = random_forest(study, train, test, y, "classification", seed=1)
+    assert list(found.columns) == ["prediction", "0", "1"]
+    assert found[["0", "1"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (found["prediction"] == found[["0", "1"]].idxmax(axis=1)).all()
+    assert evaluate(found, study.metadata.assign(sick=y), "sick")["auc"] > 0.6
+
+
+def test_the_forest_sees_shares_and_not_depth():
+    counts = csr_matrix(np.array([[1, 3], [10, 30], [3, 1], [30, 10]], dtype=np.int64))
+    toy = Study(sample_ids=list("abcd"), feature_ids=["x", "y"], counts=counts)
+    y = pd.Series([0.0, 0.0, 1.0, 1.0], index=list("abcd"))
+    found = random_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
+    same = random_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
+    assert found.tolist() == same.tolist()

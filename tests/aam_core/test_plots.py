@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core import plots
+from aam_core.errors import InputError
+from aam_core.metrics import regression_metrics
+
+STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+@pytest.fixture
+def numbers():
+    rng = np.random.default_rng(0)
+    actual = rng.uniform(0, 700, 60)
+    return pd.DataFrame({"actual": actual, "prediction": actual * 0.8 + rng.normal(50, 60, 60)})
+
+
+@pytest.fixture
+def classes():
+    return pd.DataFrame({"actual": list("aaab") + ["c"], "prediction": list("aabb") + ["a"]})
+
+
+def texts(axes):
+    return [item.get_text() for item in axes.texts]
+
+
+@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+def test_every_plot_in_every_format(numbers, classes, tmp_path, suffix):
+    log = pd.DataFrame({"step": [1, 2], "train/loss": [2.0, 1.0]})
+    for draw, table in (
+        (plots.scatter, numbers),
+        (plots.distances, numbers / 1000),
+        (plots.confusion, classes),
+        (plots.curves, log),
+    ):
+        path = tmp_path / "plots" / f"{draw.__name__}{suffix}"
+        draw(table, path)
+        assert path.read_bytes().startswith(STARTS[suffix])
+        assert path.stat().st_size > 3000
+    assert len(list((tmp_path / "plots").iterdir())) == 4
+
+
+def test_another_format_is_refused_and_nothing_written(numbers, tmp_path):
+    with pytest.raises(InputError, match=r"\.png, \.svg, \.pdf"):
+        plots.scatter(numbers, tmp_path / "plot.docx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_scatter_says_how_good_it_is(numbers):
+    figure = plots.scatter(numbers, label="day_of_life", units="days", title="Held out")
+    axes = figure.axes[0]
+    found = regression_metrics(numbers["actual"], numbers["prediction"])
+    assert texts(axes) == [f"R² = {found['r2']:.3f}\nMAE = {found['mae']:.1f} days\nn = 60 samples"]
+    assert axes.get_xlabel() == "Actual day_of_life (days)"
+    assert axes.get_ylabel() == "Predicted day_of_life (days)"
+    assert axes.get_title() == "Held out"
+
+
+def test_scatter_has_equal_axes_a_one_to_one_line_and_a_fit(numbers):
+    axes = plots.scatter(numbers).axes[0]
+    assert axes.get_xlim() == axes.get_ylim() and axes.get_aspect() == 1
+    low, high = axes.get_xlim()
+    assert low < numbers.to_numpy().min() and high > numbers.to_numpy().max()
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert (lines["1:1"][:, 0] == lines["1:1"][:, 1]).all()
+    (x0, y0), (x1, y1) = lines["Fit"]
+    slope = np.polyfit(numbers["actual"], numbers["prediction"], 1)[0]
+    assert (y1 - y0) / (x1 - x0) == pytest.approx(slope)
+
+
+def test_points_are_those_of_the_table(numbers):
+    points = plots.scatter(numbers).axes[0].collections[0].get_offsets()
+    assert np.asarray(points) == pytest.approx(numbers.to_numpy())
+
+
+def test_rows_without_both_values_are_left_out(numbers):
+    numbers.loc[3, "prediction"] = np.nan
+    assert "n = 59" in texts(plots.scatter(numbers).axes[0])[0]
+    with pytest.raises(InputError, match="Nothing to draw"):
+        plots.scatter(numbers.assign(actual=np.nan))
+
+
+def test_a_crowd_is_drawn_as_a_density():
+    actual = np.random.default_rng(0).random(plots.CROWDED + 1)
+    table = pd.DataFrame({"actual": actual, "prediction": actual})
+    axes = plots.distances(table, label="unweighted UniFrac").axes[0]
+    counted = axes.collections[0].get_array()
+    assert counted.sum() == len(table)
+    assert axes.get_xlabel() == "True unweighted UniFrac"
+    assert "n = 5,001 pairs" in texts(axes)[0]
+
+
+def test_a_single_value_can_be_drawn():
+    table = pd.DataFrame({"actual": [5.0, 5.0], "prediction": [5.0, 5.0]})
+    axes = plots.scatter(table).axes[0]
+    assert axes.get_xlim()[0] < 5 < axes.get_xlim()[1]
+    assert "R² = nan" in texts(axes)[0]
+
+
+def test_confusion_shows_counts_and_shares(classes):
+    axes = plots.confusion(classes, label="site").axes[0]
+    assert texts(axes) == [
+        "2\n67%", "1\n33%", "0\n0%", "0\n0%", "1\n100%", "0\n0%", "1\n100%", "0\n0%", "0\n0%",
+    ]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert axes.get_yticklabels()[0].get_text() == "a\n(n = 3)"
+    assert axes.get_title() == "60.0% of 5 samples right"
+    assert axes.get_ylabel() == "Actual site"
+
+
+def test_confusion_keeps_the_order_of_classes_and_shows_absent_ones(classes):
+    axes = plots.confusion(classes, classes=["c", "b", "a", "z"], title="Folds").axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["c", "b", "a", "z"]
+    assert len(texts(axes)) == 16
+    assert axes.get_title().startswith("Folds\n")
+
+
+def test_curves_share_a_panel_by_quantity():
+    log = pd.DataFrame([
+        {"step": 2, "epoch": 1, "train/loss": 1.0},
+        {"step": 1, "epoch": 1, "train/loss": 3.0},
+        {"step": 2, "epoch": 1, "val/loss": 2.0, "val/r2": 0.5, "phase": "val"},
+    ])
+    panels = {axes.get_title(): axes for axes in plots.curves(log).axes if axes.get_title()}
+    assert set(panels) == {"loss", "r2"}
+    loss = {line.get_label(): line.get_xydata().tolist() for line in panels["loss"].lines}
+    assert loss == {"train": [[1, 3], [2, 1]], "val": [[2, 2]]}
+    assert panels["r2"].get_xlabel() == "step"
+    by_epoch = plots.curves(log, x="epoch").axes[0]
+    assert by_epoch.get_xlabel() == "epoch"
+
+
+def test_curves_need_something_to_draw():
+    with pytest.raises(InputError, match="no column 'step'; there are: loss"):
+        plots.curves(pd.DataFrame({"loss": [1.0]}))
+    with pytest.raises(InputError, match="no numbers"):
+        plots.curves(pd.DataFrame({"step": [1], "loss": [np.nan]}))
+
+
+def test_plots_leave_the_style_of_the_caller_alone(numbers):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    plots.scatter(numbers)
+    assert dict(matplotlib.rcParams) == before

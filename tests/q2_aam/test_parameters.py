@@ -1,0 +1,135 @@
+"""The plugin's parameters are the configuration's fields, and nothing else is."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
+from qiime2.sdk import PluginManager
+
+from aam_core import presets
+from aam_core.config import EVERYDAY, Config, find, paths
+from aam_core.errors import InputError
+from q2_aam import _methods
+from q2_aam._parameters import PRESET, STATED, TRAINING, configure, primitive
+
+TRAINERS = ("pretrain", "fit_regressor", "fit_classifier")
+PREDICTORS = ("predict", "predict_regression", "predict_classification")
+
+
+def action(name):
+    return PluginManager().get_plugin(id="aam").actions[name]
+
+
+def arguments(**given):
+    return {name: None for name in TRAINING} | {"preset": "tiny"} | given
+
+
+@pytest.mark.parametrize("path", paths())
+def test_a_type_admits_what_the_field_admits_and_no_more(path):
+    field = find(path)
+    meta, kind = field.metadata, primitive(path)
+    assert field.default in kind
+    for end, step in (("minimum", -1), ("maximum", 1)):
+        if meta[end] is not None:
+            assert meta[end] in kind
+            assert meta[end] + step not in kind
+    if meta["choices"] is not None:
+        assert all(choice in kind for choice in meta["choices"])
+        assert "no such choice" not in kind
+
+
+def test_types_in_qiime2_words():
+    assert primitive("train.epochs") == Int % Range(1, None)
+    assert primitive("train.val_fraction") == Float % Range(0.0, 0.9, inclusive_end=True)
+    assert primitive("train.device") == Str
+    assert primitive("train.precision") == Str % Choices("auto", "fp32", "bf16")
+    assert Bool not in {primitive(path) for path in EVERYDAY.values()}
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
+    signature = action(name).signature.parameters
+    for field, path in EVERYDAY.items():
+        assert signature[field].qiime_type == primitive(path), field
+        help = signature[field].description
+        assert help.startswith(find(path).metadata["help"]), field
+        if field not in STATED:
+            preset = presets.pretraining if name == "pretrain" else presets.fitting
+            assert f"(small: {value(preset(PRESET), path)})" in help, field
+    assert signature["preset"].qiime_type == Str % Choices(*presets.NAMES)
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_predicting_parameters_have_the_types_of_their_fields(name):
+    signature = action(name).signature.parameters
+    for field in ("batch_size", "device", "precision"):
+        assert signature[field].qiime_type == primitive(EVERYDAY[field])
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_defaults_are_the_configurations(name):
+    signature = action(name).signature.parameters
+    assert signature["preset"].default == PRESET
+    for field, path in EVERYDAY.items():
+        expected = find(path).default if field in STATED else None
+        assert signature[field].default == expected, field
+
+
+@pytest.mark.parametrize("make", [presets.pretraining, presets.fitting])
+@pytest.mark.parametrize("preset", presets.NAMES)
+def test_no_preset_changes_what_has_a_stated_default(make, preset):
+    config = make(preset)
+    for field in STATED:
+        assert value(config, EVERYDAY[field]) == find(EVERYDAY[field]).default, field
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_the_function_has_the_parameters_that_are_registered(name):
+    # configure() reads the arguments by name: a misspelt one would be lost in silence.
+    assert set(TRAINING) <= set(inspect.signature(getattr(_methods, name)).parameters)
+
+
+def test_configure_starts_from_the_preset():
+    assert configure("pretraining", arguments()) == presets.pretraining("tiny")
+    assert configure("fitting", arguments()) == presets.fitting("tiny")
+
+
+def test_configure_takes_parameters_and_then_settings():
+    config = configure(
+        "fitting", arguments(epochs=3, lr=0.5, settings=["model.sample.depth=1", "train.epochs=4"])
+    )
+    assert (config.train.epochs, config.optim.lr, config.model.sample.depth) == (4, 0.5, 1)
+
+
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_each_everyday_parameter_reaches_its_field(name):
+    path = EVERYDAY[name]
+    field = find(path)
+    other = {int: 7, float: 0.25, str: "cpu"}[type(field.default)]
+    if field.metadata["choices"] is not None:
+        other = field.metadata["choices"][-1]
+    assert value(configure("fitting", arguments(**{name: other})), path) == other
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.encoder.dpeth=4", "model.encoder.depth"),
+        ("model.encoder.depth", "section.field=value"),
+        ("model.encoder.depth=deep", "whole number"),
+        ("train.val_fraction=2", "at most 0.9"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_line(setting, message):
+    with pytest.raises(InputError, match=message) as caught:
+        configure("fitting", arguments(settings=[setting]))
+    assert "\n" not in str(caught.value)
+
+
+def value(config: Config, path: str):
+    found = config
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found

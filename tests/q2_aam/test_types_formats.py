@@ -1,0 +1,122 @@
+"""Model folders as QIIME 2 artifacts: what is accepted, what is refused, and why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import qiime2
+from qiime2.plugin import ValidationError
+from qiime2.plugin.testing import TestPluginBase
+
+from aam_core import load_model
+from q2_aam import (
+    AAMClassifier,
+    AAMClassifierDirectoryFormat,
+    AAMEncoder,
+    AAMEncoderDirectoryFormat,
+    AAMRegressor,
+    AAMRegressorDirectoryFormat,
+    _examples,
+)
+
+
+class TestTypesAndFormats(TestPluginBase):
+    package = "q2_aam"
+
+    def setUp(self):
+        super().setUp()
+        self.folder = Path(self.temp_dir.name) / "regressor"
+        _examples.regressor().export_data(str(self.folder))
+
+    def validate(self, level="max", format=AAMRegressorDirectoryFormat):
+        format(str(self.folder), mode="r").validate(level)
+
+    def assertRefused(self, pattern, level="max", format=AAMRegressorDirectoryFormat):
+        with self.assertRaisesRegex(ValidationError, pattern) as caught:
+            self.validate(level, format)
+        # the framework names the folder and the format, then comes the core's one line
+        self.assertEqual(str(caught.exception).partition("\n\n")[2].count("\n"), 0)
+
+    def edit(self, name, change):
+        path = self.folder / name
+        values = json.loads(path.read_text())
+        change(values)
+        path.write_text(json.dumps(values))
+
+    def test_types_are_registered_to_their_formats(self):
+        for semantic_type, format in (
+            (AAMEncoder, AAMEncoderDirectoryFormat),
+            (AAMRegressor, AAMRegressorDirectoryFormat),
+            (AAMClassifier, AAMClassifierDirectoryFormat),
+        ):
+            self.assertRegisteredSemanticType(semantic_type)
+            self.assertSemanticTypeRegisteredToFormat(semantic_type, format)
+
+    def test_a_saved_model_is_valid(self):
+        for level in ("min", "max"):
+            self.validate(level)
+
+    def test_the_artifact_carries_a_format_version_and_the_split(self):
+        names = {path.name for path in self.folder.iterdir()}
+        self.assertLessEqual(
+            {"config.json", "model.safetensors", "run.json", "targets.json"}
+            | {"train_samples.txt", "val_samples.txt", "val_predictions.tsv", "metrics.json"},
+            names,
+        )
+        self.assertEqual(json.loads((self.folder / "config.json").read_text())["format_version"], 1)
+
+    def test_an_exported_folder_opens_in_the_core(self):
+        model = load_model(self.folder)
+        self.assertEqual(model.kind, "regressor")
+        self.assertEqual(model.target.name, "gradient")
+
+    def test_a_folder_of_the_command_line_is_imported_as_it_is(self):
+        (self.folder / "logs" / "fit").mkdir(parents=True)
+        (self.folder / "logs" / "fit" / "events.out.tfevents.1").write_bytes(b"\x00")
+        (self.folder / "logs" / "metrics.jsonl").write_text("{}\n")
+        (self.folder / "val_predictions.png").write_bytes(b"\x89PNG")
+        artifact = qiime2.Artifact.import_data("AAMRegressor", str(self.folder))
+        artifact.validate()
+
+    def test_a_model_of_another_kind(self):
+        self.assertRefused("regressor.*not 'classifier'", format=AAMClassifierDirectoryFormat)
+
+    def test_missing_files(self):
+        for name in ("config.json", "model.safetensors", "run.json", "targets.json"):
+            with self.subTest(name):
+                moved = self.folder.with_name(name)
+                shutil.move(self.folder / name, moved)
+                with self.assertRaisesRegex(ValidationError, name.replace(".", r"\.")):
+                    self.validate("min")
+                shutil.move(moved, self.folder / name)
+
+    def test_a_file_that_does_not_belong(self):
+        (self.folder / "notes.txt").write_text("x")
+        with self.assertRaisesRegex(ValidationError, "notes.txt"):
+            self.validate("min")
+
+    def test_truncated_weights(self):
+        path = self.folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        self.assertRefused("model.safetensors", "min")
+
+    def test_edited_configuration(self):
+        def widen(values):
+            values["config"]["model"]["encoder"]["width"] *= 2
+
+        self.edit("config.json", widen)
+        self.assertRefused("model.safetensors|shape", "max")
+
+    def test_not_json(self):
+        (self.folder / "config.json").write_text("{")
+        self.assertRefused("config.json", "min")
+
+    def test_newer_format(self):
+        self.edit("config.json", lambda values: values.update(format_version=99))
+        self.assertRefused("99", "min")
+
+    def test_other_vocabulary(self):
+        self.edit("config.json", lambda values: values["vocabulary"].reverse())
+        self.assertRefused("vocabulary", "min")

@@ -1,0 +1,179 @@
+"""What a reader of the pages sees and downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+from qiime2.plugin.testing import TestPluginBase
+
+from aam_core.errors import InputError
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
+from q2_aam._tables import write_table
+from q2_aam._visualizers import confusion_matrix, scatterplot
+
+NAMES = ["007", "2538.1000101", "a", "b", "c", "d"]
+ACTUAL = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]
+PREDICTED = [5.0, 10.0, 15.0, 30.0, 45.0, 50.0]
+CLASSES = ["01", "01", "01", "<b>two</b>", "<b>two</b>", "three"]
+GUESSES = ["01", "01", "three", "<b>two</b>", "01", "three"]
+
+
+def predictions(values, names=NAMES):
+    return write_table(pd.DataFrame({"prediction": values}, index=names), PredictionsFormat)
+
+
+def column(values, name, names=NAMES):
+    series = pd.Series(values, index=pd.Index(names, name="id"), name=name)
+    numeric = series.dtype.kind == "f"
+    return (qiime2.NumericMetadataColumn if numeric else qiime2.CategoricalMetadataColumn)(series)
+
+
+def read(path, name):
+    return pd.read_csv(Path(path) / name, sep="\t", index_col=0, dtype=str)
+
+
+def test_scatterplot_reports_the_figures_of_these_samples(tmp_path):
+    scatterplot(str(tmp_path), predictions(PREDICTED), column(ACTUAL, "age"))
+    metrics = read(tmp_path, "metrics.tsv")["value"].astype(float)
+    error = np.subtract(PREDICTED, ACTUAL)
+    assert metrics["samples"] == 6
+    assert metrics["mae"] == pytest.approx(np.abs(error).mean())
+    assert metrics["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert metrics["r2"] == pytest.approx(1 - (error**2).sum() / (np.var(ACTUAL) * 6))
+    assert metrics["mae_of_median"] == pytest.approx(15.0)
+    slope = np.cov(ACTUAL, PREDICTED)[0, 1] / np.var(ACTUAL, ddof=1)
+    assert metrics["slope"] == pytest.approx(slope)
+    page = (tmp_path / "index.html").read_text()
+    assert f"{metrics['r2']:.3f}" in page and "age" in page
+
+
+def test_scatterplot_can_be_downloaded(tmp_path):
+    scatterplot(str(tmp_path), predictions(PREDICTED), column(ACTUAL, "age"))
+    table = read(tmp_path, "predictions.tsv")
+    assert list(table.index) == NAMES
+    assert list(table["actual"].astype(float)) == ACTUAL
+    assert list(table["prediction"].astype(float)) == PREDICTED
+    assert (tmp_path / "scatterplot.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "scatterplot.pdf").read_bytes().startswith(b"%PDF")
+    page = (tmp_path / "index.html").read_text()
+    for name in ("scatterplot.png", "scatterplot.pdf", "predictions.tsv", "metrics.tsv"):
+        assert f'href="{name}"' in page
+
+
+def test_scatterplot_names_the_largest_errors_first(tmp_path):
+    scatterplot(
+        str(tmp_path), predictions([0.0, 10.0, 20.0, 90.0, 40.0, 48.0]), column(ACTUAL, "age")
+    )
+    rows = (tmp_path / "index.html").read_text().split("Largest errors")[1]
+    order = [rows.index(f">{name}<") for name in ("b", "d", "007")]
+    assert order == sorted(order)
+
+
+def test_text_of_the_user_is_escaped(tmp_path):
+    names = ["<script>alert(1)</script>", *NAMES[1:]]
+    scatterplot(str(tmp_path), predictions(PREDICTED, names), column(ACTUAL, "age <i>&\"'", names))
+    page = (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "age <i>" not in page and "age &lt;i&gt;&amp;&#34;&#39;" in page
+
+
+def test_truth_may_hold_more_samples_in_any_order(tmp_path):
+    more = column([1.0, *reversed(ACTUAL)], "age", ["other", *reversed(NAMES)])
+    scatterplot(str(tmp_path), predictions(PREDICTED), more)
+    assert list(read(tmp_path, "predictions.tsv")["actual"].astype(float)) == ACTUAL
+
+
+@pytest.mark.parametrize("blank", [True, False])
+def test_missing_truth_is_an_error_that_names_the_samples_or_is_ignored(tmp_path, blank):
+    values = [*ACTUAL[:-1], np.nan] if blank else ACTUAL[:-1]
+    truth = column(values, "age", NAMES if blank else NAMES[:-1])
+    with pytest.raises(InputError, match="1 of 6 samples have no value .*'age': d"):
+        scatterplot(str(tmp_path), predictions(PREDICTED), truth)
+    assert not list(tmp_path.iterdir())
+    scatterplot(str(tmp_path), predictions(PREDICTED), truth, missing_samples="ignore")
+    assert list(read(tmp_path, "predictions.tsv").index) == NAMES[:-1]
+
+
+def test_metadata_of_another_study_is_an_error(tmp_path):
+    other = column([1.0, 2.0], "age", ["x", "y"])
+    with pytest.raises(InputError, match="None of the 6 predicted samples"):
+        scatterplot(str(tmp_path), predictions(PREDICTED), other, missing_samples="ignore")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_actual_value_leaves_r2_and_line_undefined(tmp_path):
+    scatterplot(str(tmp_path), predictions(PREDICTED), column([1.0] * 6, "age"))
+    assert "not defined" in (tmp_path / "index.html").read_text()
+
+
+def test_confusion_matrix_counts_and_scores_each_class(tmp_path):
+    confusion_matrix(str(tmp_path), predictions(GUESSES), column(CLASSES, "diet"))
+    counts = read(tmp_path, "confusion_matrix.tsv").astype(int)
+    assert counts.loc["01", "01"] == 2 and counts.loc["01", "three"] == 1
+    assert counts.loc["<b>two</b>", "01"] == 1
+    classes = read(tmp_path, "classes.tsv").astype(float)
+    assert classes.loc["01", "recall"] == pytest.approx(2 / 3)
+    assert classes.loc["01", "precision"] == pytest.approx(2 / 3)
+    assert classes.loc["three", "precision"] == pytest.approx(1 / 2)
+    assert classes.loc["<b>two</b>", "f1"] == pytest.approx(2 / 3)
+    metrics = read(tmp_path, "metrics.tsv")["value"].astype(float)
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    assert metrics["accuracy_of_most_common"] == pytest.approx(1 / 2)
+    assert "auc" not in metrics
+    page = (tmp_path / "index.html").read_text()
+    assert "66.7%" in page and "<b>two</b>" not in page and "&lt;b&gt;two&lt;/b&gt;" in page
+    for name in ("confusion_matrix.png", "confusion_matrix.pdf", "classes.tsv"):
+        assert (tmp_path / name).stat().st_size and f'href="{name}"' in page
+
+
+def test_a_class_never_predicted_or_never_seen_has_undefined_figures(tmp_path):
+    confusion_matrix(str(tmp_path), predictions(["01"] * 5 + ["new"]), column(CLASSES, "diet"))
+    classes = read(tmp_path, "classes.tsv")
+    assert pd.isna(classes.loc["three", "precision"])
+    assert pd.isna(classes.loc["new", "recall"])
+    assert "not defined" in (tmp_path / "index.html").read_text()
+
+
+def chances(names):
+    table = pd.DataFrame(0.1, index=names, columns=["01", "<b>two</b>", "three"])
+    for name, guess in zip(NAMES, CLASSES, strict=True):
+        if name in table.index:
+            table.loc[name, guess] = 0.8
+    return write_table(table, ProbabilitiesFormat)
+
+
+def test_probabilities_add_the_area_under_the_curve(tmp_path):
+    confusion_matrix(
+        str(tmp_path), predictions(GUESSES), column(CLASSES, "diet"), chances(NAMES[::-1])
+    )
+    assert float(read(tmp_path, "metrics.tsv").loc["auc", "value"]) == 1.0
+    assert "ROC" in (tmp_path / "index.html").read_text()
+
+
+def test_probabilities_of_other_samples_are_an_error(tmp_path):
+    with pytest.raises(InputError, match="2 of 6 predicted samples have no probabilities: 007, a"):
+        confusion_matrix(
+            str(tmp_path),
+            predictions(GUESSES),
+            column(CLASSES, "diet"),
+            chances([name for name in NAMES if name not in ("007", "a")]),
+        )
+
+
+class TestThroughTheFramework(TestPluginBase):
+    package = "q2_aam"
+
+    def test_artifacts_become_visualizations(self):
+        for action, kind, values, truth in (
+            ("scatterplot", "RegressorPredictions", PREDICTED, column(ACTUAL, "age")),
+            ("confusion_matrix", "ClassifierPredictions", GUESSES, column(CLASSES, "diet")),
+        ):
+            artifact = qiime2.Artifact.import_data(
+                f"SampleData[{kind}]", predictions(values), view_type=PredictionsFormat
+            )
+            (page,) = self.plugin.visualizers[action](artifact, truth)
+            self.assertEqual(set(page.get_index_paths()), {"html"})
