@@ -15,7 +15,6 @@ _HOME = {
     "Config": "aam_core.config",
     "Study": "aam_core.data.inputs",
     "load_study": "aam_core.data.inputs",
-    "simulate": "aam_core.data.simulate",
     "Model": "aam_core.artifact",
     "load_model": "aam_core.artifact",
     "pretrain": "aam_core.workflows",

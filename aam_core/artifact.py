@@ -16,6 +16,7 @@ import pandas as pd
 
 from aam_core import vocab
 from aam_core.config import Config
+from aam_core.data.covariates import Covariates
 from aam_core.data.targets import ClassTarget, NumericTarget, target_from_dict
 from aam_core.errors import InputError, first_five
 from aam_core.files import replacing_in, write_json
@@ -23,6 +24,19 @@ from aam_core.files import replacing_in, write_json
 FORMAT = "aam"
 FORMAT_VERSION = 1
 KINDS = ("encoder", "regressor", "classifier")
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "run.json",
+    "targets.json",
+    "metrics.json",
+    "train_samples.txt",
+    "val_samples.txt",
+    "val_predictions.tsv",
+    "val_predictions.png",
+    "val_distances.png",
+)
+"""Names of all that a run may write; none of an earlier run's stays beside a new model."""
 
 
 @dataclass
@@ -41,6 +55,8 @@ class Model:
     interval : dict or None
         Of a regressor: ``coverage`` of its prediction interval, and the interval's ``half_width``
         in the target's units.
+    covariates : Covariates or None
+        Metadata columns that the model reads beside the reads.
     run : dict
         Where the model came from: versions, seed, samples, the encoder it started from.
     metrics : dict or None
@@ -58,6 +74,7 @@ class Model:
     network: object
     target: NumericTarget | ClassTarget | None = None
     interval: dict | None = None
+    covariates: Covariates | None = None
     run: dict = field(default_factory=dict)
     metrics: dict | None = None
     train_samples: list[str] = field(default_factory=list)
@@ -67,7 +84,7 @@ class Model:
 
     def save(self, directory) -> Path:
         """Write the folder, all or nothing; files of other names in it stay."""
-        with replacing_in(directory) as folder:
+        with replacing_in(directory, FILES) as folder:
             self.write(folder)
         return Path(directory)
 
@@ -88,7 +105,11 @@ class Model:
         save_file(weights, str(folder / "model.safetensors"))
         write_json(folder / "run.json", self.run)
         if self.target is not None:
-            targets = {"target": self.target.to_dict(), "interval": self.interval}
+            targets = {
+                "target": self.target.to_dict(),
+                "interval": self.interval,
+                "covariates": None if self.covariates is None else self.covariates.to_dict(),
+            }
             write_json(folder / "targets.json", targets)
         if self.metrics is not None:
             write_json(folder / "metrics.json", self.metrics)
@@ -130,11 +151,12 @@ def load_model(directory) -> Model:
         network=network,
         target=None if targets is None else target_from_dict(targets["target"]),
         interval=None if targets is None else targets["interval"],
+        covariates=None if targets is None else _covariates(targets),
         run=_read_json(folder / "run.json"),
         metrics=_read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None,
         train_samples=_read_lines(folder / "train_samples.txt"),
         val_samples=_read_lines(folder / "val_samples.txt"),
-        val_predictions=_read_predictions(predictions) if predictions.exists() else None,
+        val_predictions=_read_predictions(predictions, kind) if predictions.exists() else None,
     )
 
 
@@ -201,16 +223,26 @@ def _read(folder: Path):
 
 
 def _parts(values, where: Path) -> dict:
-    legal = {"nucleotide": bool, "distance": bool, "outputs": int}
+    legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
     sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
-    if not sound or values["outputs"] < 0:
+    if not sound or any(type(n) is not int or n < 1 for n in values["sizes"]):
         raise InputError(f"{where} has unreadable parts: {values!r}.")
-    return values
+    if min(values["outputs"], values["numbers"]) < 0:
+        raise InputError(f"{where} has unreadable parts: {values!r}.")
+    return values | {"sizes": tuple(values["sizes"])}
+
+
+def _covariates(targets: dict) -> Covariates | None:
+    values = targets["covariates"]
+    return None if values is None else Covariates.from_dict(values)
 
 
 def _check_targets(targets, kind, parts, where):
-    if set(targets) != {"target", "interval"}:
-        raise InputError(f"{where} was edited: it must hold a target and an interval.")
+    if set(targets) != {"target", "interval", "covariates"}:
+        raise InputError(f"{where} was edited: it must hold target, interval and covariates.")
+    covariates = _covariates(targets) or Covariates()
+    if (covariates.sizes, len(covariates.numeric)) != (parts["sizes"], parts["numbers"]):
+        raise InputError(f"{where} does not belong to this model: its covariates differ.")
     target = target_from_dict(targets["target"])
     outputs = len(target.classes) if isinstance(target, ClassTarget) else 1
     expected = "classifier" if isinstance(target, ClassTarget) else "regressor"
@@ -281,8 +313,14 @@ def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
-def _read_predictions(path: Path) -> pd.DataFrame:
-    frame = pd.read_csv(path, sep="\t", dtype={"sample-id": str})
+def _read_predictions(path: Path, kind: str) -> pd.DataFrame:
+    text = ("sample-id",) if kind == "regressor" else ("sample-id", "actual", "prediction")
+    exact = {"keep_default_na": False, "float_precision": "round_trip"}
+    try:
+        # Ids and classes are text, be they written 007 or NA.
+        frame = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(text, str), **exact)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if "sample-id" not in frame:
         raise InputError(f"{path} was edited: it has no column 'sample-id'.")
     return frame.set_index("sample-id")

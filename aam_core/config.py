@@ -265,7 +265,7 @@ class TrainConfig(_Checked):
     val_fraction: float = option(
         0.2, "Share of the samples held out for validation.", minimum=0.0, maximum=0.9
     )
-    seed: int = option(0, "Seed of everything random.", minimum=0)
+    seed: int = option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
     precision: str = option(
         "fp32", "Arithmetic of the forward pass.", choices=("auto", "fp32", "bf16")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import pandas as pd
 
 from aam_core import prediction, presets, workflows
+from aam_core.data.covariates import fit_covariates
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import KINDS, as_classes, as_numbers, fit_target
 from aam_core.evaluation import compare, draw, random_forest
@@ -40,6 +42,7 @@ def cross_validate(
     baseline: bool = True,
     encoder=None,
     freeze_encoder: bool = False,
+    covariates=(),
     config=None,
     output=None,
 ) -> CrossValidation:
@@ -58,7 +61,7 @@ def cross_validate(
     folds : int
     baseline : bool
         Whether to score a random forest too.
-    encoder, freeze_encoder, config
+    encoder, freeze_encoder, covariates, config
         As in `fit_regressor`.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json`` and ``predictions.png``.
@@ -74,18 +77,18 @@ def cross_validate(
     """
     assert task in KINDS, task
     config = config or presets.fitting()
-    samples, _ = workflows.usable_samples(study, config)
+    samples, left_out = workflows.usable_samples(study, config)
+    if left_out:
+        print(left_out, file=sys.stderr, flush=True)
     study = study.select(samples)
     values = workflows.by_sample(study, target).reindex(samples)
     groups = workflows.by_sample(study, group_by)
     fit_target(values, task)
-    parts = make_folds(
-        samples,
-        folds=folds,
-        seed=config.train.seed,
-        groups=groups,
-        strata=values if task == "classification" else None,
-    )
+    strata = values if task == "classification" else None
+    parts = make_folds(samples, folds=folds, seed=config.train.seed, groups=groups, strata=strata)
+    for train, _ in parts:  # what cannot be split says so before anything is trained
+        inner, _ = workflows.split_samples(train, config, groups, strata)
+        fit_covariates(study.metadata, covariates, inner)
     fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
     found, scores = [], []
     for number, (train, test) in enumerate(parts, start=1):
@@ -95,6 +98,7 @@ def cross_validate(
             encoder=encoder,
             freeze_encoder=freeze_encoder,
             group_by=groups,
+            covariates=covariates,
             config=config,
             label=f"fold {number}/{folds}",
         )

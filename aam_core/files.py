@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from aam_core.errors import InputError
@@ -38,11 +38,18 @@ def replacing(path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_in(directory) -> Iterator[Path]:
+def replacing_in(directory, owned: Collection[str] = ()) -> Iterator[Path]:
     """Write several files into ``directory``, all or none.
 
     The block writes into a temporary folder. A new ``directory`` appears by one rename; into one
     that exists, each whole file is renamed over its namesake, and other files stay.
+
+    Parameters
+    ----------
+    directory : path
+    owned : collection of str
+        Names that belong to what is written: where the block leaves one out, an older file of
+        that name goes, so that it is not taken for part of the new whole.
 
     Raises
     ------
@@ -58,12 +65,29 @@ def replacing_in(directory) -> Iterator[Path]:
     try:
         yield temporary
         if directory.is_dir():
-            for item in sorted(temporary.iterdir()):
-                os.replace(item, directory / item.name)
+            written = sorted(item.name for item in temporary.iterdir())
+            for name in written:
+                os.replace(temporary / name, directory / name)
+            for name in set(owned) - set(written):
+                (directory / name).unlink(missing_ok=True)
         else:
             os.rename(temporary, directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(directory) -> None:
+    """Say before the work, not after it, that ``directory`` cannot be a folder.
+
+    Raises
+    ------
+    InputError
+        If it, or what should hold it, is a file.
+    """
+    directory = Path(os.path.abspath(directory))
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file; give the name of a folder to write into.")
 
 
 def write_json(path, value) -> None:

@@ -17,6 +17,7 @@ from aam_core import vocab
 from aam_core.artifact import Model, load_model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
+from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import ClassTarget
 from aam_core.data.tokens import tokenize
@@ -33,6 +34,7 @@ def predict(
     table,
     *,
     sequences=None,
+    metadata=None,
     batch_size: int | None = None,
     device: str | None = None,
     precision: str | None = None,
@@ -47,6 +49,8 @@ def predict(
         Samples; their ASVs need not have been trained on.
     sequences : path, dict or Series, optional
         Sequences of the features, where their ids are not.
+    metadata : path or DataFrame, optional
+        For a model that was fitted with covariates.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
     device, precision : str, optional
@@ -71,12 +75,15 @@ def predict(
             "This model is an encoder, which predicts no metadata: fit it first "
             "(aam fit-regressor or fit-classifier with --encoder)."
         )
-    study = table if isinstance(table, Study) else load_study(table, sequences=sequences)
+    study = table
+    if not isinstance(table, Study):
+        study = load_study(table, sequences=sequences, metadata=metadata)
     output = run(
         model.network,
         study,
         override(model.config, batch_size, device, precision),
         fields=("target",),
+        covariates=model.covariates,
     )
     return decode(model, study.sample_ids, output["target"])
 
@@ -119,7 +126,11 @@ def predicted_distances(
 
 @torch.no_grad()
 def run(
-    network: Network, study: Study, config: Config, fields: tuple[str, ...]
+    network: Network,
+    study: Study,
+    config: Config,
+    fields: tuple[str, ...],
+    covariates: Covariates | None = None,
 ) -> dict[str, Tensor]:
     """Forward pass over every sample of a study, in order.
 
@@ -129,19 +140,28 @@ def run(
         Moved to the device of ``config`` and back to the CPU.
     fields : tuple of str
         Fields of `ModelOutput` to collect.
+    covariates : Covariates, optional
+        Read from the metadata of the study.
 
     Returns
     -------
     dict of Tensor
         ``[N, ...]`` float32 on the CPU.
     """
+    read = None if covariates is None else covariates.encode(study.metadata)
     device = find_device(config.train.device)
     network = network.to(device).eval()
     tokens = tokenize(
         study.sequences, study.feature_ids, config.data.max_bp, config.data.long_sequences
     )
     vectors = encode_asvs(network, tokens, device, config.train.precision)
-    batcher = Batcher(study, config.data, config.train.seed, asv_vectors=vectors)
+    batcher = Batcher(
+        study,
+        config.data,
+        config.train.seed,
+        covariates=read,
+        asv_vectors=vectors,
+    )
     found: dict[str, list[Tensor]] = {name: [] for name in fields}
     size = config.train.batch_size
     # Samples of alike richness share a batch, which then holds little padding.

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from aam_core import __version__
-from aam_core.artifact import Model
+from aam_core.artifact import FILES, Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
 from aam_core.data.inputs import Study
-from aam_core.files import replacing_in
+from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
 from aam_core.train.report import Reporter
 from aam_core.train.trainer import Job, Result, Trainer, find_device
@@ -50,6 +50,9 @@ class Run:
             torch.set_num_threads(config.train.threads)
         self.reporter = Reporter(None, label)
         self.model: Model | None = None
+        self.kept = False
+        if self.output is not None:
+            check_folder(self.output)
 
     def build(self, parts: Parts, encoder: Model | None, target=None, freeze: bool = False) -> None:
         """Make the network, from ``encoder`` where there is one."""
@@ -95,8 +98,8 @@ class Run:
                 torch.manual_seed(self.config.train.seed)
                 result = Trainer(job, reporter).fit()
         except KeyboardInterrupt:
-            place = None if self.output is None else self.output / "checkpoint"
-            if place is not None and place.exists():
+            if self.kept:
+                place = self.output / "checkpoint"
                 reporter.say(f"{self.label}: interrupted; the best model so far is in {place}")
             raise
         finally:
@@ -109,7 +112,7 @@ class Run:
         """Write the folder: the model, and the plots ``{file name: callable(path)}``."""
         if self.output is None:
             return
-        with replacing_in(self.output) as folder:
+        with replacing_in(self.output, FILES) as folder:
             self.model.write(folder)
             for name, draw in drawings.items():
                 draw(folder / name)
@@ -127,6 +130,7 @@ class Run:
 
     def _keep(self, epoch: int) -> None:
         self.model.save(self.output / "checkpoint")
+        self.kept = True
 
     def _record(self, encoder: Model | None, freeze: bool) -> dict:
         return {

@@ -43,8 +43,8 @@ def distances(model: Model, study: Study) -> pd.DataFrame:
 def target(model: Model, study: Study, values: pd.Series) -> tuple[pd.DataFrame, dict]:
     """Predictions of the validation samples (with ``actual``), and their metrics."""
     held = study.select(model.val_samples)
-    output = run(model.network, held, model.config, fields=("target",))["target"]
-    frame = decode(model, held.sample_ids, output)
+    output = run(model.network, held, model.config, ("target",), model.covariates)
+    frame = decode(model, held.sample_ids, output["target"])
     truth = values.loc[held.sample_ids]
     if isinstance(model.target, ClassTarget):
         actual = model.target.decode(model.target.encode(truth))

@@ -29,6 +29,8 @@ def adopt(config: Config, encoder: Model | None) -> Config:
             target_hidden=ours.head.target_hidden,
             target_dropout=ours.head.target_dropout,
         ),
+        # Heads that divide their width; what holds the weights of the fusion is always new.
+        fusion=replace(ours.fusion, heads=theirs.fusion.heads),
     )
     return replace(config, model=model)
 

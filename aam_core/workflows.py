@@ -13,6 +13,7 @@ from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
 from aam_core.data.corpus import load_corpus
+from aam_core.data.covariates import fit_covariates
 from aam_core.data.distances import check_metric
 from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
@@ -73,7 +74,7 @@ def pretrain(
     if parts.distance and study.distances is None:
         check_metric(config.loss.metric, study.phylogeny)
     samples, left_out = usable_samples(study, config)
-    split = _split(samples, config, by_sample(study, group_by))
+    split = split_samples(samples, config, by_sample(study, group_by))
     run = Run(study, config, output, "pretrain", split)
     run.say(left_out)
     run.build(parts, encoder)
@@ -135,6 +136,8 @@ def fit_regressor(study: Study, target: str | pd.Series, **options) -> Model:
         Metadata column (or values by sample id): samples of a group stay on one side of the split.
     split : tuple of (train_ids, val_ids), optional
         A fixed split instead.
+    covariates : sequence of str, optional
+        Metadata columns that the model reads beside the reads (and will need when predicting).
     config : Config, optional
         ``presets.fitting()`` by default.
     output : path, optional
@@ -175,6 +178,7 @@ def _fit(
     freeze_encoder=False,
     group_by=None,
     split=None,
+    covariates=(),
     config=None,
     output=None,
     label=None,
@@ -184,6 +188,10 @@ def _fit(
     encoder = None if encoder is None else as_model(encoder)
     config = adopt(config or fitting(), encoder)
     values = by_sample(study, target)
+    if values.name in covariates:
+        raise InputError(
+            f"The target {values.name!r} cannot be a covariate: the answer would be given away."
+        )
     samples, left_out = usable_samples(study, config)
     values = values.reindex(samples)
     if split is not None:
@@ -191,15 +199,19 @@ def _fit(
     else:
         strata = values if task == "classification" else None
         fit_target(values, task)  # says what is wrong with the target before the split does
-        split = _split(samples, config, by_sample(study, group_by), strata)
+        split = split_samples(samples, config, by_sample(study, group_by), strata)
     fitted = fit_target(values, task, split[0])
+    known = fit_covariates(study.metadata, covariates, split[0])
     parts = Parts(
         distance=_learns_distances(study, config) and not freeze_encoder,
         outputs=len(fitted.classes) if isinstance(fitted, ClassTarget) else 1,
+        sizes=known.sizes if known else (),
+        numbers=len(known.numeric) if known else 0,
     )
     run = Run(study, config, output, label or task, split)
     run.say(left_out)
     run.build(parts, encoder, fitted, freeze_encoder)
+    run.model.covariates = known
     encoded = fitted.encode(values)
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
     truth[run.positions(samples)] = encoded
@@ -209,6 +221,7 @@ def _fit(
         config.train.seed,
         distances=parts.distance,
         target=truth,
+        covariates=known.encode(study.metadata) if known else None,
         asv_vectors=_frozen_vectors(run) if freeze_encoder else None,
     )
     result = run.train(batcher, _class_weight(fitted, truth[run.positions(split[0])], config))
@@ -248,7 +261,8 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     return kept, text
 
 
-def _split(samples, config, groups, strata=None):
+def split_samples(samples, config, groups=None, strata=None) -> tuple[list[str], list[str]]:
+    """Training and validation samples as the configuration has them; the latter may be none."""
     fraction = config.train.val_fraction
     if fraction == 0:
         return samples, []

@@ -14,7 +14,7 @@ from aam_core.artifact import Model
 from aam_core.errors import InputError
 from q2_aam._parameters import configure
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._studies import grouped, read_study, targeted
+from q2_aam._studies import described, grouped, read_study, targeted, with_covariates
 from q2_aam._tables import write_table
 
 
@@ -41,6 +41,7 @@ def pretrain(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> Model:
+    """Pretrain an encoder: `aam_core.workflows.pretrain`."""
     arguments = locals()
     config = configure("pretraining", arguments)
     metadata, column = grouped(group_by)
@@ -60,6 +61,8 @@ def fit_regressor(
     group_by: qiime2.MetadataColumn = None,
     missing_samples: str = "error",
     freeze_encoder: bool = False,
+    covariates: qiime2.Metadata = None,
+    covariate_columns: list = None,
     preset: str = "small",
     epochs: int = None,
     max_steps: int = None,
@@ -76,6 +79,7 @@ def fit_regressor(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> (Model, PredictionsFormat):
+    """Fit a numeric column; the model, and its predictions of the held-out samples."""
     model = _fit("fit_regressor", locals())
     return model, _values(model.val_predictions)
 
@@ -90,6 +94,8 @@ def fit_classifier(
     group_by: qiime2.MetadataColumn = None,
     missing_samples: str = "error",
     freeze_encoder: bool = False,
+    covariates: qiime2.Metadata = None,
+    covariate_columns: list = None,
     preset: str = "small",
     epochs: int = None,
     max_steps: int = None,
@@ -106,6 +112,7 @@ def fit_classifier(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> (Model, PredictionsFormat, ProbabilitiesFormat):
+    """Fit a categorical column; the model, and its predictions of the held-out samples."""
     model = _fit("fit_classifier", locals())
     return model, _values(model.val_predictions), _chances(model, model.val_predictions)
 
@@ -114,11 +121,13 @@ def predict_regression(
     table: biom.Table,
     regressor: Model,
     sequences: DNAFASTAFormat = None,
+    metadata: qiime2.Metadata = None,
     batch_size: int = None,
     device: str = "auto",
     precision: str = None,
     max_lost_reads: float = 0.5,
 ) -> PredictionsFormat:
+    """Predict the number of each sample."""
     return _values(_predict(regressor, locals()))
 
 
@@ -126,11 +135,13 @@ def predict_classification(
     table: biom.Table,
     classifier: Model,
     sequences: DNAFASTAFormat = None,
+    metadata: qiime2.Metadata = None,
     batch_size: int = None,
     device: str = "auto",
     precision: str = None,
     max_lost_reads: float = 0.5,
 ) -> (PredictionsFormat, ProbabilitiesFormat):
+    """Predict the class of each sample, and the probability of every class."""
     predicted = _predict(classifier, locals())
     return _values(predicted), _chances(classifier, predicted)
 
@@ -139,11 +150,13 @@ def predict(
     table: biom.Table,
     predictor: Model,
     sequences: DNAFASTAFormat = None,
+    metadata: qiime2.Metadata = None,
     batch_size: int = None,
     device: str = "auto",
     precision: str = None,
     max_lost_reads: float = 0.5,
 ) -> PredictionsFormat:
+    """Predict the number or class of each sample."""
     return _values(_predict(predictor, locals()))
 
 
@@ -157,6 +170,7 @@ def _fit(workflow, arguments):
         )
     target = arguments["target"]
     metadata = targeted(target, arguments["table"], arguments["missing_samples"])
+    metadata, names = with_covariates(metadata, arguments)
     metadata, column = grouped(arguments["group_by"], metadata)
     study = read_study(arguments, metadata=metadata)
     from aam_core import workflows
@@ -167,13 +181,14 @@ def _fit(workflow, arguments):
         encoder=arguments["encoder"],
         freeze_encoder=arguments["freeze_encoder"],
         group_by=column,
+        covariates=names,
         config=config,
     )
 
 
 def _predict(model, arguments):
     """Predict the samples among the arguments of a predicting method."""
-    study = read_study(arguments)
+    study = read_study(arguments, metadata=described(model, arguments))
     from aam_core import prediction
 
     options = {name: arguments[name] for name in ("batch_size", "device", "precision")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from aam_core import presets
@@ -35,7 +37,7 @@ def description(name: str, kind: str) -> str:
     text = find(EVERYDAY[name]).metadata["help"]
     if name in STATED:
         return text
-    value = preset_config(kind, PRESET).value(EVERYDAY[name])
+    value = attrgetter(EVERYDAY[name])(preset_config(kind, PRESET))
     return f"{text} Where not given, the preset's value ({PRESET}: {value})."
 
 

@@ -71,6 +71,67 @@ def grouped(
     return metadata.assign(**{name: values.reindex(metadata.index)}), name
 
 
+def with_covariates(metadata: pd.DataFrame, arguments: dict) -> tuple[pd.DataFrame, list[str]]:
+    """Add the columns that ``covariate_columns`` names to ``metadata``.
+
+    Samples that ``covariates`` lacks are treated as ``missing_samples`` says; a blank value does
+    no harm.
+
+    Returns
+    -------
+    metadata : DataFrame
+    names : list of str
+
+    Raises
+    ------
+    InputError
+        If one of the two arguments was given without the other, a column does not exist, or
+        samples are missing that must not be.
+    """
+    from aam_core.data.metadata import column
+
+    given, names = arguments["covariates"], arguments["covariate_columns"] or []
+    if (given is None) != (not names):
+        raise InputError(
+            "covariates (metadata) and covariate_columns (which of its columns to read) go "
+            "together: give both, or neither."
+        )
+    if given is None:
+        return metadata, []
+    frame = given.to_dataframe()
+    if arguments["missing_samples"] == "error":
+        _require_samples(arguments["table"].ids(), frame.index, "covariates metadata")
+    # A column named as the target is left to the core, which refuses it.
+    chosen = {name: column(frame, name) for name in names if name not in metadata}
+    return metadata.join(pd.DataFrame(chosen, index=frame.index), how="inner"), names
+
+
+def described(model, arguments: dict) -> pd.DataFrame | None:
+    """Metadata of the samples to predict, for a model that reads some; None for any other.
+
+    Raises
+    ------
+    InputError
+        If it lacks samples of the table.
+    """
+    if model.covariates is None or arguments["metadata"] is None:
+        return None
+    frame = arguments["metadata"].to_dataframe()
+    _require_samples(arguments["table"].ids(), frame.index, "metadata")
+    return frame
+
+
+def _require_samples(samples, known, where: str) -> None:
+    held = set(known)
+    missing = [sample for sample in samples if sample not in held]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(samples)} samples are not in the {where}: "
+            f"{first_five(missing)}. Add them (their values may be blank), or leave them out of "
+            "the table."
+        )
+
+
 def require_values(samples, values: pd.Series, column: str) -> None:
     """Raise `InputError` unless each of ``samples`` is in ``values``, the column without blanks."""
     known = set(values.index)

@@ -29,7 +29,7 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     """A model folder as `aam_core.artifact` writes it: what all kinds share.
 
     Its ``format_version`` is in ``config.json``; no library version decides whether it opens. What
-    the command line leaves beside the model (logs, a plot) is accepted, so that such a folder can
+    the command line leaves beside the model (logs, plots) is accepted, so that such a folder can
     be imported as it is.
     """
 
@@ -42,6 +42,7 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     train_samples = model.File("train_samples.txt", format=AAMTextFormat, optional=True)
     val_samples = model.File("val_samples.txt", format=AAMTextFormat, optional=True)
     logs = model.File("logs/.+", format=AAMBinaryFormat, optional=True)
+    plots = model.File(r"[^/]+\.png", format=AAMBinaryFormat, optional=True)
 
     def _validate_(self, level):
         from aam_core.artifact import validate
@@ -63,7 +64,6 @@ class AAMEncoderDirectoryFormat(AAMModelDirectoryFormat):
 class _PredictorDirectoryFormat(AAMModelDirectoryFormat):
     targets = model.File("targets.json", format=AAMTextFormat)
     val_predictions = model.File("val_predictions.tsv", format=AAMTextFormat, optional=True)
-    val_plot = model.File("val_predictions.png", format=AAMBinaryFormat, optional=True)
 
 
 class AAMRegressorDirectoryFormat(_PredictorDirectoryFormat):

@@ -31,6 +31,7 @@ def scatterplot(
     truth: qiime2.NumericMetadataColumn,
     missing_samples: str = "error",
 ) -> None:
+    """Write a page with the predictions of a regressor against the truth into ``output_dir``."""
     table = _table(read_predictions(predictions), truth, missing_samples).astype(float)
     metrics = regression_metrics(table["actual"], table["prediction"])
     metrics["mae_of_median"] = float((table["actual"] - table["actual"].median()).abs().mean())
@@ -66,6 +67,7 @@ def confusion_matrix(
     probabilities: ProbabilitiesFormat = None,
     missing_samples: str = "error",
 ) -> None:
+    """Write a page with the confusion matrix of a classifier into ``output_dir``."""
     table = _table(read_predictions(predictions), truth, missing_samples)
     chances = None if probabilities is None else _chances(probabilities, table.index)
     metrics = classification_metrics(table["actual"], table["prediction"], chances)

@@ -13,9 +13,12 @@ from qiime2.plugin import (
     Bool,
     Categorical,
     Citations,
+    List,
+    Metadata,
     MetadataColumn,
     Numeric,
     Plugin,
+    Str,
     TypeMap,
 )
 
@@ -123,6 +126,8 @@ FIT_PARAMETERS = {
     "group_by": GROUP_BY,
     **_parameters.MISSING,
     "freeze_encoder": Bool,
+    "covariates": Metadata,
+    "covariate_columns": List[Str],
     **_parameters.TRAINING,
 }
 FIT_PARAMETER_DESCRIPTIONS = {
@@ -131,6 +136,9 @@ FIT_PARAMETER_DESCRIPTIONS = {
     **_parameters.MISSING_DESCRIPTION,
     "freeze_encoder": "Leave the encoder as it was pretrained: the vector of each ASV is computed "
     "once, and an epoch takes seconds. Needs an encoder.",
+    "covariates": "Metadata with the columns to read beside the reads. The model needs them when "
+    "predicting too.",
+    "covariate_columns": "Which columns of the covariates to read; all others are passed over.",
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
@@ -141,6 +149,12 @@ FIT_DESCRIPTION = (
 PREDICT_INPUTS = {
     "table": "Reads of the samples to predict. Features that training never saw are fine.",
     "sequences": INPUTS["sequences"],
+}
+PREDICT_PARAMETERS = {"metadata": Metadata, **_parameters.PREDICTING}
+PREDICT_PARAMETER_DESCRIPTIONS = {
+    "metadata": "Columns that the model was fitted with as covariates; no others are read, and "
+    "none by a model without covariates.",
+    **_parameters.PREDICTING_DESCRIPTIONS,
 }
 
 # Methods --------------------------------------------------------------------------------------
@@ -222,10 +236,10 @@ plugin.methods.register_function(
         "regressor": _types_formats.AAMRegressor,
         "sequences": FeatureData[Sequence],
     },
-    parameters=_parameters.PREDICTING,
+    parameters=PREDICT_PARAMETERS,
     outputs=[("predictions", RegressorPredictions)],
     input_descriptions={**PREDICT_INPUTS, "regressor": "Model from fit-regressor."},
-    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
     output_descriptions={"predictions": "Predictions in the units of the column fitted."},
     name="Predict a numeric column of new samples.",
     description="Predict samples with a fitted regressor.",
@@ -239,10 +253,10 @@ plugin.methods.register_function(
         "classifier": _types_formats.AAMClassifier,
         "sequences": FeatureData[Sequence],
     },
-    parameters=_parameters.PREDICTING,
+    parameters=PREDICT_PARAMETERS,
     outputs=[("predictions", ClassifierPredictions), ("probabilities", Probabilities)],
     input_descriptions={**PREDICT_INPUTS, "classifier": "Model from fit-classifier."},
-    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
     output_descriptions={
         "predictions": "Most probable class of each sample.",
         "probabilities": "Probability of each class.",
@@ -265,13 +279,13 @@ plugin.methods.register_function(
         "predictor": Predictor,
         "sequences": FeatureData[Sequence],
     },
-    parameters=_parameters.PREDICTING,
+    parameters=PREDICT_PARAMETERS,
     outputs=[("predictions", Predicted)],
     input_descriptions={
         **PREDICT_INPUTS,
         "predictor": "Model from fit-regressor or fit-classifier.",
     },
-    parameter_descriptions=_parameters.PREDICTING_DESCRIPTIONS,
+    parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
     output_descriptions={"predictions": "Predicted number or class of each sample."},
     name="Predict new samples with a model of either kind.",
     description="Predict samples with a fitted regressor or classifier. predict-classification "

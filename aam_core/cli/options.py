@@ -178,7 +178,7 @@ def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable
 
 
 def target_options(function):
-    """Add ``--target``, ``--group-by``, ``--encoder`` and ``--freeze-encoder``."""
+    """Add ``--target``, ``--group-by``, the encoder's options and ``--covariate``."""
     return _add(
         function,
         [
@@ -191,6 +191,13 @@ def target_options(function):
                 "--freeze-encoder",
                 is_flag=True,
                 help="Leave the ASV vectors as pretrained: they are computed once.",
+            ),
+            click.option(
+                "--covariate",
+                "covariates",
+                multiple=True,
+                metavar="COLUMN",
+                help="Metadata column to read beside the reads, in predicting too. Repeatable.",
             ),
         ],
     )

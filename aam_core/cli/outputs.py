@@ -18,7 +18,9 @@ class OutputFile(click.Path):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value, param, ctx):
-        path = Path(os.path.realpath(super().convert(value, param, ctx)))
+        path = super().convert(value, param, ctx)
+        if path.is_symlink():
+            path = Path(os.path.realpath(path))  # what it points to is replaced, not the link
         if path.exists() and not path.is_file():
             self.fail(f"{value!r} is not a regular file.", param, ctx)
         _check_parents(self, path, param, ctx)

@@ -9,7 +9,7 @@ from aam_core.cli.outputs import load, write_table
 
 
 @click.command()
-@study_options("table", "sequences")
+@study_options("table", "sequences", "metadata")
 @click.option("--model", type=DIRECTORY, required=True, help="Output of 'aam fit-...'.")
 @file_option("TSV to write, one line a sample.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.")

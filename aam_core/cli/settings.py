@@ -34,6 +34,8 @@ def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
     for name, value in (flags or {}).items():
         if value is not None:
             changes[EVERYDAY[name]] = value
+            if name == "epochs":  # a number of epochs that was asked for is what is trained
+                changes.setdefault("train.min_steps", 0)
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:

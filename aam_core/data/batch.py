@@ -54,6 +54,8 @@ class Batch:
         ``[B, B]`` given distances.
     target : Tensor or None
         ``[B]`` float32 standardized values or int64 classes.
+    categories, numeric : Tensor or None
+        Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as `Covariates.encode` gives them.
     """
 
     sample_index: Tensor
@@ -68,6 +70,8 @@ class Batch:
     table_features: Tensor | None = None
     distance: Tensor | None = None
     target: Tensor | None = None
+    categories: Tensor | None = None
+    numeric: Tensor | None = None
 
     def to(self, device) -> Batch:
         """Move every tensor."""
@@ -94,6 +98,8 @@ class Batcher:
         Whether batches carry what distances are computed from.
     target : ndarray, optional
         ``[N]`` encoded target.
+    covariates : tuple of ndarray, optional
+        ``[N, C]`` int64 and ``[N, K, 2]`` float32.
     asv_vectors : Tensor, optional
         ``[F, D]`` vectors of a frozen encoder, used instead of tokens.
     """
@@ -106,6 +112,7 @@ class Batcher:
         *,
         distances: bool = False,
         target: np.ndarray | None = None,
+        covariates: tuple[np.ndarray, np.ndarray] | None = None,
         asv_vectors: Tensor | None = None,
     ):
         self.study = study
@@ -113,6 +120,7 @@ class Batcher:
         self.seed = seed
         self.distances = distances
         self.target = target
+        self.covariates = covariates
         self.asv_vectors = asv_vectors
         # Draws of reads follow the order of the sequences, whatever the table's: the same sample
         # gets the same reads in any table that holds it.
@@ -147,7 +155,7 @@ class Batcher:
     def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
         """Make the batch of these samples (positions in the study) in this epoch."""
         drawn = [self.reads(sample, epoch) for sample in samples]
-        kept = [rarefy.select(counts, self.config, rng) for _, counts, rng in drawn]
+        kept = [self._select(*part) for part in drawn]
         lengths = np.array([len(part) for part in kept])
         flat = np.concatenate(
             [features[part] for (features, _, _), part in zip(drawn, kept, strict=True)]
@@ -172,7 +180,18 @@ class Batcher:
             self._add_distances(batch, drawn)
         if self.target is not None:
             batch.target = torch.from_numpy(self.target[samples])
+        if self.covariates is not None:
+            categories, numeric = self.covariates
+            batch.categories = torch.from_numpy(categories[samples])
+            batch.numeric = torch.from_numpy(numeric[samples])
         return batch
+
+    def _select(self, features, counts, rng) -> np.ndarray:
+        """Positions of the ASVs that are read; as the draws, the same in any table's order."""
+        if len(features) <= self.config.max_asvs or self.config.asv_selection == "first":
+            return rarefy.select(counts, self.config, rng)
+        order = np.argsort(self.rank[features])
+        return np.sort(order[rarefy.select(counts[order], self.config, rng)])
 
     def _add_asvs(self, batch, unique):
         if self.asv_vectors is not None:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.data.inputs import Study
 from aam_core.data.qza import is_artifact
-from aam_core.data.readers import read_sequences, read_text
+from aam_core.data.readers import existing, read_sequences, read_text
 from aam_core.data.tokens import upper_dna
 from aam_core.errors import InputError
 
@@ -32,10 +32,13 @@ def load_corpus(source) -> Study:
         Its "samples" are runs of 16 sequences and mean nothing.
     """
     sequences, names = _read(source)
-    if len(sequences) < 2:
-        raise InputError(f"The corpus holds {len(sequences)} sequences; give at least 2.")
-    sequences = upper_dna(sequences, names)
+    distinct: dict[str, str] = {}
+    for sequence, name in zip(upper_dna(sequences, names), names, strict=True):
+        distinct.setdefault(sequence, name)
+    sequences, names = list(distinct), list(distinct.values())
     count = len(sequences)
+    if count < 2:
+        raise InputError(f"The corpus holds {count} distinct sequences; give at least 2.")
     starts = np.arange(0, count, PER_SAMPLE)
     counts = csr_matrix(
         (np.ones(count, np.int64), np.arange(count), np.append(starts, count)),
@@ -47,12 +50,11 @@ def load_corpus(source) -> Study:
 
 def _read(source) -> tuple[list[str], list[str]]:
     if isinstance(source, Sequence) and not isinstance(source, str):
-        found = list(dict.fromkeys(source))
-        return found, [f"sequence {i + 1}" for i in range(len(found))]
-    if not is_artifact(source):
-        lines = read_text(source, "sequences", "FeatureData[Sequence]").split()
-        if lines and not lines[0].startswith(">"):
-            names = [f"line {i + 1}" for i in range(len(lines))]
-            return lines, names
+        return list(source), [f"sequence {i + 1}" for i in range(len(source))]
+    if not is_artifact(existing(source, "sequences")):
+        text = read_text(source, "sequences", "FeatureData[Sequence]").splitlines()
+        lines = {f"line {i}": line.strip() for i, line in enumerate(text, 1) if line.strip()}
+        if not next(iter(lines.values()), ">").startswith(">"):
+            return list(lines.values()), list(lines)
     found = read_sequences(source)
     return list(found.values()), list(found)

@@ -1,4 +1,4 @@
-"""Newick text -> arrays, by way of iow (plain text, fast) or scikit-bio (everything else).
+"""Newick text -> arrays, by way of iow (plain text, fast) or scikit-bio (all other text).
 
 Nodes stand in postorder and tips in the order of the text, so the tips below a node are an interval
 ``[start, end)``: the whole topology is two integer arrays. Letters: T tips, K nodes.
@@ -7,6 +7,7 @@ Nodes stand in postorder and tips in the order of the text, so the tips below a 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ import numpy as np
 
 from aam_core.errors import InputError, first_five
 
-# iow looks for no errors and takes what it does not know for something else. It is given only text
-# that it is known to read rightly: each node but the root has a length, and there are no comments,
-# escaped or double quotes, nor spaces outside quotation marks or at the ends of a quoted name.
+# iow looks for no errors, and misreads what it does not expect. It is given only text that it reads
+# rightly: every node but the root has a length; no comments, escaped or double quotes; no spaces
+# but inside of quoted names. What follows is that grammar, except that brackets may be unbalanced.
 _BARE = r"[^\s()\[\]{},:;'\"]+"
 _QUOTED = r"'(?!\s)[^'\"\n]+(?<!\s)'"
 _NODE = rf"(?:{_BARE}|{_QUOTED})?:[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _PLAIN = re.compile(rf"\(+{_NODE}(?:,\(*{_NODE}|\){_NODE})*\)(?:(?P<root>{_NODE})|{_BARE})?;")
 
+# Replaced by \1, a quoted name leaves one quotation mark and a comment nothing.
 _QUOTED_OR_COMMENT = re.compile(r"(')(?:[^']|'')*'|\[(?:[^\[\]]|\[[^\[\]]*\])*\]")
 
 
@@ -60,15 +62,11 @@ def read_newick(tree) -> Tree:
         A Newick file, Newick text (begins with a parenthesis or ends with a semicolon), or a tree
         that was read before.
 
-    Returns
-    -------
-    Tree
-
     Raises
     ------
     InputError
-        Where there is no such file, it is not Newick (the message says why), a branch length is not
-        a finite number, or two tips share a name.
+        Where there is no such file, it is not Newick, it holds more than one tree, a branch length
+        is not a finite number, or two tips share a name.
     """
     if isinstance(tree, Tree):
         return tree
@@ -76,23 +74,15 @@ def read_newick(tree) -> Tree:
         return parse_newick(tree)
     if isinstance(tree, (str, Path)):
         return parse_newick(_text(Path(tree)), Path(tree).name)
-    return _checked(_from_treenode(tree))
+    return _from_treenode(tree, "The tree")
 
 
 def parse_newick(text: str, source: str = "The tree") -> Tree:
-    """Parse the text of a Newick file; as `read_newick`, where the text is at hand.
-
-    Parameters
-    ----------
-    text : str
-        One tree. Names may be quoted (``'it''s'``); ``[comments]`` are skipped.
-    source : str
-        What errors call it.
-    """
+    """Parse the text of a Newick file, which errors call ``source``; else as `read_newick`."""
     text = text.removeprefix("\ufeff").strip()
-    plain = _plain(text)
-    tree = _with_iow(text, plain["root"] is not None, source) if plain else None
-    return _checked(tree or _from_treenode(_with_skbio(text, source), source))
+    plain = _PLAIN.fullmatch(text)
+    tree = _with_iow(plain, source) if plain and _is_one_tree(text) else None
+    return tree or _from_treenode(_with_skbio(text, source), source)
 
 
 def tip_names(tree) -> list[str]:
@@ -111,101 +101,83 @@ def _text(path: Path) -> str:
         raise InputError(f"{path.name} is not text, so it is no tree in Newick format.") from None
 
 
-def _not_newick(source: str, why: str) -> InputError:
-    return InputError(
-        f"{source} is not a tree in Newick format: {why}. Is the file complete? Export it again."
-    )
-
-
-def _plain(text: str) -> re.Match | None:
-    """Whether iow reads ``text`` rightly: plain, two tips or more, one pair of brackets round all.
-    """
-    plain = _PLAIN.fullmatch(text)
-    if not plain:
-        return None
-    structure = re.sub(_QUOTED, "", text).encode()
-    code = np.frombuffer(structure, np.uint8)
+def _is_one_tree(plain: str) -> bool:
+    """Whether one pair of brackets holds everything, two tips or more: iow takes nothing less."""
+    text = re.sub(_QUOTED, "", plain).encode()
+    code = np.frombuffer(text, np.uint8)
     depth = np.cumsum((code == ord("(")).astype(np.int64) - (code == ord(")")))
-    one = depth[-1] == 0 and depth.argmin() == structure.rindex(b")")
-    return plain if one and b"," in structure else None
+    return b"," in text and depth[-1] == 0 and depth.argmin() == text.rindex(b")")
 
 
-def _with_iow(text: str, root_has_length: bool, source: str) -> Tree | None:
+def _with_iow(plain: re.Match, source: str) -> Tree | None:
     """Read plain text; None where iow is not installed."""
     try:
         from bp import parse_newick as parse
     except ImportError:
         return None
-    tree = parse(text)
+    tree = parse(plain.string)
     opening = tree.B.astype(bool)
     is_tip = opening & ~np.append(opening[1:], False)
     tips_so_far = np.cumsum(is_tip)
     nodes = np.flatnonzero(opening)
     closing = np.array([tree.close(k) for k in nodes.tolist()])
-    postorder = np.argsort(closing)
-    nodes, closing = nodes[postorder], closing[postorder]
+    nodes, closing = nodes[np.argsort(closing)], np.sort(closing)
     names = [tree.name(k) or "" for k in np.flatnonzero(is_tip).tolist()]
-    lengths = np.array([tree.length(k) for k in nodes.tolist()])
-    _check_finite(lengths, source)
-    if not root_has_length:
-        lengths[-1] = np.nan
-    return Tree(names, tips_so_far[nodes] - is_tip[nodes], tips_so_far[closing], lengths, source)
+    lengths = [tree.length(k) for k in nodes.tolist()]
+    lengths[-1] = lengths[-1] if plain["root"] else None
+    starts, ends = tips_so_far[nodes] - is_tip[nodes], tips_so_far[closing]
+    return _checked(names, starts, ends, lengths, source)
 
 
 def _with_skbio(text: str, source: str):
-    """Read any Newick as a `skbio.TreeNode`, after what scikit-bio passes over in silence."""
+    """Read any Newick as a `skbio.TreeNode`, after a look for what it passes over in silence."""
     from skbio import TreeNode
     from skbio.io import NewickFormatError
 
-    structure, end, rest = _QUOTED_OR_COMMENT.sub(r"\1", text).partition(";")
+    structure, _, rest = _QUOTED_OR_COMMENT.sub(r"\1", text).partition(";")
     if rest.strip():
         raise InputError(f"{source} has text behind its first tree; give a file of one tree.")
-    if not end:
-        raise _not_newick(source, "it does not end with a semicolon")
-    if re.search(r"[^\s(,]\s*\(", structure):
-        raise _not_newick(source, "a bracket opens where no node begins")
+    options = {"format": "newick", "verify": False, "convert_underscores": False}
     try:
-        return TreeNode.read(
-            io.StringIO(text), format="newick", verify=False, convert_underscores=False
-        )
+        if re.search(r"[^\s(,]\s*\(|:[^(),]*:", structure):
+            raise NewickFormatError(
+                "A bracket opens where no node begins, or a node has two colons."
+            )
+        return TreeNode.read(io.StringIO(text), **options)
     except NewickFormatError as error:
-        raise _not_newick(source, str(error).rstrip(".")) from None
+        why = str(error)
+    except IndexError:  # what the reader raises then
+        why = "A comma stands outside all brackets."
+    raise InputError(f"{source} is not a whole tree in Newick format: {why} Export the tree again.")
 
 
-def _from_treenode(tree, source: str = "The tree") -> Tree:
-    """Arrays of a `skbio.TreeNode`."""
-    names, starts, ends, lengths, open_nodes = [], [], [], [], []
+def _from_treenode(tree, source: str) -> Tree:
+    names, starts, ends, lengths = [], [], [], []
+    open_nodes = []  # first tips of the nodes whose parent is yet to come
     for node in tree.postorder(include_self=True):
-        if node.children:
-            start = open_nodes[-len(node.children)]
-            del open_nodes[-len(node.children) :]
-        else:
-            start = len(names)
+        below = [open_nodes.pop() for _ in node.children]
+        if not below:
             names.append(node.name or "")
-        open_nodes.append(start)
-        starts.append(start)
+        starts.append(below[-1] if below else len(names) - 1)
         ends.append(len(names))
         lengths.append(node.length)
-    _check_finite(np.array([x for x in lengths if x is not None]), source)
-    return Tree(names, np.array(starts), np.array(ends), np.array(lengths, np.float64), source)
+        open_nodes.append(starts[-1])
+    return _checked(names, np.array(starts), np.array(ends), lengths, source)
 
 
-def _check_finite(lengths: np.ndarray, source: str):
-    wrong = lengths[~np.isfinite(lengths)]
-    if len(wrong):
+def _checked(names, starts, ends, lengths, source: str) -> Tree:
+    """A tree without doubts; ``lengths`` is a list, with None where there is none."""
+    wrong = [x for x in lengths if x is not None and not math.isfinite(x)]
+    if wrong:
         raise InputError(
             f"{source}: {len(wrong):,} branch lengths are not finite: {first_five(wrong)}."
         )
-
-
-def _checked(tree: Tree) -> Tree:
-    names = [name for name in tree.tip_names if name]
-    if not names:
-        raise InputError(f"{tree.source} has no tip with a name, so no feature can be found in it.")
-    if len(set(names)) < len(names):
-        twice = [name for name, times in Counter(names).items() if times > 1]
+    twice = [name for name, times in Counter(filter(None, names)).items() if times > 1]
+    if twice:
         raise InputError(
-            f"{tree.source}: {len(twice):,} names stand on more than one tip: {first_five(twice)}. "
+            f"{source}: {len(twice):,} names stand on more than one tip: {first_five(twice)}. "
             "Tips must be unique."
         )
-    return tree
+    if not any(names):
+        raise InputError(f"{source} has no tip with a name, so no feature can be found in it.")
+    return Tree(names, starts, ends, np.array(lengths, np.float64), source)

@@ -39,12 +39,14 @@ def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarr
 
 
 def draw_depth(config: DataConfig, rng: np.random.Generator | None) -> int:
-    """Sampling depth of one draw: fixed, or log-uniform up to ``sampling_depth_max``.
+    """Sampling depth of one draw; with 'redraw', log-uniform up to ``sampling_depth_max``.
 
     Evaluation (``rng`` None) draws the most reads that training may: the least noise within what
     the model was trained on.
     """
-    low, high = config.sampling_depth, max(config.sampling_depth, config.sampling_depth_max)
+    low = high = config.sampling_depth
+    if config.rarefaction == "redraw":
+        high = max(low, config.sampling_depth_max)
     if rng is None or high == low:
         return high
     return int(round(np.exp(rng.uniform(np.log(low), np.log(high)))))
@@ -56,7 +58,7 @@ def select(counts: np.ndarray, config: DataConfig, rng: np.random.Generator) -> 
     Parameters
     ----------
     counts : ndarray
-        Positive reads ``[A]`` in the table's order.
+        Positive reads ``[A]``. Ties go to the ASV that comes first.
     """
     most = config.max_asvs
     if len(counts) <= most:
@@ -65,5 +67,4 @@ def select(counts: np.ndarray, config: DataConfig, rng: np.random.Generator) -> 
         return np.arange(most)
     if config.asv_selection == "random":
         return np.sort(rng.choice(len(counts), most, replace=False))
-    # Ties go to the ASV that comes first, so that the choice is the same everywhere.
     return np.sort(np.argsort(-counts, kind="stable")[:most])

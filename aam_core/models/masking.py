@@ -34,16 +34,14 @@ def corrupt(tokens_UL: Tensor, config: MaskingConfig, generator: torch.Generator
     """
     device = tokens_UL.device
     base = (tokens_UL >= vocab.A) & (tokens_UL <= vocab.T)
-    draw = torch.rand(tokens_UL.shape, generator=generator, device=device)
-    if config.strategy == "span":
-        # A base is hidden if any of the span_length positions up to it starts a run.
-        start = 1.0 - (1.0 - config.mask_ratio) ** (1.0 / config.span_length)
-        starts = (draw < start).float()[:, None]
-        window = torch.nn.functional.pad(starts, (config.span_length - 1, 0))
-        run = torch.nn.functional.max_pool1d(window, config.span_length, stride=1)[:, 0]
-        chosen = base & (run > 0)
-    else:
-        chosen = base & (draw < config.mask_ratio)
+    rows, columns = tokens_UL.shape
+    # A base is hidden if any of the span positions up to it starts a run. Runs may start before
+    # the sequence, so that its first bases are hidden as often as the others.
+    span = config.span_length if config.strategy == "span" else 1
+    start = 1.0 - (1.0 - config.mask_ratio) ** (1.0 / span)
+    draw = torch.rand((rows, columns + span - 1), generator=generator, device=device)
+    starts = (draw < start).float()[:, None]
+    chosen = base & (torch.nn.functional.max_pool1d(starts, span, stride=1)[:, 0] > 0)
     kind = torch.rand(tokens_UL.shape, generator=generator, device=device)
     other = torch.randint(
         vocab.A, vocab.T + 1, tokens_UL.shape, generator=generator, device=device

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from aam_core.config import MaskingConfig, ModelConfig
 from aam_core.data.batch import Batch
 from aam_core.models.encoder import BaseEncoder, SampleEncoder
+from aam_core.models.fusion import Fusion
 from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead
 from aam_core.models.masking import corrupt
 
@@ -28,15 +29,21 @@ class Parts:
         Heads of pretraining.
     outputs : int
         Outputs T of the target head; 0 for none.
+    sizes : tuple of int
+        Ids that each categorical covariate has.
+    numbers : int
+        Numeric covariates.
     """
 
     nucleotide: bool = False
     distance: bool = False
     outputs: int = 0
+    sizes: tuple[int, ...] = ()
+    numbers: int = 0
 
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"sizes": list(self.sizes)}
 
 
 @dataclass
@@ -88,6 +95,11 @@ class Network(nn.Module):
             if parts.distance
             else None
         )
+        self.fusion = (
+            Fusion(width, config.fusion, parts.sizes, parts.numbers)
+            if parts.sizes or parts.numbers
+            else None
+        )
         self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
 
     def forward(
@@ -124,7 +136,10 @@ class Network(nn.Module):
         if self.distance is not None:
             output.distance = self.distance.embed(context_BAD, mask_BA, output.sample)
         if self.target is not None:
-            output.target = self.target(output.sample)
+            joined_BD = output.sample
+            if self.fusion is not None:
+                joined_BD = self.fusion(joined_BD, batch.categories, batch.numeric)
+            output.target = self.target(joined_BD)
 
     def _masked(self, batch, masking, generator, output):
         tokens = batch.asv_tokens

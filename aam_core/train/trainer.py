@@ -111,7 +111,7 @@ class Trainer:
         self.reporter.begin(self.steps)
         for epoch in range(self.epochs):
             values = self._epoch(epoch) | self.evaluate()
-            if not math.isfinite(values["train/loss"]):
+            if not all(math.isfinite(values.get(f"{side}/loss", 0.0)) for side in ("train", "val")):
                 raise AAMError(
                     f"The loss is not a number in epoch {epoch + 1}: lower --lr, or use "
                     "--precision fp32."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from operator import attrgetter
 
 import pytest
 from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
 from qiime2.sdk import PluginManager
 
 from aam_core import presets
-from aam_core.config import EVERYDAY, Config, find, paths
+from aam_core.config import EVERYDAY, find, paths
 from aam_core.errors import InputError
 from q2_aam import _methods
 from q2_aam._parameters import PRESET, STATED, TRAINING, configure, primitive
@@ -57,7 +58,7 @@ def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
         assert help.startswith(find(path).metadata["help"]), field
         if field not in STATED:
             preset = presets.pretraining if name == "pretrain" else presets.fitting
-            assert f"(small: {value(preset(PRESET), path)})" in help, field
+            assert f"(small: {attrgetter(path)(preset(PRESET))})" in help, field
     assert signature["preset"].qiime_type == Str % Choices(*presets.NAMES)
 
 
@@ -82,7 +83,7 @@ def test_defaults_are_the_configurations(name):
 def test_no_preset_changes_what_has_a_stated_default(make, preset):
     config = make(preset)
     for field in STATED:
-        assert value(config, EVERYDAY[field]) == find(EVERYDAY[field]).default, field
+        assert attrgetter(EVERYDAY[field])(config) == find(EVERYDAY[field]).default, field
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -110,7 +111,7 @@ def test_each_everyday_parameter_reaches_its_field(name):
     other = {int: 7, float: 0.25, str: "cpu"}[type(field.default)]
     if field.metadata["choices"] is not None:
         other = field.metadata["choices"][-1]
-    assert value(configure("fitting", arguments(**{name: other})), path) == other
+    assert attrgetter(path)(configure("fitting", arguments(**{name: other}))) == other
 
 
 @pytest.mark.parametrize(
@@ -126,10 +127,3 @@ def test_a_wrong_setting_is_one_clear_line(setting, message):
     with pytest.raises(InputError, match=message) as caught:
         configure("fitting", arguments(settings=[setting]))
     assert "\n" not in str(caught.value)
-
-
-def value(config: Config, path: str):
-    found = config
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -126,23 +127,27 @@ aam.actions["scatterplot"](predictions, truth)
 """
 
 
+def mirror(packages, tmp_path) -> str:
+    """A folder of links to all that is in ``packages`` but q2-sample-classifier."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path, suffix="-packages"))
+    for item in Path(packages).iterdir():
+        if "sample_classifier" not in item.name:
+            (folder / item.name).symlink_to(item)
+    return str(folder)
+
+
 def test_without_q2_sample_classifier(tmp_path):
     """In a Python that lacks that plugin ours registers the types, and its artifacts open in one
     that has it."""
-    mirror, folder = tmp_path / "packages", tmp_path / "artifacts"
-    mirror.mkdir()
+    folder = tmp_path / "artifacts"
     folder.mkdir()
-    for parent in (path for path in sys.path if path.endswith("-packages")):
-        for item in Path(parent).iterdir():
-            link = mirror / item.name
-            if "sample_classifier" not in item.name and not link.exists():
-                link.symlink_to(item)
+    mirrors = [mirror(path, tmp_path) for path in sys.path if path.endswith("-packages")]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(mirror)]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *mirrors]),
         "MPLCONFIGDIR": str(tmp_path),
     }
-    # -S: no site-packages but the mirror
+    # -S: no packages but the mirrors
     done = subprocess.run(
         [sys.executable, "-S", "-c", WITHOUT.replace("{FOLDER}", str(folder))],
         env=environment,

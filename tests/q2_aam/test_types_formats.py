@@ -10,7 +10,7 @@ import qiime2
 from qiime2.plugin import ValidationError
 from qiime2.plugin.testing import TestPluginBase
 
-from aam_core import load_model
+from aam_core import load_model, load_study, presets, pretrain
 from q2_aam import (
     AAMClassifier,
     AAMClassifierDirectoryFormat,
@@ -78,6 +78,23 @@ class TestTypesAndFormats(TestPluginBase):
         (self.folder / "logs" / "metrics.jsonl").write_text("{}\n")
         (self.folder / "val_predictions.png").write_bytes(b"\x89PNG")
         artifact = qiime2.Artifact.import_data("AAMRegressor", str(self.folder))
+        artifact.validate()
+
+    def test_a_fresh_fit_of_the_core_is_imported_as_it_is(self):
+        study = load_study(
+            _examples._study().table,
+            sequences=_examples._study().sequences,
+            tree=_examples._study().tree,
+        )
+        folder = Path(self.temp_dir.name) / "encoder"
+        pretrain(
+            study,
+            config=presets.pretraining("tiny").replace(
+                {"train.max_steps": 2, "train.batch_size": 8, "data.sampling_depth": 100}
+            ),
+            output=folder,
+        )
+        artifact = qiime2.Artifact.import_data("AAMEncoder", str(folder))
         artifact.validate()
 
     def test_a_model_of_another_kind(self):

@@ -1,0 +1,163 @@
+"""Sample vector + metadata covariates -> sample vector.
+
+Letters: B samples, D width, C categorical columns, K numeric columns, M = C + K covariates.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aam_core.config import FusionConfig
+from aam_core.data.covariates import UNKNOWN
+
+
+class CovariateTokens(nn.Module):
+    """A vector for each covariate: a learned one per category, a line per number."""
+
+    def __init__(self, width: int, sizes: tuple[int, ...], numbers: int):
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        # Where training lacks no value, this stays: a new level is then the mean of the known.
+        for level in self.levels:
+            nn.init.zeros_(level.weight[UNKNOWN])
+        self.slope = nn.Parameter(torch.randn(numbers, 2, width) * 0.5)
+        self.bias = nn.Parameter(torch.zeros(numbers, width))
+
+    def forward(self, categories_BC: Tensor, numbers_BK2: Tensor) -> Tensor:
+        """Return ``[B, M, D]``."""
+        tokens = [level(categories_BC[:, c]) for c, level in enumerate(self.levels)]
+        numeric = torch.einsum("bkt,ktd->bkd", numbers_BK2, self.slope) + self.bias
+        return torch.cat((*(token[:, None] for token in tokens), numeric), dim=1)
+
+
+class Concat(nn.Module):
+    """A linear map of everything side by side."""
+
+    def __init__(self, width: int, covariates: int, config: FusionConfig):
+        super().__init__()
+        self.out = nn.Linear((1 + covariates) * width, width)
+
+    def forward(self, sample_BD: Tensor, tokens_BMD: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        return self.out(torch.cat((sample_BD[:, None], tokens_BMD), dim=1).flatten(1))
+
+
+class Add(nn.Module):
+    """The sum."""
+
+    def __init__(self, width: int, covariates: int, config: FusionConfig):
+        super().__init__()
+
+    def forward(self, sample_BD: Tensor, tokens_BMD: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        return sample_BD + tokens_BMD.sum(1)
+
+
+class GatedUnit(nn.Module):
+    """Gated multimodal unit (Arevalo et al. 2017, arXiv:1702.01992, section 3)."""
+
+    def __init__(self, width: int, covariates: int, config: FusionConfig):
+        super().__init__()
+        self.sample = nn.Linear(width, width)
+        self.covariates = nn.Linear(covariates * width, width)
+        self.gate = nn.Linear((1 + covariates) * width, width)
+
+    def forward(self, sample_BD: Tensor, tokens_BMD: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        flat = tokens_BMD.flatten(1)
+        gate = torch.sigmoid(self.gate(torch.cat((sample_BD, flat), dim=1)))
+        return gate * torch.tanh(self.sample(sample_BD)) + (1 - gate) * torch.tanh(
+            self.covariates(flat)
+        )
+
+
+class CrossAttention(nn.Module):
+    """The sample asks the covariates."""
+
+    def __init__(self, width: int, covariates: int, config: FusionConfig):
+        super().__init__()
+        self.attention = _Attention(width, config.heads)
+
+    def forward(self, sample_BD: Tensor, tokens_BMD: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        return sample_BD + self.attention(sample_BD[:, None], tokens_BMD)[:, 0]
+
+
+class Perceiver(nn.Module):
+    """Latent vectors ask the sample and its covariates (Jaegle et al. 2021, arXiv:2103.03206)."""
+
+    def __init__(self, width: int, covariates: int, config: FusionConfig):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(config.latents, width) * 0.5)
+        self.read = _Attention(width, config.heads)
+        self.mix = _Attention(width, config.heads)
+        self.out = nn.Linear(config.latents * width, width)
+
+    def forward(self, sample_BD: Tensor, tokens_BMD: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        inputs = torch.cat((sample_BD[:, None], tokens_BMD), dim=1)
+        latents = self.latents.expand(len(sample_BD), -1, -1)
+        latents = latents + self.read(latents, inputs)
+        latents = latents + self.mix(latents, latents)
+        return sample_BD + self.out(latents.flatten(1))
+
+
+class _Attention(nn.Module):
+    """Pre-norm attention of queries on others."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_query = nn.LayerNorm(width)
+        self.norm_other = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, other: Tensor) -> Tensor:
+        batch, count, width = query.shape
+        key, value = self.key_value(self.norm_other(other)).chunk(2, dim=-1)
+        split = [self._split(x) for x in (self.query(self.norm_query(query)), key, value)]
+        mixed = F.scaled_dot_product_attention(*split)
+        return self.out(mixed.transpose(1, 2).reshape(batch, count, width))
+
+    def _split(self, x):
+        batch, count, width = x.shape
+        return x.view(batch, count, self.heads, width // self.heads).transpose(1, 2)
+
+
+KINDS = {
+    "concat": Concat,
+    "add": Add,
+    "gmu": GatedUnit,
+    "cross-attention": CrossAttention,
+    "perceiver": Perceiver,
+}
+
+
+class Fusion(nn.Module):
+    """Join a sample vector and its covariates.
+
+    Parameters
+    ----------
+    width : int
+        D.
+    config : FusionConfig
+        The kind.
+    sizes : tuple of int
+        Ids that each of the C categorical covariates has.
+    numbers : int
+        Numeric covariates K.
+    """
+
+    def __init__(self, width: int, config: FusionConfig, sizes: tuple[int, ...], numbers: int):
+        super().__init__()
+        self.tokens = CovariateTokens(width, sizes, numbers)
+        self.join = KINDS[config.kind](width, len(sizes) + numbers, config)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, sample_BD: Tensor, categories_BC: Tensor, numbers_BK2: Tensor) -> Tensor:
+        """Return ``[B, D]``."""
+        return self.norm(self.join(sample_BD, self.tokens(categories_BC, numbers_BK2)))

@@ -1,0 +1,95 @@
+"""Small studies, and models trained on them once for the whole suite."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+BRIEF = {
+    "data.sampling_depth": 300,
+    "data.sampling_depth_max": 0,
+    "train.epochs": 2,
+    "train.min_steps": 0,
+    "train.max_steps": 6,
+    "train.batch_size": 16,
+    "train.device": "cpu",
+    "train.threads": 1,
+}
+"""Settings that make any run a matter of moments, whatever the presets say."""
+
+
+class Saved(NamedTuple):
+    """A model as it was returned, and the folder that it was written to."""
+
+    model: object
+    folder: object
+
+
+@pytest.fixture(scope="session")
+def brief():
+    """Make a small configuration: ``brief("pretraining" or "fitting", {"section.field": value})``."""
+    from aam_core import presets
+
+    def make(kind="fitting", changes=()):
+        preset = getattr(presets, kind)("tiny")
+        return preset.replace({**BRIEF, **dict(changes)})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def as_study():
+    """Load a simulated study; ``as_study(made, tree=None)`` leaves the tree out."""
+    from aam_core.data.inputs import load_study
+
+    def load(made, **given):
+        parts = {"sequences": made.sequences, "tree": made.tree, "metadata": made.metadata}
+        return load_study(made.table, **{**parts, **given})
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What `simulate` made of 60 samples of 15 subjects."""
+    from aam_core.data.simulate import simulate
+
+    return simulate(60, 60, 2, sequence_length=50, depth=1500, effect=1.5)
+
+
+@pytest.fixture(scope="session")
+def small(made, as_study):
+    """The study of these 60 samples, with tree and metadata."""
+    return as_study(made)
+
+
+@pytest.fixture(scope="session")
+def encoder(small, brief, tmp_path_factory):
+    """An encoder pretrained for a few steps, with its folder."""
+    from aam_core.workflows import pretrain
+
+    folder = tmp_path_factory.mktemp("models") / "encoder"
+    return Saved(pretrain(small, config=brief("pretraining"), output=folder), folder)
+
+
+@pytest.fixture(scope="session")
+def regressor(small, brief, tmp_path_factory):
+    """A regressor of 'gradient', grouped by subject, fitted for a few steps."""
+    from aam_core.workflows import fit_regressor
+
+    folder = tmp_path_factory.mktemp("models") / "regressor"
+    config = brief("fitting", {"train.val_fraction": 0.3})
+    options = {"config": config, "group_by": "host_subject_id", "output": folder}
+    return Saved(fit_regressor(small, "gradient", **options), folder)
+
+
+@pytest.fixture(scope="session")
+def classifier(small, brief, tmp_path_factory):
+    """A classifier of 'group', grouped by subject, fitted for a few steps."""
+    from aam_core.workflows import fit_classifier
+
+    folder = tmp_path_factory.mktemp("models") / "classifier"
+    config = brief("fitting", {"train.val_fraction": 0.3})
+    options = {"config": config, "group_by": "host_subject_id", "output": folder}
+    return Saved(fit_classifier(small, "group", **options), folder)

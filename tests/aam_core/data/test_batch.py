@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+
+from aam_core import vocab
+from aam_core.config import DataConfig
+from aam_core.data.batch import EVALUATION, Batcher
+from aam_core.data.inputs import Study
+
+NAMES = ["s1", "s2", "s3", "s4"]
+SEQUENCES = ["TTTT", "ACGTACGT", "GGG", "CCCCC", "AAAAAA"]
+COUNTS = [
+    [50, 0, 30, 20, 0],
+    [0, 5, 0, 0, 200],
+    [10, 10, 10, 10, 10],
+    [0, 0, 3, 0, 0],
+]
+AS_IT_IS = DataConfig(rarefaction="none")
+
+
+def study(counts=COUNTS, samples=NAMES, sequences=SEQUENCES, **more):
+    table = csr_matrix(np.asarray(counts, np.int64))
+    return Study(list(samples), list(sequences), table, list(sequences), **more)
+
+
+def content(batch, source):
+    """``{sample: {sequence: reads}}`` of what the model reads."""
+    found = {}
+    for row, sample in enumerate(batch.sample_index.tolist()):
+        shown = batch.asv_mask[row]
+        features = batch.feature_index[batch.asv_index[row][shown]].tolist()
+        reads = batch.counts[row][shown].tolist()
+        pairs = zip(features, reads, strict=True)
+        found[source.sample_ids[sample]] = {source.sequences[f]: n for f, n in pairs}
+    return found
+
+
+def truth(source):
+    return {
+        name: {s: n for s, n in zip(source.sequences, row, strict=True) if n}
+        for name, row in zip(source.sample_ids, source.counts.toarray().tolist(), strict=True)
+    }
+
+
+def same(left, right):
+    return all(
+        torch.equal(value, getattr(right, name)) if isinstance(value, torch.Tensor) else True
+        for name, value in vars(left).items()
+    )
+
+
+# --- layout --------------------------------------------------------------------------------------
+
+
+def test_a_batch_holds_the_reads_of_its_samples():
+    source = study()
+    batch = Batcher(source, AS_IT_IS, 0).batch(np.array([2, 0, 3]))
+    assert content(batch, source) == {name: truth(source)[name] for name in ("s3", "s1", "s4")}
+    assert batch.asv_mask.shape == batch.asv_index.shape == batch.counts.shape == (3, 5)
+    assert not batch.counts[~batch.asv_mask].any()
+    types = (batch.asv_index.dtype, batch.counts.dtype, batch.asv_mask.dtype)
+    assert types == (torch.int64, torch.float32, torch.bool)
+
+
+def test_each_asv_is_in_a_batch_once_and_only_those_it_needs():
+    batch = Batcher(study(), AS_IT_IS, 0).batch(np.array([0, 0, 3]))
+    assert batch.feature_index.tolist() == [0, 2, 3]
+    assert batch.asv_tokens.shape == (3, 6) and batch.asv_tokens.dtype == torch.uint8
+    assert batch.asv_index.max() < 3
+
+
+def test_no_padding_beyond_the_longest_of_the_batch():
+    batcher = Batcher(study(), AS_IT_IS, 0)
+    short = batcher.batch(np.array([3]))
+    assert short.asv_mask.shape == (1, 1) and short.asv_tokens.shape == (1, 4)
+    assert not short.ragged
+    ragged = batcher.batch(np.array([0]))
+    assert ragged.ragged and (ragged.asv_tokens == vocab.PAD).any()
+    assert batcher.batch(np.array([1, 3])).asv_tokens.shape == (3, 9)
+
+
+def test_targets_and_covariates_follow_their_samples():
+    target = np.arange(4, dtype=np.float32)
+    covariates = (np.arange(4)[:, None], np.arange(8, dtype=np.float32).reshape(4, 1, 2))
+    batcher = Batcher(study(), AS_IT_IS, 0, target=target, covariates=covariates)
+    batch = batcher.batch(np.array([3, 1]))
+    assert batch.target.tolist() == [3, 1]
+    assert batch.categories.tolist() == [[3], [1]]
+    assert batch.numeric.tolist() == [[[6, 7]], [[2, 3]]]
+
+
+def test_vectors_of_a_frozen_encoder():
+    vectors = torch.arange(10.0).view(5, 2)
+    batch = Batcher(study(), AS_IT_IS, 0, asv_vectors=vectors).batch(np.array([0]))
+    assert batch.asv_tokens is None
+    assert torch.equal(batch.asv_vectors, vectors[[0, 2, 3]])
+
+
+def test_sequences_may_be_truncated_on_request():
+    config = DataConfig(rarefaction="none", max_bp=4, long_sequences="truncate")
+    assert Batcher(study(), config, 0).batch(np.arange(4)).asv_tokens.shape == (5, 5)
+
+
+# --- distances -----------------------------------------------------------------------------------
+
+
+def test_distances_are_of_the_reads_before_max_asvs():
+    source = study()
+    config = DataConfig(rarefaction="none", max_asvs=2)
+    batch = Batcher(source, config, 0, distances=True).batch(np.array([2, 1]))
+    assert int(batch.asv_mask.sum(1).max()) == 2
+    whole = np.zeros((2, 5))
+    whole[:, batch.table_features.numpy()] = batch.table.numpy()
+    assert whole.tolist() == [COUNTS[2], COUNTS[1]]
+    assert batch.distance is None
+
+
+def test_given_distances_are_taken_by_sample():
+    given = np.arange(16, dtype=np.float32).reshape(4, 4)
+    batch = Batcher(study(distances=given), AS_IT_IS, 0, distances=True).batch(np.array([2, 0]))
+    assert batch.distance.tolist() == [[10, 8], [2, 0]] and batch.table is None
+
+
+# --- draws ---------------------------------------------------------------------------------------
+
+DEEP = np.random.default_rng(0).integers(0, 60, (6, 40)) * (
+    np.random.default_rng(1).random((6, 40)) < 0.7
+)
+LONG = ["".join(np.random.default_rng(i).choice(list("ACGT"), 10 + i % 3)) for i in range(40)]
+SIX = [f"sample.{i}" for i in range(6)]
+DRAWN = DataConfig(rarefaction="redraw", sampling_depth=200)
+
+
+@pytest.fixture
+def deep():
+    return study(DEEP, SIX, LONG)
+
+
+def test_exactly_the_depth(deep):
+    for epoch in (EVALUATION, 0, 1):
+        batch = Batcher(deep, DRAWN, 0).batch(np.arange(6), epoch)
+        assert batch.counts.sum(1).tolist() == [200] * 6
+        assert (batch.counts[batch.asv_mask] > 0).all()
+
+
+def test_shallow_samples_keep_their_reads(deep):
+    config = replace(DRAWN, sampling_depth=10**6)
+    assert content(Batcher(deep, config, 0).batch(np.arange(6)), deep) == truth(deep)
+
+
+@pytest.mark.parametrize("how", ["redraw", "fixed", "none"])
+def test_what_changes_from_epoch_to_epoch(deep, how):
+    batcher = Batcher(deep, replace(DRAWN, rarefaction=how), 0)
+    first, again, second, scored = (batcher.batch(np.arange(6), e) for e in (0, 0, 1, EVALUATION))
+    assert same(first, again)
+    assert same(first, second) == (how != "redraw")
+    assert same(first, scored) == (how != "redraw")
+    other = Batcher(deep, replace(DRAWN, rarefaction=how), 1).batch(np.arange(6), 0)
+    assert same(first, other) == (how == "none")
+
+
+def test_depths_vary_from_sample_to_sample(deep):
+    config = replace(DRAWN, sampling_depth=100, sampling_depth_max=400)
+    batcher = Batcher(deep, config, 0)
+    depths = batcher.batch(np.arange(6), 0).counts.sum(1)
+    assert len(set(depths.tolist())) > 3 and depths.min() >= 100 and depths.max() <= 400
+    assert batcher.batch(np.arange(6)).counts.sum(1).tolist() == [400] * 6
+
+
+@pytest.mark.parametrize("selection", ["abundance", "random"])
+@pytest.mark.parametrize("how", ["redraw", "none"])
+def test_draws_depend_neither_on_the_batch_nor_on_the_order_of_the_table(deep, how, selection):
+    config = replace(DRAWN, rarefaction=how, max_asvs=10, asv_selection=selection)
+    expected = content(Batcher(deep, config, 0).batch(np.arange(6), 3), deep)
+    alone = [content(Batcher(deep, config, 0).batch(np.array([i]), 3), deep) for i in range(6)]
+    assert {name: reads for part in alone for name, reads in part.items()} == expected
+    rows, columns = np.random.default_rng(2).permutation(6), np.random.default_rng(3).permutation(40)
+    turned = study(DEEP[rows][:, columns], np.array(SIX)[rows], np.array(LONG)[columns])
+    assert content(Batcher(turned, config, 0).batch(np.arange(6), 3), turned) == expected
+    # A table of these samples alone has the features of these alone.
+    seen = np.flatnonzero(DEEP[:2].any(0))
+    part = study(DEEP[:2][:, seen], SIX[:2], np.array(LONG)[seen])
+    found = content(Batcher(part, config, 0).batch(np.arange(2), 3), part)
+    assert found == {name: expected[name] for name in SIX[:2]}
+
+
+def test_ties_do_not_follow_the_table():
+    """A rare ASV is as rare as many others: which are read must not depend on their columns."""
+    counts, config = np.ones((1, 40), np.int64), DataConfig(rarefaction="none", max_asvs=10)
+    there = study(counts, ["s"], LONG)
+    back = study(counts, ["s"], LONG[::-1])
+    found, again = (Batcher(x, config, 0).batch(np.array([0])) for x in (there, back))
+    assert content(found, there) == content(again, back)
+    first = replace(config, asv_selection="first")
+    assert set(content(Batcher(back, first, 0).batch(np.array([0])), back)["s"]) == set(LONG[30:])

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aam_core.config import EncoderConfig, SampleConfig
+from aam_core.models.encoder import BaseEncoder, KmerBag, SampleEncoder
+
+SHAPES = [
+    {"stride": 1, "kernel": 1, "kmer": 0},
+    {"stride": 1, "kernel": 5, "kmer": 3},
+    {"stride": 4, "kernel": 9, "kmer": 3},
+    {"stride": 4, "kernel": 3, "kmer": 0},
+    {"stride": 3, "kernel": 1, "kmer": 6},
+]
+"""Strides and kernels that pad differently."""
+
+SHORT = "ACGTTGCATGCCA"
+LONG = "GGATTACAGGATTACAGGATTACATTTGACCA"
+
+
+@pytest.fixture(params=SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
+def bases(request, shaken):
+    torch.manual_seed(0)
+    return shaken(BaseEncoder(EncoderConfig(width=16, heads=2, depth=2, **request.param)))
+
+
+def assert_same(left, right):
+    torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 2, 5, 8, 13])
+def test_an_asv_is_the_same_alone_and_beside_a_longer_one(bases, tokens_of, length):
+    short = SHORT[:length]
+    alone = bases(tokens_of(short), ragged=False)
+    assert_same(bases(tokens_of(short, LONG))[0], alone[0])
+    assert_same(bases(tokens_of(short, LONG))[1], bases(tokens_of(LONG), ragged=False)[0])
+    assert_same(bases(tokens_of(LONG, short, SHORT))[1], alone[0])
+
+
+@torch.no_grad()
+def test_the_caller_says_whether_lengths_differ(bases, tokens_of):
+    tokens = tokens_of(LONG, LONG[::-1])
+    assert_same(bases(tokens, ragged=True), bases(tokens, ragged=False))
+
+
+@torch.no_grad()
+def test_every_base_and_its_place_matter(bases, tokens_of):
+    vector = bases(tokens_of(SHORT))[0]
+    for place in range(len(SHORT)):
+        other = "C" if SHORT[place] != "C" else "N"
+        changed = SHORT[:place] + other + SHORT[place + 1 :]
+        assert (bases(tokens_of(changed))[0] - vector).abs().max() > 1e-4, place
+    assert (bases(tokens_of(SHORT[::-1]))[0] - vector).abs().max() > 1e-4
+    assert (bases(tokens_of(SHORT + SHORT))[0] - vector).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_start_keeps_a_sequence_from_being_all_padding(bases, tokens_of):
+    """Attention over nothing would be NaN, and would spread."""
+    tokens = tokens_of(SHORT, LONG)
+    tokens[0, 1:] = 0
+    found = bases(tokens)
+    assert torch.isfinite(found).all()
+    assert_same(found[1], bases(tokens_of(LONG))[0])
+
+
+@torch.no_grad()
+def test_states_and_their_mask(bases, tokens_of):
+    states, mask = bases.states(tokens_of(SHORT, LONG))
+    positions = [1 + -(-len(name) // bases.config.stride) for name in (SHORT, LONG)]
+    assert mask.sum(1).tolist() == positions and mask[:, 0].all()
+    assert states.shape == (2, max(positions), 16)
+    assert bases.states(tokens_of(LONG), ragged=False)[1] is None
+
+
+def test_every_parameter_of_the_bases_learns(bases, tokens_of):
+    bases(tokens_of(SHORT, LONG)).square().sum().backward()
+    idle = [n for n, p in bases.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+# --- k-mers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bag():
+    torch.manual_seed(0)
+    bag = KmerBag(2, 8)
+    bag.norm = torch.nn.Identity()
+    with torch.no_grad():
+        bag.vectors.normal_()
+    return bag
+
+
+@torch.no_grad()
+def test_a_bag_of_kmers_is_the_sum_over_its_windows(bag, tokens_of):
+    def summed(*kmers):
+        return sum(bag(tokens_of(kmer))[0] for kmer in kmers)
+
+    assert_same(bag(tokens_of("AACA"))[0], summed("AA", "AC", "CA"))
+    assert_same(bag(tokens_of("ACGNTT"))[0], summed("AC", "CG", "TT"))
+    assert_same(bag(tokens_of("GTG", "AACAGT"))[0], summed("GT", "TG"))
+    assert len({tuple(summed(a + b).tolist()) for a in "ACGT" for b in "ACGT"}) == 16
+
+
+@torch.no_grad()
+def test_no_kmer_adds_nothing(bag, tokens_of):
+    assert not bag(tokens_of("A", "NN", "ANA"))[[0, 1, 2]].any()
+
+
+# --- samples -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def samples(shaken):
+    torch.manual_seed(0)
+    return shaken(SampleEncoder(16, SampleConfig(heads=2, depth=2, dropout=0.0, pool_queries=3)))
+
+
+@pytest.fixture
+def three():
+    """Vectors ``[3, 5, D]``, counts and mask of samples with 5, 3 and 1 ASVs."""
+    torch.manual_seed(1)
+    mask = torch.arange(5)[None] < torch.tensor([5, 3, 1])[:, None]
+    return torch.randn(3, 5, 16), torch.randint(1, 50, (3, 5)) * mask.float(), mask
+
+
+@torch.no_grad()
+def test_permuting_the_asvs_changes_nothing(samples, three):
+    asvs, counts, mask = three
+    order = torch.tensor([3, 0, 4, 1, 2])
+    sample, context, _ = samples(asvs, counts, mask)
+    again, turned, _ = samples(asvs[:, order], counts[:, order], mask[:, order])
+    assert_same(again, sample)
+    assert_same(turned[0], context[0, order])
+
+
+@torch.no_grad()
+def test_padding_changes_nothing(samples, three):
+    asvs, counts, mask = three
+    sample, context, used = samples(asvs, counts, mask)
+    assert torch.equal(used, mask)
+    for row, size in enumerate(mask.sum(1).tolist()):
+        part = slice(row, row + 1), slice(0, size)
+        alone, context_alone, _ = samples(asvs[part], counts[part], mask[part])
+        assert_same(alone[0], sample[row])
+        assert_same(context_alone[0], context[row, :size])
+    asvs = asvs.masked_fill(~mask[..., None], 1e3)
+    assert_same(samples(asvs, counts, mask)[0], sample)
+
+
+@torch.no_grad()
+def test_abundance_is_seen_and_depth_is_not(samples, three):
+    asvs, counts, mask = three
+    sample = samples(asvs, counts, mask)[0]
+    assert_same(samples(asvs, counts * 7, mask)[0], sample)
+    other = counts.clone()
+    other[0, 0] += 100
+    assert (samples(asvs, other, mask)[0][0] - sample[0]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_asvs_are_hidden_in_training_only(three):
+    asvs, counts, mask = three
+    torch.manual_seed(2)
+    config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
+    samples = SampleEncoder(16, config)
+    shown = torch.stack([samples(asvs, counts, mask)[2] for _ in range(400)])
+    assert not (shown & ~mask).any()
+    assert shown.any(-1).all()  # never a sample without ASVs
+    assert shown[:, 2, 0].all()
+    share = shown[:, 0].float().mean()
+    # Of five ASVs half are shown; a 32nd of the draws would show none and shows all.
+    assert abs(share - (0.5 + 1 / 32)) < 0.05
+    sample = samples(asvs, counts, mask)[0]
+    assert torch.isfinite(sample).all()
+    samples.eval()
+    assert torch.equal(samples(asvs, counts, mask)[2], mask)
+
+
+@torch.no_grad()
+def test_a_hidden_asv_leaves_no_trace(three, shaken):
+    """Neither in attention nor in the shares of the others."""
+    asvs, counts, mask = three
+    torch.manual_seed(3)
+    config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
+    samples = shaken(SampleEncoder(16, config)).train()
+    sample, _, used = samples(asvs, counts, mask)
+    assert (used != mask).any()
+    samples.eval()
+    assert_same(samples(asvs, counts * used, used)[0], sample)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from aam_core.config import FusionConfig, OptimConfig
+from aam_core.data.covariates import UNKNOWN
+from aam_core.models.fusion import KINDS, CovariateTokens, Fusion
+from aam_core.models.model import Network, Parts
+from aam_core.train.optim import make_optimizer
+
+WIDTH, SIZES, NUMBERS = 8, (3, 4), 2
+
+
+def fusion(kind, sizes=SIZES, numbers=NUMBERS, seed=0):
+    torch.manual_seed(seed)
+    return Fusion(WIDTH, FusionConfig(kind=kind, heads=2, latents=3), sizes, numbers)
+
+
+def inputs(batch=5, sizes=SIZES, numbers=NUMBERS, seed=1):
+    """Sample vectors [B, D], categories [B, C] and numbers [B, K, 2], the last number missing."""
+    generator = torch.Generator().manual_seed(seed)
+    sample = torch.randn(batch, WIDTH, generator=generator)
+    categories = [torch.randint(size, (batch,), generator=generator) for size in sizes]
+    numeric = torch.randn(batch, numbers, 2, generator=generator)
+    numeric[..., 1] = 1.0
+    numeric[-1] = 0.0
+    empty = torch.zeros(batch, 0, dtype=torch.int64)
+    return sample, torch.stack(categories, 1) if sizes else empty, numeric
+
+
+def test_every_choice_has_a_module_and_no_other():
+    (field,) = (item for item in dataclasses.fields(FusionConfig) if item.name == "kind")
+    assert set(KINDS) == set(field.metadata["choices"])
+
+
+# --- one vector a covariate ----------------------------------------------------------------------
+
+
+def test_numbers_lie_on_a_line_of_their_own():
+    tokens = CovariateTokens(WIDTH, (), 2)
+    none = torch.zeros(3, 0, dtype=torch.int64)
+    values = torch.tensor([0.0, 1.0, 2.0])[:, None].expand(3, 2)
+    numbers = torch.stack([values, torch.ones(3, 2)], dim=2)
+    low, middle, high = tokens(none, numbers)
+    torch.testing.assert_close(high - middle, middle - low)
+    assert (high - low).abs().min(dim=1).values.min() > 0
+    assert not torch.allclose(low[0], low[1])
+
+
+def test_a_missing_number_differs_from_the_mean():
+    tokens = CovariateTokens(WIDTH, (), 1)
+    none = torch.zeros(2, 0, dtype=torch.int64)
+    mean, missing = tokens(none, torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]]))
+    assert not torch.allclose(mean, missing)
+
+
+def test_a_level_that_training_never_saw_stays_neutral():
+    tokens = CovariateTokens(WIDTH, (4,), 0)
+    vectors = tokens(torch.arange(4)[:, None], torch.zeros(4, 0, 2))[:, 0]
+    assert (vectors[UNKNOWN] == 0).all()
+    assert vectors[1:].abs().sum(1).min() > 0
+    vectors[1:].square().sum().backward()
+    assert (tokens.levels[0].weight.grad[UNKNOWN] == 0).all()
+
+
+def test_a_level_that_is_unknown_in_training_too_is_learned():
+    tokens = CovariateTokens(WIDTH, (4,), 0)
+    tokens(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 0, 2)).sum().backward()
+    assert (tokens.levels[0].weight.grad[UNKNOWN] != 0).all()
+
+
+# --- every kind ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes, numbers", [(SIZES, NUMBERS), (SIZES, 0), ((), NUMBERS), ((2,), 0)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_shape(kind, sizes, numbers):
+    joined = fusion(kind, sizes, numbers)(*inputs(5, sizes, numbers))
+    assert joined.shape == (5, WIDTH) and joined.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_reaches_the_sample_and_every_covariate(kind):
+    module = fusion(kind)
+    sample, categories, numbers = inputs()
+    sample.requires_grad_(), numbers.requires_grad_()
+    weight = torch.randn(len(sample), WIDTH, generator=torch.Generator().manual_seed(2))
+    (module(sample, categories, numbers) * weight).sum().backward()
+    assert (sample.grad.abs().sum(1) > 0).all()
+    assert (numbers.grad[..., 0].abs() > 0).all()
+    for column, level in zip(categories.T, module.tokens.levels, strict=True):
+        reached = level.weight.grad.abs().sum(1) > 0
+        assert reached.nonzero().ravel().tolist() == sorted(set(column.tolist()))
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_every_input_changes_the_outcome(kind):
+    module = fusion(kind)
+    sample, categories, numbers = inputs()
+    before = module(sample, categories, numbers)
+    assert not torch.allclose(before, module(-sample, categories, numbers))
+    for c, size in enumerate(SIZES):
+        other = categories.clone()
+        other[:, c] = (other[:, c] + 1) % size
+        assert not torch.allclose(before, module(sample, other, numbers))
+    for k in range(NUMBERS):
+        other = numbers.clone()
+        other[:, k, 0] += 1.0
+        assert not torch.allclose(before, module(sample, categories, other))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_sample_does_not_depend_on_the_others_or_their_order(kind):
+    module, given = fusion(kind), inputs(6)
+    whole = module(*given)
+    order = torch.tensor([4, 0, 5, 2])
+    torch.testing.assert_close(module(*(part[order] for part in given)), whole[order])
+    torch.testing.assert_close(module(*(part[3:4] for part in given)), whole[3:4])
+
+
+# --- in the network ------------------------------------------------------------------------------
+
+ALIKE = {f"s{i}": {"ACGTACGTAC": 5, "GGGTTTACCA": 2} for i in range(12)}
+
+
+def with_kind(config, kind):
+    return dataclasses.replace(config, fusion=FusionConfig(kind=kind, heads=2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_covariate_that_equals_the_target_is_learned(kind, config, batch_of):
+    truth = torch.linspace(-1.5, 1.5, 12)
+    numbers = torch.stack([truth, torch.ones(12)], dim=1)[:, None].numpy()
+    batch = batch_of(ALIKE, covariates=(np.zeros((12, 0), np.int64), numbers))
+    torch.manual_seed(0)
+    network = Network(with_kind(config, kind), Parts(outputs=1, numbers=1))
+    optimizer = make_optimizer(network, OptimConfig(lr=0.01))
+    for _ in range(60):
+        loss = (network(batch).target[:, 0] - truth).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * truth.square().mean().item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_covariates_change_the_target_and_not_the_sample_vector(kind, config, batch_of, shaken):
+    network = shaken(Network(with_kind(config, kind), Parts(True, True, 1, (3,), 0)))
+    found = []
+    for level in (1, 2):
+        covariates = np.full((12, 1), level), np.zeros((12, 0, 2), np.float32)
+        batch = batch_of(ALIKE, covariates=covariates)
+        found.append(network(batch))
+    first, second = found
+    assert not torch.allclose(first.target, second.target)
+    torch.testing.assert_close(first.sample, second.sample)
+    torch.testing.assert_close(first.distance, second.distance)
+
+
+def test_without_covariates_there_is_no_fusion(config):
+    assert Network(config, Parts(outputs=1)).fusion is None

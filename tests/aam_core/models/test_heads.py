@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aam_core import vocab
+from aam_core.config import HeadConfig
+from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=DISTANCES)
+def head(request, shaken):
+    return shaken(DISTANCES[request.param](16, 12), size=1.0)
+
+
+@pytest.fixture
+def samples():
+    """ASVs in context ``[7, 5, D]``, mask and sample vectors; the last two samples are equal."""
+    asvs, vectors = 3 * torch.randn(7, 5, 16), 3 * torch.randn(7, 16)
+    mask = torch.arange(5)[None] < torch.tensor([5, 4, 1, 3, 2, 5, 5])[:, None]
+    asvs[6], vectors[6] = asvs[5], vectors[5]
+    return asvs, mask, vectors
+
+
+@torch.no_grad()
+def test_distances_are_bounded_symmetric_and_in_pairs(head, samples):
+    embedded = head.embed(*samples)
+    distances = head.compare(embedded, embedded)
+    assert distances.shape == (7, 7) and distances.dtype == torch.float32
+    assert (distances >= 0).all() and (distances <= 1).all()
+    assert distances.std() > 0.01
+    torch.testing.assert_close(distances, distances.T, atol=1e-6, rtol=0)
+    torch.testing.assert_close(head.compare(embedded[:3], embedded[3:]), distances[:3, 3:])
+    torch.testing.assert_close(distances[5], distances[6])
+
+
+@torch.no_grad()
+def test_padding_and_order_of_asvs_change_nothing(head, samples):
+    asvs, mask, vectors = samples
+    embedded = head.embed(asvs, mask, vectors)
+    torch.testing.assert_close(
+        head.embed(asvs.masked_fill(~mask[..., None], 50.0), mask, vectors), embedded
+    )
+    order = torch.randperm(5)
+    torch.testing.assert_close(head.embed(asvs[:, order], mask[:, order], vectors), embedded)
+
+
+def test_gradients_are_finite_on_the_diagonal_and_between_equals(head, samples):
+    asvs, mask, vectors = samples
+    asvs.requires_grad_(), vectors.requires_grad_()
+    embedded = head.embed(asvs, mask, vectors)
+    head.compare(embedded, embedded).sum().backward()
+    seen = [x.grad for x in (asvs, vectors, *head.parameters()) if x.grad is not None]
+    assert seen and all(torch.isfinite(grad).all() for grad in seen)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["ruzicka", "euclidean"])
+def test_equal_samples_are_at_no_distance(name, samples):
+    head = DISTANCES[name](16, 12)
+    embedded = head.embed(*samples)
+    distances = head.compare(embedded, embedded)
+    assert distances.diagonal().max() < 1e-3 and distances[5, 6] < 1e-3
+
+
+# --- union ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def presence(head, rows):
+    """What `embed` gives for samples that hold branches for certain."""
+    return torch.tensor(rows) * torch.nn.functional.softplus(head.length).sqrt()
+
+
+@torch.no_grad()
+def test_union_is_unifrac_where_presence_is_certain(shaken):
+    head = shaken(UnionDistance(16, 4), size=1.0)
+    embedded = presence(head, [[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    distances = head.compare(embedded, embedded)
+    length = torch.nn.functional.softplus(head.length)
+    unshared = float((length[0] + length[2]) / length[:3].sum())
+    assert distances[0, 1] == pytest.approx(0, abs=1e-6)
+    assert distances[0, 2] == pytest.approx(unshared, rel=1e-5)
+    assert torch.allclose(distances[3, :3], torch.ones(3))
+    assert distances.diagonal().abs().max() < 1e-6
+
+
+@torch.no_grad()
+def test_union_joins_asvs_as_a_noisy_or():
+    head = UnionDistance(1, 1)
+    head.branch.weight.fill_(1.0)
+    head.branch.bias.zero_()
+    chance = torch.tensor([0.2, 0.5, 0.9])
+    asvs = torch.logit(chance)[None, :, None]
+    root = torch.nn.functional.softplus(head.length).sqrt()
+    shown = torch.tensor([[True, True, False]])
+    assert head.embed(asvs, shown, None) / root == pytest.approx(1 - 0.8 * 0.5, rel=1e-5)
+    shown = torch.tensor([[True, True, True]])
+    assert head.embed(asvs, shown, None) / root == pytest.approx(1 - 0.8 * 0.5 * 0.1, rel=1e-5)
+
+
+# --- nucleotides ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 4])
+def test_logits_are_of_the_chosen_positions_row_by_row(stride):
+    head = NucleotideHead(16, stride)
+    states = torch.randn(3, 1 + -(-10 // stride), 16)
+    every = torch.ones(3, 11, dtype=torch.bool)
+    every[:, 0] = False
+    logits = head(states, every)
+    assert logits.shape == (30, vocab.SIZE)
+    chosen = torch.zeros_like(every)
+    chosen[0, 2] = chosen[1, 10] = chosen[2, 1] = True
+    torch.testing.assert_close(head(states, chosen), logits[[1, 19, 20]])
+    # Bases that share a position have logits of their own, and depend on that position alone.
+    assert len({tuple(row) for row in logits.tolist()}) == 30
+    states[:, 1] += 1.0
+    moved = (head(states, every) != logits).any(-1).view(3, 10)
+    assert moved[:, :stride].all() and not moved[:, stride:].any()
+
+
+@torch.no_grad()
+def test_nothing_hidden_gives_no_logits():
+    chosen = torch.zeros(2, 9, dtype=torch.bool)
+    assert NucleotideHead(16, 4)(torch.randn(2, 3, 16), chosen).shape == (0, vocab.SIZE)
+
+
+# --- target --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_target(outputs):
+    head = TargetHead(16, HeadConfig(target_hidden=8, target_dropout=0.5), outputs)
+    vectors = torch.randn(5, 16)
+    assert head(vectors).shape == (5, outputs)
+    assert not torch.equal(head(vectors), head(vectors))
+    head.eval()
+    assert torch.equal(head(vectors), head(vectors))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(vectors).dtype == torch.float32

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aam_core.models.layers import AttentionPool, Block, rotary, rotate
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def x(*shape):
+    return torch.randn(*shape)
+
+
+def assert_same(left, right, tolerance=1e-5):
+    torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
+
+
+# --- rotary positions ----------------------------------------------------------------------------
+
+
+def test_a_turn_keeps_lengths():
+    vectors = x(2, 3, 7, 8)
+    turned = rotate(vectors, rotary(7, 8, "cpu"))
+    assert_same(turned.norm(dim=-1), vectors.norm(dim=-1))
+    assert_same(turned[:, :, 0], vectors[:, :, 0])  # position 0 is not turned
+    assert not torch.allclose(turned[:, :, 1], vectors[:, :, 1])
+
+
+def test_scores_depend_on_the_distance_of_positions_alone():
+    query, key = x(8), x(8)
+    turn = rotary(9, 8, "cpu")
+    queries = rotate(query.expand(1, 1, 9, 8), turn)[0, 0]
+    keys = rotate(key.expand(1, 1, 9, 8), turn)[0, 0]
+    scores = queries @ keys.T
+    for offset in range(-4, 5):
+        diagonal = scores.diagonal(offset)
+        assert_same(diagonal, diagonal[:1].expand_as(diagonal))
+    assert (scores[0, 1:] - scores[0, 0]).abs().max() > 1e-2
+
+
+# --- block ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def block():
+    return Block(16, 2, 2.0, 0.0).eval()
+
+
+def test_without_positions_order_means_nothing(block):
+    vectors, order = x(2, 6, 16), torch.randperm(6)
+    assert_same(block(vectors)[:, order], block(vectors[:, order]))
+
+
+def test_with_positions_order_matters(block):
+    vectors, order = x(1, 6, 16), torch.tensor([1, 0, 2, 3, 4, 5])
+    turn = rotary(6, 8, "cpu")
+    turned = block(vectors, turn=turn)[:, order]
+    assert (turned - block(vectors[:, order], turn=turn)).abs().max() > 1e-3
+
+
+def test_masked_positions_are_not_seen(block):
+    vectors = x(2, 6, 16)
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    found = block(vectors, mask)
+    assert_same(found[1, :4], block(vectors[1:, :4])[0])
+    other = vectors.clone()
+    other[1, 4:] = 1e3
+    assert_same(block(other, mask)[1, :4], found[1, :4])
+
+
+def test_every_position_sees_every_other(block):
+    vectors = x(1, 5, 16).requires_grad_()
+    block(vectors)[0, 0].sum().backward()
+    assert (vectors.grad.abs().sum(-1) > 0).all()
+
+
+def test_dropout_is_for_training_only():
+    noisy = Block(16, 2, 2.0, 0.5)
+    vectors = x(2, 6, 16)
+    assert not torch.equal(noisy(vectors), noisy(vectors))
+    noisy.eval()
+    assert torch.equal(noisy(vectors), noisy(vectors))
+
+
+# --- pooling -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool():
+    return AttentionPool(16, 3).eval()
+
+
+def test_pooling_is_of_a_set(pool):
+    vectors, order = x(2, 6, 16), torch.randperm(6)
+    assert pool(vectors).shape == (2, 16)
+    assert_same(pool(vectors), pool(vectors[:, order]))
+
+
+def test_pooling_skips_what_is_masked(pool):
+    vectors = x(2, 6, 16)
+    mask = torch.tensor([[True] * 6, [False, True, True, False, True, False]])
+    assert_same(pool(vectors, mask)[1], pool(vectors[1:, [1, 2, 4]])[0])
+
+
+def test_the_same_vector_twice_pools_as_once(pool):
+    vectors = x(1, 1, 16)
+    assert_same(pool(vectors), pool(vectors.expand(1, 5, 16)))
+
+
+def test_a_prior_moves_the_attention():
+    weighted = AttentionPool(16, 3, prior=True).eval()
+    vectors = x(1, 4, 16)
+    level = torch.zeros(1, 4)
+    assert_same(weighted(vectors, None, level), weighted(vectors, None, level + 2.0))
+    sure = torch.tensor([[0.0, 200.0, 0.0, 0.0]])
+    assert_same(weighted(vectors, None, sure), weighted(vectors[:, 1:2], None, level[:, :1]))
+    with torch.no_grad():
+        weighted.prior.zero_()
+    assert_same(weighted(vectors, None, sure), weighted(vectors, None, level))

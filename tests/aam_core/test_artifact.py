@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from aam_core import vocab
+from aam_core.artifact import FILES, FORMAT_VERSION, Model, load_model, validate
+from aam_core.data.targets import ClassTarget
+from aam_core.errors import InputError
+from aam_core.models.model import Network, Parts
+
+KINDS = ("encoder", "regressor", "classifier")
+
+
+@pytest.fixture(params=KINDS)
+def saved(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def copy(regressor, tmp_path):
+    """A copy of a regressor's folder, to be spoiled."""
+    shutil.copytree(regressor.folder, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(path, change):
+    """Change a JSON file in place."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def nested(path, value):
+    """A change: ``values[a][b] = value`` for the path 'a.b'."""
+
+    def change(values):
+        *parents, leaf = path.split(".")
+        for name in parents:
+            values = values[name]
+        values[leaf] = value
+
+    return change
+
+
+# --- there and back ------------------------------------------------------------------------------
+
+
+def test_a_model_comes_back_whole(saved):
+    model, found = saved.model, load_model(saved.folder)
+    for name in ("kind", "config", "target", "interval", "covariates", "run", "metrics"):
+        assert getattr(found, name) == getattr(model, name), name
+    assert (found.train_samples, found.val_samples) == (model.train_samples, model.val_samples)
+    assert found.network.parts == model.network.parts
+    mine, theirs = model.network.state_dict(), found.network.state_dict()
+    assert set(mine) == set(theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert not found.network.training
+    if model.val_predictions is not None:
+        pd.testing.assert_frame_equal(found.val_predictions, model.val_predictions)
+
+
+def test_saved_again_is_the_same(saved, tmp_path):
+    again = load_model(saved.folder).save(tmp_path / "again")
+    for name in FILES:
+        if (again / name).exists() and not name.endswith(".png"):
+            assert (again / name).read_bytes() == (saved.folder / name).read_bytes(), name
+
+
+def test_a_folder_holds_plain_data_only(saved):
+    assert validate(saved.folder) == validate(saved.folder, "min") == saved.model.kind
+    names = {item.name for item in saved.folder.iterdir()}
+    assert names <= {*FILES, "logs"}
+    head = json.loads((saved.folder / "config.json").read_text())
+    assert head["format"] == "aam" and head["format_version"] == FORMAT_VERSION
+    assert head["vocabulary"] == list(vocab.TOKENS)
+    assert ("targets.json" in names) == (saved.model.kind != "encoder")
+
+
+def test_a_model_straight_from_memory(brief, tmp_path):
+    """One that was never validated has neither metrics nor predictions."""
+    config = brief()
+    model = Model("classifier", config, Network(config.model, Parts(outputs=2)))
+    model.target = ClassTarget("ibd", ("NA", "no"))
+    found = load_model(model.save(tmp_path / "new" / "model"))
+    assert found.target == model.target
+    assert found.metrics is None and found.val_predictions is None and found.interval is None
+    assert found.train_samples == found.val_samples == []
+
+
+def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
+    model = load_model(classifier.folder)
+    model.val_samples = ["007", "NA", "1e5"]
+    model.val_predictions = pd.DataFrame(
+        {"actual": ["1", "0", "NA"], "prediction": ["01", "None", "nan"], "0": [0.5, 0.25, 1.0]},
+        index=pd.Index(model.val_samples, name="sample-id"),
+    )
+    found = load_model(model.save(tmp_path / "model"))
+    assert found.val_samples == model.val_samples
+    assert found.val_predictions.index.tolist() == model.val_samples
+    for name in ("actual", "prediction"):
+        assert found.val_predictions[name].tolist() == model.val_predictions[name].tolist()
+    assert found.val_predictions["0"].tolist() == [0.5, 0.25, 1.0]
+
+
+def test_saving_over_a_model_leaves_nothing_of_it(regressor, encoder, tmp_path):
+    folder = regressor.model.save(tmp_path / "model")
+    (folder / "notes.txt").write_text("mine")
+    encoder.model.save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not (folder / "targets.json").exists()
+    assert not (folder / "val_predictions.tsv").exists()
+    assert load_model(folder).val_samples == encoder.model.val_samples
+
+
+def test_a_folder_of_covariates(small, brief, tmp_path):
+    from aam_core.workflows import fit_regressor
+
+    config = brief("fitting", {"train.max_steps": 1})
+    columns = ["sequencing_run", "group"]
+    options = {"config": config, "covariates": columns, "output": tmp_path / "model"}
+    model = fit_regressor(small, "gradient", **options)
+    found = load_model(tmp_path / "model")
+    assert found.covariates == model.covariates and found.covariates.names == columns
+    assert found.network.parts == model.network.parts
+
+
+# --- folders that cannot be trusted --------------------------------------------------------------
+
+
+def refused(folder, words):
+    """Both ways of opening refuse in one line."""
+    for open_ in (load_model, validate):
+        with pytest.raises(InputError, match=words) as caught:
+            open_(folder)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("format", "other", "not that of an AAM model"),
+        ("format_version", 2, "has format 2, newer than this AAM reads .1.: upgrade AAM"),
+        ("format_version", "1", "no valid format_version"),
+        ("format_version", None, "no valid format_version"),
+        ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),
+        ("kind", "classifier", "targets.json does not belong to this model: it is of a regressor"),
+        ("vocabulary", ["PAD", "START", "A"], "another vocabulary.*would be misread"),
+        ("vocabulary", None, "another vocabulary"),
+        ("parts", None, "unreadable parts"),
+        ("parts.outputs", -1, "unreadable parts"),
+        ("parts.outputs", 3, "targets.json does not belong to this model"),
+        ("parts.nucleotide", True, "tensors are missing .nucleotide"),
+        ("config", None, "config.json: the top level must be a mapping"),
+        ("config.train.epoch", 3, "config.json: There is no setting 'train.epoch'"),
+        ("config.model.encoder.width", 64, "does not fit its config.json: .* of another shape"),
+        ("config.model.encoder.depth", 3, r"tensors are missing \(bases.blocks.1"),
+        ("config.model.sample.depth", 0, r"tensors are unexpected \(samples.blocks.0"),
+    ],
+)
+def test_an_edited_config(copy, path, value, words):
+    edit(copy / "config.json", nested(path, value))
+    refused(copy, words)
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("target", None, "not a target that AAM saved"),
+        ("target.std", 0.0, "not a target that AAM saved"),
+        ("target.std", "one", "not a target that AAM saved"),
+        ("target", {"kind": "classification", "name": "x", "classes": ["a", "b"]}, "belong"),
+        ("interval", {"coverage": 0.9}, "unreadable interval"),
+        ("interval.half_width", -1.0, "unreadable interval"),
+        ("interval.half_width", "wide", "unreadable interval"),
+        ("more", 1, "was edited"),
+        ("covariates", {"categorical": [["run", ["a"]]], "numeric": []}, "covariates differ"),
+        ("covariates", {"categorical": 3}, "not covariates that AAM saved"),
+    ],
+)
+def test_edited_targets(copy, path, value, words):
+    edit(copy / "targets.json", nested(path, value))
+    refused(copy, words)
+
+
+@pytest.mark.parametrize("name", ["config.json", "targets.json", "model.safetensors"])
+@pytest.mark.parametrize("level", ["min", "max"])
+def test_missing_and_truncated_files(copy, name, level):
+    whole = (copy / name).read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:5], b"", b"\xff\xfe\x00" * 30):
+        (copy / name).write_bytes(content)
+        refused(copy, f"{name} is truncated or not")
+        with pytest.raises(InputError, match=name):
+            validate(copy, level)
+    (copy / name).unlink()
+    refused(copy, f"{name} is missing")
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "val_predictions.tsv"])
+def test_what_people_read_must_be_readable_too(copy, name):
+    (copy / name).write_bytes(b'{"a": \xff\xfe\t\t"')
+    with pytest.raises(InputError, match=name) as caught:
+        load_model(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model(copy, encoder):
+    shutil.copy(encoder.folder / "model.safetensors", copy / "model.safetensors")
+    refused(copy, "does not fit its config.json: .* The folder was edited or mixed")
+    assert validate(copy, "min") == "regressor"  # the header alone is sound
+
+
+def test_weights_with_more_and_with_less(copy):
+    path = copy / "model.safetensors"
+    weights = load_file(str(path))
+    save_file({**weights, "extra": torch.zeros(1)}, str(path))
+    refused(copy, r"1 tensors are unexpected \(extra\)")
+    gone = sorted(weights)[0]
+    save_file({name: weights[name] for name in weights if name != gone}, str(path))
+    refused(copy, rf"1 tensors are missing \({gone}\)")
+
+
+def test_no_model_at_all(tmp_path):
+    refused(tmp_path / "nowhere", "There is no model folder")
+    refused(tmp_path, "config.json is missing")
+    (tmp_path / "file").write_text("{}")
+    refused(tmp_path / "file", "There is no model folder")
+
+
+def test_a_pickle_is_not_opened(copy):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("a saved model ran code",))
+
+    torch.save({"bases": Trap()}, copy / "model.safetensors")
+    refused(copy, "not a safetensors file")
