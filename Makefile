@@ -15,6 +15,9 @@ env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=con
 demo: env ## Simulate a study and run the whole job through QIIME 2; results in demo/
 	@$(IN_ENV) python scripts/demo.py
 
+# Networks of tests are small: threads would only wait for one another.
+test test-core: export OMP_NUM_THREADS ?= 1
+
 test: env ## Run the whole suite, both packages
 	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
 

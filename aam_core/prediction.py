@@ -81,9 +81,10 @@ def predict(
     output = run(
         model.network,
         study,
-        override(model.config, batch_size, device, precision),
+        override(model.config, device, precision),
         fields=("target",),
         covariates=model.covariates,
+        batch_size=batch_size,
     )
     return decode(model, study.sample_ids, output["target"])
 
@@ -115,8 +116,9 @@ def predicted_distances(
     if model.network.distance is None:
         raise InputError("This model has no distance head: it was not pretrained with distances.")
     study = table if isinstance(table, Study) else load_study(table, sequences=sequences)
-    config = override(model.config, batch_size, device, precision)
-    vectors = run(model.network, study, config, fields=("distance",))["distance"]
+    config = override(model.config, device, precision)
+    output = run(model.network, study, config, ("distance",), batch_size=batch_size)
+    vectors = output["distance"]
     network = model.network.to("cpu")
     with torch.no_grad():
         parts = [network.distance.compare(part, vectors) for part in vectors.split(256)]
@@ -131,6 +133,7 @@ def run(
     config: Config,
     fields: tuple[str, ...],
     covariates: Covariates | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Forward pass over every sample of a study, in order.
 
@@ -142,12 +145,22 @@ def run(
         Fields of `ModelOutput` to collect.
     covariates : Covariates, optional
         Read from the metadata of the study.
+    batch_size : int, optional
+        Samples at a time, from 1; as in training by default.
 
     Returns
     -------
     dict of Tensor
         ``[N, ...]`` float32 on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the device is absent, the batch size no size, or a sequence longer than accepted.
     """
+    size = config.train.batch_size if batch_size is None else batch_size
+    if size < 1:
+        raise InputError(f"The batch size is {size}; it must be at least 1.")
     read = None if covariates is None else covariates.encode(study.metadata)
     device = find_device(config.train.device)
     network = network.to(device).eval()
@@ -163,7 +176,6 @@ def run(
         asv_vectors=vectors,
     )
     found: dict[str, list[Tensor]] = {name: [] for name in fields}
-    size = config.train.batch_size
     # Samples of alike richness share a batch, which then holds little padding.
     order = np.argsort(np.diff(study.counts.indptr), kind="stable")
     for start in range(0, len(order), size):
@@ -229,11 +241,7 @@ def as_model(model) -> Model:
     return load_model(model) if isinstance(model, str | Path) else model
 
 
-def override(config: Config, batch_size, device, precision) -> Config:
+def override(config: Config, device, precision) -> Config:
     """The configuration with what was given."""
-    given = {
-        "train.batch_size": batch_size,
-        "train.device": device,
-        "train.precision": precision,
-    }
+    given = {"train.device": device, "train.precision": precision}
     return config.replace({k: v for k, v in given.items() if v is not None})

@@ -56,8 +56,9 @@ class Run:
 
     def build(self, parts: Parts, encoder: Model | None, target=None, freeze: bool = False) -> None:
         """Make the network, from ``encoder`` where there is one."""
-        torch.manual_seed(self.config.train.seed)
-        network = Network(self.config.model, parts)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.config.train.seed)
+            network = Network(self.config.model, parts)
         if encoder is not None:
             self.reporter.say(f"{self.label}: {load_encoder(network, encoder)}")
         if freeze:

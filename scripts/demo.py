@@ -43,7 +43,7 @@ qiime feature-table filter-samples --i-table table.qza
     --m-metadata-file held-out.tsv --o-filtered-table held-out-table.qza
 qiime aam pretrain --i-table train-table.qza --i-sequences rep-seqs.qza --i-phylogeny tree.qza
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
-    --p-preset tiny --p-seed {SEED} --o-encoder encoder.qza
+    --p-preset tiny --p-epochs 30 --p-seed {SEED} --o-encoder encoder.qza
 qiime aam fit-regressor --i-table train-table.qza --i-sequences rep-seqs.qza
     --i-encoder encoder.qza --m-target-file train.tsv --m-target-column {TARGET}
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
@@ -57,7 +57,8 @@ qiime tools export --input-path predictions.qza --output-path predictions
 
 WITH_AAM = f"""
 aam pretrain --table study/table.biom --sequences study/rep-seqs.fasta --tree study/tree.nwk
-    --metadata train.tsv --group-by {SUBJECT} --preset tiny --seed {SEED} --output encoder
+    --metadata train.tsv --group-by {SUBJECT} --preset tiny --epochs 30 --seed {SEED}
+    --output encoder
 aam fit-regressor --table study/table.biom --sequences study/rep-seqs.fasta --encoder encoder
     --metadata train.tsv --target {TARGET} --group-by {SUBJECT}
     --preset tiny --seed {SEED} --output regressor

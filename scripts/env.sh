@@ -152,7 +152,7 @@ main_env() {
     local old_kind='' old_state='' state
     [ ! -f .venv/aam-env ] || read -r old_kind old_state <.venv/aam-env
     choose
-    state=$(fingerprint setup.py pyproject.toml environment.yml scripts/env.sh <(echo "$root"))
+    state=$(fingerprint setup.py environment.yml scripts/env.sh <(echo "$root"))
     if [ "$kind $state" != "$old_kind $old_state" ] || ! .venv/bin/python -c '' 2>/dev/null; then
         [ -z "$old_kind" ] || [ "$kind" = "$old_kind" ] || rm -rf .venv
         rm -f .venv/aam-env
@@ -166,7 +166,7 @@ main_env() {
 core_env() {
     local state torch=torch
     ! command -v apt-get >/dev/null || torch=$debian_torch
-    state=$(fingerprint setup.py pyproject.toml scripts/env.sh <(echo "$root"))
+    state=$(fingerprint setup.py scripts/env.sh <(echo "$root"))
     [ "$state" != "$(cat .venv-core/aam-env 2>/dev/null)" ] || return 0
     say "installing the core on the newest numpy, pandas and scikit-bio into .venv-core ..."
     make_venv .venv-core python3

@@ -13,6 +13,9 @@ from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
 
+RESERVED = ("sample-id", "fold", "actual", "prediction", "random_forest")
+"""What no class may be called: in tables of predictions each class has a column beside these."""
+
 
 @dataclass(frozen=True)
 class NumericTarget:
@@ -114,7 +117,14 @@ def fit_target(
             f"Column {column.name!r} has one class only ({present[0]!r}) in {len(ids)} training "
             "samples: there is nothing to learn."
         )
-    return ClassTarget(str(column.name), tuple(sorted(set(labels))))
+    classes = tuple(sorted(set(labels)))
+    taken = [name for name in classes if name in RESERVED]
+    if taken:
+        raise InputError(
+            f"Column {column.name!r} has classes that are columns of the predictions: "
+            f"{first_five(taken)}. Give them other names."
+        )
+    return ClassTarget(str(column.name), classes)
 
 
 def target_from_dict(values: dict) -> NumericTarget | ClassTarget:

@@ -28,7 +28,7 @@ class Saved(NamedTuple):
 
 @pytest.fixture(scope="session")
 def brief():
-    """Make a small configuration: ``brief("pretraining" or "fitting", {"section.field": value})``."""
+    """Make a small configuration: ``brief("pretraining", {"section.field": value})``."""
     from aam_core import presets
 
     def make(kind="fitting", changes=()):

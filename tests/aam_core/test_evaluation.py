@@ -16,7 +16,6 @@ from aam_core.evaluation import (
     probabilities,
     random_forest,
     relative_abundances,
-    write_metrics,
 )
 from aam_core.metrics import classification_metrics, regression_metrics
 
@@ -131,15 +130,6 @@ def test_probabilities_are_told_from_other_numbers(predicted):
     assert list(probabilities(chances).columns) == ["a", "b"]
 
 
-def test_metrics_are_legal_json(tmp_path):
-    write_metrics(
-        {"aam": {"auc": float("nan"), "r2": np.float64(0.5)}, "per_fold": [{"n": 3}]},
-        tmp_path / "m.json",
-    )
-    written = json.loads((tmp_path / "m.json").read_text())
-    assert written == {"aam": {"auc": None, "r2": 0.5}, "per_fold": [{"n": 3}]}
-
-
 # --- random forest -------------------------------------------------------------------------------
 
 
@@ -151,9 +141,7 @@ def test_relative_abundances_sum_to_one():
 @pytest.fixture(scope="module")
 def study():
     made = simulate(120, 100, seed=3, effect=1.5)
-    return load_study(
-        made.table, sequences=made.sequences, tree=made.tree, metadata=made.metadata
-    )
+    return load_study(made.table, sequences=made.sequences, tree=made.tree, metadata=made.metadata)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
 from aam_core.errors import InputError
-from aam_core.files import replacing, replacing_in
+from aam_core.files import check_folder, replacing, replacing_in, write_json
 
 
 def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path):
@@ -45,6 +48,30 @@ def test_files_replace_their_namesakes_only(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["out"]
 
 
+def test_owned_files_that_were_not_written_go(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a.txt", "b.txt", "notes.txt"):
+        (out / name).write_text("old")
+    with replacing_in(out, ("a.txt", "b.txt", "c.txt")) as folder:
+        (folder / "a.txt").write_text("new")
+        assert (out / "b.txt").exists()
+    assert sorted(item.name for item in out.iterdir()) == ["a.txt", "notes.txt"]
+    with pytest.raises(RuntimeError), replacing_in(out, ("a.txt",)):
+        raise RuntimeError
+    assert (out / "a.txt").read_text() == "new"
+
+
+def test_a_folder_that_can_be_one(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    for path in (tmp_path, tmp_path / "new" / "deep"):
+        check_folder(path)
+    for path in (tmp_path / "taken", tmp_path / "taken" / "deep" / "down"):
+        with pytest.raises(InputError, match="taken is a file"):
+            check_folder(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["taken"]
+
+
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="is a file"), replacing_in(tmp_path / "taken"):
@@ -54,3 +81,10 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     with pytest.raises(InputError, match="Cannot write into"), replacing(tmp_path / "taken" / "x"):
         pass
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_what_is_not_finite_becomes_null(tmp_path):
+    values = {"aam": {"auc": float("nan"), "r2": np.float64(0.5)}, "per_fold": [{"n": 3}, -np.inf]}
+    write_json(tmp_path / "m.json", values)
+    written = json.loads((tmp_path / "m.json").read_text())
+    assert written == {"aam": {"auc": None, "r2": 0.5}, "per_fold": [{"n": 3}, None]}

@@ -52,14 +52,18 @@ def test_the_folder_of_an_encoder(encoder):
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
-    assert {"distance_r2", "distance_mae", "val/distance", "val/nucleotide_accuracy"} <= set(metrics)
+    assert {"distance_r2", "distance_mae", "val/distance", "val/nucleotide_accuracy"} <= set(
+        metrics
+    )
     assert (folder / "val_distances.png").read_bytes().startswith(b"\x89PNG")
     logged = [json.loads(line) for line in lines(folder / "logs" / "metrics.jsonl")]
     assert any("train/nucleotide_accuracy" in line for line in logged)
     assert list((folder / "logs").glob("events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize("kind, figures", [("regressor", "r2 mae rmse"), ("classifier", "accuracy")])
+@pytest.mark.parametrize(
+    "kind, figures", [("regressor", "r2 mae rmse"), ("classifier", "accuracy")]
+)
 def test_the_folder_of_a_predictor(request, small, kind, figures):
     folder, model = request.getfixturevalue(kind).folder, request.getfixturevalue(kind).model
     assert {item.name for item in folder.iterdir()} == {*FILES, "logs"} - {"val_distances.png"}
@@ -252,7 +256,9 @@ def test_going_on_with_an_encoder(small, encoder, brief):
 
 def test_sequences_alone_pretrain_the_bases(small, brief, made, tmp_path):
     config = brief("pretraining", {"train.batch_size": 2, "train.max_steps": 2})
-    model = pretrain_nucleotides(list(made.sequences.values()), config=config, output=tmp_path / "n")
+    model = pretrain_nucleotides(
+        list(made.sequences.values()), config=config, output=tmp_path / "n"
+    )
     assert model.kind == "encoder" and model.network.distance is None
     assert {"val/nucleotide", "val/nucleotide_accuracy"} <= set(model.metrics)
     config = brief("pretraining", {"train.max_steps": 1, "optim.lr": 0.0})
@@ -336,13 +342,8 @@ def test_the_same_seed_gives_the_same_model_to_the_last_digit(small, brief):
 def test_a_fit_leaves_the_global_generator_alone(small, brief):
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    config = brief("fitting", {"train.max_steps": 1})
-    fit_regressor(small, "gradient", config=config)
-    once = torch.get_rng_state()
-    torch.manual_seed(7)
+    fit_regressor(small, "gradient", config=brief("fitting", {"train.max_steps": 2}))
     assert torch.equal(torch.get_rng_state(), state)
-    fit_regressor(small, "gradient", config=config.replace({"train.max_steps": 4}))
-    assert torch.equal(torch.get_rng_state(), once)  # however long it trains
 
 
 # --- interruption --------------------------------------------------------------------------------
@@ -426,9 +427,9 @@ def test_a_group_is_learned_where_there_is_one(signal, brief, effect):
     config = brief("fitting", LEARN)
     model = fit_classifier(study, "group", group_by="host_subject_id", config=config)
     if effect:
-        assert model.metrics["auc"] > 0.75
+        assert model.metrics["auc"] > 0.8
     else:
-        assert model.metrics["auc"] < 0.75
+        assert model.metrics["auc"] < 0.8
 
 
 def test_pretraining_learns_distances(small, encoder, brief):

@@ -260,6 +260,158 @@ class TestPredict(MethodTest):
         np.testing.assert_allclose(after[some.ids()], before[some.ids()], rtol=1e-5)
 
 
+class TestCovariates(MethodTest):
+    def setUp(self):
+        super().setUp()
+        frame = self.metadata.to_dataframe()
+        frame["code"] = ["007", "7"] * 12
+        frame["weight"] = np.arange(24.0)
+        frame.loc[frame.index[:2], ["code", "weight"]] = None
+        self.described = qiime2.Metadata(frame)
+
+    def fit(self, name="fit_regressor", target="gradient", columns=("code", "weight"), **arguments):
+        arguments = {"covariates": self.described, "covariate_columns": list(columns)} | arguments
+        return self.run_method(name, target=self.column(target), **QUICK | arguments)
+
+    def with_values(self, **columns):
+        return qiime2.Metadata(self.described.to_dataframe().assign(**columns))
+
+    def test_only_the_columns_named_are_read(self):
+        regressor, predictions = self.fit()
+        covariates = regressor.view(Model).covariates
+        self.assertEqual(covariates.categorical, (("code", ("007", "7")),))
+        self.assertEqual([name for name, _, _ in covariates.numeric], ["weight"])
+        self.assertEqual(covariates.names, ["code", "weight"])
+
+    def test_numbers_are_the_cores(self):
+        regressor, held_out = self.fit()
+        (predictions,) = self.run_method(
+            "predict_regression", regressor=regressor, metadata=self.described
+        )
+        found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+        study = _examples._study()
+        expected = prediction.predict(
+            regressor.view(Model),
+            study.table,
+            sequences=study.sequences,
+            metadata=self.described.to_dataframe(),
+        )["prediction"]
+        np.testing.assert_allclose(found, expected[found.index], rtol=1e-5)
+        before = read_predictions(held_out.view(PredictionsFormat)).astype(float)
+        np.testing.assert_allclose(found[before.index], before, rtol=1e-4)
+
+    def test_the_values_count_and_other_columns_do_not(self):
+        regressor, _ = self.fit()
+        texts = []
+        for metadata in (
+            self.described,
+            self.with_values(gradient=0.0, group="x"),
+            self.with_values(weight=99.0),
+        ):
+            (predictions,) = self.run_method("predict", predictor=regressor, metadata=metadata)
+            texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
+    def test_a_classifier(self):
+        classifier, _, _ = self.fit("fit_classifier", "group", ["gradient"])
+        self.assertEqual(classifier.view(Model).covariates.names, ["gradient"])
+        predictions, probabilities = self.run_method(
+            "predict_classification", classifier=classifier, metadata=self.metadata
+        )
+        chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
+        np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
+        self.assertEqual(
+            list(chances.idxmax(axis=1)),
+            list(read_predictions(predictions.view(PredictionsFormat))),
+        )
+
+    def test_a_model_without_covariates_reads_no_metadata(self):
+        few = self.metadata.filter_ids(self.metadata.get_ids() - {self.metadata.ids[0]})
+        texts = []
+        for arguments in ({}, {"metadata": few}):
+            (predictions,) = self.run_method(
+                "predict", predictor=_examples.regressor(), **arguments
+            )
+            texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
+        self.assertEqual(*texts)
+
+    def test_group_by_may_be_a_covariate_too(self):
+        regressor, _ = self.fit(
+            columns=["host_subject_id"], group_by=self.column("host_subject_id")
+        )
+        hosts = self.column("host_subject_id").to_series()
+        sides = [
+            set(hosts[self.saved(regressor, f"{side}_samples.txt").split()])
+            for side in ("train", "val")
+        ]
+        self.assertFalse(sides[0] & sides[1])
+        ((_, levels),) = regressor.view(Model).covariates.categorical
+        self.assertEqual(set(levels), sides[0])
+
+    def test_samples_that_the_metadata_lacks(self):
+        first = self.table.view(biom.Table).ids()[0]
+        few = self.described.filter_ids(self.described.get_ids() - {first})
+        fit = {"target": self.column("gradient"), "covariate_columns": ["weight"], **QUICK}
+        message = f"1 of 24 samples are not in the covariates metadata: {first}"
+        self.assertInputError(message, "fit_regressor", covariates=few, **fit)
+        regressor, _ = self.run_method(
+            "fit_regressor", covariates=few, missing_samples="ignore", **fit
+        )
+        used = self.saved(regressor, "train_samples.txt") + self.saved(regressor, "val_samples.txt")
+        self.assertEqual(len(used.split()), 23)
+        self.assertNotIn(first, used.split())
+        message = f"1 of 24 samples are not in the metadata: {first}"
+        self.assertInputError(message, "predict", predictor=regressor, metadata=few)
+        stranger = qiime2.Metadata(pd.DataFrame({"weight": [1.0]}, pd.Index(["x"], name="id")))
+        self.assertInputError(
+            "No sample",
+            "fit_regressor",
+            **fit | {"covariates": stranger, "missing_samples": "ignore"},
+        )
+
+    def test_metadata_of_more_samples_is_fine(self):
+        frame = self.described.to_dataframe()
+        more = pd.concat([frame, frame.iloc[:1].rename({frame.index[0]: "another"})])
+        more.index.name = "id"
+        target = qiime2.NumericMetadataColumn(more["gradient"])
+        regressor, _ = self.fit(target="gradient", columns=["weight"], covariates=self.described)
+        again, _ = self.run_method(
+            "fit_regressor",
+            target=target,
+            covariates=self.described,
+            covariate_columns=["weight"],
+            **QUICK,
+        )
+        self.assertEqual(regressor.view(Model).val_samples, again.view(Model).val_samples)
+
+    def test_bad_input(self):
+        for pattern, arguments in (
+            ("'gradient' cannot be a covariate", {"covariate_columns": ["code", "gradient"]}),
+            ("did you mean 'weight'", {"covariate_columns": ["wieght"]}),
+            ("named twice", {"covariate_columns": ["code", "code"]}),
+            ("go together", {"covariate_columns": None}),
+            ("go together", {"covariates": None}),
+        ):
+            with self.subTest(pattern):
+                arguments = {"covariates": self.described, "covariate_columns": ["code"]} | (
+                    QUICK | arguments
+                )
+                self.assertInputError(
+                    pattern, "fit_regressor", target=self.column("gradient"), **arguments
+                )
+
+    def test_prediction_without_them(self):
+        regressor, _ = self.fit()
+        self.assertInputError("code, weight.*give the metadata", "predict", predictor=regressor)
+        self.assertInputError(
+            "no metadata column 'code'",
+            "predict_regression",
+            regressor=regressor,
+            metadata=self.metadata,
+        )
+
+
 class TestProvenance(MethodTest):
     def test_parameters_seed_and_origin_are_recorded(self):
         regressor, _ = self.run_method(

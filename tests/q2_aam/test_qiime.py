@@ -97,5 +97,6 @@ def test_bad_input_is_the_cores_one_line_and_nothing_is_written(qiime, study):
 def test_help_shows_choices_and_defaults(qiime):
     done = qiime("aam", "fit-regressor", "--help")
     assert done.returncode == 0, done.stderr
-    for text in ("--p-preset", "tiny", "--m-target-column", "--p-seed", "(small: "):
+    shown = ("--p-preset", "tiny", "--m-target-column", "--p-seed", "(small: ")
+    for text in (*shown, "--m-covariates-file", "--p-covariate-columns"):
         assert text in done.stdout, text

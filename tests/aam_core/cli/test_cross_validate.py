@@ -62,9 +62,25 @@ def test_without_the_baseline(aam, files, tmp_path):
     assert "random_forest" not in json.loads((out / "metrics.json").read_text())
 
 
+def test_covariates(aam, files, tmp_path):
+    predictions = []
+    for covariates in ((), ("--covariate", "group")):
+        out = tmp_path / f"cv{len(covariates)}"
+        outcome = aam(
+            *("cross-validate", *files, "--target", "gradient", "--no-baseline", *covariates),
+            *("--folds", 2, "--output", out, *BRIEF),
+        )
+        assert outcome.status == 0, outcome.err
+        predictions.append(pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id"))
+    without, given = predictions
+    assert set(given.index) == set(without.index)
+    assert not given["prediction"].equals(without["prediction"])
+
+
 def test_refusals(refuses, files, tmp_path):
     out = ("--target", "gradient", "--output", tmp_path / "cv", *BRIEF)
     assert "2" in refuses("cross-validate", *files, *out, "--folds", 1)
     assert "folds" in refuses("cross-validate", *files, *out, "--folds", 1000)
     assert "--encoder" in refuses("cross-validate", *files, *out, "--freeze-encoder")
+    assert "given away" in refuses("cross-validate", *files, *out, "--covariate", "gradient")
     assert list(tmp_path.iterdir()) == []

@@ -106,6 +106,42 @@ def test_where_keeps_only_those_samples(aam, files, study_dir, tmp_path):
     assert set(used) == set(metadata.index[metadata["group"] == "case"])
 
 
+def test_covariates(aam, refuses, files, study_dir, tmp_path):
+    model, out = tmp_path / "model", tmp_path / "p.tsv"
+    fit = ("fit-regressor", *files, "--target", "gradient", *BRIEF)
+    outcome = aam(*fit, "--covariate", "group", "--covariate", "sequencing_run", "--output", model)
+    assert outcome.status == 0, outcome.err
+    saved = json.loads((model / "targets.json").read_text())["covariates"]
+    assert [name for name, _ in saved["categorical"]] == ["group", "sequencing_run"]
+
+    predict = ("predict", *files[:4], "--model", model, "--output", out)
+    error = refuses(*predict)
+    assert "2 metadata columns (group, sequencing_run)" in error and "give the metadata" in error
+    assert not out.exists()
+    outcome = aam(*predict, *files[4:])
+    assert outcome.status == 0, outcome.err
+    held_out = read(model / "val_predictions.tsv")["prediction"]
+    assert (read(out)["prediction"][held_out.index] - held_out).abs().max() < 1e-3
+
+    # The values count: with those of other samples the predictions are others.
+    metadata, swapped = truth(study_dir), tmp_path / "swapped.tsv"
+    metadata["group"] = metadata["group"].map({"case": "control", "control": "case"})
+    metadata.to_csv(swapped, sep="\t")
+    other = tmp_path / "other.tsv"
+    outcome = aam(*predict[:-1], other, "--metadata", swapped)
+    assert outcome.status == 0, outcome.err
+    assert not read(other)["prediction"].equals(read(out)["prediction"])
+    metadata.drop(columns="group").assign(groups="case").to_csv(swapped, sep="\t")
+    assert "did you mean 'groups'" in refuses(*predict, "--metadata", swapped)
+
+
+def test_bad_covariates_are_one_line_and_write_nothing(refuses, files, tmp_path):
+    fit = ("fit-classifier", *files, "--target", "group", "--output", tmp_path / "model", *BRIEF)
+    assert "given away" in refuses(*fit, "--covariate", "gradient", "--covariate", "group")
+    assert "did you mean 'gradient'" in refuses(*fit, "--covariate", "gradeint")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_requests_are_one_line_and_write_nothing(refuses, files, tmp_path):
     out = ("--output", tmp_path / "model", *BRIEF)
     assert "'gradient'" in refuses("fit-regressor", *files, "--target", "gradiant", *out)

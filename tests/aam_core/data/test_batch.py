@@ -179,7 +179,10 @@ def test_draws_depend_neither_on_the_batch_nor_on_the_order_of_the_table(deep, h
     expected = content(Batcher(deep, config, 0).batch(np.arange(6), 3), deep)
     alone = [content(Batcher(deep, config, 0).batch(np.array([i]), 3), deep) for i in range(6)]
     assert {name: reads for part in alone for name, reads in part.items()} == expected
-    rows, columns = np.random.default_rng(2).permutation(6), np.random.default_rng(3).permutation(40)
+    rows, columns = (
+        np.random.default_rng(2).permutation(6),
+        np.random.default_rng(3).permutation(40),
+    )
     turned = study(DEEP[rows][:, columns], np.array(SIX)[rows], np.array(LONG)[columns])
     assert content(Batcher(turned, config, 0).batch(np.arange(6), 3), turned) == expected
     # A table of these samples alone has the features of these alone.

@@ -63,7 +63,9 @@ def test_only_the_heads_asked_for_are_built_and_computed(config, batch_of, parts
     heads = {name.split(".")[0] for name in network.state_dict()} - {"bases", "samples"}
     assert heads == built
     output = network(batch_of(SAMPLES), MASKING, seeded())
-    found = {name for name in ("nucleotide", "distance", "target") if getattr(output, name) is not None}
+    found = {
+        name for name in ("nucleotide", "distance", "target") if getattr(output, name) is not None
+    }
     assert found == built
 
 

@@ -152,8 +152,11 @@ def test_gradients_are_clipped(job):
     seen = []
     trainer = Trainer(before, Reporter())
     trainer.optimizer.register_step_pre_hook(
-        lambda *_: seen.append(sum(p.grad.square().sum() for p in before.network.parameters()
-                                   if p.grad is not None).sqrt())
+        lambda *_: seen.append(
+            sum(
+                p.grad.square().sum() for p in before.network.parameters() if p.grad is not None
+            ).sqrt()
+        )
     )
     trainer.fit()
     assert float(seen[0]) == pytest.approx(1e-9, rel=1e-3)

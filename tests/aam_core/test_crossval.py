@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core.crossval import cross_validate
+from aam_core.data.splits import make_folds
+from aam_core.errors import InputError
+from aam_core.metrics import classification_metrics, regression_metrics
+
+QUICK = {"train.max_steps": 1, "loss.distance": 0.0}
+
+
+@pytest.fixture(scope="module")
+def ages(small, brief, tmp_path_factory):
+    """A cross-validated regression, and its folder."""
+    out = tmp_path_factory.mktemp("cv") / "ages"
+    options = {"group_by": "host_subject_id", "folds": 3, "output": out}
+    return cross_validate(small, "gradient", config=brief("fitting", QUICK), **options), out
+
+
+@pytest.fixture(scope="module")
+def groups(small, brief, tmp_path_factory):
+    """A cross-validated classification, and its folder."""
+    out = tmp_path_factory.mktemp("cv") / "groups"
+    options = {"group_by": "host_subject_id", "folds": 3, "output": out, "task": "classification"}
+    return cross_validate(small, "group", config=brief("fitting", QUICK), **options), out
+
+
+def test_every_sample_is_predicted_once_in_its_fold(ages, small):
+    table = ages[0].predictions
+    assert table.index.tolist() == small.sample_ids
+    wanted = ["fold", "actual", "prediction", "lower", "upper", "random_forest"]
+    assert list(table.columns) == wanted
+    assert table["actual"].tolist() == small.metadata["gradient"].tolist()
+    subjects = small.metadata["host_subject_id"]
+    assert (table["fold"].groupby(subjects).nunique() == 1).all()
+    folds = make_folds(small.sample_ids, folds=3, seed=0, groups=subjects)
+    for number, (_, test) in enumerate(folds, start=1):
+        assert table.index[table["fold"] == number].tolist() == test
+
+
+def test_figures_are_of_all_folds_together(ages):
+    table, metrics = ages[0].predictions, ages[0].metrics
+    for name, column in (("aam", "prediction"), ("random_forest", "random_forest")):
+        expected = regression_metrics(table["actual"], table[column])
+        assert {key: metrics[name][key] for key in expected} == pytest.approx(expected)
+        assert [fold["fold"] for fold in metrics["per_fold"]] == [1, 2, 3]
+        for fold in metrics["per_fold"]:
+            part = table[table["fold"] == fold["fold"]]
+            expected = regression_metrics(part["actual"], part[column])
+            assert {key: fold[name][key] for key in expected} == pytest.approx(expected)
+
+
+def test_what_is_written(ages, groups):
+    for found, out in (ages, groups):
+        names = sorted(item.name for item in out.iterdir())
+        assert names == ["metrics.json", "predictions.png", "predictions.tsv"]
+        assert set(json.loads((out / "metrics.json").read_text())) == set(found.metrics)
+        table = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
+        assert list(table.columns) == list(found.predictions.columns)
+        assert table["prediction"].tolist() == pytest.approx(
+            found.predictions["prediction"].tolist()
+        )
+
+
+def test_classification(groups, small):
+    table, metrics = groups[0].predictions, groups[0].metrics
+    forest = ["random_forest", "random_forest_case", "random_forest_control"]
+    assert list(table.columns) == ["fold", "actual", "prediction", "case", "control", *forest]
+    assert table["actual"].tolist() == small.metadata["group"].tolist()
+    expected = classification_metrics(
+        table["actual"], table["prediction"], table[["case", "control"]]
+    )
+    assert {key: metrics["aam"][key] for key in expected} == pytest.approx(expected)
+    assert 0.6 < metrics["random_forest"]["auc"] <= 1
+
+
+def test_the_forest_is_optional_and_the_frozen_encoder_too(small, encoder, brief):
+    config = brief("fitting", QUICK)
+    options = {"encoder": encoder.folder, "freeze_encoder": True, "baseline": False, "folds": 2}
+    found = cross_validate(small, "gradient", config=config, **options)
+    assert "random_forest" not in found.metrics
+    assert list(found.predictions.columns) == ["fold", "actual", "prediction", "lower", "upper"]
+
+
+def test_a_test_sample_has_no_part_in_its_training(small, brief):
+    """Its value may be anything: its prediction stays."""
+    config = brief("fitting", QUICK)
+    values = small.metadata["gradient"].copy()
+    before = cross_validate(small, values, folds=3, baseline=True, config=config).predictions
+    odd = before.index[before["fold"] == 2]
+    values[odd] = 1000.0 + np.arange(len(odd))
+    after = cross_validate(small, values, folds=3, baseline=True, config=config).predictions
+    columns = ["prediction", "lower", "upper", "random_forest"]
+    pd.testing.assert_frame_equal(before.loc[odd, columns], after.loc[odd, columns])
+    other = before.index.difference(odd)
+    assert (before.loc[other, "prediction"] != after.loc[other, "prediction"]).all()
+
+
+def test_validation_within_a_fold_honours_the_groups(small, brief, capsys):
+    """One subject more than the folds leaves a fold two to train and to validate on."""
+    config = brief("fitting", {**QUICK, "train.val_fraction": 0.5})
+    groups = pd.Series([f"host {i % 3}" for i in range(60)], small.sample_ids)
+    cross_validate(small, "gradient", group_by=groups, folds=3, config=config, baseline=False)
+    said = capsys.readouterr().err
+    assert said.count("20 samples to train on, 20 to validate on") == 3
+    assert "fold 1/3: epoch" in said and "fold 3/3: epoch" in said
+
+
+def test_a_class_that_a_fold_never_trains_on_has_no_chance_there(small, brief):
+    values = pd.Series(["common"] * 60, small.sample_ids)
+    values[:24] = "other"
+    values[[0, 1, 20, 21, 40, 41]] = "rare"
+    hosts = pd.Series([f"host {i // 2}" for i in range(60)], small.sample_ids)
+    config = brief("fitting", QUICK)
+    options = {"group_by": hosts, "folds": 3, "task": "classification", "config": config}
+    found = cross_validate(small, values, **options)
+    chances = found.predictions[["common", "other", "rare"]]
+    assert np.isfinite(chances.to_numpy()).all()
+    assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert np.isfinite(found.metrics["aam"]["auc"])
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"folds": 1}, "Folds must be at least 2"),
+        ({"folds": 61}, "There are 60 samples, fewer than the 61 folds"),
+        ({"folds": 16, "group_by": "host_subject_id"}, "15 groups .of 60 samples., fewer than"),
+        ({"folds": 2, "group_by": "two"}, "All 30 samples are of one group"),
+        ({"target": "lone", "task": "classification"}, "1 classes are found in one sample only"),
+        ({"target": "pair", "task": "classification"}, "in one sample only.*: rare"),
+        ({"target": "gradiant"}, "'gradient'"),
+        ({"target": "constant"}, "one value only"),
+        ({"target": "group"}, "is text"),
+    ],
+)
+def test_what_cannot_be_split_says_so_before_anything_is_trained(
+    small, brief, tmp_path, capsys, given, words
+):
+    from dataclasses import replace
+
+    metadata = small.metadata.assign(
+        two=["a", "b"] * 30,
+        lone=["rare"] + ["common"] * 59,
+        pair=["rare"] * 2 + ["common"] * 58,
+        constant=1.0,
+    )
+    study = replace(small, metadata=metadata)
+    options = {"target": "gradient", "config": brief("fitting", QUICK), **given}
+    capsys.readouterr()
+    with pytest.raises(InputError, match=words) as caught:
+        cross_validate(study, output=tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert "epoch" not in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from aam_core import prediction
+from aam_core.data.simulate import simulate
+from aam_core.data.tokens import tokenize
+from aam_core.errors import InputError
+from aam_core.prediction import encode_asvs, predict, predicted_distances
+from aam_core.workflows import fit_classifier, fit_regressor
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    """A study of other samples and other ASVs, of three lengths, as `simulate` makes it."""
+    made = simulate(25, 40, 99, sequence_length=70, depth=900)
+    cut = {name: dna[: 70 - 9 * (i % 3)] for i, (name, dna) in enumerate(made.sequences.items())}
+    made.sequences.update(cut)
+    return made
+
+
+def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
+    found = predict(regressor.model, small)
+    assert found.index.tolist() == small.sample_ids and found.index.name == "sample-id"
+    assert list(found.columns) == ["prediction", "lower", "upper"]
+    assert (found["lower"] < found["prediction"]).all()
+    assert (found["prediction"] < found["upper"]).all()
+    truth = small.metadata["gradient"]
+    assert truth.min() < found["prediction"].mean() < truth.max()
+
+
+def test_a_classifier_gives_classes_and_probabilities(classifier, small):
+    found = predict(classifier.model, small)
+    assert list(found.columns) == ["prediction", "case", "control"]
+    chances = found[["case", "control"]]
+    assert chances.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-9)
+    assert (found["prediction"] == chances.idxmax(axis=1)).all()
+
+
+def test_classes_that_are_not_words(small, brief):
+    names = ["1.0", "07", "NA", "-"]
+    values = pd.Series([names[i % 4] for i in range(60)], small.sample_ids)
+    config = brief("fitting", {"train.max_steps": 1})
+    found = predict(fit_classifier(small, values, config=config), small)
+    assert list(found.columns) == ["prediction", *sorted(names)]
+    assert set(found["prediction"]) <= set(names)
+
+
+# --- the numbers do not depend on --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_the_batch_size(regressor, classifier, encoder, small, size):
+    for model in (regressor.model, classifier.model):
+        expected, found = predict(model, small), predict(model, small, batch_size=size)
+        pd.testing.assert_frame_equal(found, expected, **CLOSE)
+    distances = predicted_distances(encoder.model, small, batch_size=size)
+    pd.testing.assert_frame_equal(distances, predicted_distances(encoder.model, small), **CLOSE)
+
+
+def test_the_other_samples_of_the_table_and_their_order(regressor, small):
+    whole = predict(regressor.model, small)
+    some = small.sample_ids[40:3:-4]
+    found = predict(regressor.model, small.select(some))
+    assert found.index.tolist() == some
+    pd.testing.assert_frame_equal(found, whole.loc[some], **CLOSE)
+
+
+def test_the_order_of_the_features(regressor, small, made):
+    table = made.table
+    order = np.random.default_rng(0).permutation(table.ids("observation"))
+    turned = table.sort_order(order, axis="observation")
+    found = predict(regressor.model, turned, sequences=made.sequences)
+    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+
+
+def test_the_names_of_the_features(regressor, small, made):
+    names = {old: f"ASV {i}" for i, old in enumerate(made.table.ids("observation"))}
+    table = made.table.update_ids(names, axis="observation", inplace=False)
+    sequences = {names[old]: dna for old, dna in made.sequences.items()}
+    found = predict(regressor.model, table, sequences=sequences)
+    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+
+
+def test_how_many_asvs_are_encoded_at_a_time(regressor, unseen, monkeypatch):
+    expected = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+    monkeypatch.setitem(prediction.CHUNK, "cpu", 3)
+    found = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+    pd.testing.assert_frame_equal(found, expected, **CLOSE)
+
+
+def test_too_many_asvs_and_ties(small, made, brief):
+    """Which of the rare ASVs are read must not follow the table."""
+    changes = {"train.max_steps": 1, "data.max_asvs": 8, "data.rarefaction": "none"}
+    model = fit_regressor(small, "gradient", config=brief("fitting", changes))
+    order = np.random.default_rng(1).permutation(made.table.ids("observation"))
+    turned = made.table.sort_order(order, axis="observation")
+    found = predict(model, turned, sequences=made.sequences)
+    pd.testing.assert_frame_equal(found, predict(model, small), **CLOSE)
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+def test_asvs_never_seen_and_of_other_lengths(regressor, unseen, tmp_path):
+    unseen.write(tmp_path)
+    model, files = regressor.folder, (tmp_path / "table.biom", tmp_path / "rep-seqs.fasta")
+    found = predict(str(model), str(files[0]), sequences=str(files[1]))
+    assert len(found) == 25 and np.isfinite(found.to_numpy()).all()
+    assert found["prediction"].nunique() > 20
+    same = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+    pd.testing.assert_frame_equal(found, same.loc[found.index])
+
+
+def test_covariates_are_read_from_the_metadata(small, made, brief):
+    config = brief("fitting", {"train.max_steps": 2})
+    model = fit_regressor(small, "gradient", covariates=["group"], config=config)
+    found = predict(model, small)
+    files = {"sequences": made.sequences, "metadata": made.metadata}
+    again = predict(model, made.table, **files, batch_size=5)
+    pd.testing.assert_frame_equal(again.loc[found.index], found, **CLOSE)
+    swapped = made.metadata.assign(
+        group=made.metadata["group"].map({"case": "control", "control": "case"})
+    )
+    other = predict(model, made.table, **{**files, "metadata": swapped})
+    assert (other["prediction"] - again["prediction"]).abs().min() > 0
+    with pytest.raises(InputError, match="reads 1 metadata columns .group.: give the metadata"):
+        predict(model, made.table, sequences=made.sequences)
+
+
+def test_an_encoder_predicts_no_metadata(encoder, regressor, small, brief):
+    with pytest.raises(InputError, match="is an encoder, which predicts no metadata: fit it"):
+        predict(encoder.folder, small)
+    bare = fit_regressor(
+        small, "gradient", config=brief("fitting", {"train.max_steps": 1, "loss.distance": 0.0})
+    )
+    with pytest.raises(InputError, match="no distance head"):
+        predicted_distances(bare, small)
+
+
+def test_sequences_longer_than_the_model_accepts(regressor, unseen):
+    long = {name: dna * 10 for name, dna in unseen.sequences.items()}
+    with pytest.raises(InputError, match="longer than data.max_bp = 600"):
+        predict(regressor.model, unseen.table, sequences=long)
+
+
+def test_a_batch_of_nothing(regressor, small):
+    with pytest.raises(InputError, match="batch size is 0; it must be at least 1"):
+        predict(regressor.model, small, batch_size=0)
+
+
+def test_a_device_that_is_not_there(regressor, small):
+    with pytest.raises(InputError, match="device 'toaster' is not there"):
+        predict(regressor.model, small, device="toaster")
+
+
+def test_bf16_is_near(regressor, small):
+    exact = predict(regressor.model, small)["prediction"]
+    coarse = predict(regressor.model, small, precision="bf16")["prediction"]
+    assert coarse.to_numpy() == pytest.approx(exact.to_numpy(), abs=0.2 * exact.std() + 1)
+    assert not coarse.equals(exact)
+
+
+# --- distances -----------------------------------------------------------------------------------
+
+
+def test_predicted_distances(encoder, small):
+    found = predicted_distances(encoder.folder, small)
+    values = found.to_numpy()
+    assert found.index.tolist() == found.columns.tolist() == small.sample_ids
+    assert (values.diagonal() == 0).all()
+    assert values == pytest.approx(values.T, abs=1e-6)
+    assert values.min() >= 0 and values.max() <= 1 and values.std() > 0
+
+
+# --- encoding ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+def test_each_asv_is_encoded_once_and_padding_changes_nothing(encoder, unseen, monkeypatch, chunk):
+    monkeypatch.setitem(prediction.CHUNK, "cpu", chunk)
+    names = sorted(unseen.sequences)
+    tokens = tokenize([unseen.sequences[name] for name in names], names)
+    network, seen = encoder.model.network, []
+    hook = network.bases.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    vectors = encode_asvs(network, tokens, torch.device("cpu"), "fp32")
+    hook.remove()
+    assert sum(shape[0] for shape in seen) == len(names)
+    assert max(shape[0] for shape in seen) <= chunk
+    with torch.no_grad():
+        for row in (0, 1, 2):
+            dna = unseen.sequences[names[row]]
+            alone = network.bases(torch.from_numpy(tokenize([dna], ["x"])), ragged=False)
+            torch.testing.assert_close(vectors[row], alone[0], rtol=1e-5, atol=1e-5)
