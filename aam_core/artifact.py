@@ -35,6 +35,7 @@ FILES = (
     "val_predictions.tsv",
     "val_predictions.png",
     "val_distances.png",
+    "losses.png",
 )
 """Names of all that a run may write; none of an earlier run's stays beside a new model."""
 
@@ -316,10 +317,10 @@ def _read_lines(path: Path) -> list[str]:
 
 def _read_predictions(path: Path, kind: str) -> pd.DataFrame:
     text = ("sample-id",) if kind == "regressor" else ("sample-id", "actual", "prediction")
-    exact = {"keep_default_na": False, "float_precision": "round_trip"}
     try:
-        # Ids and classes are text, be they written 007 or NA.
-        frame = pd.read_csv(path, sep="\t", dtype=dict.fromkeys(text, str), **exact)
+        # Ids and classes are text, be they written 007 or NA; numbers come back to the last digit.
+        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        frame = frame.astype({name: float for name in frame.columns if name not in text})
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if "sample-id" not in frame:

@@ -105,7 +105,7 @@ def cross_validate(
         frame = prediction.predict(model, study.select(test))
         frame.insert(0, "fold", number)
         if baseline:
-            forest = random_forest(study, train, test, values, task, config.train.seed)
+            forest = random_forest(study, train, test, values, task, config.train.seed, covariates)
             frame = frame.join(
                 forest.add_prefix("random_forest_").rename(
                     columns={"random_forest_prediction": "random_forest"}

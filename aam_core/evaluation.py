@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from aam_core import plots
+from aam_core.data.covariates import fit_covariates
 from aam_core.data.ids import check_ids
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path
@@ -74,7 +77,13 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
 
 
 def random_forest(
-    study, train_ids, test_ids, y: pd.Series, task: str = "regression", seed: int = 0
+    study,
+    train_ids,
+    test_ids,
+    y: pd.Series,
+    task: str = "regression",
+    seed: int = 0,
+    covariates: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Predictions of a random forest on relative abundances: the baseline.
 
@@ -86,6 +95,8 @@ def random_forest(
         Metadata column by sample id; only the training samples are read.
     task : {'regression', 'classification'}
     seed : int
+    covariates : sequence of str
+        Metadata columns that it reads too, so that a model with covariates meets its equal.
 
     Returns
     -------
@@ -96,10 +107,9 @@ def random_forest(
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     assert task in KINDS, task
-    row = {name: i for i, name in enumerate(study.sample_ids)}
     train_ids, test_ids = list(train_ids), list(test_ids)
-    train = relative_abundances(study.counts[[row[i] for i in train_ids]])
-    test = relative_abundances(study.counts[[row[i] for i in test_ids]])
+    known = fit_covariates(study.metadata, covariates, train_ids)
+    train, test = (_forest_inputs(study.select(ids), known) for ids in (train_ids, test_ids))
     index = pd.Index(test_ids, name="sample-id")
     settings = {"n_estimators": TREES, "random_state": seed, "n_jobs": -1}
     if task == "regression":
@@ -109,6 +119,21 @@ def random_forest(
     chances = pd.DataFrame(forest.predict_proba(test), index=index, columns=forest.classes_)
     chances.insert(0, "prediction", forest.classes_[chances.to_numpy().argmax(axis=1)])
     return chances
+
+
+def _forest_inputs(study, covariates):
+    """[N, F + ...] sparse: relative abundances, one column per level, and the numbers."""
+    from scipy.sparse import csr_matrix, hstack
+
+    shares = relative_abundances(study.counts)
+    if covariates is None:
+        return shares
+    categories, numbers = covariates.encode(study.metadata)
+    levels = [np.eye(size)[categories[:, c]] for c, size in enumerate(covariates.sizes)]
+    return hstack(
+        [shares, *map(csr_matrix, levels), csr_matrix(numbers.reshape(len(numbers), -1))],
+        format="csr",
+    )
 
 
 def relative_abundances(counts):

@@ -75,9 +75,7 @@ def predict(
             "This model is an encoder, which predicts no metadata: fit it first "
             "(aam fit-regressor or fit-classifier with --encoder)."
         )
-    study = table
-    if not isinstance(table, Study):
-        study = load_study(table, sequences=sequences, metadata=metadata)
+    study = as_study(table, sequences=sequences, metadata=metadata)
     output = run(
         model.network,
         study,
@@ -115,7 +113,7 @@ def predicted_distances(
     model = as_model(model)
     if model.network.distance is None:
         raise InputError("This model has no distance head: it was not pretrained with distances.")
-    study = table if isinstance(table, Study) else load_study(table, sequences=sequences)
+    study = as_study(table, sequences=sequences)
     config = override(model.config, device, precision)
     output = run(model.network, study, config, ("distance",), batch_size=batch_size)
     vectors = output["distance"]
@@ -234,6 +232,22 @@ def decode(model: Model, sample_ids: list[str], output: Tensor) -> pd.DataFrame:
         frame["lower"] = values - model.interval["half_width"]
         frame["upper"] = values + model.interval["half_width"]
     return frame
+
+
+def as_study(table, **files) -> Study:
+    """A `Study`, read if it is not one yet.
+
+    Raises
+    ------
+    InputError
+        If a study comes with files that it should have been read with.
+    """
+    if not isinstance(table, Study):
+        return load_study(table, **files)
+    given = [name for name, value in files.items() if value is not None]
+    if given:
+        raise InputError(f"Give the {' and '.join(given)} to load_study: a study is complete.")
+    return table
 
 
 def as_model(model) -> Model:

@@ -11,9 +11,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from aam_core import __version__
+from aam_core import __version__, plots
 from aam_core.artifact import FILES, Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
@@ -115,6 +116,8 @@ class Run:
             return
         with replacing_in(self.output, FILES) as folder:
             self.model.write(folder)
+            log = pd.DataFrame(self.model.history)
+            plots.curves(log.drop(columns="step"), folder / "losses.png", x="epoch")
             for name, draw in drawings.items():
                 draw(folder / name)
         shutil.rmtree(self.output / "checkpoint", ignore_errors=True)

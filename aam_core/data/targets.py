@@ -194,8 +194,9 @@ def as_classes(column: pd.Series) -> pd.Series:
         Naming the rows that are missing.
     """
     _refuse_missing(column)
-    return pd.Series([_plain(value) for value in column], index=column.index, name=column.name,
-                     dtype=object)
+    return pd.Series(
+        [_plain(value) for value in column], index=column.index, name=column.name, dtype=object
+    )
 
 
 _CURE = "Correct them, or leave these samples out."

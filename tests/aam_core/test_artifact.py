@@ -201,6 +201,13 @@ def test_missing_and_truncated_files(copy, name, level):
     refused(copy, f"{name} is missing")
 
 
+def test_predictions_edited_into_words(copy):
+    path = copy / "val_predictions.tsv"
+    path.write_text("sample-id\tactual\tprediction\na\t1.0\tmany\n")
+    with pytest.raises(InputError, match="val_predictions.tsv cannot be read: .*many"):
+        load_model(copy)
+
+
 @pytest.mark.parametrize("name", ["run.json", "metrics.json", "val_predictions.tsv"])
 def test_what_people_read_must_be_readable_too(copy, name):
     (copy / name).write_bytes(b'{"a": \xff\xfe\t\t"')

@@ -77,7 +77,7 @@ def test_a_target_that_is_not_a_number_names_the_rows(refused, small, config, va
 
 
 def test_one_value_or_one_class(refused, small, config, values):
-    values[:] = 7.0
+    values.iloc[:] = 7.0
     words = "one value only .7. in .* nothing to learn"
     refused(fit_regressor, small, values, config=config, words=words)
     words = "one class only .'7'. in .* nothing to learn"
@@ -85,7 +85,7 @@ def test_one_value_or_one_class(refused, small, config, values):
 
 
 def test_one_value_on_the_training_side(refused, small, config, values):
-    values[:30] = 7.0
+    values.iloc[:30] = 7.0
     split = (small.sample_ids[:30], small.sample_ids[30:])
     words = "one value only .7. in 30 training samples"
     refused(fit_regressor, small, values, split=split, config=config, words=words)

@@ -112,9 +112,8 @@ def test_validation_within_a_fold_honours_the_groups(small, brief, capsys):
 
 
 def test_a_class_that_a_fold_never_trains_on_has_no_chance_there(small, brief):
-    values = pd.Series(["common"] * 60, small.sample_ids)
-    values[:24] = "other"
-    values[[0, 1, 20, 21, 40, 41]] = "rare"
+    values = pd.Series(["other"] * 24 + ["common"] * 36, small.sample_ids)
+    values.iloc[[0, 1, 20, 21, 40, 41]] = "rare"
     hosts = pd.Series([f"host {i // 2}" for i in range(60)], small.sample_ids)
     config = brief("fitting", QUICK)
     options = {"group_by": hosts, "folds": 3, "task": "classification", "config": config}
