@@ -12,7 +12,7 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import KINDS, as_classes, as_numbers, fit_target
 from aam_core.evaluation import compare, draw, random_forest
-from aam_core.files import replacing_in, write_json
+from aam_core.files import check_folder, replacing_in, write_json
 
 
 @dataclass
@@ -76,6 +76,8 @@ def cross_validate(
         If the target is unusable, or there are fewer samples or groups than folds.
     """
     assert task in KINDS, task
+    if output is not None:
+        check_folder(output)
     config = config or presets.fitting()
     samples, left_out = workflows.usable_samples(study, config)
     if left_out:
@@ -113,13 +115,28 @@ def cross_validate(
             )
         scores.append({"fold": number, **_scores(frame, values, task, baseline)})
         found.append(frame)
-    table = pd.concat(found).loc[samples]
-    actual = as_numbers(values) if task == "regression" else as_classes(values)
-    table.insert(1, "actual", pd.Series(actual, index=values.index))
+    table = _whole(found, values, task)
     metrics = {**_scores(table, values, task, baseline), "per_fold": scores}
     if output is not None:
         _write_cross_validation(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
+
+
+def _whole(found: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
+    """The folds' predictions as one table in the order of ``values``, beside what is true."""
+    table = pd.concat(found).loc[values.index]
+    if task == "regression":
+        table.insert(1, "actual", as_numbers(values))
+        return table
+    labels = as_classes(values)
+    classes = sorted(set(labels))
+    columns = ["fold", "prediction", *classes]
+    if "random_forest" in table:
+        columns += ["random_forest", *(f"random_forest_{name}" for name in classes)]
+    # Where a class was not among the training samples of a fold, it has no chance there.
+    table = table[columns].fillna(dict.fromkeys(columns, 0.0))
+    table.insert(1, "actual", labels)
+    return table
 
 
 def _scores(frame, values, task, baseline) -> dict:

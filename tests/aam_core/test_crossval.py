@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core import workflows
 from aam_core.crossval import cross_validate
 from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
@@ -101,27 +102,55 @@ def test_a_test_sample_has_no_part_in_its_training(small, brief):
     assert (before.loc[other, "prediction"] != after.loc[other, "prediction"]).all()
 
 
-def test_validation_within_a_fold_honours_the_groups(small, brief, capsys):
-    """One subject more than the folds leaves a fold two to train and to validate on."""
+def test_validation_within_a_fold_honours_the_groups(small, brief, monkeypatch, capsys):
+    """Three hosts: one to test, one to train and one to validate on."""
+    models, fit = [], workflows.fit_regressor
+
+    def kept(*args, **options):
+        models.append(fit(*args, **options))
+        return models[-1]
+
+    monkeypatch.setattr(workflows, "fit_regressor", kept)
     config = brief("fitting", {**QUICK, "train.val_fraction": 0.5})
-    groups = pd.Series([f"host {i % 3}" for i in range(60)], small.sample_ids)
-    cross_validate(small, "gradient", group_by=groups, folds=3, config=config, baseline=False)
+    host = pd.Series([f"host {i % 3}" for i in range(60)], small.sample_ids)
+    options = {"group_by": host, "folds": 3, "config": config, "baseline": False}
+    fold = cross_validate(small, "gradient", **options).predictions["fold"]
+    for number, model in enumerate(models, start=1):
+        sides = [model.train_samples, model.val_samples, fold.index[fold == number]]
+        assert [host[list(side)].nunique() for side in sides] == [1, 1, 1]
+        assert len(set().union(*(host[list(side)] for side in sides))) == 3
     said = capsys.readouterr().err
-    assert said.count("20 samples to train on, 20 to validate on") == 3
     assert "fold 1/3: epoch" in said and "fold 3/3: epoch" in said
 
 
-def test_a_class_that_a_fold_never_trains_on_has_no_chance_there(small, brief):
-    values = pd.Series(["other"] * 24 + ["common"] * 36, small.sample_ids)
-    values.iloc[[0, 1, 20, 21, 40, 41]] = "rare"
-    hosts = pd.Series([f"host {i // 2}" for i in range(60)], small.sample_ids)
-    config = brief("fitting", QUICK)
-    options = {"group_by": hosts, "folds": 3, "task": "classification", "config": config}
-    found = cross_validate(small, values, **options)
-    chances = found.predictions[["common", "other", "rare"]]
-    assert np.isfinite(chances.to_numpy()).all()
-    assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
-    assert np.isfinite(found.metrics["aam"]["auc"])
+def test_a_class_that_a_fold_never_trains_on_has_no_chance_there(small, brief, monkeypatch):
+    """Two hosts have it, and are tested together, as StratifiedGroupKFold may do."""
+    hosts = pd.Series([f"host {i // 10}" for i in range(60)], small.sample_ids)
+    values = pd.Series(["common", "other"] * 30, small.sample_ids)
+    values.iloc[[0, 1, 10, 11]] = "another"
+    halves = small.sample_ids[:30], small.sample_ids[30:]
+    folds = [halves, halves[::-1]]
+    monkeypatch.setattr("aam_core.crossval.make_folds", lambda *_, **__: folds)
+    options = {"group_by": hosts, "folds": 2, "task": "classification"}
+    found = cross_validate(small, values, config=brief("fitting", QUICK), **options)
+    table = found.predictions
+    classes = ["another", "common", "other"]
+    forest = ["random_forest", *(f"random_forest_{name}" for name in classes)]
+    assert list(table.columns) == ["fold", "actual", "prediction", *classes, *forest]
+    for columns in (classes, forest[1:]):
+        assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1)
+        assert (table.loc[halves[0], columns[0]] == 0).all()
+        assert (table.loc[halves[1], columns[0]] > 0).any()
+    for name in ("aam", "random_forest"):
+        assert 0 < found.metrics[name]["auc"] < 1
+
+
+def test_an_output_that_is_a_file(small, brief, tmp_path, capsys):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match="taken is a file"):
+        options = {"config": brief("fitting", QUICK), "output": tmp_path / "taken"}
+        cross_validate(small, "gradient", **options)
+    assert "epoch" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
