@@ -6,7 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aam_core/__init__.py").read_text()).group(1)
+INIT = (HERE / "aam_core/__init__.py").read_text(encoding="utf-8")
+VERSION = re.search(r'__version__ = "(.+)"', INIT).group(1)
 
 CORE = [
     "torch>=2.4",
@@ -32,7 +33,7 @@ setup(
     name="aam-microbiome",
     version=VERSION,
     description="Attention All Microbes: what a microbiome sample tells about its host or place",
-    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="AAM development team",
     license="BSD-3-Clause",

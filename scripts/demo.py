@@ -43,11 +43,12 @@ qiime feature-table filter-samples --i-table table.qza
     --m-metadata-file held-out.tsv --o-filtered-table held-out-table.qza
 qiime aam pretrain --i-table train-table.qza --i-sequences rep-seqs.qza --i-phylogeny tree.qza
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
-    --p-preset tiny --p-epochs 30 --p-seed {SEED} --o-encoder encoder.qza
+    --p-preset tiny --p-epochs 30 --p-threads 1 --p-seed {SEED} --o-encoder encoder.qza
 qiime aam fit-regressor --i-table train-table.qza --i-sequences rep-seqs.qza
     --i-encoder encoder.qza --m-target-file train.tsv --m-target-column {TARGET}
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
-    --p-preset tiny --p-seed {SEED} --o-regressor regressor.qza --o-predictions validation.qza
+    --p-preset tiny --p-threads 1 --p-seed {SEED}
+    --o-regressor regressor.qza --o-predictions validation.qza
 qiime aam predict-regression --i-table held-out-table.qza --i-sequences rep-seqs.qza
     --i-regressor regressor.qza --o-predictions predictions.qza
 qiime aam scatterplot --i-predictions predictions.qza
@@ -57,11 +58,11 @@ qiime tools export --input-path predictions.qza --output-path predictions
 
 WITH_AAM = f"""
 aam pretrain --table study/table.biom --sequences study/rep-seqs.fasta --tree study/tree.nwk
-    --metadata train.tsv --group-by {SUBJECT} --preset tiny --epochs 30 --seed {SEED}
-    --output encoder
+    --metadata train.tsv --group-by {SUBJECT} --preset tiny --epochs 30
+    --threads 1 --seed {SEED} --output encoder
 aam fit-regressor --table study/table.biom --sequences study/rep-seqs.fasta --encoder encoder
     --metadata train.tsv --target {TARGET} --group-by {SUBJECT}
-    --preset tiny --seed {SEED} --output regressor
+    --preset tiny --threads 1 --seed {SEED} --output regressor
 aam predict --table study/table.biom --sequences study/rep-seqs.fasta
     --model regressor --output predictions.tsv
 aam evaluate --predictions predictions.tsv --metadata held-out.tsv --target {TARGET}
@@ -83,7 +84,9 @@ def main() -> None:
     for command in commands.replace("\n    ", " ").strip().splitlines():
         run(command)
     report(read_metadata(DEMO / predictions), train_ids, held_out_ids)
-    print(f"\nPlot: {DEMO / plot}; QIIME 2 View (https://view.qiime2.org) shows .qzv files.")
+    print(
+        f"\nPlot: {DEMO / plot}" + ("; open it on https://view.qiime2.org" * plot.endswith("qzv"))
+    )
     print(f"Everything else: {DEMO}/. It took {time.monotonic() - started:.0f} s.")
 
 

@@ -128,8 +128,10 @@ LAUNCHER
 }
 
 plain_env() {
-    say "the core alone, without the QIIME 2 plugin: QIIME 2 needs conda, or Debian's or Ubuntu's" \
-        "packages and root, and this machine offers neither (or AAM_ENV=plain)."
+    local why="neither was found"
+    [ -z "${AAM_ENV:-}" ] || why="AAM_ENV asks for neither"
+    say "the core alone, without the QIIME 2 plugin: it needs conda, or Debian's or Ubuntu's own" \
+        "QIIME 2 and root; $why."
     make_venv .venv python3
     pip_install .venv --editable '.[test]'
 }

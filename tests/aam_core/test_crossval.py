@@ -153,6 +153,21 @@ def test_an_output_that_is_a_file(small, brief, tmp_path, capsys):
     assert "epoch" not in capsys.readouterr().err
 
 
+def test_a_later_fold_that_cannot_be_split_says_so_before_the_first_is_trained(
+    small, brief, monkeypatch, capsys
+):
+    """A class of two samples leaves one to train on where the other is tested."""
+    ids = small.sample_ids
+    values = pd.Series(["rare"] * 2 + ["common"] * 58, ids)
+    folds = [(ids[:30], ids[30:]), (ids[1:], ids[:1])]
+    monkeypatch.setattr("aam_core.crossval.make_folds", lambda *_, **__: folds)
+    capsys.readouterr()
+    with pytest.raises(InputError, match="in one sample only.*: rare"):
+        options = {"task": "classification", "folds": 2, "config": brief("fitting", QUICK)}
+        cross_validate(small, values, **options)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "given, words",
     [

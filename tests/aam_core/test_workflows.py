@@ -215,6 +215,7 @@ def test_a_frozen_encoder_stays_bit_for_bit(frozen, encoder):
     assert bases and all(torch.equal(before[name], after[name]) for name in bases)
     samples = [name for name in before if name.startswith("samples.")]
     assert not all(torch.equal(before[name], after[name]) for name in samples)
+    assert not any(parameter.requires_grad for parameter in model.network.bases.parameters())
     assert model.run["frozen_encoder"] is True
 
 

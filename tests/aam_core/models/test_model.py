@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from aam_core.config import MaskingConfig
+from aam_core.models.masking import corrupt
 from aam_core.models.model import Network, Parts
 
 SAMPLES = {
@@ -146,6 +147,8 @@ def test_hidden_bases_only(network, batch_of):
     hidden = len(output.nucleotide_truth)
     assert output.nucleotide.shape[0] == hidden
     assert 10 < hidden < 36  # half of 46 bases
+    _, chosen = corrupt(batch.asv_tokens, MASKING, seeded())
+    assert torch.equal(output.nucleotide_truth, batch.asv_tokens[chosen].long())
     again = network(batch, MASKING, seeded())
     assert torch.equal(again.nucleotide, output.nucleotide)
     other = network(batch, MASKING, seeded(1))
