@@ -256,6 +256,9 @@ def as_model(model) -> Model:
 
 
 def override(config: Config, device, precision) -> Config:
-    """The configuration with what was given."""
-    given = {"train.device": device, "train.precision": precision}
+    """The configuration with what was given.
+
+    The device of the training is not that of the prediction, often on another machine.
+    """
+    given = {"train.device": device or "auto", "train.precision": precision}
     return config.replace({k: v for k, v in given.items() if v is not None})

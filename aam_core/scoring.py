@@ -30,7 +30,7 @@ def distances(model: Model, study: Study) -> pd.DataFrame:
         rng = np.random.default_rng(model.config.train.seed)
         ids = [ids[i] for i in np.sort(rng.choice(len(ids), MOST_SAMPLES, replace=False))]
     held = study.select(ids)
-    predicted = predicted_distances(model, held).to_numpy()
+    predicted = predicted_distances(model, held, device=model.config.train.device).to_numpy()
     data, seed = model.config.data, model.config.train.seed
     no_vectors = torch.empty(len(held.feature_ids), 0)
     batcher = Batcher(held, data, seed, distances=True, asv_vectors=no_vectors)

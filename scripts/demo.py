@@ -84,9 +84,8 @@ def main() -> None:
     for command in commands.replace("\n    ", " ").strip().splitlines():
         run(command)
     report(read_metadata(DEMO / predictions), train_ids, held_out_ids)
-    print(
-        f"\nPlot: {DEMO / plot}" + ("; open it on https://view.qiime2.org" * plot.endswith("qzv"))
-    )
+    where = "; open it on https://view.qiime2.org" if plot.endswith(".qzv") else ""
+    print(f"\nPlot: {DEMO / plot}{where}")
     print(f"Everything else: {DEMO}/. It took {time.monotonic() - started:.0f} s.")
 
 
