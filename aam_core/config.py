@@ -237,7 +237,7 @@ class OptimConfig(_Checked):
 
     lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
     encoder_lr_ratio: float = option(
-        1.0, "Learning rate of the encoder over that of the rest.", minimum=0.0
+        0.3, "Learning rate of a pretrained encoder over that of the rest.", minimum=0.0
     )
     weight_decay: float = option(0.05, "Decoupled weight decay (matrices only).", minimum=0.0)
     schedule: str = option(

@@ -50,6 +50,7 @@ _PRETRAINING = {
     "data.shallow_samples": "drop",
     "train.epochs": 60,
     "optim.lr": 4e-3,
+    "optim.encoder_lr_ratio": 1.0,
     "optim.weight_decay": 0.05,
     "train.patience": 0,
 }
@@ -59,7 +60,9 @@ _FITTING = {
     "data.sampling_depth": 500,
     "data.sampling_depth_max": 10000,
     "data.shallow_samples": "keep",
-    "model.sample.dropout": 0.2,
+    "model.sample.dropout": 0.3,
+    "model.sample.asv_dropout": 0.3,
+    "loss.label_smoothing": 0.1,
     "loss.distance": 5.0,
     "train.epochs": 20,
     "train.min_steps": 400,

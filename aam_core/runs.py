@@ -51,6 +51,7 @@ class Run:
             torch.set_num_threads(config.train.threads)
         self.reporter = Reporter(None, label)
         self.model: Model | None = None
+        self.pretrained: list[str] = []
         self.kept = False
         if self.output is not None:
             check_folder(self.output)
@@ -62,6 +63,8 @@ class Run:
             network = Network(self.config.model, parts)
         if encoder is not None:
             self.reporter.say(f"{self.label}: {load_encoder(network, encoder)}")
+            held = encoder.network.state_dict()
+            self.pretrained = [name for name, _ in network.named_parameters() if name in held]
         if freeze:
             network.bases.requires_grad_(False)
         kinds = {None: "encoder", "regression": "regressor", "classification": "classifier"}
@@ -93,6 +96,7 @@ class Run:
             val=self.positions(self.val_ids),
             device=self.device,
             class_weight=None if class_weight is None else class_weight.to(self.device),
+            pretrained=self.pretrained,
             keep=None if self.output is None else self._keep,
         )
         try:

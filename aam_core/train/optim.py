@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -10,21 +11,28 @@ from torch import nn
 from aam_core.config import OptimConfig
 
 
-def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019), decay on matrices alone, the encoder at its own rate."""
+def make_optimizer(
+    network: nn.Module, config: OptimConfig, pretrained: Collection[str] = ()
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), with decay on matrices alone.
+
+    Parameters
+    ----------
+    pretrained : collection of str
+        Names of the parameters that a pretrained encoder gave: they learn at a rate of their own.
+    """
     groups: dict[tuple[bool, bool], list] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            encoder = name.split(".")[0] in ("bases", "samples")
-            groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((name in pretrained, parameter.ndim > 1), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": config.lr * (config.encoder_lr_ratio if encoder else 1.0),
+                "lr": config.lr * (config.encoder_lr_ratio if known else 1.0),
                 "weight_decay": config.weight_decay if matrix else 0.0,
             }
-            for (encoder, matrix), parameters in groups.items()
+            for (known, matrix), parameters in groups.items()
         ],
         betas=(0.9, 0.99),
     )

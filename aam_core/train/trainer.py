@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,8 @@ class Job:
         Where the network is.
     class_weight : Tensor, optional
         Weights of the classes.
+    pretrained : collection of str
+        Names of the parameters that came from a pretrained encoder.
     keep : callable, optional
         Called with the epoch whenever the network is the best so far.
     """
@@ -53,6 +55,7 @@ class Job:
     val: np.ndarray
     device: torch.device
     class_weight: Tensor | None = None
+    pretrained: Collection[str] = ()
     keep: Callable[[int], None] | None = None
 
 
@@ -97,7 +100,7 @@ class Trainer:
         if train.max_steps:
             self.steps = min(self.steps, train.max_steps)
         self.epochs = math.ceil(self.steps / self.batches)
-        self.optimizer = make_optimizer(job.network, job.config.optim)
+        self.optimizer = make_optimizer(job.network, job.config.optim, job.pretrained)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, schedule(job.config.optim, self.steps)
         )
