@@ -3,7 +3,10 @@
 ``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
 ``run.json`` (where it came from), and of a predictor ``targets.json``. A model is rebuilt from
 these alone. Beside them, for people: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
-``val_predictions.tsv``.
+``val_predictions.tsv``; `load_model` and `validate` refuse them too where they are damaged.
+
+A new, renamed or removed configuration field, part or file that a model is rebuilt from raises
+``FORMAT_VERSION``, so that an older AAM says "upgrade" instead of naming what it does not know.
 """
 
 from __future__ import annotations
@@ -146,7 +149,6 @@ def load_model(directory) -> Model:
     network = _build(config, parts)
     network.load_state_dict(load_file(str(folder / "model.safetensors")))
     network.eval()
-    predictions = folder / "val_predictions.tsv"
     return Model(
         kind=kind,
         config=config,
@@ -154,11 +156,8 @@ def load_model(directory) -> Model:
         target=None if targets is None else target_from_dict(targets["target"]),
         interval=None if targets is None else targets["interval"],
         covariates=None if targets is None else _covariates(targets),
-        run=_read_json(folder / "run.json"),
-        metrics=_read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None,
-        train_samples=_read_lines(folder / "train_samples.txt"),
-        val_samples=_read_lines(folder / "val_samples.txt"),
-        val_predictions=_read_predictions(predictions, kind) if predictions.exists() else None,
+        **_read_records(folder),
+        **_read_samples(folder, kind),
     )
 
 
@@ -169,8 +168,9 @@ def validate(directory, level: str = "max") -> str:
     ----------
     directory : path
     level : {'min', 'max'}
-        'min' reads the JSON files and the header of the weights; 'max' also compares the names and
-        shapes of the tensors with the configuration.
+        'min' reads the JSON files and the header of the weights; 'max' also reads the other files
+        and compares the names and shapes of the tensors with the configuration: what it accepts,
+        `load_model` opens.
 
     Returns
     -------
@@ -184,8 +184,10 @@ def validate(directory, level: str = "max") -> str:
     """
     folder = Path(directory)
     kind, config, parts, _ = _read(folder)
+    _read_records(folder)
     if level == "max":
         _check_tensors(folder, config, parts)
+        _read_samples(folder, kind)
     else:
         _shapes(folder)
     return kind
@@ -311,8 +313,32 @@ def _read_json(path: Path) -> dict:
     return value
 
 
+def _read_records(folder: Path) -> dict:
+    """run.json and metrics.json, as `Model` has them."""
+    metrics = folder / "metrics.json"
+    return {
+        "run": _read_json(folder / "run.json"),
+        "metrics": _read_json(metrics) if metrics.exists() else None,
+    }
+
+
+def _read_samples(folder: Path, kind: str) -> dict:
+    """The samples and their predictions, as `Model` has them."""
+    predictions = folder / "val_predictions.tsv"
+    return {
+        "train_samples": _read_lines(folder / "train_samples.txt"),
+        "val_samples": _read_lines(folder / "val_samples.txt"),
+        "val_predictions": _read_predictions(predictions, kind) if predictions.exists() else None,
+    }
+
+
 def _read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
 
 
 def _read_predictions(path: Path, kind: str) -> pd.DataFrame:

@@ -8,42 +8,21 @@ QIIME 2 parameters and the documentation take them from here. ``Config.to_dict``
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import typing
 from dataclasses import dataclass, field
 
+from aam_core import fields
 from aam_core.errors import InputError
+from aam_core.fields import Checked, option, unknown
 
+METRICS = ("unweighted", "weighted", "weighted_normalized", "generalized", "braycurtis", "jaccard")
+"""Distances between samples, as `aam_core.data.distances` computes them."""
 
-def option(default, help, *, minimum=None, maximum=None, choices=None):
-    """Declare a configuration field.
-
-    Parameters
-    ----------
-    default : int, float, str, bool
-        Its type is the field's type.
-    help : str
-        One line, shown by the command line and by QIIME 2.
-    minimum, maximum : number, optional
-        Inclusive bounds.
-    choices : tuple of str, optional
-        The legal values.
-    """
-    meta = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata=meta)
-
-
-class _Checked:
-    """Checks every field against its type, bounds and choices on construction."""
-
-    def __post_init__(self):
-        for item in dataclasses.fields(self):
-            if "help" in item.metadata:
-                object.__setattr__(self, item.name, check(item, getattr(self, item.name)))
+WITHOUT_TREE = ("braycurtis", "jaccard")
+"""Those that need no phylogeny."""
 
 
 @dataclass(frozen=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """How a table becomes batches."""
 
     rarefaction: str = option(
@@ -82,7 +61,7 @@ class DataConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class EncoderConfig(_Checked):
+class EncoderConfig(Checked):
     """Bases -> ASV vector."""
 
     width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
@@ -105,7 +84,7 @@ class EncoderConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class SampleConfig(_Checked):
+class SampleConfig(Checked):
     """ASV vectors -> sample vector."""
 
     heads: int = option(4, "Attention heads.", minimum=1)
@@ -119,7 +98,7 @@ class SampleConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class HeadConfig(_Checked):
+class HeadConfig(Checked):
     """Heads on the encoder."""
 
     distance: str = option(
@@ -136,7 +115,7 @@ class HeadConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class FusionConfig(_Checked):
+class FusionConfig(Checked):
     """Sample vector + metadata covariates."""
 
     kind: str = option(
@@ -149,7 +128,7 @@ class FusionConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked):
     """The whole network."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -176,7 +155,7 @@ class ModelConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class MaskingConfig(_Checked):
+class MaskingConfig(Checked):
     """Masked-nucleotide corruption (BERT's 80/10/10)."""
 
     mask_ratio: float = option(
@@ -195,7 +174,7 @@ class MaskingConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class LossConfig(_Checked):
+class LossConfig(Checked):
     """What is minimized; a weight ('penalty') of 0 leaves that part out, head and all."""
 
     nucleotide: float = option(1.0, "Penalty of the masked-nucleotide loss.", minimum=0.0)
@@ -205,13 +184,7 @@ class LossConfig(_Checked):
     metric: str = option(
         "unweighted",
         "Distance between samples that pretraining learns; the last two need no tree.",
-        choices=(
-            "unweighted",
-            "weighted_normalized",
-            "generalized",
-            "braycurtis",
-            "jaccard",
-        ),
+        choices=tuple(name for name in METRICS if name != "weighted"),  # it has no upper bound
     )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(
@@ -232,7 +205,7 @@ class LossConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class OptimConfig(_Checked):
+class OptimConfig(Checked):
     """Optimizer and schedule, stepped once per optimizer step."""
 
     lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
@@ -250,12 +223,19 @@ class OptimConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked):
     """The loop."""
 
-    epochs: int = option(20, "Passes over the training samples.", minimum=1)
+    epochs: int = option(
+        20,
+        "Passes over the training samples; setting them sets min_steps to 0, unless it is set too.",
+        minimum=1,
+    )
     min_steps: int = option(
-        0, "Train at least this many steps, adding epochs on a small study.", minimum=0
+        0,
+        "Train at least this many steps, adding epochs on a small study; 0 where epochs is set and "
+        "this is not.",
+        minimum=0,
     )
     max_steps: int = option(0, "Stop after this many optimizer steps (0: no limit).", minimum=0)
     batch_size: int = option(32, "Samples per optimizer step.", minimum=2)
@@ -275,7 +255,7 @@ class TrainConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class Config(_Checked):
+class Config(Checked):
     """Everything that a run is made of, passed whole and saved inside every artifact."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -298,7 +278,7 @@ class Config(_Checked):
         InputError
             For an unknown key (the nearest legal one is suggested) or an illegal value.
         """
-        return _build(cls, values, where, "")
+        return fields.build(cls, values, where)
 
     def replace(self, changes: dict) -> Config:
         """Copy with changes, given as ``{"section.field": value}``.
@@ -337,87 +317,11 @@ EVERYDAY = {
 """Fields with a flag of their own (command line) or a parameter of their own (QIIME 2)."""
 
 
-def check(item: dataclasses.Field, value, name: str | None = None):
-    """Return ``value`` as the field's type, or say in one line what is legal."""
-    name = name or item.name
-    kind = type(item.default)
-    meta = item.metadata
-    if isinstance(value, str) and kind is not str:
-        value = parse(value, kind, name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        raise InputError(f"{name} must be {_KINDS[kind]}, not {value!r}.")
-    if value != value:
-        raise InputError(f"{name} is not a number.")
-    if meta["choices"] is not None and value not in meta["choices"]:
-        raise InputError(f"{name} must be one of {', '.join(meta['choices'])}, not {value!r}.")
-    if meta["minimum"] is not None and value < meta["minimum"]:
-        raise InputError(f"{name} must be at least {meta['minimum']}, not {value}.")
-    if meta["maximum"] is not None and value > meta["maximum"]:
-        raise InputError(f"{name} must be at most {meta['maximum']}, not {value}.")
-    return value
-
-
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def parse(text: str, kind: type, name: str):
-    """Read a value typed on a command line."""
-    if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.strip().lower() in words:
-            return words[text.strip().lower()]
-    else:
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    raise InputError(f"{name} must be {_KINDS[kind]}, not {text!r}.")
-
-
 def find(path: str) -> dataclasses.Field:
     """The field at ``section.field``; `InputError` with a suggestion where there is none."""
-    if path not in paths():
-        raise unknown(path, paths(), "setting")
-    cls = Config
-    *parents, leaf = path.split(".")
-    for name in parents:
-        cls = typing.get_type_hints(cls)[name]
-    return {item.name: item for item in dataclasses.fields(cls)}[leaf]
+    return fields.find(Config, path)
 
 
-def paths(cls=Config, prefix: str = "") -> list[str]:
+def paths() -> list[str]:
     """Every ``section.field`` there is, in order."""
-    found = []
-    hints = typing.get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[item.name]):
-            found += paths(hints[item.name], f"{prefix}{item.name}.")
-        else:
-            found.append(prefix + item.name)
-    return found
-
-
-def unknown(name: str, legal, what: str) -> InputError:
-    """The error for a name that does not exist, with the nearest that does."""
-    near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(legal)}."
-    return InputError(f"There is no {what} {name!r}{hint}")
-
-
-def _build(cls, values, where, prefix):
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
-    hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}
-    built = {}
-    for name, value in values.items():
-        if name not in fields:
-            error = unknown(prefix + name, [prefix + f for f in fields], "setting")
-            raise InputError(f"{where}: {error}")
-        if dataclasses.is_dataclass(hints[name]):
-            built[name] = _build(hints[name], value, where, f"{prefix}{name}.")
-        else:
-            built[name] = check(fields[name], value, prefix + name)
-    return cls(**built)
+    return fields.paths(Config)

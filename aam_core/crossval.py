@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from aam_core import prediction, presets, workflows
+from aam_core.artifact import Model
+from aam_core.config import Config
 from aam_core.data.covariates import fit_covariates
+from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
-from aam_core.data.targets import KINDS, as_classes, as_numbers, fit_target
-from aam_core.evaluation import compare, draw, random_forest
+from aam_core.data.targets import BASELINE, as_classes, as_numbers, fit_target
+from aam_core.errors import first_five
+from aam_core.evaluation import check_task, compare, draw, random_forest
 from aam_core.files import check_folder, replacing_in, write_json
 
 
@@ -33,18 +40,18 @@ class CrossValidation:
 
 
 def cross_validate(
-    study,
-    target: str,
+    study: Study,
+    target: str | pd.Series,
     *,
     task: str = "regression",
-    group_by: str | None = None,
+    group_by: str | pd.Series | None = None,
     folds: int = 5,
     baseline: bool = True,
-    encoder=None,
+    encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
-    covariates=(),
-    config=None,
-    output=None,
+    covariates: Sequence[str] = (),
+    config: Config | None = None,
+    output: str | Path | None = None,
 ) -> CrossValidation:
     """Score every sample by a model that never saw it, beside a random forest on the same folds.
 
@@ -62,7 +69,7 @@ def cross_validate(
     baseline : bool
         Whether to score a random forest too.
     encoder, freeze_encoder, covariates, config
-        As in `fit_regressor`.
+        As in `fit_regressor`. Of an encoder that was trained on tested samples one line warns.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json`` and ``predictions.png``.
 
@@ -75,80 +82,117 @@ def cross_validate(
     InputError
         If the target is unusable, or there are fewer samples or groups than folds.
     """
-    assert task in KINDS, task
+    check_task(task)
     if output is not None:
         check_folder(output)
     config = config or presets.fitting()
+    encoder = None if encoder is None else prediction.as_model(encoder)
     samples, left_out = workflows.usable_samples(study, config)
-    if left_out:
-        print(left_out, file=sys.stderr, flush=True)
+    _say(left_out)
     study = study.select(samples)
     values = workflows.by_sample(study, target).reindex(samples)
     groups = workflows.by_sample(study, group_by)
-    fit_target(values, task)
-    strata = values if task == "classification" else None
-    parts = make_folds(samples, folds=folds, seed=config.train.seed, groups=groups, strata=strata)
-    for train, _ in parts:  # what cannot be split says so before anything is trained
-        inner, _ = workflows.split_samples(train, config, groups, strata)
-        fit_covariates(study.metadata, covariates, inner)
-    fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
-    found, scores = [], []
-    for number, (train, test) in enumerate(parts, start=1):
-        model = fit(
-            study.select(train),
-            values.loc[train],
-            encoder=encoder,
-            freeze_encoder=freeze_encoder,
-            group_by=groups,
-            covariates=covariates,
-            config=config,
-            label=f"fold {number}/{folds}",
-        )
-        frame = prediction.predict(model, study.select(test))
-        frame.insert(0, "fold", number)
-        if baseline:
-            forest = random_forest(study, train, test, values, task, config.train.seed, covariates)
-            frame = frame.join(
-                forest.add_prefix("random_forest_").rename(
-                    columns={"random_forest_prediction": "random_forest"}
-                )
-            )
-        scores.append({"fold": number, **_scores(frame, values, task, baseline)})
-        found.append(frame)
-    table = _whole(found, values, task)
-    metrics = {**_scores(table, values, task, baseline), "per_fold": scores}
+    parts = _folds(study, values, groups, folds, task, config, covariates)
+    _say(_seen(encoder, samples))
+    fit = functools.partial(
+        workflows.fit_regressor if task == "regression" else workflows.fit_classifier,
+        encoder=encoder,
+        freeze_encoder=freeze_encoder,
+        group_by=groups,
+        covariates=covariates,
+        config=config,
+    )
+    settings = {"task": task, "seed": config.train.seed, "covariates": covariates}
+    forest = functools.partial(random_forest, y=values, **settings) if baseline else None
+    found = _predict(study, values, parts, fit, forest)
+    whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
+    metrics = {
+        **_scores(whole, values, task),
+        "per_fold": [
+            {"fold": number, **_scores(frames, values, task)}
+            for number, frames in enumerate(found, start=1)
+        ],
+    }
+    table = _table(whole, parts, values, task)
     if output is not None:
         _write_cross_validation(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
 
 
-def _whole(found: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
-    """The folds' predictions as one table in the order of ``values``, beside what is true."""
-    table = pd.concat(found).loc[values.index]
+def _folds(study, values, groups, folds, task, config, covariates):
+    """[(train_ids, test_ids)]; what cannot be split says so before anything is trained."""
+    fit_target(values, task)
+    strata = values if task == "classification" else None
+    samples, seed = study.sample_ids, config.train.seed
+    parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
+    for train, _ in parts:
+        inner, _ = workflows.split_samples(train, config, groups, strata)
+        fit_covariates(study.metadata, covariates, inner)
+    return parts
+
+
+def _predict(study, values, parts, fit, forest=None) -> list[dict[str, pd.DataFrame]]:
+    """Of each fold, what each predicts of its test samples, trained on its training samples."""
+    found = []
+    for number, (train, test) in enumerate(parts, start=1):
+        label = f"fold {number}/{len(parts)}"
+        model = fit(study.select(train), values.loc[train], label=label)
+        frames = {"aam": prediction.predict(model, study.select(test))}
+        if forest is not None:
+            frames["random_forest"] = forest(study, train, test)
+        found.append(frames)
+    return found
+
+
+def _seen(encoder: Model | None, samples: list[str]) -> str:
+    """A warning of samples that the encoder was trained on; empty if there are none."""
+    if encoder is None:
+        return ""
+    theirs = {*encoder.train_samples, *encoder.val_samples}
+    both = [name for name in samples if name in theirs]
+    if not both:
+        return ""
+    unlabelled = encoder.target is None
+    return (
+        f"The encoder was {'pretrained' if unlabelled else 'fitted'} on {len(both)} of the "
+        f"{len(samples)} samples ({'without' if unlabelled else 'with'} labels): "
+        f"{first_five(both)}. Of samples that it never saw the figures may be worse."
+    )
+
+
+def _whole(frames: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
+    """The folds' predictions as one table in the order of ``values``."""
+    table = pd.concat(frames).loc[values.index]
     if task == "regression":
-        table.insert(1, "actual", as_numbers(values))
         return table
-    labels = as_classes(values)
-    classes = sorted(set(labels))
-    columns = ["fold", "prediction", *classes]
-    if "random_forest" in table:
-        columns += ["random_forest", *(f"random_forest_{name}" for name in classes)]
+    classes = sorted(set(as_classes(values)))
     # Where a class was not among the training samples of a fold, it has no chance there.
-    table = table[columns].fillna(dict.fromkeys(columns, 0.0))
-    table.insert(1, "actual", labels)
-    return table
+    return table[["prediction", *classes]].fillna(dict.fromkeys(classes, 0.0))
 
 
-def _scores(frame, values, task, baseline) -> dict:
+def _scores(frames: dict[str, pd.DataFrame], values: pd.Series, task: str) -> dict:
     """``{"aam": {...}, "random_forest": {...}}`` of some predicted samples."""
-    truth = values.loc[frame.index]
-    mine = [name for name in frame.columns if not name.startswith("random_forest")]
-    scores = {"aam": compare(frame[mine], truth, task)[1]}
-    if baseline:
-        theirs = frame.drop(columns=mine).rename(columns={"random_forest": "prediction"})
-        theirs.columns = [name.removeprefix("random_forest_") for name in theirs.columns]
-        scores["random_forest"] = compare(theirs, truth, task)[1]
-    return scores
+    return {
+        name: compare(frame, values.loc[frame.index], task)[1] for name, frame in frames.items()
+    }
+
+
+def _table(whole: dict[str, pd.DataFrame], parts, values: pd.Series, task: str) -> pd.DataFrame:
+    """All predictions side by side, behind the fold and what is true."""
+    table = whole["aam"].copy()
+    fold = {name: number for number, (_, test) in enumerate(parts, start=1) for name in test}
+    table.insert(0, "fold", [fold[name] for name in table.index])
+    table.insert(1, "actual", as_numbers(values) if task == "regression" else as_classes(values))
+    if "random_forest" not in whole:
+        return table
+    forest = whole["random_forest"].add_prefix(BASELINE)
+    return table.join(forest.rename(columns={f"{BASELINE}prediction": "random_forest"}))
+
+
+def _say(text: str) -> None:
+    """One line on stderr; nothing for an empty text."""
+    if text:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _write_cross_validation(table, metrics, task, target, output):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ from aam_core import plots
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.ids import check_ids
 from aam_core.data.metadata import column, from_frame, read_metadata
-from aam_core.data.readers import is_path
-from aam_core.data.targets import KINDS, as_classes, as_numbers, missing_ids
+from aam_core.data.readers import is_path, read_text
+from aam_core.data.targets import KINDS, as_classes, as_numbers, is_reserved, missing_ids
 from aam_core.errors import InputError, first_five
 from aam_core.files import replacing_in, write_json
 from aam_core.metrics import classification_metrics, regression_metrics
@@ -20,8 +21,8 @@ from aam_core.metrics import classification_metrics, regression_metrics
 TREES = 200
 """Trees of the random forest."""
 
-NOT_CLASSES = ("actual", "prediction", "lower", "upper", "fold")
-"""Columns of predictions that are not the probability of a class."""
+INTERVAL = ("lower", "upper")
+"""Columns of a regression's predictions; classes may be called so too."""
 
 
 def evaluate(predictions, metadata, target: str, output=None, *, task: str | None = None) -> dict:
@@ -54,10 +55,11 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
     InputError
         If a column is absent or unusable, or no predicted sample has a known value.
     """
-    predictions = _predictions(predictions)
+    if task is not None:
+        check_task(task)
+    predictions = _predictions(predictions, task)
     truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
     task = _task(predictions) if task is None else task
-    assert task in KINDS, task
     unknown = set(missing_ids(truth))
     known = [i for i in predictions.index if i in truth.index and i not in unknown]
     if not known:
@@ -66,6 +68,8 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
             f"predictions are of {first_five(predictions.index)}; metadata of "
             f"{first_five(truth.index)}."
         )
+    if task == "classification":
+        _check_classes(predictions, truth.loc[known], target)
     table, metrics = compare(predictions.loc[known], truth.loc[known], task)
     metrics = {"samples": len(known), "left_out": len(predictions) - len(known), **metrics}
     if output is not None:
@@ -106,7 +110,7 @@ def random_forest(
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    assert task in KINDS, task
+    check_task(task)
     train_ids, test_ids = list(train_ids), list(test_ids)
     known = fit_covariates(study.metadata, covariates, train_ids)
     train, test = (_forest_inputs(study.select(ids), known) for ids in (train_ids, test_ids))
@@ -145,8 +149,11 @@ def relative_abundances(counts):
 
 
 def probabilities(predictions: pd.DataFrame) -> pd.DataFrame | None:
-    """The columns that give the probability of each class; None where there are none."""
-    chances = predictions.drop(columns=[c for c in NOT_CLASSES if c in predictions.columns])
+    """The columns that give the probability of each class; None where there are none.
+
+    Of a regression the interval must not be among the columns.
+    """
+    chances = predictions[[name for name in predictions.columns if not is_reserved(name)]]
     chances = chances.select_dtypes("number")
     if chances.shape[1] < 2 or not np.allclose(chances.sum(axis=1), 1.0, atol=1e-3):
         return None
@@ -172,7 +179,7 @@ def _compare_numbers(predictions, truth):
         index=predictions.index,
     )
     metrics = regression_metrics(table["actual"], table["prediction"])
-    if {"lower", "upper"} <= set(predictions.columns):
+    if set(INTERVAL) <= set(predictions.columns):
         within = table["actual"].between(predictions["lower"], predictions["upper"])
         metrics["coverage"] = float(within.mean())
     return table, metrics
@@ -187,9 +194,47 @@ def _compare_classes(predictions, truth):
     return table, classification_metrics(table["actual"], table["prediction"], chances)
 
 
-def _predictions(given) -> pd.DataFrame:
+def check_task(task: str) -> None:
+    """Raise `InputError` unless the task is one that there is."""
+    if task not in KINDS:
+        raise InputError(f"The task must be one of {', '.join(KINDS)}, not {task!r}.")
+
+
+def _check_classes(predictions, truth, target):
+    """Predictions of one column against another are no mistakes of the model."""
+    chances = probabilities(predictions)
+    predicted = set(as_classes(predictions["prediction"])) | set(() if chances is None else chances)
+    actual = sorted(set(as_classes(truth)))
+    if not predicted & set(actual):
+        raise InputError(
+            f"None of the {len(actual)} classes in column {target!r} ({first_five(actual)}) is "
+            f"among those predicted ({first_five(sorted(predicted))}): is it another column?"
+        )
+
+
+def _read_predictions(path, task) -> pd.DataFrame:
+    """A TSV that AAM or QIIME 2 wrote. Classes stay text, be they written 007."""
+    cells = pd.read_csv(
+        io.StringIO(read_text(path, "predictions", "SampleData")),
+        sep="\t",
+        dtype=str,
+        keep_default_na=False,
+    )
+    if cells.shape[1] < 2:
+        raise InputError(f"{path} is not a table of predictions: it has {cells.shape[1]} columns.")
+    cells = cells.set_index(cells.columns[0]).rename_axis("sample-id")
+    check_ids(cells.index, "sample", str(path))
+    numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in cells.columns}
+    frame = pd.DataFrame({k: v if v.notna().all() else cells[k] for k, v in numbers.items()})
+    if task == "classification" or (task is None and _task(frame) == "classification"):
+        text = [name for name in ("actual", "prediction") if name in cells.columns]
+        frame[text] = cells[text].astype(object)
+    return frame
+
+
+def _predictions(given, task) -> pd.DataFrame:
     if is_path(given):
-        frame, where = read_metadata(given), str(given)
+        frame, where = _read_predictions(given, task), str(given)
     else:
         check_ids(given.index, "sample", "The predictions")
         frame, where = from_frame(given), "The predictions"
@@ -201,5 +246,9 @@ def _predictions(given) -> pd.DataFrame:
 
 
 def _task(predictions) -> str:
-    text = predictions["prediction"].dtype == object
-    return "classification" if text or probabilities(predictions) is not None else "regression"
+    if not pd.api.types.is_numeric_dtype(predictions["prediction"]):
+        return "classification"
+    # Classes may be called 0 and 1; but what has both bounds of an interval predicts numbers.
+    if set(INTERVAL) <= set(predictions.columns) or probabilities(predictions) is None:
+        return "regression"
+    return "classification"

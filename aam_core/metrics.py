@@ -15,27 +15,6 @@ NAN = float("nan")
 
 
 @dataclass
-class Mean:
-    """A mean weighted by counts: a loss over its valid elements, an accuracy over its trials."""
-
-    total: float = 0.0
-    count: float = 0.0
-
-    def update(self, total: float, count: float = 1.0) -> None:
-        """Add a sum over ``count`` elements."""
-        self.total += float(total)
-        self.count += float(count)
-
-    def merge(self, other: Mean) -> None:
-        """Take in what another accumulator has seen."""
-        self.update(other.total, other.count)
-
-    def compute(self) -> float:
-        """The mean; NaN before the first element."""
-        return self.total / self.count if self.count else NAN
-
-
-@dataclass
 class Regression:
     """R2, mean absolute error and root mean squared error, in the target's units.
 

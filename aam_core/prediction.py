@@ -20,7 +20,6 @@ from aam_core.data.batch import Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import ClassTarget
-from aam_core.data.tokens import tokenize
 from aam_core.errors import InputError
 from aam_core.models.model import ModelOutput, Network
 from aam_core.train.trainer import autocast, find_device
@@ -162,9 +161,7 @@ def run(
     read = None if covariates is None else covariates.encode(study.metadata)
     device = find_device(config.train.device)
     network = network.to(device).eval()
-    tokens = tokenize(
-        study.sequences, study.feature_ids, config.data.max_bp, config.data.long_sequences
-    )
+    tokens = study.tokens(config.data)
     vectors = encode_asvs(network, tokens, device, config.train.precision)
     batcher = Batcher(
         study,
@@ -179,7 +176,7 @@ def run(
     for start in range(0, len(order), size):
         batch = batcher.batch(order[start : start + size]).to(device)
         with autocast(device, config.train.precision):
-            output: ModelOutput = network(batch)
+            output: ModelOutput = network(batch, heads=fields)
         for name in fields:
             found[name].append(getattr(output, name).float().cpu())
     network.to("cpu")

@@ -44,6 +44,11 @@ SIZES = {
 
 NAMES = tuple(SIZES)
 
+ENCODER_SIZES = (
+    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset."
+)
+"""What a pretrained encoder does to a preset, for the helps."""
+
 _PRETRAINING = {
     "data.rarefaction": "redraw",
     "data.sampling_depth": 1000,

@@ -23,7 +23,7 @@ from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
 from aam_core.train.report import Reporter
 from aam_core.train.trainer import Job, Result, Trainer, find_device
-from aam_core.transfer import load_encoder
+from aam_core.transfer import common_tensors, load_encoder
 
 
 class Run:
@@ -63,7 +63,7 @@ class Run:
             network = Network(self.config.model, parts)
         if encoder is not None:
             self.reporter.say(f"{self.label}: {load_encoder(network, encoder)}")
-            held = encoder.network.state_dict()
+            held = common_tensors(network, encoder)
             self.pretrained = [name for name, _ in network.named_parameters() if name in held]
         if freeze:
             network.bases.requires_grad_(False)
@@ -149,6 +149,7 @@ class Run:
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
+            "device": str(self.device),
             "seed": self.config.train.seed,
             "samples": len(self.study.sample_ids),
             "features": len(self.study.feature_ids),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from aam_core.artifact import Model
-from aam_core.config import Config
+from aam_core.config import Config, paths
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Network
 
@@ -35,6 +37,40 @@ def adopt(config: Config, encoder: Model | None) -> Config:
     return replace(config, model=model)
 
 
+def replaced(asked: Config, adopted: Config) -> str:
+    """A line on the settings of the model that `adopt` replaced; empty if there are none."""
+    before, after = asked.to_dict(), adopted.to_dict()
+    changes = []
+    for path in paths():
+        ours, theirs = _at(before, path), _at(after, path)
+        if ours != theirs:
+            changes.append(f"{path.removeprefix('model.')} {theirs} (not {ours})")
+    return f"sizes are the encoder's: {', '.join(changes)}" if changes else ""
+
+
+def _at(nested: dict, path: str):
+    for name in path.split("."):
+        nested = nested[name]
+    return nested
+
+
+ENCODER_PARTS = ("bases", "samples", "nucleotide", "distance")
+"""Parts of a network that an encoder gives to another."""
+
+
+def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
+    """The encoder's tensors that the network takes over, by name.
+
+    A fitted model may serve as encoder; its target's layers belong to that target and stay.
+    """
+    held = encoder.network.state_dict()
+    return {
+        name: held[name]
+        for name in network.state_dict()
+        if name in held and name.split(".")[0] in ENCODER_PARTS
+    }
+
+
 def load_encoder(network: Network, encoder: Model) -> str:
     """Copy every weight that both networks have; say how many that were.
 
@@ -43,8 +79,7 @@ def load_encoder(network: Network, encoder: Model) -> str:
     InputError
         If nothing fits, or a tensor of the same name has another shape.
     """
-    held, wanted = encoder.network.state_dict(), network.state_dict()
-    common = {name: held[name] for name in wanted if name in held}
+    common, wanted = common_tensors(network, encoder), network.state_dict()
     other = [name for name, tensor in common.items() if tensor.shape != wanted[name].shape]
     if other or not common:
         what = "no tensor in common"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,13 +22,12 @@ from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
 from aam_core.data.splits import fixed_split, train_val_split
 from aam_core.data.targets import ClassTarget, fit_target
-from aam_core.data.tokens import tokenize
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
 from aam_core.presets import fitting, pretraining
 from aam_core.runs import Run
-from aam_core.transfer import adopt
+from aam_core.transfer import adopt, replaced
 
 COVERAGE = 0.9
 """Share of new samples that a prediction interval is meant to hold."""
@@ -35,8 +37,8 @@ def pretrain(
     study: Study,
     *,
     config: Config | None = None,
-    output=None,
-    encoder=None,
+    output: str | Path | None = None,
+    encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
 ) -> Model:
     """Pretrain an encoder without labels: masked nucleotides and distances between samples.
@@ -51,7 +53,7 @@ def pretrain(
     output : path, optional
         Folder for the encoder, ``metrics.json``, ``logs/`` and plots.
     encoder : Model or path, optional
-        Encoder to go on from.
+        Encoder to go on from; its sizes replace those of ``config``.
     group_by : str or Series, optional
         Metadata column (or values by sample id): samples of a group stay on one side of the
         validation split.
@@ -67,16 +69,20 @@ def pretrain(
         If the study lacks what the losses need, or has too few samples.
     """
     encoder = None if encoder is None else as_model(encoder)
-    config = adopt(config or pretraining(), encoder)
+    asked = config or pretraining()
+    config = adopt(asked, encoder)
     parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
     if not (parts.nucleotide or parts.distance):
         raise InputError("Both penalties are 0: there is nothing to pretrain.")
-    if parts.distance and study.distances is None:
-        check_metric(config.loss.metric, study.phylogeny)
+    if parts.nucleotide and config.masking.mask_ratio == 0:
+        raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
+    if parts.distance:
+        _check_distances(study, config)
     samples, left_out = usable_samples(study, config)
     split = split_samples(samples, config, by_sample(study, group_by))
     run = Run(study, config, output, "pretrain", split)
     run.say(left_out)
+    run.say(replaced(asked, config))
     run.build(parts, encoder)
     batcher = Batcher(study, config.data, config.train.seed, distances=parts.distance)
     result = run.train(batcher)
@@ -92,7 +98,9 @@ def pretrain(
     return model
 
 
-def pretrain_nucleotides(sequences, *, config: Config | None = None, output=None) -> Model:
+def pretrain_nucleotides(
+    sequences, *, config: Config | None = None, output: str | Path | None = None
+) -> Model:
     """Pretrain the nucleotide level alone, on sequences without samples.
 
     Parameters
@@ -118,20 +126,34 @@ def pretrain_nucleotides(sequences, *, config: Config | None = None, output=None
     return pretrain(load_corpus(sequences), config=config, output=output)
 
 
-def fit_regressor(study: Study, target: str | pd.Series, **options) -> Model:
+def fit_regressor(
+    study: Study,
+    target: str | pd.Series,
+    *,
+    encoder: Model | str | Path | None = None,
+    freeze_encoder: bool = False,
+    group_by: str | pd.Series | None = None,
+    split: tuple[Sequence[str], Sequence[str]] | None = None,
+    covariates: Sequence[str] = (),
+    config: Config | None = None,
+    output: str | Path | None = None,
+    label: str | None = None,
+) -> Model:
     """Fit a numeric metadata column.
 
     Parameters
     ----------
     study : Study
-        Its phylogeny or distances, if any, are learned beside the target.
+        Its phylogeny or distances, if any, are learned beside the target (see freeze_encoder).
     target : str or Series
         Metadata column, or values by sample id.
     encoder : Model or path, optional
-        Pretrained encoder to start from; its sizes replace those of ``config``.
+        Pretrained encoder to start from; its sizes replace those of ``config``, which one line
+        says.
     freeze_encoder : bool
         Keep the encoder of bases as it is: ASV vectors are computed once, and an epoch takes
-        seconds. The layers over samples still learn.
+        seconds. The layers over samples still learn, from the target alone: distances are not
+        learned.
     group_by : str or Series, optional
         Metadata column (or values by sample id): samples of a group stay on one side of the split.
     split : tuple of (train_ids, val_ids), optional
@@ -155,10 +177,25 @@ def fit_regressor(study: Study, target: str | pd.Series, **options) -> Model:
     InputError
         If targets are unusable, or there are too few samples or groups.
     """
-    return _fit("regression", study, target, **options)
+    options = _Options(
+        encoder, freeze_encoder, group_by, split, tuple(covariates), config, output, label
+    )
+    return _fit("regression", study, target, options)
 
 
-def fit_classifier(study: Study, target: str | pd.Series, **options) -> Model:
+def fit_classifier(
+    study: Study,
+    target: str | pd.Series,
+    *,
+    encoder: Model | str | Path | None = None,
+    freeze_encoder: bool = False,
+    group_by: str | pd.Series | None = None,
+    split: tuple[Sequence[str], Sequence[str]] | None = None,
+    covariates: Sequence[str] = (),
+    config: Config | None = None,
+    output: str | Path | None = None,
+    label: str | None = None,
+) -> Model:
     """Fit a categorical metadata column; parameters as in `fit_regressor`.
 
     Returns
@@ -166,78 +203,108 @@ def fit_classifier(study: Study, target: str | pd.Series, **options) -> Model:
     Model
         Of kind 'classifier'.
     """
-    return _fit("classification", study, target, **options)
+    options = _Options(
+        encoder, freeze_encoder, group_by, split, tuple(covariates), config, output, label
+    )
+    return _fit("classification", study, target, options)
 
 
-def _fit(
-    task,
-    study,
-    target,
-    *,
-    encoder=None,
-    freeze_encoder=False,
-    group_by=None,
-    split=None,
-    covariates=(),
-    config=None,
-    output=None,
-    label=None,
-):
-    if freeze_encoder and encoder is None:
+@dataclass(frozen=True)
+class _Options:
+    """What a fit takes beside its data; see `fit_regressor`."""
+
+    encoder: Model | str | Path | None
+    freeze_encoder: bool
+    group_by: str | pd.Series | None
+    split: tuple[Sequence[str], Sequence[str]] | None
+    covariates: tuple[str, ...]
+    config: Config | None
+    output: str | Path | None
+    label: str | None
+
+
+def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) -> Model:
+    """Split, train on one side, score on the other, and save; see `fit_regressor`."""
+    if options.freeze_encoder and options.encoder is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
-    encoder = None if encoder is None else as_model(encoder)
-    config = adopt(config or fitting(), encoder)
+    encoder = None if options.encoder is None else as_model(options.encoder)
+    asked = options.config or fitting()
+    config = adopt(asked, encoder)
     values = by_sample(study, target)
-    if values.name in covariates:
+    if values.name in options.covariates:
         raise InputError(
             f"The target {values.name!r} cannot be a covariate: the answer would be given away."
         )
     samples, left_out = usable_samples(study, config)
     values = values.reindex(samples)
-    if split is not None:
-        split = fixed_split(samples, *split)
-    else:
-        strata = values if task == "classification" else None
-        fit_target(values, task)  # says what is wrong with the target before the split does
-        split = split_samples(samples, config, by_sample(study, group_by), strata)
+    split = _split_of(task, study, values, options, config)
     fitted = fit_target(values, task, split[0])
-    known = fit_covariates(study.metadata, covariates, split[0])
+    known = fit_covariates(study.metadata, options.covariates, split[0])
+    distances = _learns_distances(study, config)
+    if distances:
+        _check_distances(study, config)
+    run = Run(study, config, options.output, options.label or task, split)
+    run.say(left_out)
+    run.say(replaced(asked, config))
+    if distances and options.freeze_encoder:
+        run.say("the encoder is frozen: distances are not learned")
     parts = Parts(
-        distance=_learns_distances(study, config) and not freeze_encoder,
+        distance=distances and not options.freeze_encoder,
         outputs=len(fitted.classes) if isinstance(fitted, ClassTarget) else 1,
         sizes=known.sizes if known else (),
         numbers=len(known.numeric) if known else 0,
     )
-    run = Run(study, config, output, label or task, split)
-    run.say(left_out)
-    run.build(parts, encoder, fitted, freeze_encoder)
+    run.build(parts, encoder, fitted, options.freeze_encoder)
     run.model.covariates = known
-    encoded = fitted.encode(values)
+    _train(run, values, options.freeze_encoder)
+    run.finish(_score(run, values))
+    return run.model
+
+
+def _split_of(task, study, values, options, config) -> tuple[list[str], list[str]]:
+    """The given split, or one that honours groups and classes."""
+    if options.split is not None:
+        return fixed_split(list(values.index), *options.split)
+    fit_target(values, task)  # says what is wrong with the target before the split does
+    strata = values if task == "classification" else None
+    groups = by_sample(study, options.group_by)
+    return split_samples(list(values.index), config, groups, strata)
+
+
+def _train(run: Run, values: pd.Series, frozen: bool) -> None:
+    """Train the run's model on ``values`` of its target, and note the losses."""
+    study, config, model = run.study, run.config, run.model
+    encoded = model.target.encode(values)
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
-    truth[run.positions(samples)] = encoded
+    truth[run.positions(list(values.index))] = encoded
     batcher = Batcher(
         study,
         config.data,
         config.train.seed,
-        distances=parts.distance,
+        distances=model.network.parts.distance,
         target=truth,
-        covariates=known.encode(study.metadata) if known else None,
-        asv_vectors=_frozen_vectors(run) if freeze_encoder else None,
+        covariates=model.covariates.encode(study.metadata) if model.covariates else None,
+        asv_vectors=_frozen_vectors(run) if frozen else None,
     )
-    result = run.train(batcher, _class_weight(fitted, truth[run.positions(split[0])], config))
-    model, drawings = run.model, {}
+    weight = _class_weight(model.target, truth[run.positions(run.train_ids)], config)
+    result = run.train(batcher, weight)
     model.metrics = {"epoch": result.epoch, **result.values}
-    if model.val_samples:
-        frame, scores = scoring.target(model, study, values)
-        model.val_predictions, model.metrics = frame, scores | model.metrics
-        if task == "regression":
-            half = scoring.half_width(frame, COVERAGE)
-            model.interval = {"coverage": COVERAGE, "half_width": half}
-        draw = plots.scatter if task == "regression" else plots.confusion
-        drawings["val_predictions.png"] = functools.partial(draw, frame, label=fitted.name)
-        run.say("validation: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
-    run.finish(drawings)
-    return model
+
+
+def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
+    """Predict the validation samples, if any; what there is to draw, for `Run.finish`."""
+    model = run.model
+    if not model.val_samples:
+        return {}
+    frame, scores = scoring.target(model, run.study, values)
+    model.val_predictions, model.metrics = frame, scores | model.metrics
+    numeric = not isinstance(model.target, ClassTarget)
+    if numeric:
+        half = scoring.half_width(frame, COVERAGE)
+        model.interval = {"coverage": COVERAGE, "half_width": half}
+    run.say("validation: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    draw = plots.scatter if numeric else plots.confusion
+    return {"val_predictions.png": functools.partial(draw, frame, label=model.target.name)}
 
 
 def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
@@ -251,7 +318,7 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     if len(shallow) == len(study.sample_ids):
         raise InputError(
             f"All {len(shallow)} samples have fewer than {least} reads (the deepest has "
-            f"{int(reads.max())}): lower --sampling-depth or data.min_reads."
+            f"{int(reads.max())}): lower the sampling depth or data.min_reads."
         )
     gone = set(shallow)
     kept = [name for name in study.sample_ids if name not in gone]
@@ -286,9 +353,19 @@ def _learns_distances(study, config):
     return study.distances is not None or study.phylogeny is not None
 
 
+def _check_distances(study, config):
+    """What is learned lies in [0, 1], as the predicted distances do."""
+    if study.distances is None:
+        check_metric(config.loss.metric, study.phylogeny)
+    elif study.distances.max() > 1 + 1e-6:
+        raise InputError(
+            f"The given distances reach {study.distances.max():.4g}; those that are learned lie "
+            "in [0, 1], as UniFrac, Bray-Curtis and Jaccard do. Give one of these."
+        )
+
+
 def _frozen_vectors(run: Run) -> torch.Tensor:
-    study, data = run.study, run.config.data
-    tokens = tokenize(study.sequences, study.feature_ids, data.max_bp, data.long_sequences)
+    tokens = run.study.tokens(run.config.data)
     network = run.model.network.to(run.device)
     return encode_asvs(network, tokens, run.device, run.config.train.precision)
 

@@ -45,7 +45,7 @@ def pretrain(
     arguments = locals()
     config = configure("pretraining", arguments)
     metadata, column = grouped(group_by)
-    study = read_study(arguments, metadata=metadata)
+    study = read_study(arguments, metadata=metadata, keep_unplaced=False)
     from aam_core import workflows
 
     return workflows.pretrain(study, config=config, encoder=initial_encoder, group_by=column)

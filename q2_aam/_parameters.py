@@ -60,7 +60,8 @@ MAX_LOST_READS = (
 def training_descriptions(kind: str) -> dict[str, str]:
     """Help of `TRAINING`, for an action that is ``pretraining`` or ``fitting``."""
     return {
-        "preset": "Configuration to start from: size of the network and length of the training.",
+        "preset": "Configuration to start from: size of the network and length of the training. "
+        "With an encoder, the encoder's sizes take the place of the preset's.",
         **{name: description(name, kind) for name in EVERYDAY},
         "settings": "Any other setting of the configuration, as 'section.field=value' (for "
         "example 'model.encoder.depth=4' or 'loss.metric=weighted_normalized').",
@@ -68,8 +69,11 @@ def training_descriptions(kind: str) -> dict[str, str]:
     }
 
 
-PREDICTING = {name: EVERYDAY_TYPES[name] for name in ("batch_size", "device", "precision")} | {
-    "max_lost_reads": TRAINING["max_lost_reads"]
+PREDICTING = {
+    "batch_size": Int % Range(1, None),  # training alone needs two samples to compare
+    "device": EVERYDAY_TYPES["device"],
+    "precision": EVERYDAY_TYPES["precision"],
+    "max_lost_reads": TRAINING["max_lost_reads"],
 }
 """Parameters of every action that predicts."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
+from aam_core.data.ids import nothing_in_common
 from aam_core.errors import InputError, first_five
 
 
-def read_study(arguments: dict, metadata: pd.DataFrame | None = None):
+def read_study(arguments: dict, metadata: pd.DataFrame | None = None, **options):
     """The study among the arguments of an action; says what was left out of it.
 
     Sequences and phylogeny come as files: the core reads them faster than QIIME 2's objects are
-    built, and says what is wrong in them.
+    built, and says what is wrong in them. ``options`` are further ones of ``load_study``.
     """
     from aam_core.data.inputs import load_study
 
@@ -23,6 +24,7 @@ def read_study(arguments: dict, metadata: pd.DataFrame | None = None):
         distances=arguments.get("distances"),
         metadata=metadata,
         max_lost_reads=arguments["max_lost_reads"],
+        **options,
     )
     for line in study.report:
         print(line, flush=True)
@@ -42,11 +44,9 @@ def targeted(target, table, missing_samples: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If they may not, and do.
+        As `known_values`.
     """
-    values = target.to_series().dropna()
-    if missing_samples == "error":
-        require_values(table.ids(), values, target.name)
+    values = known_values(table.ids(), target, missing_samples, "the table")
     return _frame({target.name: values})
 
 
@@ -123,6 +123,8 @@ def described(model, arguments: dict) -> pd.DataFrame | None:
 
 def _require_samples(samples, known, where: str) -> None:
     held = set(known)
+    if held.isdisjoint(samples):
+        raise nothing_in_common("sample", samples, known, "the table", f"the {where}")
     missing = [sample for sample in samples if sample not in held]
     if missing:
         raise InputError(
@@ -132,16 +134,39 @@ def _require_samples(samples, known, where: str) -> None:
         )
 
 
-def require_values(samples, values: pd.Series, column: str) -> None:
-    """Raise `InputError` unless each of ``samples`` is in ``values``, the column without blanks."""
+def known_values(samples, column, missing_samples: str, where: str) -> pd.Series:
+    """Values of a metadata column, without the blank ones.
+
+    Parameters
+    ----------
+    samples : sequence of str
+        Those that are to have a value.
+    column : qiime2.MetadataColumn
+        It may hold more samples.
+    missing_samples : {"error", "ignore"}
+        Whether some of ``samples`` may lack a value.
+    where : str
+        What the samples were found in, for the message.
+
+    Raises
+    ------
+    InputError
+        If the metadata has none of ``samples``, none of them has a value, or some that must have
+        one lack it.
+    """
+    values = column.to_series()
+    if set(values.index).isdisjoint(samples):
+        raise nothing_in_common("sample", samples, values.index, where, "the metadata")
+    values = values.dropna()
     known = set(values.index)
     missing = [sample for sample in samples if sample not in known]
-    if missing:
+    if len(missing) == len(samples) or (missing and missing_samples == "error"):
+        some = "" if len(missing) == len(samples) else ", or set missing_samples to 'ignore'"
         raise InputError(
             f"{len(missing)} of {len(samples)} samples have no value in the metadata column "
-            f"{column!r}: {first_five(missing)}. Give them one, leave them out, or set "
-            "missing_samples to 'ignore'."
+            f"{column.name!r}: {first_five(missing)}. Give them one, leave them out{some}."
         )
+    return values
 
 
 def _frame(columns: dict) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from aam_core import plots
 from aam_core.errors import InputError, first_five
 from aam_core.metrics import classification_metrics, regression_metrics
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._studies import require_values
+from q2_aam._studies import known_values
 from q2_aam._tables import read_predictions, read_probabilities
 
 ASSETS = Path(__file__).parent / "assets"
@@ -106,15 +106,8 @@ def confusion_matrix(
 
 def _table(predictions: pd.Series, truth, missing_samples: str) -> pd.DataFrame:
     """Columns ``actual`` and ``prediction`` of the samples that have both."""
-    values = truth.to_series().dropna()
-    if missing_samples == "error":
-        require_values(predictions.index, values, truth.name)
+    values = known_values(predictions.index, truth, missing_samples, "the predictions")
     shared = [sample for sample in predictions.index if sample in values.index]
-    if not shared:
-        raise InputError(
-            f"None of the {len(predictions)} predicted samples ({first_five(predictions.index)}) "
-            f"has a value in the metadata column {truth.name!r}: is it another study's?"
-        )
     return pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
 
 

@@ -23,6 +23,7 @@ from qiime2.plugin import (
 )
 
 import q2_aam
+from aam_core.presets import ENCODER_SIZES
 from q2_aam import _examples, _methods, _parameters, _predictions, _types_formats, _visualizers
 
 citations = Citations.load("citations.bib", package="q2_aam")
@@ -108,7 +109,7 @@ INPUTS = {
     "phylogeny": "Tree whose tips are the features. Where given, the UniFrac distances between "
     "the samples are learned beside the target.",
     "distances": "Distances between the samples, to learn in place of UniFrac.",
-    "encoder": "Pretrained encoder to start from.",
+    "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
 }
 SPLIT = (
     "Column whose value samples of one group share (a host, a site): a group is never divided "
@@ -174,9 +175,11 @@ plugin.methods.register_function(
         "table": INPUTS["table"],
         "sequences": INPUTS["sequences"],
         "phylogeny": "Tree whose tips are the features: the UniFrac distances that pretraining "
-        "learns are computed from it, for each batch anew.",
+        "learns are computed from it, for each batch anew. Needed, unless distances are given, or "
+        "settings choose a distance without a tree (loss.metric=braycurtis or jaccard) or none "
+        "(loss.distance=0).",
         "distances": "Distances between the samples, to learn in place of UniFrac.",
-        "initial_encoder": "Pretrained encoder to go on from.",
+        "initial_encoder": f"Pretrained encoder to go on from. {ENCODER_SIZES}",
     },
     parameter_descriptions={
         "group_by": SPLIT,

@@ -14,8 +14,8 @@ import traceback
 import click
 
 from aam_core import __version__
-from aam_core.config import unknown
 from aam_core.errors import AAMError
+from aam_core.fields import unknown
 
 COMMANDS = {
     "simulate": ("simulate:simulate", "Write a simulated study with a known signal."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from aam_core.cli import earlier
 from aam_core.cli.options import (
     config_options,
     directory_option,
@@ -18,7 +19,9 @@ from aam_core.cli.outputs import load, show_metrics
 @study_options(
     "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
 )
-@target_options
+@target_options(
+    "One pretrained on these samples has seen those held out too, without their labels."
+)
 @click.option(
     "--task",
     type=click.Choice(["regression", "classification"]),
@@ -29,7 +32,7 @@ from aam_core.cli.outputs import load, show_metrics
 @click.option(
     "--baseline/--no-baseline", default=True, help="Score a random forest on the same folds."
 )
-@directory_option("metrics.json")
+@directory_option(earlier.cross_validation)
 @config_options("fitting")
 def cross_validate(inputs, target, output, **options):
     """Score every sample by models that never saw it.

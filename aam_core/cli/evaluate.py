@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from aam_core.cli import earlier
 from aam_core.cli.options import FILE, directory_option
 from aam_core.cli.outputs import show_metrics
 
@@ -12,7 +13,7 @@ from aam_core.cli.outputs import show_metrics
 @click.option("--predictions", type=FILE, required=True, help="Output of 'aam predict'.")
 @click.option("--metadata", type=FILE, required=True, help="Sample metadata with the truth.")
 @click.option("--target", required=True, metavar="COLUMN", help="What was predicted.")
-@directory_option("metrics.json")
+@directory_option(earlier.evaluation)
 def evaluate(predictions, metadata, target, output):
     """Compare predictions with the truth.
 

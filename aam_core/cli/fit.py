@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from aam_core.cli import earlier
 from aam_core.cli.options import (
     FILE,
     config_options,
@@ -13,7 +14,7 @@ from aam_core.cli.options import (
     study_options,
     target_options,
 )
-from aam_core.cli.outputs import load
+from aam_core.cli.outputs import check_apart, load
 
 
 def _command(name: str, help: str):
@@ -23,10 +24,10 @@ def _command(name: str, help: str):
     @study_options(
         "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
     )
-    @target_options
+    @target_options()
     @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
     @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
-    @directory_option("config.json", "checkpoint", "logs")
+    @directory_option(earlier.model_of(name.removeprefix("fit-")))
     @config_options("fitting")
     def command(inputs, target, train_samples, val_samples, output, **options):
         from aam_core import workflows
@@ -39,6 +40,7 @@ def _command(name: str, help: str):
             options["encoder"] is not None or not options["freeze_encoder"],
             "--freeze-encoder needs --encoder.",
         )
+        check_apart(options["encoder"], output)
         split = None
         if train_samples is not None:
             split = (read_ids(train_samples), read_ids(val_samples))

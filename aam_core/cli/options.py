@@ -12,16 +12,15 @@ from pathlib import Path
 
 import click
 
+from aam_core import presets
 from aam_core.cli.outputs import OutputDirectory, OutputFile
 from aam_core.cli.settings import preset_config, resolve, value_at
-from aam_core.config import EVERYDAY, Config, check, find
+from aam_core.config import EVERYDAY, Config, find
 from aam_core.errors import InputError
+from aam_core.fields import check
 
 SHOWN_PRESET = "small"
 """The preset that runs where none is named, and whose values the help shows."""
-
-WITHOUT_TREE = ("braycurtis", "jaccard")
-"""Metrics that no phylogeny is needed for; stated here too, since their home imports torch."""
 
 FILE = click.Path(exists=True, dir_okay=False)
 DIRECTORY = click.Path(exists=True, file_okay=False)
@@ -98,15 +97,14 @@ def config_options(kind: str) -> Callable:
     kind : {"pretraining", "fitting"}
         The function of `aam_core.presets` that ``--preset`` names an outcome of.
     """
-    from aam_core import presets
-
     shown = preset_config(kind, SHOWN_PRESET)
     added = [
         click.option(
             "--preset",
             type=click.Choice(presets.NAMES),
             default=SHOWN_PRESET,
-            help=f"Configuration to start from; the defaults below are those of '{SHOWN_PRESET}'.",
+            help=f"Configuration to start from; the defaults below are those of '{SHOWN_PRESET}'. "
+            "With --encoder, the encoder's sizes take the place of the preset's.",
         ),
         click.option("--config", "config_file", type=FILE, help="YAML settings, over the preset."),
         *(setting_option(name, shown) for name in EVERYDAY),
@@ -177,30 +175,38 @@ def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable
     return decorate
 
 
-def target_options(function):
-    """Add ``--target``, ``--group-by``, the encoder's options and ``--covariate``."""
-    return _add(
-        function,
-        [
-            click.option("--target", required=True, metavar="COLUMN", help="What to predict."),
-            group_option,
-            click.option(
-                "--encoder", type=DIRECTORY, help="Output of 'aam pretrain'; else from scratch."
-            ),
-            click.option(
-                "--freeze-encoder",
-                is_flag=True,
-                help="Leave the ASV vectors as pretrained: they are computed once.",
-            ),
-            click.option(
-                "--covariate",
-                "covariates",
-                multiple=True,
-                metavar="COLUMN",
-                help="Metadata column to read beside the reads, in predicting too. Repeatable.",
-            ),
-        ],
-    )
+def encoder_option(help: str) -> Callable:
+    """``--encoder``; to ``help`` is added what an encoder brings with it."""
+    return click.option("--encoder", type=DIRECTORY, help=f"{help} {presets.ENCODER_SIZES}")
+
+
+def target_options(more: str = "") -> Callable:
+    """Add ``--target``, ``--group-by``, the encoder's options and ``--covariate``.
+
+    Parameters
+    ----------
+    more : str
+        What the help of ``--encoder`` says beside what it always does.
+    """
+    encoder = f"Output of 'aam pretrain' to start from; else from scratch. {more}".strip()
+    added = [
+        click.option("--target", required=True, metavar="COLUMN", help="What to predict."),
+        group_option,
+        encoder_option(encoder),
+        click.option(
+            "--freeze-encoder",
+            is_flag=True,
+            help="Leave the ASV vectors as pretrained: they are computed once.",
+        ),
+        click.option(
+            "--covariate",
+            "covariates",
+            multiple=True,
+            metavar="COLUMN",
+            help="Metadata column to read beside the reads, in predicting too. Repeatable.",
+        ),
+    ]
+    return functools.partial(_add, options=added)
 
 
 group_option = click.option(
@@ -210,10 +216,13 @@ group_option = click.option(
 )
 
 
-def directory_option(*marks: str) -> Callable:
-    """``--output`` for a folder; ``marks`` are as in `OutputDirectory`."""
+def directory_option(ours: Callable[[Path], bool]) -> Callable:
+    """``--output`` for a folder; ``ours`` is as in `OutputDirectory`."""
     return click.option(
-        "--output", type=OutputDirectory(*marks), required=True, help="Folder to write."
+        "--output",
+        type=OutputDirectory(ours),
+        required=True,
+        help="Folder to write: new, empty, or this command's own of before, which is replaced.",
     )
 
 
@@ -230,7 +239,10 @@ def require(condition: bool, message: str) -> None:
 
 def read_ids(path) -> list[str]:
     """Sample ids, one a line."""
-    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text: it must hold one sample id a line.") from None
     return [line.strip() for line in lines if line.strip()]
 
 

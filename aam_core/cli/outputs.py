@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -32,18 +33,18 @@ class OutputDirectory(click.Path):
 
     Parameters
     ----------
-    *marks : str
-        Files of which a folder that this command wrote holds at least one.
+    ours : callable
+        Takes the path of a folder that is not empty; whether this command wrote it (see `earlier`).
     """
 
-    def __init__(self, *marks: str):
+    def __init__(self, ours: Callable[[Path], bool]):
         super().__init__(file_okay=False, path_type=Path)
-        self.marks = marks
+        self.ours = ours
 
     def convert(self, value, param, ctx):
         path = super().convert(value, param, ctx)
         held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        if held and not set(self.marks) & set(held):
+        if held and not self.ours(path):
             self.fail(
                 f"{value!r} holds what this command did not write ({first_five(held)}); "
                 "name a new or an empty folder.",
@@ -52,6 +53,26 @@ class OutputDirectory(click.Path):
             )
         _check_parents(self, path, param, ctx)
         return path
+
+
+def check_apart(encoder, output: Path) -> None:
+    """Refuse to write over the encoder that is read.
+
+    Parameters
+    ----------
+    encoder : path or None
+        Folder that the encoder is read from.
+    output : path
+        Folder to write.
+    """
+    if encoder is None:
+        return
+    source, target = Path(encoder).resolve(), output.resolve()
+    if target in (source, *source.parents):
+        raise click.UsageError(
+            f"--output {output} would be written over --encoder {encoder}; name another folder.",
+            click.get_current_context(),
+        )
 
 
 def _check_parents(kind, path, param, ctx):
@@ -67,11 +88,11 @@ def write_table(frame, path: Path) -> None:
         frame.to_csv(temporary, sep="\t", index_label="sample-id")
 
 
-def load(inputs: dict):
+def load(inputs: dict, **options):
     """Read a study by the keywords of ``load_study`` and say on stderr what was dropped."""
     from aam_core.data.inputs import load_study
 
-    study = load_study(**inputs)
+    study = load_study(**inputs, **options)
     for line in study.report:
         click.echo(line, err=True)
     return study

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import click
 
+from aam_core.cli import earlier
 from aam_core.cli.options import (
-    DIRECTORY,
-    WITHOUT_TREE,
     config_options,
     directory_option,
+    encoder_option,
     group_option,
     require,
     study_options,
 )
-from aam_core.cli.outputs import load
+from aam_core.cli.outputs import check_apart, load
+from aam_core.config import WITHOUT_TREE
 
 
 @click.command()
 @study_options("table", "sequences", "tree", "distances", "metadata", required=())
-@click.option("--encoder", type=DIRECTORY, help="Output of 'aam pretrain' to go on from.")
+@encoder_option("Output of 'aam pretrain' to go on from.")
 @group_option
-@directory_option("config.json", "checkpoint", "logs")
+@directory_option(earlier.model_of("encoder"))
 @config_options("pretraining")
 def pretrain(inputs, encoder, group_by, output, config):
     """Pretrain an encoder, without labels.
 
     It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
-    --distances holds. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it learns
-    nucleotides alone, and --encoder takes the outcome to a table.
+    --distances holds. One of the two is needed, unless loss.metric is braycurtis or jaccard, or
+    loss.distance is 0. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it
+    learns nucleotides alone, and --encoder takes the outcome to a table.
     """
     from aam_core import workflows
 
@@ -38,14 +40,20 @@ def pretrain(inputs, encoder, group_by, output, config):
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
         workflows.pretrain_nucleotides(inputs["sequences"], config=config, output=output)
+        click.echo(f"Encoder written to {output}", err=True)
         return
     require(group_by is None or inputs["metadata"] is not None, "--group-by needs --metadata.")
+    check_apart(encoder, output)
     from_tree = config.loss.distance > 0 and config.loss.metric not in WITHOUT_TREE
     require(
         not from_tree or inputs["tree"] is not None or inputs["distances"] is not None,
         "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
     )
     workflows.pretrain(
-        load(inputs), config=config, output=output, encoder=encoder, group_by=group_by
+        load(inputs, keep_unplaced=False),
+        config=config,
+        output=output,
+        encoder=encoder,
+        group_by=group_by,
     )
     click.echo(f"Encoder written to {output}", err=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from aam_core.config import EVERYDAY, Config, check, find, paths
+from aam_core.config import EVERYDAY, Config, find, paths
 from aam_core.errors import InputError
+from aam_core.fields import check
 
 
 def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
     """Build the configuration of a run: preset < ``--config`` < flags < ``--set``.
+
+    Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
 
     Parameters
     ----------
@@ -34,13 +37,13 @@ def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
     for name, value in (flags or {}).items():
         if value is not None:
             changes[EVERYDAY[name]] = value
-            if name == "epochs":  # a number of epochs that was asked for is what is trained
-                changes.setdefault("train.min_steps", 0)
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
             raise InputError(f"A setting is given as section.field=value, not as {assignment!r}.")
         changes[path.strip()] = check(find(path.strip()), value.strip(), path.strip())
+    if "train.epochs" in changes:  # a number of epochs that was asked for is what is trained
+        changes.setdefault("train.min_steps", 0)
     return preset_config(kind, preset).replace(changes)
 
 

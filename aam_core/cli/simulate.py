@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from aam_core.cli import earlier
 from aam_core.cli.outputs import OutputDirectory
 
 
 @click.command()
-@click.argument("out_dir", type=OutputDirectory("table.biom"))
+@click.argument("out_dir", type=OutputDirectory(earlier.study))
 @click.option("--samples", type=int, default=200, help="Samples to draw.")
 @click.option("--features", type=int, default=500, help="ASVs: tips of the tree.")
 @click.option("--seed", type=int, default=1, help="Seed of everything random.")

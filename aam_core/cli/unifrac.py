@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli.options import WITHOUT_TREE, file_option, require, study_options
+from aam_core import config
+from aam_core.cli.options import file_option, require, study_options
 from aam_core.cli.outputs import load, write_table
 from aam_core.files import replacing
 
-METRICS = (
-    "unweighted",
-    "weighted",
-    "weighted_normalized",
-    "generalized",
-    "braycurtis",
-    "jaccard",
-    "faith_pd",
-)
+METRICS = (*config.METRICS, "faith_pd")
 
 
 @click.command()
@@ -35,12 +28,12 @@ def unifrac(inputs, metric, alpha, output):
     Computed from the reads of the table as they are. Bray-Curtis and Jaccard need no --tree.
     """
     require(
-        inputs["tree"] is not None or metric in WITHOUT_TREE,
+        inputs["tree"] is not None or metric in config.WITHOUT_TREE,
         f"Missing option '--tree': {metric} is computed on a phylogeny.",
     )
     from aam_core.data import distances
 
-    study = load({**inputs, "require_sequences": False})
+    study = load(inputs, require_sequences=False, keep_unplaced=False)
     if metric == "faith_pd":
         write_table(_faith_pd(study), output)
     else:

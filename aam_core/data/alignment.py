@@ -16,6 +16,7 @@ class Draft:
 
     def __init__(self, samples, features, counts, max_lost_reads: float):
         self.samples, self.features, self.counts = samples, features, counts
+        self.all_samples = samples
         self.max_lost_reads = max_lost_reads
         self.report: list[str] = []
         self._lost = np.zeros(len(samples), dtype=np.int64)
@@ -49,10 +50,13 @@ class Draft:
             )
             self._keep_features(keep)
 
-    def keep_features(self, keep: np.ndarray, known, place: str, advice: str) -> None:
+    def keep_features(
+        self, keep: np.ndarray, known, place: str, advice: str, fate: str | None = None
+    ) -> None:
         """Keep the features that ``place`` has; report the reads that go with the others.
 
-        ``known`` are the ids in ``place``, for the message where none is shared.
+        ``known`` are the ids in ``place``, for the message where none is shared. Where a ``fate``
+        is told, the others stay in the table and the report says what becomes of them instead.
         """
         if keep.all():
             return
@@ -62,21 +66,24 @@ class Draft:
         totals = before + self._lost
         number = of(int((~keep).sum()), len(keep), "features")
         names = [name for name, kept in zip(self.features, keep, strict=True) if not kept]
-        self._keep_features(keep)
-        gone = before - self._reads()
-        self._lost = self._lost + gone
+        gone = np.asarray(self.counts[:, ~keep].sum(axis=1)).ravel()
+        lost = self._lost + gone
         worst = int(np.argmax(gone / totals))
         self.report.append(
-            f"{number} are not in {place} and were left out: {share(gone.sum(), totals.sum())} of "
-            f"all reads, and {share(gone[worst], totals[worst])} of the worst sample's "
+            f"{number} are not in {place} and {fate or 'were left out'}: "
+            f"{share(gone.sum(), totals.sum())} of all reads, and "
+            f"{share(gone[worst], totals[worst])} of the worst sample's "
             f"({short(self.samples[worst])})."
         )
-        if self._lost.sum() > self.max_lost_reads * totals.sum():
+        if lost.sum() > self.max_lost_reads * totals.sum():
             raise InputError(
                 f"{number} are not in {place} ({listing(names)}), and "
-                f"{share(self._lost.sum(), totals.sum())} of all reads would be lost, more than "
+                f"{share(lost.sum(), totals.sum())} of all reads would be lost, more than "
                 f"max_lost_reads = {self.max_lost_reads:g}. {advice}, or raise max_lost_reads."
             )
+        if fate is None:
+            self._lost = lost
+            self._keep_features(keep)
 
     def _reads(self) -> np.ndarray:
         return np.asarray(self.counts.sum(axis=1)).ravel()

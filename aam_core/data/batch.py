@@ -17,7 +17,6 @@ from aam_core import vocab
 from aam_core.config import DataConfig
 from aam_core.data import rarefy
 from aam_core.data.inputs import Study
-from aam_core.data.tokens import tokenize
 
 EVALUATION = -1
 """Epoch of evaluation: its draw of reads is always the same."""
@@ -49,7 +48,8 @@ class Batch:
         ``[B, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
         distances are computed from.
     table_features : Tensor or None
-        ``[F']`` int64, positions in the study of that table's features.
+        ``[F']`` int64, places of that table's features among the tips of the phylogeny, or in the
+        study where it has none.
     distance : Tensor or None
         ``[B, B]`` given distances.
     target : Tensor or None
@@ -122,17 +122,14 @@ class Batcher:
         self.target = target
         self.covariates = covariates
         self.asv_vectors = asv_vectors
+        self.tip = _tips(study) if distances else None
+        self.tokens = study.tokens(config) if asv_vectors is None else None
         # Draws of reads follow the order of the sequences, whatever the table's: the same sample
         # gets the same reads in any table that holds it.
         self.rank = np.empty(len(study.sequences), np.int64)
         self.rank[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
             len(study.sequences)
         )
-        self.tokens = None
-        if asv_vectors is None:
-            self.tokens = tokenize(
-                study.sequences, study.feature_ids, config.max_bp, config.long_sequences
-            )
 
     def reads(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
         """Features ``[A]`` and reads ``[A]`` of one sample, drawn for this epoch."""
@@ -193,6 +190,13 @@ class Batcher:
         order = np.argsort(self.rank[features])
         return np.sort(order[rarefy.select(counts[order], self.config, rng)])
 
+    def _placed(self, features, counts):
+        """Tips and reads of the features that the phylogeny has (all, where there is none)."""
+        if self.tip is None:
+            return features, counts
+        tips = self.tip[features]
+        return tips[tips >= 0], counts[tips >= 0]
+
     def _add_asvs(self, batch, unique):
         if self.asv_vectors is not None:
             batch.asv_vectors = self.asv_vectors[batch.feature_index.to(self.asv_vectors.device)]
@@ -208,13 +212,22 @@ class Batcher:
             rows = batch.sample_index.numpy()
             batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, rows)])
             return
-        lengths = [len(features) for features, _, _ in drawn]
+        drawn = [self._placed(features, counts) for features, counts, _ in drawn]
+        lengths = [len(features) for features, _ in drawn]
         features, inverse = np.unique(
-            np.concatenate([features for features, _, _ in drawn]), return_inverse=True
+            np.concatenate([features for features, _ in drawn]), return_inverse=True
         )
         table = np.zeros((len(drawn), len(features)), np.float32)
         table[np.repeat(np.arange(len(drawn)), lengths), inverse.reshape(-1)] = np.concatenate(
-            [counts for _, counts, _ in drawn]
+            [counts for _, counts in drawn]
         )
         batch.table = torch.from_numpy(table)
         batch.table_features = torch.from_numpy(features.astype(np.int64))
+
+
+def _tips(study: Study) -> np.ndarray | None:
+    """[F] place of each feature among the tips of the phylogeny, -1 where it has none."""
+    if study.phylogeny is None:
+        return None
+    place = {name: i for i, name in enumerate(study.phylogeny.tip_ids)}
+    return np.array([place.get(name, -1) for name in study.feature_ids], np.int64)

@@ -60,9 +60,10 @@ class Covariates:
             If a column is absent, or a numeric one holds something else.
         """
         if metadata is None:
+            columns = "column" if len(self.names) == 1 else "columns"
             raise InputError(
-                f"This model reads {len(self.names)} metadata columns ({first_five(self.names)}): "
-                "give the metadata."
+                f"This model reads {len(self.names)} metadata {columns} "
+                f"({first_five(self.names)}): give the metadata."
             )
         categories = np.zeros((len(metadata), len(self.categorical)), np.int64)
         for c, (name, levels) in enumerate(self.categorical):

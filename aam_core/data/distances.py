@@ -1,8 +1,11 @@
 """Distances between samples, computed on a batch and on its device.
 
-The UniFrac family, Faith's PD, Bray-Curtis and Jaccard. No N x N matrix and no sparse matrix is
-needed: with tips ranked in postorder (see `phylogeny`), the reads below a branch are a difference
-of two cumulative sums. Nothing here waits for the device, and all arithmetic is in float64.
+The UniFrac family, Faith's PD, Bray-Curtis (of the counts as given) and Jaccard (of presence and
+absence); all but ``weighted``, which is not normalized, lie in [0, 1]. No N x N matrix and no
+sparse matrix is needed: with tips ranked in postorder (see `phylogeny`), the reads below a branch
+are a difference of two cumulative sums. Nothing here waits for the device, and all arithmetic is in
+float64.
+
 Letters: B samples (X and Y where two blocks meet), U distinct features of the batch, E branches of
 the phylogeny, K branches that those features leave of them (2 U slots; unused ones have length 0).
 """
@@ -16,15 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aam_core.config import METRICS, WITHOUT_TREE
 from aam_core.data.phylogeny import Phylogeny
 from aam_core.errors import InputError
-
-METRICS = ("unweighted", "weighted", "weighted_normalized", "generalized", "braycurtis", "jaccard")
-"""``weighted`` is not normalized and has no upper bound, the others lie in [0, 1]. ``jaccard`` is
-of presence and absence, ``braycurtis`` of the counts as given."""
-
-WITHOUT_TREE = ("braycurtis", "jaccard")
-"""Metrics that need no phylogeny."""
 
 _BLOCK = 2**22  # elements of a block of samples x branches in `table_distances`
 _PIECE = {"cpu": 2**17, "cuda": 2**24}  # elements of a piece of `_generalized`: stay in the cache

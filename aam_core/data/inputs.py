@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from aam_core.config import DataConfig
 from aam_core.data import tokens
 from aam_core.data.alignment import Draft, of
 from aam_core.data.ids import check_ids, listing, nearest, nothing_in_common
@@ -37,7 +38,8 @@ class Study:
     sequences : list of str or None
         F sequences of upper-case DNA (IUPAC codes may occur).
     phylogeny : Phylogeny or None
-        Its tips are ``feature_ids``, in that order.
+        Its tips are ``feature_ids``, in that order; without those that it lacks, where the study
+        was loaded with ``keep_unplaced``.
     metadata : DataFrame or None
         N rows in the order of ``sample_ids``; see `metadata.read_metadata`.
     distances : ndarray or None
@@ -54,6 +56,18 @@ class Study:
     metadata: pd.DataFrame | None = None
     distances: np.ndarray | None = None
     report: list[str] = field(default_factory=list)
+
+    def tokens(self, data: DataConfig) -> np.ndarray:
+        """Token ids of the sequences, ``[F, L + 1]`` uint8; see `tokens.tokenize`.
+
+        Raises
+        ------
+        InputError
+            If the study has no sequences, or one is too long.
+        """
+        if self.sequences is None:
+            raise InputError("The study was loaded without sequences, which the model reads.")
+        return tokens.tokenize(self.sequences, self.feature_ids, data.max_bp, data.long_sequences)
 
     def select(self, sample_ids) -> Study:
         """These samples, in this order; all features stay.
@@ -91,6 +105,7 @@ def load_study(
     where=None,
     max_lost_reads: float = 0.5,
     require_sequences: bool = True,
+    keep_unplaced: bool = True,
 ) -> Study:
     """Read and align everything that is known of a study.
 
@@ -115,6 +130,9 @@ def load_study(
         them.
     require_sequences : bool
         Whether to fail where there are no sequences (the model needs them, UniFrac does not).
+    keep_unplaced : bool
+        Whether features that are not in the tree stay in the table: the model reads them, as it
+        will in predicting without a tree, and the distances leave them out.
 
     Returns
     -------
@@ -133,7 +151,7 @@ def load_study(
     frame = _select_samples(draft, metadata, where)
     draft.drop_empty_features()
     found = _find_sequences(draft, sequences, require_sequences)
-    root = None if tree is None else _match_tree(draft, tree)
+    root = None if tree is None else _match_tree(draft, tree, keep_unplaced)
     draft.drop_empty_samples("have no reads left")
     letters = None
     if found is not None:
@@ -143,7 +161,7 @@ def load_study(
         feature_ids=draft.features,
         counts=draft.counts,
         sequences=letters,
-        phylogeny=None if root is None else Phylogeny.from_tree(root, draft.features),
+        phylogeny=None if root is None else _phylogeny(root, draft.features),
         metadata=None if frame is None else _rows(frame, draft.samples),
         distances=None if distances is None else _align_distances(draft.samples, distances),
         report=draft.report,
@@ -175,10 +193,10 @@ def _select_samples(draft: Draft, metadata, where) -> pd.DataFrame | None:
             f"{of(len(names), len(keep), 'samples')} of the table are not in the metadata and "
             f"were left out ({listing(names)})."
         )
-    if len(known) > keep.sum():
+    absent = len(known - set(draft.all_samples))
+    if absent:
         draft.report.append(
-            f"{of(len(known) - int(keep.sum()), len(known), 'samples')} of the metadata are not "
-            "in the table."
+            f"{of(absent, len(known), 'samples')} of the metadata are not in the table."
         )
     draft.keep_samples(keep)
     for condition in conditions:
@@ -203,23 +221,28 @@ def _find_sequences(draft: Draft, sequences, required: bool) -> dict[str, str] |
     if not required:
         return None
     wrong = [name for name in draft.features if not tokens.is_dna(name)]
-    if wrong and (len(wrong) > len(draft.features) / 2 or not tokens.looks_like_sequence(wrong[0])):
+    if wrong and not tokens.looks_like_sequence(wrong[0]):
         raise InputError(
             f"{of(len(wrong), len(draft.features), 'feature ids')} are not DNA "
-            f"({listing(wrong)}), so their sequences are needed: give them as FASTA or .qza "
-            "(--sequences)."
+            f"({listing(wrong)}), so their sequences are needed: give them as FASTA or .qza."
         )
     # Ids that are meant as sequences but hold a gap or a U: upper_dna says where.
     return {name: name for name in draft.features}
 
 
-def _match_tree(draft: Draft, tree):
-    """Drop the features that are no tip; the tree, parsed."""
+def _match_tree(draft: Draft, tree, keep_unplaced: bool):
+    """Drop the features that are no tip, or say that they stay; the tree, parsed."""
     root = read_tree(tree)
     keep = find_tips(root, draft.features) >= 0
     advice = "Give the tree built from these features"
-    draft.keep_features(keep, root.tip_names, "the tree", advice)
+    fate = "are left out of the distances alone" if keep_unplaced else None
+    draft.keep_features(keep, root.tip_names, "the tree", advice, fate)
     return root
+
+
+def _phylogeny(root, features: list[str]) -> Phylogeny:
+    placed = find_tips(root, features) >= 0
+    return Phylogeny.from_tree(root, [f for f, tip in zip(features, placed, strict=True) if tip])
 
 
 def _align_distances(samples: list[str], distances) -> np.ndarray:

@@ -16,6 +16,14 @@ KINDS = ("regression", "classification")
 RESERVED = ("sample-id", "fold", "actual", "prediction", "random_forest")
 """What no class may be called: in tables of predictions each class has a column beside these."""
 
+BASELINE = "random_forest_"
+"""How the columns of the baseline's probabilities start; no class may start so either."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a column of predictions of this name can be no class."""
+    return name in RESERVED or name.startswith(BASELINE)
+
 
 @dataclass(frozen=True)
 class NumericTarget:
@@ -118,7 +126,7 @@ def fit_target(
             "samples: there is nothing to learn."
         )
     classes = tuple(sorted(set(labels)))
-    taken = [name for name in classes if name in RESERVED]
+    taken = [name for name in classes if is_reserved(name)]
     if taken:
         raise InputError(
             f"Column {column.name!r} has classes that are columns of the predictions: "

@@ -70,7 +70,8 @@ def tokenize(
         raise InputError(
             f"{too_long.size:,} of {len(sequences):,} sequences are longer than data.max_bp = "
             f"{max_bp} bases ({listing(feature_ids[i] for i in too_long)}; the longest has "
-            f"{lengths.max()}). Raise data.max_bp, or set data.long_sequences to truncate."
+            f"{lengths.max()}). Trim them, or train with a larger data.max_bp or "
+            "with data.long_sequences = truncate."
         )
     if too_long.size:
         sequences = [sequence[:max_bp] for sequence in sequences]

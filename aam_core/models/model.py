@@ -6,6 +6,7 @@ bases, V vocabulary, K soft branches, T outputs.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 import torch
@@ -107,6 +108,7 @@ class Network(nn.Module):
         batch: Batch,
         masking: MaskingConfig | None = None,
         generator: torch.Generator | None = None,
+        heads: Collection[str] = ("distance", "target"),
     ) -> ModelOutput:
         """Run every part on a batch.
 
@@ -119,23 +121,25 @@ class Network(nn.Module):
             corrupted. The distances always see uncorrupted sequences.
         generator : torch.Generator, optional
             Source of the corruption, on the batch's device.
+        heads : collection of str
+            Heads on the samples to run, of those that the network has.
         """
         output = ModelOutput()
         if self.distance is not None or self.target is not None:
-            self._samples(batch, output)
+            self._samples(batch, heads, output)
         if self.nucleotide is not None and masking is not None:
             self._masked(batch, masking, generator, output)
         return output
 
-    def _samples(self, batch, output):
+    def _samples(self, batch, heads, output):
         vectors_UD = batch.asv_vectors
         if vectors_UD is None:
             vectors_UD = self.bases(batch.asv_tokens, batch.ragged)
         asv_BAD = vectors_UD[batch.asv_index]
         output.sample, context_BAD, mask_BA = self.samples(asv_BAD, batch.counts, batch.asv_mask)
-        if self.distance is not None:
+        if self.distance is not None and "distance" in heads:
             output.distance = self.distance.embed(context_BAD, mask_BA, output.sample)
-        if self.target is not None:
+        if self.target is not None and "target" in heads:
             joined_BD = output.sample
             if self.fusion is not None:
                 joined_BD = self.fusion(joined_BD, batch.categories, batch.numeric)

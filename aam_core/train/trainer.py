@@ -116,8 +116,8 @@ class Trainer:
             values = self._epoch(epoch) | self.evaluate()
             if not all(math.isfinite(values.get(f"{side}/loss", 0.0)) for side in ("train", "val")):
                 raise AAMError(
-                    f"The loss is not a number in epoch {epoch + 1}: lower --lr, or use "
-                    "--precision fp32."
+                    f"The loss is not a number in epoch {epoch + 1}: lower the learning rate "
+                    "(optim.lr), or set the precision (train.precision) to fp32."
                 )
             self.reporter.record(self.step, {k: v for k, v in values.items() if "val/" in k})
             self.reporter.epoch(epoch + 1, self.epochs, values)

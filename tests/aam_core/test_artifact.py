@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -10,11 +11,35 @@ from safetensors.torch import load_file, save_file
 
 from aam_core import vocab
 from aam_core.artifact import FILES, FORMAT_VERSION, Model, load_model, validate
+from aam_core.config import paths
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
 
 KINDS = ("encoder", "regressor", "classifier")
+
+FIELDS = {
+    "data": (
+        "rarefaction sampling_depth sampling_depth_max shallow_samples min_reads max_asvs "
+        "asv_selection max_bp long_sequences"
+    ),
+    "model.encoder": "width heads depth stride kernel kmer mlp_ratio dropout",
+    "model.sample": "heads depth mlp_ratio dropout pool_queries asv_dropout",
+    "model.head": "distance distance_width target_hidden target_dropout",
+    "model.fusion": "kind heads latents",
+    "masking": "mask_ratio strategy span_length asv_fraction",
+    "loss": (
+        "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
+        "class_weight"
+    ),
+    "optim": "lr encoder_lr_ratio weight_decay schedule warmup clip",
+    "train": (
+        "epochs min_steps max_steps batch_size patience val_fraction seed device precision "
+        "threads log_every"
+    ),
+    "parts": "nucleotide distance outputs sizes numbers",
+}
+"""All that config.json holds in format 1, by section."""
 
 
 @pytest.fixture(params=KINDS)
@@ -130,6 +155,15 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
     assert found.network.parts == model.network.parts
 
 
+def test_other_fields_mean_another_format():
+    expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
+    found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
+    assert FORMAT_VERSION == 1 and found == expected, (
+        f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
+        "config.json need a higher FORMAT_VERSION (aam_core/artifact.py); then renew FIELDS here."
+    )
+
+
 # --- folders that cannot be trusted --------------------------------------------------------------
 
 
@@ -204,16 +238,31 @@ def test_missing_and_truncated_files(copy, name, level):
 def test_predictions_edited_into_words(copy):
     path = copy / "val_predictions.tsv"
     path.write_text("sample-id\tactual\tprediction\na\t1.0\tmany\n")
-    with pytest.raises(InputError, match="val_predictions.tsv cannot be read: .*many"):
-        load_model(copy)
+    refused(copy, "val_predictions.tsv cannot be read: .*many")
 
 
-@pytest.mark.parametrize("name", ["run.json", "metrics.json", "val_predictions.tsv"])
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", "metrics.json", "val_predictions.tsv", "train_samples.txt", "val_samples.txt"],
+)
 def test_what_people_read_must_be_readable_too(copy, name):
+    """And whoever opens the folder hears the same, be it to predict or to validate."""
     (copy / name).write_bytes(b'{"a": \xff\xfe\t\t"')
-    with pytest.raises(InputError, match=name) as caught:
-        load_model(copy)
-    assert "\n" not in str(caught.value)
+    refused(copy, name)
+    if name.endswith(".json"):
+        with pytest.raises(InputError, match=f"{name} is truncated or not JSON"):
+            validate(copy, "min")
+    else:
+        assert validate(copy, "min") == "regressor"
+
+
+def test_what_people_read_may_be_gone(copy):
+    for name in ("metrics.json", "val_predictions.tsv", "train_samples.txt", "val_samples.txt"):
+        (copy / name).unlink()
+    assert validate(copy) == "regressor"
+    found = load_model(copy)
+    assert found.metrics is None and found.val_predictions is None
+    assert found.train_samples == found.val_samples == []
 
 
 def test_weights_of_another_model(copy, encoder):

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from aam_core.config import EVERYDAY, Config, TrainConfig, check, find, parse, paths
+from aam_core.config import EVERYDAY, METRICS, WITHOUT_TREE, Config, TrainConfig, find, paths
 from aam_core.errors import InputError
+from aam_core.fields import check
 
 FIELDS = {path: find(path) for path in paths()}
 
@@ -106,30 +107,14 @@ def test_illegal_dictionaries(values, words):
     assert "\n" not in str(caught.value)
 
 
-# --- what is typed -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "text, kind, value",
-    [("3", int, 3), ("1e-3", float, 0.001), ("Yes", bool, True), ("0", bool, False)],
-)
-def test_typed_values(text, kind, value):
-    assert parse(text, kind, "x") == value
-
-
-@pytest.mark.parametrize("text, kind", [("3.5", int), ("many", float), ("maybe", bool), ("", int)])
-def test_typed_nonsense(text, kind):
-    with pytest.raises(InputError, match="x must be .*, not "):
-        parse(text, kind, "x")
-
-
-def test_whole_numbers_are_numbers():
-    lr = FIELDS["optim.lr"]
-    assert check(lr, 1) == 1.0 and type(check(lr, 1)) is float
-
-
 def test_every_seed_suits_every_library():
     """Torch, numpy and scikit-learn: the last takes 32 bits."""
     assert TrainConfig(seed=2**32 - 1).seed == 2**32 - 1
     with pytest.raises(InputError, match="seed must be at most"):
         TrainConfig(seed=2**32)
+
+
+def test_metric_names():
+    assert set(WITHOUT_TREE) < set(METRICS)
+    assert set(METRICS) - set(find("loss.metric").metadata["choices"]) == {"weighted"}
+    assert find("loss.metric").metadata["choices"][-2:] == WITHOUT_TREE  # as its help says

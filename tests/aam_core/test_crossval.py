@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,31 @@ def test_the_forest_is_optional_and_the_frozen_encoder_too(small, encoder, brief
     found = cross_validate(small, "gradient", config=config, **options)
     assert "random_forest" not in found.metrics
     assert list(found.predictions.columns) == ["fold", "actual", "prediction", "lower", "upper"]
+
+
+def test_an_encoder_that_has_seen_tested_samples(small, encoder, regressor, brief, capsys):
+    config = brief("fitting", QUICK)
+    options = {"baseline": False, "folds": 2, "config": config}
+    model = replace(encoder.model, train_samples=small.sample_ids[:7], val_samples=["elsewhere"])
+    cross_validate(small, "gradient", encoder=model, **options)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "The encoder was" in line]
+    assert len(lines) == 1
+    assert "pretrained on 7 of the 60 samples (without labels): " in lines[0]
+    assert all(name in lines[0] for name in small.sample_ids[:5])
+    assert small.sample_ids[5] not in lines[0]
+    cross_validate(small, "gradient", encoder=replace(model, train_samples=[]), **options)
+    assert "The encoder was" not in capsys.readouterr().err
+    cross_validate(small, "gradient", encoder=regressor.folder, **options)
+    assert "was fitted on 60 of the 60 samples (with labels)" in capsys.readouterr().err
+
+
+def test_classes_called_as_the_bounds_of_an_interval(small, brief):
+    airway = small.metadata["group"].map({"case": "lower", "control": "upper"}).rename("airway")
+    options = {"folds": 2, "task": "classification", "config": brief("fitting", QUICK)}
+    found = cross_validate(small, airway, **options)
+    assert list(found.predictions.columns)[2:5] == ["prediction", "lower", "upper"]
+    for name in ("aam", "random_forest"):
+        assert 0 <= found.metrics[name]["auc"] <= 1  # not NaN
 
 
 def test_a_test_sample_has_no_part_in_its_training(small, brief):
@@ -185,8 +211,6 @@ def test_a_later_fold_that_cannot_be_split_says_so_before_the_first_is_trained(
 def test_what_cannot_be_split_says_so_before_anything_is_trained(
     small, brief, tmp_path, capsys, given, words
 ):
-    from dataclasses import replace
-
     metadata = small.metadata.assign(
         two=["a", "b"] * 30,
         lone=["rare"] + ["common"] * 59,

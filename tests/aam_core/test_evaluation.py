@@ -123,7 +123,35 @@ def test_bad_input_is_one_line_and_nothing_is_written(ages, predicted, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+def test_classes_called_as_the_bounds_of_an_interval(tmp_path):
+    truth = frame(airway=["upper", "lower", "upper", "lower"])
+    chances = {"lower": [0.1, 0.6, 0.3, 0.7], "upper": [0.9, 0.4, 0.7, 0.3]}
+    predicted = frame(prediction=["upper", "lower", "upper", "lower"], **chances)
+    assert evaluate(predicted, truth, "airway")["auc"] == 1.0
+    predicted.to_csv(tmp_path / "p.tsv", sep="\t")
+    assert evaluate(tmp_path / "p.tsv", truth, "airway")["auc"] == 1.0
+
+
+def test_predictions_beside_those_of_a_baseline(ages):
+    predicted = frame(
+        prediction=["Control", "Crohns", "Crohns", "Control"],
+        Control=[0.9, 0.2, 0.3, 0.7],
+        Crohns=[0.1, 0.8, 0.7, 0.3],
+        random_forest=["Control"] * 4,
+        random_forest_Control=[0.5] * 4,
+        random_forest_Crohns=[0.5] * 4,
+    )
+    assert evaluate(predicted, ages, "ibd")["auc"] == 1.0
+
+
+def test_an_interval_is_no_pair_of_probabilities():
+    predicted = frame(prediction=[0.5, 0.5], lower=[0.4, 0.3], upper=[0.6, 0.7])
+    found = evaluate(predicted, frame(share=[0.45, 0.9]), "share")
+    assert found["coverage"] == 0.5 and "auc" not in found
+
+
 def test_probabilities_are_told_from_other_numbers(predicted):
+    predicted = predicted.drop(columns=["lower", "upper"])
     assert probabilities(predicted) is None
     assert probabilities(predicted.assign(depth=1000.0, ph=7.0)) is None
     chances = frame(prediction=["a"], fold=[1], actual=["a"], a=[0.7], b=[0.3])

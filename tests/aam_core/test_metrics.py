@@ -9,7 +9,6 @@ from sklearn import metrics as reference
 
 from aam_core.metrics import (
     Classification,
-    Mean,
     Regression,
     classification_metrics,
     regression_metrics,
@@ -28,15 +27,6 @@ def expected_regression(actual, predicted):
         "mae": reference.mean_absolute_error(actual, predicted),
         "rmse": reference.mean_squared_error(actual, predicted) ** 0.5,
     }
-
-
-def test_mean_weighs_by_counts():
-    first, second = Mean(), Mean()
-    assert math.isnan(first.compute())
-    first.update(6.0, 2)
-    second.update(1.0, 8)
-    first.merge(second)
-    assert first.compute() == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e7])

@@ -118,6 +118,27 @@ def test_confusion_keeps_the_order_of_classes_and_shows_absent_ones(classes):
     assert axes.get_title().startswith("Folds\n")
 
 
+@pytest.mark.parametrize("number", [plots.MANY_CLASSES, plots.MANY_CLASSES + 1, 40, 300])
+def test_confusion_of_many_classes_stays_readable(number):
+    names = [f"body site {place:03d}" for place in range(number)]
+    figure = plots.confusion(pd.DataFrame({"actual": names, "prediction": names}))
+    axes, bar = figure.axes
+    few = number <= plots.MANY_CLASSES
+    assert len(texts(axes)) == (number**2 if few else 0)
+    assert max(figure.get_size_inches()) < 17
+    figure.draw_without_rendering()
+    assert bar.get_window_extent().height / figure.dpi < 5 or few
+    for labels, side in ((axes.get_xticklabels(), "width"), (axes.get_yticklabels(), "height")):
+        shown = [label.get_text().split(" (")[0].split("\n")[0] for label in labels]
+        assert set(shown) <= set(names) and shown[0] == names[0]
+        assert len(shown) == number or number == 300
+        assert all(label.get_fontsize() >= 5.5 for label in labels)
+        if not few:  # upright names beside each other, and none on another
+            boxes = [label.get_window_extent() for label in labels]
+            pitch = getattr(axes.get_window_extent(), side) / len(shown)
+            assert max(getattr(box, side) for box in boxes) <= 1.05 * pitch
+
+
 def test_curves_share_a_panel_by_quantity():
     log = pd.DataFrame([
         {"step": 2, "epoch": 1, "train/loss": 1.0},

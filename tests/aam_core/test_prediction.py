@@ -87,6 +87,19 @@ def test_the_names_of_the_features(regressor, small, made):
     pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
 
 
+def test_heads_nobody_asked_for_are_not_run(regressor, small, monkeypatch):
+    expected = predict(regressor.model, small)
+    ran = []
+    embed = regressor.model.network.distance.embed
+    monkeypatch.setattr(
+        regressor.model.network.distance, "embed", lambda *given: ran.append(1) or embed(*given)
+    )
+    pd.testing.assert_frame_equal(predict(regressor.model, small), expected)
+    assert not ran
+    predicted_distances(regressor.model, small)
+    assert ran
+
+
 def test_how_many_asvs_are_encoded_at_a_time(regressor, unseen, monkeypatch):
     expected = predict(regressor.model, unseen.table, sequences=unseen.sequences)
     monkeypatch.setitem(prediction.CHUNK, "cpu", 3)
@@ -129,7 +142,7 @@ def test_covariates_are_read_from_the_metadata(small, made, brief):
     )
     other = predict(model, made.table, **{**files, "metadata": swapped})
     assert (other["prediction"] - again["prediction"]).abs().min() > 0
-    with pytest.raises(InputError, match="reads 1 metadata columns .group.: give the metadata"):
+    with pytest.raises(InputError, match="reads 1 metadata column .group.: give the metadata"):
         predict(model, made.table, sequences=made.sequences)
 
 

@@ -7,7 +7,7 @@ from aam_core import presets
 from aam_core.artifact import Model
 from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
-from aam_core.transfer import adopt, load_encoder
+from aam_core.transfer import adopt, load_encoder, replaced
 
 
 @pytest.fixture
@@ -54,6 +54,21 @@ def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
     assert found.model.fusion.kind == "gmu"
     for section in ("data", "loss", "optim", "train"):
         assert getattr(found, section) == getattr(ours, section)
+
+
+def test_what_was_replaced_is_named_in_one_line(pretrained):
+    ours = presets.fitting("tiny").replace(
+        {"model.sample.dropout": 0.4, "model.encoder.dropout": 0.2, "model.fusion.kind": "gmu"}
+    )
+    found = adopt(ours, pretrained)
+    assert replaced(ours, found) == "sizes are the encoder's: encoder.depth 2 (not 1)"
+    assert replaced(found, adopt(found, pretrained)) == ""
+    assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
+    ours = presets.fitting("small").replace({"model.head.distance": "euclidean"})
+    text = replaced(ours, adopt(ours, pretrained))
+    for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):
+        assert part in text
+    assert "dropout" not in text and "\n" not in text
 
 
 # --- weights -------------------------------------------------------------------------------------

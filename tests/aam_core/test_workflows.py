@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -81,6 +82,7 @@ def test_where_a_model_came_from(small, encoder, brief):
     run = fit_regressor(small, "gradient", encoder=encoder.folder, config=config).run
     assert run["seed"] == 5 and (run["samples"], run["features"]) == small.counts.shape
     assert {"aam", "torch", "numpy", "python"} <= set(run["versions"])
+    assert run["device"] == "cpu"
     assert run["encoder"] == encoder.model.run and run["frozen_encoder"] is False
 
 
@@ -229,6 +231,28 @@ def test_a_frozen_encoder_has_no_heads_of_pretraining(frozen, encoder):
     }
 
 
+def test_what_a_frozen_encoder_does_not_learn_is_said(
+    small, made, as_study, encoder, brief, capsys
+):
+    config = brief("fitting", {"train.max_steps": 1})
+    assert config.loss.distance > 0
+    line = "regression: the encoder is frozen: distances are not learned\n"
+    for study, frozen, said in (
+        (small, True, True),
+        (small, False, False),
+        (as_study(made, tree=None), True, False),
+    ):
+        options = {"encoder": encoder.model, "freeze_encoder": frozen, "config": config}
+        fit_regressor(study, "gradient", **options)
+        assert (line in capsys.readouterr().err) == said
+
+
+@pytest.mark.parametrize("fit", [fit_regressor, fit_classifier])
+def test_help_shows_every_option(fit):
+    names = "encoder freeze_encoder group_by split covariates config output label"
+    assert list(inspect.signature(fit).parameters) == ["study", "target", *names.split()]
+
+
 def test_a_frozen_encoder_reads_every_asv_once_for_all_epochs(frozen, small):
     _, rows = frozen
     # Once before training, and once for the predictions of the validation samples.
@@ -244,14 +268,20 @@ def test_an_encoder_brings_its_weights_and_its_sizes(small, encoder, brief, caps
     assert all(torch.equal(before[name], after[name]) for name in common)
     assert model.config.model.encoder == encoder.model.config.model.encoder
     assert model.network.nucleotide is None
-    assert "regression: loaded " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "regression: loaded " in said
+    assert "regression: sizes are the encoder's: encoder.width 32 (not 96)\n" in said
 
 
-def test_going_on_with_an_encoder(small, encoder, brief):
+def test_going_on_with_an_encoder(small, encoder, brief, capsys):
     config = brief("pretraining", {"train.max_steps": 1, "optim.lr": 0.0})
     model = pretrain(small, encoder=encoder.folder, config=config)
     before, after = weights(encoder.model), weights(model)
     assert all(torch.equal(before[name], after[name]) for name in after)
+    assert "sizes are" not in capsys.readouterr().err
+    wide = config.replace({"model.encoder.width": 96})
+    pretrain(small, encoder=encoder.model, config=wide)
+    assert "pretrain: sizes are the encoder's: encoder.width 32 (" in capsys.readouterr().err
 
 
 def test_sequences_alone_pretrain_the_bases(small, brief, made, tmp_path):
@@ -310,6 +340,7 @@ def test_class_weights(small, brief):
     rare = pd.Series(["rare" if i % 6 == 0 else "common" for i in range(60)], small.sample_ids)
     changes = {"train.max_steps": 1, "optim.lr": 0.0, "loss.distance": 0.0}
     changes |= {"model.head.target_dropout": 0.0, "model.sample.dropout": 0.0}
+    changes |= {"loss.label_smoothing": 0.0}
     split = (small.sample_ids[:36], small.sample_ids[36:])
 
     def loss_and_chances(how):

@@ -65,8 +65,10 @@ def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_predicting_parameters_have_the_types_of_their_fields(name):
     signature = action(name).signature.parameters
-    for field in ("batch_size", "device", "precision"):
+    for field in ("device", "precision"):
         assert signature[field].qiime_type == primitive(EVERYDAY[field])
+    assert 1 in signature["batch_size"].qiime_type
+    assert 0 not in signature["batch_size"].qiime_type
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -102,6 +104,15 @@ def test_configure_takes_parameters_and_then_settings():
         "fitting", arguments(epochs=3, lr=0.5, settings=["model.sample.depth=1", "train.epochs=4"])
     )
     assert (config.train.epochs, config.optim.lr, config.model.sample.depth) == (4, 0.5, 1)
+
+
+def test_epochs_asked_for_are_what_is_trained():
+    assert presets.fitting("small").train.min_steps > 0
+    for given in ({"epochs": 3}, {"settings": ["train.epochs=3"]}):
+        train = configure("fitting", arguments(preset="small", **given)).train
+        assert (train.epochs, train.min_steps) == (3, 0)
+    given = {"epochs": 3, "settings": ["train.min_steps=70"]}
+    assert configure("fitting", arguments(**given)).train.min_steps == 70
 
 
 @pytest.mark.parametrize("name", EVERYDAY)

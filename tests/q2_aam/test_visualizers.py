@@ -98,10 +98,30 @@ def test_missing_truth_is_an_error_that_names_the_samples_or_is_ignored(tmp_path
     assert list(read(tmp_path, "predictions.tsv").index) == NAMES[:-1]
 
 
-def test_metadata_of_another_study_is_an_error(tmp_path):
-    other = column([1.0, 2.0], "age", ["x", "y"])
-    with pytest.raises(InputError, match="None of the 6 predicted samples"):
-        scatterplot(str(tmp_path), predictions(PREDICTED), other, missing_samples="ignore")
+@pytest.mark.parametrize("missing", ["error", "ignore"])
+def test_metadata_of_another_study_is_an_error_with_ids_of_both_sides(tmp_path, missing):
+    said = "Ids in the predictions: 007, 2538.1000101, a, b, c and 1 more; in the metadata: x, y"
+    for draw, values, truth in (
+        (scatterplot, PREDICTED, [1.0, 2.0]),
+        (confusion_matrix, GUESSES, ["01", "three"]),
+    ):
+        other = column(truth, "age", ["x", "y"])
+        with pytest.raises(InputError, match=said) as caught:
+            draw(str(tmp_path), predictions(values), other, missing_samples=missing)
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ids_that_a_program_took_for_numbers(tmp_path):
+    other = column([1.0, 2.0], "age", ["7", "8"])
+    with pytest.raises(InputError, match="rewritten ids as numbers"):
+        scatterplot(str(tmp_path), predictions(PREDICTED), other)
+
+
+def test_truth_that_is_all_blank_for_these_samples(tmp_path):
+    truth = column([*[np.nan] * 6, 1.0], "age", [*NAMES, "other"])
+    with pytest.raises(InputError, match="6 of 6 samples have no value .*leave them out.$"):
+        scatterplot(str(tmp_path), predictions(PREDICTED), truth, missing_samples="ignore")
     assert not list(tmp_path.iterdir())
 
 
@@ -136,6 +156,21 @@ def test_a_class_never_predicted_or_never_seen_has_undefined_figures(tmp_path):
     assert pd.isna(classes.loc["three", "precision"])
     assert pd.isna(classes.loc["new", "recall"])
     assert "not defined" in (tmp_path / "index.html").read_text()
+
+
+def test_a_page_of_many_classes(tmp_path):
+    names = [f"s{place}" for place in range(80)]
+    truth = [f"site {place % 40:02d}" for place in range(80)]
+    confusion_matrix(str(tmp_path), predictions(truth, names), column(truth, "site", names))
+    page = (tmp_path / "index.html").read_text()
+    assert all(f">site {place:02d}</td>" in page for place in range(40)) and "100.0%" in page
+    height, width = png_size(tmp_path / "confusion_matrix.png")
+    assert max(height, width) < 3000
+
+
+def png_size(path):
+    header = path.read_bytes()[16:24]
+    return int.from_bytes(header[4:], "big"), int.from_bytes(header[:4], "big")
 
 
 def chances(names):

@@ -56,6 +56,17 @@ def test_preset_choices(command):
     assert option.default == SHOWN_PRESET
 
 
+@pytest.mark.parametrize("command", CONFIGURED)
+def test_help_says_that_an_encoder_brings_its_sizes(command):
+    options = parameters(command)
+    assert "model.encoder, model.sample" in options["encoder"].help
+    assert "--encoder" in options["preset"].help
+
+
+def test_help_of_cross_validation_warns_of_what_the_encoder_saw():
+    assert "without their labels" in parameters("cross-validate")["encoder"].help
+
+
 SCRIPTED = {
     "simulate": "OUT_DIR --samples --features --seed",
     "pretrain": "--table --tree --sequences --distances --output --preset --epochs --max-steps "

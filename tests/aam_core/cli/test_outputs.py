@@ -6,15 +6,25 @@ import click
 import pandas as pd
 import pytest
 
-from aam_core.cli.outputs import OutputDirectory, OutputFile, show_metrics, write_table
+from aam_core.cli.outputs import (
+    OutputDirectory,
+    OutputFile,
+    check_apart,
+    show_metrics,
+    write_table,
+)
 
 
 def convert(kind, path):
     return kind.convert(str(path), None, None)
 
 
+def never(folder):
+    return False
+
+
 def test_new_empty_and_own_folders_are_taken(tmp_path):
-    kind = OutputDirectory("config.json")
+    kind = OutputDirectory(lambda folder: (folder / "config.json").exists())
     assert convert(kind, tmp_path / "deep" / "new") == tmp_path / "deep" / "new"
     assert not (tmp_path / "deep").exists()  # nothing is made before the work succeeds
     assert convert(kind, tmp_path) == tmp_path
@@ -27,15 +37,27 @@ def test_foreign_folder_is_refused(tmp_path):
     for name in "gfedcba":
         (tmp_path / f"{name}.txt").touch()
     with pytest.raises(click.BadParameter, match="a.txt, b.txt, c.txt, d.txt, e.txt and 2 more"):
-        convert(OutputDirectory("config.json"), tmp_path)
+        convert(OutputDirectory(never), tmp_path)
+
+
+def test_an_encoder_is_not_written_over(tmp_path):
+    encoder = tmp_path / "run" / "checkpoint"
+    encoder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for output in (encoder, tmp_path / "run", tmp_path / "link", encoder / ".." / "checkpoint"):
+        with pytest.raises(click.UsageError, match="written over --encoder"):
+            with click.Context(click.Command("fit")):
+                check_apart(str(encoder), output)
+    check_apart(str(encoder), tmp_path / "run2")
+    check_apart(None, tmp_path / "run")
 
 
 def test_file_where_a_folder_is_meant(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(click.BadParameter, match="is a file"):
-        convert(OutputDirectory(), tmp_path / "taken")
+        convert(OutputDirectory(never), tmp_path / "taken")
     with pytest.raises(click.BadParameter, match="not a folder that can be written"):
-        convert(OutputDirectory(), tmp_path / "taken" / "below")
+        convert(OutputDirectory(never), tmp_path / "taken" / "below")
     with pytest.raises(click.BadParameter, match="not a folder that can be written"):
         convert(OutputFile(), tmp_path / "taken" / "below.tsv")
 

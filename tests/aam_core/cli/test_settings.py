@@ -35,9 +35,26 @@ def test_precedence(settings):
     config = resolve("fitting", "tiny", file, flags, ["train.batch_size=43"])
     assert (config.train.epochs, config.train.seed, config.train.batch_size) == (41, 42, 43)
     assert config.optim.lr == 0.01
-    untouched = {"train.epochs", "train.seed", "train.batch_size", "optim.lr"} ^ set(paths())
+    touched = {"train.epochs", "train.min_steps", "train.seed", "train.batch_size", "optim.lr"}
+    untouched = touched ^ set(paths())
     preset = presets.fitting("tiny")
     assert all(value_at(config, path) == value_at(preset, path) for path in untouched)
+
+
+def test_epochs_asked_for_by_any_route_are_what_is_trained(settings):
+    assert presets.fitting("small").train.min_steps > 0
+    flag, assignment = {"epochs": 3}, ["train.epochs=3"]
+    file = settings("train: {epochs: 3}")
+    for route in ((None, flag), (None, None, assignment), (file,), (file, flag, assignment)):
+        config = resolve("fitting", "small", *route)
+        assert (config.train.epochs, config.train.min_steps) == (3, 0)
+
+
+def test_steps_asked_for_beside_epochs_stay(settings):
+    steps, file = ["train.min_steps=70"], settings("train: {min_steps: 70, epochs: 3}")
+    for route in ((None, {"epochs": 3}, steps), (file,), (file, {"epochs": 4})):
+        assert resolve("fitting", "small", *route).train.min_steps == 70
+    assert resolve("fitting", "small", None, {"epochs": None}) == presets.fitting("small")
 
 
 def test_last_of_two_assignments_holds():

@@ -8,19 +8,13 @@ import pandas as pd
 import pytest
 import skbio
 
-from aam_core.cli.options import WITHOUT_TREE
 from aam_core.cli.unifrac import METRICS
-from aam_core.data import distances
+from aam_core.config import WITHOUT_TREE
 
 
 @pytest.fixture
 def files(study_dir):
     return ("--table", study_dir / "table.biom", "--tree", study_dir / "tree.nwk")
-
-
-def test_metrics_are_those_of_the_library():
-    assert METRICS == (*distances.METRICS, "faith_pd")
-    assert WITHOUT_TREE == distances.WITHOUT_TREE
 
 
 def reference(study_dir, metric, **options):

@@ -219,7 +219,7 @@ def test_hash_ids_need_sequences():
         load_study(make_table(features=hashes))
     message = str(caught.value)
     assert "5 of 5 feature ids are not DNA" in message and hashes[0] in message
-    assert "--sequences" in message
+    assert "their sequences are needed" in message
     assert load_study(make_table(features=hashes), require_sequences=False).sequences is None
 
 
@@ -265,7 +265,7 @@ def test_no_feature_in_common_with_the_sequences():
 
 
 def test_features_that_are_not_in_the_tree_are_dropped_with_their_reads():
-    study = make_study(tree="((h1:1,h2:2):0.5,(h4:1,h5:3):1,other:2);")
+    study = make_study(tree="((h1:1,h2:2):0.5,(h4:1,h5:3):1,other:2);", keep_unplaced=False)
     assert study.feature_ids == ["h1", "h2", "h4", "h5"]
     assert study.phylogeny.tip_ids == study.feature_ids and len(study.sequences) == 4
     assert study.report == [
@@ -276,7 +276,7 @@ def test_features_that_are_not_in_the_tree_are_dropped_with_their_reads():
 
 def test_losses_add_up_to_the_threshold():
     without = {"sequences": {k: v for k, v in SEQUENCES.items() if k != "h3"}}
-    without["tree"] = "((h1:1,h2:2):0.5,h4:1);"
+    without |= {"tree": "((h1:1,h2:2):0.5,h4:1);", "keep_unplaced": False}
     with pytest.raises(InputError) as caught:
         make_study(**without)
     message = str(caught.value)
@@ -391,10 +391,50 @@ def test_ecam(real_data):
 def test_ibd(real_data):
     folder = real_data / "ibd"
     study = load_study(
-        folder / "table.biom", tree=folder / "tree.nwk", metadata=folder / "metadata.tsv"
+        folder / "table.biom",
+        tree=folder / "tree.nwk",
+        metadata=folder / "metadata.tsv",
+        keep_unplaced=False,
     )
     assert study.counts.shape == (470, 9970)
     assert study.sequences == study.feature_ids == study.phylogeny.tip_ids
     assert len(study.report) == 1
     assert study.report[0].startswith("129 of 10,099 features are not in the tree and were left")
     assert set(study.metadata["ibd"]) == {"Control", "Crohns"}
+
+
+def test_unplaced_features_may_stay_for_the_model():
+    import torch
+
+    from aam_core.config import DataConfig
+    from aam_core.data.batch import Batcher
+    from aam_core.data.distances import distance_matrix
+
+    sequences = ["ACGTACGTAA", "CCGTACGTAC", "GGGTACGTAC", "TTGTACGTAC"]
+    counts = np.array([[5, 0, 2, 1], [0, 3, 1, 0], [1, 1, 0, 4]])
+    table = pd.DataFrame(counts, index=["s1", "s2", "s3"], columns=sequences)
+    tree = f"(({sequences[3]}:1,{sequences[0]}:2):1,{sequences[1]}:3);"
+    study = load_study(table, tree=tree)
+    assert study.feature_ids == sequences
+    assert any("left out of the distances alone" in line for line in study.report)
+    batch = Batcher(study, DataConfig(rarefaction="none"), 0, distances=True).batch(np.arange(3))
+    found = distance_matrix(
+        batch.table, batch.table_features, study.phylogeny, "weighted_normalized"
+    )
+    dropped = load_study(table, tree=tree, keep_unplaced=False)
+    assert dropped.feature_ids == [sequences[0], sequences[1], sequences[3]]
+    wanted = distance_matrix(
+        torch.from_numpy(dropped.counts.toarray()),
+        torch.arange(3),
+        dropped.phylogeny,
+        "weighted_normalized",
+    )
+    assert torch.allclose(found, wanted, atol=1e-6)
+    assert len(batch.feature_index) == 4
+
+
+def test_rna_as_feature_ids_is_told_from_hashes():
+    names = ["ACGUACGUAA", "CCGUACGUAC", "GGGUACGUAC"]
+    table = pd.DataFrame(np.ones((2, 3), int), index=["s1", "s2"], columns=names)
+    with pytest.raises(InputError, match="RNA: write T for U"):
+        load_study(table)

@@ -149,6 +149,14 @@ def test_one_value_or_class_is_nothing_to_learn():
         fit_target(series([1.0, 1.0, 0.0]), "classification", ["s0", "s1"])
 
 
+@pytest.mark.parametrize("name", ["fold", "prediction", "random_forest", "random_forest_a"])
+def test_a_class_called_as_a_column_of_predictions(name):
+    with pytest.raises(InputError, match=f"columns of the predictions: {name}. Give them other"):
+        fit_target(series(["a", name], "site"), "classification")
+    airway = series(["lower", "upper"], "airway")  # those of a regression alone
+    assert fit_target(airway, "classification").classes == ("lower", "upper")
+
+
 def test_a_class_that_was_not_trained_on():
     target = ClassTarget("ibd", ("Control", "Crohns"))
     with pytest.raises(InputError, match=r"'ibd' has 1 samples of a class .*s1 \('UC'\)"):

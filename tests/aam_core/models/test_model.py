@@ -70,6 +70,16 @@ def test_only_the_heads_asked_for_are_built_and_computed(config, batch_of, parts
     assert found == built
 
 
+@torch.no_grad()
+def test_a_head_that_is_not_wanted_is_not_run(network, batch_of):
+    batch = batch_of(SAMPLES)
+    whole = network(batch)
+    for wanted, other in (("distance", "target"), ("target", "distance")):
+        found = network(batch, heads=(wanted,))
+        assert_same(getattr(found, wanted), getattr(whole, wanted))
+        assert getattr(found, other) is None
+
+
 # --- sets and padding ----------------------------------------------------------------------------
 
 

@@ -232,7 +232,7 @@ def test_without_validation_the_last_weights_stay(job):
 def test_a_loss_that_is_no_number_is_said(job, rows, words):
     target = np.zeros(60, np.float32)
     target[rows] = np.nan
-    with pytest.raises(AAMError, match=f"not a number in {words}: lower --lr"):
+    with pytest.raises(AAMError, match=f"not a number in {words}: lower the learning rate"):
         fit(job({}, Parts(outputs=1), target=target))
 
 

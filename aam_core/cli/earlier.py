@@ -1,0 +1,56 @@
+"""Whether a folder holds what the same command wrote before, and so may be written again.
+
+Each test takes a `pathlib.Path` of a folder that is not empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+SCORES = ("metrics.json", "predictions.tsv")
+
+
+def model_of(kind: str) -> Callable[[Path], bool]:
+    """The test for a model of ``kind`` (encoder, regressor, classifier), or a run cut short."""
+
+    def holds(folder: Path) -> bool:
+        for head in (folder / "config.json", folder / "checkpoint" / "config.json"):
+            if head.exists():
+                content = _read(head)
+                return (content.get("format"), content.get("kind")) == ("aam", kind)
+        return {entry.name for entry in folder.iterdir()} <= {"checkpoint", "logs"}
+
+    return holds
+
+
+def study(folder: Path) -> bool:
+    """The files of a simulated study."""
+    files = ("table.biom", "rep-seqs.fasta", "tree.nwk", "metadata.tsv")
+    return all((folder / name).is_file() for name in files)
+
+
+def cross_validation(folder: Path) -> bool:
+    """Predictions and figures, of folds."""
+    return _scores(folder) and "per_fold" in _read(folder / "metrics.json")
+
+
+def evaluation(folder: Path) -> bool:
+    """Predictions and figures, not of folds."""
+    return _scores(folder) and "per_fold" not in _read(folder / "metrics.json")
+
+
+def _scores(folder: Path) -> bool:
+    # A model's folder has figures of its own.
+    model = (folder / "config.json").exists()
+    return not model and all((folder / name).is_file() for name in SCORES)
+
+
+def _read(path: Path) -> dict:
+    """What a JSON file maps; nothing where it is not such a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

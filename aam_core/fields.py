@@ -1,0 +1,148 @@
+"""Fields of a configuration: declared, checked and found by name.
+
+A dataclass whose fields are made by `option` and that inherits `Checked` refuses illegal values on
+construction, in one line that says what is legal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import field
+
+from aam_core.errors import InputError
+
+
+def option(default, help, *, minimum=None, maximum=None, choices=None):
+    """Declare a configuration field.
+
+    Parameters
+    ----------
+    default : int, float, str, bool
+        Its type is the field's type.
+    help : str
+        One line, shown by the command line and by QIIME 2.
+    minimum, maximum : number, optional
+        Inclusive bounds.
+    choices : tuple of str, optional
+        The legal values.
+    """
+    meta = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=meta)
+
+
+class Checked:
+    """Checks every field against its type, bounds and choices on construction."""
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            if "help" in item.metadata:
+                object.__setattr__(self, item.name, check(item, getattr(self, item.name)))
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def check(item: dataclasses.Field, value, name: str | None = None):
+    """Return ``value`` as the field's type, or say in one line what is legal."""
+    name = name or item.name
+    kind = type(item.default)
+    meta = item.metadata
+    if isinstance(value, str) and kind is not str:
+        value = parse(value, kind, name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{name} must be {_KINDS[kind]}, not {value!r}.")
+    if value != value:
+        raise InputError(f"{name} is not a number.")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        raise InputError(f"{name} must be one of {', '.join(meta['choices'])}, not {value!r}.")
+    if meta["minimum"] is not None and value < meta["minimum"]:
+        raise InputError(f"{name} must be at least {meta['minimum']}, not {value}.")
+    if meta["maximum"] is not None and value > meta["maximum"]:
+        raise InputError(f"{name} must be at most {meta['maximum']}, not {value}.")
+    return value
+
+
+def parse(text: str, kind: type, name: str):
+    """Read a value typed on a command line."""
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.strip().lower() in words:
+            return words[text.strip().lower()]
+    else:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise InputError(f"{name} must be {_KINDS[kind]}, not {text!r}.")
+
+
+def find(cls, path: str) -> dataclasses.Field:
+    """The field of ``cls`` at ``section.field``.
+
+    Raises
+    ------
+    InputError
+        Where there is none; it suggests the nearest.
+    """
+    if path not in paths(cls):
+        raise unknown(path, paths(cls), "setting")
+    *parents, leaf = path.split(".")
+    for name in parents:
+        cls = typing.get_type_hints(cls)[name]
+    return {item.name: item for item in dataclasses.fields(cls)}[leaf]
+
+
+def paths(cls, prefix: str = "") -> list[str]:
+    """Every ``section.field`` of ``cls``, in order."""
+    found = []
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[item.name]):
+            found += paths(hints[item.name], f"{prefix}{item.name}.")
+        else:
+            found.append(prefix + item.name)
+    return found
+
+
+def unknown(name: str, legal, what: str) -> InputError:
+    """The error for a name that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(legal)}."
+    return InputError(f"There is no {what} {name!r}{hint}")
+
+
+def build(cls, values: dict, where: str, prefix: str = ""):
+    """Make a ``cls`` of a nested dictionary; absent keys take their defaults.
+
+    Parameters
+    ----------
+    cls : type
+    values : dict
+    where : str
+        What the values came from, for the message.
+    prefix : str
+        Path of ``cls`` in the whole configuration, with its dot.
+
+    Raises
+    ------
+    InputError
+        For an unknown key (the nearest legal one is suggested) or an illegal value.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
+    hints = typing.get_type_hints(cls)
+    fields = {item.name: item for item in dataclasses.fields(cls)}
+    built = {}
+    for name, value in values.items():
+        if name not in fields:
+            error = unknown(prefix + name, [prefix + f for f in fields], "setting")
+            raise InputError(f"{where}: {error}")
+        if dataclasses.is_dataclass(hints[name]):
+            built[name] = build(hints[name], value, where, f"{prefix}{name}.")
+        else:
+            built[name] = check(fields[name], value, prefix + name)
+    return cls(**built)

@@ -1,0 +1,61 @@
+"""What counts as an earlier output of the same command."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aam_core.cli import earlier
+
+KINDS = ("encoder", "regressor", "classifier")
+
+
+def head(folder, content):
+    folder.mkdir(exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / "config.json").write_text(text)
+
+
+@pytest.mark.parametrize("place", [".", "checkpoint"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_of_one_kind(tmp_path, kind, place):
+    head(tmp_path / place, {"format": "aam", "kind": kind})
+    assert [other for other in KINDS if earlier.model_of(other)(tmp_path)] == [kind]
+
+
+@pytest.mark.parametrize(
+    "content", [{"kind": "encoder"}, {"format": "aam"}, ["aam"], "{truncated", "\0", "3"]
+)
+def test_the_configuration_of_something_else(tmp_path, content):
+    head(tmp_path, content)
+    assert not any(earlier.model_of(kind)(tmp_path) for kind in KINDS)
+
+
+def test_a_run_cut_short_before_its_first_checkpoint(tmp_path):
+    (tmp_path / "logs").mkdir()
+    assert earlier.model_of("encoder")(tmp_path)
+    (tmp_path / "thesis.tex").touch()
+    assert not earlier.model_of("encoder")(tmp_path)
+
+
+def test_scores_are_of_folds_or_not(tmp_path):
+    (tmp_path / "predictions.tsv").touch()
+    tests = (earlier.cross_validation, earlier.evaluation)
+    assert [test(tmp_path) for test in tests] == [False, False]  # perhaps that of 'aam predict'
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text('{"aam": {}, "per_fold": []}')
+    assert [test(tmp_path) for test in tests] == [True, False]
+    metrics.write_text('{"r2": 0.5}')
+    assert [test(tmp_path) for test in tests] == [False, True]
+    head(tmp_path, {"format": "aam", "kind": "regressor"})
+    assert [test(tmp_path) for test in tests] == [False, False]
+
+
+def test_a_table_alone_is_no_simulated_study(tmp_path):
+    names = ("table.biom", "rep-seqs.fasta", "tree.nwk", "metadata.tsv")
+    for name in names[:-1]:
+        (tmp_path / name).touch()
+        assert not earlier.study(tmp_path)
+    (tmp_path / names[-1]).touch()
+    assert earlier.study(tmp_path)

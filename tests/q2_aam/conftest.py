@@ -1,0 +1,46 @@
+"""The methods on the tiny study of the usage examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from qiime2.sdk import PluginManager
+
+from aam_core.errors import InputError
+from q2_aam import _examples
+
+
+class Methods:
+    """The plugin's methods, called on the examples' table and sequences unless others are given."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.table, self.sequences = _examples.table(), _examples.sequences()
+        self.metadata = _examples.metadata()
+        self.registered = PluginManager().get_plugin(id="aam").methods
+
+    def run(self, name, **arguments):
+        arguments = {"table": self.table, "sequences": self.sequences} | arguments
+        return self.registered[name](**arguments)
+
+    def column(self, name):
+        return self.metadata.get_column(name)
+
+    def saved(self, artifact, name):
+        """Text of a file of the artifact's data."""
+        folder = self.folder / str(artifact.uuid)
+        if not folder.exists():
+            artifact.export_data(str(folder))
+        return (folder / name).read_text()
+
+    def refuses(self, pattern, name, **arguments):
+        """Check that the method refuses, in one line that has ``pattern``."""
+        with pytest.raises(InputError, match=pattern) as caught:
+            self.run(name, **arguments)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def methods(tmp_path):
+    return Methods(tmp_path)

@@ -1,0 +1,176 @@
+"""Methods with metadata covariates, on the tiny study of the usage examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import biom
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+
+from aam_core import prediction
+from aam_core.artifact import Model
+from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
+from q2_aam._tables import read_predictions, read_probabilities
+
+QUICK = _examples.QUICK
+
+
+@pytest.fixture
+def described(methods):
+    """Metadata with two columns more, one of text and one of numbers, each with blanks."""
+    frame = methods.metadata.to_dataframe()
+    frame["code"] = ["007", "7"] * 12
+    frame["weight"] = np.arange(24.0)
+    frame.loc[frame.index[:2], ["code", "weight"]] = None
+    return qiime2.Metadata(frame)
+
+
+@pytest.fixture
+def fit(methods, described):
+    """Fit a model that reads covariates."""
+
+    def run(name="fit_regressor", target="gradient", columns=("code", "weight"), **arguments):
+        arguments = {"covariates": described, "covariate_columns": list(columns)} | arguments
+        return methods.run(name, target=methods.column(target), **QUICK | arguments)
+
+    return run
+
+
+def with_values(described, **columns):
+    return qiime2.Metadata(described.to_dataframe().assign(**columns))
+
+
+def test_only_the_columns_named_are_read(fit):
+    regressor, predictions = fit()
+    covariates = regressor.view(Model).covariates
+    assert covariates.categorical == (("code", ("007", "7")),)
+    assert [name for name, _, _ in covariates.numeric] == ["weight"]
+    assert covariates.names == ["code", "weight"]
+
+
+def test_numbers_are_the_cores(methods, described, fit):
+    regressor, held_out = fit()
+    (predictions,) = methods.run("predict_regression", regressor=regressor, metadata=described)
+    found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+    study = _examples._study()
+    expected = prediction.predict(
+        regressor.view(Model),
+        study.table,
+        sequences=study.sequences,
+        metadata=described.to_dataframe(),
+    )["prediction"]
+    np.testing.assert_allclose(found, expected[found.index], rtol=1e-5)
+    before = read_predictions(held_out.view(PredictionsFormat)).astype(float)
+    np.testing.assert_allclose(found[before.index], before, rtol=1e-4)
+
+
+def test_the_values_count_and_other_columns_do_not(methods, described, fit):
+    regressor, _ = fit()
+    texts = []
+    for metadata in (
+        described,
+        with_values(described, gradient=0.0, group="x"),
+        with_values(described, weight=99.0),
+    ):
+        (predictions,) = methods.run("predict", predictor=regressor, metadata=metadata)
+        texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+
+
+def test_a_classifier(methods, fit):
+    classifier, _, _ = fit("fit_classifier", "group", ["gradient"])
+    assert classifier.view(Model).covariates.names == ["gradient"]
+    predictions, probabilities = methods.run(
+        "predict_classification", classifier=classifier, metadata=methods.metadata
+    )
+    chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
+    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
+    assert list(chances.idxmax(axis=1)) == list(
+        read_predictions(predictions.view(PredictionsFormat))
+    )
+
+
+def test_a_model_without_covariates_reads_no_metadata(methods):
+    few = methods.metadata.filter_ids(methods.metadata.get_ids() - {methods.metadata.ids[0]})
+    texts = []
+    for arguments in ({}, {"metadata": few}):
+        (predictions,) = methods.run("predict", predictor=_examples.regressor(), **arguments)
+        texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
+    assert texts[0] == texts[1]
+
+
+def test_group_by_may_be_a_covariate_too(methods, fit):
+    regressor, _ = fit(columns=["host_subject_id"], group_by=methods.column("host_subject_id"))
+    hosts = methods.column("host_subject_id").to_series()
+    sides = [
+        set(hosts[methods.saved(regressor, f"{side}_samples.txt").split()])
+        for side in ("train", "val")
+    ]
+    assert not (sides[0] & sides[1])
+    ((_, levels),) = regressor.view(Model).covariates.categorical
+    assert set(levels) == sides[0]
+
+
+def test_samples_that_the_metadata_lacks(methods, described):
+    first = methods.table.view(biom.Table).ids()[0]
+    few = described.filter_ids(described.get_ids() - {first})
+    fit = {"target": methods.column("gradient"), "covariate_columns": ["weight"], **QUICK}
+    message = f"1 of 24 samples are not in the covariates metadata: {first}"
+    methods.refuses(message, "fit_regressor", covariates=few, **fit)
+    regressor, _ = methods.run("fit_regressor", covariates=few, missing_samples="ignore", **fit)
+    used = methods.saved(regressor, "train_samples.txt") + methods.saved(
+        regressor, "val_samples.txt"
+    )
+    assert len(used.split()) == 23
+    assert first not in used.split()
+    message = f"1 of 24 samples are not in the metadata: {first}"
+    methods.refuses(message, "predict", predictor=regressor, metadata=few)
+    stranger = qiime2.Metadata(pd.DataFrame({"weight": [1.0]}, pd.Index(["x"], name="id")))
+    methods.refuses(
+        "No sample",
+        "fit_regressor",
+        **fit | {"covariates": stranger, "missing_samples": "ignore"},
+    )
+
+
+def test_metadata_of_more_samples_is_fine(methods, described, fit):
+    frame = described.to_dataframe()
+    more = pd.concat([frame, frame.iloc[:1].rename({frame.index[0]: "another"})])
+    more.index.name = "id"
+    target = qiime2.NumericMetadataColumn(more["gradient"])
+    regressor, _ = fit(target="gradient", columns=["weight"], covariates=described)
+    again, _ = methods.run(
+        "fit_regressor",
+        target=target,
+        covariates=described,
+        covariate_columns=["weight"],
+        **QUICK,
+    )
+    assert regressor.view(Model).val_samples == again.view(Model).val_samples
+
+
+def test_bad_input(methods, described):
+    for pattern, arguments in (
+        ("'gradient' cannot be a covariate", {"covariate_columns": ["code", "gradient"]}),
+        ("did you mean 'weight'", {"covariate_columns": ["wieght"]}),
+        ("named twice", {"covariate_columns": ["code", "code"]}),
+        ("go together", {"covariate_columns": None}),
+        ("go together", {"covariates": None}),
+    ):
+        arguments = {"covariates": described, "covariate_columns": ["code"]} | (QUICK | arguments)
+        methods.refuses(pattern, "fit_regressor", target=methods.column("gradient"), **arguments)
+
+
+def test_prediction_without_them(methods, fit):
+    regressor, _ = fit()
+    methods.refuses("code, weight.*give the metadata", "predict", predictor=regressor)
+    methods.refuses(
+        "no metadata column 'code'",
+        "predict_regression",
+        regressor=regressor,
+        metadata=methods.metadata,
+    )

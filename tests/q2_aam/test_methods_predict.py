@@ -1,0 +1,89 @@
+"""Predicting methods, on the tiny study of the usage examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import biom
+import numpy as np
+import pandas as pd
+import pytest
+import qiime2
+import skbio
+
+from aam_core import prediction
+from aam_core.artifact import Model
+from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
+from q2_aam._tables import read_predictions, read_probabilities
+
+
+def test_regression_gives_the_cores_predictions(methods):
+    (predictions,) = methods.run("predict_regression", regressor=_examples.regressor())
+    found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+    study = _examples._study()
+    expected = prediction.predict(
+        _examples.regressor().view(Model), study.table, sequences=study.sequences
+    )["prediction"]
+    assert sorted(found.index) == sorted(study.table.ids())
+    np.testing.assert_allclose(found, expected[found.index], rtol=1e-5)
+
+
+def test_classification_gives_classes_and_probabilities(methods):
+    predictions, probabilities = methods.run(
+        "predict_classification", classifier=_examples.classifier()
+    )
+    classes = read_predictions(predictions.view(PredictionsFormat))
+    chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
+    assert list(chances.columns) == ["case", "control"]
+    assert list(chances.index) == list(classes.index)
+    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
+    assert list(chances.idxmax(axis=1)) == list(classes)
+
+
+def test_predict_takes_either(methods):
+    for predictor, specific, kind in (
+        (_examples.regressor(), "regressor", "RegressorPredictions"),
+        (_examples.classifier(), "classifier", "ClassifierPredictions"),
+    ):
+        (either,) = methods.run("predict", predictor=predictor)
+        assert str(either.type) == f"SampleData[{kind}]"
+        method = {"regressor": "predict_regression", "classifier": "predict_classification"}
+        named = methods.run(method[specific], **{specific: predictor}).predictions
+        texts = [
+            Path(str(artifact.view(PredictionsFormat))).read_text() for artifact in (either, named)
+        ]
+        assert texts[0] == texts[1]
+
+
+def test_one_sample_at_a_time(methods):
+    values = []
+    for arguments in ({}, {"batch_size": 1}):
+        (predictions,) = methods.run("predict", predictor=_examples.regressor(), **arguments)
+        values.append(read_predictions(predictions.view(PredictionsFormat)).astype(float))
+    np.testing.assert_allclose(*values, rtol=1e-4)
+
+
+def test_an_encoder_is_no_predictor(methods):
+    with pytest.raises(TypeError, match="AAMEncoder"):
+        methods.run("predict", predictor=_examples.encoder())
+
+
+def test_unseen_features_in_another_order(methods):
+    """Other samples and other ASVs beside them change nothing for a sample."""
+    table = methods.table.view(biom.Table)
+    dna = methods.sequences.view(pd.Series).astype(str)
+    some = table.filter(table.ids()[:3], inplace=False)
+    matrix = np.vstack([some.matrix_data.toarray()[::-1], np.zeros((1, 3))])
+    matrix = np.hstack([matrix, np.r_[np.zeros(len(matrix) - 1), 50.0][:, None]])
+    names = [*some.ids(axis="observation")[::-1], "new"]
+    other = biom.Table(matrix, names, [*some.ids(), "other"])
+    dna["new"] = "ACGT" * 10
+    reads = qiime2.Artifact.import_data("FeatureTable[Frequency]", other)
+    fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", dna.map(skbio.DNA))
+    (all_of_them,) = methods.run("predict", predictor=_examples.regressor())
+    (few,) = methods.run("predict", predictor=_examples.regressor(), table=reads, sequences=fasta)
+    before, after = (
+        read_predictions(item.view(PredictionsFormat)).astype(float) for item in (all_of_them, few)
+    )
+    assert set(after.index) == {*some.ids(), "other"}
+    np.testing.assert_allclose(after[some.ids()], before[some.ids()], rtol=1e-5)
