@@ -276,3 +276,26 @@ def test_samples_without_reads_are_left_out_of_a_prediction(regressor, small, ma
     assert found.index.tolist() == small.sample_ids[:3] + small.sample_ids[4:]
     with pytest.raises(InputError, match="reads"):
         predict(regressor.model, frame * 0, sequences=made.sequences)
+
+
+# --- distances, sequences, encoders --------------------------------------------------------------
+
+
+def test_given_distances_must_lie_between_0_and_1(refused, small, brief):
+    size = len(small.sample_ids)
+    far = replace(small, distances=np.full((size, size), 7.0, np.float32))
+    words = r"reach 7; .* in \[0, 1\]"
+    refused(pretrain, far, config=brief("pretraining"), words=words)
+
+
+def test_a_study_without_sequences(refused, small, config, regressor):
+    bare = replace(small, sequences=None)
+    words = "loaded without sequences"
+    refused(fit_regressor, bare, "gradient", config=config, words=words)
+    with pytest.raises(InputError, match=words):
+        predict(regressor.model, bare)
+
+
+def test_nothing_to_mask(refused, small, brief):
+    config = brief("pretraining", {"masking.mask_ratio": 0.0})
+    refused(pretrain, small, config=config, words="mask_ratio is 0")

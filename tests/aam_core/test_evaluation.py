@@ -206,3 +206,23 @@ def test_the_forest_sees_shares_and_not_depth():
     found = random_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
     same = random_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
     assert found.tolist() == same.tolist()
+
+
+def test_classes_in_a_file_stay_text(tmp_path):
+    truth = frame(code=["007", "010", "007", "010"])
+    chances = frame(prediction=["007", "010", "007", "010"])
+    chances["007"], chances["010"] = [0.9, 0.2, 0.8, 0.1], [0.1, 0.8, 0.2, 0.9]
+    chances.to_csv(tmp_path / "p.tsv", sep="\t", index_label="sample-id")
+    found = evaluate(tmp_path / "p.tsv", truth, "code")
+    assert found["accuracy"] == 1 and found["auc"] == 1
+
+
+def test_another_column_is_no_mistake_of_the_model():
+    guesses = frame(prediction=["gut", "skin", "gut"])
+    with pytest.raises(InputError, match="None of the 2 classes in column .site.*another column"):
+        evaluate(guesses, frame(site=["left", "right", "left"]), "site")
+
+
+def test_the_task_must_be_known(ages, predicted):
+    with pytest.raises(InputError, match="must be one of regression, classification"):
+        evaluate(predicted, ages, "age", task="reg")

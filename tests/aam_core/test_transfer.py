@@ -114,3 +114,12 @@ def test_an_encoder_of_other_sizes(pretrained):
     with pytest.raises(InputError, match="does not fit .* tensors have another shape .bases") as e:
         load_encoder(fresh, pretrained)
     assert "\n" not in str(e.value)
+
+
+def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
+    from aam_core.workflows import fit_regressor
+
+    config = brief("fitting", {"train.max_steps": 1})
+    model = fit_regressor(small, "gradient", encoder=classifier.model, config=config)
+    assert model.network.parts.outputs == 1
+    assert "new: target." in capsys.readouterr().err
