@@ -1,0 +1,56 @@
+"""The examples of the README run: on a small simulated study, for a step or an epoch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aam_core import presets
+from aam_core.data.simulate import simulate
+
+README = Path(__file__).parents[3] / "README.md"
+QUICK = {"train.epochs": 1, "train.min_steps": 0, "train.max_steps": 1}
+
+
+def block(heading, language):
+    text = README.read_text(encoding="utf-8").split(f"## {heading}\n", 1)[1]
+    return re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files that the README names, in the working folder."""
+    made = simulate(40, 60, 3, sequence_length=50, depth=1200)
+    names = {"gradient": "age", "host_subject_id": "subject"}
+    replace(made, metadata=made.metadata.rename(columns=names)).write(tmp_path)
+    (tmp_path / "new.biom").write_bytes((tmp_path / "table.biom").read_bytes())
+    (tmp_path / "new.fasta").write_bytes((tmp_path / "rep-seqs.fasta").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_command_line(files, aam):
+    for line in block("Command line", "bash").replace("\\\n", " ").strip().splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "aam"
+        if arguments[0] != "predict":
+            arguments += ["--preset", "tiny", "--epochs", "1", "--max-steps", "1"]
+        outcome = aam(*arguments)
+        assert outcome.status == 0, (line, outcome.err)
+    assert (files / "predictions.tsv").read_text().startswith("sample-id\tprediction")
+    assert (files / "scores" / "metrics.json").exists()
+
+
+def test_python(files, monkeypatch):
+    pretraining, fitting = presets.pretraining("tiny"), presets.fitting("tiny")
+    monkeypatch.setattr(presets, "pretraining", lambda name="": pretraining.replace(QUICK))
+    for module in ("aam_core.workflows", "aam_core.presets"):
+        monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK))
+    found = {}
+    exec(block("Python", "python"), found)
+    assert list(found["predictions"].columns) == ["prediction", "lower", "upper"]
+    assert set(found["scores"].metrics) == {"aam", "random_forest", "per_fold"}
