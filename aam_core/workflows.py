@@ -238,6 +238,7 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) ->
     samples, left_out = usable_samples(study, config)
     values = values.reindex(samples)
     split = _split_of(task, study, values, options, config)
+    values = values.loc[[*split[0], *split[1]]]
     fitted = fit_target(values, task, split[0])
     known = fit_covariates(study.metadata, options.covariates, split[0])
     distances = _learns_distances(study, config)
@@ -264,7 +265,10 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) ->
 def _split_of(task, study, values, options, config) -> tuple[list[str], list[str]]:
     """The given split, or one that honours groups and classes."""
     if options.split is not None:
-        return fixed_split(list(values.index), *options.split)
+        sides = fixed_split(study.sample_ids, *options.split)
+        usable = set(values.index)  # the others have too few reads, which is said elsewhere
+        kept = ([name for name in side if name in usable] for side in sides)
+        return fixed_split(list(values.index), *kept)
     fit_target(values, task)  # says what is wrong with the target before the split does
     strata = values if task == "classification" else None
     groups = by_sample(study, options.group_by)

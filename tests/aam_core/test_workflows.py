@@ -489,3 +489,24 @@ def test_what_is_predicted_of_unseen_subjects_is_what_was_promised(signal, brief
     truth = study.metadata["gradient"][unseen]
     assert regression_metrics(truth, found["prediction"])["r2"] > 0.2
     assert ((truth > found["lower"]) & (truth < found["upper"])).mean() > 0.75
+
+
+def test_a_fixed_split_leaves_out_what_it_does_not_name(small, brief):
+    values = small.metadata["gradient"].copy()
+    ids = small.sample_ids
+    values[ids[-3:]] = np.nan
+    model = fit_regressor(
+        small, values, split=(ids[:40], ids[40:50]), config=brief("fitting", {"train.max_steps": 1})
+    )
+    assert model.train_samples == ids[:40] and model.val_samples == ids[40:50]
+
+
+def test_a_fixed_split_loses_shallow_samples_as_any_other(small, brief, capsys):
+    reads = np.asarray(small.counts.sum(1)).ravel()
+    least = int(np.sort(reads)[3]) + 1
+    ids = small.sample_ids
+    config = brief("fitting", {"train.max_steps": 1, "data.min_reads": least})
+    model = fit_regressor(small, "gradient", split=(ids[:40], ids[40:]), config=config)
+    deep = [name for name, n in zip(ids, reads, strict=True) if n >= least]
+    assert model.train_samples + model.val_samples == deep
+    assert f"4 samples with fewer than {least} reads left out" in capsys.readouterr().err
