@@ -17,7 +17,7 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import BASELINE, as_classes, as_numbers, fit_target
-from aam_core.errors import first_five
+from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, draw, random_forest
 from aam_core.files import check_folder, replacing_in, write_json
 
@@ -125,9 +125,13 @@ def _folds(study, values, groups, folds, task, config, covariates):
     strata = values if task == "classification" else None
     samples, seed = study.sample_ids, config.train.seed
     parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-    for train, _ in parts:
-        inner, _ = workflows.split_samples(train, config, groups, strata)
-        fit_covariates(study.metadata, covariates, inner)
+    for number, (train, _) in enumerate(parts, start=1):
+        try:
+            inner, _ = workflows.split_samples(train, config, groups, strata)
+            fit_covariates(study.metadata, covariates, inner)
+        except InputError as error:
+            where = f"In the {len(train)} training samples of fold {number}"
+            raise InputError(f"{where}: {error}") from None
     return parts
 
 

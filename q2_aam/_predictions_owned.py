@@ -17,43 +17,41 @@ _FEW = 5
 """Records that minimal validation reads."""
 
 
-class _SampleTable(model.TextFileFormat):
-    """TSV: a header, then a sample id and values on each line."""
-
-    def _check(self, cells: list[str], number: int) -> None:
-        raise NotImplementedError
-
-    def _validate_(self, level):
-        count = 0
-        with self.open() as lines:
-            next(lines, None)
-            for count, line in enumerate(lines, start=1):
-                if level == "min" and count > _FEW:
-                    break
-                self._check([cell.strip() for cell in line.rstrip("\n").split("\t")], count + 1)
-        if count == 0:
-            raise ValidationError("The table has a header at most: it needs one record or more.")
+def _records(table: model.TextFileFormat, level: str):
+    """Line number and cells of each line below the header of a TSV; of the first five at 'min'."""
+    number = 1
+    with table.open() as lines:
+        next(lines, None)
+        for number, line in enumerate(lines, start=2):
+            if level == "min" and number > _FEW + 1:
+                break
+            yield number, [cell.strip() for cell in line.rstrip("\n").split("\t")]
+    if number == 1:
+        raise ValidationError("The table has a header at most: it needs one record or more.")
 
 
-class PredictionsFormat(_SampleTable):
+class PredictionsFormat(model.TextFileFormat):
     """A sample id and its predicted value, whatever the header names them."""
 
-    def _check(self, cells, number):
-        if len(cells) != 2:
-            raise ValidationError(f"Line {number} has {len(cells)} fields; it must have two.")
+    def _validate_(self, level):
+        for number, cells in _records(self, level):
+            if len(cells) != 2:
+                raise ValidationError(f"Line {number} has {len(cells)} fields; it must have two.")
 
 
-class ProbabilitiesFormat(_SampleTable):
+class ProbabilitiesFormat(model.TextFileFormat):
     """A sample id, then the probability of each class; the header names the classes."""
 
-    def _check(self, cells, number):
-        if len(cells) < 2:
-            raise ValidationError(f"Line {number} has {len(cells)} fields; it needs two or more.")
-        for cell in cells[1:]:
-            try:
-                float(cell)
-            except ValueError:
-                raise ValidationError(f"Line {number}: {cell!r} is not a number.") from None
+    def _validate_(self, level):
+        for number, cells in _records(self, level):
+            if len(cells) < 2:
+                got = len(cells)
+                raise ValidationError(f"Line {number} has {got} fields; it needs two or more.")
+            for cell in cells[1:]:
+                try:
+                    float(cell)
+                except ValueError:
+                    raise ValidationError(f"Line {number}: {cell!r} is not a number.") from None
 
 
 PredictionsDirectoryFormat = model.SingleFileDirectoryFormat(
