@@ -25,7 +25,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files import replacing_in, write_json
 
 FORMAT = "aam"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KINDS = ("encoder", "regressor", "classifier")
 FILES = (
     "config.json",
@@ -86,13 +86,20 @@ class Model:
     val_predictions: pd.DataFrame | None = None
     history: list[dict] = field(default_factory=list)
 
-    def save(self, directory) -> Path:
-        """Write the folder, all or nothing; files of other names in it stay."""
+    def save(self, directory, weights: dict | None = None) -> Path:
+        """Write the folder, all or nothing; files of other names in it stay.
+
+        Parameters
+        ----------
+        directory : path
+        weights : dict of Tensor, optional
+            To be written instead of the network's own.
+        """
         with replacing_in(directory, FILES) as folder:
-            self.write(folder)
+            self.write(folder, weights)
         return Path(directory)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, weights: dict | None = None) -> None:
         """Write every file into ``folder``, which exists and belongs to the caller."""
         from safetensors.torch import save
 
@@ -105,7 +112,8 @@ class Model:
             "config": self.config.to_dict(),
         }
         write_json(folder / "config.json", config)
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
+        weights = self.network.state_dict() if weights is None else weights
+        weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         # save_file would make a file that its owner alone can read.
         (folder / "model.safetensors").write_bytes(save(weights))
         write_json(folder / "run.json", self.run)

@@ -8,6 +8,7 @@ QIIME 2 parameters and the documentation take them from here. ``Config.to_dict``
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 
 from aam_core import fields
@@ -208,23 +209,59 @@ class LossConfig(Checked):
 class OptimConfig(Checked):
     """Optimizer and schedule, stepped once per optimizer step."""
 
+    optimizer: str = option(
+        "adamw", "How weights are updated.", choices=("adamw", "adam", "sgd", "lion")
+    )
     lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
     encoder_lr_ratio: float = option(
-        0.3, "Learning rate of a pretrained encoder over that of the rest.", minimum=0.0
+        0.3, "Learning rate of a pretrained encoder over lr.", minimum=0.0
     )
-    weight_decay: float = option(0.05, "Decoupled weight decay (matrices only).", minimum=0.0)
+    head_lr_ratio: float = option(1.0, "Learning rate of the heads over lr.", minimum=0.0)
+    metadata_lr_ratio: float = option(
+        1.0, "Learning rate of what reads the metadata covariates over lr.", minimum=0.0
+    )
+    weight_decay: float = option(
+        0.05, "Decoupled weight decay (matrices only; an L2 penalty of adam and sgd).", minimum=0.0
+    )
+    beta1: float = option(
+        0.9, "First beta of adamw, adam and lion; momentum of sgd.", minimum=0.0, maximum=0.9999
+    )
+    beta2: float = option(
+        0.99, "Second beta of adamw, adam and lion.", minimum=0.0, maximum=0.999999
+    )
     schedule: str = option(
-        "cosine", "Learning rate after the warm-up.", choices=("cosine", "constant")
+        "cosine",
+        "Learning rate after the warm-up: one cosine, several ('restarts'), lower where validation "
+        "stalls ('plateau'), up and down ('one-cycle'), 'polynomial', or 'constant'.",
+        choices=("cosine", "restarts", "plateau", "one-cycle", "polynomial", "constant"),
     )
     warmup: float = option(
         0.1, "Share of all steps in which the rate rises.", minimum=0.0, maximum=0.9
     )
+    cycles: int = option(3, "Cosines under 'restarts'.", minimum=1)
+    power: float = option(1.0, "Exponent under 'polynomial' (1: linear).", minimum=0.0)
+    plateau_factor: float = option(
+        0.5, "What the rate is multiplied by under 'plateau'.", minimum=0.01, maximum=0.99
+    )
+    plateau_patience: int = option(
+        3, "Epochs without a better validation that 'plateau' waits.", minimum=0
+    )
     clip: float = option(1.0, "Largest gradient norm (0: no clipping).", minimum=0.0)
+    ema: float = option(
+        0.0,
+        "Decay of a moving average of the weights, which is then validated and saved (0: none).",
+        minimum=0.0,
+        maximum=0.99999,
+    )
+
+
+AUTO = 0
+"""What 'auto' stands for in a setting that is a number."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(Checked):
-    """The loop."""
+    """The loop, and what it runs on."""
 
     epochs: int = option(
         20,
@@ -238,20 +275,82 @@ class TrainConfig(Checked):
         minimum=0,
     )
     max_steps: int = option(0, "Stop after this many optimizer steps (0: no limit).", minimum=0)
-    batch_size: int = option(32, "Samples per optimizer step.", minimum=2)
+    batch_size: int = option(
+        32,
+        "Samples per optimizer step, over all devices; 'auto': the most that max_memory_gb holds.",
+        minimum=2,
+        words={"auto": AUTO},
+    )
+    max_asvs_per_batch: int = option(
+        0,
+        "Most ASVs, over its samples, that a batch is filled to; batch_size still holds (0: off).",
+        minimum=0,
+    )
+    max_memory_gb: float = option(
+        0.0,
+        "Memory of a device that batch_size 'auto' may fill (0: four fifths of what is free).",
+        minimum=0.0,
+    )
+    accumulate: int = option(
+        1,
+        "Micro-steps that a batch is split into: less memory, and distances between the samples of "
+        "one micro-step only.",
+        minimum=1,
+    )
     patience: int = option(
-        10, "Epochs without a better validation loss before stopping (0: never stop).", minimum=0
+        10, "Epochs without a better validation before stopping (0: never stop).", minimum=0
+    )
+    best_metric: str = option(
+        "total_loss",
+        "Figure of the validation samples that chooses the best epoch, stops early and steers "
+        "'plateau': total_loss, or any other name under val/ in the logs.",
+    )
+    best_direction: str = option(
+        "auto",
+        "Whether the best is the least or the greatest ('auto': as the figure's name has it).",
+        choices=("auto", "min", "max"),
     )
     val_fraction: float = option(
         0.2, "Share of the samples held out for validation.", minimum=0.0, maximum=0.9
     )
     seed: int = option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
-    precision: str = option(
-        "fp32", "Arithmetic of the forward pass.", choices=("auto", "fp32", "bf16")
+    devices: int = option(
+        1, "Processes that share the work, one to a GPU (or a part of the CPU).", minimum=1
     )
-    threads: int = option(0, "CPU threads (0: all cores).", minimum=0)
+    strategy: str = option(
+        "ddp",
+        "Over several devices: every one holds the whole model ('ddp'), or a part ('fsdp').",
+        choices=("ddp", "fsdp"),
+    )
+    max_restarts: int = option(
+        0, "Times that the devices go on from the last checkpoint after one dies.", minimum=0
+    )
+    checkpoint_every: int = option(
+        500, "Steps between checkpoints, beside those at the end of each epoch.", minimum=1
+    )
+    precision: str = option(
+        "fp32",
+        "Arithmetic of the forward pass ('auto': bf16 on a GPU that has it, else fp32).",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
+    compile: bool = option(False, "Compile the transformer blocks (torch.compile).")
+    gradient_checkpointing: bool = option(
+        False, "Compute each block twice rather than keep what is inside: less memory, slower."
+    )
+    attention: str = option(
+        "auto",
+        "Attention kernel; 'auto' leaves the choice to torch.",
+        choices=("auto", "flash", "efficient", "cudnn", "math"),
+    )
+    threads: int = option(0, "CPU threads of each process (0: all cores).", minimum=0)
     log_every: int = option(10, "Steps between lines of the training log.", minimum=1)
+    trackers: str = option(
+        "tensorboard",
+        "Where the logs go beside metrics.jsonl: of tensorboard, wandb, mlflow, joined by commas, "
+        "or none.",
+    )
+    histograms: bool = option(False, "Log histograms of weights and gradients each epoch.")
 
 
 @dataclass(frozen=True)
@@ -279,6 +378,19 @@ class Config(Checked):
             For an unknown key (the nearest legal one is suggested) or an illegal value.
         """
         return fields.build(cls, values, where)
+
+    def differences(self, other: Config) -> dict[str, tuple]:
+        """``{"section.field": (value here, value there)}`` of what is not the same.
+
+        >>> Config().differences(Config().replace({"optim.lr": 0.1}))
+        {'optim.lr': (0.001, 0.1)}
+        """
+        found = {}
+        for path in paths():
+            ours, theirs = (functools.reduce(getattr, path.split("."), c) for c in (self, other))
+            if ours != theirs:
+                found[path] = (ours, theirs)
+        return found
 
     def replace(self, changes: dict) -> Config:
         """Copy with changes, given as ``{"section.field": value}``.
@@ -311,10 +423,20 @@ EVERYDAY = {
     "val_fraction": "train.val_fraction",
     "seed": "train.seed",
     "device": "train.device",
+    "devices": "train.devices",
     "precision": "train.precision",
     "threads": "train.threads",
 }
 """Fields with a flag of their own (command line) or a parameter of their own (QIIME 2)."""
+
+SCALE = {
+    "strategy": "train.strategy",
+    "max_restarts": "train.max_restarts",
+    "max_asvs_per_batch": "train.max_asvs_per_batch",
+    "max_memory_gb": "train.max_memory_gb",
+    "accumulate": "train.accumulate",
+}
+"""Fields that have a flag on the command line alone; QIIME 2 has them among its settings."""
 
 
 def find(path: str) -> dataclasses.Field:

@@ -13,6 +13,22 @@ class InputError(AAMError):
     """
 
 
+class Preempted(AAMError):
+    """A run was told to stop and did, after a checkpoint from which it can go on.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    signal : int
+        What it was told with; 15 is SIGTERM. The command line exits 128 + ``signal``.
+    """
+
+    def __init__(self, message: str, signal: int = 15):
+        super().__init__(message)
+        self.signal = signal
+
+
 def first_five(items) -> str:
     """Name the first five of ``items``, and how many more there are.
 

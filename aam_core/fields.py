@@ -14,7 +14,7 @@ from dataclasses import field
 from aam_core.errors import InputError
 
 
-def option(default, help, *, minimum=None, maximum=None, choices=None):
+def option(default, help, *, minimum=None, maximum=None, choices=None, words=None):
     """Declare a configuration field.
 
     Parameters
@@ -27,8 +27,16 @@ def option(default, help, *, minimum=None, maximum=None, choices=None):
         Inclusive bounds.
     choices : tuple of str, optional
         The legal values.
+    words : dict of str to value, optional
+        Words that may be written for a value, which need not lie within the bounds.
     """
-    meta = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    meta = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "words": words or {},
+    }
     return field(default=default, metadata=meta)
 
 
@@ -49,6 +57,10 @@ def check(item: dataclasses.Field, value, name: str | None = None):
     name = name or item.name
     kind = type(item.default)
     meta = item.metadata
+    if isinstance(value, str):
+        value = meta["words"].get(value.strip().lower(), value)
+    if type(value) is kind and value in meta["words"].values():
+        return value
     if isinstance(value, str) and kind is not str:
         value = parse(value, kind, name)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -76,6 +76,53 @@ def replacing_in(directory, owned: Collection[str] = ()) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def replacing_folder(directory) -> Iterator[Path]:
+    """Write a whole folder: the block fills the one it is given, which takes ``directory``'s place.
+
+    A folder cannot be renamed over another, so the old one is moved aside first. Whenever the
+    process is killed, or the machine stops, one of the two is whole, and `whole_folder` says
+    where. What a killed one left is cleared by the next. One process writes a ``directory``.
+
+    Raises
+    ------
+    InputError
+        If ``directory`` is a file, or what should hold it cannot be made.
+    """
+    directory = Path(os.path.abspath(directory))
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give the name of a folder to write into.")
+    _make(directory.parent)
+    new, old = (directory.parent / f".{directory.name}.{age}" for age in ("new", "old"))
+    if whole_folder(directory) == old:
+        os.rename(old, directory)
+    for leftover in (new, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    new.mkdir()
+    try:
+        yield new
+        for path in (*new.iterdir(), new):
+            _sync(path)
+        if directory.exists():
+            os.rename(directory, old)
+        os.rename(new, directory)
+        _sync(directory.parent)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def whole_folder(directory) -> Path:
+    """Where the last whole folder is that `replacing_folder` wrote as ``directory``.
+
+    Under that name, or beside it if the process was killed while the two changed places.
+    """
+    directory = Path(os.path.abspath(directory))
+    old = directory.parent / f".{directory.name}.old"
+    return old if old.is_dir() and not directory.exists() else directory
+
+
 def check_folder(directory) -> None:
     """Say before the work, not after it, that ``directory`` cannot be a folder.
 
@@ -111,3 +158,12 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write into {folder}: {error.strerror}.") from error
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    held = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)

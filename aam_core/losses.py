@@ -1,8 +1,12 @@
-"""(output, batch) -> sums and counts, so that a mean is right over ranks and micro-steps."""
+"""(output, batch) -> sums and counts, so that a mean is right over processes and micro-steps.
+
+The counts are known before the forward pass: each loss is divided by what all processes and
+micro-steps count together, whatever share of it this one has.
+
+Letters: B samples of this process, G samples of all processes, M hidden bases, T outputs.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,100 +16,102 @@ from aam_core.config import LossConfig
 from aam_core.data.batch import Batch
 from aam_core.data.distances import distance_matrix
 from aam_core.data.phylogeny import Phylogeny
-from aam_core.models.model import ModelOutput, Network
+from aam_core.models.model import ModelOutput
 
-
-@dataclass
-class Term:
-    """One loss: a sum over valid elements and how many (or how much weight) there were."""
-
-    total: Tensor
-    count: Tensor
-
-    def mean(self) -> Tensor:
-        """The loss; 0 where nothing was valid."""
-        return self.total / self.count.clamp_min(1e-12)
-
-
-def nucleotide_terms(output: ModelOutput) -> dict[str, Term]:
-    """Cross-entropy on the hidden bases only, and the accuracy on them."""
-    logits, truth = output.nucleotide, output.nucleotide_truth
-    count = torch.tensor(float(len(truth)), device=logits.device)
-    hits = (logits.argmax(-1) == truth).float().sum()
-    return {
-        "nucleotide": Term(F.cross_entropy(logits, truth, reduction="sum"), count),
-        "nucleotide_accuracy": Term(hits, count),
-    }
+PARTS = ("nucleotide", "distance", "target")
+"""What may be minimized."""
 
 
 def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig) -> Tensor:
-    """Distances ``[B, B]`` of the batch: those given, or computed from its reads on its device."""
+    """Distances ``[B, G]``: those given, or computed from the reads on the batch's device."""
     if batch.distance is not None:
-        return batch.distance
+        return batch.distance[: batch.own]
+    rows = slice(batch.first, batch.first + batch.own)
     return distance_matrix(
-        batch.table, batch.table_features, phylogeny, config.metric, alpha=config.alpha
+        batch.table, batch.table_features, phylogeny, config.metric, config.alpha, rows
     )
 
 
-def distance_terms(predicted: Tensor, truth: Tensor, config: LossConfig) -> dict[str, Term]:
-    """Squared error over the pairs ``[B, B]`` of different samples, each pair once.
+def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
+    """``[B, G]``: what a pair of samples counts; each pair has one place where it is not 0.
 
     Pairs whose true distance is zero weigh ``zero_pair_weight``.
     """
-    row, column = torch.triu_indices(*truth.shape, offset=1, device=truth.device)
-    error = (predicted[row, column] - truth[row, column]).square()
-    weight = torch.where(truth[row, column] == 0, config.zero_pair_weight, 1.0)
-    return {"distance": Term((error * weight).sum(), weight.sum())}
+    weight = torch.where(truth_BG == 0, config.zero_pair_weight, 1.0)
+    return weight.triu(diagonal=first + 1)
 
 
-def target_terms(output: Tensor, truth: Tensor, config: LossConfig, weight=None) -> dict[str, Term]:
-    """Loss of a regression (``truth`` float ``[B]``) or a classification (int64 ``[B]``).
+def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -> dict[str, Tensor]:
+    """What the sum of each loss is to be divided by: the share of this batch in it.
 
     Parameters
     ----------
-    weight : Tensor, optional
-        ``[T]`` class weights.
+    pairs_BG : Tensor or None
+        Of `pair_weights`; None without distances.
+    class_weight : Tensor or None
+        ``[T]`` weights of the classes.
     """
-    if truth.dtype == torch.int64:
-        loss = F.cross_entropy(
-            output,
-            truth,
-            weight=weight,
-            reduction="sum",
-            label_smoothing=config.label_smoothing,
-        )
-        count = weight[truth].sum() if weight is not None else torch.ones_like(truth).sum().float()
-        return {"target": Term(loss, count)}
-    error = output[:, 0] - truth
-    if config.target == "huber":
-        loss = F.huber_loss(output[:, 0], truth, reduction="sum", delta=config.huber_delta)
-    else:
-        loss = (error.square() if config.target == "mse" else error.abs()).sum()
-    return {"target": Term(loss, torch.tensor(float(len(truth)), device=truth.device))}
+    device = batch.counts.device
+    found = {}
+    if batch.masked_truth is not None:
+        found["nucleotide"] = torch.tensor(float(len(batch.masked_truth)), device=device)
+    if pairs_BG is not None:
+        found["distance"] = pairs_BG.sum()
+    if batch.target is not None:
+        if class_weight is not None:
+            found["target"] = class_weight[batch.target].sum()
+        else:
+            found["target"] = torch.tensor(float(len(batch.target)), device=device)
+    return {name: count * (not batch.ghost) for name, count in found.items()}
 
 
-def compute(
-    network: Network,
+def totals(
     output: ModelOutput,
     batch: Batch,
     config: LossConfig,
-    phylogeny: Phylogeny | None = None,
     class_weight: Tensor | None = None,
-) -> dict[str, Term]:
-    """Every term that this output has."""
-    terms = {}
+) -> dict[str, Tensor]:
+    """Sums of the losses of nucleotides and target, and of correct nucleotides."""
+    found = {}
     if output.nucleotide is not None:
-        terms |= nucleotide_terms(output)
-    if output.distance is not None:
-        predicted = network.distance.compare(output.distance, output.distance)
-        terms |= distance_terms(predicted, true_distance(batch, phylogeny, config), config)
+        logits_MV, truth = output.nucleotide, output.nucleotide_truth
+        found["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
+        found["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
     if output.target is not None:
-        terms |= target_terms(output.target, batch.target, config, class_weight)
-    return terms
+        found["target"] = target_total(output.target, batch.target, config, class_weight)
+    return {name: total * (not batch.ghost) for name, total in found.items()}
 
 
-def weighted(terms: dict[str, Term], config: LossConfig) -> Tensor:
-    """The loss that is minimized: means times penalties (the target's penalty is 1)."""
+def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> Tensor:
+    """Sum of the squared errors of pairs of samples, weighed by `pair_weights`."""
+    return ((predicted_BG - truth_BG).square() * pairs_BG).sum()
+
+
+def target_total(
+    output_BT: Tensor, truth: Tensor, config: LossConfig, class_weight: Tensor | None = None
+) -> Tensor:
+    """Sum of the losses of a regression (``truth`` float ``[B]``) or classification (int64)."""
+    if truth.dtype == torch.int64:
+        return F.cross_entropy(
+            output_BT,
+            truth,
+            weight=class_weight,
+            reduction="sum",
+            label_smoothing=config.label_smoothing,
+        )
+    if config.target == "huber":
+        return F.huber_loss(output_BT[:, 0], truth, reduction="sum", delta=config.huber_delta)
+    error = output_BT[:, 0] - truth
+    return (error.square() if config.target == "mse" else error.abs()).sum()
+
+
+def weighted(
+    sums: dict[str, Tensor], counts: dict[str, Tensor], config: LossConfig
+) -> dict[str, Tensor]:
+    """Each loss that is minimized: its mean times its penalty (the target's penalty is 1)."""
     penalties = {"nucleotide": config.nucleotide, "distance": config.distance, "target": 1.0}
-    parts = [terms[name].mean() * penalty for name, penalty in penalties.items() if name in terms]
-    return torch.stack(parts).sum()
+    return {
+        name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]
+        for name in PARTS
+        if name in sums
+    }

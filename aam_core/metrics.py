@@ -1,17 +1,42 @@
-"""Streaming metrics: fed batch by batch, merged over processes, in numpy alone.
+"""Streaming metrics: fed batch by batch, merged over processes in any order, in numpy alone.
 
 Letters: N samples, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 NAN = float("nan")
+
+BINS = 4096
+"""Bins of a class's scores: enough for the area under the curve to the third digit."""
+
+WIDEST = 32.0
+"""Log odds that the bins reach to on both sides; what lies beyond counts as tied."""
+
+Accumulator = TypeVar("Accumulator")
+
+
+def merged(parts: Iterable[Accumulator]) -> Accumulator:
+    """One accumulator of what all of these have seen, which stay as they are.
+
+    Parameters
+    ----------
+    parts : iterable of Regression, Classification or Reservoir
+        At least one, all of a kind: those of the processes that shared the samples.
+    """
+    first, *others = parts
+    whole = copy.deepcopy(first)
+    for part in others:
+        whole.merge(part)
+    return whole
 
 
 @dataclass
@@ -75,17 +100,28 @@ class Regression:
 class Classification:
     """Accuracy, macro F1 and area under the ROC curve of C classes.
 
-    The area needs every sample's probabilities, which are kept: [N, C].
+    Parameters
+    ----------
+    classes : int
+        How many there are.
+    bins : int, optional
+        Count each class's probabilities in so many bins, of equal width in log odds, so that
+        those near 0 and 1 are told apart; within a bin they count as tied. Without it the area is
+        exact, and every sample's probabilities are kept: [N, C].
     """
 
     classes: int
+    bins: int | None = None
     confusion: np.ndarray = field(init=False)
     """[C, C] samples by actual and predicted class."""
     scored: list[tuple[np.ndarray, np.ndarray]] = field(init=False, default_factory=list)
-    """Chunks of (actual [n], probabilities [n, C])."""
+    """Chunks of (actual [n], probabilities [n, C]); none with bins."""
+    histogram: np.ndarray = field(init=False)
+    """[C, 2, bins] samples by class, whether they are of it, and its probability."""
 
     def __post_init__(self):
         self.confusion = np.zeros((self.classes, self.classes), dtype=np.int64)
+        self.histogram = np.zeros((self.classes, 2, self.bins or 0), dtype=np.int64)
 
     def update(self, actual, predicted, probabilities=None) -> None:
         """Add samples: class places [N], [N], and probabilities [N, C] if there are any."""
@@ -94,13 +130,20 @@ class Classification:
         if probabilities is not None and len(actual):
             probabilities = np.asarray(probabilities, dtype=np.float64)
             assert probabilities.shape == (len(actual), self.classes), probabilities.shape
-            self.scored.append((actual, probabilities))
+            if self.bins is None:
+                self.scored.append((actual, probabilities))
+                return
+            every = np.arange(self.classes)
+            ours = (actual[:, None] == every).astype(np.int64)
+            np.add.at(self.histogram, (every, ours, _bin(probabilities, self.bins)), 1)
 
     def merge(self, other: Classification) -> None:
         """Take in what another accumulator has seen."""
         assert self.classes == other.classes, (self.classes, other.classes)
+        assert self.bins == other.bins, (self.bins, other.bins)
         self.confusion += other.confusion
         self.scored += other.scored
+        self.histogram += other.histogram
 
     def compute(self) -> dict[str, float]:
         """accuracy, auc, f1; auc is NaN without probabilities or with one actual class.
@@ -119,20 +162,83 @@ class Classification:
         }
 
     def _auc(self) -> float:
-        if not self.scored:
-            return NAN
-        actual = np.concatenate([a for a, _ in self.scored])
-        scores = np.concatenate([p for _, p in self.scored])
-        occurring = np.unique(actual)
+        if self.bins is not None:
+            others, ours = self.histogram[:, 0], self.histogram[:, 1]
+            judged = self._judged(np.flatnonzero(ours.any(axis=1)))
+            areas = [_area(ours[c], others[c]) for c in judged]
+        elif self.scored:
+            actual = np.concatenate([a for a, _ in self.scored])
+            scores = np.concatenate([p for _, p in self.scored])
+            areas = [roc_auc(actual == c, scores[:, c]) for c in self._judged(np.unique(actual))]
+        else:
+            areas = []
+        return float(np.mean(areas)) if areas else NAN
+
+    def _judged(self, occurring: np.ndarray) -> list[int]:
+        """The classes whose areas count: none, unless there are others to tell them from."""
         if len(occurring) < 2:
-            return NAN
-        if self.classes == 2:
-            return roc_auc(actual == 1, scores[:, 1])
-        return float(np.mean([roc_auc(actual == c, scores[:, c]) for c in occurring]))
+            return []
+        return [1] if self.classes == 2 else occurring.tolist()
+
+
+@dataclass
+class Reservoir:
+    """A uniform random sample of rows, for plots.
+
+    The rows kept are those whose keys have the smallest hashes (Cohen E, Kaplan H 2007,
+    Summarizing data using bottom-k sketches, PODC): the same ones in whatever order, batches or
+    processes they come.
+
+    Parameters
+    ----------
+    size : int
+        Most rows kept.
+    """
+
+    size: int = 1000
+    held: tuple[np.ndarray, ...] = field(init=False, default=())
+    """Hashes [n] uint64, keys [n] int64, and the columns; nothing before the first update."""
+
+    def update(self, keys, *columns) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        keys : [n] int
+            What the rows are told apart by, each given once: a sample's position i; i * N + j of
+            a pair.
+        *columns : [n]
+            Arrays of the rows' values, as many at every call.
+        """
+        keys = np.array(keys, dtype=np.int64)
+        assert keys.ndim == 1 and all(len(c) == len(keys) for c in columns), keys.shape
+        self._take((_hash(keys), keys, *(np.array(column) for column in columns)))
+
+    def merge(self, other: Reservoir) -> None:
+        """Take in what another reservoir has kept."""
+        assert self.size == other.size, (self.size, other.size)
+        if other.held:
+            self._take(other.held)
+
+    def rows(self) -> tuple[np.ndarray, ...]:
+        """The columns of what was kept, in order of the keys; () before any update."""
+        if not self.held:
+            return ()
+        _, keys, *columns = self.held
+        order = np.argsort(keys)
+        return tuple(column[order] for column in columns)
+
+    def _take(self, rows):
+        if self.held:
+            rows = tuple(np.concatenate(pair) for pair in zip(self.held, rows, strict=True))
+        if len(rows[0]) > self.size:
+            kept = np.argpartition(rows[0], self.size - 1)[: self.size]
+            rows = tuple(column[kept] for column in rows)
+        self.held = rows
 
 
 def roc_auc(positive, score) -> float:
-    """Area under the ROC curve, from ranks (Mann-Whitney U); ties count half.
+    """Area under the ROC curve; ties count half.
 
     Parameters
     ----------
@@ -141,12 +247,9 @@ def roc_auc(positive, score) -> float:
     score : [N] float
     """
     positive = np.asarray(positive, dtype=bool)
-    _, place, size = np.unique(np.asarray(score), return_inverse=True, return_counts=True)
-    rank = (np.cumsum(size) - (size - 1) / 2)[place]
-    ours = int(positive.sum())
-    others = len(positive) - ours
-    assert ours and others, (ours, others)
-    return float((rank[positive].sum() - ours * (ours + 1) / 2) / (ours * others))
+    values, place = np.unique(np.asarray(score), return_inverse=True)
+    ours = np.bincount(place[positive], minlength=len(values))
+    return _area(ours, np.bincount(place, minlength=len(values)) - ours)
 
 
 def regression_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
@@ -184,3 +287,28 @@ def _pair(first, second, dtype) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.asarray(first, dtype=dtype), np.asarray(second, dtype=dtype)
     assert first.shape == second.shape and first.ndim == 1, (first.shape, second.shape)
     return first, second
+
+
+def _area(ours: np.ndarray, others: np.ndarray) -> float:
+    """Area under the ROC curve from counts by rising score: Mann-Whitney U over its greatest."""
+    pairs = int(ours.sum()) * int(others.sum())
+    assert pairs, (ours.sum(), others.sum())
+    below = np.cumsum(others) - others / 2
+    return float((ours * below).sum() / pairs)
+
+
+def _bin(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Place of each probability among bins of equal width in log odds; NaN comes last."""
+    chances = np.clip(probabilities, 0.0, 1.0)
+    with np.errstate(divide="ignore"):  # log 0
+        odds = np.log(chances) - np.log1p(-chances)
+    share = np.clip(np.where(np.isnan(odds), np.inf, odds) / WIDEST, -1.0, 1.0)
+    return np.minimum((share + 1) * (bins / 2), bins - 1).astype(np.int64)
+
+
+def _hash(keys: np.ndarray) -> np.ndarray:
+    """[n] uint64, another for every key: SplitMix64 (Steele, Lea, Flood 2014, OOPSLA)."""
+    mixed = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -1,11 +1,12 @@
 """Saved or fresh model + table -> predictions in real units.
 
-Every distinct ASV is encoded once for the whole table.
+Every distinct ASV is encoded once for the whole table; the samples are read a chunk at a time.
 Letters: F features, L bases (+1 START), D width, N samples, B samples of a batch, K soft branches.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,21 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.artifact import Model, load_model
-from aam_core.config import Config
+from aam_core.config import AUTO, Config, TrainConfig
 from aam_core.data.batch import Batcher
 from aam_core.data.covariates import Covariates
+from aam_core.data.ids import listing
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
 from aam_core.models.model import ModelOutput, Network
-from aam_core.train.trainer import autocast, find_device
+from aam_core.train.precision import autocast, find_device
 
 CHUNK = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """ASVs encoded at a time: on a CPU what stays in its cache."""
+
+SAMPLES = 1024
+"""Samples whose predictions are held at a time."""
 
 
 def predict(
@@ -37,6 +42,7 @@ def predict(
     batch_size: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    long_sequences: str | None = None,
 ) -> pd.DataFrame:
     """Predict a metadata column.
 
@@ -52,7 +58,7 @@ def predict(
         For a model that was fitted with covariates.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
-    device, precision : str, optional
+    device, precision, long_sequences : str, optional
         As in the configuration, which they replace.
 
     Returns
@@ -68,22 +74,55 @@ def predict(
     InputError
         If the model is an encoder, or the table or model cannot be used.
     """
-    model = as_model(model)
-    if model.target is None:
-        raise InputError(
-            "This model is an encoder, which predicts no metadata: fit it first "
-            "(aam fit-regressor or fit-classifier with --encoder)."
-        )
+    model = _predictor(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
-    output = run(
-        model.network,
-        study,
-        override(model.config, device, precision),
-        fields=("target",),
-        covariates=model.covariates,
-        batch_size=batch_size,
+    options = {"device": device, "precision": precision, "long_sequences": long_sequences}
+    return pd.concat(predict_batches(model, study, batch_size=batch_size, **options))
+
+
+def predict_batches(
+    model,
+    study: Study,
+    *,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    long_sequences: str | None = None,
+    chunk: int = SAMPLES,
+) -> Iterator[pd.DataFrame]:
+    """Predict a metadata column, some samples at a time, however many there are.
+
+    Parameters
+    ----------
+    model : Model or path
+        Regressor or classifier; not to be used otherwise until the last sample was predicted.
+    study : Study
+        Samples; their ASVs need not have been trained on.
+    batch_size, device, precision, long_sequences
+        As in `predict`.
+    chunk : int
+        Samples in each part; the numbers do not depend on it.
+
+    Returns
+    -------
+    iterator of DataFrame
+        Parts of what `predict` returns, in the table's order.
+
+    Raises
+    ------
+    InputError
+        As `predict`; at the call, before the first part is asked for.
+    """
+    model = _predictor(model)
+    config = override(model.config, device, precision, long_sequences)
+    parts = stream(
+        model.network, study, config, ("target",), model.covariates, batch_size, chunk=chunk
     )
-    return decode(model, study.sample_ids, output["target"])
+    starts = range(0, len(study.sample_ids), chunk)
+    return (
+        decode(model, study.sample_ids[start : start + chunk], part["target"])
+        for start, part in zip(starts, parts, strict=True)
+    )
 
 
 def predicted_distances(
@@ -94,6 +133,7 @@ def predicted_distances(
     batch_size: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    long_sequences: str | None = None,
 ) -> pd.DataFrame:
     """Distances between samples as a pretrained encoder predicts them.
 
@@ -101,7 +141,7 @@ def predicted_distances(
     ----------
     model : Model or path
         Encoder pretrained with distances.
-    table, sequences, batch_size, device, precision
+    table, sequences, batch_size, device, precision, long_sequences
         As in `predict`.
 
     Returns
@@ -113,7 +153,7 @@ def predicted_distances(
     if model.network.distance is None:
         raise InputError("This model has no distance head: it was not pretrained with distances.")
     study = as_study(table, sequences=sequences)
-    config = override(model.config, device, precision)
+    config = override(model.config, device, precision, long_sequences)
     output = run(model.network, study, config, ("distance",), batch_size=batch_size)
     vectors = output["distance"]
     network = model.network.to("cpu")
@@ -123,7 +163,6 @@ def predicted_distances(
     return pd.DataFrame(distances, index=study.sample_ids, columns=study.sample_ids)
 
 
-@torch.no_grad()
 def run(
     network: Network,
     study: Study,
@@ -132,56 +171,132 @@ def run(
     covariates: Covariates | None = None,
     batch_size: int | None = None,
 ) -> dict[str, Tensor]:
-    """Forward pass over every sample of a study, in order.
+    """Forward pass over every sample of a study at once; arguments and errors are of `stream`.
+
+    Returns
+    -------
+    dict of Tensor
+        ``[N, ...]`` float32 on the CPU, in the study's order.
+    """
+    chunk = len(study.sample_ids)
+    (found,) = stream(network, study, config, fields, covariates, batch_size, chunk=chunk)
+    return found
+
+
+def stream(
+    network: Network,
+    study: Study,
+    config: Config,
+    fields: tuple[str, ...],
+    covariates: Covariates | None = None,
+    batch_size: int | None = None,
+    *,
+    chunk: int = SAMPLES,
+) -> Iterator[dict[str, Tensor]]:
+    """Forward pass over the samples of a study, some at a time, in order.
 
     Parameters
     ----------
     network : Network
-        Moved to the device of ``config`` and back to the CPU.
+        Moved to the device of ``config``, and back to the CPU after the last part.
     fields : tuple of str
         Fields of `ModelOutput` to collect.
     covariates : Covariates, optional
         Read from the metadata of the study.
     batch_size : int, optional
-        Samples at a time, from 1; as in training by default.
+        Samples that the network reads at a time, from 1; as in training by default.
+    chunk : int
+        Samples of a part, from 1.
 
     Returns
     -------
-    dict of Tensor
-        ``[N, ...]`` float32 on the CPU.
+    iterator of dict of Tensor
+        ``[chunk, ...]`` float32 on the CPU; the last one may have fewer samples.
 
     Raises
     ------
     InputError
-        If the device is absent, the batch size no size, or a sequence longer than accepted.
+        If the device is absent, the batch size or chunk no size, or a sequence longer than
+        accepted: at the call, before any work.
     """
-    size = config.train.batch_size if batch_size is None else batch_size
-    if size < 1:
-        raise InputError(f"The batch size is {size}; it must be at least 1.")
+    size = _batch_size(config.train) if batch_size is None else batch_size
+    for name, value in (("batch size", size), ("chunk", chunk)):
+        if value < 1:
+            raise InputError(f"The {name} is {value}; it must be at least 1.")
     read = None if covariates is None else covariates.encode(study.metadata)
-    device = find_device(config.train.device)
-    network = network.to(device).eval()
+    device, precision = find_device(config.train.device), config.train.precision
+    _check_lengths(study, config)
     tokens = study.tokens(config.data)
-    vectors = encode_asvs(network, tokens, device, config.train.precision)
-    batcher = Batcher(
-        study,
-        config.data,
-        config.train.seed,
-        covariates=read,
-        asv_vectors=vectors,
-    )
+
+    def parts():
+        try:
+            vectors = encode_asvs(network.to(device), tokens, device, precision)
+            batcher = Batcher(
+                study, config.data, config.train.seed, covariates=read, asv_vectors=vectors
+            )
+            for start in range(0, len(study.sample_ids), chunk):
+                samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
+                yield _forward(network, batcher, samples, fields, size, precision)
+        finally:
+            network.to("cpu")
+
+    return parts()
+
+
+@torch.no_grad()
+def _forward(
+    network: Network,
+    batcher: Batcher,
+    samples: np.ndarray,
+    fields: tuple[str, ...],
+    size: int,
+    precision: str,
+) -> dict[str, Tensor]:
+    """Fields of these samples, in their order."""
+    network.eval()
+    device = batcher.asv_vectors.device
     found: dict[str, list[Tensor]] = {name: [] for name in fields}
     # Samples of alike richness share a batch, which then holds little padding.
-    order = np.argsort(np.diff(study.counts.indptr), kind="stable")
+    ends = batcher.study.counts.indptr
+    order = np.argsort(ends[samples + 1] - ends[samples], kind="stable")
     for start in range(0, len(order), size):
-        batch = batcher.batch(order[start : start + size]).to(device)
-        with autocast(device, config.train.precision):
+        batch = batcher.batch(samples[order[start : start + size]]).to(device)
+        with autocast(device, precision):
             output: ModelOutput = network(batch, heads=fields)
         for name in fields:
             found[name].append(getattr(output, name).float().cpu())
-    network.to("cpu")
     back = torch.from_numpy(np.argsort(order))
     return {name: torch.cat(parts)[back] for name, parts in found.items()}
+
+
+def _predictor(model) -> Model:
+    """A `Model` that has a target."""
+    model = as_model(model)
+    if model.target is None:
+        raise InputError(
+            "This model is an encoder, which predicts no metadata: fit it first "
+            "(aam fit-regressor or fit-classifier with --encoder)."
+        )
+    return model
+
+
+def _batch_size(train: TrainConfig) -> int:
+    return TrainConfig().batch_size if train.batch_size == AUTO else train.batch_size
+
+
+def _check_lengths(study: Study, config: Config) -> None:
+    """Say what can be done in predicting, where nothing is trained with another length."""
+    most = config.data.max_bp
+    if config.data.long_sequences == "truncate" or study.sequences is None:
+        return
+    long = [i for i, dna in zip(study.feature_ids, study.sequences, strict=True) if len(dna) > most]
+    if long:
+        raise InputError(
+            f"{len(long):,} of {len(study.feature_ids):,} sequences are longer than data.max_bp = "
+            f"{most} bases, the most that this model reads ({listing(long)}). Trim them, or "
+            f"have their first {most} bases read: long_sequences = truncate "
+            "(--long-sequences truncate)."
+        )
 
 
 @torch.no_grad()
@@ -252,10 +367,14 @@ def as_model(model) -> Model:
     return load_model(model) if isinstance(model, str | Path) else model
 
 
-def override(config: Config, device, precision) -> Config:
+def override(config: Config, device, precision, long_sequences=None) -> Config:
     """The configuration with what was given.
 
     The device of the training is not that of the prediction, often on another machine.
     """
-    given = {"train.device": device or "auto", "train.precision": precision}
+    given = {
+        "train.device": device or "auto",
+        "train.precision": precision,
+        "data.long_sequences": long_sequences,
+    }
     return config.replace({k: v for k, v in given.items() if v is not None})

@@ -1,13 +1,16 @@
-"""One training run: its device, network, folder and messages.
+"""One training run: its processes, network, folder and messages.
 
-Shared by the workflows; whatever ends a run early leaves the best model so far in ``checkpoint/``.
+Shared by the workflows. While it trains, ``checkpoint/best`` in its folder is a model that can be
+used, and ``checkpoint/last`` is where it can be gone on from.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import platform
-import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +19,30 @@ import torch
 
 from aam_core import __version__, plots
 from aam_core.artifact import FILES, Model
-from aam_core.config import Config
+from aam_core.config import AUTO, Config
 from aam_core.data.batch import Batcher
+from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study
+from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
+from aam_core.train import checkpoint, tune
+from aam_core.train.checkpoint import Checkpoint
+from aam_core.train.job import Job, Result
+from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
-from aam_core.train.trainer import Job, Result, Trainer, find_device
+from aam_core.train.sinks import carry_over, check_trackers
+from aam_core.train.trainer import Trainer
 from aam_core.transfer import common_tensors, load_encoder
+
+KINDS = {None: "encoder", "regression": "regressor", "classification": "classifier"}
+"""Kind of a target -> kind of the model."""
+
+DESCRIBED = (
+    *("kind", "config", "parts", "target", "covariates", "frozen", "encoder", "pretrained"),
+    *("train_samples", "val_samples"),
+)
+"""What a checkpoint says of the run, beside its progress."""
 
 
 class Run:
@@ -38,93 +57,103 @@ class Run:
     label : str
         What is being done, at the head of every line.
     split : tuple of (train_ids, val_ids)
+    resume : Checkpoint, optional
+        Where to go on.
     """
 
-    def __init__(self, study: Study, config: Config, output, label: str, split):
+    def __init__(
+        self, study: Study, config: Config, output, label: str, split, resume: Checkpoint | None
+    ):
         self.study = study
         self.config = config
         self.output = None if output is None else Path(output)
         self.label = label
         self.train_ids, self.val_ids = split
-        self.device = find_device(config.train.device)
+        self.resume = resume
+        self.team = Team(config.train)
+        check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        self.reporter = Reporter(None, label)
+        self.reporter = Reporter(None, label, silent=not self.team.first)
         self.model: Model | None = None
         self.pretrained: list[str] = []
-        self.kept = False
         if self.output is not None:
             check_folder(self.output)
 
-    def build(self, parts: Parts, encoder: Model | None, target=None, freeze: bool = False) -> None:
-        """Make the network, from ``encoder`` where there is one."""
+    def build(
+        self,
+        parts: Parts,
+        encoder: Model | None,
+        target=None,
+        covariates: Covariates | None = None,
+        freeze: bool = False,
+    ) -> None:
+        """Make the network, from ``encoder`` or the checkpoint where there is one."""
         with torch.random.fork_rng([]):
             torch.manual_seed(self.config.train.seed)
             network = Network(self.config.model, parts)
-        if encoder is not None:
-            self.reporter.say(f"{self.label}: {load_encoder(network, encoder)}")
-            held = common_tensors(network, encoder)
-            self.pretrained = [name for name, _ in network.named_parameters() if name in held]
         if freeze:
             network.bases.requires_grad_(False)
-        kinds = {None: "encoder", "regression": "regressor", "classification": "classifier"}
         self.model = Model(
-            kind=kinds[None if target is None else target.kind],
+            kind=KINDS[None if target is None else target.kind],
             config=self.config,
             network=network.eval(),
             target=target,
+            covariates=covariates,
             run=self._record(encoder, freeze),
             train_samples=self.train_ids,
             val_samples=self.val_ids,
         )
-        trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
-        self.reporter.say(
-            f"{self.label}: {len(self.train_ids)} samples to train on, {len(self.val_ids)} to "
-            f"validate on; {trained:,} parameters ({frozen:,} frozen) on {self.device}"
-        )
+        if self.resume is not None:
+            self._go_on(self.resume)
+        elif encoder is not None:
+            for line in load_encoder(network, encoder):
+                self.say(line)
+            held = common_tensors(network, encoder)
+            self.pretrained = [name for name, _ in network.named_parameters() if name in held]
 
-    def train(self, batcher: Batcher, class_weight=None) -> Result:
-        """Train the network in place, logging into ``output/logs``."""
-        reporter = Reporter(None if self.output is None else self.output / "logs", self.label)
-        network = self.model.network.to(self.device)
+    def job(self, batcher: Batcher, class_weight=None, on_epoch=None) -> Job:
+        """What is to be trained; its batch size is a number."""
         job = Job(
-            network=network,
+            network=self.model.network.to(self.team.device),
             config=self.config,
             batcher=batcher,
             train=self.positions(self.train_ids),
             val=self.positions(self.val_ids),
-            device=self.device,
-            class_weight=None if class_weight is None else class_weight.to(self.device),
+            target=self.model.target,
+            class_weight=None if class_weight is None else class_weight.to(self.team.device),
             pretrained=self.pretrained,
+            folder=None if self.output is None else self.output / "checkpoint" / "last",
             keep=None if self.output is None else self._keep,
+            on_epoch=on_epoch,
+            resume=self.resume,
         )
-        try:
-            with torch.random.fork_rng(_devices(self.device)):
-                torch.manual_seed(self.config.train.seed)
-                result = Trainer(job, reporter).fit()
-        except KeyboardInterrupt:
-            if self.kept:
-                place = self.output / "checkpoint"
-                reporter.say(f"{self.label}: interrupted; the best model so far is in {place}")
-            raise
-        finally:
-            reporter.close()
-            network.to("cpu").eval()
+        if self.config.train.batch_size == AUTO:
+            self._set_batch_size(tune.largest_batch(job, self.team), job)
+        job.run = self._description()
+        return job
+
+    def train(self, job: Job) -> Result:
+        """Train the network, logging into ``output/logs``; leave its best weights in it."""
+        parts = job.network.parts
+        result = self._fit(job)
+        # Under FSDP the parts of the network are spread over the processes: it is made anew.
+        fresh = Network(self.config.model, parts)
+        fresh.load_state_dict(result.weights)
+        self.model.network = fresh.eval()
         self.model.history = result.history
         return result
 
     def finish(self, drawings: dict) -> None:
         """Write the folder: the model, and the plots ``{file name: callable(path)}``."""
-        if self.output is None:
-            return
-        with replacing_in(self.output, FILES) as folder:
-            self.model.write(folder)
-            log = pd.DataFrame(self.model.history)
-            plots.curves(log.drop(columns="step"), folder / "losses.png", x="epoch")
-            for name, draw in drawings.items():
-                draw(folder / name)
-        shutil.rmtree(self.output / "checkpoint", ignore_errors=True)
+        if self.output is not None and self.team.first:
+            with replacing_in(self.output, FILES) as folder:
+                self.model.write(folder)
+                log = pd.DataFrame(self.model.history)
+                plots.curves(log.drop(columns="step"), folder / "losses.png", x="epoch")
+                for name, draw in drawings.items():
+                    draw(folder / name)
+        self.team.exchange(None)  # the others wait until it is there
 
     def positions(self, ids: list[str]) -> np.ndarray:
         """Places of samples in the study, int64."""
@@ -136,9 +165,101 @@ class Run:
         if text:
             self.reporter.say(f"{self.label}: {text}")
 
-    def _keep(self, epoch: int) -> None:
-        self.model.save(self.output / "checkpoint")
-        self.kept = True
+    def _fit(self, job: Job) -> Result:
+        self._keep_logs()
+        reporter = Reporter(
+            None if self.output is None else self.output / "logs",
+            self.label,
+            trackers=self.config.train.trackers,
+            config=self.config.to_dict(),
+            resume_step=None if self.resume is None else self.resume.progress["step"],
+            silent=not self.team.first,
+        )
+        try:
+            with torch.random.fork_rng(_devices(self.team.device)):
+                torch.manual_seed(self.config.train.seed)
+                memory = tune.memory(job, self.team)
+                trainer = Trainer(job, reporter, self.team)
+                self._summary(job, trainer, memory)
+                return trainer.fit()
+        except KeyboardInterrupt:
+            if job.folder is not None and job.folder.exists():
+                reporter.say(
+                    f"{self.label}: interrupted; the best model so far is in "
+                    f"{self.output / 'checkpoint' / 'best'}; go on with --resume {self.output}"
+                )
+            raise
+        finally:
+            reporter.close()
+
+    def _keep_logs(self) -> None:
+        """Where a run goes on in another folder, take along what it has logged."""
+        held = self.resume
+        if held is not None and self.output is not None and self.team.first:
+            old = held.folder.parent.parent / "logs"
+            if old.resolve() != (self.output / "logs").resolve():
+                carry_over(old, self.output / "logs", held.progress["step"])
+
+    def _summary(self, job: Job, trainer: Trainer, memory: float) -> None:
+        """What is trained on what, in a few lines, before it starts."""
+        team, train = self.team, self.config.train
+        for line in tune.describe(self.model.network, self.config):
+            self.say(line)
+        devices = f"{team.device}" if team.size == 1 else f"{team.size} x {team.device.type}"
+        if team.size > 1:
+            devices += f" ({train.strategy})"
+        self.say(
+            f"{len(self.train_ids)} samples to train on, {len(self.val_ids)} to validate on; "
+            f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
+            f"on {devices}; about {memory:.2g} GB a device"
+        )
+
+    def _keep(self, epoch: int, weights) -> None:
+        self.model.save(self.output / "checkpoint" / "best", weights)
+
+    def _set_batch_size(self, size: int, job: Job) -> None:
+        self.say(f"batch size {size}: the largest that fits")
+        self.config = replace(self.config, train=replace(self.config.train, batch_size=size))
+        self.model.config = job.config = self.config
+
+    def _go_on(self, held: Checkpoint) -> None:
+        """Take what the checkpoint has, if it is of this very run."""
+        ours = json.loads(json.dumps(self._description()))
+        for name in ("kind", "parts", "target", "covariates", "frozen"):
+            if held.run.get(name) != ours[name]:
+                raise InputError(
+                    f"The checkpoint is of another run: its {name} is {held.run.get(name)!r}, and "
+                    f"here {ours[name]!r}. Give the inputs and options that it was started with."
+                )
+        checkpoint.check_weights(held, self.model.network.state_dict())
+        self.model.network.load_state_dict(held.weights)
+        self.pretrained = held.run["pretrained"]
+        self.model.run |= {"encoder": held.run["encoder"]}
+        before = Config.from_dict(held.run["config"], "the checkpoint's configuration")
+        changed = [
+            f"{path} {now} (was {was})"
+            for path, (was, now) in before.differences(self.config).items()
+        ]
+        now = held.progress
+        self.say(f"going on after step {now['step']}, in epoch {now['epoch'] + 1}")
+        if changed:
+            self.say(f"changed: {', '.join(changed)}")
+
+    def _description(self) -> dict:
+        """The values of `DESCRIBED`."""
+        model = self.model
+        return {
+            "kind": model.kind,
+            "config": self.config.to_dict(),
+            "parts": model.network.parts.to_dict(),
+            "target": None if model.target is None else model.target.to_dict(),
+            "covariates": None if model.covariates is None else model.covariates.to_dict(),
+            "frozen": model.run["frozen_encoder"],
+            "encoder": model.run["encoder"],
+            "pretrained": self.pretrained,
+            "train_samples": self.train_ids,
+            "val_samples": self.val_ids,
+        }
 
     def _record(self, encoder: Model | None, freeze: bool) -> dict:
         return {
@@ -149,7 +270,8 @@ class Run:
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
-            "device": str(self.device),
+            "device": str(self.team.device),
+            "processes": self.team.size,
             "seed": self.config.train.seed,
             "samples": len(self.study.sample_ids),
             "features": len(self.study.feature_ids),
@@ -157,6 +279,46 @@ class Run:
             "frozen_encoder": freeze,
             "encoder": None if encoder is None else encoder.run,
         }
+
+
+def resumed(
+    resume: str | Path | None, config: Config | None, preset: Callable[[], Config]
+) -> tuple[Checkpoint | None, Config]:
+    """The checkpoint to go on from, if any, and the configuration that is asked for.
+
+    Parameters
+    ----------
+    resume : path or None
+        Output folder of an earlier run, whose configuration holds where none is given.
+    preset : callable
+        Makes the configuration where there is neither.
+    """
+    if resume is None:
+        return None, config or preset()
+    held = checkpoint.load(checkpoint.find(resume))
+    checkpoint.check_fields(held.folder, "run", held.run, DESCRIBED)
+    if config is None:
+        config = Config.from_dict(held.run["config"], f"the configuration in {resume}")
+    return held, config
+
+
+def split_of(held: Checkpoint, samples: list[str]) -> tuple[list[str], list[str]]:
+    """The split that a checkpoint's run was started with.
+
+    Raises
+    ------
+    InputError
+        If some of its samples are not among ``samples``.
+    """
+    split = held.run["train_samples"], held.run["val_samples"]
+    known = set(samples)
+    gone = [name for side in split for name in side if name not in known]
+    if gone:
+        raise InputError(
+            f"{len(gone)} samples of the checkpoint's run are not (or no longer) usable here: "
+            f"{first_five(gone)}. Give the inputs that it was started with."
+        )
+    return split
 
 
 def _devices(device):

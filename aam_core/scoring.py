@@ -14,7 +14,7 @@ from aam_core.data.inputs import Study
 from aam_core.data.targets import ClassTarget
 from aam_core.losses import true_distance
 from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.prediction import decode, predicted_distances, run
+from aam_core.prediction import predict, predicted_distances
 
 MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs tell R2 to the third digit."""
@@ -43,8 +43,7 @@ def distances(model: Model, study: Study) -> pd.DataFrame:
 def target(model: Model, study: Study, values: pd.Series) -> tuple[pd.DataFrame, dict]:
     """Predictions of the validation samples (with ``actual``), and their metrics."""
     held = study.select(model.val_samples)
-    output = run(model.network, held, model.config, ("target",), model.covariates)
-    frame = decode(model, held.sample_ids, output["target"])
+    frame = predict(model, held, device=model.config.train.device)
     truth = values.loc[held.sample_ids]
     if isinstance(model.target, ClassTarget):
         actual = model.target.decode(model.target.encode(truth))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from aam_core.artifact import Model
-from aam_core.config import Config, paths
+from aam_core.config import Config
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Network
 
@@ -39,19 +39,11 @@ def adopt(config: Config, encoder: Model | None) -> Config:
 
 def replaced(asked: Config, adopted: Config) -> str:
     """A line on the settings of the model that `adopt` replaced; empty if there are none."""
-    before, after = asked.to_dict(), adopted.to_dict()
-    changes = []
-    for path in paths():
-        ours, theirs = _at(before, path), _at(after, path)
-        if ours != theirs:
-            changes.append(f"{path.removeprefix('model.')} {theirs} (not {ours})")
+    changes = [
+        f"{path.removeprefix('model.')} {theirs} (not {ours})"
+        for path, (ours, theirs) in asked.differences(adopted).items()
+    ]
     return f"sizes are the encoder's: {', '.join(changes)}" if changes else ""
-
-
-def _at(nested: dict, path: str):
-    for name in path.split("."):
-        nested = nested[name]
-    return nested
 
 
 ENCODER_PARTS = ("bases", "samples", "nucleotide", "distance")
@@ -71,23 +63,37 @@ def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     }
 
 
-def load_encoder(network: Network, encoder: Model) -> str:
-    """Copy every weight that both networks have; say how many that were.
+def load_encoder(network: Network, encoder: Model) -> list[str]:
+    """Copy every weight that fits; say how many that were, and name what did not.
+
+    Returns
+    -------
+    list of str
+        One sentence each; first how many tensors and parameters were loaded.
 
     Raises
     ------
     InputError
-        If nothing fits, or a tensor of the same name has another shape.
+        If nothing fits.
     """
     common, wanted = common_tensors(network, encoder), network.state_dict()
-    other = [name for name, tensor in common.items() if tensor.shape != wanted[name].shape]
-    if other or not common:
-        what = "no tensor in common"
-        if other:
-            what = f"{len(other)} tensors have another shape ({first_five(other)})"
-        raise InputError(f"The encoder does not fit this model: {what}.")
-    network.load_state_dict(common, strict=False)
-    parameters = sum(tensor.numel() for tensor in common.values())
-    fresh = sorted({name.split(".")[0] for name in wanted if name not in common})
-    text = f"loaded {len(common)} of {len(wanted)} tensors ({parameters:,} parameters)"
-    return f"{text}; new: {', '.join(fresh)}." if fresh else f"{text}."
+    fits = {name: tensor for name, tensor in common.items() if tensor.shape == wanted[name].shape}
+    if not fits:
+        raise InputError(
+            f"The encoder does not fit this model: of its {len(encoder.network.state_dict())} "
+            f"tensors none has the name and the shape of one of the model's {len(wanted)}."
+        )
+    network.load_state_dict(fits, strict=False)
+    parameters = sum(tensor.numel() for tensor in fits.values())
+    left = {
+        "missing in the encoder, new": [name for name in wanted if name not in common],
+        "unexpected, not used": [n for n in encoder.network.state_dict() if n not in common],
+        "of another shape, new": [name for name in common if name not in fits],
+    }
+    lines = [f"loaded {len(fits)} of {len(wanted)} tensors ({parameters:,} parameters)"]
+    lines += [
+        f"{len(names)} tensors {what}: {first_five(sorted(names))}"
+        for what, names in left.items()
+        if names
+    ]
+    return lines

@@ -22,17 +22,24 @@ from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
 from aam_core.data.splits import fixed_split, train_val_split
 from aam_core.data.targets import ClassTarget, fit_target
+from aam_core.devices import on_devices
 from aam_core.errors import InputError, first_five
+from aam_core.files import replacing_in
 from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
 from aam_core.presets import fitting, pretraining
-from aam_core.runs import Run
+from aam_core.runs import Run, resumed, split_of
+from aam_core.train import parallel, tune
+from aam_core.train.tune import RangeTest
 from aam_core.transfer import adopt, replaced
+
+OnEpoch = Callable[[int, dict[str, float]], None]
 
 COVERAGE = 0.9
 """Share of new samples that a prediction interval is meant to hold."""
 
 
+@on_devices(pretraining)
 def pretrain(
     study: Study,
     *,
@@ -40,6 +47,8 @@ def pretrain(
     output: str | Path | None = None,
     encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
+    resume: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Pretrain an encoder without labels: masked nucleotides and distances between samples.
 
@@ -57,6 +66,11 @@ def pretrain(
     group_by : str or Series, optional
         Metadata column (or values by sample id): samples of a group stay on one side of the
         validation split.
+    resume : path, optional
+        Output folder of an earlier run to go on from: its split, and its configuration where none
+        is given. What is written goes to ``output``.
+    on_epoch : callable, optional
+        Called with the epoch and its losses and figures after each. What it raises ends the run.
 
     Returns
     -------
@@ -68,27 +82,11 @@ def pretrain(
     InputError
         If the study lacks what the losses need, or has too few samples.
     """
-    encoder = None if encoder is None else as_model(encoder)
-    asked = config or pretraining()
-    config = adopt(asked, encoder)
-    parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
-    if not (parts.nucleotide or parts.distance):
-        raise InputError("Both penalties are 0: there is nothing to pretrain.")
-    if parts.nucleotide and config.masking.mask_ratio == 0:
-        raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
-    if parts.distance:
-        _check_distances(study, config)
-    samples, left_out = usable_samples(study, config)
-    split = split_samples(samples, config, by_sample(study, group_by))
-    run = Run(study, config, output, "pretrain", split)
-    run.say(left_out)
-    run.say(replaced(asked, config))
-    run.build(parts, encoder)
-    batcher = Batcher(study, config.data, config.train.seed, distances=parts.distance)
-    result = run.train(batcher)
+    run, batcher = _pretraining(study, config, output, encoder, group_by, resume)
+    result = run.train(run.job(batcher, on_epoch=on_epoch))
     model, drawings = run.model, {}
     model.metrics = {"epoch": result.epoch, **result.values}
-    if parts.distance and len(model.val_samples) > 2:
+    if model.network.parts.distance and len(model.val_samples) > 2:
         pairs = scoring.distances(model, study)
         scores = scoring.regression_metrics(pairs["actual"], pairs["prediction"])
         model.metrics |= {f"distance_{name}": value for name, value in scores.items()}
@@ -98,8 +96,36 @@ def pretrain(
     return model
 
 
+def _pretraining(study, config, output, encoder, group_by, resume) -> tuple[Run, Batcher]:
+    """The run, with its network, and what makes its batches; see `pretrain`."""
+    held, asked = resumed(resume, config, pretraining)
+    encoder = None if encoder is None or held else as_model(encoder)
+    config = adopt(asked, encoder)
+    parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
+    if not (parts.nucleotide or parts.distance):
+        raise InputError("Both penalties are 0: there is nothing to pretrain.")
+    if parts.nucleotide and config.masking.mask_ratio == 0:
+        raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
+    if parts.distance:
+        _check_distances(study, config)
+    samples, left_out = usable_samples(study, config)
+    if held is None:
+        split = split_samples(samples, config, by_sample(study, group_by))
+    else:
+        split = split_of(held, samples)
+    run = Run(study, config, output, "pretrain", split, held)
+    run.say(left_out)
+    run.say(replaced(asked, config))
+    run.build(parts, encoder)
+    return run, Batcher(study, config.data, config.train.seed, distances=parts.distance)
+
+
 def pretrain_nucleotides(
-    sequences, *, config: Config | None = None, output: str | Path | None = None
+    sequences,
+    *,
+    config: Config | None = None,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
 ) -> Model:
     """Pretrain the nucleotide level alone, on sequences without samples.
 
@@ -107,7 +133,7 @@ def pretrain_nucleotides(
     ----------
     sequences : path or sequence of str
         As `aam_core.data.corpus.load_corpus` takes them.
-    config, output
+    config, output, resume
         As in `pretrain`. A "sample" of the batch size is 16 sequences.
 
     Returns
@@ -115,7 +141,8 @@ def pretrain_nucleotides(
     Model
         Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
     """
-    config = (config or pretraining()).replace(
+    _, config = resumed(resume, config, pretraining)
+    config = config.replace(
         {
             "loss.distance": 0.0,
             "masking.asv_fraction": 1.0,
@@ -123,9 +150,10 @@ def pretrain_nucleotides(
             "data.shallow_samples": "keep",
         }
     )
-    return pretrain(load_corpus(sequences), config=config, output=output)
+    return pretrain(load_corpus(sequences), config=config, output=output, resume=resume)
 
 
+@on_devices(fitting)
 def fit_regressor(
     study: Study,
     target: str | pd.Series,
@@ -138,6 +166,8 @@ def fit_regressor(
     config: Config | None = None,
     output: str | Path | None = None,
     label: str | None = None,
+    resume: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Fit a numeric metadata column.
 
@@ -166,6 +196,8 @@ def fit_regressor(
         Folder for the model, its metrics, predictions, logs and plot.
     label : str, optional
         What the lines of progress start with.
+    resume, on_epoch
+        As in `pretrain`.
 
     Returns
     -------
@@ -178,11 +210,21 @@ def fit_regressor(
         If targets are unusable, or there are too few samples or groups.
     """
     options = _Options(
-        encoder, freeze_encoder, group_by, split, tuple(covariates), config, output, label
+        encoder=encoder,
+        freeze_encoder=freeze_encoder,
+        group_by=group_by,
+        split=split,
+        covariates=tuple(covariates),
+        config=config,
+        output=output,
+        label=label,
+        resume=resume,
+        on_epoch=on_epoch,
     )
     return _fit("regression", study, target, options)
 
 
+@on_devices(fitting)
 def fit_classifier(
     study: Study,
     target: str | pd.Series,
@@ -195,6 +237,8 @@ def fit_classifier(
     config: Config | None = None,
     output: str | Path | None = None,
     label: str | None = None,
+    resume: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Fit a categorical metadata column; parameters as in `fit_regressor`.
 
@@ -204,9 +248,78 @@ def fit_classifier(
         Of kind 'classifier'.
     """
     options = _Options(
-        encoder, freeze_encoder, group_by, split, tuple(covariates), config, output, label
+        encoder=encoder,
+        freeze_encoder=freeze_encoder,
+        group_by=group_by,
+        split=split,
+        covariates=tuple(covariates),
+        config=config,
+        output=output,
+        label=label,
+        resume=resume,
+        on_epoch=on_epoch,
     )
     return _fit("classification", study, target, options)
+
+
+def find_lr(
+    study: Study,
+    target: str | pd.Series | None = None,
+    *,
+    task: str = "pretrain",
+    encoder: Model | str | Path | None = None,
+    freeze_encoder: bool = False,
+    group_by: str | pd.Series | None = None,
+    covariates: Sequence[str] = (),
+    config: Config | None = None,
+    output: str | Path | None = None,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+) -> RangeTest:
+    """Look for the learning rate of a pretraining or a fit, by a range test; see `tune.find_lr`.
+
+    Parameters
+    ----------
+    study, target, encoder, freeze_encoder, group_by, covariates, config
+        As of the run that the rate is for; a pretraining has no target.
+    task : {'pretrain', 'regression', 'classification'}
+        What run that is.
+    output : path, optional
+        Folder for ``lr.tsv``, a row a step, and ``lr.png``.
+    low, high, steps
+        First and last rate, and the steps from one to the other.
+
+    Raises
+    ------
+    InputError
+        If the inputs are unusable, or the loss falls at no rate.
+    """
+    with parallel.session():
+        if task == "pretrain":
+            run, batcher = _pretraining(study, config, output, encoder, group_by, None)
+            job = run.job(batcher)
+        else:
+            options = _Options(
+                encoder=encoder,
+                freeze_encoder=freeze_encoder,
+                group_by=group_by,
+                split=None,
+                covariates=tuple(covariates),
+                config=config,
+                output=output,
+                label=None,
+                resume=None,
+                on_epoch=None,
+            )
+            run, _, batcher, weight = _fitting(task, study, target, options)
+            job = run.job(batcher, weight)
+        found = tune.find_lr(job, run.team, low, high, steps, run.reporter)
+        if output is not None and run.team.first:
+            with replacing_in(output) as folder:
+                found.table.to_csv(folder / "lr.tsv", sep="\t", index=False)
+                plots.learning_rates(found.table, found.suggestion, folder / "lr.png")
+        return found
 
 
 @dataclass(frozen=True)
@@ -221,14 +334,25 @@ class _Options:
     config: Config | None
     output: str | Path | None
     label: str | None
+    resume: str | Path | None
+    on_epoch: OnEpoch | None
 
 
 def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) -> Model:
     """Split, train on one side, score on the other, and save; see `fit_regressor`."""
-    if options.freeze_encoder and options.encoder is None:
+    run, values, batcher, weight = _fitting(task, study, target, options)
+    result = run.train(run.job(batcher, weight, options.on_epoch))
+    run.model.metrics = {"epoch": result.epoch, **result.values}
+    run.finish(_score(run, values))
+    return run.model
+
+
+def _fitting(task: str, study: Study, target: str | pd.Series, options: _Options):
+    """The run, with its network, its target's values, its batches and class weights."""
+    held, asked = resumed(options.resume, options.config, fitting)
+    encoder = None if options.encoder is None or held else as_model(options.encoder)
+    if options.freeze_encoder and encoder is None and held is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
-    encoder = None if options.encoder is None else as_model(options.encoder)
-    asked = options.config or fitting()
     config = adopt(asked, encoder)
     values = by_sample(study, target)
     if values.name in options.covariates:
@@ -237,14 +361,14 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) ->
         )
     samples, left_out = usable_samples(study, config)
     values = values.reindex(samples)
-    split = _split_of(task, study, values, options, config)
+    split = _split_of(task, study, values, options, config) if not held else split_of(held, samples)
     values = values.loc[[*split[0], *split[1]]]
     fitted = fit_target(values, task, split[0])
     known = fit_covariates(study.metadata, options.covariates, split[0])
     distances = _learns_distances(study, config)
     if distances:
         _check_distances(study, config)
-    run = Run(study, config, options.output, options.label or task, split)
+    run = Run(study, config, options.output, options.label or task, split, held)
     run.say(left_out)
     run.say(replaced(asked, config))
     if distances and options.freeze_encoder:
@@ -255,11 +379,8 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) ->
         sizes=known.sizes if known else (),
         numbers=len(known.numeric) if known else 0,
     )
-    run.build(parts, encoder, fitted, options.freeze_encoder)
-    run.model.covariates = known
-    _train(run, values, options.freeze_encoder)
-    run.finish(_score(run, values))
-    return run.model
+    run.build(parts, encoder, fitted, known, options.freeze_encoder)
+    return run, values, *_batches(run, values, options.freeze_encoder)
 
 
 def _split_of(task, study, values, options, config) -> tuple[list[str], list[str]]:
@@ -275,8 +396,8 @@ def _split_of(task, study, values, options, config) -> tuple[list[str], list[str
     return split_samples(list(values.index), config, groups, strata)
 
 
-def _train(run: Run, values: pd.Series, frozen: bool) -> None:
-    """Train the run's model on ``values`` of its target, and note the losses."""
+def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.Tensor | None]:
+    """What makes the batches of a fit to ``values`` of its target, and the classes' weights."""
     study, config, model = run.study, run.config, run.model
     encoded = model.target.encode(values)
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
@@ -290,9 +411,7 @@ def _train(run: Run, values: pd.Series, frozen: bool) -> None:
         covariates=model.covariates.encode(study.metadata) if model.covariates else None,
         asv_vectors=_frozen_vectors(run) if frozen else None,
     )
-    weight = _class_weight(model.target, truth[run.positions(run.train_ids)], config)
-    result = run.train(batcher, weight)
-    model.metrics = {"epoch": result.epoch, **result.values}
+    return batcher, _class_weight(model.target, truth[run.positions(run.train_ids)], config)
 
 
 def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
@@ -370,8 +489,8 @@ def _check_distances(study, config):
 
 def _frozen_vectors(run: Run) -> torch.Tensor:
     tokens = run.study.tokens(run.config.data)
-    network = run.model.network.to(run.device)
-    return encode_asvs(network, tokens, run.device, run.config.train.precision)
+    network = run.model.network.to(run.team.device)
+    return encode_asvs(network, tokens, run.team.device, run.config.train.precision)
 
 
 def _class_weight(target, encoded: np.ndarray, config: Config) -> torch.Tensor | None:

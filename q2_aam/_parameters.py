@@ -13,7 +13,7 @@ from aam_core.config import EVERYDAY, Config, find
 PRESET = "small"
 """The preset where none is named."""
 
-STATED = ("seed", "device", "threads")
+STATED = ("seed", "device", "devices", "threads")
 """Everyday fields whose default is the same under every preset: it is stated, so that provenance
 records the value itself. The others default to None: whatever the preset says."""
 
@@ -34,7 +34,10 @@ def primitive(path: str):
 
 def description(name: str, kind: str) -> str:
     """Help of an everyday field, with its value under `PRESET` unless its default says it."""
-    text = find(EVERYDAY[name]).metadata["help"]
+    field = find(EVERYDAY[name])
+    text = field.metadata["help"]
+    for word in field.metadata["words"]:
+        text += f" The word goes into the settings: '{EVERYDAY[name]}={word}'."
     if name in STATED:
         return text
     value = attrgetter(EVERYDAY[name])(preset_config(kind, PRESET))

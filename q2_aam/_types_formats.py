@@ -29,8 +29,8 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     """A model folder as `aam_core.artifact` writes it: what all kinds share.
 
     Its ``format_version`` is in ``config.json``; no library version decides whether it opens. What
-    the command line leaves beside the model (logs, plots) is accepted, so that such a folder can
-    be imported as it is.
+    the command line leaves beside the model (checkpoints, logs, plots) is accepted, so that such a
+    folder can be imported as it is.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     metrics = model.File("metrics.json", format=AAMTextFormat, optional=True)
     train_samples = model.File("train_samples.txt", format=AAMTextFormat, optional=True)
     val_samples = model.File("val_samples.txt", format=AAMTextFormat, optional=True)
+    checkpoints = model.File("checkpoint/.+", format=AAMBinaryFormat, optional=True)
     logs = model.File("logs/.+", format=AAMBinaryFormat, optional=True)
     plots = model.File(r"[^/]+\.png", format=AAMBinaryFormat, optional=True)
 

@@ -117,7 +117,7 @@ from importlib.metadata import distributions
 print(*(f"{d.metadata['Name']}=={d.version}" for d in distributions()), sep="\n")
 PYTHON
     grep -E "$kept" .venv/kept.txt >.venv/constraints.txt
-    pip_install .venv --constraint .venv/constraints.txt "$debian_torch" --editable '.[test]'
+    pip_install .venv --constraint .venv/constraints.txt "$debian_torch" --editable '.[test,tune]'
     # The distribution's own script starts /usr/bin/python3, which does not see this environment.
     # q2cli keeps its cache under CONDA_PREFIX: here, so that no other installation's is disturbed.
     cat >.venv/bin/qiime <<LAUNCHER
@@ -133,7 +133,7 @@ plain_env() {
     say "the core alone, without the QIIME 2 plugin: it needs conda, or Debian's or Ubuntu's own" \
         "QIIME 2 and root; $why."
     make_venv .venv python3
-    pip_install .venv --editable '.[test]'
+    pip_install .venv --editable '.[test,tune]'
 }
 
 refresh_qiime() { # q2cli caches what plugins offer, and notices a new version only
@@ -173,7 +173,7 @@ core_env() {
     say "installing the core on the newest numpy, pandas and scikit-bio into .venv-core ..."
     make_venv .venv-core python3
     pip_install .venv-core --upgrade "$torch" numpy pandas scikit-bio biom-format \
-        --editable '.[test]'
+        --editable '.[test,tune]'
     printf '%s\n' "$state" >.venv-core/aam-env
     say "ready: .venv-core"
 }

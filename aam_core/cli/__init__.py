@@ -6,6 +6,7 @@ variable ``AAM_DEBUG=1`` shows the traceback above the line.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ import traceback
 import click
 
 from aam_core import __version__
-from aam_core.errors import AAMError
+from aam_core.errors import AAMError, Preempted
 from aam_core.fields import unknown
 
 COMMANDS = {
@@ -28,6 +29,8 @@ COMMANDS = {
         "cross_validate:cross_validate",
         "Score every sample by models that never saw it.",
     ),
+    "find-lr": ("find_lr:find_lr", "Look for the learning rate of a run."),
+    "tune": ("tune:tune", "Search for the settings that fit best."),
     "unifrac": ("unifrac:unifrac", "Distances between samples, or Faith's PD."),
 }
 """Subcommand -> (where it lives, its help in one line), in the order of a study."""
@@ -57,7 +60,8 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with _processes():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             click.echo(" ".join(f"Interrupted. {stop}".split()), err=True)
             ctx.exit(130)
@@ -72,9 +76,19 @@ class _LazyGroup(click.Group):
         except (AAMError, click.ClickException, OSError) as error:
             if os.environ.get("AAM_DEBUG"):
                 traceback.print_exc()
-            click.echo(f"aam: error: {_one_line(error)}", err=True)
-            status = 2
+            if os.environ.get("RANK", "0") == "0":  # of several processes, one says it
+                click.echo(f"aam: error: {_one_line(error)}", err=True)
+            status = 128 + error.signal if isinstance(error, Preempted) else 2
         sys.exit(status)
+
+
+def _processes():
+    """Context in which this process is one of those that torchrun started, if it did."""
+    if "RANK" not in os.environ:
+        return contextlib.nullcontext()
+    from aam_core.train import parallel
+
+    return parallel.session()
 
 
 def _one_line(error: Exception) -> str:

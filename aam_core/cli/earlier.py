@@ -16,7 +16,7 @@ def model_of(kind: str) -> Callable[[Path], bool]:
     """The test for a model of ``kind`` (encoder, regressor, classifier), or a run cut short."""
 
     def holds(folder: Path) -> bool:
-        for head in (folder / "config.json", folder / "checkpoint" / "config.json"):
+        for head in (folder / "config.json", folder / "checkpoint" / "best" / "config.json"):
             if head.exists():
                 content = _read(head)
                 return (content.get("format"), content.get("kind")) == ("aam", kind)
@@ -39,6 +39,20 @@ def cross_validation(folder: Path) -> bool:
 def evaluation(folder: Path) -> bool:
     """Predictions and figures, not of folds."""
     return _scores(folder) and "per_fold" not in _read(folder / "metrics.json")
+
+
+def search(folder: Path) -> bool:
+    """A search for settings, at whatever trial it was stopped."""
+    held = folder / "tune.db"
+    if not held.is_file():
+        return False
+    with open(held, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def range_test(folder: Path) -> bool:
+    """What a range test of the learning rate found."""
+    return {entry.name for entry in folder.iterdir()} == {"lr.tsv", "lr.png"}
 
 
 def _scores(folder: Path) -> bool:

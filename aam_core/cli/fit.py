@@ -14,7 +14,7 @@ from aam_core.cli.options import (
     study_options,
     target_options,
 )
-from aam_core.cli.outputs import check_apart, load
+from aam_core.cli.outputs import check_apart, load, tell
 
 
 def _command(name: str, help: str):
@@ -28,7 +28,7 @@ def _command(name: str, help: str):
     @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
     @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
     @directory_option(earlier.model_of(name.removeprefix("fit-")))
-    @config_options("fitting")
+    @config_options("fitting", resume=True)
     def command(inputs, target, train_samples, val_samples, output, **options):
         from aam_core import workflows
 
@@ -37,7 +37,7 @@ def _command(name: str, help: str):
             "--train-samples and --val-samples go together.",
         )
         require(
-            options["encoder"] is not None or not options["freeze_encoder"],
+            bool(options["encoder"] or options["resume"]) or not options["freeze_encoder"],
             "--freeze-encoder needs --encoder.",
         )
         check_apart(options["encoder"], output)
@@ -49,7 +49,7 @@ def _command(name: str, help: str):
             "fit-classifier": workflows.fit_classifier,
         }[name]
         fit(load(inputs), target, split=split, output=output, **options)
-        click.echo(f"Model written to {output}", err=True)
+        tell(f"Model written to {output}")
 
     return command
 

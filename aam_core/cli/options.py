@@ -14,8 +14,8 @@ import click
 
 from aam_core import presets
 from aam_core.cli.outputs import OutputDirectory, OutputFile
-from aam_core.cli.settings import preset_config, resolve, value_at
-from aam_core.config import EVERYDAY, Config, find
+from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at
+from aam_core.config import Config, find
 from aam_core.errors import InputError
 from aam_core.fields import check
 
@@ -67,35 +67,38 @@ class Setting(click.ParamType):
 
 
 def setting_option(name: str, config: Config | None = None) -> Callable:
-    """The flag of one entry of ``EVERYDAY``; its value is None where it was not given.
+    """The flag of one entry of ``FLAGS``; its value is None where it was not given.
 
     Parameters
     ----------
     name : str
-        Key of ``EVERYDAY``.
+        Key of ``FLAGS``.
     config : Config, optional
         Where the default in the help is read from; without it none is shown.
     """
-    kind = Setting(EVERYDAY[name])
-    choices = kind.field.metadata["choices"]
+    kind = Setting(FLAGS[name])
+    choices, words = kind.field.metadata["choices"], kind.field.metadata["words"]
+    shown = choices or ((kind.name.upper(), *words) if words else None)
     return click.option(
         f"--{name.replace('_', '-')}",
         name,
         type=kind,
         default=None,
         show_default=False,
-        metavar=f"[{'|'.join(choices)}]" if choices else None,
-        help=kind.describe(None if config is None else value_at(config, EVERYDAY[name])),
+        metavar=f"[{'|'.join(shown)}]" if shown else None,
+        help=kind.describe(None if config is None else value_at(config, FLAGS[name])),
     )
 
 
-def config_options(kind: str) -> Callable:
-    """Add ``--preset``, ``--config``, the everyday flags and ``--set``; pass on one ``config``.
+def config_options(kind: str, resume: bool = False) -> Callable:
+    """Add ``--preset``, ``--config``, the flags of settings and ``--set``; pass on one ``config``.
 
     Parameters
     ----------
     kind : {"pretraining", "fitting"}
         The function of `aam_core.presets` that ``--preset`` names an outcome of.
+    resume : bool
+        Add ``--resume`` too, which is passed on as it is.
     """
     shown = preset_config(kind, SHOWN_PRESET)
     added = [
@@ -107,7 +110,7 @@ def config_options(kind: str) -> Callable:
             "With --encoder, the encoder's sizes take the place of the preset's.",
         ),
         click.option("--config", "config_file", type=FILE, help="YAML settings, over the preset."),
-        *(setting_option(name, shown) for name in EVERYDAY),
+        *(setting_option(name, shown) for name in FLAGS),
         click.option(
             "--set",
             "assignments",
@@ -117,11 +120,28 @@ def config_options(kind: str) -> Callable:
         ),
     ]
 
+    if resume:
+        added.append(
+            click.option(
+                "--resume",
+                type=DIRECTORY,
+                help="Output folder of a run that was cut short: go on from its last checkpoint, "
+                "with its split and settings; flags that are given here replace those. Give the "
+                "same inputs; --output may be the same folder or another.",
+            )
+        )
+
     def decorate(function):
         @functools.wraps(function)
         def command(*, preset, config_file, assignments, **values):
-            flags = {name: values.pop(name) for name in EVERYDAY}
-            config = resolve(kind, preset, config_file, flags, assignments)
+            earlier = values.get("resume")
+            named = click.get_current_context().get_parameter_source("preset")
+            require(
+                earlier is None or named is not click.core.ParameterSource.COMMANDLINE,
+                "--resume goes on with the settings of its run: leave out --preset.",
+            )
+            flags = {name: values.pop(name) for name in FLAGS}
+            config = resolve(kind, preset, config_file, flags, assignments, earlier)
             return function(config=config, **values)
 
         return _add(command, added)

@@ -94,8 +94,14 @@ def load(inputs: dict, **options):
 
     study = load_study(**inputs, **options)
     for line in study.report:
-        click.echo(line, err=True)
+        tell(line)
     return study
+
+
+def tell(text: str) -> None:
+    """One line on stderr; of several processes that do the same, the first says it."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(text, err=True)
 
 
 def show_metrics(rows: dict[str, dict[str, float]]) -> None:

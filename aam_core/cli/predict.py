@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from aam_core.cli.options import DIRECTORY, file_option, setting_option, study_options
-from aam_core.cli.outputs import load, write_table
+from aam_core.cli.outputs import load
+from aam_core.config import find
+from aam_core.files import replacing
 
 
 @click.command()
@@ -15,6 +17,11 @@ from aam_core.cli.outputs import load, write_table
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.")
 @setting_option("device")
 @setting_option("precision")
+@click.option(
+    "--long-sequences",
+    type=click.Choice(find("data.long_sequences").metadata["choices"]),
+    help="What to do with a sequence longer than the model reads; as in training unless given.",
+)
 def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
@@ -23,6 +30,28 @@ def predict(inputs, model, output, **options):
     """
     from aam_core import prediction
 
-    predictions = prediction.predict(model, load(inputs), **options)
-    write_table(predictions, output)
-    click.echo(f"Predictions of {len(predictions)} samples written to {output}", err=True)
+    count = write(prediction.predict_batches(model, load(inputs), **options), output)
+    click.echo(f"Predictions of {count} samples written to {output}", err=True)
+
+
+def write(frames, path) -> int:
+    """Write tables indexed by sample one after the other as a TSV, all or none.
+
+    Parameters
+    ----------
+    frames : iterable of DataFrame
+        With the same columns; each is written before the next is asked for.
+    path : path
+
+    Returns
+    -------
+    int
+        Lines, without that of the names.
+    """
+    count = 0
+    with replacing(path) as temporary:
+        for frame in frames:
+            how = {"mode": "a", "header": False} if count else {"mode": "w"}
+            frame.to_csv(temporary, sep="\t", index_label="sample-id", **how)
+            count += len(frame)
+    return count

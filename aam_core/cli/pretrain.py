@@ -13,7 +13,7 @@ from aam_core.cli.options import (
     require,
     study_options,
 )
-from aam_core.cli.outputs import check_apart, load
+from aam_core.cli.outputs import check_apart, load, tell
 from aam_core.config import WITHOUT_TREE
 
 
@@ -22,8 +22,8 @@ from aam_core.config import WITHOUT_TREE
 @encoder_option("Output of 'aam pretrain' to go on from.")
 @group_option
 @directory_option(earlier.model_of("encoder"))
-@config_options("pretraining")
-def pretrain(inputs, encoder, group_by, output, config):
+@config_options("pretraining", resume=True)
+def pretrain(inputs, encoder, group_by, output, config, resume):
     """Pretrain an encoder, without labels.
 
     It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
@@ -39,8 +39,10 @@ def pretrain(inputs, encoder, group_by, output, config):
         require(inputs["sequences"] is not None, "Missing option '--table' (or '--sequences').")
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
-        workflows.pretrain_nucleotides(inputs["sequences"], config=config, output=output)
-        click.echo(f"Encoder written to {output}", err=True)
+        workflows.pretrain_nucleotides(
+            inputs["sequences"], config=config, output=output, resume=resume
+        )
+        tell(f"Encoder written to {output}")
         return
     require(group_by is None or inputs["metadata"] is not None, "--group-by needs --metadata.")
     check_apart(encoder, output)
@@ -55,5 +57,6 @@ def pretrain(inputs, encoder, group_by, output, config):
         output=output,
         encoder=encoder,
         group_by=group_by,
+        resume=resume,
     )
-    click.echo(f"Encoder written to {output}", err=True)
+    tell(f"Encoder written to {output}")

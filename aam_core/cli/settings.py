@@ -5,13 +5,18 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from aam_core.config import EVERYDAY, Config, find, paths
+from aam_core.config import EVERYDAY, SCALE, Config, find, paths
 from aam_core.errors import InputError
 from aam_core.fields import check
 
+FLAGS = EVERYDAY | SCALE
+"""Settings that have a flag of their own."""
 
-def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
+
+def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) -> Config:
     """Build the configuration of a run: preset < ``--config`` < flags < ``--set``.
+
+    A run that is resumed starts from its own configuration instead of a preset.
 
     Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
 
@@ -24,9 +29,11 @@ def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
     file : path, optional
         YAML, nested as ``Config.to_dict``; keys may be left out.
     flags : dict, optional
-        Name in ``EVERYDAY`` -> value; None stands for a flag that was not given.
+        Name in ``EVERYDAY`` or ``SCALE`` -> value; None stands for a flag that was not given.
     assignments : sequence of str
         ``section.field=value``.
+    resume : path, optional
+        Output folder of the run to go on from.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
     changes = {} if file is None else read_settings(file)
     for name, value in (flags or {}).items():
         if value is not None:
-            changes[EVERYDAY[name]] = value
+            changes[FLAGS[name]] = value
     for assignment in assignments:
         path, equals, value = assignment.partition("=")
         if not equals:
@@ -44,7 +51,8 @@ def resolve(kind, preset, file=None, flags=None, assignments=()) -> Config:
         changes[path.strip()] = check(find(path.strip()), value.strip(), path.strip())
     if "train.epochs" in changes:  # a number of epochs that was asked for is what is trained
         changes.setdefault("train.min_steps", 0)
-    return preset_config(kind, preset).replace(changes)
+    base = preset_config(kind, preset) if resume is None else saved_config(resume)
+    return base.replace(changes)
 
 
 def preset_config(kind: str, name: str) -> Config:
@@ -52,6 +60,14 @@ def preset_config(kind: str, name: str) -> Config:
     from aam_core import presets
 
     return {"pretraining": presets.pretraining, "fitting": presets.fitting}[kind](name)
+
+
+def saved_config(resume) -> Config:
+    """The configuration of the run whose output folder is ``resume``."""
+    from aam_core.train import checkpoint
+
+    run = checkpoint.read_run(checkpoint.find(resume))
+    return Config.from_dict(run["config"], f"the configuration in {resume}")
 
 
 def value_at(config: Config, path: str):

@@ -1,12 +1,14 @@
 """Batch: the distinct ASVs of some samples, and where each sample has them.
 
 Letters: B samples, A ASVs of a sample (padded to the batch's longest), U distinct ASVs in the
-batch, L bases (+1 START), D width, F features of the study, N samples of the study.
+batch, L bases (+1 START), D width, F features of the study, N samples of the study, G samples of
+the batch over all processes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,18 +46,36 @@ class Batch:
         ``[U, D]``, instead of tokens where the encoder is frozen.
     ragged : bool
         Whether any token is PAD.
+    first : int
+        Place of the first of these samples among the G that all processes hold of the batch.
+    sizes : tuple of int
+        How many of the G each process holds.
+    everyone : Tensor or None
+        ``[G]`` int64, positions in the study of the G.
     table : Tensor or None
-        ``[B, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
+        ``[G, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
         distances are computed from.
     table_features : Tensor or None
         ``[F']`` int64, places of that table's features among the tips of the phylogeny, or in the
         study where it has none.
     distance : Tensor or None
-        ``[B, B]`` given distances.
+        ``[B, G]`` given distances.
     target : Tensor or None
         ``[B]`` float32 standardized values or int64 classes.
     categories, numeric : Tensor or None
         Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as `Covariates.encode` gives them.
+    key : Tensor or None
+        0-d int64, of the seed and the step: what every random draw of the network is keyed by.
+        None where nothing is drawn.
+    masked_tokens : Tensor or None
+        ``[R, L + 1]`` uint8, corrupted copies of some distinct ASVs; see `models.masking`.
+    masked_index : Tensor or None
+        ``[R]`` int64, their positions in the study.
+    masked_row, masked_column, masked_truth : Tensor or None
+        ``[M]`` int64: row and column in ``masked_tokens`` of each hidden base, and its token.
+    ghost : bool
+        The samples stand in for none: a process that has no sample of this batch computes with
+        the others, and counts nothing.
     """
 
     sample_index: Tensor
@@ -66,12 +86,27 @@ class Batch:
     asv_tokens: Tensor | None = None
     asv_vectors: Tensor | None = None
     ragged: bool = True
+    first: int = 0
+    sizes: tuple[int, ...] = ()
+    everyone: Tensor | None = None
     table: Tensor | None = None
     table_features: Tensor | None = None
     distance: Tensor | None = None
     target: Tensor | None = None
     categories: Tensor | None = None
     numeric: Tensor | None = None
+    key: Tensor | None = None
+    masked_tokens: Tensor | None = None
+    masked_index: Tensor | None = None
+    masked_row: Tensor | None = None
+    masked_column: Tensor | None = None
+    masked_truth: Tensor | None = None
+    ghost: bool = False
+
+    @property
+    def own(self) -> int:
+        """Samples of this batch that count."""
+        return 0 if self.ghost else len(self.sample_index)
 
     def to(self, device) -> Batch:
         """Move every tensor."""
@@ -81,6 +116,54 @@ class Batch:
             if isinstance(value := getattr(self, item.name), Tensor)
         }
         return dataclasses.replace(self, **moved)
+
+
+@dataclass
+class Draw:
+    """Reads drawn for the samples of one process, before they are tensors.
+
+    Attributes
+    ----------
+    samples : ndarray
+        ``[B]`` positions in the study.
+    reads : list of (ndarray, ndarray)
+        Features and reads of each sample, all of them.
+    kept : list of ndarray
+        Positions in these that the model reads.
+    features : ndarray
+        ``[U]`` distinct features that the model reads, ascending.
+    place : ndarray
+        Place in ``features`` of each kept one, sample after sample.
+    ghost : bool
+        As in `Batch`.
+    """
+
+    samples: np.ndarray
+    reads: list[tuple[np.ndarray, np.ndarray]]
+    kept: list[np.ndarray]
+    features: np.ndarray
+    place: np.ndarray
+    ghost: bool = False
+
+
+@dataclass
+class Shared:
+    """What the other processes must know of a draw; nothing, of a ghost's.
+
+    Attributes
+    ----------
+    samples, features : ndarray
+        As in `Draw`.
+    lengths, placed, counts : ndarray
+        For distances computed from reads: how many features each sample has, what they are (tips
+        of the phylogeny, or features), and their reads, sample after sample. Else empty.
+    """
+
+    samples: np.ndarray
+    features: np.ndarray
+    lengths: np.ndarray
+    placed: np.ndarray
+    counts: np.ndarray
 
 
 class Batcher:
@@ -149,38 +232,80 @@ class Batcher:
             features, counts = features[present], counts[present]
         return features, counts, rng
 
-    def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
-        """Make the batch of these samples (positions in the study) in this epoch."""
+    def draw(self, samples: np.ndarray, epoch: int = EVALUATION, ghost: bool = False) -> Draw:
+        """Draw the reads of these samples (positions in the study) in this epoch."""
         drawn = [self.reads(sample, epoch) for sample in samples]
         kept = [self._select(*part) for part in drawn]
-        lengths = np.array([len(part) for part in kept])
         flat = np.concatenate(
             [features[part] for (features, _, _), part in zip(drawn, kept, strict=True)]
         )
-        unique, inverse = np.unique(flat, return_inverse=True)
+        features, place = np.unique(flat, return_inverse=True)
+        reads = [(features, counts) for features, counts, _ in drawn]
+        samples = np.asarray(samples, np.int64)
+        return Draw(samples, reads, kept, features.astype(np.int64), place.reshape(-1), ghost)
+
+    def share(self, draw: Draw) -> Shared:
+        """What the other processes must know of it."""
+        none = np.empty(0, np.int64)
+        if draw.ghost:
+            return Shared(none, none, none, none, none)
+        if not self.distances or self.study.distances is not None:
+            return Shared(draw.samples, draw.features, none, none, none)
+        placed = [self._placed(*part) for part in draw.reads]
+        return Shared(
+            draw.samples,
+            draw.features,
+            np.array([len(features) for features, _ in placed]),
+            np.concatenate([features for features, _ in placed]),
+            np.concatenate([counts for _, counts in placed]),
+        )
+
+    def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
+        """Make the batch of these samples (positions in the study) in this epoch."""
+        draw = self.draw(samples, epoch)
+        return self.assemble(draw, [self.share(draw)])
+
+    def assemble(self, draw: Draw, shared: Sequence[Shared], process: int = 0) -> Batch:
+        """Make the part of a batch that one process computes.
+
+        Parameters
+        ----------
+        draw : Draw
+            Its own samples.
+        shared : sequence of Shared
+            Of every process, its own among them: pairs of samples are compared across processes.
+        process : int
+            Which of them it is.
+        """
+        lengths = np.array([len(part) for part in draw.kept])
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
         index = np.zeros(mask.shape, np.int64)
-        index[mask] = inverse.reshape(-1)
+        index[mask] = draw.place
         counts = np.zeros(mask.shape, np.float32)
         counts[mask] = np.concatenate(
-            [reads[part] for (_, reads, _), part in zip(drawn, kept, strict=True)]
+            [reads[part] for (_, reads), part in zip(draw.reads, draw.kept, strict=True)]
         )
+        sizes = tuple(len(part.samples) for part in shared)
         batch = Batch(
-            sample_index=torch.from_numpy(np.asarray(samples, np.int64)),
-            feature_index=torch.from_numpy(unique.astype(np.int64)),
+            sample_index=torch.from_numpy(draw.samples),
+            feature_index=torch.from_numpy(draw.features),
             asv_index=torch.from_numpy(index),
             asv_mask=torch.from_numpy(mask),
             counts=torch.from_numpy(counts),
+            first=sum(sizes[:process]),
+            sizes=sizes,
+            everyone=torch.from_numpy(np.concatenate([part.samples for part in shared])),
+            ghost=draw.ghost,
         )
-        self._add_asvs(batch, unique)
+        self._add_asvs(batch, draw.features)
         if self.distances:
-            self._add_distances(batch, drawn)
+            self._add_distances(batch, shared)
         if self.target is not None:
-            batch.target = torch.from_numpy(self.target[samples])
+            batch.target = torch.from_numpy(self.target[draw.samples])
         if self.covariates is not None:
             categories, numeric = self.covariates
-            batch.categories = torch.from_numpy(categories[samples])
-            batch.numeric = torch.from_numpy(numeric[samples])
+            batch.categories = torch.from_numpy(categories[draw.samples])
+            batch.numeric = torch.from_numpy(numeric[draw.samples])
         return batch
 
     def _select(self, features, counts, rng) -> np.ndarray:
@@ -207,20 +332,19 @@ class Batcher:
         batch.asv_tokens = torch.from_numpy(tokens)
         batch.ragged = bool((tokens == vocab.PAD).any())
 
-    def _add_distances(self, batch, drawn):
+    def _add_distances(self, batch, shared):
         if self.study.distances is not None:
             rows = batch.sample_index.numpy()
-            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, rows)])
+            columns = np.concatenate([part.samples for part in shared])
+            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, columns)])
             return
-        drawn = [self._placed(features, counts) for features, counts, _ in drawn]
-        lengths = [len(features) for features, _ in drawn]
-        features, inverse = np.unique(
-            np.concatenate([features for features, _ in drawn]), return_inverse=True
+        lengths = np.concatenate([part.lengths for part in shared])
+        features, column = np.unique(
+            np.concatenate([part.placed for part in shared]), return_inverse=True
         )
-        table = np.zeros((len(drawn), len(features)), np.float32)
-        table[np.repeat(np.arange(len(drawn)), lengths), inverse.reshape(-1)] = np.concatenate(
-            [counts for _, counts in drawn]
-        )
+        table = np.zeros((len(lengths), len(features)), np.float32)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        table[row, column.reshape(-1)] = np.concatenate([part.counts for part in shared])
         batch.table = torch.from_numpy(table)
         batch.table_features = torch.from_numpy(features.astype(np.int64))
 

@@ -37,6 +37,7 @@ def distance_matrix(
     phylogeny: Phylogeny | None,
     metric: str,
     alpha: float = 0.5,
+    rows: slice = slice(None),
 ) -> Tensor:
     """Distances between the samples of a batch.
 
@@ -55,11 +56,14 @@ def distance_matrix(
         One of `METRICS`.
     alpha : float
         Exponent of ``generalized``: 1 is ``weighted_normalized``.
+    rows : slice
+        Samples whose distances to all are wanted, if not those of every sample.
 
     Returns
     -------
     Tensor
-        [B, B] float32 on the device of ``counts_BU``; symmetric, zero on the diagonal.
+        [B, B] (fewer rows, as asked) float32 on the device of ``counts_BU``; symmetric, zero on the
+        diagonal.
 
     Raises
     ------
@@ -68,9 +72,11 @@ def distance_matrix(
     """
     check_metric(metric, phylogeny)
     values, lengths_K = _prepare(counts_BU, feature_index_U, phylogeny, metric)
-    distance = _between(values, values, lengths_K, metric, alpha)
-    distance = (distance + distance.T) / 2
-    distance.fill_diagonal_(0)
+    distance = _between(values[rows], values, lengths_K, metric, alpha)
+    if len(distance) == len(values):
+        distance = (distance + distance.T) / 2
+    itself = torch.arange(len(values), device=distance.device)
+    distance.masked_fill_(itself[rows, None] == itself, 0)
     return distance.to(counts_BU.device, torch.float32)
 
 

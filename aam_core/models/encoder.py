@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
-from aam_core.models.layers import AttentionPool, Block, rotary
+from aam_core.models.draws import chance, mix
+from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
 
 
 class KmerBag(nn.Module):
@@ -65,7 +66,9 @@ class BaseEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.kmers = KmerBag(config.kmer, width) if config.kmer else None
 
-    def forward(self, tokens_UL: Tensor, ragged: bool = True) -> Tensor:
+    def forward(
+        self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
+    ) -> Tensor:
         """Encode tokens.
 
         Parameters
@@ -75,25 +78,31 @@ class BaseEncoder(nn.Module):
         ragged : bool
             Whether any of the tokens is PAD. Sequences of one length need no mask, and attention
             without one is faster; the caller knows this without asking the device.
+        keys_U : Tensor, optional
+            ``[U]`` int32, of the dropout while training; no keys, no dropout.
 
         Returns
         -------
         Tensor
             ASV vectors ``[U, D]``.
         """
-        states_UPD, mask_UP = self.states(tokens_UL, ragged)
+        states_UPD, mask_UP = self.states(tokens_UL, ragged, keys_U)
         vectors_UD = self.norm(self.pool(states_UPD, mask_UP))
         if self.kmers is not None:
             vectors_UD = vectors_UD + self.kmers(tokens_UL)
         return vectors_UD
 
-    def states(self, tokens_UL: Tensor, ragged: bool = True) -> tuple[Tensor, Tensor | None]:
+    def states(
+        self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """States ``[U, P + 1, D]`` of the positions, and their mask (None if all are real)."""
         x_UPD, mask_UP = self._embed(tokens_UL, ragged)
-        turn = rotary(x_UPD.shape[1], self.config.width // self.config.heads, x_UPD.device)
-        for block in self.blocks:
-            x_UPD = block(x_UPD, mask_UP, turn)
-        return x_UPD, mask_UP
+        positions, device = x_UPD.shape[1], x_UPD.device
+        turn = rotary(positions, self.config.width // self.config.heads, device)
+        keys_UP = None
+        if self.training and keys_U is not None and self.config.dropout > 0:
+            keys_UP = mix(keys_U[:, None], torch.arange(positions, device=device))
+        return run_blocks(self.blocks, x_UPD, mask_UP, turn, keys_UP), mask_UP
 
     def _embed(self, tokens_UL, ragged):
         stride = self.config.stride
@@ -131,7 +140,11 @@ class SampleEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, asv_BAD: Tensor, counts_BA: Tensor, mask_BA: Tensor
+        self,
+        asv_BAD: Tensor,
+        counts_BA: Tensor,
+        mask_BA: Tensor,
+        keys_BA: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode samples.
 
@@ -143,6 +156,9 @@ class SampleEncoder(nn.Module):
             Reads, ``[B, A]``; 0 where padded.
         mask_BA : Tensor
             ``[B, A]``, true where an ASV is real. Every sample has at least one.
+        keys_BA : Tensor, optional
+            ``[B, A]`` int32, of an ASV in its sample: of the dropout and of the hiding of ASVs
+            while training; no keys, neither.
 
         Returns
         -------
@@ -150,20 +166,18 @@ class SampleEncoder(nn.Module):
             Sample vectors ``[B, D]``, ASVs in the context of their sample ``[B, A, D]``, and the
             mask that was used ``[B, A]`` (in training some ASVs may be dropped).
         """
-        if self.training and self.asv_dropout > 0:
-            mask_BA = self._drop(mask_BA)
+        if self.training and keys_BA is not None and self.asv_dropout > 0:
+            mask_BA = self._drop(mask_BA, keys_BA)
         share_BA = counts_BA * mask_BA
         share_BA = share_BA / share_BA.sum(1, keepdim=True).clamp_min(1e-12)
         log_BA = share_BA.clamp_min(1e-6).log()
         # Centred and scaled so that common abundances (1e-4 to 1e-1) fall within about +-1.
         inputs = torch.stack(((log_BA + 6.0) / 3.0, share_BA, share_BA.sqrt()), dim=-1)
         x_BAD = asv_BAD + self.abundance(inputs.to(asv_BAD.dtype))
-        for block in self.blocks:
-            x_BAD = block(x_BAD, mask_BA)
+        x_BAD = run_blocks(self.blocks, x_BAD, mask_BA, keys=keys_BA)
         return self.norm(self.pool(x_BAD, mask_BA, log_BA)), x_BAD, mask_BA
 
-    def _drop(self, mask_BA):
-        keep = torch.rand(mask_BA.shape, device=mask_BA.device) >= self.asv_dropout
-        kept = mask_BA & keep
+    def _drop(self, mask_BA, keys_BA):
+        kept = mask_BA & ~chance(keys_BA, 0, 1, self.asv_dropout)[..., 0]
         # A sample whose every ASV would go keeps them all.
         return torch.where(kept.any(1, keepdim=True), kept, mask_BA)

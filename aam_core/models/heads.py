@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 from aam_core.config import HeadConfig
+from aam_core.models.draws import dropout
 
 
 class NucleotideHead(nn.Module):
@@ -25,11 +26,10 @@ class NucleotideHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, stride * vocab.SIZE)
 
-    def forward(self, states_UPD: Tensor, chosen_UL: Tensor) -> Tensor:
-        """Return ``[M, V]`` for the chosen positions of ``[U, L + 1]`` tokens, row by row."""
-        row, column = chosen_UL.nonzero(as_tuple=True)
-        base = column - 1
-        x_MD = states_UPD[row, 1 + torch.div(base, self.stride, rounding_mode="floor")]
+    def forward(self, states_UPD: Tensor, row_M: Tensor, column_M: Tensor) -> Tensor:
+        """Return ``[M, V]`` for the hidden bases, at these places of ``[U, L + 1]`` tokens."""
+        base = column_M - 1
+        x_MD = states_UPD[row_M, 1 + torch.div(base, self.stride, rounding_mode="floor")]
         logits = self.out(self.norm(x_MD)).view(-1, self.stride, vocab.SIZE)
         return logits[torch.arange(len(base), device=base.device), base % self.stride]
 
@@ -52,16 +52,21 @@ class UnionDistance(nn.Module):
         self.length = nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
 
     def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
-        """Root-length-weighted branch presence ``[B, K]``."""
+        """Branch presence times root length, and their total length PD: ``[B, K + 1]``.
+
+        The lengths go along so that `compare` needs no parameter.
+        """
         absent_BAK = F.softplus(self.branch(asv_BAD).float())
         absent_BK = (absent_BAK * mask_BA[..., None]).sum(1)
-        return -torch.expm1(-absent_BK) * F.softplus(self.length).sqrt()
+        root_K = F.softplus(self.length).sqrt()
+        rooted_BK = -torch.expm1(-absent_BK) * root_K
+        return torch.cat((rooted_BK, (rooted_BK * root_K).sum(1, keepdim=True)), dim=1)
 
-    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
-        """Distances ``[B_left, B_right]``."""
-        root = F.softplus(self.length).sqrt()
-        shared = left_BK @ right_BK.T
-        total = (left_BK @ root)[:, None] + (right_BK @ root)[None, :]
+    @staticmethod
+    def compare(left: Tensor, right: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]`` between what `embed` gave."""
+        shared = left[:, :-1] @ right[:, :-1].T
+        total = left[:, -1, None] + right[None, :, -1]
         return (total - 2 * shared).clamp_min(0) / (total - shared).clamp_min(1e-9)
 
 
@@ -76,7 +81,8 @@ class RuzickaDistance(nn.Module):
         """Non-negative vectors ``[B, K]``."""
         return F.softplus(self.out(sample_BD).float())
 
-    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
+    @staticmethod
+    def compare(left_BK: Tensor, right_BK: Tensor) -> Tensor:
         """Distances ``[B_left, B_right]``."""
         apart = torch.cdist(left_BK, right_BK, p=1.0)
         total = left_BK.sum(1)[:, None] + right_BK.sum(1)[None, :]
@@ -95,7 +101,8 @@ class EuclideanDistance(nn.Module):
         """Vectors ``[B, K]``."""
         return self.out(sample_BD).float() / self.out.out_features**0.5
 
-    def compare(self, left_BK: Tensor, right_BK: Tensor) -> Tensor:
+    @staticmethod
+    def compare(left_BK: Tensor, right_BK: Tensor) -> Tensor:
         """Distances ``[B_left, B_right]``."""
         square = (left_BK[:, None] - right_BK[None]).square().sum(-1)
         # The square root has no slope at 0, where the diagonal and equal samples are.
@@ -110,14 +117,12 @@ class TargetHead(nn.Module):
 
     def __init__(self, width: int, config: HeadConfig, outputs: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Dropout(config.target_dropout),
-            nn.Linear(width, config.target_hidden),
-            nn.GELU(),
-            nn.Dropout(config.target_dropout),
-            nn.Linear(config.target_hidden, outputs),
-        )
+        self.dropout = config.target_dropout
+        self.hidden = nn.Linear(width, config.target_hidden)
+        self.out = nn.Linear(config.target_hidden, outputs)
 
-    def forward(self, sample_BD: Tensor) -> Tensor:
-        """Return ``[B, T]`` in float32."""
-        return self.layers(sample_BD).float()
+    def forward(self, sample_BD: Tensor, keys_B: Tensor | None = None) -> Tensor:
+        """Return ``[B, T]`` in float32; ``keys_B`` are of the dropout while training."""
+        rate = self.dropout if self.training else 0.0
+        hidden = F.gelu(self.hidden(dropout(sample_BD, rate, keys_B, 0)))
+        return self.out(dropout(hidden, rate, keys_B, 1)).float()

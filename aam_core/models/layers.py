@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from aam_core.models.draws import dropout, mix
 
 
 def rotary(length: int, size: int, device, base: float = 10000.0) -> tuple[Tensor, Tensor]:
@@ -47,8 +50,15 @@ class Block(nn.Module):
     mlp_ratio : float
         Hidden width of the feed-forward part over D.
     dropout : float
-        On both branches.
+        On both branches, while training.
+
+    Attributes
+    ----------
+    recompute : bool
+        Keep nothing of what is inside for the backward pass, and compute it again then.
     """
+
+    recompute: bool = False
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, dropout: float):
         super().__init__()
@@ -60,13 +70,32 @@ class Block(nn.Module):
         self.norm_mlp = nn.LayerNorm(width)
         self.up = nn.Linear(width, hidden)
         self.down = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
-    def forward(self, x_NSD: Tensor, mask: Tensor | None = None, turn=None) -> Tensor:
-        """Apply the block; ``mask`` is ``[N, S]``, true where a position is real."""
-        x_NSD = x_NSD + self.dropout(self._attend(self.norm_attention(x_NSD), mask, turn))
+    def forward(self, x_NSD: Tensor, mask: Tensor | None = None, turn=None, keys=None) -> Tensor:
+        """Apply the block.
+
+        Parameters
+        ----------
+        mask : Tensor, optional
+            ``[N, S]``, true where a position is real.
+        turn : tuple of Tensor, optional
+            What `rotary` gives, where positions have an order.
+        keys : Tensor, optional
+            ``[N, S]`` int32, of the dropout; no keys, no dropout.
+        """
+        if self.recompute and torch.is_grad_enabled():
+            # Dropout is keyed, so there is no state of a generator to bring back.
+            options = {"use_reentrant": False, "preserve_rng_state": False}
+            return checkpoint(self._run, x_NSD, mask, turn, keys, **options)
+        return self._run(x_NSD, mask, turn, keys)
+
+    def _run(self, x_NSD, mask, turn, keys):
+        rate = self.dropout if self.training else 0.0
+        mixed = self._attend(self.norm_attention(x_NSD), mask, turn)
+        x_NSD = x_NSD + dropout(mixed, rate, keys, 0)
         hidden = F.gelu(self.up(self.norm_mlp(x_NSD)), approximate="tanh")
-        return x_NSD + self.dropout(self.down(hidden))
+        return x_NSD + dropout(self.down(hidden), rate, keys, 1)
 
     def _attend(self, x_NSD, mask, turn):
         n, s, d = x_NSD.shape
@@ -74,9 +103,20 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        keys = None if mask is None else mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+        shown = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=shown)
         return self.out(mixed.transpose(1, 2).reshape(n, s, d))
+
+
+def run_blocks(blocks, x_NSD: Tensor, mask=None, turn=None, keys=None) -> Tensor:
+    """Apply some `Block` in turn, each with draws of its own from the keys ``[N, S]``.
+
+    A block does not know its number: compiled once, it serves for all of its kind.
+    """
+    for number, block in enumerate(blocks):
+        own = None if keys is None else mix(keys, number)
+        x_NSD = block(x_NSD, mask, turn, own)
+    return x_NSD
 
 
 class AttentionPool(nn.Module):
@@ -95,7 +135,7 @@ class AttentionPool(nn.Module):
     def __init__(self, width: int, queries: int, prior: bool = False):
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.score = nn.Linear(width, queries)
+        self.score = nn.Linear(width, queries, bias=False)  # a softmax does not see one
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(queries * width, width)
         # Half the log abundance weighs an ASV by the square root of its share: between presence

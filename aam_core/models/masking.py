@@ -1,18 +1,84 @@
-"""Masked-nucleotide corruption: a pure function of tokens and a seed.
+"""Masked training: which ASVs are read a second time, and what is hidden in them.
 
-Letters: U distinct ASVs, L bases (+1 START).
+All of it is made on the host with the batch, keyed by the step and the ASV: the same ASVs with
+the same bases hidden, however the samples of the step are divided over processes.
+
+Letters: F features of the study, U distinct ASVs, R ASVs that are read masked, L bases (+1
+START), M hidden bases.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import MaskingConfig
+from aam_core.data.batch import Batch
+from aam_core.models.draws import CORRUPT, DIVIDE, bits, chance, mix
 
 
-def corrupt(tokens_UL: Tensor, config: MaskingConfig, generator: torch.Generator):
+def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> list[np.ndarray]:
+    """Choose ASVs of a step and give each to one of the parts that hold it.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray
+        Distinct features of each part of the step (its processes times its micro-steps); parts
+        may share features, and may be empty.
+    fraction : float
+        Share of all distinct features to choose; at least one is.
+    key : int or 0-d Tensor
+        Of the step. The choice is the same however the features are divided into parts.
+
+    Returns
+    -------
+    list of ndarray
+        Positions in each part, ascending, of what falls to it. ASVs that many parts hold are dealt
+        out in turn.
+    """
+    flat = np.concatenate(parts)
+    if not len(flat):
+        return [np.zeros(0, np.int64) for _ in parts]
+    features, which, holders = np.unique(flat, return_inverse=True, return_counts=True)
+    keys = mix(mix(torch.as_tensor(key), DIVIDE), torch.from_numpy(features))
+    draw = bits(keys, 0, 1)[:, 0].numpy()
+    chosen = np.argsort(draw, kind="stable")[: max(1, round(fraction * len(features)))]
+    chosen = chosen[np.argsort(holders[chosen], kind="stable")]
+    turn = np.full(len(features), -1)
+    turn[chosen] = np.arange(len(chosen)) % holders[chosen]
+    # Of each entry, how many parts before its own hold the feature.
+    before = np.empty(len(flat), np.int64)
+    order = np.argsort(which, kind="stable")
+    before[order] = np.arange(len(flat)) - (np.cumsum(holders) - holders)[which[order]]
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    return [np.flatnonzero(part) for part in np.split(before == turn[which], ends)]
+
+
+def mask(batch: Batch, rows: np.ndarray, config: MaskingConfig, key: int | Tensor) -> None:
+    """Fill the ``masked_*`` fields of a batch, on the CPU.
+
+    Parameters
+    ----------
+    rows : ndarray
+        ``[R]``, positions among the batch's distinct ASVs, as `divide` gives them; may be empty.
+    key : int or 0-d Tensor
+        Of the step.
+    """
+    rows = torch.from_numpy(rows)
+    tokens_RL = batch.asv_tokens[rows]
+    batch.masked_index = batch.feature_index[rows]
+    batch.masked_tokens, chosen_RL = corrupt(tokens_RL, batch.masked_index, config, key)
+    batch.masked_row, batch.masked_column = chosen_RL.nonzero(as_tuple=True)
+    batch.masked_truth = tokens_RL[chosen_RL].long()
+
+
+def corrupt(
+    tokens_UL: Tensor, index_U: Tensor, config: MaskingConfig, key: int | Tensor
+) -> tuple[Tensor, Tensor]:
     """Hide some bases, as BERT does (Devlin et al. 2019, section 3.1).
 
     Of the chosen bases 80 % become MASK, 10 % another random base or the same, 10 % stay. Only
@@ -22,30 +88,29 @@ def corrupt(tokens_UL: Tensor, config: MaskingConfig, generator: torch.Generator
     ----------
     tokens_UL : Tensor
         ``[U, L + 1]`` uint8.
+    index_U : Tensor
+        ``[U]`` int64, what tells the ASVs apart: under the same key, an ASV of the same index is
+        corrupted alike, beside whatever others and however far padded.
     config : MaskingConfig
         Ratio and strategy. Under ``span`` the expected ratio is the same, in runs.
-    generator : torch.Generator
-        Source of randomness, on the tokens' device.
+    key : int or 0-d Tensor
+        Of the step.
 
     Returns
     -------
     tuple of Tensor
         Corrupted tokens ``[U, L + 1]`` uint8, and the chosen positions ``[U, L + 1]`` bool.
     """
-    device = tokens_UL.device
+    keys_U = mix(mix(torch.as_tensor(key), CORRUPT), index_U)
     base = (tokens_UL >= vocab.A) & (tokens_UL <= vocab.T)
-    rows, columns = tokens_UL.shape
+    columns = tokens_UL.shape[1]
     # A base is hidden if any of the span positions up to it starts a run. Runs may start before
     # the sequence, so that its first bases are hidden as often as the others.
     span = config.span_length if config.strategy == "span" else 1
     start = 1.0 - (1.0 - config.mask_ratio) ** (1.0 / span)
-    draw = torch.rand((rows, columns + span - 1), generator=generator, device=device)
-    starts = (draw < start).float()[:, None]
-    chosen = base & (torch.nn.functional.max_pool1d(starts, span, stride=1)[:, 0] > 0)
-    kind = torch.rand(tokens_UL.shape, generator=generator, device=device)
-    other = torch.randint(
-        vocab.A, vocab.T + 1, tokens_UL.shape, generator=generator, device=device
-    ).to(tokens_UL.dtype)
-    mask = torch.full_like(tokens_UL, vocab.MASK)
-    changed = torch.where(kind < 0.8, mask, torch.where(kind < 0.9, other, tokens_UL))
+    starts = chance(keys_U, 0, columns + span - 1, start)
+    chosen = base & starts.unfold(1, span, 1).any(-1)
+    kind = bits(keys_U, 1, columns) % 10
+    other = (vocab.A + bits(keys_U, 2, columns) % len(vocab.BASES)).to(tokens_UL.dtype)
+    changed = torch.where(kind < 8, vocab.MASK, torch.where(kind < 9, other, tokens_UL))
     return torch.where(chosen, changed, tokens_UL), chosen

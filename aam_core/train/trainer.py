@@ -1,81 +1,58 @@
-"""The loop: step, evaluate, keep the best, stop early.
-
-Letters: B samples of a batch.
-"""
+"""The loop: steps, epochs, the best weights, early stopping, checkpoints."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from aam_core import losses
-from aam_core.config import Config
-from aam_core.data.batch import EVALUATION, Batcher
-from aam_core.errors import AAMError, InputError
-from aam_core.models.model import Network
-from aam_core.train.optim import make_optimizer, schedule
+from aam_core.config import TrainConfig
+from aam_core.data.sampler import Sampler, richness
+from aam_core.errors import AAMError, InputError, Preempted
+from aam_core.train.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
+from aam_core.train.job import Job, Result
+from aam_core.train.learner import Learner
+from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
+from aam_core.train.signals import Stopper
+from aam_core.train.validation import Losses
+
+RISING = ("r2", "accuracy", "auc", "f1")
+"""Ends of the names of figures that are better when greater."""
 
 
 @dataclass
-class Job:
-    """What is trained on what.
+class Progress:
+    """Where a run is; JSON, the same on every process.
 
     Attributes
     ----------
-    network : Network
-        On ``device``; trained in place.
-    config : Config
-        Everything else.
-    batcher : Batcher
-        Makes batches of the study.
-    train, val : ndarray
-        Positions of the samples in the study; ``val`` may be empty.
-    device : torch.device
-        Where the network is.
-    class_weight : Tensor, optional
-        Weights of the classes.
-    pretrained : collection of str
-        Names of the parameters that came from a pretrained encoder.
-    keep : callable, optional
-        Called with the epoch whenever the network is the best so far.
-    """
-
-    network: Network
-    config: Config
-    batcher: Batcher
-    train: np.ndarray
-    val: np.ndarray
-    device: torch.device
-    class_weight: Tensor | None = None
-    pretrained: Collection[str] = ()
-    keep: Callable[[int], None] | None = None
-
-
-@dataclass
-class Result:
-    """How it went.
-
-    Attributes
-    ----------
-    epoch, step : int
-        Where the best weights were reached; the network has them.
-    values : dict
-        Losses there, under ``train/`` and ``val/`` names.
+    epoch, batch, step : int
+        Epochs, batches of the running epoch, and optimizer steps that are done.
+    best : float
+        Least value so far of the figure that chooses (of one that rises, its negative).
+    best_epoch, best_step : int
+        Where it was.
+    best_values : dict
+        All values there.
+    waited : int
+        Epochs since.
     history : list of dict
-        The same for every epoch.
+        Values of each epoch.
     """
 
     epoch: int = 0
+    batch: int = 0
     step: int = 0
-    values: dict[str, float] = field(default_factory=dict)
+    best: float = math.inf
+    best_epoch: int = 0
+    best_step: int = 0
+    best_values: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -88,171 +65,223 @@ class Trainer:
         What to train.
     reporter : Reporter
         Where it shows.
+    team : Team, optional
+        The processes that train it; this one alone, by default.
     """
 
-    def __init__(self, job: Job, reporter: Reporter):
-        self.job = job
-        self.reporter = reporter
-        train = job.config.train
-        self.batches = max(1, math.ceil(len(job.train) / train.batch_size))
-        epochs = max(train.epochs, math.ceil(train.min_steps / self.batches))
-        self.steps = epochs * self.batches
-        if train.max_steps:
-            self.steps = min(self.steps, train.max_steps)
-        self.epochs = math.ceil(self.steps / self.batches)
-        self.optimizer = make_optimizer(job.network, job.config.optim, job.pretrained)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, schedule(job.config.optim, self.steps)
-        )
-        self.step = 0
-        self.generator = torch.Generator(device=job.device)
+    def __init__(self, job: Job, reporter: Reporter, team: Team | None = None):
+        self.job, self.reporter = job, reporter
+        self.team = team or Team(job.config.train)
+        self.config = job.config.train
+        self.sign = check_metric(job)
+        rich = richness(job.batcher.study.counts, job.config.data)
+        self.sampler = Sampler(job.train, rich, self.config)
+        self.val = Sampler(job.val, rich, self.config).in_order()
+        self.epochs, self.steps = plan(self.sampler, self.config)
+        self.learner = Learner(job, self.team, self.steps)
+        self.progress = Progress()
+        self.losses = Losses(job.config.loss)
+        self.best: dict[str, torch.Tensor] | None = None
+        self.best_saved = False
+        self.since = (time.perf_counter(), 0)
+        if job.resume is not None:
+            self._restore(job.resume)
 
     def fit(self) -> Result:
-        """Train; leave the network with its best weights and return how it went."""
-        result = Result()
-        best, weights, waited = math.inf, None, 0
-        self.reporter.begin(self.steps)
-        for epoch in range(self.epochs):
-            values = self._epoch(epoch) | self.evaluate()
-            if not all(math.isfinite(values.get(f"{side}/loss", 0.0)) for side in ("train", "val")):
-                raise AAMError(
-                    f"The loss is not a number in epoch {epoch + 1}: lower the learning rate "
-                    "(optim.lr), or set the precision (train.precision) to fp32."
-                )
-            self.reporter.record(self.step, {k: v for k, v in values.items() if "val/" in k})
-            self.reporter.epoch(epoch + 1, self.epochs, values)
-            result.history.append({"epoch": epoch + 1, "step": self.step, **values})
-            score = values.get("val/loss", -epoch)
-            if score < best:
-                best, waited = score, 0
-                weights = copy.deepcopy(self.job.network.state_dict())
-                result.epoch, result.step, result.values = epoch + 1, self.step, values
-                if self.job.keep is not None:
-                    self.job.keep(epoch + 1)
-            else:
-                waited += 1
-            if 0 < self.job.config.train.patience <= waited:
-                self.reporter.say(
-                    f"{self.reporter.label}: no better validation loss for {waited} epochs; "
-                    f"the weights of epoch {result.epoch} are kept"
-                )
-                break
-        self.job.network.load_state_dict(weights)
-        return result
+        """Train; return the best weights and how it went."""
+        now = self.progress
+        self.reporter.begin(self.steps, now.step)
+        with Stopper() as stopper:
+            while now.epoch < self.epochs and not self._tired():
+                self._epoch(stopper)
+                self._close_epoch()
+                if self._tired():
+                    self.reporter.say(
+                        f"{self.reporter.label}: no better {self.config.best_metric} of the "
+                        f"validation samples for {now.waited} epochs; the weights of epoch "
+                        f"{now.best_epoch} are kept"
+                    )
+        return Result(self.best, now.best_epoch, now.best_step, now.best_values, now.history)
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training samples; means of the losses."""
-        job, train = self.job, self.job.config.train
-        order = np.random.default_rng((train.seed, epoch)).permutation(job.train)
-        means: dict[str, list] = {}
-        job.network.train()
-        for samples in np.array_split(order, self.batches):
-            if self.step >= self.steps:
-                break
-            terms, norm = self._step(samples, epoch)
-            _add(means, terms)
-            self.step += 1
-            shown = None
-            if self.step % train.log_every == 0 or self.step == self.steps:
-                shown = _read(terms, job.config)
-                values = {f"train/{name}": value for name, value in shown.items()}
-                values["train/lr"] = self.scheduler.get_last_lr()[0]
-                values["train/gradient_norm"] = float(norm)
-                self.reporter.record(self.step, values)
-            self.reporter.advance(shown)
-        return _close(means, job.config, "train/")
-
-    def _step(self, samples: np.ndarray, epoch: int):
-        job = self.job
-        batch = job.batcher.batch(samples, epoch).to(job.device)
-        self.generator.manual_seed(job.config.train.seed * 1_000_003 + self.step)
-        terms = self._terms(batch)
-        loss = losses.weighted(terms, job.config.loss)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = job.config.optim.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(job.network.parameters(), limit)
-        self.optimizer.step()
-        self.scheduler.step()
-        return {k: losses.Term(t.total.detach(), t.count.detach()) for k, t in terms.items()}, norm
-
-    def _terms(self, batch):
-        job = self.job
-        with autocast(job.device, job.config.train.precision):
-            output = job.network(batch, job.config.masking, self.generator)
-        return losses.compute(
-            job.network,
-            output,
-            batch,
-            job.config.loss,
-            job.batcher.study.phylogeny,
-            job.class_weight,
-        )
-
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Losses on the validation samples, each scored once, on draws that never change."""
-        job = self.job
-        if not len(job.val):
-            return {}
-        job.network.eval()
-        means: dict[str, list] = {}
-        parts = math.ceil(len(job.val) / job.config.train.batch_size)
-        self.generator.manual_seed(job.config.train.seed)
-        for samples in np.array_split(job.val, parts):
-            batch = job.batcher.batch(samples, EVALUATION).to(job.device)
-            _add(means, self._terms(batch))
-        return _close(means, job.config, "val/")
+        """Losses and figures of the validation samples now."""
+        return {f"val/{k}": v for k, v in self.learner.evaluate(self.val).values().items()}
+
+    def _epoch(self, stopper: Stopper) -> None:
+        """What is left of an epoch."""
+        now = self.progress
+        for samples in self.sampler.epoch(now.epoch)[now.batch :]:
+            if now.step >= self.steps:
+                return
+            self.learner.signal = stopper.signal or 0
+            sums, counts = self.learner.gradients(samples, now.epoch, now.step)
+            norm = self.learner.update()
+            self.losses.add(sums, counts)
+            now.step += 1
+            now.batch += 1
+            self._show(sums, counts, norm, len(samples))
+            if self.learner.signal:
+                self._save()
+                raise self._stopped()
+            if now.step % self.config.checkpoint_every == 0:
+                self._save()
+
+    def _show(self, sums, counts, norm, samples: int) -> None:
+        now, shown = self.progress, None
+        if now.step % self.config.log_every == 0 or now.step == self.steps:
+            step = Losses(self.job.config.loss)
+            step.add(sums, counts)
+            shown = step.values() | self.learner.rates | {"gradient_norm": float(norm)}
+            began, seen = self.since
+            seconds = time.perf_counter() - began
+            more = {
+                "samples_per_second": (seen + samples) / max(seconds, 1e-9),
+                "memory_gb": memory_gb(self.team.device),
+            }
+            self.reporter.record(
+                now.step, {f"train/{k}": v for k, v in {**shown, **more}.items()}
+            )
+            self.since = (time.perf_counter(), 0)
+        else:
+            self.since = (self.since[0], self.since[1] + samples)
+        self.reporter.advance(shown)
+
+    def _close_epoch(self) -> None:
+        """Evaluate, keep the best, note where the run is."""
+        now = self.progress
+        values = {f"train/{name}": value for name, value in self.losses.values().items()}
+        with self.learner.averaged():
+            found = self.learner.evaluate(self.val)
+            values |= {f"val/{name}": value for name, value in found.values().items()}
+            values = self.team.agree(values)
+            self._check(values)
+            better = self._is_better(values)
+            if better:
+                self.best = self.learner.weights()
+        now.epoch, now.batch, self.losses = now.epoch + 1, 0, Losses(self.job.config.loss)
+        self.learner.schedule.observe(better)
+        now.history.append({"epoch": now.epoch, "step": now.step, **values})
+        now.waited = 0 if better else now.waited + 1
+        if better:
+            now.best_epoch, now.best_step, now.best_values = now.epoch, now.step, values
+            self.best_saved = False
+            if self.job.keep is not None and self.team.first:
+                self.job.keep(now.epoch, self.best)
+        self._report(values, found.drawings())
+        self._save()
+        if self.job.on_epoch is not None:
+            self.job.on_epoch(now.epoch, values)
+
+    def _report(self, values, drawings) -> None:
+        now = self.progress
+        scored = {name: value for name, value in values.items() if name.startswith("val/")}
+        self.reporter.record(now.step, scored)
+        for name, draw in drawings.items():
+            self.reporter.figure(now.step, name, draw)
+        if self.config.histograms:
+            self.reporter.histograms(now.step, self.learner.weights())
+        self.reporter.epoch(now.epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
+
+    def _is_better(self, values: dict[str, float]) -> bool:
+        """Whether this epoch is the best so far; without validation, the last always is."""
+        name = f"val/{self.config.best_metric}"
+        score = self.sign * values[name] if self.val else -self.progress.epoch
+        if not score < self.progress.best:
+            return False
+        self.progress.best = score
+        return True
+
+    def _tired(self) -> bool:
+        return 0 < self.config.patience <= self.progress.waited
+
+    def _check(self, values: dict[str, float]) -> None:
+        sides = (values.get(f"{side}/total_loss", 0.0) for side in ("train", "val"))
+        if not all(map(math.isfinite, sides)):
+            raise AAMError(
+                f"The loss is not a number in epoch {self.progress.epoch + 1}: lower the learning "
+                "rate (optim.lr), or set the precision (train.precision) to fp32."
+            )
+
+    def _stopped(self) -> Preempted:
+        text = f"Stopped by signal {self.learner.signal} after step {self.progress.step}"
+        if self.job.folder is not None:
+            text += f"; go on with --resume {self.job.folder.parent.parent}"
+        return Preempted(f"{text}.", self.learner.signal)
+
+    def _save(self) -> None:
+        """Write the checkpoint ``last``; every process takes part."""
+        if self.job.folder is None:
+            return
+        held = Checkpoint(
+            run=self.job.run,
+            progress=asdict(self.progress) | self.learner.progress(),
+            best=self.best,
+            sums=self.losses.state(),
+            rng=self.team.exchange(rng_state(self.team.device)),
+            **self.learner.state(),
+        )
+        if self.team.first:
+            save(held, self.job.folder, reuse_best=self.best_saved)
+        self.best_saved = self.best is not None
+
+    def _restore(self, held: Checkpoint) -> None:
+        names = Progress.__dataclass_fields__
+        wanted = {*names, *self.learner.progress()}
+        check_fields(held.folder, "progress", held.progress, wanted)
+        self.learner.restore(held)
+        self.progress = Progress(**{name: held.progress[name] for name in names})
+        self.losses.restore(held.sums, self.team.device)
+        self.best = held.best
+        if self.team.rank < len(held.rng):
+            set_rng_state(held.rng[self.team.rank], self.team.device)
 
 
-def autocast(device: torch.device, precision: str):
-    """Context of the forward pass: bf16 where asked for, or 'auto' on a GPU that has it."""
-    if precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        precision = "bf16" if able else "fp32"
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+def plan(sampler: Sampler, config: TrainConfig) -> tuple[int, int]:
+    """Epochs and optimizer steps of a run."""
+    epochs = steps = 0
+    while epochs < config.epochs or steps < config.min_steps:
+        if 0 < config.max_steps <= steps:
+            break
+        steps += len(sampler.epoch(epochs))
+        epochs += 1
+    return epochs, min(steps, config.max_steps or steps)
 
 
-def find_device(name: str) -> torch.device:
-    """The device of a configuration; 'auto' is a GPU where there is one.
+def check_metric(job: Job) -> int:
+    """1 where less is better of the figure that chooses the best epoch, -1 where more is.
 
     Raises
     ------
     InputError
-        If the device does not exist here.
+        If the run will have no such figure.
     """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"The device {name!r} is not there: {reason}") from None
-    return device
+    name, config = job.config.train.best_metric, job.config.train
+    parts = job.network.parts
+    legal = {"total_loss"}
+    for part, there in (
+        ("nucleotide", parts.nucleotide),
+        ("distance", parts.distance),
+        ("target", parts.outputs),
+    ):
+        legal |= {f"{part}_loss", f"{part}_loss_weighted"} if there else set()
+    legal |= {"nucleotide_accuracy"} if parts.nucleotide else set()
+    legal |= {"distance_r2", "distance_mae"} if parts.distance else set()
+    if job.target is not None:
+        classes = job.target.kind == "classification"
+        legal |= {"accuracy", "auc", "f1"} if classes else {"r2", "mae", "rmse"}
+    if name not in legal:
+        raise InputError(
+            f"train.best_metric is {name!r}; this run has {', '.join(sorted(legal))}."
+        )
+    rises = name.endswith(RISING)
+    if config.best_direction != "auto":
+        rises = config.best_direction == "max"
+    return -1 if rises else 1
 
 
-def _add(means, terms):
-    """Accumulate on the device: nothing waits for it here."""
-    for name, term in terms.items():
-        held = means.setdefault(name, [0.0, 0.0])
-        held[0] = held[0] + term.total.detach()
-        held[1] = held[1] + term.count.detach()
-
-
-def _close(means, config, prefix):
-    terms = {
-        name: losses.Term(torch.as_tensor(total), torch.as_tensor(count))
-        for name, (total, count) in means.items()
-    }
-    return {prefix + name: value for name, value in _read(terms, config).items()}
-
-
-def _read(terms, config) -> dict[str, float]:
-    """The total loss first, then each term that exists."""
-    values = {"loss": float(losses.weighted(terms, config.loss))}
-    return values | {name: float(term.mean()) for name, term in terms.items()}
+def memory_gb(device: torch.device) -> float:
+    """Most memory that this process has held: on its GPU, or in all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 1e9

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from aam_core import prediction
 from aam_core.data.simulate import simulate
 from aam_core.data.tokens import tokenize
 from aam_core.errors import InputError
-from aam_core.prediction import encode_asvs, predict, predicted_distances
+from aam_core.prediction import encode_asvs, predict, predict_batches, predicted_distances
 from aam_core.workflows import fit_classifier, fit_regressor
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
@@ -61,6 +63,14 @@ def test_the_batch_size(regressor, classifier, encoder, small, size):
         pd.testing.assert_frame_equal(found, expected, **CLOSE)
     distances = predicted_distances(encoder.model, small, batch_size=size)
     pd.testing.assert_frame_equal(distances, predicted_distances(encoder.model, small), **CLOSE)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 60, 1000])
+def test_the_samples_held_at_a_time(regressor, classifier, small, chunk):
+    for model in (regressor.model, classifier.folder):
+        parts = list(predict_batches(model, small, chunk=chunk, batch_size=4))
+        assert [len(part) for part in parts[:-1]] == [chunk] * (len(parts) - 1)
+        pd.testing.assert_frame_equal(pd.concat(parts), predict(model, small), **CLOSE)
 
 
 def test_the_other_samples_of_the_table_and_their_order(regressor, small):
@@ -117,6 +127,39 @@ def test_too_many_asvs_and_ties(small, made, brief):
     pd.testing.assert_frame_equal(found, predict(model, small), **CLOSE)
 
 
+# --- as they come --------------------------------------------------------------------------------
+
+
+def test_samples_are_read_when_their_part_is_asked_for(regressor, small):
+    network, seen = regressor.model.network, []
+    hook = network.samples.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    parts = predict_batches(regressor.model, small, chunk=8, batch_size=5)
+    assert seen == []
+    next(parts)
+    assert seen == [5, 3] and torch.is_grad_enabled()
+    next(parts)
+    assert seen == [5, 3, 5, 3]
+    hook.remove()
+
+
+def test_what_is_wrong_is_said_at_the_call(regressor, encoder, small):
+    for words, options in {
+        "batch size is 0; it must": {"batch_size": 0},
+        "chunk is 0; it must": {"chunk": 0},
+        "'toaster' is not there": {"device": "toaster"},
+    }.items():
+        with pytest.raises(InputError, match=words):
+            predict_batches(regressor.model, small, **options)
+    with pytest.raises(InputError, match="is an encoder"):
+        predict_batches(encoder.model, small)
+
+
+def test_a_batch_size_that_was_left_to_the_machine(regressor, small):
+    config = regressor.model.config.replace({"train.batch_size": "auto"})
+    found = predict(dataclasses.replace(regressor.model, config=config), small)
+    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+
+
 # --- inputs --------------------------------------------------------------------------------------
 
 
@@ -158,8 +201,16 @@ def test_an_encoder_predicts_no_metadata(encoder, regressor, small, brief):
 
 def test_sequences_longer_than_the_model_accepts(regressor, unseen):
     long = {name: dna * 10 for name, dna in unseen.sequences.items()}
-    with pytest.raises(InputError, match="longer than data.max_bp = 600"):
+    cut = {name: dna[:600] for name, dna in long.items()}
+    words = "27 of 40 sequences are longer than data.max_bp = 600.*--long-sequences truncate"
+    with pytest.raises(InputError, match=words):
         predict(regressor.model, unseen.table, sequences=long)
+    found = predict(regressor.model, unseen.table, sequences=long, long_sequences="truncate")
+    expected = predict(regressor.model, unseen.table, sequences=cut)
+    pd.testing.assert_frame_equal(found, expected, **CLOSE)
+    assert not found.equals(predict(regressor.model, unseen.table, sequences=unseen.sequences))
+    with pytest.raises(InputError, match="long_sequences must be"):
+        predict(regressor.model, unseen.table, sequences=long, long_sequences="cut")
 
 
 def test_a_batch_of_nothing(regressor, small):

@@ -45,7 +45,7 @@ def test_types_in_qiime2_words():
     assert primitive("train.epochs") == Int % Range(1, None)
     assert primitive("train.val_fraction") == Float % Range(0.0, 0.9, inclusive_end=True)
     assert primitive("train.device") == Str
-    assert primitive("train.precision") == Str % Choices("auto", "fp32", "bf16")
+    assert primitive("train.precision") == Str % Choices("auto", "fp32", "bf16", "fp16")
     assert Bool not in {primitive(path) for path in EVERYDAY.values()}
 
 

@@ -65,7 +65,7 @@ class TestTypesAndFormats(TestPluginBase):
             | {"train_samples.txt", "val_samples.txt", "val_predictions.tsv", "metrics.json"},
             names,
         )
-        self.assertEqual(json.loads((self.folder / "config.json").read_text())["format_version"], 1)
+        self.assertEqual(json.loads((self.folder / "config.json").read_text())["format_version"], 2)
 
     def test_an_exported_folder_opens_in_the_core(self):
         model = load_model(self.folder)

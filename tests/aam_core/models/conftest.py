@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,14 +28,17 @@ def tokens_of():
 
 @pytest.fixture
 def batch_of():
-    """The batch of all samples, as it is: ``batch_of({"s1": {"ACGT": 3, "GGC": 1}, ...})``."""
+    """The batch of all samples, as it is: ``batch_of({"s1": {"ACGT": 3, "GGC": 1}, ...})``.
 
-    def make(samples, **options):
+    ``only`` are the positions of some: their batch, in the study of all.
+    """
+
+    def make(samples, only=None, **options):
         sequences = list(dict.fromkeys(name for counts in samples.values() for name in counts))
         counts = np.array([[c.get(name, 0) for name in sequences] for c in samples.values()])
         study = Study(list(samples), sequences, csr_matrix(counts.astype(np.int64)), sequences)
         batcher = Batcher(study, DataConfig(rarefaction="none"), 0, **options)
-        return batcher.batch(np.arange(len(samples)))
+        return batcher.batch(np.arange(len(samples)) if only is None else np.array(only))
 
     return make
 
@@ -45,6 +50,17 @@ def config():
         encoder=EncoderConfig(width=16, heads=2, depth=1, stride=4, kernel=9, kmer=3),
         sample=SampleConfig(heads=2, depth=1, dropout=0.0, pool_queries=2),
         head=HeadConfig(distance_width=12, target_hidden=8, target_dropout=0.0),
+    )
+
+
+@pytest.fixture
+def noisy(config):
+    """The same with every kind of dropout."""
+    return replace(
+        config,
+        encoder=replace(config.encoder, dropout=0.3),
+        sample=replace(config.sample, dropout=0.3, asv_dropout=0.3),
+        head=replace(config.head, target_dropout=0.3),
     )
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from aam_core.config import EncoderConfig, SampleConfig
+from aam_core.models.draws import mix
 from aam_core.models.encoder import BaseEncoder, KmerBag, SampleEncoder
 
 SHAPES = [
@@ -79,6 +82,34 @@ def test_every_parameter_of_the_bases_learns(bases, tokens_of):
     bases(tokens_of(SHORT, LONG)).square().sum().backward()
     idle = [n for n, p in bases.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
+
+
+@torch.no_grad()
+def test_dropout_of_an_asv_is_its_own(bases, tokens_of):
+    noisy = BaseEncoder(dataclasses.replace(bases.config, dropout=0.4)).train()
+    noisy.load_state_dict(bases.state_dict())
+    keys = mix(torch.arange(3), 0)
+    tokens = tokens_of(SHORT, LONG, SHORT[::-1])
+    together = noisy(tokens, True, keys)
+    alone = noisy(tokens_of(SHORT), False, keys[:1])
+    assert_same(alone[0], together[0])
+    states, _ = noisy.states(tokens_of(SHORT), False, keys[:1])
+    assert_same(states[0], noisy.states(tokens, True, keys)[0][0, : states.shape[1]])
+    assert not torch.allclose(noisy(tokens, True, keys + 1), together, atol=1e-3)
+    assert_same(noisy(tokens), bases(tokens))
+    noisy.eval()
+    assert_same(noisy(tokens, True, keys), bases(tokens))
+
+
+@torch.no_grad()
+def test_every_position_and_block_has_draws_of_its_own(bases, tokens_of):
+    noisy = BaseEncoder(dataclasses.replace(bases.config, dropout=0.4)).train()
+    seen = []
+    for block in noisy.blocks:
+        block.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
+    states, _ = noisy.states(tokens_of(SHORT, LONG), True, mix(torch.arange(2), 0))
+    assert all(keys.shape == states.shape[:2] for keys in seen)
+    assert len(torch.stack(seen).unique()) == 2 * states.shape[:2].numel()
 
 
 # --- k-mers --------------------------------------------------------------------------------------
@@ -161,23 +192,28 @@ def test_abundance_is_seen_and_depth_is_not(samples, three):
     assert (samples(asvs, other, mask)[0][0] - sample[0]).abs().max() > 1e-3
 
 
+def keys_of(mask, step=0):
+    return mix(torch.tensor(step), torch.arange(mask.numel()).view(mask.shape))
+
+
 @torch.no_grad()
 def test_asvs_are_hidden_in_training_only(three):
     asvs, counts, mask = three
     torch.manual_seed(2)
     config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
     samples = SampleEncoder(16, config)
-    shown = torch.stack([samples(asvs, counts, mask)[2] for _ in range(400)])
+    shown = torch.stack([samples(*three, keys_of(mask, step))[2] for step in range(400)])
     assert not (shown & ~mask).any()
     assert shown.any(-1).all()  # never a sample without ASVs
     assert shown[:, 2, 0].all()
     share = shown[:, 0].float().mean()
     # Of five ASVs half are shown; a 32nd of the draws would show none and shows all.
     assert abs(share - (0.5 + 1 / 32)) < 0.05
-    sample = samples(asvs, counts, mask)[0]
+    sample = samples(*three, keys_of(mask))[0]
     assert torch.isfinite(sample).all()
+    assert torch.equal(samples(*three)[2], mask)  # no keys, no draws
     samples.eval()
-    assert torch.equal(samples(asvs, counts, mask)[2], mask)
+    assert torch.equal(samples(*three, keys_of(mask))[2], mask)
 
 
 @torch.no_grad()
@@ -187,7 +223,28 @@ def test_a_hidden_asv_leaves_no_trace(three, shaken):
     torch.manual_seed(3)
     config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
     samples = shaken(SampleEncoder(16, config)).train()
-    sample, _, used = samples(asvs, counts, mask)
+    sample, _, used = samples(asvs, counts, mask, keys_of(mask))
     assert (used != mask).any()
     samples.eval()
     assert_same(samples(asvs, counts * used, used)[0], sample)
+
+
+@torch.no_grad()
+def test_draws_follow_the_asvs_of_a_sample(three, shaken):
+    """Whatever their order, the padding and the other samples."""
+    asvs, counts, mask = three
+    torch.manual_seed(4)
+    config = SampleConfig(heads=2, depth=2, dropout=0.3, asv_dropout=0.5)
+    samples = shaken(SampleEncoder(16, config)).train()
+    keys = keys_of(mask, 4)
+    sample, context, used = samples(asvs, counts, mask, keys)
+    assert (used != mask).any()
+    assert not torch.allclose(samples(asvs, counts, mask, keys_of(mask, 5))[0], sample, atol=1e-3)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    turned = samples(asvs[:, order], counts[:, order], mask[:, order], keys[:, order])
+    assert_same(turned[0], sample)
+    assert_same(turned[1], context[:, order])
+    part = slice(1, 2), slice(0, 3)
+    alone = samples(asvs[part], counts[part], mask[part], keys[part])
+    assert_same(alone[0][0], sample[1])
+    assert torch.equal(alone[2][0], used[1, :3])

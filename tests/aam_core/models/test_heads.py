@@ -5,6 +5,7 @@ import torch
 
 from aam_core import vocab
 from aam_core.config import HeadConfig
+from aam_core.models.draws import mix
 from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
 
 
@@ -74,7 +75,8 @@ def test_equal_samples_are_at_no_distance(name, samples):
 @torch.no_grad()
 def presence(head, rows):
     """What `embed` gives for samples that hold branches for certain."""
-    return torch.tensor(rows) * torch.nn.functional.softplus(head.length).sqrt()
+    rows, length = torch.tensor(rows), torch.nn.functional.softplus(head.length)
+    return torch.cat((rows * length.sqrt(), (rows @ length)[:, None]), dim=1)
 
 
 @torch.no_grad()
@@ -91,6 +93,25 @@ def test_union_is_unifrac_where_presence_is_certain(shaken):
 
 
 @torch.no_grad()
+def test_union_is_its_formula(samples, shaken):
+    """Summed branch by branch, in double precision."""
+    head = shaken(UnionDistance(16, 12), size=1.0)
+    asvs, mask, vectors = samples
+    under = torch.sigmoid(head.branch(asvs).double()) * mask[..., None]
+    present = 1 - (1 - under).prod(1)
+    length = torch.nn.functional.softplus(head.length.double())
+    expected = torch.zeros(4, 7, dtype=torch.float64)
+    for i in range(4):
+        for j in range(7):
+            total = ((present[i] + present[j]) * length).sum()
+            shared = (present[i] * present[j] * length).sum()
+            expected[i, j] = (total - 2 * shared) / (total - shared)
+    embedded = head.embed(asvs, mask, vectors)
+    found = UnionDistance.compare(embedded[:4], embedded)  # of the class: it needs no weights
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_union_joins_asvs_as_a_noisy_or():
     head = UnionDistance(1, 1)
     head.branch.weight.fill_(1.0)
@@ -98,10 +119,14 @@ def test_union_joins_asvs_as_a_noisy_or():
     chance = torch.tensor([0.2, 0.5, 0.9])
     asvs = torch.logit(chance)[None, :, None]
     root = torch.nn.functional.softplus(head.length).sqrt()
+
+    def held(shown):
+        return float(head.embed(asvs, shown, None)[0, 0] / root)
+
     shown = torch.tensor([[True, True, False]])
-    assert head.embed(asvs, shown, None) / root == pytest.approx(1 - 0.8 * 0.5, rel=1e-5)
+    assert held(shown) == pytest.approx(1 - 0.8 * 0.5, rel=1e-5)
     shown = torch.tensor([[True, True, True]])
-    assert head.embed(asvs, shown, None) / root == pytest.approx(1 - 0.8 * 0.5 * 0.1, rel=1e-5)
+    assert held(shown) == pytest.approx(1 - 0.8 * 0.5 * 0.1, rel=1e-5)
 
 
 # --- nucleotides ---------------------------------------------------------------------------------
@@ -109,39 +134,45 @@ def test_union_joins_asvs_as_a_noisy_or():
 
 @torch.no_grad()
 @pytest.mark.parametrize("stride", [1, 4])
-def test_logits_are_of_the_chosen_positions_row_by_row(stride):
+def test_logits_are_of_the_positions_asked_for(stride):
     head = NucleotideHead(16, stride)
     states = torch.randn(3, 1 + -(-10 // stride), 16)
-    every = torch.ones(3, 11, dtype=torch.bool)
-    every[:, 0] = False
-    logits = head(states, every)
+    every = torch.arange(3).repeat_interleave(10), torch.arange(1, 11).repeat(3)
+    logits = head(states, *every)
     assert logits.shape == (30, vocab.SIZE)
-    chosen = torch.zeros_like(every)
-    chosen[0, 2] = chosen[1, 10] = chosen[2, 1] = True
-    torch.testing.assert_close(head(states, chosen), logits[[1, 19, 20]])
+    chosen = torch.tensor([2, 0, 1]), torch.tensor([1, 2, 10])
+    torch.testing.assert_close(head(states, *chosen), logits[[20, 1, 19]])
     # Bases that share a position have logits of their own, and depend on that position alone.
     assert len({tuple(row) for row in logits.tolist()}) == 30
     states[:, 1] += 1.0
-    moved = (head(states, every) != logits).any(-1).view(3, 10)
+    moved = (head(states, *every) != logits).any(-1).view(3, 10)
     assert moved[:, :stride].all() and not moved[:, stride:].any()
 
 
-@torch.no_grad()
-def test_nothing_hidden_gives_no_logits():
-    chosen = torch.zeros(2, 9, dtype=torch.bool)
-    assert NucleotideHead(16, 4)(torch.randn(2, 3, 16), chosen).shape == (0, vocab.SIZE)
+def test_nothing_hidden_gives_no_logits_and_a_gradient_of_zero():
+    head, none = NucleotideHead(16, 4), torch.zeros(0, dtype=torch.int64)
+    states = torch.randn(2, 3, 16, requires_grad=True)
+    logits = head(states, none, none)
+    assert logits.shape == (0, vocab.SIZE)
+    torch.nn.functional.cross_entropy(logits, none, reduction="sum").backward()
+    assert all(not x.grad.any() for x in (states, *head.parameters()))
 
 
 # --- target --------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_target(outputs):
-    head = TargetHead(16, HeadConfig(target_hidden=8, target_dropout=0.5), outputs)
-    vectors = torch.randn(5, 16)
-    assert head(vectors).shape == (5, outputs)
-    assert not torch.equal(head(vectors), head(vectors))
+    head = TargetHead(16, HeadConfig(target_hidden=9, target_dropout=0.5), outputs)
+    vectors, keys = torch.randn(5, 16), mix(torch.arange(5), 0)
+    found = head(vectors, keys)
+    assert found.shape == (5, outputs)
+    torch.testing.assert_close(head(vectors[2:4], keys[2:4]), found[2:4])
+    assert not torch.allclose(head(vectors, keys + 1), found)
+    whole = head(vectors)  # no keys, no dropout
+    assert not torch.allclose(whole, found)
     head.eval()
-    assert torch.equal(head(vectors), head(vectors))
+    assert torch.equal(head(vectors, keys), whole)
     with torch.autocast("cpu", torch.bfloat16):
         assert head(vectors).dtype == torch.float32

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import shutil
+import sysconfig
+from pathlib import Path
+
 import pytest
 import torch
 
-from aam_core.models.layers import AttentionPool, Block, rotary, rotate
+from aam_core.models.draws import mix
+from aam_core.models.layers import AttentionPool, Block, rotary, rotate, run_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -78,12 +83,96 @@ def test_every_position_sees_every_other(block):
     assert (vectors.grad.abs().sum(-1) > 0).all()
 
 
-def test_dropout_is_for_training_only():
-    noisy = Block(16, 2, 2.0, 0.5)
+# --- dropout, computing again, compiling ---------------------------------------------------------
+
+
+@pytest.fixture
+def noisy():
+    return Block(16, 2, 2.0, 0.5)
+
+
+@pytest.fixture
+def keys():
+    """Of the positions of sequences ``[2, 6]``."""
+    return mix(torch.arange(12).view(2, 6), 0)
+
+
+@torch.no_grad()
+def test_dropout_is_for_training_only(noisy, keys):
     vectors = x(2, 6, 16)
-    assert not torch.equal(noisy(vectors), noisy(vectors))
+    found = noisy(vectors, keys=keys)
+    assert torch.equal(noisy(vectors, keys=keys), found)
+    assert not torch.allclose(noisy(vectors, keys=keys + 1), found)
+    plain = noisy(vectors)  # no keys, no dropout
+    assert not torch.allclose(plain, found)
     noisy.eval()
-    assert torch.equal(noisy(vectors), noisy(vectors))
+    assert torch.equal(noisy(vectors, keys=keys), plain)
+
+
+@torch.no_grad()
+def test_dropout_follows_a_position_wherever_it_is(noisy, keys):
+    vectors, order = x(2, 6, 16), torch.tensor([4, 2, 0, 5, 1, 3])
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    found = noisy(vectors, mask, keys=keys)
+    turned = noisy(vectors[:, order], mask[:, order], keys=keys[:, order])
+    assert_same(turned, found[:, order])
+    assert_same(noisy(vectors[1:, :4], keys=keys[1:, :4])[0], found[1, :4])
+
+
+@torch.no_grad()
+def test_both_branches_and_every_block_drop_apart(keys):
+    still = Block(16, 2, 2.0, 0.5)
+    for layer in (still.out, still.down):  # each branch gives ones: what is seen is the masks
+        torch.nn.init.zeros_(layer.weight), torch.nn.init.ones_(layer.bias)
+    once = still(torch.zeros(2, 6, 16), keys=keys)
+    assert set(once.unique().tolist()) == {0.0, 2.0, 4.0}
+    twice = run_blocks([still, still], torch.zeros(2, 6, 16), keys=keys)
+    assert len(twice.unique()) == 5
+
+
+def gradients(block, vectors, *args):
+    vectors = vectors.clone().requires_grad_()
+    block.zero_grad()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+    ):
+        found = block(vectors, *args)
+    found.square().sum().backward()
+    grads = [vectors.grad, *(p.grad.clone() for p in block.parameters())]
+    return found.detach(), grads, sum(kept)
+
+
+def test_computing_a_block_again_gives_the_same_gradients(noisy, keys):
+    given = x(2, 6, 16), torch.ones(2, 6, dtype=torch.bool), rotary(6, 8, "cpu"), keys
+    found, grads, kept = gradients(noisy, *given)
+    noisy.recompute = True
+    again, same, less = gradients(noisy, *given)
+    assert torch.equal(again, found)
+    assert all(torch.equal(a, b) for a, b in zip(same, grads, strict=True))
+    assert less < kept / 5
+    with torch.no_grad():
+        assert torch.equal(noisy(*given), found)
+
+
+compiler = shutil.which("g++") or shutil.which("clang++")
+headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+@pytest.mark.skipif(not (compiler and headers), reason="no C++ compiler, or no headers of Python")
+def test_compiled_blocks_are_the_same_and_compiled_once(keys):
+    torch.compiler.reset()
+    blocks = [Block(16, 2, 2.0, 0.5) for _ in range(3)]
+    vectors, turn = x(2, 6, 16).requires_grad_(), rotary(6, 8, "cpu")
+    expected = run_blocks(blocks, vectors, None, turn, keys)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for block in blocks:
+            block.compile()
+        found = run_blocks(blocks, vectors, None, turn, keys)
+    assert_same(found, expected)
+    found.square().sum().backward()
+    assert all(p.grad is not None for block in blocks for p in block.parameters())
+    torch.compiler.reset()
 
 
 # --- pooling -------------------------------------------------------------------------------------

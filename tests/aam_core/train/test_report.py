@@ -2,8 +2,25 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
+import pytest
+import torch
+from matplotlib import pyplot
+
+from aam_core.errors import InputError
 from aam_core.train.report import Reporter
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def terminal(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    return sys.stderr
 
 
 def lines(folder):
@@ -14,48 +31,156 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
     reporter = Reporter(label="fold 1/5")
     reporter.begin(10)
     for _ in range(10):
-        reporter.advance({"loss": 0.5})
-    reporter.epoch(1, 20, {"train/loss": 0.123456, "val/loss": 1234.4})
+        reporter.advance({"total_loss": 0.5})
+    reporter.epoch(1, 20, {"train/total_loss": 0.123456, "val/total_loss": 1234.4})
     reporter.close()
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "fold 1/5: epoch 1/20  train/loss 0.1235  val/loss 1234\n"
+    assert err == "fold 1/5: epoch 1/20  train/total_loss 0.1235  val/total_loss 1234\n"
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+def both(parts, **more):
+    """Values of an epoch as they are logged, with the ``parts`` of the loss."""
+    found = {}
+    for side in ("train", "val"):
+        found[f"{side}/total_loss"] = 0.6543
+        for part in parts:
+            found |= {f"{side}/{part}_loss": 0.4321, f"{side}/{part}_loss_weighted": 0.2}
+    found |= {"train/lr": 1.234e-5, "train/gradient_norm": 2.0, "train/memory_gb": 1.0}
+    return found | {f"val/{name}": 0.9876 for name in more.pop("val", ())}
 
-    screen = Terminal()
-    monkeypatch.setattr("sys.stderr", screen)
+
+def shown(capsys, values, label="regression"):
+    Reporter(label=label).epoch(100, 100, values)
+    line = capsys.readouterr().err.rstrip("\n")
+    assert len(line) <= 170
+    return [item.rsplit(" ", 1)[0] for item in line.split("  ")[1:]]
+
+
+def test_an_epoch_in_pretraining_shows_the_parts_of_the_loss(capsys):
+    values = both(["nucleotide", "distance"], val=["distance_r2", "nucleotide_accuracy"])
+    wanted = ["train/total_loss", "val/total_loss", "val/distance_r2", "val/nucleotide_loss"]
+    wanted += ["val/distance_loss", "train/lr"]
+    assert shown(capsys, values, "pretrain") == wanted
+
+
+def test_an_epoch_of_one_part_shows_what_was_reached_on_the_validation_samples(capsys):
+    totals = ["train/total_loss", "val/total_loss"]
+    values = both(["target"], val=["rmse", "mae", "r2"])
+    assert shown(capsys, values) == [*totals, "val/r2", "val/mae", "train/lr"]
+    values = both(["target"], val=["f1", "auc", "accuracy"])
+    assert shown(capsys, values) == [*totals, "val/accuracy", "val/auc", "train/lr"]
+
+
+def test_an_epoch_without_validation_shows_the_parts_of_training(capsys):
+    values = both(["nucleotide", "distance"])
+    values = {name: value for name, value in values.items() if name.startswith("train/")}
+    wanted = ["train/total_loss", "train/nucleotide_loss", "train/distance_loss", "train/lr"]
+    assert shown(capsys, values) == wanted
+
+
+def test_an_epoch_of_everything_is_still_a_line(capsys):
+    values = both(["nucleotide", "distance", "target"], val=["r2", "mae", "distance_r2"])
+    wanted = ["train/total_loss", "val/total_loss", "val/r2", "val/mae", "val/distance_r2"]
+    assert shown(capsys, values)[:6] == [*wanted, "val/target_loss"]
+
+
+def test_a_bar_on_a_terminal_shows_what_there_is(monkeypatch):
+    screen = terminal(monkeypatch)
     reporter = Reporter(label="pretrain")
-    reporter.begin(3)
-    for _ in range(3):
-        reporter.advance({"loss": 0.25})
-    reporter.epoch(1, 1, {"train/loss": 0.25})
+    reporter.begin(30, start=10)
+    values = {"lr": 1e-3, "total_loss": 0.25, "distance_loss": 0.125, "distance_loss_weighted": 9}
+    reporter.advance(values)
+    reporter.advance(None, steps=19)
+    reporter.epoch(1, 1, {"train/total_loss": 0.25})
     reporter.close()
-    shown = screen.getvalue()
-    assert "pretrain" in shown and "3/3" in shown and "loss=0.25" in shown
-    assert "epoch 1/1" not in shown
+    last = screen.getvalue().rstrip().rsplit("\r", 1)[-1]
+    assert last.startswith("pretrain") and "30/30" in last
+    assert "loss=0.25, distance=0.125, lr=0.001]" in last
+    assert "epoch" not in screen.getvalue()
 
 
-def test_values_are_logged_at_once_for_people_and_tensorboard(tmp_path):
+def test_a_line_does_not_tear_the_bar(monkeypatch, capsys):
+    screen = terminal(monkeypatch)
+    reporter = Reporter()
+    reporter.begin(2)
+    reporter.say("halved the batch")
+    assert "\r" in screen.getvalue()
+    assert [text for text in screen.getvalue().splitlines() if text == "halved the batch"]
+    reporter.close()
+    reporter.say("done")
+    assert screen.getvalue().endswith("\ndone\n") and capsys.readouterr().out == ""
+
+
+def test_values_and_plots_are_logged_under_their_names(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    reporter = Reporter(tmp_path / "new" / "logs")
-    reporter.record(10, {"train/loss": 0.5, "train/lr": 1e-3})
-    assert lines(tmp_path / "new" / "logs") == [{"step": 10, "train/loss": 0.5, "train/lr": 1e-3}]
-    reporter.record(20, {"val/loss": 0.25})
+    reporter = Reporter(tmp_path / "logs")
+    reporter.record(10, {"train/total_loss": 0.5, "train/lr": 1e-3})
+    reporter.record(20, {"val/total_loss": 0.25})
+    reporter.figure(20, "val/scatter", lambda: pyplot.figure(figsize=(1, 1)))
+    assert not pyplot.get_fignums()
+    reporter.histograms(20, {"weights/a": torch.arange(3.0)})
     reporter.close()
-    events = EventAccumulator(str(tmp_path / "new" / "logs")).Reload()
-    assert set(events.Tags()["scalars"]) == {"train/loss", "train/lr", "val/loss"}
-    assert [(e.step, e.value) for e in events.Scalars("val/loss")] == [(20, 0.25)]
+    assert lines(tmp_path / "logs") == [
+        {"step": 10, "train/total_loss": 0.5, "train/lr": 1e-3},
+        {"step": 20, "val/total_loss": 0.25},
+    ]
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert events.Tags()["scalars"] == ["train/total_loss", "train/lr", "val/total_loss"]
+    assert [(e.step, e.value) for e in events.Scalars("val/total_loss")] == [(20, 0.25)]
+    assert [image.step for image in events.Images("val/scatter")] == [20]
+    assert [item.step for item in events.Histograms("weights/a")] == [20]
+
+
+def test_nothing_is_drawn_that_nothing_takes(tmp_path):
+    def draw():
+        raise AssertionError("drawn")
+
+    for reporter in (Reporter(), Reporter(tmp_path, trackers="none")):
+        reporter.figure(1, "val/scatter", draw)
+        reporter.histograms(1, {"weights/a": torch.arange(3.0)})
+        reporter.close()
+
+
+def test_a_resumed_run_keeps_its_logs(tmp_path):
+    for resume_step, step in ((None, 1), (1, 2), (1, 3)):
+        reporter = Reporter(tmp_path, trackers="none", resume_step=resume_step)
+        reporter.record(step, {"train/total_loss": 1.0})
+        reporter.close()
+    assert [line["step"] for line in lines(tmp_path)] == [1, 3]
+
+
+def test_a_tracker_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="tensorbord"):
+        Reporter(tmp_path, trackers="tensorbord")
 
 
 def test_nothing_is_written_where_no_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     reporter = Reporter()
-    reporter.record(1, {"train/loss": 1.0})
+    reporter.record(1, {"train/total_loss": 1.0})
     reporter.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_silent_reporter_neither_shows_nor_writes(tmp_path, monkeypatch):
+    screen = terminal(monkeypatch)
+    reporter = Reporter(tmp_path / "logs", silent=True, trackers="tensorboard")
+    reporter.begin(2)
+    reporter.say("here")
+    reporter.advance({"total_loss": 1.0})
+    reporter.record(1, {"train/total_loss": 1.0})
+    reporter.figure(1, "val/scatter", lambda: 1 / 0)
+    reporter.epoch(1, 1, {"train/total_loss": 1.0})
+    reporter.close()
+    assert screen.getvalue() == "" and not list(tmp_path.iterdir())
+
+
+def test_trackers_and_plots_are_imported_only_where_they_are_used():
+    code = (
+        "import sys, aam_core.train.report\n"
+        "print([m for m in ('torch', 'tensorboard', 'matplotlib', 'wandb') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,82 @@
+"""``aam tune``."""
+
+from __future__ import annotations
+
+import click
+
+from aam_core.cli import earlier
+from aam_core.cli.options import FILE, config_options, require, study_options, target_options
+from aam_core.cli.outputs import OutputDirectory, check_apart, load
+
+
+@click.command()
+@study_options(
+    "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
+)
+@target_options()
+@click.option(
+    "--task",
+    type=click.Choice(["regression", "classification"]),
+    default="regression",
+    help="What kind of column the target is.",
+)
+@click.option(
+    "--trials", type=click.IntRange(min=1), default=50, help="Fits in all, with those of before."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), help="Seconds after which no trial is started."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Trials at a time: processes of one thread each, unless --threads is given.",
+)
+@click.option(
+    "--space",
+    "space_file",
+    type=FILE,
+    help="YAML of what to search, as in 'optim.lr: {low: 0.0001, high: 0.01, log: true}' or "
+    "'train.batch_size: {choices: [16, 32]}'. By default the learning rate, weight decay, "
+    "dropouts, depth over samples, sampling depth and batch size.",
+)
+@click.option(
+    "--metric",
+    default="auto",
+    help="Figure of the validation samples to improve: any name under val/ in the logs. "
+    "'auto': mae, or auc of a classification.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Fit every trial on so many folds and take the mean: slower, and steadier on a small "
+    "study (0: one split).",
+)
+@click.option(
+    "--output",
+    type=OutputDirectory(earlier.search),
+    required=True,
+    help="Folder to write: new, empty, or of a search of before, which goes on.",
+)
+@config_options("fitting")
+def tune(inputs, target, space_file, output, **options):
+    """Search for the settings that fit best.
+
+    Fits the same training samples again and again, with other settings, and stops early those
+    that do worse than most. --output receives best.yaml, for --config of a fit, a table of the
+    trials and a plot. A search that was stopped goes on when its command is repeated.
+    """
+    from aam_core import tuning
+    from aam_core.tuning import results, space
+
+    tuning.need_optuna()
+    require(
+        options["encoder"] is not None or not options["freeze_encoder"],
+        "--freeze-encoder needs --encoder.",
+    )
+    check_apart(options["encoder"], output)
+    searched = None if space_file is None else space.read(space_file)
+    found = tuning.tune(load(inputs), target, space=searched, output=output, **options)
+    click.echo(results.as_yaml(found.settings), nl=False)
+    click.echo(f"Best val/{found.metric}: {found.value:.4g}; written to {output}", err=True)

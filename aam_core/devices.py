@@ -1,0 +1,83 @@
+"""Workflows on several processes: started here where the configuration asks for them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from aam_core.artifact import load_model
+from aam_core.config import Config
+from aam_core.errors import InputError
+from aam_core.runs import resumed
+from aam_core.train import checkpoint, launch, parallel
+
+
+def on_devices(preset: Callable[[], Config]) -> Callable:
+    """Decorate a workflow: ``train.devices`` processes run it together.
+
+    The processes are started by torch elastic, and read the model back from its folder. Where
+    torchrun has started them already, this process is one of them. One that was started anew after
+    another died goes on from the last checkpoint.
+
+    Parameters
+    ----------
+    preset : callable
+        Makes the configuration where none is given.
+    """
+
+    def decorate(workflow):
+        @functools.wraps(workflow)
+        def run(*args, **options):
+            if launch.under_torchrun():
+                with parallel.session():
+                    return workflow(*args, **_after_restart(options))
+            train = resumed(options.get("resume"), options.get("config"), preset)[1].train
+            if train.devices == 1 and not train.max_restarts:
+                return workflow(*args, **options)
+            return _spread(run, args, options, train)
+
+        return run
+
+    return decorate
+
+
+def _spread(workflow, args, options, train):
+    if options.get("on_epoch") is not None:
+        raise InputError(
+            "on_epoch is called within this process: train on one device (train.devices), "
+            "without restarts."
+        )
+    with _folder(options.get("output")) as folder:
+        launch.spread(
+            _call,
+            {"workflow": workflow, "args": args, "options": {**options, "output": folder}},
+            devices=train.devices,
+            max_restarts=train.max_restarts,
+            threads=train.threads,
+        )
+        return load_model(folder)
+
+
+def _call(workflow, args, options):
+    """What each process does; a function of a module, so that it can be sent to one."""
+    workflow(*args, **options)
+
+
+def _after_restart(options: dict) -> dict:
+    output = options.get("output")
+    if launch.restarts() and output is not None and checkpoint.exists(output):
+        return {**options, "resume": output}
+    return options
+
+
+@contextlib.contextmanager
+def _folder(output) -> Iterator[Path]:
+    """The folder that is asked for; one that is gone afterwards, where none is."""
+    if output is not None:
+        yield Path(output)
+        return
+    with tempfile.TemporaryDirectory(prefix="aam-") as folder:
+        yield Path(folder) / "model"

@@ -1,0 +1,237 @@
+"""The processes that train one model together; a process alone is a team of one.
+
+Every process calls every method here that talks to the others, in the same order: none of them
+stands under a condition that only some processes meet.
+
+Letters: B samples of this process, G of all processes, K numbers of a vector.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from aam_core.config import TrainConfig
+from aam_core.errors import InputError
+from aam_core.models.model import ModelOutput
+from aam_core.train.precision import find_device
+
+_host = None
+"""The group that exchanges what is on the host, whatever the device; one for each process group."""
+
+
+@contextlib.contextmanager
+def session() -> Iterator[None]:
+    """Join the processes that were started together, if there are any; leave them at the end.
+
+    Sessions may lie within one another: the outermost joins. A process group that the caller's own
+    program has set up is used as it is.
+    """
+    global _host
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _host is not None:
+        yield
+        return
+    ours = not dist.is_initialized()
+    if ours:
+        cuda = torch.cuda.is_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    _host = dist.new_group(backend="gloo")
+    try:
+        yield
+        # Sharded modules that are still alive when the group goes abort the process.
+        gc.collect()
+        dist.barrier(_host)
+    finally:
+        _host = None
+        if ours:
+            gc.collect()
+            dist.destroy_process_group()
+
+
+class Team:
+    """The processes of the running `session`, and this one's place among them.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Device and strategy.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process, from 0, and of all.
+    device : torch.device
+        Where this process computes.
+    """
+
+    def __init__(self, config: TrainConfig):
+        several = _host is not None
+        self.rank = dist.get_rank() if several else 0
+        self.size = dist.get_world_size() if several else 1
+        self.strategy = config.strategy
+        self.device = find_device(config.device)
+        if several and self.device.type == "cuda":
+            self.device = _own_gpu(self.device)
+        if several and self.device.type == "mps":
+            raise InputError("The device 'mps' cannot be shared: train on one device.")
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def exchange(self, value) -> list:
+        """What every process has, in the order of their ranks; on the host."""
+        if self.size == 1:
+            return [value]
+        held = [None] * self.size
+        dist.all_gather_object(held, value, _host)
+        return held
+
+    def agree(self, value):
+        """What the first process has."""
+        if self.size == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, 0, _host)
+        return held[0]
+
+    def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sum numbers over the processes, on the device; nothing waits for it."""
+        if self.size == 1 or not values:
+            return values
+        stacked = torch.stack([value.detach().to(torch.float64) for value in values.values()])
+        dist.all_reduce(stacked)
+        return dict(zip(values, stacked, strict=True))
+
+    def gather(self, vectors_BK: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Rows of all processes ``[G, K]``, through which gradients flow back to each.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Rows that each process has.
+        """
+        return vectors_BK if self.size == 1 else _Gather.apply(vectors_BK, self.rank, tuple(sizes))
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as all processes train it: its gradients are means over the processes.
+
+        FSDP2 shards the parameters of ``network`` in place, block by block.
+        """
+        if self.size == 1:
+            return network
+        if self.strategy == "ddp":
+            return nn.parallel.DistributedDataParallel(network)
+        try:
+            from torch.distributed.device_mesh import init_device_mesh
+            from torch.distributed.fsdp import fully_shard
+        except ImportError:
+            raise InputError(
+                f"train.strategy fsdp needs torch 2.6 or newer; this is {torch.__version__}."
+            ) from None
+
+        # FSDP finds the tensors of an output by torch's trees, which do not know our class.
+        _register(ModelOutput)
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        for block in network.blocks():
+            fully_shard(block, mesh=mesh)
+        return fully_shard(network, mesh=mesh)
+
+    def settle(self, network: nn.Module) -> None:
+        """After a forward pass without gradient: let go of what FSDP2 has gathered for it."""
+        if self.size > 1 and self.strategy == "fsdp":
+            network.reshard()
+
+    @contextlib.contextmanager
+    def last(self, wrapped: nn.Module, is_last: bool) -> Iterator[None]:
+        """Let processes exchange gradients at the last micro-step of a step alone."""
+        if self.size == 1:
+            yield
+        elif self.strategy == "ddp":
+            with contextlib.nullcontext() if is_last else wrapped.no_sync():
+                yield
+        else:
+            wrapped.set_requires_gradient_sync(is_last)
+            yield
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself, or of a shard the whole; every process must ask."""
+    return tensor.full_tensor() if _is_shard(tensor) else tensor
+
+
+def like(tensor: Tensor, model: Tensor) -> Tensor:
+    """``tensor`` on the device of ``model``, sharded as ``model`` is."""
+    tensor = tensor.to(model.device)
+    if not _is_shard(model):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor, model.device_mesh, model.placements)
+
+
+@functools.cache
+def _register(kind) -> None:
+    """Let torch's trees look into a dataclass."""
+    from torch.utils._pytree import register_pytree_node
+
+    names = [item.name for item in dataclasses.fields(kind)]
+    register_pytree_node(
+        kind,
+        lambda value: ([getattr(value, name) for name in names], None),
+        lambda parts, _: kind(**dict(zip(names, parts, strict=True))),
+    )
+
+
+def _is_shard(tensor: Tensor) -> bool:
+    if not dist.is_available() or not dist.is_initialized():
+        return False
+    try:
+        from torch.distributed.tensor import DTensor
+    except ImportError:  # torch before 2.5, on which nothing is sharded
+        return False
+    return isinstance(tensor, DTensor)
+
+
+def _own_gpu(device: torch.device) -> torch.device:
+    """The GPU of this process among those of its machine."""
+    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if device.index is not None:
+        raise InputError(
+            f"The device {str(device)!r} is one; several processes take 'cuda', each its own."
+        )
+    if place >= there:
+        raise InputError(
+            f"Process {place + 1} of this machine has no GPU: there are {there}. Ask for no more "
+            "devices than that."
+        )
+    torch.cuda.set_device(place)
+    return torch.device("cuda", place)
+
+
+class _Gather(torch.autograd.Function):
+    """All rows on every process; a row's gradient is the sum of what each made of it."""
+
+    @staticmethod
+    def forward(ctx, rows, rank, sizes):
+        ctx.span = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        held = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(held, padded)
+        return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[ctx.span], None, None

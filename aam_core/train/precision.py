@@ -1,0 +1,105 @@
+"""Device, arithmetic and kernels of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+
+import torch
+
+from aam_core.config import TrainConfig
+from aam_core.errors import InputError
+
+BACKENDS = {
+    "flash": "FLASH_ATTENTION",
+    "efficient": "EFFICIENT_ATTENTION",
+    "cudnn": "CUDNN_ATTENTION",
+    "math": "MATH",
+}
+"""Attention kernels: the configuration's name -> torch's."""
+
+
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a configuration; 'auto' is a GPU where there is one.
+
+    Parameters
+    ----------
+    local_rank : int
+        Of several processes on a machine, each takes the GPU of its number.
+
+    Raises
+    ------
+    InputError
+        If the device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == "cuda" and local_rank:
+        name = f"cuda:{local_rank}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"The device {name!r} is not there: {reason}") from None
+    return device
+
+
+def resolve(precision: str, device: torch.device) -> str:
+    """What 'auto' is on this device: bf16 on a GPU that has it, else fp32."""
+    if precision != "auto":
+        return precision
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return "bf16" if able else "fp32"
+
+
+def autocast(device: torch.device, precision: str):
+    """Context of the forward pass."""
+    precision = resolve(precision, device)
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, kind)
+
+
+def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Scales the loss of fp16, whose gradients would vanish; does nothing for the others."""
+    return torch.amp.GradScaler(device.type, enabled=resolve(precision, device) == "fp16")
+
+
+def attention(choice: str):
+    """Context in which attention runs on the chosen kernel.
+
+    Raises
+    ------
+    InputError
+        If this torch has no such kernel.
+    """
+    if choice == "auto":
+        return contextlib.nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    backend = getattr(SDPBackend, BACKENDS[choice], None)
+    if backend is None:
+        raise InputError(f"torch {torch.__version__} has no {choice!r} attention kernel.")
+    return sdpa_kernel(backend)
+
+
+def prepare_blocks(network, config: TrainConfig, device: torch.device) -> None:
+    """Have the blocks compiled or recomputed, as configured; names of weights stay as they are.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to compile with.
+    """
+    if config.compile and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        raise InputError("train.compile needs a C++ compiler (g++ or clang++), which is not here.")
+    for block in network.blocks():
+        block.recompute = config.gradient_checkpointing
+        if config.compile:
+            # In place, so that no name gets a prefix. Every batch has sizes of its own.
+            block.compile(dynamic=True)

@@ -1,0 +1,193 @@
+"""Where the logs of a run go: ``metrics.jsonl``, TensorBoard, Weights & Biases, MLflow.
+
+Names are ``train/...`` and ``val/...`` everywhere. A resumed run goes on in the same files; a
+tracker that holds nothing of the steps before is told them from ``metrics.jsonl``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from aam_core.errors import InputError
+from aam_core.files import replacing
+from aam_core.train.trackers import MLflow, WandB
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOG = "metrics.jsonl"
+EVENTS = "events.out.tfevents*"
+
+
+class Sink(Protocol):
+    """What takes the course of a run."""
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        """Values at a step, by name."""
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        """A plot at a step."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class JsonLines:
+    """A line per record, in the file at once; figures are left out.
+
+    Parameters
+    ----------
+    path : path
+        File to write, anew.
+    lines : list of dict
+        What it begins with.
+    """
+
+    def __init__(self, path, lines: list[dict]):
+        with replacing(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self.file = open(path, "a", encoding="utf-8")
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        self.file.write(json.dumps({"step": step, **finite}) + "\n")
+        self.file.flush()
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        pass
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TensorBoard:
+    """Event files in the folder of the logs."""
+
+    def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.fresh = not any(folder.glob(EVENTS))
+        # readers then drop what an earlier process logged from this step on
+        purge = None if resume_step is None else resume_step + 1
+        self.writer = SummaryWriter(str(folder), purge_step=purge)
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        self.writer.add_figure(name, figure, step, close=False)
+
+    def histograms(self, step: int, tensors: dict) -> None:
+        """Distributions of tensors, by name; values that are not finite are left out."""
+        for name, tensor in tensors.items():
+            values = tensor.detach().float()
+            values = values[values.isfinite()]
+            if values.numel():
+                self.writer.add_histogram(name, values.cpu(), step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+
+
+def check_trackers(text: str) -> list[str]:
+    """Names in ``train.trackers``: of `TRACKERS`, joined by commas; or 'none'.
+
+    Raises
+    ------
+    InputError
+        If one is unknown, or not installed.
+    """
+    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    if names == ["none"]:
+        return []
+    unknown = [name for name in names if name not in TRACKERS]
+    if unknown or not names:
+        raise InputError(
+            f"train.trackers is {text!r}: write one or more of {', '.join(TRACKERS)}, joined by "
+            "commas, or 'none'."
+        )
+    for name in names:
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:  # no origin: a mere folder of that name
+            extra = "tensorboard" if name == "tensorboard" else f"'aam-microbiome[{name}]'"
+            raise InputError(f"The tracker {name} is not installed: pip install {extra}.")
+    return names
+
+
+def make_sinks(
+    trackers: str, folder, config: dict, name: str, resume_step: int | None = None
+) -> list[Sink]:
+    """`JsonLines` and the trackers of a run.
+
+    Parameters
+    ----------
+    trackers : str
+        As in `check_trackers`.
+    folder : path
+        Of the logs; made where it is not there.
+    config : dict
+        Settings that W&B and MLflow show beside the run.
+    name : str
+        What they call it.
+    resume_step : int, optional
+        The last step that stays, where a run resumes; else the logs begin anew.
+    """
+    names = check_trackers(trackers)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume_step is None:
+        _forget(folder)
+    log = folder / LOG
+    earlier = [] if resume_step is None else _read(log, resume_step)
+    sinks: list[Sink] = []
+    for tracker in names:
+        sink = TRACKERS[tracker](folder, config, name, resume_step)
+        for line in earlier if sink.fresh else ():
+            values = {k: math.nan if v is None else v for k, v in line.items() if k != "step"}
+            sink.record(line["step"], values)
+        sinks.append(sink)
+    return [JsonLines(log, earlier), *sinks]
+
+
+def carry_over(old_logs, new_logs, step: int) -> None:
+    """Bring the logs up to ``step`` along, for a run that resumes in another folder.
+
+    The new folder has runs of W&B and MLflow of its own, which begin with the same lines.
+    """
+    old, new = Path(old_logs), Path(new_logs)
+    if old.resolve() == new.resolve():
+        return
+    new.mkdir(parents=True, exist_ok=True)
+    _forget(new)
+    JsonLines(new / LOG, _read(old / LOG, step)).close()
+    for events in old.glob(EVENTS):
+        shutil.copy2(events, new)
+
+
+def _read(log: Path, step: int) -> list[dict]:
+    """Lines up to a step; one that was cut short as its process died is left out."""
+    lines = []
+    for text in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            lines.append(line)
+    return lines
+
+
+def _forget(folder: Path) -> None:
+    """Leave nothing that another run's logs could be taken up by."""
+    for old in (*folder.glob(EVENTS), folder / "wandb.run", folder / "mlflow.run"):
+        old.unlink(missing_ok=True)

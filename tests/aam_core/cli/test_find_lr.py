@@ -1,0 +1,107 @@
+"""``aam find-lr``."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+BRIEF = ("--preset", "tiny", "--sampling-depth", 200, "--device", "cpu", "--batch-size", 16)
+STEPS = ("--steps", 30, "--low", 1e-4)
+
+
+@pytest.fixture
+def files(study_dir):
+    return (
+        *("--table", study_dir / "table.biom"),
+        *("--tree", study_dir / "tree.nwk"),
+        *("--sequences", study_dir / "rep-seqs.fasta"),
+    )
+
+
+@pytest.fixture
+def metadata(study_dir):
+    return ("--metadata", study_dir / "metadata.tsv")
+
+
+def suggestion(outcome) -> float:
+    assert outcome.status == 0, outcome.err
+    flag, value = outcome.out.split()
+    assert flag == "--lr" and outcome.out.count("\n") == 1
+    return float(value)
+
+
+def test_of_a_pretraining(aam, files, tmp_path):
+    out = tmp_path / "new" / "lr"
+    outcome = aam("find-lr", *files, "--output", out, *BRIEF, *STEPS)
+    assert 1e-4 <= suggestion(outcome) <= 10
+    assert "--lr" not in outcome.err and str(out / "lr.png") in outcome.err
+    assert {path.name for path in out.iterdir()} == {"lr.tsv", "lr.png"}
+    assert (out / "lr.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(out / "lr.tsv", sep="\t")
+    assert list(table.columns) == ["lr", "loss", "smoothed"]
+    assert table["lr"][0] == pytest.approx(1e-4) and table["lr"].is_monotonic_increasing
+    again = aam("find-lr", *files, "--output", out, *BRIEF, *STEPS)
+    assert suggestion(again) == suggestion(outcome)
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [("gradient", ("--group-by", "host_subject_id")), ("group", ("--task", "classification"))],
+)
+def test_of_a_fit(aam, files, metadata, tmp_path, target, options):
+    out = tmp_path / "out"
+    outcome = aam(
+        *("find-lr", *files, *metadata, "--target", target, *options, "--output", out),
+        *(*BRIEF, *STEPS, "--set", "train.val_fraction=0.3"),
+    )
+    assert 1e-4 <= suggestion(outcome) <= 10
+    assert len(pd.read_csv(out / "lr.tsv", sep="\t")) > 10
+
+
+def test_presets_are_those_of_the_task(files, metadata, tmp_path, aam, monkeypatch):
+    asked = []
+
+    def find_lr(study, target, *, task, config, output, **options):
+        asked.append((target, task, config, options))
+        raise KeyboardInterrupt
+
+    from aam_core import presets, workflows
+
+    monkeypatch.setattr(workflows, "find_lr", find_lr)
+    common = (*files, *metadata, "--output", tmp_path / "out", "--preset", "tiny", "--seed", 7)
+    aam("find-lr", *common, "--set", "optim.clip=2")
+    aam("find-lr", *common, "--set", "optim.clip=2", "--target", "gradient", "--low", 0.01)
+    changes = {"train.seed": 7, "optim.clip": 2.0}
+    expected = [presets.pretraining("tiny"), presets.fitting("tiny")]
+    assert [config for _, _, config, _ in asked] == [c.replace(changes) for c in expected]
+    assert [(target, task) for target, task, _, _ in asked] == [
+        (None, "pretrain"),
+        ("gradient", "regression"),
+    ]
+    assert asked[1][3]["low"] == 0.01 and asked[1][3]["steps"] == 100
+
+
+def test_what_belongs_together(refuses, files, metadata, tmp_path):
+    out = ("--output", tmp_path / "out")
+    fit = ("find-lr", *files, *metadata, *out)
+    assert "--target" in refuses(*fit, "--task", "classification")
+    assert "--target" in refuses(*fit, "--task", "pretrain", "--target", "gradient")
+    assert "--covariate" in refuses(*fit, "--covariate", "group")
+    assert "--encoder" in refuses(*fit, "--target", "gradient", "--freeze-encoder")
+    assert "--freeze-encoder" in refuses(*fit, "--freeze-encoder")
+    assert "--metadata" in refuses("find-lr", *files, *out, "--target", "gradient")
+    assert "--metadata" in refuses("find-lr", *files, *out, "--group-by", "host_subject_id")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_where_nothing_is_found(refuses, files, tmp_path):
+    out = tmp_path / "out"
+    line = refuses("find-lr", *files, *BRIEF, "--output", out, "--low", 1, "--high", 0.1)
+    assert "range test goes from" in line
+    assert not out.exists()
+
+
+def test_foreign_folder_is_refused_before_the_work(refuses, files, tmp_path):
+    (tmp_path / "lr.tsv").touch()
+    (tmp_path / "thesis.tex").touch()
+    assert "thesis.tex" in refuses("find-lr", *files, "--output", tmp_path, *BRIEF)

@@ -1,0 +1,146 @@
+"""What one process, and then two, compute of the same batches: run as a script, it writes them.
+
+``python cases.py FOLDER`` alone, or started by torchrun with two processes.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aam_core import presets
+from aam_core.data.batch import Batcher
+from aam_core.data.inputs import load_study
+from aam_core.data.simulate import simulate
+from aam_core.data.targets import fit_target
+from aam_core.models.model import Network, Parts
+from aam_core.train.job import Job
+from aam_core.train.parallel import Team, session, whole
+from aam_core.train.report import Reporter
+from aam_core.train.trainer import Trainer
+from aam_core.train.validation import Losses
+
+PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
+REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient", "kind": "fitting"}
+CLASSIFY = {"parts": {"outputs": 2}, "target": "group", "kind": "fitting"}
+DROPOUT = {"model.encoder.dropout": 0.1, "model.sample.dropout": 0.2, "model.sample.asv_dropout": 0.2}
+
+CASES = {
+    "pretraining": PRETRAIN,
+    "pretraining with dropout": PRETRAIN | {"changes": DROPOUT},
+    "nucleotides alone": {"parts": {"nucleotide": True}},
+    "micro-steps": PRETRAIN | {"changes": DROPOUT | {"train.accumulate": 3}},
+    "uneven": PRETRAIN | {"batch": 7},
+    "one sample": PRETRAIN | {"batch": 1},
+    "generalized UniFrac": PRETRAIN | {"changes": {"loss.metric": "generalized"}},
+    "Ruzicka": PRETRAIN | {"changes": {"model.head.distance": "ruzicka"}},
+    "given distances": PRETRAIN | {"given": True},
+    "equal samples weigh less": PRETRAIN | {"changes": {"loss.zero_pair_weight": 0.25}},
+    "regression": REGRESS,
+    "regression, uneven micro-steps": REGRESS | {"batch": 9, "changes": {"train.accumulate": 2}},
+    "classification": CLASSIFY | {"changes": {"loss.class_weight": "balanced"}},
+    "frozen": REGRESS | {"parts": {"outputs": 1}, "frozen": True},
+    "recomputed": PRETRAIN | {"changes": DROPOUT | {"train.gradient_checkpointing": True}},
+    "averaged": REGRESS | {"changes": {"optim.ema": 0.5}},
+}
+STRATEGIES = ("ddp", "fsdp")
+
+
+def study_of(given: bool):
+    """Thirty samples; two of them are the same."""
+    made = simulate(30, 40, 3, sequence_length=40, depth=600, effect=1.5)
+    parts = {"sequences": made.sequences, "metadata": made.metadata}
+    if not given:
+        return load_study(made.table, tree=made.tree, **parts)
+    import skbio
+
+    points = np.random.default_rng(0).random((30, 2))
+    apart = np.linalg.norm(points[:, None] - points[None], axis=-1) / 2
+    matrix = skbio.DistanceMatrix((apart + apart.T) / 2, list(made.table.ids()))
+    return load_study(made.table, distances=matrix, **parts)
+
+
+def job_of(case: dict, strategy: str) -> Job:
+    """The job of a case, on the CPU."""
+    study = study_of(case.get("given", False))
+    config = getattr(presets, case.get("kind", "pretraining"))("tiny").replace(
+        {
+            "data.sampling_depth": 200,
+            "data.sampling_depth_max": 0,
+            "train.batch_size": 8,
+            "train.epochs": 1,
+            "train.min_steps": 0,
+            "train.device": "cpu",
+            "train.strategy": strategy,
+            "train.patience": 0,
+            "optim.optimizer": "sgd",
+            **case.get("changes", {}),
+        }
+    )
+    torch.manual_seed(0)
+    network = Network(config.model, Parts(**case["parts"]))
+    target = truth = weight = vectors = None
+    if "target" in case:
+        values = study.metadata[case["target"]]
+        regression = case["target"] == "gradient"
+        target = fit_target(values, "regression" if regression else "classification")
+        truth = target.encode(values)
+        weight = None if regression else torch.tensor([0.5, 2.0])
+    if case.get("frozen"):
+        network.bases.requires_grad_(False)
+        vectors = torch.randn(len(study.feature_ids), config.model.encoder.width)
+    batcher = Batcher(
+        study, config.data, 0, distances=network.parts.distance, target=truth, asv_vectors=vectors
+    )
+    return Job(
+        network=network,
+        config=config,
+        batcher=batcher,
+        train=np.arange(21),
+        val=np.arange(21, 30),
+        target=target,
+        class_weight=weight,
+    )
+
+
+def compute(case: dict, strategy: str) -> dict:
+    """Losses and gradients of a batch, and the values of a short training."""
+    job = job_of(case, strategy)
+    team = Team(job.config.train)
+    trainer = Trainer(job, Reporter(silent=not team.first), team)
+    sums, counts = trainer.learner.gradients(np.arange(case.get("batch", 8)), 0, 0)
+    step = Losses(job.config.loss)
+    step.add(sums, counts)
+    gradients = {
+        name: whole(p.grad).clone()
+        for name, p in job.network.named_parameters()
+        if p.grad is not None
+    }
+    trainer.learner.optimizer.zero_grad(set_to_none=True)
+    result = trainer.fit()
+    return {
+        "losses": step.values(),
+        "gradients": gradients,
+        "history": result.history,
+        "weights": result.weights,
+    }
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with session():
+        team = Team(presets.fitting().train)
+        for name, case in CASES.items():
+            for strategy in STRATEGIES[: 1 if team.size == 1 else None]:
+                found = compute(case, strategy)
+                gc.collect()
+                if team.first:
+                    torch.save(found, Path(sys.argv[1], f"{name} {strategy} {team.size}.pt"))
+
+
+if __name__ == "__main__":
+    main()
