@@ -1,7 +1,7 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench-speed core-env test-core clean
+.PHONY: help env demo test lint bench-speed bench-scale core-env test-core clean
 
 # Where the environment is conda's, commands expect to find it named so.
 IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -27,6 +27,9 @@ lint: env ## ruff, and the direction of imports
 
 bench-speed: env ## Measure the speed of pretraining and prediction
 	@$(IN_ENV) python benchmarks/speed.py
+
+bench-scale: env ## Measure scaling over processes, memory and, on a GPU, how much of it is used
+	@$(IN_ENV) python benchmarks/scale.py
 
 core-env: ## Set up .venv-core: the core alone on the newest libraries
 	@scripts/env.sh core

@@ -27,8 +27,8 @@ CORE = [
 EXTRAS = {
     "fast": ["iow>=1.0.6"],
     "tune": ["optuna>=3.6"],
-    "wandb": ["wandb>=0.17"],
-    "mlflow": ["mlflow-skinny>=2.14"],
+    "wandb": ["wandb>=0.18"],
+    "mlflow": ["mlflow>=2.16"],
     "test": ["pytest>=7.2", "ruff>=0.6", "import-linter>=2.0"],
 }
 

@@ -50,6 +50,7 @@ def _spread(workflow, args, options, train):
             "on_epoch is called within this process: train on one device (train.devices), "
             "without restarts."
         )
+    parallel.check_devices(train)
     with _folder(options.get("output")) as folder:
         launch.spread(
             _call,

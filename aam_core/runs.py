@@ -71,6 +71,8 @@ class Run:
         self.train_ids, self.val_ids = split
         self.resume = resume
         self.team = Team(config.train)
+        # Where torchrun started the processes, it says how many there are.
+        self.config = replace(config, train=replace(config.train, devices=self.team.size))
         check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)

@@ -99,7 +99,7 @@ def pretrain(
 def _pretraining(study, config, output, encoder, group_by, resume) -> tuple[Run, Batcher]:
     """The run, with its network, and what makes its batches; see `pretrain`."""
     held, asked = resumed(resume, config, pretraining)
-    encoder = None if encoder is None or held else as_model(encoder)
+    encoder = None if encoder is None else as_model(encoder)
     config = adopt(asked, encoder)
     parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
     if not (parts.nucleotide or parts.distance):
@@ -350,7 +350,7 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: _Options) ->
 def _fitting(task: str, study: Study, target: str | pd.Series, options: _Options):
     """The run, with its network, its target's values, its batches and class weights."""
     held, asked = resumed(options.resume, options.config, fitting)
-    encoder = None if options.encoder is None or held else as_model(options.encoder)
+    encoder = None if options.encoder is None else as_model(options.encoder)
     if options.freeze_encoder and encoder is None and held is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
     config = adopt(asked, encoder)

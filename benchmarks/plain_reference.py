@@ -8,12 +8,13 @@ Letters: B samples, A ASVs of a padded sample, L bases (+1 START), P positions, 
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aam_core.data.batch import EVALUATION, Batch, Batcher
-from aam_core.models.masking import corrupt
+from aam_core.data.batch import Batch, Batcher, Draw, Shared
 from aam_core.models.model import ModelOutput, Network
 
 PADDED = 256
@@ -23,21 +24,28 @@ PADDED = 256
 class PlainBatcher(Batcher):
     """Batches whose ``asv_tokens`` ``[B * PADDED, L + 1]`` hold one row an occurrence or padding.
 
-    Padding repeats an ASV instead of being PAD throughout: attention then needs no mask, which is
-    the faster for the reference.
+    Each row is an ASV of its own, masked or not whatever the others are; ``feature_index`` numbers
+    the rows. Padding repeats an ASV instead of being PAD throughout: attention then needs no mask,
+    which is the faster for the reference.
     """
 
-    def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
-        """Make the batch of these samples."""
-        batch = super().batch(samples, epoch)
-        shape = (len(samples), PADDED)
+    def share(self, draw: Draw) -> Shared:
+        """What the other processes must know; here, what masking chooses from."""
+        rows = np.arange(len(draw.samples) * PADDED)
+        return dataclasses.replace(super().share(draw), features=rows)
+
+    def assemble(self, draw: Draw, shared, process: int = 0) -> Batch:
+        """Make the batch; parameters as in `Batcher.assemble`."""
+        batch = super().assemble(draw, shared, process)
+        shape = (len(draw.samples), PADDED)
         short = PADDED - batch.asv_index.shape[1]
         assert short >= 0, "rarefy deeper, or set data.max_asvs"
         index = F.pad(batch.asv_index, (0, short))
         batch.asv_mask = F.pad(batch.asv_mask, (0, short))
         batch.counts = F.pad(batch.counts, (0, short))
         batch.asv_tokens = batch.asv_tokens[index.flatten()]
-        batch.asv_index = torch.arange(index.numel()).view(shape)
+        batch.feature_index = torch.arange(index.numel())
+        batch.asv_index = batch.feature_index.view(shape)
         return batch
 
 
@@ -48,23 +56,18 @@ class OnePassNetwork(Network):
     reads the corrupted share a second time, so that distances see clean sequences.
     """
 
-    def forward(self, batch: Batch, masking=None, generator=None) -> ModelOutput:
+    def forward(self, batch: Batch, heads=("distance", "target")) -> ModelOutput:
         """Run every part on a plain batch; parameters as in `Network.forward`."""
-        if masking is None:
-            return super().forward(batch)
-        some = max(1, round(masking.asv_fraction * len(batch.asv_tokens)))
-        clean = batch.asv_tokens[:some]
-        changed, chosen = corrupt(clean, masking, generator)
+        if batch.masked_tokens is None:
+            return super().forward(batch, heads)
+        rows = batch.masked_index
+        tokens = batch.asv_tokens.index_put((rows,), batch.masked_tokens)
         seen = []
         hook = self.bases.pool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-        tokens = torch.cat((changed, batch.asv_tokens[some:]))
-        vectors_UD = self.bases(tokens, batch.ragged)
+        corrupted = dataclasses.replace(batch, asv_tokens=tokens, masked_tokens=None)
+        output = super().forward(corrupted, heads)
         hook.remove()
         (states_UPD,) = seen
-        asv_BAD = vectors_UD[batch.asv_index]
-        output = ModelOutput()
-        output.sample, context_BAD, mask_BA = self.samples(asv_BAD, batch.counts, batch.asv_mask)
-        output.distance = self.distance.embed(context_BAD, mask_BA, output.sample)
-        output.nucleotide = self.nucleotide(states_UPD[:some], chosen).float()
-        output.nucleotide_truth = clean[chosen].long()
+        hidden = self.nucleotide(states_UPD, rows[batch.masked_row], batch.masked_column)
+        output.nucleotide, output.nucleotide_truth = hidden.float(), batch.masked_truth
         return output

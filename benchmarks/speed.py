@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,10 +23,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import numpy as np
 import torch
+from machine import cpu, peak_rss, versions
 from plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
-import aam_core
-from aam_core import losses, pretrain
+from aam_core import pretrain
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
@@ -36,8 +35,9 @@ from aam_core.data.targets import NumericTarget
 from aam_core.models.model import Network, Parts
 from aam_core.prediction import predict
 from aam_core.presets import fitting, pretraining
-from aam_core.train.report import Reporter
-from aam_core.train.trainer import Job, Trainer
+from aam_core.train.job import Job
+from aam_core.train.learner import Learner
+from aam_core.train.parallel import Team
 from aam_core.workflows import usable_samples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +148,7 @@ def user_time() -> float:
 
 
 class Side:
-    """One contender: a trainer that is stepped by hand."""
+    """One contender: a learner that is stepped by hand."""
 
     def __init__(self, study: Study, config: Config, network_type, batcher_type):
         torch.manual_seed(0)
@@ -157,28 +157,30 @@ class Side:
         samples, _ = usable_samples(study, config)
         place = {name: i for i, name in enumerate(study.sample_ids)}
         self.samples = np.array([place[name] for name in samples])
-        # What distances cost: the table of reads that they need, and the distances.
-        self.table = batcher._add_distances = Clock(batcher._add_distances)
         nobody = np.empty(0, np.int64)
-        job = Job(network.train(), config, batcher, self.samples, nobody, torch.device("cpu"))
-        self.trainer = Trainer(job, Reporter())
+        job = Job(network, config, batcher, self.samples, nobody)
+        self.learner = Learner(job, Team(config.train), config.train.max_steps)
+        self.steps = 0
+        # What distances cost: the table of reads that they need, and the distances.
+        batcher.share, batcher._add_distances = Clock(batcher.share), Clock(batcher._add_distances)
+        self.learner._truth = Clock(self.learner._truth)
+        self.clocks = (batcher.share, batcher._add_distances, self.learner._truth)
 
     def draw(self, round_: int) -> np.ndarray:
         """Samples of a round, the same for every side."""
-        size = min(self.trainer.job.config.train.batch_size, len(self.samples))
+        size = min(self.learner.config.train.batch_size, len(self.samples))
         return np.random.default_rng(round_).choice(self.samples, size, replace=False)
 
     def step(self, samples: np.ndarray, round_: int) -> Cost:
-        """One whole step: batch, forward, losses, backward, optimizer."""
-        self.table.seconds = 0.0
-        plain = losses.true_distance
-        losses.true_distance = clock = Clock(plain)
+        """One whole step: batch, masks, forward, losses, backward, optimizer."""
+        for clock in self.clocks:
+            clock.seconds = 0.0
         start, user = time.process_time(), user_time()
-        self.trainer._step(samples, round_)
+        self.learner.gradients(samples, round_, self.steps)
+        self.learner.update()
         total, user = time.process_time() - start, user_time() - user
-        losses.true_distance = plain
-        self.trainer.step += 1
-        return Cost(total, user, clock.seconds + self.table.seconds)
+        self.steps += 1
+        return Cost(total, user, sum(clock.seconds for clock in self.clocks))
 
 
 def time_pretraining(study: Study, config: Config, rounds: int, share: int) -> dict[str, float]:
@@ -255,19 +257,6 @@ def pretrain_once(changes: dict, scale: Scale) -> None:
     print(peak_rss() / 1e9)
 
 
-def peak_rss() -> int:
-    """Peak resident bytes of this process.
-
-    Linux lets a process inherit the ``ru_maxrss`` of its parent, but not ``VmHWM``.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def read_study(samples: int = 0, tree: bool = True) -> Study:
     """The study; with the tree, less the 129 features that the tree lacks."""
     study = load_study(DATA / "table.biom", tree=DATA / "tree.nwk" if tree else None)
@@ -305,13 +294,8 @@ def conditions(studies: tuple[Study, Study], scale: Scale) -> dict:
         "reference_asvs_per_sample": PADDED,
         "pretraining": scale.config({}).to_dict(),
         "base_resolution": BASE_RESOLUTION,
-        "versions": {
-            "aam": aam_core.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "cpu": {"machine": platform.machine(), "torch": torch.backends.cpu.get_cpu_capability()},
+        "versions": versions(),
+        "cpu": cpu(),
     }
 
 

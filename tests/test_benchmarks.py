@@ -1,7 +1,8 @@
-"""The speed benchmark: what it compares is comparable, and it writes what it says."""
+"""The benchmarks: what they compare is comparable, and they write what they say."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -17,6 +18,9 @@ from aam_core.data.batch import Batcher
 from aam_core.data.inputs import load_study
 from aam_core.data.simulate import simulate
 from aam_core.models.model import Network, Parts
+from aam_core.train.job import Job
+from aam_core.train.learner import Learner
+from aam_core.train.parallel import Team
 from benchmarks.plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,62 +33,97 @@ KEYS = {
 }
 
 
+def run(script: str, *options: str) -> subprocess.CompletedProcess:
+    """Run a benchmark as a user does."""
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / script), *options],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
 def setting():
     made = simulate(samples=6, features=60, seed=1)
     study = load_study(made.table, sequences=made.sequences, tree=made.tree)
-    config = Config().replace({"model.encoder.width": 32, "masking.asv_fraction": 0.5})
-    networks = []
-    for network_type in (Network, OnePassNetwork):
+    config = Config().replace(
+        {"model.encoder.width": 32, "masking.asv_fraction": 0.5, "train.device": "cpu"}
+    )
+    learners = []
+    for network, batcher in ((Network, Batcher), (OnePassNetwork, PlainBatcher)):
         torch.manual_seed(1)
-        networks.append(network_type(config.model, Parts(nucleotide=True, distance=True)).eval())
-    batches = [
-        kind(study, config.data, 0, distances=True).batch(np.arange(6))
-        for kind in (Batcher, PlainBatcher)
-    ]
-    return config, networks, batches
+        network = network(config.model, Parts(nucleotide=True, distance=True))
+        batcher = batcher(study, config.data, 0, distances=True)
+        job = Job(network, config, batcher, np.arange(6), np.arange(0))
+        learners.append(Learner(job, Team(config.train), steps=1))
+    return config, learners
 
 
 def test_reference_computes_the_same(setting):
-    _, (ours, plain), (distinct, every) = setting
+    _, learners = setting
+    distinct, every = (learner.job.batcher.batch(np.arange(6)) for learner in learners)
     assert len(every.asv_tokens) == 6 * PADDED > len(distinct.asv_tokens)
     with torch.no_grad():
-        mine, other = ours(distinct), plain(every)
+        mine, other = (
+            learner.network.eval()(batch)
+            for learner, batch in zip(learners, (distinct, every), strict=True)
+        )
     torch.testing.assert_close(other.sample, mine.sample, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(other.distance, mine.distance, rtol=1e-4, atol=1e-5)
 
 
-def test_reference_hides_the_same_share_in_one_pass(setting):
-    config, (ours, plain), (distinct, every) = setting
-    shares, passes = [], []
-    for network, batch in ((ours, distinct), (plain, every)):
-        read = []
-        hook = network.bases.pool.register_forward_pre_hook(
-            lambda _, given, read=read: read.append(len(given[0]))
-        )
-        with torch.no_grad():
-            output = network(batch, config.masking, torch.Generator().manual_seed(1))
+def one_step(learner):
+    """The batch that the network saw in a step, and what the blocks over its bases read."""
+    batches, read = [], []
+    network = learner.network
+    hooks = [
+        network.register_forward_pre_hook(lambda _, given: batches.append(given[0])),
+        network.bases.blocks[0].register_forward_pre_hook(
+            lambda _, given: read.append(len(given[0]))
+        ),
+    ]
+    learner.gradients(np.arange(6), epoch=0, step=0)
+    for hook in hooks:
         hook.remove()
+    assert all(weight.grad is not None for weight in network.nucleotide.parameters())
+    (batch,) = batches
+    return batch, read
+
+
+def test_reference_hides_the_same_share(setting):
+    config, learners = setting
+    shares = []
+    for learner in learners:
+        batch, _ = one_step(learner)
         bases = batch.asv_tokens.shape[1] - 1
-        shares.append(len(output.nucleotide_truth) / (len(batch.asv_tokens) * bases))
-        passes.append(read)
+        shares.append(len(batch.masked_truth) / (len(batch.asv_tokens) * bases))
     expected = config.masking.mask_ratio * config.masking.asv_fraction
     assert shares == pytest.approx([expected, expected], rel=0.15)
-    assert passes[1] == [len(every.asv_tokens)]
+
+
+def test_reference_reads_each_sequence_once(setting):
+    _, (ours, plain) = setting
+    distinct, read = one_step(ours)
+    assert read == [len(distinct.asv_tokens), len(distinct.masked_tokens)]
+    batch, read = one_step(plain)
+    assert read == [6 * PADDED]
+    network = plain.network.eval()
+    with torch.no_grad():
+        once, apart = network(batch), Network.forward(network, batch)
+    torch.testing.assert_close(once.nucleotide, apart.nucleotide, rtol=1e-4, atol=1e-5)
+    assert torch.equal(once.nucleotide_truth, apart.nucleotide_truth)
+    assert not torch.allclose(once.distance, apart.distance)  # which sees the masks, too
 
 
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_quick_run_writes_every_figure(real_data, tmp_path):
     output = tmp_path / "speed.json"
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "speed.py"), "--quick", "--output", str(output)],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run("speed.py", "--quick", "--output", str(output))
     figures = json.loads(output.read_text())
     for part in (figures, figures["base_resolution"]):
         assert KEYS <= set(part)
@@ -94,3 +133,42 @@ def test_quick_run_writes_every_figure(real_data, tmp_path):
     assert 0.1 < figures["peak_rss_gb"] < 1.5
     assert str(ROOT.parent) not in output.read_text()
     assert "prediction, samples per CPU second" in done.stdout
+
+
+@pytest.mark.slow
+def test_scale_on_one_and_two_processes(tmp_path):
+    output = tmp_path / "scale.json"
+    done = run(
+        "scale.py", "--quick", "--device", "cpu", "--peak-tflops", "1", "--output", str(output)
+    )
+    found = json.loads(output.read_text())
+    runs = [(row["processes"], row["strategy"]) for row in found["scaling"]]
+    assert runs == [(1, ""), (2, "ddp"), (2, "fsdp")]
+    alone, ddp, fsdp = found["scaling"]
+    assert ddp["samples"] == fsdp["samples"] == 2 * alone["samples"]
+    assert ddp["state_gb"] == alone["state_gb"]
+    assert fsdp["state_gb"] == pytest.approx(alone["state_gb"] / 2, rel=0.05)
+    for row in found["scaling"] + found["checkpointing"] + found["usage"]:
+        assert 0.1 < row["peak_gb"] < 2
+        assert row["wall_s"] > 0 < row["cpu_s"]
+    assert [row["recomputed"] for row in found["checkpointing"]] == [False, True]
+    assert all(0 < row["estimate_gb"] < 0.1 for row in found["checkpointing"])
+    (usage,) = found["usage"]
+    assert usage["mfu"] == pytest.approx(usage["flops"] / usage["wall_s"] / 1e12)
+    assert str(ROOT.parent) not in output.read_text()
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert all(line.startswith("|") for line in lines)
+    assert "| 2 fsdp | 4 |" in done.stdout
+
+
+def test_operations_are_counted_whatever_the_attention_kernel(setting, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    steps = importlib.import_module("scale_steps")
+    _, (ours, _) = setting
+    counts = []
+    for kernel in ("auto", "math"):  # of the latter, torch counts every product by itself
+        changes = {"train.device": "cpu", "train.attention": kernel}
+        case = steps.Case("tiny", 4, warmup=0, steps=1, changes=changes)
+        team = Team(case.config(1).train)
+        counts.append(steps._flops(ours.job.batcher.study, case, team))
+    assert counts[0] == counts[1] > 0

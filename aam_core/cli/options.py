@@ -126,20 +126,19 @@ def config_options(kind: str, resume: bool = False) -> Callable:
                 "--resume",
                 type=DIRECTORY,
                 help="Output folder of a run that was cut short: go on from its last checkpoint, "
-                "with its split and settings; flags that are given here replace those. Give the "
-                "same inputs; --output may be the same folder or another.",
+                "with its split and settings; flags that are given here replace those, and what they "
+                "change is said. Give the same inputs; --output may be the same folder or another.",
             )
         )
 
     def decorate(function):
         @functools.wraps(function)
         def command(*, preset, config_file, assignments, **values):
-            earlier = values.get("resume")
-            named = click.get_current_context().get_parameter_source("preset")
-            require(
-                earlier is None or named is not click.core.ParameterSource.COMMANDLINE,
-                "--resume goes on with the settings of its run: leave out --preset.",
-            )
+            # Without a preset, a run goes on with its own settings; the same command with --resume
+            # added makes them anew, and what differs is said.
+            source = click.get_current_context().get_parameter_source("preset")
+            named = source is click.core.ParameterSource.COMMANDLINE
+            earlier = None if named else values.get("resume")
             flags = {name: values.pop(name) for name in FLAGS}
             config = resolve(kind, preset, config_file, flags, assignments, earlier)
             return function(config=config, **values)

@@ -60,16 +60,13 @@ def run_workers(
         monitor_interval=0.1,
     )
     agent = _Agent(spec, stopper)
-    strangers = multiprocessing.active_children()
     with _quiet(), _environment("OMP_NUM_THREADS", str(threads)):
         try:
-            agent.run()
+            result = agent.run()
+            assert result.is_failed() == bool(agent.failed)
         except SignalException as stop:  # it came in the moment in which elastic's handlers stand
             stopper.signal = int(stop.sigval)
         finally:
-            for child in multiprocessing.active_children():
-                if child not in strangers:
-                    child.kill()
             spec.rdzv_handler.shutdown()
     return agent.failed
 
@@ -88,8 +85,15 @@ class _Agent(LocalElasticAgent):
         self.failed: dict[int, int] = {}
 
     def _start_workers(self, worker_group):
-        with shielded(), _without_main():
-            pids = super()._start_workers(worker_group)
+        strangers = multiprocessing.active_children()
+        try:
+            with shielded(), _without_main():
+                pids = super()._start_workers(worker_group)
+        except BaseException:
+            for child in multiprocessing.active_children():
+                if child not in strangers:
+                    child.kill()
+            raise
         children = {child.pid: child for child in multiprocessing.active_children()}
         self.workers = {rank: children[pid] for rank, pid in pids.items() if pid in children}
         return pids

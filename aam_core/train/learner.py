@@ -163,6 +163,7 @@ class Learner:
         """What of its state is numbers, ready for JSON."""
         count = 0 if self.average is None else self.average.count
         return {
+            "optimizer": self.config.optim.optimizer,
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average_count": count,
@@ -175,6 +176,17 @@ class Learner:
         check_weights(held, own)
         for name, value in own.items():
             value.copy_(like(held.weights[name], value))
+        if held.progress["optimizer"] == self.config.optim.optimizer:
+            self._restore_optimizer(held)
+        self.schedule.load_state_dict(held.progress["schedule"])
+        if held.progress["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(held.progress["scaler"])
+        if self.average is not None:  # one that only begins now begins at these weights
+            self.average.count = held.progress["average_count"]
+            for name, value in self.average.weights.items():
+                value.copy_(like((held.average or held.weights)[name], value))
+
+    def _restore_optimizer(self, held: Checkpoint) -> None:
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
@@ -185,13 +197,6 @@ class Learner:
                     elif group.get("fused"):  # whose count of steps is on the device
                         value = value.to(parameter.device)
                     self.optimizer.state[parameter][key] = value
-        self.schedule.load_state_dict(held.progress["schedule"])
-        if held.progress["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(held.progress["scaler"])
-        if self.average is not None and held.average is not None:
-            self.average.count = held.progress["average_count"]
-            for name, value in self.average.weights.items():
-                value.copy_(like(held.average[name], value))
 
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[Micro]:
         """This process's share of each micro-step."""

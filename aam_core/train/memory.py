@@ -43,7 +43,7 @@ def describe(network: nn.Module, config: Config) -> list[str]:
     }
     total = sum(parts.values())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    frozen = f" ({total - trained:,} of them frozen)" if trained < total else ""
+    idle = f" ({total - trained:,} of them not trained)" if trained < total else ""
     optim, train = config.optim, config.train
     more = [train.precision]
     more += ["compiled"] if train.compile else []
@@ -51,7 +51,7 @@ def describe(network: nn.Module, config: Config) -> list[str]:
     more += [f"{train.accumulate} micro-steps"] if train.accumulate > 1 else []
     more += [f"average of the weights ({optim.ema:g})"] if optim.ema else []
     return [
-        f"{total:,} parameters{frozen}: "
+        f"{total:,} parameters{idle}: "
         + ", ".join(f"{name} {count:,}" for name, count in parts.items()),
         f"{optim.optimizer}, learning rate {optim.lr:g} ({optim.schedule}), {', '.join(more)}",
     ]

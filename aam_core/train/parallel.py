@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from aam_core.config import TrainConfig
 from aam_core.errors import InputError
 from aam_core.models.model import ModelOutput
+from aam_core.train import launch
 from aam_core.train.precision import find_device
 
 _host = None
@@ -41,19 +42,23 @@ def session() -> Iterator[None]:
         return
     ours = not dist.is_initialized()
     if ours:
-        cuda = torch.cuda.is_available()
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        # The store outlives a process that dies: each attempt has names of its own in it.
+        store, rank, size = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"attempt-{launch.restarts()}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     _host = dist.new_group(backend="gloo")
     try:
         yield
-        # Sharded modules that are still alive when the group goes abort the process.
-        gc.collect()
-        dist.barrier(_host)
-    finally:
-        _host = None
-        if ours:
-            gc.collect()
-            dist.destroy_process_group()
+    except BaseException:
+        _host = None  # the others may be waiting: this process ends, and does not wait for them
+        raise
+    # Sharded modules that are still alive when the group goes abort the process.
+    gc.collect()
+    dist.barrier(_host)
+    _host = None
+    if ours:
+        dist.destroy_process_group()
 
 
 class Team:
@@ -80,8 +85,6 @@ class Team:
         self.device = find_device(config.device)
         if several and self.device.type == "cuda":
             self.device = _own_gpu(self.device)
-        if several and self.device.type == "mps":
-            raise InputError("The device 'mps' cannot be shared: train on one device.")
 
     @property
     def first(self) -> bool:
@@ -162,6 +165,18 @@ class Team:
         else:
             wrapped.set_requires_gradient_sync(is_last)
             yield
+
+
+def check_devices(config: TrainConfig) -> None:
+    """Raise `InputError` if this machine has fewer GPUs than processes are asked for."""
+    device = find_device(config.device)
+    if config.devices > 1 and device.type == "mps":
+        raise InputError("The device 'mps' cannot be shared: train on one device, or on 'cpu'.")
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        raise InputError(
+            f"{config.devices} devices were asked for, and there are {torch.cuda.device_count()} "
+            "GPUs: ask for no more than that, or for the device 'cpu'."
+        )
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -138,9 +138,7 @@ class Trainer:
                 "samples_per_second": (seen + samples) / max(seconds, 1e-9),
                 "memory_gb": memory_gb(self.team.device),
             }
-            self.reporter.record(
-                now.step, {f"train/{k}": v for k, v in {**shown, **more}.items()}
-            )
+            self.reporter.record(now.step, {f"train/{k}": v for k, v in {**shown, **more}.items()})
             self.since = (time.perf_counter(), 0)
         else:
             self.since = (self.since[0], self.since[1] + samples)
@@ -186,7 +184,12 @@ class Trainer:
         """Whether this epoch is the best so far; without validation, the last always is."""
         name = f"val/{self.config.best_metric}"
         score = self.sign * values[name] if self.val else -self.progress.epoch
-        if not score < self.progress.best:
+        if not math.isfinite(score):
+            raise InputError(
+                f"{self.config.best_metric} of the validation samples is not a number, and cannot "
+                "choose the best epoch: take another train.best_metric, or more of these samples."
+            )
+        if score >= self.progress.best:
             return False
         self.progress.best = score
         return True
@@ -270,9 +273,7 @@ def check_metric(job: Job) -> int:
         classes = job.target.kind == "classification"
         legal |= {"accuracy", "auc", "f1"} if classes else {"r2", "mae", "rmse"}
     if name not in legal:
-        raise InputError(
-            f"train.best_metric is {name!r}; this run has {', '.join(sorted(legal))}."
-        )
+        raise InputError(f"train.best_metric is {name!r}; this run has {', '.join(sorted(legal))}.")
     rises = name.endswith(RISING)
     if config.best_direction != "auto":
         rises = config.best_direction == "max"

@@ -18,6 +18,7 @@ from aam_core.models.model import ModelOutput
 from aam_core.train.job import Job
 from aam_core.train.parallel import Team
 
+
 class Losses:
     """Sums of losses and of what they count, kept on the device until they are read."""
 
@@ -107,7 +108,7 @@ class Validation(Losses):
     def values(self) -> dict[str, float]:
         """Losses first, then figures."""
         found = super().values()
-        if self.target is not None:
+        if found and self.target is not None:
             found |= self.scores.compute()
         if self.pairs.count:
             scores = self.pairs.compute()

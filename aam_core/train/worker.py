@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
@@ -39,6 +40,7 @@ def work(folder: str, attempt: str) -> None:
     """Do the call that lies in ``folder``, or report there why not."""
     os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    atexit.register(os._exit, 0)  # spares it the teardown, in which process groups hang or abort
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SHIELDED)
     try:

@@ -11,22 +11,29 @@ from aam_core.config import DataConfig, LossConfig
 from aam_core.data.batch import Batcher
 from aam_core.data.distances import distance_matrix
 from aam_core.losses import (
-    Term,
-    compute,
-    distance_terms,
-    nucleotide_terms,
-    target_terms,
+    counts,
+    distance_total,
+    pair_weights,
+    target_total,
+    totals,
     true_distance,
     weighted,
 )
+from aam_core.models import masking
 from aam_core.models.model import ModelOutput, Network, Parts
 
 CONFIG = LossConfig()
 READS = DataConfig(rarefaction="none")
 
 
-def mean(terms, name):
-    return float(terms[name].mean().detach())
+@pytest.fixture
+def batch_of(small):
+    """Make a batch: ``batch_of(samples, **options of Batcher)``."""
+
+    def make(samples, **options):
+        return Batcher(small, READS, 0, **options).batch(np.asarray(samples))
+
+    return make
 
 
 # --- target --------------------------------------------------------------------------------------
@@ -38,57 +45,52 @@ TRUTH = torch.tensor([0.5, 1.0, 2.0])
 @pytest.mark.parametrize(
     "name, delta, expected",
     [
-        ("mse", 1.0, (0.25 + 0 + 9) / 3),
-        ("mae", 1.0, (0.5 + 0 + 3) / 3),
-        ("huber", 1.0, (0.125 + 0 + (3 - 0.5)) / 3),
-        ("huber", 2.0, (0.125 + 0 + 2 * (3 - 1)) / 3),
+        ("mse", 1.0, 0.25 + 0 + 9),
+        ("mae", 1.0, 0.5 + 0 + 3),
+        ("huber", 1.0, 0.125 + 0 + (3 - 0.5)),
+        ("huber", 2.0, 0.125 + 0 + 2 * (3 - 1)),
     ],
 )
 def test_regression(name, delta, expected):
     config = LossConfig(target=name, huber_delta=delta)
-    terms = target_terms(OUTPUT, TRUTH, config)
-    assert mean(terms, "target") == pytest.approx(expected)
-    assert float(terms["target"].count) == 3
+    assert float(target_total(OUTPUT, TRUTH, config)) == pytest.approx(expected)
 
 
 CHANCES = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])
+CLASSES = torch.tensor([2, 1])
 
 
 @pytest.mark.parametrize(
     "weight, expected",
     [
-        (None, -(math.log(0.1) + math.log(0.5)) / 2),
-        ([1.0, 1.0, 3.0], -(3 * math.log(0.1) + math.log(0.5)) / 4),
+        (None, -(math.log(0.1) + math.log(0.5))),
+        ([1.0, 1.0, 3.0], -(3 * math.log(0.1) + math.log(0.5))),
     ],
 )
 def test_classification(weight, expected):
     weight = None if weight is None else torch.tensor(weight)
-    terms = target_terms(CHANCES.log(), torch.tensor([2, 1]), CONFIG, weight)
-    assert mean(terms, "target") == pytest.approx(expected)
+    total = target_total(CHANCES.log(), CLASSES, CONFIG, weight)
+    assert float(total) == pytest.approx(expected)
 
 
 def test_label_smoothing():
     config = LossConfig(label_smoothing=0.3)
-    found = mean(target_terms(CHANCES.log(), torch.tensor([2, 1]), config), "target")
+    found = float(target_total(CHANCES.log(), CLASSES, config))
     aim = torch.tensor([[0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
-    assert found == pytest.approx(float(-(aim * CHANCES.log()).sum(1).mean()))
+    assert found == pytest.approx(float(-(aim * CHANCES.log()).sum()))
 
 
 def test_parts_of_a_batch_add_up():
     """What distributed and accumulated training relies on."""
     weight = torch.tensor([1.0, 1.0, 3.0])
     cases = (
-        (CHANCES.log(), torch.tensor([2, 1]), weight),
+        (CHANCES.log(), CLASSES, weight),
         (torch.randn(2, 1), torch.randn(2), None),
     )
     for output, truth, weight in cases:
-        whole = target_terms(output, truth, CONFIG, weight)["target"]
-        parts = [
-            target_terms(output[i : i + 1], truth[i : i + 1], CONFIG, weight)["target"]
-            for i in (0, 1)
-        ]
-        joined = Term(parts[0].total + parts[1].total, parts[0].count + parts[1].count)
-        assert float(joined.mean()) == pytest.approx(float(whole.mean()))
+        whole = target_total(output, truth, CONFIG, weight)
+        parts = [target_total(output[i : i + 1], truth[i : i + 1], CONFIG, weight) for i in (0, 1)]
+        assert float(sum(parts)) == pytest.approx(float(whole))
 
 
 # --- distances -----------------------------------------------------------------------------------
@@ -98,30 +100,46 @@ def pairs(rows):
     return torch.tensor(rows, dtype=torch.float32)
 
 
+def of(predicted, truth, first=0, config=CONFIG):
+    """Sum of the errors, and what they count."""
+    weight = pair_weights(truth, first, config)
+    return float(distance_total(predicted, truth, weight)), float(weight.sum())
+
+
 def test_each_pair_once_and_no_diagonal():
     truth = pairs([[0, 0.2, 0.4], [0.2, 0, 0.6], [0.4, 0.6, 0]])
     predicted = pairs([[9, 0.3, 0.4], [7, 9, 0.9], [7, 7, 9]])
-    terms = distance_terms(predicted, truth, CONFIG)
-    assert float(terms["distance"].total) == pytest.approx(0.1**2 + 0.3**2)
-    assert float(terms["distance"].count) == 3
+    assert of(predicted, truth) == pytest.approx((0.1**2 + 0.3**2, 3))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
 def test_pairs_at_no_distance_have_a_weight_of_their_own(weight):
     truth = pairs([[0, 0, 0.4], [0, 0, 0.6], [0.4, 0.6, 0]])
     predicted = truth + pairs([[0, 0.5, 0.1], [0, 0, 0.2], [0, 0, 0]])
-    terms = distance_terms(predicted, truth, replace(CONFIG, zero_pair_weight=weight))
-    expected = (weight * 0.25 + 0.01 + 0.04) / (weight + 2)
-    assert mean(terms, "distance") == pytest.approx(expected, rel=1e-5)
+    found = of(predicted, truth, config=replace(CONFIG, zero_pair_weight=weight))
+    assert found == pytest.approx((weight * 0.25 + 0.01 + 0.04, weight + 2))
+
+
+@pytest.mark.parametrize("sizes", [(5,), (2, 3), (1, 0, 4), (1, 1, 1, 1, 1)])
+def test_processes_share_the_pairs(sizes):
+    """Each compares its own samples with all: every pair is counted by one of them."""
+    truth, predicted = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
+    truth, predicted = truth + truth.T, predicted + predicted.T
+    found, first = [], 0
+    for size in sizes:
+        rows = slice(first, first + size)
+        found.append(of(predicted[rows], truth[rows], first))
+        first += size
+    assert np.sum(found, axis=0) == pytest.approx(of(predicted, truth), rel=1e-6)
+    assert of(predicted, truth)[1] == 10
 
 
 def test_one_sample_has_no_pairs():
-    terms = distance_terms(pairs([[0.3]]), pairs([[0.0]]), CONFIG)
-    assert mean(terms, "distance") == 0
+    assert of(pairs([[0.3]]), pairs([[0.0]])) == (0, 0)
 
 
-def test_given_distances_come_before_computed_ones(small):
-    batch = Batcher(small, READS, 0, distances=True).batch(np.arange(5))
+def test_given_distances_come_before_computed_ones(small, batch_of):
+    batch = batch_of(range(5), distances=True)
     found = true_distance(batch, small.phylogeny, CONFIG)
     expected = distance_matrix(
         batch.table, batch.table_features, small.phylogeny, CONFIG.metric, alpha=CONFIG.alpha
@@ -133,55 +151,108 @@ def test_given_distances_come_before_computed_ones(small):
     assert not torch.equal(true_distance(batch, None, jaccard), found)
 
 
+def test_a_process_has_the_rows_of_its_own_samples(small):
+    batcher = Batcher(small, READS, 0, distances=True)
+    whole = true_distance(batcher.batch(np.arange(5)), small.phylogeny, CONFIG)
+    draws = [batcher.draw(np.array(part)) for part in ([0, 1], [2, 3, 4])]
+    shared = [batcher.share(draw) for draw in draws]
+    parts = [
+        true_distance(batcher.assemble(draw, shared, process), small.phylogeny, CONFIG)
+        for process, draw in enumerate(draws)
+    ]
+    assert [part.shape for part in parts] == [(2, 5), (3, 5)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
 # --- nucleotides ---------------------------------------------------------------------------------
 
 
-def test_nucleotides_and_their_accuracy():
+def test_nucleotides_and_their_accuracy(batch_of):
     chances = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
     output = ModelOutput(nucleotide=chances.log(), nucleotide_truth=torch.tensor([0, 2]))
-    terms = nucleotide_terms(output)
-    expected = -(math.log(0.5) + math.log(0.1)) / 2
-    assert mean(terms, "nucleotide") == pytest.approx(expected)
-    assert mean(terms, "nucleotide_accuracy") == 0.5
+    found = totals(output, batch_of([0]), CONFIG)
+    assert set(found) == {"nucleotide", "nucleotide_accuracy"}
+    assert float(found["nucleotide"]) == pytest.approx(-(math.log(0.5) + math.log(0.1)))
+    assert float(found["nucleotide_accuracy"]) == 1
 
 
-def test_no_hidden_base_is_no_loss():
-    output = ModelOutput(
-        nucleotide=torch.zeros(0, 8), nucleotide_truth=torch.zeros(0, dtype=torch.int64)
-    )
-    terms = nucleotide_terms(output)
-    assert mean(terms, "nucleotide") == 0 and mean(terms, "nucleotide_accuracy") == 0
+def test_no_hidden_base_is_no_loss(batch_of):
+    none = torch.zeros(0, dtype=torch.int64)
+    output = ModelOutput(nucleotide=torch.zeros(0, 8), nucleotide_truth=none)
+    batch = replace(batch_of([0]), masked_truth=none)
+    found, known = totals(output, batch, CONFIG), counts(batch, None, None)
+    assert float(known["nucleotide"]) == 0
+    assert float(weighted(found, known, CONFIG)["nucleotide"]) == 0
+    assert float(found["nucleotide_accuracy"]) == 0
 
 
 # --- together ------------------------------------------------------------------------------------
 
 
 def test_penalties():
-    def term(total, count):
-        return Term(torch.tensor(total), torch.tensor(count))
-
-    terms = {
-        "nucleotide": term(4.0, 2.0),
-        "nucleotide_accuracy": term(100.0, 1.0),
-        "distance": term(3.0, 6.0),
-        "target": term(5.0, 1.0),
-    }
+    sums = {"nucleotide": 4.0, "nucleotide_accuracy": 100.0, "distance": 3.0, "target": 5.0}
+    known = {"nucleotide": 2.0, "distance": 6.0, "target": 1.0}
+    sums, known = ({k: torch.tensor(v) for k, v in part.items()} for part in (sums, known))
     config = LossConfig(nucleotide=10.0, distance=100.0)
-    assert float(weighted(terms, config)) == pytest.approx(10 * 2 + 100 * 0.5 + 5)
-    del terms["nucleotide"], terms["distance"]
-    assert float(weighted(terms, config)) == pytest.approx(5)
+    found = {name: float(value) for name, value in weighted(sums, known, config).items()}
+    assert found == pytest.approx({"nucleotide": 20, "distance": 50, "target": 5})
+    alone = weighted({"target": sums["target"]}, known, config)
+    assert list(alone) == ["target"]
 
 
-def test_terms_of_the_heads_that_there_are(small, brief):
+@pytest.mark.parametrize(
+    "weight, expected", [(None, 4.0), (torch.tensor([0.5, 2.0]), 0.5 + 0.5 + 2.0 + 0.5)]
+)
+def test_what_a_target_counts(batch_of, weight, expected):
+    classes = np.array([0, 0, 1, 0] * 15)
+    known = counts(batch_of(range(4), target=classes), None, weight)
+    assert {name: float(count) for name, count in known.items()} == {"target": expected}
+
+
+def test_losses_of_the_heads_that_there_are(small, brief):
     config = brief("pretraining")
-    batcher = Batcher(small, config.data, 0, distances=True, target=np.zeros(60, np.float32))
-    batch = batcher.batch(np.arange(6))
     for parts, names in (
-        (Parts(nucleotide=True), {"nucleotide", "nucleotide_accuracy"}),
+        (Parts(nucleotide=True), {"nucleotide"}),
         (Parts(distance=True, outputs=1), {"distance", "target"}),
     ):
-        network = Network(config.model, parts)
-        output = network(batch, config.masking, torch.Generator().manual_seed(0))
-        terms = compute(network, output, batch, config.loss, small.phylogeny)
-        assert set(terms) == names
-        assert all(math.isfinite(mean(terms, name)) for name in names)
+        values = np.zeros(60, np.float32) if parts.outputs else None
+        batcher = Batcher(small, config.data, 0, distances=parts.distance, target=values)
+        batch = batcher.batch(np.arange(6))
+        if parts.nucleotide:
+            masking.mask(batch, np.arange(3), config.masking, 0)
+        output = Network(config.model, parts)(batch)
+        sums, pairs_BG = totals(output, batch, config.loss), None
+        if parts.distance:
+            truth = true_distance(batch, small.phylogeny, config.loss)
+            pairs_BG = pair_weights(truth, 0, config.loss)
+            sums["distance"] = distance_total(torch.rand(6, 6), truth, pairs_BG)
+        known = counts(batch, pairs_BG, None)
+        assert set(known) == names == set(weighted(sums, known, config.loss))
+        assert set(sums) - names == ({"nucleotide_accuracy"} if parts.nucleotide else set())
+        assert all(float(count) > 1 for count in known.values())
+
+
+def test_who_stands_in_counts_nothing(small, brief):
+    """And yet every weight has a gradient, which the other processes wait for."""
+    config = brief("pretraining")
+    parts = Parts(nucleotide=True, distance=True, outputs=1)
+    batcher = Batcher(small, config.data, 0, distances=True, target=np.ones(60, np.float32))
+    ghost = batcher.draw(np.array([3]), ghost=True)
+    others = batcher.draw(np.array([1, 2]))
+    shared = [batcher.share(draw) for draw in (others, ghost)]
+    batch = batcher.assemble(ghost, shared, 1)
+    masking.mask(batch, np.arange(0), config.masking, 0)
+    network = Network(config.model, parts)
+    output = network(batch)
+    sums = totals(output, batch, config.loss)
+    truth = true_distance(batch, small.phylogeny, config.loss)
+    pairs_BG = pair_weights(truth, batch.first, config.loss)
+    own = output.distance[: batch.own]
+    predicted = network.distance.compare(own, torch.rand(2, own.shape[1]))
+    sums["distance"] = distance_total(predicted, truth, pairs_BG)
+    known = counts(batch, pairs_BG, None)
+    assert not any(value.detach().any() for value in (*sums.values(), *known.values()))
+    sum(weighted(sums, known, config.loss).values()).backward()
+    learned = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert learned == {name for name, _ in network.named_parameters()}
+    assert not any(p.grad.any() for p in network.parameters())

@@ -27,7 +27,11 @@ from aam_core.train.validation import Losses
 PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
 REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient", "kind": "fitting"}
 CLASSIFY = {"parts": {"outputs": 2}, "target": "group", "kind": "fitting"}
-DROPOUT = {"model.encoder.dropout": 0.1, "model.sample.dropout": 0.2, "model.sample.asv_dropout": 0.2}
+DROPOUT = {
+    "model.encoder.dropout": 0.1,
+    "model.sample.dropout": 0.2,
+    "model.sample.asv_dropout": 0.2,
+}
 
 CASES = {
     "pretraining": PRETRAIN,

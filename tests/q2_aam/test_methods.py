@@ -9,6 +9,7 @@ from pathlib import Path
 import biom
 import numpy as np
 import pandas as pd
+import pytest
 import qiime2
 import skbio
 
@@ -44,6 +45,12 @@ class TestPretrain:
             **QUICK,
         )
         assert str(encoder.type) == "AAMEncoder"
+
+    def test_on_two_processes(self, methods):
+        options = {"phylogeny": _examples.phylogeny(), **QUICK}
+        one, two = (methods.run("pretrain", devices=n, **options)[0].view(Model) for n in (1, 2))
+        assert (one.run["processes"], two.run["processes"]) == (1, 2)
+        assert two.metrics["val/total_loss"] == pytest.approx(one.metrics["val/total_loss"], 1e-4)
 
     def test_without_phylogeny_or_distances(self, methods):
         methods.refuses("tree|phylogeny|distances", "pretrain", **QUICK)

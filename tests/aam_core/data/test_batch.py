@@ -126,6 +126,78 @@ def test_given_distances_are_taken_by_sample():
     assert batch.distance.tolist() == [[10, 8], [2, 0]] and batch.table is None
 
 
+# --- processes -----------------------------------------------------------------------------------
+
+
+def dealt(batcher, *parts):
+    """The parts of a batch, as the processes have them; an empty one stands in."""
+    draws = [batcher.draw(np.array(part or [3]), ghost=not part) for part in parts]
+    shared = [batcher.share(draw) for draw in draws]
+    return [batcher.assemble(draw, shared, process) for process, draw in enumerate(draws)]
+
+
+def test_alone_a_process_has_everyone():
+    batch = Batcher(study(), AS_IT_IS, 0).batch(np.array([2, 0]))
+    assert (batch.first, batch.sizes, batch.own) == (0, (2,), 2)
+    assert batch.everyone.tolist() == batch.sample_index.tolist() == [2, 0]
+    assert batch.key is None and batch.masked_tokens is None and not batch.ghost
+
+
+def test_each_process_knows_the_samples_of_all():
+    parts = dealt(Batcher(study(), AS_IT_IS, 0, distances=True), [2, 0], [], [1])
+    assert [part.first for part in parts] == [0, 2, 2]
+    assert [part.own for part in parts] == [2, 0, 1]
+    assert [part.ghost for part in parts] == [False, True, False]
+    for part in parts:
+        assert part.sizes == (2, 0, 1) and part.everyone.tolist() == [2, 0, 1]
+        whole = np.zeros((3, 5))
+        whole[:, part.table_features.numpy()] = part.table.numpy()
+        assert whole.tolist() == [COUNTS[2], COUNTS[0], COUNTS[1]]
+    assert [part.sample_index.tolist() for part in parts] == [[2, 0], [3], [1]]
+    assert parts[2].feature_index.tolist() == [1, 4]
+
+
+def test_given_distances_are_of_its_own_samples_to_all():
+    given = np.arange(16, dtype=np.float32).reshape(4, 4)
+    batcher = Batcher(study(distances=given), AS_IT_IS, 0, distances=True)
+    parts = dealt(batcher, [2, 0], [1])
+    assert parts[0].distance.tolist() == [[10, 8, 9], [2, 0, 1]]
+    assert parts[1].distance.tolist() == [[6, 4, 5]]
+    assert all(part.table is None for part in parts)
+
+
+@pytest.mark.parametrize("distances", [True, False])
+@pytest.mark.parametrize("given", [None, np.zeros((4, 4), np.float32)])
+def test_processes_tell_no_more_than_is_needed(distances, given):
+    batcher = Batcher(study(distances=given), AS_IT_IS, 0, distances=distances)
+    shared = batcher.share(batcher.draw(np.array([0, 3])))
+    assert shared.samples.tolist() == [0, 3] and shared.features.tolist() == [0, 2, 3]
+    if distances and given is None:
+        assert shared.lengths.tolist() == [3, 1]
+        assert shared.placed.tolist() == [0, 2, 3, 2]
+        assert shared.counts.tolist() == [50, 30, 20, 3]
+    else:
+        assert not len(shared.lengths) and not len(shared.placed) and not len(shared.counts)
+    ghost = batcher.share(batcher.draw(np.array([0]), ghost=True))
+    assert not any(len(part) for part in vars(ghost).values())
+
+
+def test_the_model_reads_the_same_whoever_is_beside_it():
+    batcher = Batcher(study(), AS_IT_IS, 0)
+    alone = batcher.batch(np.array([1, 3]))
+    _, dealt_out = dealt(batcher, [0, 2], [1, 3])
+    for name in ("asv_tokens", "asv_index", "asv_mask", "counts", "feature_index"):
+        assert torch.equal(getattr(alone, name), getattr(dealt_out, name))
+
+
+def test_every_tensor_moves():
+    batcher = Batcher(study(), AS_IT_IS, 0, distances=True, target=np.zeros(4, np.float32))
+    moved = batcher.batch(np.arange(4)).to("meta")
+    tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
+    assert len(tensors) == 10 and all(tensor.is_meta for tensor in tensors)
+    assert moved.sizes == (4,)
+
+
 # --- draws ---------------------------------------------------------------------------------------
 
 DEEP = np.random.default_rng(0).integers(0, 60, (6, 40)) * (

@@ -146,6 +146,21 @@ def test_properties(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("rows", [slice(0, 4), slice(3, 7), slice(7, 9), slice(5, 5), slice(2, 3)])
+def test_some_rows_alone(metric, rows):
+    """Those of a process's own samples: the same numbers, and a zero for each with itself."""
+    text, ids, counts = random_study(3)
+    index, phylogeny = torch.arange(len(ids)), Phylogeny.from_tree(text, ids)
+    found = distance_matrix(torch.from_numpy(counts), index, phylogeny, metric, 0.5, rows).numpy()
+    whole = ours(metric, counts, ids, text)
+    assert found.shape == whole[rows].shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, whole[rows], rtol=1e-6, atol=1e-7)
+    own = np.arange(len(counts))[rows]
+    assert (found[np.arange(len(own)), own] == 0).all()
+    assert ((found == 0) == (whole[rows] == 0)).all()  # pairs at distance zero are weighted apart
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_columns_may_be_any_features_in_any_order(metric):
     text, ids, counts = random_study(11)
     phylogeny = Phylogeny.from_tree(text, ids)

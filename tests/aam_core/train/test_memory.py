@@ -47,7 +47,7 @@ def test_description_counts_every_parameter_once(make):
     counts = [int(part.split()[1].replace(",", "")) for part in first.split(": ")[1].split(", ")]
     assert first.startswith(f"{total:,} parameters: bases ") and sum(counts) == total
     assert "nucleotide" in first and "distance" in first
-    assert "target" not in first and "fusion" not in first and "frozen" not in first
+    assert "target" not in first and "fusion" not in first and "not trained" not in first
     assert "lion" in second and "gradient checkpointing" in second
 
 
@@ -56,7 +56,7 @@ def test_description_of_what_is_frozen(make):
     job.network.bases.requires_grad_(False)
     first, _ = describe(job.network, job.config)
     frozen = sum(parameter.numel() for parameter in job.network.bases.parameters())
-    assert f"({frozen:,} of them frozen)" in first
+    assert f"({frozen:,} of them not trained)" in first
     assert "target" in first and "fusion" in first
 
 

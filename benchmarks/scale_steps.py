@@ -1,0 +1,181 @@
+"""What one process of `scale.py` measures: some optimizer steps, as the trainer makes them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import peak_rss
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from aam_core.config import Config
+from aam_core.data.batch import Batcher
+from aam_core.data.inputs import Study
+from aam_core.models.model import Network, Parts
+from aam_core.presets import pretraining
+from aam_core.train import tune
+from aam_core.train.job import Job
+from aam_core.train.learner import Learner
+from aam_core.train.parallel import Team, session
+
+SEED = 0
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes
+    ----------
+    preset : str
+        Sizes of the network.
+    batch_size : int
+        Samples of a step that each process has.
+    warmup, steps : int
+        Steps before those that count, and these.
+    changes : dict
+        Settings beside the preset's.
+    count : bool
+        Count the floating-point operations of these steps, too.
+    estimate : bool
+        Have the memory estimated, too, as a run does before it starts.
+    """
+
+    preset: str
+    batch_size: int
+    warmup: int
+    steps: int
+    changes: dict = field(default_factory=dict)
+    count: bool = False
+    estimate: bool = False
+
+    def config(self, processes: int) -> Config:
+        """The configuration of pretraining on so many processes."""
+        sizes = {"train.batch_size": processes * self.batch_size, "train.threads": 1}
+        return pretraining(self.preset).replace({**sizes, **self.changes})
+
+
+def measure(study: Study, case: Case, folder: Path) -> None:
+    """Do the steps with the other processes; leave the figures in ``folder/<rank>.json``."""
+    torch.set_num_threads(1)
+    with session():
+        figures, rank = _measure(study, case)
+        Path(folder, f"{rank}.json").write_text(json.dumps(figures), encoding="utf-8")
+
+
+def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
+    """The figures of this process, and its rank; nothing sharded outlives the call."""
+    team = Team(case.config(1).train)
+    config = case.config(team.size)
+    # A step of a tiny network loads all code: what is held from here on is for the real one.
+    changes = {"train.batch_size": 2 * team.size, "train.compile": False}
+    tiny = pretraining("tiny").replace({**case.changes, **changes})
+    _step(Learner(_job(study, tiny, team), team, 1), 0)
+    began = peak_rss()
+    learner = Learner(_job(study, config, team), team, case.warmup + case.steps)
+    for step in range(case.warmup):
+        _step(learner, step)
+    if team.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(team.device)
+    start = _now(team)
+    for step in range(case.warmup, case.warmup + case.steps):
+        _step(learner, step)
+    wall, cpu = (after - before for before, after in zip(start, _now(team), strict=True))
+    figures = {
+        "wall_s": wall / case.steps,
+        "cpu_s": cpu / case.steps,
+        "samples": config.train.batch_size,
+        "state_gb": _state(learner) / GB,
+    }
+    if team.device.type == "cuda":
+        figures["peak_gb"] = torch.cuda.max_memory_allocated(team.device) / GB
+    else:
+        figures["peak_gb"] = peak_rss() / GB
+        figures["above_start_gb"] = (peak_rss() - began) / GB
+    if case.estimate:
+        figures["estimate_gb"] = tune.memory(_job(study, config, team), team)
+    if case.count:
+        figures["flops"] = _flops(study, case, team) / case.steps
+    return figures, team.rank
+
+
+def _job(study: Study, config: Config, team: Team) -> Job:
+    torch.manual_seed(SEED)
+    network = Network(config.model, Parts(nucleotide=True, distance=True)).to(team.device)
+    batcher = Batcher(study, config.data, SEED, distances=True)
+    everyone = np.arange(len(study.sample_ids))
+    return Job(network, config, batcher, everyone, everyone[:0])
+
+
+def _step(learner: Learner, step: int) -> None:
+    """One whole step: batch, masks, forward, losses, backward, optimizer."""
+    learner.gradients(_samples(learner, step), epoch=0, step=step)
+    learner.update()
+
+
+def _samples(learner: Learner, step: int) -> np.ndarray:
+    train = learner.config.train
+    return np.random.default_rng(step).choice(learner.job.train, train.batch_size, replace=False)
+
+
+def _now(team: Team) -> tuple[float, float]:
+    """Wall-clock and CPU seconds when the device is done."""
+    if team.device.type == "cuda":
+        torch.cuda.synchronize(team.device)
+    return time.perf_counter(), time.process_time()
+
+
+def _state(learner: Learner) -> int:
+    """Bytes of weights, gradients and optimizer that this process holds."""
+    weights = [weight for weight in learner.network.parameters() if weight.requires_grad]
+    kept = [value for held in learner.optimizer.state.values() for value in held.values()]
+    return sum(2 * _bytes(weight) for weight in weights) + sum(map(_bytes, kept))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    # A shard's own part, under FSDP2.
+    local = getattr(tensor, "to_local", lambda: tensor)()
+    return local.numel() * local.element_size()
+
+
+# --- floating-point operations -------------------------------------------------------------------
+
+
+def _flops(study: Study, case: Case, team: Team) -> int:
+    """Operations of the matrix products of the measured steps, forward and backward.
+
+    Counted without compilation and recomputation: they change how it is computed, not what.
+    """
+    plain = {"train.compile": False, "train.gradient_checkpointing": False}
+    learner = Learner(_job(study, case.config(1).replace(plain), team), team, case.steps)
+    with FlopCounterMode(display=False, custom_mapping=_attention()) as counter:
+        for step in range(case.warmup, case.warmup + case.steps):
+            learner.gradients(_samples(learner, step), epoch=0, step=step)
+            learner.network.zero_grad(set_to_none=True)
+    return counter.get_total_flops()
+
+
+def _attention() -> dict:
+    """Operations of the attention kernels, by what is asked of them.
+
+    Torch counts none on a CPU, and on a GPU also what the backward pass computes again.
+    """
+
+    def forward(query, key, value, *_, out_shape=None, **__):
+        return sdpa_flop_count(query, key, value)
+
+    def backward(_, query, key, value, *__, out_shape=None, **___):
+        return 2 * sdpa_flop_count(query, key, value)
+
+    counts = {}
+    for kernel in ("flash_attention", "efficient_attention", "cudnn_attention"):
+        for name in (kernel, f"{kernel}_for_cpu"):
+            counts[f"_scaled_dot_product_{name}"] = forward
+            counts[f"_scaled_dot_product_{name}_backward"] = backward
+    there = {name: getattr(torch.ops.aten, name, None) for name in counts}
+    return {op: counts[name] for name, op in there.items() if op is not None}

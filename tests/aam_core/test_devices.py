@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aam_core.errors import InputError
+from aam_core.workflows import fit_regressor
+
+SETTINGS = {"train.val_fraction": 0.3, "model.sample.dropout": 0.2}
+
+
+@pytest.mark.slow
+def test_two_processes_fit_what_one_does(small, brief):
+    one, two = (
+        fit_regressor(
+            small,
+            "gradient",
+            group_by="host_subject_id",
+            config=brief("fitting", {**SETTINGS, "train.devices": devices}),
+        )
+        for devices in (1, 2)
+    )
+    assert two.run["processes"] == 2 and two.config.train.devices == 2
+    assert two.val_samples == one.val_samples
+    assert {k: v for k, v in two.metrics.items()} == pytest.approx(one.metrics, rel=1e-3)
+    for name, weight in one.network.state_dict().items():
+        torch.testing.assert_close(
+            two.network.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name
+        )
+
+
+@pytest.mark.slow
+def test_an_error_of_the_processes_is_said_once_in_the_same_line(small, brief, tmp_path, capfd):
+    settings = brief("fitting", {"train.devices": 2})
+    with pytest.raises(InputError) as alone:
+        fit_regressor(small, "group", config=brief(), output=tmp_path / "one")
+    with pytest.raises(InputError) as spread:
+        fit_regressor(small, "group", config=settings, output=tmp_path / "two")
+    assert str(spread.value) == str(alone.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_cross_processes_is_said(small, brief):
+    with pytest.raises(InputError, match="on_epoch is called within this process"):
+        fit_regressor(
+            small,
+            "gradient",
+            config=brief("fitting", {"train.devices": 2}),
+            on_epoch=lambda epoch, values: None,
+        )

@@ -1,0 +1,138 @@
+"""Runs on two processes that die, are told to stop, or are run by torchrun: nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from aam_core.data.simulate import simulate
+
+HERE = Path(__file__).parent
+SETTINGS = [
+    *("--preset", "tiny", "--epochs", "6", "--batch-size", "8", "--threads", "1"),
+    *("--device", "cpu", "--set", "train.checkpoint_every=2", "--set", "train.log_every=1"),
+    *("--set", "model.sample.dropout=0.2", "--set", "train.trackers=none"),
+]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """``start(output, *more, torchrun=False)``: begin `aam pretrain` on two processes."""
+    data = tmp_path_factory.mktemp("study")
+    simulate(40, 40, 3, sequence_length=40, depth=3000).write(data)
+    study = [
+        *("--table", str(data / "table.biom"), "--sequences", str(data / "rep-seqs.fasta")),
+        *("--tree", str(data / "tree.nwk")),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+
+    def begin(output, *more, torchrun=False):
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = [
+            *(sys.executable, *(launcher if torchrun else [])),
+            *("-m", "aam_core", "pretrain", *study, *SETTINGS, "--output", str(output), *more),
+            *([] if torchrun else ["--devices", "2"]),
+        ]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """Logs of a run that nothing befell."""
+    folder = tmp_path_factory.mktemp("whole") / "out"
+    run = start(folder)
+    errors = run.communicate()[1]
+    assert run.returncode == 0, errors
+    return logs(folder)
+
+
+def logs(folder: Path) -> dict:
+    """Losses by step, without what depends on the clock."""
+    found: dict = {}
+    for line in (folder / "logs" / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        step = values.pop("step")
+        kept = {k: v for k, v in values.items() if "second" not in k and "memory" not in k}
+        found.setdefault(step, {}).update(kept)
+    return found
+
+
+def until(folder: Path, step: int) -> None:
+    """Wait until that step is logged."""
+    log = folder / "logs" / "metrics.jsonl"
+    for _ in range(2400):
+        if log.exists() and f'"step": {step},' in log.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} never came")
+
+
+def workers(parent: int) -> list[int]:
+    """Process ids of the training processes under ``parent``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if int(words[1]) == parent and b"spawn_main" in command:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def same(found: dict, whole: dict) -> None:
+    assert sorted(found) == sorted(whole)
+    for step, values in whole.items():
+        assert found[step] == pytest.approx(values, rel=1e-9), step
+
+
+linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
+
+
+@linux
+def test_a_process_that_dies_is_started_again(start, whole, tmp_path):
+    run = start(tmp_path / "out", "--max-restarts", "1")
+    until(tmp_path / "out", 7)
+    os.kill(workers(run.pid)[-1], signal.SIGKILL)
+    errors = run.communicate()[1]
+    assert run.returncode == 0, errors
+    assert "restart 1 of 1" in errors and "going on after step" in errors
+    same(logs(tmp_path / "out"), whole)
+
+
+@linux
+def test_without_restarts_it_is_said_and_the_run_can_be_gone_on_from(start, whole, tmp_path):
+    run = start(tmp_path / "out")
+    until(tmp_path / "out", 7)
+    os.kill(workers(run.pid)[0], signal.SIGKILL)
+    errors = run.communicate()[1]
+    assert run.returncode == 2 and "Traceback" not in errors
+    assert [line for line in errors.splitlines() if line.startswith("aam: error:")]
+    again = start(tmp_path / "out", "--resume", str(tmp_path / "out"))
+    assert again.communicate()[1] and again.returncode == 0
+    same(logs(tmp_path / "out"), whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_told_to_stop_it_saves_first(start, whole, tmp_path, number):
+    run = start(tmp_path / "out")
+    until(tmp_path / "out", 5)
+    run.send_signal(number)
+    errors = run.communicate()[1]
+    assert run.returncode == 128 + number and f"--resume {tmp_path / 'out'}" in errors
+    again = start(tmp_path / "elsewhere", "--resume", str(tmp_path / "out"), torchrun=True)
+    errors = again.communicate()[1]
+    assert again.returncode == 0, errors
+    assert errors.count("going on after step") == 1  # one of the processes says it
+    same(logs(tmp_path / "elsewhere"), whole)
