@@ -20,6 +20,8 @@ _HOME = {
     "pretrain": "aam_core.workflows",
     "fit_regressor": "aam_core.workflows",
     "fit_classifier": "aam_core.workflows",
+    "find_lr": "aam_core.workflows",
+    "tune": "aam_core.tuning",
     "predict": "aam_core.prediction",
     "evaluate": "aam_core.evaluation",
     "cross_validate": "aam_core.crossval",

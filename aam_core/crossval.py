@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import prediction, presets, workflows
+from aam_core import prediction, preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.covariates import fit_covariates
@@ -87,11 +87,11 @@ def cross_validate(
         check_folder(output)
     config = config or presets.fitting()
     encoder = None if encoder is None else prediction.as_model(encoder)
-    samples, left_out = workflows.usable_samples(study, config)
+    samples, left_out = preparation.usable_samples(study, config)
     _say(left_out)
     study = study.select(samples)
-    values = workflows.by_sample(study, target).reindex(samples)
-    groups = workflows.by_sample(study, group_by)
+    values = preparation.by_sample(study, target).reindex(samples)
+    groups = preparation.by_sample(study, group_by)
     parts = _folds(study, values, groups, folds, task, config, covariates)
     _say(_seen(encoder, samples))
     fit = functools.partial(
@@ -127,7 +127,7 @@ def _folds(study, values, groups, folds, task, config, covariates):
     parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
     for number, (train, _) in enumerate(parts, start=1):
         try:
-            inner, _ = workflows.split_samples(train, config, groups, strata)
+            inner, _ = preparation.split_samples(train, config, groups, strata)
             fit_covariates(study.metadata, covariates, inner)
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"

@@ -208,7 +208,7 @@ def curves(log: pd.DataFrame, path=None, *, x: str = "step", title: str | None =
     ----------
     log : pandas.DataFrame
         A row an entry of ``metrics.jsonl``: the column ``x``, and a numeric column per name;
-        blanks are skipped. 'train/loss' and 'val/loss' share the panel 'loss'.
+        blanks are skipped. 'train/total_loss' and 'val/total_loss' share a panel.
     path : path, optional
         File to write.
     x : str

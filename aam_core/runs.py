@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,7 +141,8 @@ class Run:
         parts = job.network.parts
         result = self._fit(job)
         # Under FSDP the parts of the network are spread over the processes: it is made anew.
-        fresh = Network(self.config.model, parts)
+        with torch.random.fork_rng([]):
+            fresh = Network(self.config.model, parts)
         fresh.load_state_dict(result.weights)
         self.model.network = fresh.eval()
         self.model.history = result.history
@@ -168,7 +170,7 @@ class Run:
             self.reporter.say(f"{self.label}: {text}")
 
     def _fit(self, job: Job) -> Result:
-        self._keep_logs()
+        self._clear()
         reporter = Reporter(
             None if self.output is None else self.output / "logs",
             self.label,
@@ -185,22 +187,27 @@ class Run:
                 self._summary(job, trainer, memory)
                 return trainer.fit()
         except KeyboardInterrupt:
-            if job.folder is not None and job.folder.exists():
-                reporter.say(
-                    f"{self.label}: interrupted; the best model so far is in "
-                    f"{self.output / 'checkpoint' / 'best'}; go on with --resume {self.output}"
-                )
+            if self.output is not None and job.folder.exists():
+                best = self.output / "checkpoint" / "best"
+                kept = f"the best model so far is in {best}; " if best.exists() else ""
+                reporter.say(f"{self.label}: interrupted; {kept}go on with --resume {self.output}")
             raise
         finally:
             reporter.close()
 
-    def _keep_logs(self) -> None:
-        """Where a run goes on in another folder, take along what it has logged."""
+    def _clear(self) -> None:
+        """Leave no checkpoint of an earlier run, which nobody is to go on from by mistake.
+
+        Where a run goes on in another folder, what it has logged is taken along.
+        """
+        if self.output is None or not self.team.first:
+            return
         held = self.resume
-        if held is not None and self.output is not None and self.team.first:
-            old = held.folder.parent.parent / "logs"
-            if old.resolve() != (self.output / "logs").resolve():
-                carry_over(old, self.output / "logs", held.progress["step"])
+        before = None if held is None else held.folder.parent.parent
+        if before is None or before.resolve() != self.output.resolve():
+            shutil.rmtree(self.output / "checkpoint", ignore_errors=True)
+            if held is not None:
+                carry_over(before / "logs", self.output / "logs", held.progress["step"])
 
     def _summary(self, job: Job, trainer: Trainer, memory: float) -> None:
         """What is trained on what, in a few lines, before it starts."""

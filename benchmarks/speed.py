@@ -34,11 +34,11 @@ from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import NumericTarget
 from aam_core.models.model import Network, Parts
 from aam_core.prediction import predict
+from aam_core.preparation import usable_samples
 from aam_core.presets import fitting, pretraining
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
 from aam_core.train.parallel import Team
-from aam_core.workflows import usable_samples
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "ibd"

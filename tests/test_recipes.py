@@ -123,8 +123,38 @@ def test_the_command_of_a_script_is_one(script, study, monkeypatch):
     monkeypatch.chdir(study)
     text = (RECIPES / "slurm" / script).read_text(encoding="utf-8")
     found = dict(re.findall(r"^(COMMAND|SETTINGS)=\((.*)\)$", text, re.MULTILINE))
-    name, *rest = shlex.split(f"{found['COMMAND']} {found['SETTINGS']} --output somewhere")
-    cli.get_command(None, name).make_context(name, rest)  # its options are checked, files and all
+    check(shlex.split(f"{found['COMMAND']} {found['SETTINGS']} --output somewhere"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "apptainer.md"])
+def test_the_commands_of_a_page(page, study, monkeypatch):
+    monkeypatch.chdir(study)
+    text = (RECIPES / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    found = [re.split(r"\baam_core |^aam |run --nv aam.sif ", line) for line in lines]
+    commands = [parts[1] for parts in found if len(parts) == 2]
+    assert len(commands) == {"README.md": 4, "apptainer.md": 2}[page]
+    for command in commands:
+        check(shlex.split(command))
+    for path in re.findall(r"\brecipes/[\w./-]+", text):
+        assert (ROOT / path).exists(), path
+
+
+def check(arguments: list[str]) -> None:
+    """That ``aam`` takes these arguments: the command, its options, and the files they name."""
+    cli.get_command(None, arguments[0]).make_context(arguments[0], arguments[1:])
+
+
+def test_the_image_has_all_that_the_package_is_made_of():
+    text = (RECIPES / "aam.def").read_text(encoding="utf-8")
+    section = text.split("%files\n")[1].split("\n\n")[0].splitlines()
+    copied = {source: target for source, target in map(str.split, section)}
+    assert all((ROOT / source).exists() for source in copied)
+    assert all(target == f"/opt/aam/{source}" for source, target in copied.items())
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "aam_core", "q2_aam"} == set(
+        copied
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -61,6 +61,7 @@ def fit_all(folder, known):
         "train.batch_size": 12,
         "train.device": "cpu",
         "train.threads": 1,
+        "train.trackers": "none",
     }
     fitting = presets.fitting("tiny").replace(brief)
     pretraining = presets.pretraining("tiny").replace(brief)

@@ -126,8 +126,9 @@ def config_options(kind: str, resume: bool = False) -> Callable:
                 "--resume",
                 type=DIRECTORY,
                 help="Output folder of a run that was cut short: go on from its last checkpoint, "
-                "with its split and settings; flags that are given here replace those, and what they "
-                "change is said. Give the same inputs; --output may be the same folder or another.",
+                "with its split and settings; flags that are given here replace those, and what "
+                "they change is said. Give the same inputs; --output may be the same folder or "
+                "another.",
             )
         )
 

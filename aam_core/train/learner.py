@@ -94,6 +94,7 @@ class Learner:
         micros = self._micros(parts, epoch, key)
         counts = self.team.sum(_added(self._counts(micro) for micro in micros))
         self.wrapped.train()
+        self.optimizer.zero_grad(set_to_none=True)
         found = []
         for place, micro in enumerate(micros):
             with self.team.last(self.wrapped, place == len(micros) - 1):
@@ -113,7 +114,6 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         self.schedule.advance()
         if self.average is not None:
             self.average.update()
@@ -146,6 +146,14 @@ class Learner:
     def weights(self) -> dict[str, Tensor]:
         """Copies of all weights, whole, on the CPU; every process must ask."""
         return {name: _copy(value) for name, value in self.network.state_dict().items()}
+
+    def distributions(self) -> dict[str, Tensor]:
+        """Weights, and gradients of the last step, for histograms; every process must ask."""
+        found = {f"weights/{name}": value for name, value in self.weights().items()}
+        for name, parameter in self.network.named_parameters():
+            if parameter.grad is not None:
+                found[f"gradients/{name}"] = _copy(parameter.grad)
+        return found
 
     def state(self) -> dict:
         """The fields of a `Checkpoint` that belong here; every process must ask."""

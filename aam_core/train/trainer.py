@@ -24,6 +24,9 @@ from aam_core.train.validation import Losses
 RISING = ("r2", "accuracy", "auc", "f1")
 """Ends of the names of figures that are better when greater."""
 
+PLOTS = 10
+"""How often, about, a run draws its validation samples for the trackers."""
+
 
 @dataclass
 class Progress:
@@ -90,7 +93,15 @@ class Trainer:
     def fit(self) -> Result:
         """Train; return the best weights and how it went."""
         now = self.progress
+        if now.epoch >= self.epochs or self._tired():
+            self.reporter.say(
+                f"{self.reporter.label}: nothing is left to train: {now.epoch} epochs are done of "
+                f"{self.epochs} (train.epochs), {now.waited} of them since the best"
+            )
         self.reporter.begin(self.steps, now.step)
+        if self.job.resume is not None:  # it may go on in another folder
+            self._keep_best()
+            self._save()
         with Stopper() as stopper:
             while now.epoch < self.epochs and not self._tired():
                 self._epoch(stopper)
@@ -122,6 +133,7 @@ class Trainer:
             self._show(sums, counts, norm, len(samples))
             if self.learner.signal:
                 self._save()
+                self.team.exchange(None)  # who ends earlier has torchrun end the one that writes
                 raise self._stopped()
             if now.step % self.config.checkpoint_every == 0:
                 self._save()
@@ -163,21 +175,25 @@ class Trainer:
         if better:
             now.best_epoch, now.best_step, now.best_values = now.epoch, now.step, values
             self.best_saved = False
-            if self.job.keep is not None and self.team.first:
-                self.job.keep(now.epoch, self.best)
+            self._keep_best()
         self._report(values, found.drawings())
         self._save()
         if self.job.on_epoch is not None:
             self.job.on_epoch(now.epoch, values)
 
+    def _keep_best(self) -> None:
+        if self.best is not None and self.job.keep is not None and self.team.first:
+            self.job.keep(self.progress.best_epoch, self.best)
+
     def _report(self, values, drawings) -> None:
         now = self.progress
         scored = {name: value for name, value in values.items() if name.startswith("val/")}
         self.reporter.record(now.step, scored)
-        for name, draw in drawings.items():
-            self.reporter.figure(now.step, name, draw)
+        if now.epoch % -(-self.epochs // PLOTS) == 0 or now.epoch == self.epochs:
+            for name, draw in drawings.items():
+                self.reporter.figure(now.step, name, draw)
         if self.config.histograms:
-            self.reporter.histograms(now.step, self.learner.weights())
+            self.reporter.histograms(now.step, self.learner.distributions())
         self.reporter.epoch(now.epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
 
     def _is_better(self, values: dict[str, float]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import presets, workflows
+from aam_core import preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.inputs import Study
@@ -144,24 +144,24 @@ def _splits(study, target, task, space, config, group_by, folds):
     """The study and target of the samples that every trial can use, and their splits."""
     reads = {path: space[path] for path in _READS if path in space}
     ends = [given.get("choices") or [given["low"], given["high"]] for given in reads.values()]
+    some = (dict(zip(reads, values, strict=True)) for values in itertools.product(*ends))
     usable = [
-        set(workflows.usable_samples(study, config.replace(dict(zip(reads, some, strict=True))))[0])
-        for some in itertools.product(*ends)
+        set(preparation.usable_samples(study, config.replace(changes))[0]) for changes in some
     ]
     samples = [name for name in study.sample_ids if all(name in some for some in usable)]
     left_out = sorted(set(study.sample_ids) - set(samples))
     if left_out:
         say(f"tune: {len(left_out)} samples have too few reads for a trial: {first_five(left_out)}")
     study = study.select(samples)
-    values = workflows.by_sample(study, target).reindex(samples)
+    values = preparation.by_sample(study, target).reindex(samples)
     fit_target(values, task)
-    groups = workflows.by_sample(study, group_by)
+    groups = preparation.by_sample(study, group_by)
     strata = values if task == "classification" else None
     if folds:
         seed = config.train.seed
         splits = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
         return study, values, splits
-    split = workflows.split_samples(samples, config, groups, strata)
+    split = preparation.split_samples(samples, config, groups, strata)
     if not split[1]:
         raise InputError("Trials are compared on validation samples: train.val_fraction is 0.")
     return study, values, [split]

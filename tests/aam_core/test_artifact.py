@@ -32,14 +32,19 @@ FIELDS = {
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
         "class_weight"
     ),
-    "optim": "lr encoder_lr_ratio weight_decay schedule warmup clip",
+    "optim": (
+        "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
+        "schedule warmup cycles power plateau_factor plateau_patience clip ema"
+    ),
     "train": (
-        "epochs min_steps max_steps batch_size patience val_fraction seed device precision "
-        "threads log_every"
+        "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
+        "patience best_metric best_direction val_fraction seed device devices strategy "
+        "max_restarts checkpoint_every precision compile gradient_checkpointing attention "
+        "threads log_every trackers histograms"
     ),
     "parts": "nucleotide distance outputs sizes numbers",
 }
-"""All that config.json holds in format 1, by section."""
+"""All that config.json holds in format 2, by section."""
 
 
 @pytest.fixture(params=KINDS)
@@ -100,11 +105,40 @@ def test_saved_again_is_the_same(saved, tmp_path):
 def test_a_folder_holds_plain_data_only(saved):
     assert validate(saved.folder) == validate(saved.folder, "min") == saved.model.kind
     names = {item.name for item in saved.folder.iterdir()}
-    assert names <= {*FILES, "logs"}
+    assert names <= {*FILES, "logs", "checkpoint"}
+    assert {path.suffix for path in saved.folder.glob("checkpoint/**/*") if path.is_file()} <= {
+        *(".json", ".safetensors", ".txt")
+    }
     head = json.loads((saved.folder / "config.json").read_text())
     assert head["format"] == "aam" and head["format_version"] == FORMAT_VERSION
     assert head["vocabulary"] == list(vocab.TOKENS)
     assert ("targets.json" in names) == (saved.model.kind != "encoder")
+
+
+def test_a_folder_of_format_1_is_read(copy):
+    """It lacks the fields that came with format 2, which take their defaults."""
+    new = {f"optim.{name}" for name in FIELDS["optim"].split()[:1]} | {"train.devices"}
+
+    def older(values):
+        values["format_version"] = 1
+        for path in new:
+            section, name = path.split(".")
+            del values["config"][section][name]
+
+    edit(copy / "config.json", older)
+    assert validate(copy) == "regressor"
+    assert load_model(copy).config.optim.optimizer == "adamw"
+
+
+def test_weights_may_be_given(regressor, tmp_path):
+    """Those of the model stay as they are."""
+    before = {k: v.clone() for k, v in regressor.model.network.state_dict().items()}
+    given = {name: value + 1 for name, value in before.items()}
+    found = load_model(regressor.model.save(tmp_path / "model", given)).network.state_dict()
+    assert set(found) == set(given)
+    assert all(torch.equal(found[name], given[name]) for name in given)
+    now = regressor.model.network.state_dict()
+    assert all(torch.equal(before[name], now[name]) for name in before)
 
 
 def test_a_model_straight_from_memory(brief, tmp_path):
@@ -158,7 +192,7 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
 def test_other_fields_mean_another_format():
     expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
     found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
-    assert FORMAT_VERSION == 1 and found == expected, (
+    assert FORMAT_VERSION == 2 and found == expected, (
         f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
         "config.json need a higher FORMAT_VERSION (aam_core/artifact.py); then renew FIELDS here."
     )
@@ -179,7 +213,7 @@ def refused(folder, words):
     "path, value, words",
     [
         ("format", "other", "not that of an AAM model"),
-        ("format_version", 2, "has format 2, newer than this AAM reads .1.: upgrade AAM"),
+        ("format_version", 3, "has format 3, newer than this AAM reads .2.: upgrade AAM"),
         ("format_version", "1", "no valid format_version"),
         ("format_version", None, "no valid format_version"),
         ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),

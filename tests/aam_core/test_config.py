@@ -5,7 +5,18 @@ import json
 
 import pytest
 
-from aam_core.config import EVERYDAY, METRICS, WITHOUT_TREE, Config, TrainConfig, find, paths
+from aam_core.config import (
+    AUTO,
+    EVERYDAY,
+    METRICS,
+    SCALE,
+    WITHOUT_TREE,
+    Config,
+    OptimConfig,
+    TrainConfig,
+    find,
+    paths,
+)
 from aam_core.errors import InputError
 from aam_core.fields import check
 
@@ -28,7 +39,7 @@ def test_every_field_says_what_it_is_and_what_is_legal():
         assert item.metadata["help"].endswith((".", ")")) or " " in item.metadata["help"], path
         assert check(item, item.default, path) == item.default
         bounded = item.metadata["minimum"] is not None or item.metadata["choices"] is not None
-        assert bounded or type(item.default) is str, path
+        assert bounded or type(item.default) in (str, bool), path
 
 
 @pytest.mark.parametrize("path", FIELDS)
@@ -47,7 +58,8 @@ def test_bounds_and_choices_hold(path):
 
 
 def test_flags_of_their_own_are_settings():
-    assert set(EVERYDAY.values()) <= set(FIELDS)
+    assert set(EVERYDAY.values()) | set(SCALE.values()) <= set(FIELDS)
+    assert not set(EVERYDAY) & set(SCALE)
 
 
 # --- changes -------------------------------------------------------------------------------------
@@ -58,6 +70,32 @@ def test_a_copy_with_changes():
     after = before.replace({"model.encoder.depth": 6, "train.batch_size": "8"})
     assert (after.model.encoder.depth, after.train.batch_size) == (6, 8)
     assert before == Config()
+
+
+def test_differences_are_values_here_and_there():
+    before = Config()
+    changes = {"optim.lr": 0.5, "model.encoder.depth": 6, "train.compile": True}
+    assert before.differences(before) == {}
+    assert before.differences(before.replace(changes)) == {
+        "model.encoder.depth": (before.model.encoder.depth, 6),
+        "optim.lr": (before.optim.lr, 0.5),
+        "train.compile": (False, True),
+    }
+
+
+def test_a_batch_size_may_be_left_to_the_memory():
+    config = Config().replace({"train.batch_size": "auto"})
+    assert config.train.batch_size == AUTO
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert TrainConfig(batch_size="AUTO").batch_size == TrainConfig(batch_size=AUTO).batch_size
+    for wrong in (1, -1, "1", "automatic"):
+        with pytest.raises(InputError, match="batch_size must be"):
+            TrainConfig(batch_size=wrong)
+
+
+def test_an_average_keeps_less_than_all():
+    with pytest.raises(InputError, match="ema must be at most 0.99999"):
+        OptimConfig(ema=1.0)
 
 
 def test_frozen():

@@ -17,6 +17,7 @@ class Leaf(Checked):
     size: int = option(3, "Size.", minimum=1, maximum=9)
     kind: str = option("a", "Kind.", choices=("a", "b"))
     on: bool = option(False, "Whether.")
+    most: int = option(5, "Most.", minimum=2, words={"none": 0, "all": -1})
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Tree(Checked):
 
 
 def test_paths_in_order_and_the_fields_there():
-    assert paths(Tree) == ["leaf.size", "leaf.kind", "leaf.on", "share"]
+    assert paths(Tree) == ["leaf.size", "leaf.kind", "leaf.on", "leaf.most", "share"]
     assert find(Tree, "leaf.size").metadata["maximum"] == 9
     with pytest.raises(InputError, match="did you mean 'leaf.size'"):
         find(Tree, "leaf.sise")
@@ -37,6 +38,20 @@ def test_construction_checks_and_converts():
     for wrong in ({"size": 0}, {"size": 10}, {"kind": "c"}, {"on": "perhaps"}, {"size": 1.5}):
         with pytest.raises(InputError, match=f"^{next(iter(wrong))} must be"):
             Leaf(**wrong)
+
+
+@pytest.mark.parametrize(
+    "given, value", [("none", 0), (" ALL ", -1), (0, 0), (-1, -1), ("7", 7), (2, 2)]
+)
+def test_words_stand_for_values_beyond_the_bounds(given, value):
+    assert Leaf(most=given).most == value
+    assert Leaf(most=Leaf(most=given).most).most == value  # as a file holds it
+
+
+@pytest.mark.parametrize("given", [1, "1", -2, "some", False, 0.0, None, ""])
+def test_no_other_words(given):
+    with pytest.raises(InputError, match="most must be"):
+        Leaf(most=given)
 
 
 def test_build_names_source_and_path():

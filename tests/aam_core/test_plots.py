@@ -29,7 +29,7 @@ def texts(axes):
 
 @pytest.mark.parametrize("suffix", plots.SUFFIXES)
 def test_every_plot_in_every_format(numbers, classes, tmp_path, suffix):
-    log = pd.DataFrame({"step": [1, 2], "train/loss": [2.0, 1.0]})
+    log = pd.DataFrame({"step": [1, 2], "train/total_loss": [2.0, 1.0]})
     for draw, table in (
         (plots.scatter, numbers),
         (plots.distances, numbers / 1000),
@@ -141,13 +141,13 @@ def test_confusion_of_many_classes_stays_readable(number):
 
 def test_curves_share_a_panel_by_quantity():
     log = pd.DataFrame([
-        {"step": 2, "epoch": 1, "train/loss": 1.0},
-        {"step": 1, "epoch": 1, "train/loss": 3.0},
-        {"step": 2, "epoch": 1, "val/loss": 2.0, "val/r2": 0.5, "phase": "val"},
+        {"step": 2, "epoch": 1, "train/total_loss": 1.0},
+        {"step": 1, "epoch": 1, "train/total_loss": 3.0},
+        {"step": 2, "epoch": 1, "val/total_loss": 2.0, "val/r2": 0.5, "phase": "val"},
     ])
     panels = {axes.get_title(): axes for axes in plots.curves(log).axes if axes.get_title()}
-    assert set(panels) == {"loss", "r2"}
-    loss = {line.get_label(): line.get_xydata().tolist() for line in panels["loss"].lines}
+    assert set(panels) == {"total loss", "r2"}
+    loss = {line.get_label(): line.get_xydata().tolist() for line in panels["total loss"].lines}
     assert loss == {"train": [[1, 3], [2, 1]], "val": [[2, 2]]}
     assert panels["r2"].get_xlabel() == "step"
     by_epoch = plots.curves(log, x="epoch").axes[0]

@@ -78,20 +78,27 @@ def test_every_common_weight_is_copied(pretrained):
     config = adopt(presets.fitting("small"), pretrained)
     fresh = network(config, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    text = load_encoder(fresh, pretrained)
+    lines = load_encoder(fresh, pretrained)
     held = pretrained.network.state_dict()
     for name, tensor in fresh.state_dict().items():
         expected = before[name] if name.startswith("target.") else held[name]
         assert torch.equal(tensor, expected), name
     common = [name for name in before if not name.startswith("target.")]
-    assert text.startswith(f"loaded {len(common)} of {len(before)} tensors (")
-    assert text.endswith("new: target.")
+    numbers = sum(held[name].numel() for name in common)
+    assert lines[0] == f"loaded {len(common)} of {len(before)} tensors ({numbers:,} parameters)"
+    new = sorted(set(before) - set(common))
+    assert lines[1] == f"{len(new)} tensors missing in the encoder, new: {', '.join(new)}"
+    unused = [name for name in held if name.startswith("nucleotide.")]
+    assert lines[2].startswith(f"{len(unused)} tensors unexpected, not used: nucleotide.")
+    assert len(lines) == 3 and not any("\n" in line for line in lines)
 
 
 def test_going_on_from_an_encoder(pretrained):
     config = adopt(presets.pretraining("small"), pretrained)
     again = network(config, Parts(nucleotide=True, distance=True))
-    assert "new:" not in load_encoder(again, pretrained)
+    (line,) = load_encoder(again, pretrained)
+    total = len(again.state_dict())
+    assert line.startswith(f"loaded {total} of {total} tensors (")
     assert all(
         torch.equal(tensor, pretrained.network.state_dict()[name])
         for name, tensor in again.state_dict().items()
@@ -110,10 +117,29 @@ def test_an_encoder_is_left_alone(pretrained):
 
 
 def test_an_encoder_of_other_sizes(pretrained):
-    fresh = network(presets.fitting("base"), Parts(outputs=1))
-    with pytest.raises(InputError, match="does not fit .* tensors have another shape .bases") as e:
+    """What fits is taken, and what does not is named."""
+    deeper = pretrained.config.replace({"model.sample.mlp_ratio": 3.0, "model.sample.depth": 2})
+    fresh = network(deeper, Parts(distance=True, outputs=1))
+    before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    lines = load_encoder(fresh, pretrained)
+    held, after = pretrained.network.state_dict(), fresh.state_dict()
+    other = [n for n in before if n in held and held[n].shape != before[n].shape]
+    layers = {name.split(".", 3)[3] for name in other}
+    assert layers == {"up.weight", "up.bias", "down.weight"}
+    assert all(torch.equal(before[name], after[name]) for name in other)
+    fits = [n for n in before if n in held and n not in other]
+    assert lines[0].startswith(f"loaded {len(fits)} of {len(before)} tensors (")
+    assert all(torch.equal(held[name], after[name]) for name in fits)
+    assert f"{len(other)} tensors of another shape, new: {', '.join(sorted(other))}" in lines
+    missing = next(line for line in lines if "missing in the encoder" in line)
+    assert "samples.blocks.1." in missing and "more" in missing  # five by name
+
+
+def test_nothing_of_an_encoder_fits(pretrained):
+    fresh = network(presets.fitting("base").replace({"model.sample.pool_queries": 3}), Parts())
+    with pytest.raises(InputError, match="The encoder does not fit this model: of its ") as caught:
         load_encoder(fresh, pretrained)
-    assert "\n" not in str(e.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
@@ -122,4 +148,6 @@ def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
     config = brief("fitting", {"train.max_steps": 1})
     model = fit_regressor(small, "gradient", encoder=classifier.model, config=config)
     assert model.network.parts.outputs == 1
-    assert "new: target." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "tensors missing in the encoder, new: target." in said
+    assert "tensors unexpected, not used: target." in said

@@ -155,7 +155,26 @@ def test_gradients_are_clipped(job, limit):
     assert float(norm) == pytest.approx(float(before))
     expected = limit if limit == 1e-9 else float(before)
     assert float(seen[0]) == pytest.approx(expected, rel=1e-3)
-    assert all(p.grad is None for p in parameters)
+
+
+def test_gradients_are_of_one_step(job):
+    """Those of the step before are still there, for histograms, and have no part in it."""
+    learner = learner_of(job({"optim.lr": 0.0}))
+    for step in (3, 4, 3):
+        learner.gradients(np.arange(16), 0, step)
+        learner.update()
+    again, (_, alone) = gradients_of(learner.network), computed(job({"optim.clip": 1.0}))
+    limit = min(1.0, 1 / float(torch.stack([g.norm() for g in alone.values()]).norm()))
+    assert_alike({name: gradient * limit for name, gradient in alone.items()}, again)
+
+
+def test_distributions_are_of_weights_and_gradients(job):
+    learner = learner_of(job())
+    weights = {f"weights/{name}" for name in learner.network.state_dict()}
+    assert set(learner.distributions()) == weights
+    learner.gradients(np.arange(16), 0, 0)
+    gradients = {f"gradients/{name}" for name in gradients_of(learner.network)}
+    assert gradients and set(learner.distributions()) == weights | gradients
 
 
 def test_parts_that_no_head_reads_stay(job):

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -12,7 +10,7 @@ from aam_core.data.batch import EVALUATION, Batcher
 from aam_core.errors import AAMError, InputError
 from aam_core.models.model import Parts
 from aam_core.train.report import Reporter
-from aam_core.train.trainer import Trainer, memory_gb
+from aam_core.train.trainer import Trainer
 
 QUIET = Reporter(silent=True)
 
@@ -30,23 +28,6 @@ class Watched(Batcher):
 
     def of(self, epoch):
         return [samples for asked, samples in self.asked if asked == epoch]
-
-
-class Memory(Reporter):
-    """Remembers what was recorded."""
-
-    def __init__(self):
-        super().__init__(silent=True)
-        self.seen, self.figures, self.tensors = [], [], []
-
-    def record(self, step, values):
-        self.seen.append((step, values))
-
-    def figure(self, step, name, draw):
-        self.figures.append((step, name))
-
-    def histograms(self, step, tensors):
-        self.tensors.append((step, set(tensors)))
 
 
 def fit(job, reporter=QUIET):
@@ -143,9 +124,11 @@ def test_the_rate_falls_to_nothing_within_a_short_run(job):
 
 def test_plateau_lowers_the_rate_where_validation_stalls(contrary):
     changes = {"optim.schedule": "plateau", "optim.plateau_patience": 2, "train.epochs": 9}
-    memory = Memory()
-    result = fit(contrary({**changes, "train.log_every": 1}), memory)
-    rates = [values["train/lr"] for _, values in memory.seen if "train/lr" in values]
+    trainer, rates = Trainer(contrary(changes), QUIET), []
+    trainer.learner.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    result = trainer.fit()
     first_of_epoch = rates[::3]
     waited = result.epoch + 2  # epochs after which it is lowered
     assert first_of_epoch[: waited - 1] == [rates[0]] * (waited - 1)
@@ -325,92 +308,3 @@ def test_a_loss_that_is_no_number_is_said(job, rows, words):
     target[rows] = np.nan
     with pytest.raises(AAMError, match=f"not a number in {words}: lower the learning rate"):
         fit(job({}, Parts(outputs=1), target=target))
-
-
-# --- logs ----------------------------------------------------------------------------------------
-
-WEIGHTED = ("", "_weighted")
-
-
-def test_what_is_logged(job):
-    memory = Memory()
-    fit(job({"train.epochs": 2, "train.log_every": 2}), memory)
-    trained = [(step, values) for step, values in memory.seen if "train/total_loss" in values]
-    assert [step for step, _ in trained] == [2, 4, 6]
-    losses = {f"{part}_loss{end}" for part in ("nucleotide", "distance") for end in WEIGHTED}
-    losses |= {"total_loss", "nucleotide_accuracy"}
-    more = {"lr", "gradient_norm", "samples_per_second", "memory_gb"}
-    for _, values in trained:
-        assert set(values) == {f"train/{name}" for name in losses | more}
-        assert all(math.isfinite(value) for value in values.values())
-    scored = [(step, values) for step, values in memory.seen if "val/total_loss" in values]
-    assert [step for step, _ in scored] == [3, 6]
-    figures = {"distance_r2", "distance_mae"}
-    assert set(scored[0][1]) == {f"val/{name}" for name in losses | figures}
-    assert memory.figures == [(3, "val/distances"), (6, "val/distances")]
-    assert memory.tensors == []
-
-
-def test_the_total_is_the_sum_of_the_weighted_losses(job):
-    changes = {"loss.nucleotide": 3.0, "loss.distance": 7.0, "train.epochs": 1}
-    values = fit(job(changes)).values
-    for side in ("train", "val"):
-        parts = [values[f"{side}/{part}_loss"] for part in ("nucleotide", "distance")]
-        weighted = [values[f"{side}/{part}_loss_weighted"] for part in ("nucleotide", "distance")]
-        assert weighted == pytest.approx([3 * parts[0], 7 * parts[1]])
-        assert values[f"{side}/total_loss"] == pytest.approx(sum(weighted))
-
-
-def test_rates_of_groups_are_logged(job):
-    memory = Memory()
-    ratios = {"optim.head_lr_ratio": 0.5, "optim.encoder_lr_ratio": 0.25}
-    made = job({"train.log_every": 1, "train.epochs": 1, **ratios})
-    made.pretrained = [n for n, _ in made.network.named_parameters() if n.startswith("bases.")]
-    fit(made, memory)
-    values = memory.seen[0][1]
-    assert values["train/lr_head"] == pytest.approx(values["train/lr"] / 2)
-    assert values["train/lr_encoder"] == pytest.approx(values["train/lr"] / 4)
-
-
-@pytest.mark.parametrize("target, outputs", [("gradient", 1), ("group", 2)])
-def test_histograms_and_figures_each_epoch(job, target, outputs):
-    memory = Memory()
-    made = job({"train.histograms": True}, Parts(outputs=outputs), target=target)
-    fit(made, memory)
-    names = set(made.network.state_dict())
-    assert memory.tensors == [(3, names), (6, names)]
-    assert memory.figures == [(3, "val/predictions"), (6, "val/predictions")]
-
-
-def test_each_epoch_is_told(job):
-    told = []
-    result = fit(job({"train.epochs": 3}, on_epoch=lambda *values: told.append(values)))
-    assert [epoch for epoch, _ in told] == [1, 2, 3]
-    for (_, values), line in zip(told, result.history, strict=True):
-        assert {**values, "epoch": line["epoch"], "step": line["step"]} == line
-
-
-def test_what_is_told_may_end_the_run(job):
-    class Enough(Exception):
-        pass
-
-    def end(epoch, values):
-        if epoch == 2:
-            raise Enough
-
-    made = job({"train.epochs": 4}, on_epoch=end, batcher=Watched)
-    with pytest.raises(Enough):
-        fit(made)
-    assert made.batcher.of(2) == []
-
-
-def test_the_history_is_json(job):
-    history = fit(job({"train.epochs": 2}, Parts(outputs=1), target="gradient")).history
-    assert json.loads(json.dumps(history)) == history
-    assert not pd.DataFrame(history).isna().any(axis=None)
-
-
-def test_memory_is_that_of_this_process():
-    before = memory_gb(torch.device("cpu"))
-    held = np.ones(2**24)
-    assert 0.05 < before <= memory_gb(torch.device("cpu")) < 1000 and held.any()

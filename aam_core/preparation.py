@@ -1,0 +1,219 @@
+"""From a study and options to a run that is ready to train: see `workflows` for the job itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aam_core.artifact import Model
+from aam_core.config import Config
+from aam_core.data.batch import Batcher
+from aam_core.data.covariates import fit_covariates
+from aam_core.data.distances import check_metric
+from aam_core.data.inputs import Study
+from aam_core.data.metadata import column
+from aam_core.data.splits import fixed_split, train_val_split
+from aam_core.data.targets import ClassTarget, fit_target
+from aam_core.errors import InputError, first_five
+from aam_core.models.model import Parts
+from aam_core.prediction import as_model, encode_asvs
+from aam_core.presets import fitting, pretraining
+from aam_core.runs import Run, resumed, split_of
+from aam_core.transfer import adopt, replaced
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit takes beside its data; see `workflows.fit_regressor`."""
+
+    encoder: Model | str | Path | None
+    freeze_encoder: bool
+    group_by: str | pd.Series | None
+    split: tuple[Sequence[str], Sequence[str]] | None
+    covariates: tuple[str, ...]
+    config: Config | None
+    output: str | Path | None
+    label: str | None
+    resume: str | Path | None
+    on_epoch: OnEpoch | None
+
+
+def prepare_pretraining(
+    study, config=None, output=None, encoder=None, group_by=None, resume=None
+) -> tuple[Run, Batcher]:
+    """The run, with its network, and what makes its batches; see `workflows.pretrain`."""
+    held, asked = resumed(resume, config, pretraining)
+    encoder = None if encoder is None else as_model(encoder)
+    config = adopt(asked, encoder)
+    parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
+    if not (parts.nucleotide or parts.distance):
+        raise InputError("Both penalties are 0: there is nothing to pretrain.")
+    if parts.nucleotide and config.masking.mask_ratio == 0:
+        raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
+    if parts.distance:
+        _check_distances(study, config)
+    samples, left_out = usable_samples(study, config)
+    if held is None:
+        split = split_samples(samples, config, by_sample(study, group_by))
+    else:
+        split = split_of(held, samples)
+    run = Run(study, config, output, "pretrain", split, held)
+    run.say(left_out)
+    run.say(replaced(asked, config))
+    run.build(parts, encoder)
+    return run, Batcher(study, config.data, config.train.seed, distances=parts.distance)
+
+
+class Fit(NamedTuple):
+    """A fit that is ready to train: its network, target's values, batches and class weights."""
+
+    run: Run
+    values: pd.Series
+    batcher: Batcher
+    class_weight: torch.Tensor | None
+
+
+def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Fit:
+    """Split, encode the target and build the network; see `workflows.fit_regressor`."""
+    held, asked = resumed(options.resume, options.config, fitting)
+    encoder = None if options.encoder is None else as_model(options.encoder)
+    if options.freeze_encoder and encoder is None and held is None:
+        raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
+    config = adopt(asked, encoder)
+    values = by_sample(study, target)
+    if values.name in options.covariates:
+        raise InputError(
+            f"The target {values.name!r} cannot be a covariate: the answer would be given away."
+        )
+    samples, left_out = usable_samples(study, config)
+    values = values.reindex(samples)
+    split = _split_of(task, study, values, options, config) if not held else split_of(held, samples)
+    values = values.loc[[*split[0], *split[1]]]
+    fitted = fit_target(values, task, split[0])
+    known = fit_covariates(study.metadata, options.covariates, split[0])
+    distances = _learns_distances(study, config)
+    if distances:
+        _check_distances(study, config)
+    run = Run(study, config, options.output, options.label or task, split, held)
+    run.say(left_out)
+    run.say(replaced(asked, config))
+    if distances and options.freeze_encoder:
+        run.say("the encoder is frozen: distances are not learned")
+    parts = Parts(
+        distance=distances and not options.freeze_encoder,
+        outputs=len(fitted.classes) if isinstance(fitted, ClassTarget) else 1,
+        sizes=known.sizes if known else (),
+        numbers=len(known.numeric) if known else 0,
+    )
+    run.build(parts, encoder, fitted, known, options.freeze_encoder)
+    return Fit(run, values, *_batches(run, values, options.freeze_encoder))
+
+
+def _split_of(task, study, values, options, config) -> tuple[list[str], list[str]]:
+    """The given split, or one that honours groups and classes."""
+    if options.split is not None:
+        sides = fixed_split(study.sample_ids, *options.split)
+        usable = set(values.index)  # the others have too few reads, which is said elsewhere
+        kept = ([name for name in side if name in usable] for side in sides)
+        return fixed_split(list(values.index), *kept)
+    fit_target(values, task)  # says what is wrong with the target before the split does
+    strata = values if task == "classification" else None
+    groups = by_sample(study, options.group_by)
+    return split_samples(list(values.index), config, groups, strata)
+
+
+def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.Tensor | None]:
+    """What makes the batches of a fit to ``values`` of its target, and the classes' weights."""
+    study, config, model = run.study, run.config, run.model
+    encoded = model.target.encode(values)
+    truth = np.zeros(len(study.sample_ids), encoded.dtype)
+    truth[run.positions(list(values.index))] = encoded
+    batcher = Batcher(
+        study,
+        config.data,
+        config.train.seed,
+        distances=model.network.parts.distance,
+        target=truth,
+        covariates=model.covariates.encode(study.metadata) if model.covariates else None,
+        asv_vectors=_frozen_vectors(run) if frozen else None,
+    )
+    return batcher, _class_weight(model.target, truth[run.positions(run.train_ids)], config)
+
+
+def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
+    """Samples with enough reads, and a sentence on those without (empty if there are none)."""
+    data = config.data
+    least = data.min_reads
+    if data.rarefaction != "none" and data.shallow_samples == "drop":
+        least = max(least, data.sampling_depth)
+    reads = np.asarray(study.counts.sum(1)).ravel()
+    shallow = [name for name, n in zip(study.sample_ids, reads, strict=True) if n < least]
+    if len(shallow) == len(study.sample_ids):
+        raise InputError(
+            f"All {len(shallow)} samples have fewer than {least} reads (the deepest has "
+            f"{int(reads.max())}): lower the sampling depth or data.min_reads."
+        )
+    gone = set(shallow)
+    kept = [name for name in study.sample_ids if name not in gone]
+    if not shallow:
+        return kept, ""
+    text = f"{len(shallow)} samples with fewer than {least} reads left out: {first_five(shallow)}"
+    return kept, text
+
+
+def split_samples(samples, config, groups=None, strata=None) -> tuple[list[str], list[str]]:
+    """Training and validation samples as the configuration has them; the latter may be none."""
+    fraction = config.train.val_fraction
+    if fraction == 0:
+        return samples, []
+    return train_val_split(
+        samples, fraction=fraction, seed=config.train.seed, groups=groups, strata=strata
+    )
+
+
+def by_sample(study: Study, values) -> pd.Series | None:
+    """A metadata column by its name, or values by sample id as they were given."""
+    if values is None or isinstance(values, pd.Series):
+        return values
+    if study.metadata is None:
+        raise InputError(f"The study has no metadata to take the column {values!r} from.")
+    return column(study.metadata, values)
+
+
+def _learns_distances(study, config):
+    if config.loss.distance == 0:
+        return False
+    return study.distances is not None or study.phylogeny is not None
+
+
+def _check_distances(study, config):
+    """What is learned lies in [0, 1], as the predicted distances do."""
+    if study.distances is None:
+        check_metric(config.loss.metric, study.phylogeny)
+    elif study.distances.max() > 1 + 1e-6:
+        raise InputError(
+            f"The given distances reach {study.distances.max():.4g}; those that are learned lie "
+            "in [0, 1], as UniFrac, Bray-Curtis and Jaccard do. Give one of these."
+        )
+
+
+def _frozen_vectors(run: Run) -> torch.Tensor:
+    tokens = run.study.tokens(run.config.data)
+    network = run.model.network.to(run.team.device)
+    return encode_asvs(network, tokens, run.team.device, run.config.train.precision)
+
+
+def _class_weight(target, encoded: np.ndarray, config: Config) -> torch.Tensor | None:
+    """Inverse class frequencies among the training samples, of mean 1 over samples."""
+    if config.loss.class_weight == "none" or not isinstance(target, ClassTarget):
+        return None
+    sizes = np.bincount(encoded, minlength=len(target.classes))
+    return torch.tensor(len(encoded) / (len(sizes) * np.maximum(sizes, 1)), dtype=torch.float32)

@@ -1,0 +1,79 @@
+"""Pretraining: what is learned of which study, and that it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from aam_core.data.distances import table_distances
+from aam_core.workflows import fit_regressor, pretrain, pretrain_nucleotides
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+
+
+def test_sequences_alone_pretrain_the_bases(small, brief, made, tmp_path):
+    config = brief("pretraining", {"train.batch_size": 2, "train.max_steps": 2})
+    model = pretrain_nucleotides(
+        list(made.sequences.values()), config=config, output=tmp_path / "n"
+    )
+    assert model.kind == "encoder" and model.network.distance is None
+    assert {"val/nucleotide_loss", "val/nucleotide_accuracy"} <= set(model.metrics)
+    config = brief("pretraining", {"train.max_steps": 1, "optim.lr": 0.0})
+    whole = pretrain(small, encoder=tmp_path / "n", config=config)
+    before, after = weights(model), weights(whole)
+    assert whole.network.distance is not None
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_heads_without_a_penalty_are_left_out(small, brief):
+    for gone, there in (("nucleotide", "distance"), ("distance", "nucleotide")):
+        config = brief("pretraining", {f"loss.{gone}": 0.0, "train.max_steps": 1})
+        model = pretrain(small, config=config)
+        assert getattr(model.network, gone) is None
+        assert getattr(model.network, there) is not None
+        assert not any(f"/{gone}" in name for name in model.metrics)
+
+
+def test_given_distances_are_used_by_sample_id(made, small, as_study, brief):
+    import skbio
+
+    order = np.random.default_rng(0).permutation(60)
+    matrix = table_distances(small.counts, small.phylogeny, "weighted_normalized")
+    matrix = (matrix + matrix.T) / 2
+    ids = np.array(small.sample_ids)[order].tolist()
+    shuffled = skbio.DistanceMatrix(matrix[order][:, order].astype(float), ids)
+    given = as_study(made, tree=None, distances=shuffled)
+    config = brief(
+        "pretraining",
+        {"data.rarefaction": "none", "loss.metric": "weighted_normalized", "train.max_steps": 3},
+    )
+    found, computed = pretrain(given, config=config), pretrain(small, config=config)
+    for name, value in computed.metrics.items():
+        assert found.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_distances_without_a_tree(made, as_study, brief):
+    treeless = as_study(made, tree=None)
+    config = brief("pretraining", {"loss.metric": "braycurtis", "train.max_steps": 1})
+    assert "distance_r2" in pretrain(treeless, config=config).metrics
+    model = fit_regressor(treeless, "gradient", config=brief("fitting", {"train.max_steps": 1}))
+    assert model.network.distance is None  # a fit learns distances only where there is a tree
+
+
+def test_pretraining_learns_distances(small, encoder, brief):
+    """Those of samples never trained on, far better than after a few steps."""
+    changes = {"train.epochs": 40, "train.max_steps": 0, "optim.lr": 4e-3, "loss.nucleotide": 0.0}
+    model = pretrain(small, config=brief("pretraining", changes))
+    assert model.metrics["distance_r2"] > encoder.model.metrics["distance_r2"] + 0.2
+    assert model.metrics["distance_r2"] > 0.3
+
+
+def test_masked_training_learns_and_does_not_saturate(small, brief):
+    changes = {"train.epochs": 15, "train.max_steps": 0, "optim.lr": 4e-3, "loss.distance": 0.0}
+    history = pretrain(small, config=brief("pretraining", changes)).history
+    accuracy = [epoch["val/nucleotide_accuracy"] for epoch in history]
+    assert accuracy[-1] > 0.4 and accuracy[-1] > accuracy[0] + 0.15
+    assert all(epoch["train/nucleotide_loss"] > 0.1 for epoch in history)

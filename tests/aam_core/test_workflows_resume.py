@@ -1,0 +1,421 @@
+"""Workflows that are cut short and gone on with: the folder then is as if they had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aam_core.artifact import FILES, load_model
+from aam_core.errors import InputError, Preempted
+from aam_core.prediction import predict
+from aam_core.train import checkpoint
+from aam_core.train.learner import Learner
+from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
+
+RANDOM = {
+    "train.epochs": 3,
+    "train.max_steps": 0,
+    "train.patience": 0,
+    "train.checkpoint_every": 2,
+    "train.log_every": 1,
+    "train.trackers": "none",
+    "optim.ema": 0.7,
+    "model.encoder.dropout": 0.1,
+    "model.sample.dropout": 0.2,
+    "model.sample.asv_dropout": 0.2,
+}
+CLOCK = ("train/samples_per_second", "train/memory_gb")
+"""What no two runs have alike."""
+
+
+class Stopped(Exception):
+    """What cuts a run short."""
+
+
+def stop_after(epoch):
+    def tell(number, _):
+        if number == epoch:
+            raise Stopped
+
+    return tell
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    """Leave out what takes long and is none of these tests': waiting for the disk, and plots."""
+    monkeypatch.setattr("aam_core.files._sync", lambda path: None)
+    monkeypatch.setattr("aam_core.plots.curves", lambda log, path, x: path.write_bytes(b""))
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Raise something in the place of an update of the weights; updates count from 1."""
+
+    def at(step, error=Stopped):
+        update, steps = Learner.update, []
+
+        def counted(self):
+            steps.append(self)
+            if len(steps) == step:
+                monkeypatch.setattr(Learner, "update", update)
+                raise error
+            return update(self)
+
+        monkeypatch.setattr(Learner, "update", counted)
+
+    return at
+
+
+def logged(folder):
+    """Lines of the log, without what no two runs have alike."""
+    lines = [json.loads(line) for line in (folder / "logs" / "metrics.jsonl").open()]
+    return [{k: v for k, v in line.items() if k not in CLOCK} for line in lines]
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same(model, folder, whole, whole_folder):
+    """The model, its folder, its logs and its checkpoints."""
+    assert model.history == whole.history and model.metrics == whole.metrics
+    assert (model.train_samples, model.val_samples) == (whole.train_samples, whole.val_samples)
+    for name in ("model.safetensors", "checkpoint/best/model.safetensors"):
+        mine, theirs = load_file(folder / name), load_file(whole_folder / name)
+        assert set(mine) == set(theirs)
+        assert all(torch.equal(value, theirs[key]) for key, value in mine.items()), name
+    plain = sorted(set(FILES) - {"run.json", "config.json"})
+    for name in plain:
+        if not name.endswith(".png"):
+            there = [(path / name).exists() for path in (folder, whole_folder)]
+            assert there[0] == there[1], name
+            if there[0]:
+                assert (folder / name).read_bytes() == (whole_folder / name).read_bytes(), name
+    assert logged(folder) == logged(whole_folder)
+    held = [checkpoint.load(checkpoint.find(path)).progress for path in (folder, whole_folder)]
+    assert held[0] == held[1]
+    assert {item.name for item in folder.iterdir()} == {p.name for p in whole_folder.iterdir()}
+
+
+# --- the same run --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_pretraining_goes_on_in_another_folder(small, brief, tmp_path, epoch):
+    config = brief("pretraining", {**RANDOM, "train.trackers": "tensorboard"})
+    options = {"group_by": "host_subject_id"}
+    a, b, c = (tmp_path / name for name in "abc")
+    with pytest.raises(Stopped):
+        pretrain(small, config=config, output=a, on_epoch=stop_after(epoch), **options)
+    before = content(a)
+    assert not (a / "model.safetensors").exists()
+    found = pretrain(small, output=b, resume=a)
+    same(found, b, pretrain(small, config=config, output=c, **options), c)
+    assert content(a) == before
+    assert load_model(b / "checkpoint" / "best").kind == "encoder"
+    events = (b / "logs").glob("events.out.tfevents.*")
+    assert len(list(events)) == 2  # of the run before, and of this one
+
+
+KINDS = {
+    "regression": (fit_regressor, "gradient", {"covariates": ["sequencing_run"]}),
+    "classification": (fit_classifier, "group", {}),
+    "frozen": (fit_regressor, "gradient", {"freeze_encoder": True}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_at, kind):
+    """From the middle of an epoch; the encoder is in the checkpoint."""
+    fit, target, options = KINDS[kind]
+    config = brief("fitting", RANDOM)
+    first = {**options, "config": config, "group_by": "host_subject_id", "encoder": encoder.model}
+    stop_at(6)
+    with pytest.raises(Stopped):
+        fit(small, target, output=tmp_path / "a", **first)
+    held = checkpoint.load(checkpoint.find(tmp_path / "a"))
+    assert (held.progress["step"], held.progress["batch"]) == (4, 1)
+    found = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **options)
+    whole = fit(small, target, output=tmp_path / "b", **first)
+    same(found, tmp_path / "a", whole, tmp_path / "b")
+    assert found.run["encoder"] == whole.run["encoder"] == encoder.model.run
+    pd.testing.assert_frame_equal(found.val_predictions, whole.val_predictions, check_exact=True)
+    assert found.interval == whole.interval
+
+
+def test_sequences_alone_too(made, brief, tmp_path, stop_at):
+    changes = {**RANDOM, "train.batch_size": 2, "train.epochs": 2}
+    config, sequences = brief("pretraining", changes), list(made.sequences.values())
+    stop_at(3)
+    with pytest.raises(Stopped):
+        pretrain_nucleotides(sequences, config=config, output=tmp_path / "a")
+    found = pretrain_nucleotides(sequences, output=tmp_path / "b", resume=tmp_path / "a")
+    whole = pretrain_nucleotides(sequences, config=config, output=tmp_path / "c")
+    same(found, tmp_path / "b", whole, tmp_path / "c")
+
+
+def test_a_signal(small, brief, tmp_path):
+    """Noted while the epoch ends; the first step of the next is the last."""
+    a = tmp_path / "a"
+    config = brief("fitting", RANDOM)
+
+    def tell(epoch, _):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with pytest.raises(Preempted) as caught:
+        fit_regressor(small, "gradient", config=config, output=a, on_epoch=tell)
+    assert str(caught.value).endswith(f"after step 7; go on with --resume {a}.")
+    found = fit_regressor(small, "gradient", output=a, resume=a)
+    whole = fit_regressor(small, "gradient", config=config, output=tmp_path / "b")
+    same(found, a, whole, tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def fitted(small, brief, tmp_path_factory):
+    """A regressor that was fitted to the end, with its folder."""
+    folder = tmp_path_factory.mktemp("fitted") / "model"
+    config = brief("fitting", {**RANDOM, "train.epochs": 2})
+    return fit_regressor(small, "gradient", config=config, output=folder), folder
+
+
+@pytest.fixture
+def finished(fitted, tmp_path):
+    """The same, with a copy of its folder."""
+    model, folder = fitted
+    return model, Path(shutil.copytree(folder, tmp_path / "done"))
+
+
+def test_a_finished_run_is_written_again_and_no_more(small, finished, tmp_path, stop_at):
+    whole, folder = finished
+    stop_at(1)
+    for output in (tmp_path / "b", folder):
+        same(fit_regressor(small, "gradient", output=output, resume=folder), output, whole, folder)
+
+
+def test_a_finished_run_may_have_more_epochs(small, finished, tmp_path):
+    whole, folder = finished
+    config = whole.config.replace({"train.epochs": 4})
+    found = fit_regressor(small, "gradient", config=config, output=tmp_path / "b", resume=folder)
+    assert found.history[:2] == whole.history and len(found.history) == 4
+    assert [line["step"] for line in logged(tmp_path / "b")][-1] == found.history[-1]["step"]
+
+
+def test_the_checkpoint_itself_may_be_named(small, finished):
+    whole, folder = finished
+    for name in ("checkpoint", "checkpoint/last"):
+        found = fit_regressor(small, "gradient", resume=folder / name)
+        assert found.history == whole.history
+
+
+def test_without_a_folder_nothing_is_written(small, finished, tmp_path):
+    _, folder = finished
+    before = content(tmp_path)
+    fit_regressor(small, "gradient", resume=folder)
+    assert content(tmp_path) == before
+
+
+# --- what it was started with --------------------------------------------------------------------
+
+
+def test_the_split_stays(small, finished):
+    """Whatever the configuration and the options say now, and however the study is ordered."""
+    whole, folder = finished
+    config = whole.config.replace({"train.seed": 9, "train.val_fraction": 0.5})
+    order = np.random.default_rng(0).permutation(small.sample_ids).tolist()
+    options = {"config": config, "group_by": "host_subject_id", "resume": folder}
+    found = fit_regressor(small.select(order), "gradient", **options)
+    assert found.train_samples == whole.train_samples
+    assert found.val_samples == whole.val_samples
+
+
+def test_what_changed_is_said(small, finished, capsys):
+    whole, folder = finished
+    capsys.readouterr()
+    fit_regressor(small, "gradient", resume=folder)
+    said = capsys.readouterr().err
+    assert "regression: going on after step " in said and "changed" not in said
+    config = whole.config.replace({"optim.lr": 0.25, "train.epochs": 3})
+    fit_regressor(small, "gradient", config=config, resume=folder)
+    said = capsys.readouterr().err
+    assert f"regression: changed: optim.lr 0.25 (was {whole.config.optim.lr})" in said
+    assert "train.epochs 3 (was 2)\n" in said
+
+
+def test_another_rate_is_used(small, finished, tmp_path):
+    whole, folder = finished
+    changes = {"optim.lr": whole.config.optim.lr / 4, "train.epochs": 3}
+    config = whole.config.replace({**changes, "optim.schedule": "constant"})
+    fit_regressor(small, "gradient", config=config, output=tmp_path / "b", resume=folder)
+    rates = [line["train/lr"] for line in logged(tmp_path / "b") if "train/lr" in line]
+    assert rates[-3:] == [pytest.approx(whole.config.optim.lr / 4)] * 3
+    assert rates[:6] == [line["train/lr"] for line in logged(folder) if "train/lr" in line]
+
+
+# --- what cannot be gone on from -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (
+            lambda study, **more: pretrain(study, **more),
+            "of another run: its (kind|parts) is ",
+        ),
+        (
+            lambda study, **more: fit_classifier(study, "group", **more),
+            "of another run: its kind is 'regressor', and here 'classifier'",
+        ),
+        (
+            lambda study, **more: fit_regressor(
+                study, study.metadata["gradient"].rename("other"), **more
+            ),
+            "its target is .*'gradient'.*, and here .*'other'",
+        ),
+        (
+            lambda study, **more: fit_regressor(
+                study, (study.metadata["gradient"] * 2).rename("gradient"), **more
+            ),
+            "its target is ",
+        ),
+        (
+            lambda study, **more: fit_regressor(study, "gradient", covariates=["group"], **more),
+            "of another run: its (parts|covariates) is ",
+        ),
+        (
+            lambda study, **more: fit_regressor(study, "gradient", freeze_encoder=True, **more),
+            "of another run: its (parts|frozen) is ",
+        ),
+        (
+            lambda study, **more: fit_regressor(
+                study.select(study.sample_ids[3:]), "gradient", **more
+            ),
+            "3 samples of the checkpoint's run are not .or no longer. usable here: S001.01, ",
+        ),
+    ],
+    ids=["kind", "task", "target", "units", "covariates", "frozen", "samples"],
+)
+def test_another_run_is_refused(small, finished, tmp_path, call, words):
+    _, folder = finished
+    before = content(tmp_path)
+    with pytest.raises(InputError, match=words) as caught:
+        call(small, output=tmp_path / "b", resume=folder)
+    assert "\n" not in str(caught.value)
+    assert "that it was started with" in str(caught.value)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda folder: None, "is not a folder"),
+        (lambda folder: folder.mkdir(), "holds no checkpoint but nothing"),
+        (
+            lambda folder: (folder / "checkpoint").mkdir(parents=True),
+            "is of a run that ended before its first checkpoint: start it anew",
+        ),
+    ],
+    ids=["nowhere", "empty", "too early"],
+)
+def test_a_folder_without_a_checkpoint(small, tmp_path, spoil, words):
+    spoil(tmp_path / "a")
+    with pytest.raises(InputError, match=words) as caught:
+        fit_regressor(small, "gradient", output=tmp_path / "b", resume=tmp_path / "a")
+    assert "\n" not in str(caught.value) and not (tmp_path / "b").exists()
+
+
+def test_a_model_without_a_checkpoint(small, regressor, tmp_path):
+    regressor.model.save(tmp_path / "a")
+    with pytest.raises(InputError, match="a finished model and no checkpoint: to train it further"):
+        fit_regressor(small, "gradient", resume=tmp_path / "a")
+
+
+def test_another_network(small, finished):
+    whole, folder = finished
+    config = whole.config.replace({"model.sample.depth": 2})
+    with pytest.raises(InputError, match="checkpoint is of another model; .* missing") as caught:
+        fit_regressor(small, "gradient", config=config, resume=folder)
+    assert "\n" not in str(caught.value)
+
+
+# --- Ctrl-C --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted(small, brief, tmp_path, stop_at, capsys):
+    """Press Ctrl-C at a step of a run of three steps an epoch; the folder, and what was said."""
+
+    def press(step):
+        config = brief("fitting", {**RANDOM, "train.epochs": 9})
+        stop_at(step, KeyboardInterrupt)
+        capsys.readouterr()
+        with pytest.raises(KeyboardInterrupt):
+            fit_regressor(small, "gradient", config=config, output=tmp_path / "out")
+        return tmp_path / "out", capsys.readouterr().err.splitlines()[-1]
+
+    return press
+
+
+def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
+    out, line = interrupted(8)
+    best = out / "checkpoint" / "best"
+    assert line.endswith(f"the best model so far is in {best}; go on with --resume {out}")
+    assert sorted(item.name for item in out.iterdir()) == ["checkpoint", "logs"]
+    found = predict(load_model(best), small)
+    assert list(found.columns) == ["prediction"]  # it was not validated: no interval
+    assert np.isfinite(found["prediction"]).all()
+
+
+def test_ctrl_c_before_the_first_epoch_is_over_promises_no_model(interrupted):
+    out, line = interrupted(3)
+    assert line.endswith(f"interrupted; go on with --resume {out}")
+    assert [item.name for item in (out / "checkpoint").iterdir()] == ["last"]
+
+
+def test_ctrl_c_at_once_promises_nothing(interrupted):
+    out, line = interrupted(1)
+    assert "resume" not in line
+    assert [item.name for item in out.iterdir()] == ["logs"]
+
+
+# --- a new run in the folder of an older one -----------------------------------------------------
+
+
+def test_a_new_run_has_checkpoints_of_its_own(small, brief, tmp_path, interrupted):
+    out, _ = interrupted(8)
+    config = brief("fitting", {"train.max_steps": 1})
+    model = fit_regressor(small, "gradient", config=config, output=out)
+    held = checkpoint.load(checkpoint.find(out))
+    assert held.progress["history"] == model.history
+    assert held.run["config"] == config.to_dict()
+    best = load_model(out / "checkpoint" / "best")
+    mine, theirs = best.network.state_dict(), model.network.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def test_a_new_run_that_ends_early_leaves_none_of_the_older(small, brief, finished, stop_at):
+    """Which would be gone on from by mistake; the model itself stays until there is a new one."""
+    model, folder = finished
+    stop_at(1)
+    with pytest.raises(Stopped):
+        fit_regressor(small, "gradient", config=brief("fitting", RANDOM), output=folder)
+    with pytest.raises(InputError):
+        checkpoint.load(checkpoint.find(folder))
+    assert load_model(folder).metrics == model.metrics
+
+
+def test_a_run_that_is_refused_leaves_the_older_one(small, brief, finished):
+    _, folder = finished
+    before = content(folder)
+    with pytest.raises(InputError):
+        fit_regressor(small, "host_subject_id", config=brief("fitting", RANDOM), output=folder)
+    assert content(folder) == before

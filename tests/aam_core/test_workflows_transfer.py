@@ -1,0 +1,95 @@
+"""Fits on a pretrained encoder, and pretraining that goes on with one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aam_core.models.model import Network
+from aam_core.workflows import fit_regressor, pretrain
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+
+
+@pytest.fixture
+def frozen(small, encoder, brief, monkeypatch):
+    """A fit on a frozen encoder; counts the sequences that the bases read."""
+    rows = []
+
+    class Counted(Network):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.bases.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+
+    monkeypatch.setattr("aam_core.runs.Network", Counted)
+    config = brief("fitting", {"train.max_steps": 0, "train.epochs": 3})
+    options = {"encoder": encoder.folder, "freeze_encoder": True, "config": config}
+    return fit_regressor(small, "gradient", **options), rows
+
+
+def test_a_frozen_encoder_stays_bit_for_bit(frozen, encoder):
+    model, _ = frozen
+    before, after = weights(encoder.model), weights(model)
+    bases = [name for name in before if name.startswith("bases.")]
+    assert bases and all(torch.equal(before[name], after[name]) for name in bases)
+    samples = [name for name in before if name.startswith("samples.")]
+    assert not all(torch.equal(before[name], after[name]) for name in samples)
+    assert model.run["frozen_encoder"] is True
+
+
+def test_a_frozen_encoder_has_no_heads_of_pretraining(frozen, encoder):
+    model, _ = frozen
+    assert encoder.model.network.nucleotide is not None
+    assert model.network.nucleotide is None and model.network.distance is None
+    assert not any(name.startswith(("nucleotide.", "distance.")) for name in weights(model))
+    losses = {name for name in model.metrics if name.endswith("_loss")}
+    assert losses == {f"{s}/{n}_loss" for s in ("train", "val") for n in ("total", "target")}
+
+
+def test_a_frozen_encoder_reads_every_asv_once_for_all_epochs(frozen, small):
+    _, rows = frozen
+    # Once before training, and once for the predictions of the validation samples.
+    assert sum(rows) == 2 * len(small.feature_ids)
+
+
+def test_what_a_frozen_encoder_does_not_learn_is_said(
+    small, made, as_study, encoder, brief, capsys
+):
+    config = brief("fitting", {"train.max_steps": 1})
+    assert config.loss.distance > 0
+    line = "regression: the encoder is frozen: distances are not learned\n"
+    for study, frozen, said in (
+        (small, True, True),
+        (small, False, False),
+        (as_study(made, tree=None), True, False),
+    ):
+        options = {"encoder": encoder.model, "freeze_encoder": frozen, "config": config}
+        fit_regressor(study, "gradient", **options)
+        assert (line in capsys.readouterr().err) == said
+
+
+def test_an_encoder_brings_its_weights_and_its_sizes(small, encoder, brief, capsys):
+    config = brief("fitting", {"train.max_steps": 1, "optim.lr": 0.0, "model.encoder.width": 96})
+    model = fit_regressor(small, "gradient", encoder=encoder.model, config=config)
+    before, after = weights(encoder.model), weights(model)
+    common = set(before) & set(after)
+    assert {name.split(".")[0] for name in common} == {"bases", "samples", "distance"}
+    assert all(torch.equal(before[name], after[name]) for name in common)
+    assert model.config.model.encoder == encoder.model.config.model.encoder
+    assert model.network.nucleotide is None
+    said = capsys.readouterr().err
+    assert "regression: loaded " in said
+    assert "regression: sizes are the encoder's: encoder.width 32 (not 96)\n" in said
+
+
+def test_going_on_with_an_encoder(small, encoder, brief, capsys):
+    config = brief("pretraining", {"train.max_steps": 1, "optim.lr": 0.0})
+    model = pretrain(small, encoder=encoder.folder, config=config)
+    before, after = weights(encoder.model), weights(model)
+    assert all(torch.equal(before[name], after[name]) for name in after)
+    assert "sizes are" not in capsys.readouterr().err
+    wide = config.replace({"model.encoder.width": 96})
+    pretrain(small, encoder=encoder.model, config=wide)
+    assert "pretrain: sizes are the encoder's: encoder.width 32 (" in capsys.readouterr().err
