@@ -32,6 +32,7 @@ from aam_core.train.checkpoint import Checkpoint
 from aam_core.train.job import Job, Result
 from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
+from aam_core.train.rng import own_generators
 from aam_core.train.sinks import carry_over, check_trackers
 from aam_core.train.trainer import Trainer
 from aam_core.transfer import common_tensors, load_encoder
@@ -154,7 +155,8 @@ class Run:
             with replacing_in(self.output, FILES) as folder:
                 self.model.write(folder)
                 log = pd.DataFrame(self.model.history)
-                plots.curves(log.drop(columns="step"), folder / "losses.png", x="epoch")
+                shown = [c for c in log if c != "step" and not c.endswith("_weighted")]
+                plots.curves(log[shown], folder / "losses.png", x="epoch")
                 for name, draw in drawings.items():
                     draw(folder / name)
         self.team.exchange(None)  # the others wait until it is there
@@ -180,7 +182,7 @@ class Run:
             silent=not self.team.first,
         )
         try:
-            with torch.random.fork_rng(_devices(self.team.device)):
+            with own_generators(self.team.device):
                 torch.manual_seed(self.config.train.seed)
                 memory = tune.memory(job, self.team)
                 trainer = Trainer(job, reporter, self.team)
@@ -328,7 +330,3 @@ def split_of(held: Checkpoint, samples: list[str]) -> tuple[list[str], list[str]
             f"{first_five(gone)}. Give the inputs that it was started with."
         )
     return split
-
-
-def _devices(device):
-    return [device] if device.type == "cuda" else []

@@ -187,7 +187,7 @@ def time_pretraining(study: Study, config: Config, rounds: int, share: int) -> d
     """AAM's step and the reference's in turn, on the same samples and reads.
 
     The headline is the strictest for AAM: against the cheaper reference, and without the kernel's
-    share of CPU time, for a third of the reference's is spent on handing out its large buffers.
+    share of CPU time, for a quarter of the reference's is spent on handing out its large buffers.
     The reference reads one in ``share`` samples of a round, to bound its memory.
     """
     ours = Side(study, config, Network, Batcher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 
 import torch
 
@@ -19,13 +20,8 @@ BACKENDS = {
 """Attention kernels: the configuration's name -> torch's."""
 
 
-def find_device(name: str, local_rank: int = 0) -> torch.device:
+def find_device(name: str) -> torch.device:
     """The device of a configuration; 'auto' is a GPU where there is one.
-
-    Parameters
-    ----------
-    local_rank : int
-        Of several processes on a machine, each takes the GPU of its number.
 
     Raises
     ------
@@ -37,8 +33,6 @@ def find_device(name: str, local_rank: int = 0) -> torch.device:
             name = "cuda"
         else:
             return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if name == "cuda" and local_rank:
-        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -70,22 +64,33 @@ def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=resolve(precision, device) == "fp16")
 
 
-def attention(choice: str):
+@contextlib.contextmanager
+def attention(choice: str) -> Iterator[None]:
     """Context in which attention runs on the chosen kernel.
 
     Raises
     ------
     InputError
-        If this torch has no such kernel.
+        If this torch has no such kernel, or it cannot do what it is asked to.
     """
     if choice == "auto":
-        return contextlib.nullcontext()
+        yield
+        return
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     backend = getattr(SDPBackend, BACKENDS[choice], None)
     if backend is None:
         raise InputError(f"torch {torch.__version__} has no {choice!r} attention kernel.")
-    return sdpa_kernel(backend)
+    try:
+        with sdpa_kernel(backend):
+            yield
+    except RuntimeError as error:
+        if "No available kernel" not in str(error) and "No viable backend" not in str(error):
+            raise
+        raise InputError(
+            f"The attention kernel {choice!r} cannot serve this model on this device in this "
+            "precision: set train.attention to auto, or to another."
+        ) from None
 
 
 def prepare_blocks(network, config: TrainConfig, device: torch.device) -> None:

@@ -18,6 +18,9 @@ from aam_core.models.model import ModelOutput
 from aam_core.train.job import Job
 from aam_core.train.parallel import Team
 
+EXACT = 10_000
+"""Most validation samples whose probabilities are kept, for an exact area under the curve."""
+
 
 class Losses:
     """Sums of losses and of what they count, kept on the device until they are read."""
@@ -76,9 +79,9 @@ class Validation(Losses):
         self.some_pairs = Reservoir()
         self.some_values = Reservoir()
         classes = isinstance(self.target, ClassTarget)
-        self.scores = (
-            Classification(len(self.target.classes), bins=BINS) if classes else Regression()
-        )
+        # In bins, probabilities that hardly differ are tied, as those of the first epochs do.
+        bins = BINS if len(job.val) > EXACT else None
+        self.scores = Classification(len(self.target.classes), bins) if classes else Regression()
 
     def score(self, batch: Batch, output: ModelOutput, predicted, truth, pairs) -> None:
         """Take in the predictions of a batch, in the target's units, and of its pairs."""

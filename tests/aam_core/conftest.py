@@ -93,3 +93,26 @@ def classifier(small, brief, tmp_path_factory):
     config = brief("fitting", {"train.val_fraction": 0.3})
     options = {"config": config, "group_by": "host_subject_id", "output": folder}
     return Saved(fit_classifier(small, "group", **options), folder)
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Raise an error in the place of an update of the weights: ``stop_at(3, KeyboardInterrupt)``.
+
+    Updates count from 1; those of later runs are made.
+    """
+    from aam_core.train.learner import Learner
+
+    def at(step, error):
+        update, steps = Learner.update, []
+
+        def counted(self):
+            steps.append(self)
+            if len(steps) == step:
+                monkeypatch.setattr(Learner, "update", update)
+                raise error
+            return update(self)
+
+        monkeypatch.setattr(Learner, "update", counted)
+
+    return at

@@ -16,9 +16,7 @@ from safetensors.torch import load_file
 
 from aam_core.artifact import FILES, load_model
 from aam_core.errors import InputError, Preempted
-from aam_core.prediction import predict
 from aam_core.train import checkpoint
-from aam_core.train.learner import Learner
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
 
 RANDOM = {
@@ -56,28 +54,10 @@ def _brief(monkeypatch):
     monkeypatch.setattr("aam_core.plots.curves", lambda log, path, x: path.write_bytes(b""))
 
 
-@pytest.fixture
-def stop_at(monkeypatch):
-    """Raise something in the place of an update of the weights; updates count from 1."""
-
-    def at(step, error=Stopped):
-        update, steps = Learner.update, []
-
-        def counted(self):
-            steps.append(self)
-            if len(steps) == step:
-                monkeypatch.setattr(Learner, "update", update)
-                raise error
-            return update(self)
-
-        monkeypatch.setattr(Learner, "update", counted)
-
-    return at
-
-
 def logged(folder):
     """Lines of the log, without what no two runs have alike."""
-    lines = [json.loads(line) for line in (folder / "logs" / "metrics.jsonl").open()]
+    text = (folder / "logs" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
     return [{k: v for k, v in line.items() if k not in CLOCK} for line in lines]
 
 
@@ -139,7 +119,7 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
     fit, target, options = KINDS[kind]
     config = brief("fitting", RANDOM)
     first = {**options, "config": config, "group_by": "host_subject_id", "encoder": encoder.model}
-    stop_at(6)
+    stop_at(6, Stopped)
     with pytest.raises(Stopped):
         fit(small, target, output=tmp_path / "a", **first)
     held = checkpoint.load(checkpoint.find(tmp_path / "a"))
@@ -155,7 +135,7 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
 def test_sequences_alone_too(made, brief, tmp_path, stop_at):
     changes = {**RANDOM, "train.batch_size": 2, "train.epochs": 2}
     config, sequences = brief("pretraining", changes), list(made.sequences.values())
-    stop_at(3)
+    stop_at(3, Stopped)
     with pytest.raises(Stopped):
         pretrain_nucleotides(sequences, config=config, output=tmp_path / "a")
     found = pretrain_nucleotides(sequences, output=tmp_path / "b", resume=tmp_path / "a")
@@ -197,7 +177,7 @@ def finished(fitted, tmp_path):
 
 def test_a_finished_run_is_written_again_and_no_more(small, finished, tmp_path, stop_at):
     whole, folder = finished
-    stop_at(1)
+    stop_at(1, Stopped)
     for output in (tmp_path / "b", folder):
         same(fit_regressor(small, "gradient", output=output, resume=folder), output, whole, folder)
 
@@ -264,54 +244,52 @@ def test_another_rate_is_used(small, finished, tmp_path):
 # --- what cannot be gone on from -----------------------------------------------------------------
 
 
+@pytest.fixture
+def refused(finished, tmp_path):
+    """A call that goes on from the finished run is refused in one line, and writes nothing."""
+
+    def run(words, call):
+        before = content(tmp_path)
+        with pytest.raises(InputError, match=words) as caught:
+            call(output=tmp_path / "b", resume=finished[1])
+        assert "\n" not in str(caught.value)
+        assert "that it was started with" in str(caught.value)
+        assert content(tmp_path) == before
+
+    return run
+
+
+def pretrained(study, _, **options):
+    return pretrain(study, **options)
+
+
+OTHERS = {
+    "kind": (pretrained, {}, "of another run: its kind is 'regressor', and here 'encoder'"),
+    "task": (fit_classifier, {}, "of another run: its kind is 'regressor', and here 'classifier'"),
+    "frozen": (fit_regressor, {"freeze_encoder": True}, "another run: its (parts|frozen) is "),
+    "covariates": (fit_regressor, {"covariates": ["group"]}, "run: its (parts|covariates) is "),
+}
+
+
+@pytest.mark.parametrize("fit, options, words", OTHERS.values(), ids=OTHERS)
+def test_another_run_is_refused(small, refused, fit, options, words):
+    target = "group" if fit is fit_classifier else "gradient"
+    refused(words, lambda **more: fit(small, target, **options, **more))
+
+
 @pytest.mark.parametrize(
-    "call, words",
-    [
-        (
-            lambda study, **more: pretrain(study, **more),
-            "of another run: its (kind|parts) is ",
-        ),
-        (
-            lambda study, **more: fit_classifier(study, "group", **more),
-            "of another run: its kind is 'regressor', and here 'classifier'",
-        ),
-        (
-            lambda study, **more: fit_regressor(
-                study, study.metadata["gradient"].rename("other"), **more
-            ),
-            "its target is .*'gradient'.*, and here .*'other'",
-        ),
-        (
-            lambda study, **more: fit_regressor(
-                study, (study.metadata["gradient"] * 2).rename("gradient"), **more
-            ),
-            "its target is ",
-        ),
-        (
-            lambda study, **more: fit_regressor(study, "gradient", covariates=["group"], **more),
-            "of another run: its (parts|covariates) is ",
-        ),
-        (
-            lambda study, **more: fit_regressor(study, "gradient", freeze_encoder=True, **more),
-            "of another run: its (parts|frozen) is ",
-        ),
-        (
-            lambda study, **more: fit_regressor(
-                study.select(study.sample_ids[3:]), "gradient", **more
-            ),
-            "3 samples of the checkpoint's run are not .or no longer. usable here: S001.01, ",
-        ),
-    ],
-    ids=["kind", "task", "target", "units", "covariates", "frozen", "samples"],
+    "change", [lambda x: x.rename("other"), lambda x: x * 2], ids=["name", "units"]
 )
-def test_another_run_is_refused(small, finished, tmp_path, call, words):
-    _, folder = finished
-    before = content(tmp_path)
-    with pytest.raises(InputError, match=words) as caught:
-        call(small, output=tmp_path / "b", resume=folder)
-    assert "\n" not in str(caught.value)
-    assert "that it was started with" in str(caught.value)
-    assert content(tmp_path) == before
+def test_another_target_is_refused(small, refused, change):
+    values = change(small.metadata["gradient"])
+    words = f"its target is .*'gradient'.*, and here .*'{values.name}'"
+    refused(words, lambda **more: fit_regressor(small, values, **more))
+
+
+def test_samples_that_are_gone_are_named(small, refused):
+    some = small.select(small.sample_ids[3:])
+    words = "3 samples of the checkpoint's run are not .or no longer. usable here: S001.01, "
+    refused(words, lambda **more: fit_regressor(some, "gradient", **more))
 
 
 @pytest.mark.parametrize(
@@ -345,77 +323,3 @@ def test_another_network(small, finished):
     with pytest.raises(InputError, match="checkpoint is of another model; .* missing") as caught:
         fit_regressor(small, "gradient", config=config, resume=folder)
     assert "\n" not in str(caught.value)
-
-
-# --- Ctrl-C --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def interrupted(small, brief, tmp_path, stop_at, capsys):
-    """Press Ctrl-C at a step of a run of three steps an epoch; the folder, and what was said."""
-
-    def press(step):
-        config = brief("fitting", {**RANDOM, "train.epochs": 9})
-        stop_at(step, KeyboardInterrupt)
-        capsys.readouterr()
-        with pytest.raises(KeyboardInterrupt):
-            fit_regressor(small, "gradient", config=config, output=tmp_path / "out")
-        return tmp_path / "out", capsys.readouterr().err.splitlines()[-1]
-
-    return press
-
-
-def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
-    out, line = interrupted(8)
-    best = out / "checkpoint" / "best"
-    assert line.endswith(f"the best model so far is in {best}; go on with --resume {out}")
-    assert sorted(item.name for item in out.iterdir()) == ["checkpoint", "logs"]
-    found = predict(load_model(best), small)
-    assert list(found.columns) == ["prediction"]  # it was not validated: no interval
-    assert np.isfinite(found["prediction"]).all()
-
-
-def test_ctrl_c_before_the_first_epoch_is_over_promises_no_model(interrupted):
-    out, line = interrupted(3)
-    assert line.endswith(f"interrupted; go on with --resume {out}")
-    assert [item.name for item in (out / "checkpoint").iterdir()] == ["last"]
-
-
-def test_ctrl_c_at_once_promises_nothing(interrupted):
-    out, line = interrupted(1)
-    assert "resume" not in line
-    assert [item.name for item in out.iterdir()] == ["logs"]
-
-
-# --- a new run in the folder of an older one -----------------------------------------------------
-
-
-def test_a_new_run_has_checkpoints_of_its_own(small, brief, tmp_path, interrupted):
-    out, _ = interrupted(8)
-    config = brief("fitting", {"train.max_steps": 1})
-    model = fit_regressor(small, "gradient", config=config, output=out)
-    held = checkpoint.load(checkpoint.find(out))
-    assert held.progress["history"] == model.history
-    assert held.run["config"] == config.to_dict()
-    best = load_model(out / "checkpoint" / "best")
-    mine, theirs = best.network.state_dict(), model.network.state_dict()
-    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
-
-
-def test_a_new_run_that_ends_early_leaves_none_of_the_older(small, brief, finished, stop_at):
-    """Which would be gone on from by mistake; the model itself stays until there is a new one."""
-    model, folder = finished
-    stop_at(1)
-    with pytest.raises(Stopped):
-        fit_regressor(small, "gradient", config=brief("fitting", RANDOM), output=folder)
-    with pytest.raises(InputError):
-        checkpoint.load(checkpoint.find(folder))
-    assert load_model(folder).metrics == model.metrics
-
-
-def test_a_run_that_is_refused_leaves_the_older_one(small, brief, finished):
-    _, folder = finished
-    before = content(folder)
-    with pytest.raises(InputError):
-        fit_regressor(small, "host_subject_id", config=brief("fitting", RANDOM), output=folder)
-    assert content(folder) == before

@@ -257,7 +257,9 @@ def test_the_best_may_be_of_before(job, cut, resumed):
 
 
 def test_patience_goes_on_waiting(job, cut, resumed):
+    """That of early stopping, and that of the schedule."""
     changes = {**CONTRARY, "train.epochs": 9, "train.patience": 3}
+    changes |= {"optim.schedule": "plateau", "optim.plateau_patience": 2}
     whole = fit(job({**RANDOM, **changes}, **WRONG))
     assert len(whole.history) < 9
     cut(changes, epoch=whole.epoch + 1, **WRONG)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.train.rng import rng_state, set_rng_state
+from aam_core.train.rng import own_generators, rng_state, set_rng_state
 
 DEVICES = [torch.device("cpu")]
 if torch.cuda.is_available():
@@ -53,3 +53,16 @@ def test_the_state_of_a_gpu_is_left_aside_on_a_cpu(device):
     first = draws(torch.device("cpu"))
     set_rng_state(state | {"cuda": torch.zeros(16, dtype=torch.uint8)}, torch.device("cpu"))
     assert draws(torch.device("cpu")) == first
+
+
+def test_generators_of_ones_own(device):
+    state = rng_state(device)
+    expected = draws(device)
+    set_rng_state(state, device)
+    with pytest.raises(KeyError), own_generators(device):
+        random.seed(3)
+        np.random.seed(3)
+        torch.manual_seed(3)
+        draws(device)
+        raise KeyError
+    assert draws(device) == expected

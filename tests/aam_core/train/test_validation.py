@@ -8,6 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from aam_core import losses
 from aam_core.config import LossConfig
 from aam_core.data.batch import Batcher
 from aam_core.data.distances import table_distances
@@ -51,17 +52,17 @@ def numbers(**values):
 
 
 def test_losses_are_means_over_all_that_was_added():
-    losses = Losses(LossConfig(nucleotide=2.0, distance=3.0))
-    assert losses.values() == {}
-    losses.add(
+    held = Losses(LossConfig(nucleotide=2.0, distance=3.0))
+    assert held.values() == {}
+    held.add(
         numbers(nucleotide=6.0, nucleotide_accuracy=2.0, target=5.0),
         numbers(nucleotide=4.0, target=1.0),
     )
-    losses.add(
+    held.add(
         numbers(nucleotide=2.0, nucleotide_accuracy=1.0, target=1.0),
         numbers(nucleotide=0.0, target=2.0),
     )
-    assert losses.values() == pytest.approx(
+    assert held.values() == pytest.approx(
         {
             "total_loss": 2 * 2 + 2,
             "nucleotide_loss": 2,
@@ -74,17 +75,17 @@ def test_losses_are_means_over_all_that_was_added():
 
 
 def test_nothing_counted_is_no_loss():
-    losses = Losses(LossConfig())
-    losses.add(numbers(distance=0.0), numbers(distance=0.0))
-    assert losses.values()["total_loss"] == 0
+    held = Losses(LossConfig())
+    held.add(numbers(distance=0.0), numbers(distance=0.0))
+    assert held.values()["total_loss"] == 0
 
 
 def test_a_long_sum_keeps_its_digits():
-    losses = Losses(LossConfig())
-    losses.add(numbers(target=float(2**24)), numbers(target=1.0))
+    held = Losses(LossConfig())
+    held.add(numbers(target=float(2**24)), numbers(target=1.0))
     for _ in range(1000):
-        losses.add(numbers(target=1.0), numbers(target=0.0))
-    assert losses.values()["target_loss"] == 2**24 + 1000
+        held.add(numbers(target=1.0), numbers(target=0.0))
+    assert held.values()["target_loss"] == 2**24 + 1000
 
 
 def test_losses_go_on_from_their_state():
@@ -105,9 +106,9 @@ def test_losses_go_on_from_their_state():
 
 
 def test_no_state_is_a_beginning():
-    losses = Losses(LossConfig())
-    losses.restore(Losses(LossConfig()).state(), CPU)
-    assert losses.values() == {}
+    held = Losses(LossConfig())
+    held.restore(Losses(LossConfig()).state(), CPU)
+    assert held.values() == {}
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -129,8 +130,23 @@ def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
 
 
 @pytest.mark.parametrize("size", [1, 6, 20])
-def test_figures_of_a_classification_are_the_exact_ones(job, small, size):
-    """Of probabilities that are further apart than those of an untrained network."""
+def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
+    """Even of an untrained network, which says nearly the same of all."""
+    made, found = evaluated(size, **CLASSIFY)
+    chances = outputs(made).target.double().softmax(-1).numpy()
+    names = list(made.target.classes)
+    actual = small.metadata["group"].to_numpy()[HELD].tolist()
+    chances = pd.DataFrame(chances, columns=names)
+    exact = classification_metrics(actual, chances.idxmax(axis=1).tolist(), chances)
+    values = found.values()
+    assert {name: values[name] for name in exact} == pytest.approx(exact)
+    assert exact["auc"] not in (0, 0.5, 1)
+
+
+@pytest.mark.parametrize("size", [1, 6, 20])
+def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch):
+    """Unless the probabilities are nearer to each other than bins are wide."""
+    monkeypatch.setattr("aam_core.train.validation.EXACT", 19)
     made = job(**CLASSIFY)
     logits = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)) * 3
     found = Validation(made)
@@ -215,6 +231,25 @@ def test_processes_join_what_they_have_scored(evaluated, job):
         assert first.values() == pytest.approx(whole.values(), rel=1e-6)
         for ours, theirs in zip(first.some_values.rows(), whole.some_values.rows(), strict=True):
             np.testing.assert_allclose(ours, theirs)
+
+
+def test_pairs_are_told_apart_over_processes(job):
+    """Those that a plot shows are chosen by who they are, whoever has scored them."""
+    made = job(parts=Parts(distance=True))
+    truth = torch.rand(20, 20, generator=torch.Generator().manual_seed(0)) + 0.1
+    for sizes in ((20,), (8, 12), (7, 6, 7)):
+        draws = [made.batcher.draw(part) for part in np.split(HELD, np.cumsum(sizes)[:-1])]
+        shared = [made.batcher.share(draw) for draw in draws]
+        found = Validation(made)
+        for process, draw in enumerate(draws):
+            batch = made.batcher.assemble(draw, shared, process)
+            rows = truth[batch.first : batch.first + batch.own]
+            pairs = losses.pair_weights(rows, batch.first, made.config.loss)
+            found.score(batch, ModelOutput(), rows / 2, rows, pairs)
+        _, keys, actual, predicted = found.some_pairs.held
+        expected = {60 * i + j: float(truth[i - 40, j - 40]) for i in HELD for j in HELD if i < j}
+        assert dict(zip(keys.tolist(), actual.tolist(), strict=True)) == pytest.approx(expected)
+        np.testing.assert_allclose(predicted, actual / 2)
 
 
 # --- plots ---------------------------------------------------------------------------------------
