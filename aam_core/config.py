@@ -340,7 +340,7 @@ class TrainConfig(Checked):
     )
     attention: str = option(
         "auto",
-        "Attention kernel; 'auto' leaves the choice to torch.",
+        "Attention kernel, wherever it can serve; 'auto' leaves the choice to torch.",
         choices=("auto", "flash", "efficient", "cudnn", "math"),
     )
     threads: int = option(0, "CPU threads of each process (0: all cores).", minimum=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from aam_core.artifact import load_model
 from aam_core.config import Config
 from aam_core.errors import InputError
-from aam_core.runs import resumed
+from aam_core.runs import asked
 from aam_core.train import checkpoint, launch, parallel
 
 
@@ -34,7 +34,7 @@ def on_devices(preset: Callable[[], Config]) -> Callable:
             if launch.under_torchrun():
                 with parallel.session():
                     return workflow(*args, **_after_restart(options))
-            train = resumed(options.get("resume"), options.get("config"), preset)[1].train
+            train = asked(options.get("resume"), options.get("config"), preset).train
             if train.devices == 1 and not train.max_restarts:
                 return workflow(*args, **options)
             return _spread(run, args, options, train)
@@ -68,10 +68,12 @@ def _call(workflow, args, options):
 
 
 def _after_restart(options: dict) -> dict:
+    """With ``resume`` where this very start, before a process died, has left a checkpoint."""
     output = options.get("output")
-    if launch.restarts() and output is not None and checkpoint.exists(output):
-        return {**options, "resume": output}
-    return options
+    if not launch.restarts() or output is None or not checkpoint.exists(output):
+        return options
+    run = checkpoint.read_run(checkpoint.find(output))
+    return {**options, "resume": output} if run.get("launch") == launch.identity() else options
 
 
 @contextlib.contextmanager

@@ -54,14 +54,14 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
     device = batch.counts.device
     found = {}
     if batch.masked_truth is not None:
-        found["nucleotide"] = torch.tensor(float(len(batch.masked_truth)), device=device)
+        found["nucleotide"] = torch.full((), float(len(batch.masked_truth)), device=device)
     if pairs_BG is not None:
         found["distance"] = pairs_BG.sum()
     if batch.target is not None:
         if class_weight is not None:
             found["target"] = class_weight[batch.target].sum()
         else:
-            found["target"] = torch.tensor(float(len(batch.target)), device=device)
+            found["target"] = torch.full((), float(len(batch.target)), device=device)
     return {name: count * (not batch.ghost) for name, count in found.items()}
 
 

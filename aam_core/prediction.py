@@ -230,7 +230,7 @@ def stream(
 
     def parts():
         try:
-            vectors = encode_asvs(network.to(device), tokens, device, precision)
+            vectors = _encode_present(network.to(device), study, tokens, precision)
             batcher = Batcher(
                 study, config.data, config.train.seed, covariates=read, asv_vectors=vectors
             )
@@ -297,6 +297,17 @@ def _check_lengths(study: Study, config: Config) -> None:
             f"have their first {most} bases read: long_sequences = truncate "
             "(--long-sequences truncate)."
         )
+
+
+def _encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:
+    """Vectors ``[F, D]`` of the ASVs that some sample has; nothing reads the others."""
+    device = next(network.parameters()).device
+    present = np.flatnonzero(study.counts.getnnz(axis=0))
+    vectors = torch.zeros(len(tokens), network.config.encoder.width, device=device)
+    vectors[torch.from_numpy(present).to(device)] = encode_asvs(
+        network, tokens[present], device, precision
+    )
+    return vectors
 
 
 @torch.no_grad()

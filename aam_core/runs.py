@@ -27,7 +27,7 @@ from aam_core.data.inputs import Study
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
-from aam_core.train import checkpoint, tune
+from aam_core.train import checkpoint, launch, tune
 from aam_core.train.checkpoint import Checkpoint
 from aam_core.train.job import Job, Result
 from aam_core.train.parallel import Team
@@ -42,7 +42,7 @@ KINDS = {None: "encoder", "regression": "regressor", "classification": "classifi
 
 DESCRIBED = (
     *("kind", "config", "parts", "target", "covariates", "frozen", "encoder", "pretrained"),
-    *("train_samples", "val_samples"),
+    *("train_samples", "val_samples", "launch"),
 )
 """What a checkpoint says of the run, beside its progress."""
 
@@ -73,8 +73,6 @@ class Run:
         self.train_ids, self.val_ids = split
         self.resume = resume
         self.team = Team(config.train)
-        # Where torchrun started the processes, it says how many there are.
-        self.config = replace(config, train=replace(config.train, devices=self.team.size))
         check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
@@ -114,7 +112,11 @@ class Run:
             for line in load_encoder(network, encoder):
                 self.say(line)
             held = common_tensors(network, encoder)
-            self.pretrained = [name for name, _ in network.named_parameters() if name in held]
+            self.pretrained = [
+                name
+                for name, parameter in network.named_parameters()
+                if name in held and held[name].shape == parameter.shape
+            ]
 
     def job(self, batcher: Batcher, class_weight=None, on_epoch=None) -> Job:
         """What is to be trained; its batch size is a number."""
@@ -185,6 +187,8 @@ class Run:
             with own_generators(self.team.device):
                 torch.manual_seed(self.config.train.seed)
                 memory = tune.memory(job, self.team)
+                if self.team.device.type == "cuda":  # the peak that is logged is the training's own
+                    torch.cuda.reset_peak_memory_stats(self.team.device)
                 trainer = Trainer(job, reporter, self.team)
                 self._summary(job, trainer, memory)
                 return trainer.fit()
@@ -223,6 +227,8 @@ class Run:
             f"{len(self.train_ids)} samples to train on, {len(self.val_ids)} to validate on; "
             f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
             f"on {devices}; about {memory:.2g} GB a device"
+            if memory == memory
+            else f"on {devices}; memory unknown: a trial step did not fit"
         )
 
     def _keep(self, epoch: int, weights) -> None:
@@ -270,6 +276,7 @@ class Run:
             "pretrained": self.pretrained,
             "train_samples": self.train_ids,
             "val_samples": self.val_ids,
+            "launch": launch.identity(),
         }
 
     def _record(self, encoder: Model | None, freeze: bool) -> dict:
@@ -304,13 +311,22 @@ def resumed(
     preset : callable
         Makes the configuration where there is neither.
     """
+    config = asked(resume, config, preset)
     if resume is None:
-        return None, config or preset()
+        return None, config
     held = checkpoint.load(checkpoint.find(resume))
     checkpoint.check_fields(held.folder, "run", held.run, DESCRIBED)
-    if config is None:
-        config = Config.from_dict(held.run["config"], f"the configuration in {resume}")
     return held, config
+
+
+def asked(resume: str | Path | None, config: Config | None, preset: Callable[[], Config]) -> Config:
+    """The configuration that `resumed` gives, without the checkpoint's tensors."""
+    if config is not None or resume is None:
+        return config or preset()
+    folder = checkpoint.find(resume)
+    run = checkpoint.read_run(folder)
+    checkpoint.check_fields(folder, "run", run, ["config"])
+    return Config.from_dict(run["config"], f"the configuration in {resume}")
 
 
 def split_of(held: Checkpoint, samples: list[str]) -> tuple[list[str], list[str]]:

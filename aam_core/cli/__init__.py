@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import time
 import traceback
 
 import click
@@ -76,10 +77,18 @@ class _LazyGroup(click.Group):
         except (AAMError, click.ClickException, OSError) as error:
             if os.environ.get("AAM_DEBUG"):
                 traceback.print_exc()
-            if os.environ.get("RANK", "0") == "0":  # of several processes, one says it
-                click.echo(f"aam: error: {_one_line(error)}", err=True)
+            _say(f"aam: error: {_one_line(error)}")
             status = 128 + error.signal if isinstance(error, Preempted) else 2
         sys.exit(status)
+
+
+def _say(line: str) -> None:
+    """Show an error; of several processes the first does, unless another one alone has it."""
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(3)  # where all have it, torchrun ends them when the first has said it
+        line = f"{line} (rank {rank})"
+    click.echo(line, err=True)
 
 
 def _processes():

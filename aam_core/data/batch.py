@@ -110,8 +110,9 @@ class Batch:
 
     def to(self, device) -> Batch:
         """Move every tensor."""
+        cuda = torch.device(device).type == "cuda"  # which copies from pinned memory meanwhile
         moved = {
-            item.name: value.to(device, non_blocking=True)
+            item.name: (value.pin_memory() if cuda else value).to(device, non_blocking=True)
             for item in dataclasses.fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
@@ -244,20 +245,21 @@ class Batcher:
         samples = np.asarray(samples, np.int64)
         return Draw(samples, reads, kept, features.astype(np.int64), place.reshape(-1), ghost)
 
-    def share(self, draw: Draw) -> Shared:
-        """What the other processes must know of it."""
-        none = np.empty(0, np.int64)
+    def share(self, draw: Draw, features: bool = True) -> Shared:
+        """What the other processes must know of it; of its ``features``, where they are asked."""
+        none = np.empty(0, np.int32)
         if draw.ghost:
-            return Shared(none, none, none, none, none)
+            return Shared(np.empty(0, np.int64), none, none, none, none)
+        distinct = draw.features.astype(np.int32) if features else none
         if not self.distances or self.study.distances is not None:
-            return Shared(draw.samples, draw.features, none, none, none)
+            return Shared(draw.samples, distinct, none, none, none)
         placed = [self._placed(*part) for part in draw.reads]
         return Shared(
             draw.samples,
-            draw.features,
-            np.array([len(features) for features, _ in placed]),
-            np.concatenate([features for features, _ in placed]),
-            np.concatenate([counts for _, counts in placed]),
+            distinct,
+            np.array([len(features) for features, _ in placed], np.int32),
+            np.concatenate([features for features, _ in placed]).astype(np.int32),
+            np.concatenate([counts for _, counts in placed]).astype(np.int32),
         )
 
     def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:

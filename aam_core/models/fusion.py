@@ -22,14 +22,16 @@ class CovariateTokens(nn.Module):
         # Where training lacks no value, this stays: a new level is then the mean of the known.
         for level in self.levels:
             nn.init.zeros_(level.weight[UNKNOWN])
-        self.slope = nn.Parameter(torch.randn(numbers, 2, width) * 0.5)
-        self.bias = nn.Parameter(torch.zeros(numbers, width))
+        # FSDP cannot shard what is empty.
+        self.slope = nn.Parameter(torch.randn(numbers, 2, width) * 0.5) if numbers else None
+        self.bias = nn.Parameter(torch.zeros(numbers, width)) if numbers else None
 
     def forward(self, categories_BC: Tensor, numbers_BK2: Tensor) -> Tensor:
         """Return ``[B, M, D]``."""
-        tokens = [level(categories_BC[:, c]) for c, level in enumerate(self.levels)]
-        numeric = torch.einsum("bkt,ktd->bkd", numbers_BK2, self.slope) + self.bias
-        return torch.cat((*(token[:, None] for token in tokens), numeric), dim=1)
+        tokens = [level(categories_BC[:, c, None]) for c, level in enumerate(self.levels)]
+        if self.slope is not None:
+            tokens.append(torch.einsum("bkt,ktd->bkd", numbers_BK2, self.slope) + self.bias)
+        return torch.cat(tokens, dim=1)
 
 
 class Concat(nn.Module):

@@ -147,7 +147,8 @@ class AttentionPool(nn.Module):
         x_NSD = self.norm(x_NSD)
         logits_NSQ = self.score(x_NSD)
         if self.prior is not None:
-            logits_NSQ = logits_NSQ + prior_NS[..., None].to(logits_NSQ.dtype) * self.prior
+            # In full precision: a bfloat16 has two digits, and logarithms reach -14.
+            logits_NSQ = logits_NSQ.float() + prior_NS[..., None] * self.prior
         if mask is not None:
             logits_NSQ = logits_NSQ.masked_fill(~mask[..., None], float("-inf"))
         share_NQS = logits_NSQ.softmax(dim=1).transpose(1, 2)

@@ -25,6 +25,18 @@ def under_torchrun() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def identity() -> str | None:
+    """What tells this start of the processes, restarts included, from others; None of one alone."""
+    if "AAM_LAUNCH" in os.environ:
+        return os.environ["AAM_LAUNCH"]
+    if not under_torchrun():
+        return None
+    run = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    names = [run, *(os.environ.get(n, "") for n in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"))]
+    # Without an id of its own, it is known by torchrun's process, which outlives the workers.
+    return "-".join([*names, str(os.getppid())] if run == "none" else names)
+
+
 def restarts() -> int:
     """How often the workers were started again after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))

@@ -97,7 +97,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         found = []
         for place, micro in enumerate(micros):
-            with self.team.last(self.wrapped, place == len(micros) - 1):
+            with self.team.syncing(self.wrapped, place == len(micros) - 1):
                 sums, _, _ = self._forward(self.wrapped, micro)
                 parts = losses.weighted(sums, counts, self.config.loss)
                 # The processes' gradients are averaged; the losses are shares of a sum.
@@ -131,7 +131,7 @@ class Learner:
             found.add(self.team.sum(sums), self.team.sum(self._counts(micro)))
             found.score(micro.batch, output, predicted, micro.truth, micro.pairs)
         found.merge(self.team)
-        self.team.settle(self.network)
+        self.team.reshard(self.network)
         return found
 
     def averaged(self):
@@ -145,7 +145,7 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of all weights, whole, on the CPU; every process must ask."""
-        return {name: _copy(value) for name, value in self.network.state_dict().items()}
+        return self._copies(self.network.state_dict())
 
     def distributions(self) -> dict[str, Tensor]:
         """Weights, and gradients of the last step, for histograms; every process must ask."""
@@ -156,15 +156,16 @@ class Learner:
         return found
 
     def state(self) -> dict:
-        """The fields of a `Checkpoint` that belong here; every process must ask."""
+        """The fields of a `Checkpoint` that belong here; every process asks, the first has them."""
+        kept = self.team.first
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         return {
-            "weights": self.weights(),
+            "weights": self._copies(self.network.state_dict(), kept),
             "optimizer": {
-                names[parameter]: {key: _copy(value) for key, value in held.items()}
+                names[parameter]: {key: _copy(value, kept) for key, value in held.items()}
                 for parameter, held in self.optimizer.state.items()
             },
-            "average": None if self.average is None else _copies(self.average.weights),
+            "average": None if self.average is None else self._copies(self.average.weights, kept),
         }
 
     def progress(self) -> dict:
@@ -206,22 +207,28 @@ class Learner:
                         value = value.to(parameter.device)
                     self.optimizer.state[parameter][key] = value
 
+    def _copies(self, values: dict[str, Tensor], kept: bool = True) -> dict[str, Tensor]:
+        return {name: _copy(value, kept) for name, value in values.items()}
+
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[Micro]:
         """This process's share of each micro-step."""
         batcher, team = self.job.batcher, self.team
         drawn = [batcher.draw(own, epoch, ghost) for own, ghost in map(self._share, parts)]
-        told = team.exchange((self.signal, [batcher.share(draw) for draw in drawn]))
-        self.signal = max(signal for signal, _ in told)
-        rows = self._masked_rows([shared for _, shared in told], key)
+        masked = self.network.nucleotide is not None
+        shared = [batcher.share(draw, masked) for draw in drawn]
+        from_all = team.exchange((self.signal, shared))
+        self.signal = max(signal for signal, _ in from_all)
+        rows = self._masked_rows([shared for _, shared in from_all], key) if masked else None
         micros = []
         for place, draw in enumerate(drawn):
-            shared = [of_process[place] for _, of_process in told]
+            shared = [of_process[place] for _, of_process in from_all]
             batch = batcher.assemble(draw, shared, team.rank)
             batch.key = torch.tensor(key)
             if rows is not None:
                 masking.mask(batch, rows[place], self.config.masking, key)
             batch = batch.to(team.device)
             micros.append(Micro(batch, *self._truth(batch)))
+            batch.table = batch.table_features = None  # large, and read no more
         return micros
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -229,16 +236,14 @@ class Learner:
         own = deal(part, self.richness, self.team.size)[self.team.rank]
         return (own, False) if len(own) else (part[:1], True)
 
-    def _masked_rows(self, told, key: int) -> list[np.ndarray] | None:
+    def _masked_rows(self, from_all, key: int) -> list[np.ndarray]:
         """Which of its distinct ASVs this process reads masked, in each micro-step.
 
         An ASV that several processes or micro-steps hold is read by one of them.
         """
-        if self.network.nucleotide is None:
-            return None
-        features = [shared.features for of_process in told for shared in of_process]
+        features = [shared.features for of_process in from_all for shared in of_process]
         rows = masking.divide(features, self.config.masking.asv_fraction, key)
-        micros = len(told[0])
+        micros = len(from_all[0])
         return rows[self.team.rank * micros : (self.team.rank + 1) * micros]
 
     def _truth(self, batch: Batch):
@@ -274,9 +279,7 @@ def _added(parts: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
     return total
 
 
-def _copy(value: Tensor) -> Tensor:
-    return whole(value.detach()).cpu().clone()
-
-
-def _copies(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: _copy(value) for name, value in values.items()}
+def _copy(value: Tensor, kept: bool = True) -> Tensor:
+    """A whole copy on the CPU; where it is not kept, the others are only helped to theirs."""
+    value = whole(value.detach())
+    return value.to("cpu", copy=True) if kept else value

@@ -70,9 +70,17 @@ def memory(job: Job, team: Team) -> float:
         Its network is on the device, and not yet wrapped or sharded: this comes before `Trainer`
         and `Learner`, and leaves it as it was.
     team : Team
+
+    Returns
+    -------
+    float
+        NaN where not even these batches fit, unsharded and at once: the run itself may.
     """
-    with borrowed(job.network):
-        return _estimate(_Probe(job, team))(job.config.train.batch_size)
+    try:
+        with borrowed(job.network):
+            return _estimate(_Probe(job, team))(job.config.train.batch_size)
+    except torch.cuda.OutOfMemoryError:
+        return math.nan
 
 
 def largest_batch(job: Job, team: Team) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -20,10 +21,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from aam_core.config import TrainConfig
-from aam_core.errors import InputError
+from aam_core.errors import InputError, first_five
 from aam_core.models.model import ModelOutput
 from aam_core.train import launch
 from aam_core.train.precision import find_device
+
+_sessions = itertools.count()
 
 _host = None
 """The group that exchanges what is on the host, whatever the device; one for each process group."""
@@ -42,9 +45,9 @@ def session() -> Iterator[None]:
         return
     ours = not dist.is_initialized()
     if ours:
-        # The store outlives a process that dies: each attempt has names of its own in it.
+        # The store outlives a process that dies, and a session: each has names of its own in it.
         store, rank, size = next(dist.rendezvous("env://"))
-        store = dist.PrefixStore(f"attempt-{launch.restarts()}", store)
+        store = dist.PrefixStore(f"{launch.restarts()}-{next(_sessions)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     _host = dist.new_group(backend="gloo")
@@ -82,9 +85,25 @@ class Team:
         self.rank = dist.get_rank() if several else 0
         self.size = dist.get_world_size() if several else 1
         self.strategy = config.strategy
+        if several:
+            self._take_gpu(config.device)
         self.device = find_device(config.device)
-        if several and self.device.type == "cuda":
-            self.device = _own_gpu(self.device)
+
+    def _take_gpu(self, name: str) -> None:
+        """Make one GPU of the machine this process's own, before anything is put on another."""
+        there, place = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+        wanted = name in ("auto", "cuda") and torch.cuda.is_available()
+        without = [rank for rank, fits in enumerate(self.exchange(place < there)) if not fits]
+        if name.startswith("cuda:"):
+            raise InputError(f"The device {name!r} is one; several processes take 'cuda'.")
+        if not wanted:
+            return
+        if without:
+            raise InputError(
+                f"{len(without)} of {self.size} processes have no GPU of their own (ranks "
+                f"{first_five(without)}): ask for no more devices than a machine has GPUs."
+            )
+        torch.cuda.set_device(place)
 
     @property
     def first(self) -> bool:
@@ -97,6 +116,14 @@ class Team:
             return [value]
         held = [None] * self.size
         dist.all_gather_object(held, value, _host)
+        return held
+
+    def collect(self, value) -> list | None:
+        """What every process has, for the first process alone; None for the others."""
+        if self.size == 1:
+            return [value]
+        held = [None] * self.size if self.first else None
+        dist.gather_object(value, held, 0, _host)
         return held
 
     def agree(self, value):
@@ -133,7 +160,7 @@ class Team:
         if self.size == 1:
             return network
         if self.strategy == "ddp":
-            return nn.parallel.DistributedDataParallel(network)
+            return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
         try:
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
@@ -149,13 +176,13 @@ class Team:
             fully_shard(block, mesh=mesh)
         return fully_shard(network, mesh=mesh)
 
-    def settle(self, network: nn.Module) -> None:
+    def reshard(self, network: nn.Module) -> None:
         """After a forward pass without gradient: let go of what FSDP2 has gathered for it."""
         if self.size > 1 and self.strategy == "fsdp":
             network.reshard()
 
     @contextlib.contextmanager
-    def last(self, wrapped: nn.Module, is_last: bool) -> Iterator[None]:
+    def syncing(self, wrapped: nn.Module, is_last: bool) -> Iterator[None]:
         """Let processes exchange gradients at the last micro-step of a step alone."""
         if self.size == 1:
             yield
@@ -215,22 +242,6 @@ def _is_shard(tensor: Tensor) -> bool:
     except ImportError:  # torch before 2.5, on which nothing is sharded
         return False
     return isinstance(tensor, DTensor)
-
-
-def _own_gpu(device: torch.device) -> torch.device:
-    """The GPU of this process among those of its machine."""
-    place, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if device.index is not None:
-        raise InputError(
-            f"The device {str(device)!r} is one; several processes take 'cuda', each its own."
-        )
-    if place >= there:
-        raise InputError(
-            f"Process {place + 1} of this machine has no GPU: there are {there}. Ask for no more "
-            "devices than that."
-        )
-    torch.cuda.set_device(place)
-    return torch.device("cuda", place)
 
 
 class _Gather(torch.autograd.Function):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
 
 import torch
 
@@ -46,7 +45,10 @@ def resolve(precision: str, device: torch.device) -> str:
     """What 'auto' is on this device: bf16 on a GPU that has it, else fp32."""
     if precision != "auto":
         return precision
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # Older GPUs are said to support bf16 too, and emulate it.
+    able = device.type == "cuda" and (
+        torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0)
+    )
     return "bf16" if able else "fp32"
 
 
@@ -64,33 +66,25 @@ def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=resolve(precision, device) == "fp16")
 
 
-@contextlib.contextmanager
-def attention(choice: str) -> Iterator[None]:
-    """Context in which attention runs on the chosen kernel.
+def attention(choice: str):
+    """Context in which attention runs on the chosen kernel wherever that can serve.
+
+    Most kernels take no mask of padding, or not every precision; there, the next best runs.
 
     Raises
     ------
     InputError
-        If this torch has no such kernel, or it cannot do what it is asked to.
+        If this torch has no such kernel.
     """
     if choice == "auto":
-        yield
-        return
+        return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     backend = getattr(SDPBackend, BACKENDS[choice], None)
     if backend is None:
         raise InputError(f"torch {torch.__version__} has no {choice!r} attention kernel.")
-    try:
-        with sdpa_kernel(backend):
-            yield
-    except RuntimeError as error:
-        if "No available kernel" not in str(error) and "No viable backend" not in str(error):
-            raise
-        raise InputError(
-            f"The attention kernel {choice!r} cannot serve this model on this device in this "
-            "precision: set train.attention to auto, or to another."
-        ) from None
+    others = [] if choice == "math" else [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel([backend, *others])
 
 
 def prepare_blocks(network, config: TrainConfig, device: torch.device) -> None:

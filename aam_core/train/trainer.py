@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -80,7 +80,9 @@ class Trainer:
         self.sign = check_metric(job)
         rich = richness(job.batcher.study.counts, job.config.data)
         self.sampler = Sampler(job.train, rich, self.config)
-        self.val = Sampler(job.val, rich, self.config).in_order()
+        # What fits in micro-steps alone is evaluated in pieces of their size.
+        micro = max(2, -(-self.config.batch_size // self.config.accumulate))
+        self.val = Sampler(job.val, rich, replace(self.config, batch_size=micro)).in_order()
         self.epochs, self.steps = plan(self.sampler, self.config)
         self.learner = Learner(job, self.team, self.steps)
         self.progress = Progress()
@@ -94,7 +96,7 @@ class Trainer:
     def fit(self) -> Result:
         """Train; return the best weights and how it went."""
         now = self.progress
-        if now.epoch >= self.epochs or self._tired():
+        if now.epoch >= self.epochs or self._out_of_patience():
             self.reporter.say(
                 f"{self.reporter.label}: nothing is left to train: {now.epoch} epochs are done of "
                 f"{self.epochs} (train.epochs), {now.waited} of them since the best"
@@ -104,10 +106,10 @@ class Trainer:
             self._keep_best()
             self._save()
         with Stopper() as stopper:
-            while now.epoch < self.epochs and not self._tired():
+            while now.epoch < self.epochs and not self._out_of_patience():
                 self._epoch(stopper)
                 self._close_epoch()
-                if self._tired():
+                if self._out_of_patience():
                     self.reporter.say(
                         f"{self.reporter.label}: no better {self.config.best_metric} of the "
                         f"validation samples for {now.waited} epochs; the weights of epoch "
@@ -127,24 +129,25 @@ class Trainer:
                 return
             self.learner.signal = stopper.signal or 0
             sums, counts = self.learner.gradients(samples, now.epoch, now.step)
+            rates = self.learner.rates
             norm = self.learner.update()
             self.losses.add(sums, counts)
             now.step += 1
             now.batch += 1
-            self._show(sums, counts, norm, len(samples))
+            self._show(sums, counts, rates | {"gradient_norm": norm}, len(samples))
             if self.learner.signal:
-                self._save()
+                self._save_within_epoch()
                 self.team.exchange(None)  # who ends earlier has torchrun end the one that writes
                 raise self._stopped()
             if now.step % self.config.checkpoint_every == 0:
-                self._save()
+                self._save_within_epoch()
 
-    def _show(self, sums, counts, norm, samples: int) -> None:
+    def _show(self, sums, counts, more, samples: int) -> None:
         now, shown = self.progress, None
         if now.step % self.config.log_every == 0 or now.step == self.steps:
             step = Losses(self.job.config.loss)
             step.add(sums, counts)
-            shown = step.values() | self.learner.rates | {"gradient_norm": float(norm)}
+            shown = step.values() | {name: float(value) for name, value in more.items()}
             began, seen = self.since
             seconds = time.perf_counter() - began
             more = {
@@ -181,6 +184,7 @@ class Trainer:
         self._save()
         if self.job.on_epoch is not None:
             self.job.on_epoch(now.epoch, values)
+        self.since = (time.perf_counter(), 0)
 
     def _keep_best(self) -> None:
         if self.best is not None and self.job.keep is not None and self.team.first:
@@ -211,7 +215,7 @@ class Trainer:
         self.progress.best = score
         return True
 
-    def _tired(self) -> bool:
+    def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.progress.waited
 
     def _check(self, values: dict[str, float]) -> None:
@@ -228,13 +232,18 @@ class Trainer:
             text += f"; go on with --resume {self.job.folder.parent.parent}"
         return Preempted(f"{text}.", self.learner.signal)
 
+    def _save_within_epoch(self) -> None:
+        """As `_save`, unless the loss went astray: the last sound checkpoint is worth more."""
+        self._check({"train/total_loss": self.losses.values()["total_loss"]})
+        self._save()
+
     def _save(self) -> None:
         """Write the checkpoint ``last``; every process takes part."""
         if self.job.folder is None:
             return
         held = Checkpoint(
             run=self.job.run,
-            progress=asdict(self.progress) | self.learner.progress(),
+            progress=asdict(self.progress) | self.learner.progress() | {"cut": self._cut()},
             best=self.best,
             sums=self.losses.state(),
             rng=self.team.exchange(rng_state(self.team.device)),
@@ -246,18 +255,33 @@ class Trainer:
 
     def _restore(self, held: Checkpoint) -> None:
         names = Progress.__dataclass_fields__
-        wanted = {*names, *self.learner.progress()}
+        wanted = {*names, *self.learner.progress(), "cut"}
         check_fields(held.folder, "progress", held.progress, wanted)
         self.learner.restore(held)
         self.progress = Progress(**{name: held.progress[name] for name in names})
         self.losses.restore(held.sums, self.team.device)
         self.best = held.best
+        now, name = self.progress, f"val/{self.config.best_metric}"
+        if self.val and now.best_values:  # the figure, or its direction, may be another one now
+            now.best = self.sign * now.best_values.get(name, self.sign * math.inf)
+        if now.batch and held.progress["cut"] != self._cut():
+            now.batch, self.losses = 0, Losses(self.job.config.loss)
+            self.reporter.say(f"{self.reporter.label}: batches are cut anew, and so is the epoch")
         if self.team.rank < len(held.rng):
             set_rng_state(held.rng[self.team.rank], self.team.device)
+
+    def _cut(self) -> list[int]:
+        """What the batches of an epoch depend on, beside its number."""
+        return [self.config.batch_size, self.config.max_asvs_per_batch, self.config.seed]
 
 
 def plan(sampler: Sampler, config: TrainConfig) -> tuple[int, int]:
     """Epochs and optimizer steps of a run."""
+    if not config.max_asvs_per_batch:  # every epoch has the same number of batches
+        batches = max(1, -(-len(sampler.samples) // config.batch_size))
+        epochs = max(config.epochs, -(-config.min_steps // batches))
+        steps = min(epochs * batches, config.max_steps or epochs * batches)
+        return -(-steps // batches), steps
     epochs = steps = 0
     while epochs < config.epochs or steps < config.min_steps:
         if 0 < config.max_steps <= steps:

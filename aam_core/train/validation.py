@@ -102,11 +102,12 @@ class Validation(Losses):
         self.some_values.update(places, actual, values)
 
     def merge(self, team: Team) -> None:
-        """Take in what the other processes have scored."""
-        told = team.exchange((self.scores, self.pairs, self.some_values, self.some_pairs))
-        self.scores, self.pairs, self.some_values, self.some_pairs = (
-            merged(of_all) for of_all in zip(*told, strict=True)
-        )
+        """Let the first process take in what the others have scored."""
+        told = team.collect((self.scores, self.pairs, self.some_values, self.some_pairs))
+        if told is not None:
+            self.scores, self.pairs, self.some_values, self.some_pairs = (
+                merged(of_all) for of_all in zip(*told, strict=True)
+            )
 
     def values(self) -> dict[str, float]:
         """Losses first, then figures."""

@@ -39,6 +39,7 @@ def write_call(folder: str, function: Callable, kwargs: dict) -> None:
 def work(folder: str, attempt: str) -> None:
     """Do the call that lies in ``folder``, or report there why not."""
     os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
+    os.environ["AAM_LAUNCH"] = Path(folder).name
     threading.Thread(target=_end_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # spares it the teardown, in which process groups hang or abort
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -302,7 +301,7 @@ def test_an_average_may_begin_later(cut, resumed):
     held = cut({}, epoch=2)
     _, trainer = resumed({"optim.ema": 0.9})
     for name, value in trainer.learner.average.weights.items():
-        assert torch.equal(value, held.weights[name])
+        assert torch.equal(value, held.weights[name]), name
     assert trainer.learner.average.count == 0
 
 
@@ -362,13 +361,3 @@ def test_weights_of_another_network(cut, resumed):
     cut({}, epoch=1)
     with pytest.raises(InputError, match="of another model; .* missing .*of another shape"):
         resumed({"model.encoder.width": 16, "model.encoder.depth": 2})
-
-
-def test_a_checkpoint_is_left_as_it_was(cut, resumed):
-    held = cut({"optim.ema": 0.7}, epoch=2)
-    copy = replace(held, weights={k: v.clone() for k, v in held.weights.items()})
-    best = {k: v.clone() for k, v in held.best.items()}
-    _, trainer = resumed({"optim.ema": 0.7}, held=held)
-    trainer.fit()
-    assert all(torch.equal(value, held.weights[name]) for name, value in copy.weights.items())
-    assert all(torch.equal(value, held.best[name]) for name, value in best.items())

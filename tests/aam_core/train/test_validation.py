@@ -218,7 +218,7 @@ def test_processes_join_what_they_have_scored(evaluated, job):
         def __init__(self, other):
             self.other = other
 
-        def exchange(self, mine):
+        def collect(self, mine):
             return [mine, self.other]
 
     for given in (REGRESS, CLASSIFY):
