@@ -223,12 +223,12 @@ class Run:
         devices = f"{team.device}" if team.size == 1 else f"{team.size} x {team.device.type}"
         if team.size > 1:
             devices += f" ({train.strategy})"
+        fits = memory == memory
         self.say(
             f"{len(self.train_ids)} samples to train on, {len(self.val_ids)} to validate on; "
             f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
-            f"on {devices}; about {memory:.2g} GB a device"
-            if memory == memory
-            else f"on {devices}; memory unknown: a trial step did not fit"
+            f"on {devices}; "
+            + (f"about {memory:.2g} GB a device" if fits else "a trial step did not fit its memory")
         )
 
     def _keep(self, epoch: int, weights) -> None:

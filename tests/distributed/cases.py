@@ -14,6 +14,7 @@ import torch
 
 from aam_core import presets
 from aam_core.data.batch import Batcher
+from aam_core.data.covariates import fit_covariates
 from aam_core.data.inputs import load_study
 from aam_core.data.simulate import simulate
 from aam_core.data.targets import fit_target
@@ -50,6 +51,9 @@ CASES = {
     "frozen": REGRESS | {"parts": {"outputs": 1}, "frozen": True},
     "recomputed": PRETRAIN | {"changes": DROPOUT | {"train.gradient_checkpointing": True}},
     "averaged": REGRESS | {"changes": {"optim.ema": 0.5}},
+    "categories": CLASSIFY | {"covariates": ["sequencing_run"]},
+    "categories and numbers": CLASSIFY
+    | {"covariates": ["sequencing_run", "gradient"], "changes": {"model.fusion.kind": "gmu"}},
 }
 STRATEGIES = ("ddp", "fsdp")
 
@@ -85,8 +89,10 @@ def job_of(case: dict, strategy: str) -> Job:
             **case.get("changes", {}),
         }
     )
+    known = fit_covariates(study.metadata, case.get("covariates", ()), study.sample_ids)
     torch.manual_seed(0)
-    network = Network(config.model, Parts(**case["parts"]))
+    sizes = {"sizes": known.sizes, "numbers": len(known.numeric)} if known else {}
+    network = Network(config.model, Parts(**case["parts"], **sizes))
     target = truth = weight = vectors = None
     if "target" in case:
         values = study.metadata[case["target"]]
@@ -98,7 +104,13 @@ def job_of(case: dict, strategy: str) -> Job:
         network.bases.requires_grad_(False)
         vectors = torch.randn(len(study.feature_ids), config.model.encoder.width)
     batcher = Batcher(
-        study, config.data, 0, distances=network.parts.distance, target=truth, asv_vectors=vectors
+        study,
+        config.data,
+        0,
+        distances=network.parts.distance,
+        target=truth,
+        covariates=known.encode(study.metadata) if known else None,
+        asv_vectors=vectors,
     )
     return Job(
         network=network,

@@ -136,3 +136,46 @@ def test_told_to_stop_it_saves_first(start, whole, tmp_path, number):
     assert again.returncode == 0, errors
     assert errors.count("going on after step") == 1  # one of the processes says it
     same(logs(tmp_path / "elsewhere"), whole)
+
+
+SCRIPT = """
+import sys
+from aam_core import load_study, presets, pretrain, fit_classifier
+
+here = sys.argv[1]
+study = load_study(f"{here}/table.biom", sequences=f"{here}/rep-seqs.fasta",
+                   tree=f"{here}/tree.nwk", metadata=f"{here}/metadata.tsv")
+brief = {"train.max_steps": 2, "train.min_steps": 0, "train.device": "cpu", "train.threads": 1,
+         "train.strategy": "fsdp"}
+encoder = pretrain(study, config=presets.pretraining("tiny").replace(brief))
+config = presets.fitting("tiny").replace(brief)
+model = fit_classifier(study, "group", encoder=encoder, config=config)
+assert model.run["processes"] == 2 and len(model.val_predictions)
+"""
+
+
+def test_a_script_of_ones_own_runs_several_workflows(tmp_path):
+    simulate(40, 40, 3, sequence_length=40, depth=3000).write(tmp_path)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(str(tmp_path / "script.py"), str(tmp_path)),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@linux
+def test_a_restart_does_not_go_on_from_an_earlier_run(start, tmp_path):
+    """The folder holds the checkpoint of another run; this one dies before its first."""
+    first = start(tmp_path / "out", "--max-steps", "1")
+    assert first.communicate()[1] and first.returncode == 0
+    run = start(tmp_path / "out", "--max-restarts", "1", "--seed", "7", "--max-steps", "3")
+    while run.poll() is None and len(workers(run.pid)) < 2:
+        time.sleep(0.05)
+    os.kill(workers(run.pid)[-1], signal.SIGKILL)
+    errors = run.communicate()[1]
+    assert run.returncode == 0, errors
+    assert "restart 1 of 1" in errors and "going on after step" not in errors
+    assert max(logs(tmp_path / "out")) == 3

@@ -12,12 +12,12 @@ KINDS = ("encoder", "regressor", "classifier")
 
 
 def head(folder, content):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (folder / "config.json").write_text(text)
 
 
-@pytest.mark.parametrize("place", [".", "checkpoint"])
+@pytest.mark.parametrize("place", [".", "checkpoint/best"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_is_of_one_kind(tmp_path, kind, place):
     head(tmp_path / place, {"format": "aam", "kind": kind})

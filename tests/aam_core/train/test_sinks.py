@@ -30,7 +30,13 @@ def lines(folder):
 
 
 def run(folder, steps, trackers="none", resume_step=None, first=0.0):
-    """A run that logs, and plots at its last step."""
+    """A run that logs, and plots at its last step.
+
+    Runs in one process, in one second, may be read in the wrong order: TensorBoard goes by the
+    names of its files, which count the writers of a process without leading zeros.
+    """
+    if resume_step is not None and "tensorboard" in trackers:
+        time.sleep(1.1)
     sinks = make_sinks(trackers, folder, SETTINGS, "a run", resume_step)
     for sink in sinks:
         for step in steps:
