@@ -34,7 +34,7 @@ from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
 from aam_core.train.rng import own_generators
 from aam_core.train.sinks import carry_over, check_trackers
-from aam_core.train.trainer import Trainer
+from aam_core.train.trainer import Trainer, check_metric
 from aam_core.transfer import common_tensors, load_encoder
 
 KINDS = {None: "encoder", "regression": "regressor", "classification": "classifier"}
@@ -73,10 +73,12 @@ class Run:
         self.train_ids, self.val_ids = split
         self.resume = resume
         self.team = Team(config.train)
-        check_trackers(config.train.trackers)
+        trackers = check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         self.reporter = Reporter(None, label, silent=not self.team.first)
+        if config.train.histograms and "tensorboard" not in trackers:
+            self.say("train.histograms has no effect without the tracker tensorboard")
         self.model: Model | None = None
         self.pretrained: list[str] = []
         if self.output is not None:
@@ -174,6 +176,7 @@ class Run:
             self.reporter.say(f"{self.label}: {text}")
 
     def _fit(self, job: Job) -> Result:
+        check_metric(job)
         self._clear()
         reporter = Reporter(
             None if self.output is None else self.output / "logs",
@@ -242,11 +245,12 @@ class Run:
     def _go_on(self, held: Checkpoint) -> None:
         """Take what the checkpoint has, if it is of this very run."""
         ours = json.loads(json.dumps(self._description()))
-        for name in ("kind", "parts", "target", "covariates", "frozen"):
-            if held.run.get(name) != ours[name]:
+        for name in ("kind", "frozen", "covariates", "target", "parts"):
+            if held.run[name] != ours[name]:
+                was, now = _in_words(name, held.run[name]), _in_words(name, ours[name])
                 raise InputError(
-                    f"The checkpoint is of another run: its {name} is {held.run.get(name)!r}, and "
-                    f"here {ours[name]!r}. Give the inputs and options that it was started with."
+                    f"The checkpoint is of another run: {was}, and here {now}. Give the inputs and "
+                    "options that it was started with."
                 )
         checkpoint.check_weights(held, self.model.network.state_dict())
         self.model.network.load_state_dict(held.weights)
@@ -256,9 +260,13 @@ class Run:
         changed = [
             f"{path} {now} (was {was})"
             for path, (was, now) in before.differences(self.config).items()
+            if path != "train.val_fraction"  # the split stays
         ]
         now = held.progress
-        self.say(f"going on after step {now['step']}, in epoch {now['epoch'] + 1}")
+        self.say(
+            f"going on after step {now['step']}, in epoch {now['epoch'] + 1}, with the weights and "
+            "the split of that run"
+        )
         if changed:
             self.say(f"changed: {', '.join(changed)}")
 
@@ -297,6 +305,21 @@ class Run:
             "frozen_encoder": freeze,
             "encoder": None if encoder is None else encoder.run,
         }
+
+
+def _in_words(name: str, value) -> str:
+    """What a run is, as a clause; ``name`` of `DESCRIBED`."""
+    if name == "kind":
+        return f"it trains {'an encoder' if value == 'encoder' else f'a {value}'}"
+    if name == "frozen":
+        return f"the encoder is {'frozen' if value else 'not frozen'} (--freeze-encoder)"
+    if name == "covariates":
+        columns = [item[0] for items in (value or {}).values() for item in items]
+        return f"it reads {f'the covariates {first_five(columns)}' if columns else 'no covariates'}"
+    if name == "target":
+        return f"the target is {value!r}"
+    parts = [part for part, there in value.items() if there]
+    return f"the network has {first_five(parts)}"
 
 
 def resumed(

@@ -34,6 +34,12 @@ class Sampler:
         rng = np.random.default_rng((self.config.seed, number))
         return self._cut(rng.permutation(self.samples))
 
+    def batches(self, number: int) -> int:
+        """How many batches an epoch has."""
+        if self.config.max_asvs_per_batch:
+            return len(self.epoch(number))
+        return -(-len(self.samples) // self.config.batch_size)
+
     def in_order(self) -> list[np.ndarray]:
         """Batches of an evaluation."""
         return self._cut(self.samples)

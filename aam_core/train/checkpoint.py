@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aam_core.errors import InputError, first_five
+from aam_core.errors import AAMError, InputError, first_five
 from aam_core.files import replacing_folder, whole_folder
 from aam_core.train.rng import rng_state, set_rng_state
 
@@ -165,7 +165,8 @@ def check_fields(where: Path, part: str, found: dict, wanted: Iterable[str]) -> 
     gone = sorted(set(wanted) - set(found))
     if gone:
         raise InputError(
-            f"{where / HEAD} was edited or is of another AAM: its {part} lacks {first_five(gone)}."
+            f"The checkpoint {where} is damaged or of another AAM: its {part} lacks "
+            f"{first_five(gone)}."
         )
 
 
@@ -209,7 +210,13 @@ def _grouped(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
     path = folder / f"{name}.safetensors"
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    except (SafetensorError, OSError) as error:
+        raise AAMError(
+            f"{path} could not be written ({' '.join(str(error).split())}); the checkpoint before "
+            "it stays: make room, and go on with --resume."
+        ) from None
     # save_file makes a file that its owner alone can read; Python's own has the mode of the umask.
     path.chmod((folder / HEAD).stat().st_mode & 0o777)
 

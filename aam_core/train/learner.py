@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from aam_core.data.batch import EVALUATION, Batch
 from aam_core.data.sampler import deal, richness
 from aam_core.models import draws, masking
 from aam_core.train.average import Average
-from aam_core.train.checkpoint import Checkpoint, check_weights
+from aam_core.train.checkpoint import Checkpoint, check_fields, check_weights
 from aam_core.train.job import Job
 from aam_core.train.optim import Schedule, make_optimizer
 from aam_core.train.parallel import Team, like, whole
@@ -183,11 +183,16 @@ class Learner:
         """Go on from a checkpoint of the same network."""
         own = self.network.state_dict()
         check_weights(held, own)
+        if held.best is not None:
+            check_weights(replace(held, weights=held.best), own)
+        check_fields(held.folder, "progress", held.progress, self.progress())
+        schedule = held.progress["schedule"]
+        check_fields(held.folder, "schedule", schedule, self.schedule.state_dict())
         for name, value in own.items():
             value.copy_(like(held.weights[name], value))
         if held.progress["optimizer"] == self.config.optim.optimizer:
             self._restore_optimizer(held)
-        self.schedule.load_state_dict(held.progress["schedule"])
+        self.schedule.load_state_dict(schedule)
         if held.progress["scaler"] and self.scaler.is_enabled():
             self.scaler.load_state_dict(held.progress["scaler"])
         if self.average is not None:  # one that only begins now begins at these weights
@@ -197,9 +202,11 @@ class Learner:
 
     def _restore_optimizer(self, held: Checkpoint) -> None:
         names = {parameter: name for name, parameter in self.network.named_parameters()}
+        keys = {key for kept in held.optimizer.values() for key in kept}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
                 kept = held.optimizer.get(names[parameter], {})
+                check_fields(held.folder, f"optimizer of {names[parameter]}", kept, keys)
                 for key, value in kept.items():
                     if value.shape == parameter.shape:
                         value = like(value, parameter)

@@ -75,11 +75,26 @@ class TensorBoard:
         # readers then drop what an earlier process logged from this step on
         purge = None if resume_step is None else resume_step + 1
         self.writer = SummaryWriter(str(folder), purge_step=purge)
+        self.seen: set[str] = set()
 
     def record(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
+        if not self.seen.issuperset(values):
+            self.seen.update(values)
+            self._overlay()
         self.writer.flush()
+
+    def _overlay(self) -> None:
+        """Charts, under 'Custom scalars', with a figure's course in training and validation."""
+        both = (name.removeprefix("train/") for name in sorted(self.seen))
+        charts = {
+            name: ["Multiline", [f"train/{name}", f"val/{name}"]]
+            for name in both
+            if {f"train/{name}", f"val/{name}"} <= self.seen
+        }
+        if charts:
+            self.writer.add_custom_scalars({"train and val": charts})
 
     def figure(self, step: int, name: str, figure: Figure) -> None:
         self.writer.add_figure(name, figure, step, close=False)

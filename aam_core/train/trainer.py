@@ -82,9 +82,8 @@ class Trainer:
         self.sampler = Sampler(job.train, rich, self.config)
         # What fits in micro-steps alone is evaluated in pieces of their size.
         micro = max(2, -(-self.config.batch_size // self.config.accumulate))
+        check_pairs(job, self.sampler)
         self.val = Sampler(job.val, rich, replace(self.config, batch_size=micro)).in_order()
-        self.epochs, self.steps = plan(self.sampler, self.config)
-        self.learner = Learner(job, self.team, self.steps)
         self.progress = Progress()
         self.losses = Losses(job.config.loss)
         self.best: dict[str, torch.Tensor] | None = None
@@ -92,21 +91,26 @@ class Trainer:
         self.since = (time.perf_counter(), 0)
         if job.resume is not None:
             self._restore(job.resume)
+        now = self.progress
+        self.epochs, self.steps = plan(self.sampler, self.config, now.epoch, now.step - now.batch)
+        self.learner = Learner(job, self.team, self.steps)
+        if job.resume is not None:
+            self.learner.restore(job.resume)
 
     def fit(self) -> Result:
         """Train; return the best weights and how it went."""
         now = self.progress
-        if now.epoch >= self.epochs or self._out_of_patience():
-            self.reporter.say(
-                f"{self.reporter.label}: nothing is left to train: {now.epoch} epochs are done of "
-                f"{self.epochs} (train.epochs), {now.waited} of them since the best"
-            )
+        if self._done():
+            why = f"{now.step} steps are done of {self.steps} (train.epochs, train.max_steps)"
+            if self._out_of_patience():
+                why = f"{now.waited} epochs since the best (train.patience)"
+            self.reporter.say(f"{self.reporter.label}: nothing is left to train: {why}")
         self.reporter.begin(self.steps, now.step)
         if self.job.resume is not None:  # it may go on in another folder
             self._keep_best()
             self._save()
         with Stopper() as stopper:
-            while now.epoch < self.epochs and not self._out_of_patience():
+            while not self._done():
                 self._epoch(stopper)
                 self._close_epoch()
                 if self._out_of_patience():
@@ -124,7 +128,8 @@ class Trainer:
     def _epoch(self, stopper: Stopper) -> None:
         """What is left of an epoch."""
         now = self.progress
-        for samples in self.sampler.epoch(now.epoch)[now.batch :]:
+        batches = self.sampler.epoch(now.epoch)
+        for samples in batches[now.batch :]:
             if now.step >= self.steps:
                 return
             self.learner.signal = stopper.signal or 0
@@ -139,7 +144,8 @@ class Trainer:
                 self._save_within_epoch()
                 self.team.exchange(None)  # who ends earlier has torchrun end the one that writes
                 raise self._stopped()
-            if now.step % self.config.checkpoint_every == 0:
+            # At an epoch's end another follows at once, when its validation is logged.
+            if now.step % self.config.checkpoint_every == 0 and now.batch < len(batches):
                 self._save_within_epoch()
 
     def _show(self, sums, counts, more, samples: int) -> None:
@@ -172,39 +178,41 @@ class Trainer:
             better = self._is_better(values)
             if better:
                 self.best = self.learner.weights()
-        now.epoch, now.batch, self.losses = now.epoch + 1, 0, Losses(self.job.config.loss)
+        epoch = now.epoch + 1
+        if now.batch == self.sampler.batches(now.epoch):  # else max_steps ended it early
+            now.epoch, now.batch, self.losses = epoch, 0, Losses(self.job.config.loss)
         self.learner.schedule.observe(better)
-        now.history.append({"epoch": now.epoch, "step": now.step, **values})
+        now.history.append({"epoch": epoch, "step": now.step, **values})
         now.waited = 0 if better else now.waited + 1
         if better:
-            now.best_epoch, now.best_step, now.best_values = now.epoch, now.step, values
+            now.best_epoch, now.best_step, now.best_values = epoch, now.step, values
             self.best_saved = False
             self._keep_best()
-        self._report(values, found.drawings())
+        self._report(epoch, values, found.drawings())
         self._save()
         if self.job.on_epoch is not None:
-            self.job.on_epoch(now.epoch, values)
+            self.job.on_epoch(epoch, values)
         self.since = (time.perf_counter(), 0)
 
     def _keep_best(self) -> None:
         if self.best is not None and self.job.keep is not None and self.team.first:
             self.job.keep(self.progress.best_epoch, self.best)
 
-    def _report(self, values, drawings) -> None:
+    def _report(self, epoch: int, values, drawings) -> None:
         now = self.progress
         scored = {name: value for name, value in values.items() if name.startswith("val/")}
         self.reporter.record(now.step, scored)
-        if now.epoch % -(-self.epochs // PLOTS) == 0 or now.epoch == self.epochs:
+        if epoch % -(-self.epochs // PLOTS) == 0 or now.step >= self.steps:
             for name, draw in drawings.items():
                 self.reporter.figure(now.step, name, draw)
         if self.config.histograms:
             self.reporter.histograms(now.step, self.learner.distributions())
-        self.reporter.epoch(now.epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
+        self.reporter.epoch(epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
 
     def _is_better(self, values: dict[str, float]) -> bool:
         """Whether this epoch is the best so far; without validation, the last always is."""
         name = f"val/{self.config.best_metric}"
-        score = self.sign * values[name] if self.val else -self.progress.epoch
+        score = self.sign * values[name] if self.val else -self.progress.step
         if not math.isfinite(score):
             raise InputError(
                 f"{self.config.best_metric} of the validation samples is not a number, and cannot "
@@ -214,6 +222,11 @@ class Trainer:
             return False
         self.progress.best = score
         return True
+
+    def _done(self) -> bool:
+        now = self.progress
+        closed = bool(now.history) and now.history[-1]["step"] == now.step
+        return self._out_of_patience() or (now.step >= self.steps and closed)
 
     def _out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.progress.waited
@@ -227,7 +240,7 @@ class Trainer:
             )
 
     def _stopped(self) -> Preempted:
-        text = f"Stopped by signal {self.learner.signal} after step {self.progress.step}"
+        text = f"Stopped, as it was told to, after step {self.progress.step}"
         if self.job.folder is not None:
             text += f"; go on with --resume {self.job.folder.parent.parent}"
         return Preempted(f"{text}.", self.learner.signal)
@@ -254,41 +267,47 @@ class Trainer:
         self.best_saved = self.best is not None
 
     def _restore(self, held: Checkpoint) -> None:
+        """Take up where the run was; the learner takes up its part by itself."""
         names = Progress.__dataclass_fields__
-        wanted = {*names, *self.learner.progress(), "cut"}
-        check_fields(held.folder, "progress", held.progress, wanted)
-        self.learner.restore(held)
-        self.progress = Progress(**{name: held.progress[name] for name in names})
+        check_fields(held.folder, "progress", held.progress, [*names, "cut"])
+        if self.team.rank < len(held.rng):
+            own = held.rng[self.team.rank]
+            check_fields(held.folder, "rng", own, rng_state(self.team.device))
+            set_rng_state(own, self.team.device)
+        self.progress = now = Progress(**{name: held.progress[name] for name in names})
         self.losses.restore(held.sums, self.team.device)
         self.best = held.best
-        now, name = self.progress, f"val/{self.config.best_metric}"
+        name = f"val/{self.config.best_metric}"
         if self.val and now.best_values:  # the figure, or its direction, may be another one now
             now.best = self.sign * now.best_values.get(name, self.sign * math.inf)
         if now.batch and held.progress["cut"] != self._cut():
             now.batch, self.losses = 0, Losses(self.job.config.loss)
             self.reporter.say(f"{self.reporter.label}: batches are cut anew, and so is the epoch")
-        if self.team.rank < len(held.rng):
-            set_rng_state(held.rng[self.team.rank], self.team.device)
 
     def _cut(self) -> list[int]:
         """What the batches of an epoch depend on, beside its number."""
         return [self.config.batch_size, self.config.max_asvs_per_batch, self.config.seed]
 
 
-def plan(sampler: Sampler, config: TrainConfig) -> tuple[int, int]:
-    """Epochs and optimizer steps of a run."""
-    if not config.max_asvs_per_batch:  # every epoch has the same number of batches
-        batches = max(1, -(-len(sampler.samples) // config.batch_size))
-        epochs = max(config.epochs, -(-config.min_steps // batches))
-        steps = min(epochs * batches, config.max_steps or epochs * batches)
-        return -(-steps // batches), steps
-    epochs = steps = 0
-    while epochs < config.epochs or steps < config.min_steps:
-        if 0 < config.max_steps <= steps:
+def plan(sampler: Sampler, config: TrainConfig, epoch: int = 0, step: int = 0) -> tuple[int, int]:
+    """Epochs and optimizer steps of a run that begins ``epoch`` at ``step``."""
+    while epoch < config.epochs or step < config.min_steps:
+        if 0 < config.max_steps <= step:
             break
-        steps += len(sampler.epoch(epochs))
-        epochs += 1
-    return epochs, min(steps, config.max_steps or steps)
+        step += sampler.batches(epoch)
+        epoch += 1
+    return epoch, min(step, config.max_steps or step)
+
+
+def check_pairs(job: Job, sampler: Sampler) -> None:
+    """Raise `InputError` if distances are to be learned, and no micro-step has two samples."""
+    micro = job.config.train.accumulate
+    if job.network.distance is None or any(len(b) > micro for b in sampler.epoch(0)):
+        return
+    raise InputError(
+        "No micro-step has two samples, and distances are between samples: lower train.accumulate, "
+        "raise train.batch_size or train.max_asvs_per_batch, or set loss.distance to 0."
+    )
 
 
 def check_metric(job: Job) -> int:

@@ -263,11 +263,12 @@ def pretrained(study, _, **options):
     return pretrain(study, **options)
 
 
+REGRESSES = "of another run: it trains a regressor, and here it trains "
 OTHERS = {
-    "kind": (pretrained, {}, "of another run: its kind is 'regressor', and here 'encoder'"),
-    "task": (fit_classifier, {}, "of another run: its kind is 'regressor', and here 'classifier'"),
-    "frozen": (fit_regressor, {"freeze_encoder": True}, "another run: its (parts|frozen) is "),
-    "covariates": (fit_regressor, {"covariates": ["group"]}, "run: its (parts|covariates) is "),
+    "kind": (pretrained, {}, REGRESSES + "an encoder"),
+    "task": (fit_classifier, {}, REGRESSES + "a classifier"),
+    "frozen": (fit_regressor, {"freeze_encoder": True}, "is not frozen .*, and here .* is frozen"),
+    "covariates": (fit_regressor, {"covariates": ["group"]}, "no .*, and here .* covariates group"),
 }
 
 
@@ -282,7 +283,7 @@ def test_another_run_is_refused(small, refused, fit, options, words):
 )
 def test_another_target_is_refused(small, refused, change):
     values = change(small.metadata["gradient"])
-    words = f"its target is .*'gradient'.*, and here .*'{values.name}'"
+    words = f"the target is .*'gradient'.*, and here .*'{values.name}'"
     refused(words, lambda **more: fit_regressor(small, values, **more))
 
 

@@ -54,6 +54,21 @@ class Ending(Batcher):
         return super().draw(samples, epoch, ghost)
 
 
+class Watched(Batcher):
+    """Remembers the training samples of each epoch."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.asked = []
+
+    def draw(self, samples, epoch=EVALUATION, ghost=False):
+        self.asked += [(epoch, int(sample)) for sample in samples]
+        return super().draw(samples, epoch, ghost)
+
+    def of_epoch(self, number):
+        return [sample for epoch, sample in self.asked if epoch == number]
+
+
 def stop(*_):
     raise Stopped
 
@@ -190,7 +205,7 @@ def test_a_signal_is_heeded_after_the_next_step(job, folder, resumed, number, st
     with pytest.raises(Preempted) as caught:
         fit(job({**RANDOM, **changes}, folder=folder, batcher=told))
     assert caught.value.signal == number
-    text = f"Stopped by signal {int(number)} after step {step + 1}; go on with --resume "
+    text = f"Stopped, as it was told to, after step {step + 1}; go on with --resume "
     assert str(caught.value) == f"{text}{folder.parent.parent}."
     assert load(folder).progress["step"] == step + 1
     assert [signal.getsignal(which) for which in (signal.SIGUSR1, signal.SIGTERM)] == before
@@ -205,7 +220,7 @@ def test_a_signal_in_the_last_step_lets_the_run_end(job, folder):
 
 def test_a_signal_without_a_folder_saves_nothing(job):
     told = ending(2, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    with pytest.raises(Preempted, match=r"^Stopped by signal \d+ after step \d+\.$"):
+    with pytest.raises(Preempted, match=r"^Stopped, as it was told to, after step \d+\.$"):
         fit(job(RANDOM, batcher=told))
 
 
@@ -236,7 +251,7 @@ def test_how_often(job, folder):
 
     changes = {**RANDOM, "train.epochs": 2, "train.checkpoint_every": 2}
     Seen(job(changes, folder=folder), QUIET).fit()
-    assert seen == [(2, 0), (3, 1), (4, 1), (6, 1), (6, 2)]
+    assert seen == [(2, 0), (3, 1), (4, 1), (6, 2)]
 
 
 def test_before_the_first_validation_there_is_no_best(cut):
@@ -286,6 +301,27 @@ def test_more_epochs(job, cut, resumed):
     cut({**changes, "train.epochs": 2}, epoch=2)
     _, trainer = resumed({**changes, "train.epochs": 4})
     same(trainer.fit(), fit(job({**RANDOM, **changes, "train.epochs": 4})))
+
+
+def test_other_batches_begin_the_epoch_anew(cut, resumed):
+    """Within an epoch, what was read of it says nothing of other batches."""
+    cut({}, step=6)
+    made, trainer = resumed({"train.batch_size": 4}, batcher=Watched)
+    assert (trainer.progress.epoch, trainer.progress.batch, trainer.losses.sums) == (1, 0, {})
+    trainer.fit()
+    assert sorted(made.batcher.of_epoch(1)) == list(range(15))
+    cut({}, step=6)
+    _, trainer = resumed({"train.accumulate": 2})
+    assert trainer.progress.batch == 1
+
+
+def test_another_figure_chooses_from_here_on(cut, resumed):
+    """The best so far is still the best, by what it has of that figure."""
+    held = cut({}, epoch=2)
+    for metric, sign in (("distance_r2", -1), ("nucleotide_loss", 1)):
+        _, trainer = resumed({"train.best_metric": metric})
+        assert trainer.progress.best == sign * held.progress["best_values"][f"val/{metric}"]
+        assert trainer.progress.best_epoch == held.progress["best_epoch"]
 
 
 def test_another_optimizer_starts_without_memory(cut, resumed):
@@ -349,7 +385,7 @@ def test_a_field_of_progress_that_is_gone_is_named(cut, resumed, gone):
     del held.progress[gone]
     with pytest.raises(InputError, match=f"its progress lacks {gone}") as caught:
         resumed(held=held)
-    assert "checkpoint.json was edited" in str(caught.value) and "\n" not in str(caught.value)
+    assert "is damaged or of another AAM" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_fields_that_are_gone_are_all_named(tmp_path):
