@@ -14,6 +14,7 @@ import functools
 import gc
 import itertools
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -160,6 +161,8 @@ class Team:
         if self.size == 1:
             return network
         if self.strategy == "ddp":
+            # Of a few small parameters; it tells users nothing.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
             return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
         try:
             from torch.distributed.device_mesh import init_device_mesh

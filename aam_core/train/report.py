@@ -68,6 +68,7 @@ class Reporter:
         self.label = label
         self.silent = silent
         self.bar = None
+        self.validated: dict[str, str] = {}
         self.sinks: list[Sink] = []
         if logs is not None and not silent:
             name = f"{Path(logs).absolute().parent.name}: {label}"
@@ -97,7 +98,7 @@ class Reporter:
         if self.bar is not None:
             if shown:
                 found = {BAR[name]: f"{shown[name]:.4g}" for name in BAR if name in shown}
-                self.bar.set_postfix(found, refresh=False)
+                self.bar.set_postfix(found | self.validated, refresh=False)
             self.bar.update(steps)
 
     def record(self, step: int, values: dict[str, float]) -> None:
@@ -122,7 +123,9 @@ class Reporter:
             self.board.histograms(step, tensors)
 
     def epoch(self, number: int, epochs: int, values: dict[str, float]) -> None:
-        """One line an epoch, where there is no bar."""
+        """One line an epoch, where there is no bar; there, the validation's loss behind it."""
+        if "val/total_loss" in values:
+            self.validated = {"val": f"{values['val/total_loss']:.4g}"}
         if self.bar is None:
             line = f"{self.label}: epoch {number}/{epochs}"
             shown = _readable(values, WIDTH - len(line))
