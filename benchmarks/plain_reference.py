@@ -29,7 +29,7 @@ class PlainBatcher(Batcher):
     which is the faster for the reference.
     """
 
-    def share(self, draw: Draw) -> Shared:
+    def share(self, draw: Draw, features: bool = True) -> Shared:
         """What the other processes must know; here, what masking chooses from."""
         rows = np.arange(len(draw.samples) * PADDED)
         return dataclasses.replace(super().share(draw), features=rows)
