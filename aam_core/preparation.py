@@ -34,16 +34,16 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 class FitOptions:
     """What a fit takes beside its data; see `workflows.fit_regressor`."""
 
-    encoder: Model | str | Path | None
-    freeze_encoder: bool
-    group_by: str | pd.Series | None
-    split: tuple[Sequence[str], Sequence[str]] | None
-    covariates: tuple[str, ...]
-    config: Config | None
-    output: str | Path | None
-    label: str | None
-    resume: str | Path | None
-    on_epoch: OnEpoch | None
+    encoder: Model | str | Path | None = None
+    freeze_encoder: bool = False
+    group_by: str | pd.Series | None = None
+    split: tuple[Sequence[str], Sequence[str]] | None = None
+    covariates: Sequence[str] = ()
+    config: Config | None = None
+    output: str | Path | None = None
+    label: str | None = None
+    resume: str | Path | None = None
+    on_epoch: OnEpoch | None = None
 
 
 def prepare_pretraining(

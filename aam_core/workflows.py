@@ -172,18 +172,8 @@ def fit_regressor(
     InputError
         If targets are unusable, or there are too few samples or groups.
     """
-    options = FitOptions(
-        encoder=encoder,
-        freeze_encoder=freeze_encoder,
-        group_by=group_by,
-        split=split,
-        covariates=tuple(covariates),
-        config=config,
-        output=output,
-        label=label,
-        resume=resume,
-        on_epoch=on_epoch,
-    )
+    given = (encoder, freeze_encoder, group_by, split, covariates, config, output, label)
+    options = FitOptions(*given, resume, on_epoch)
     return _fit("regression", study, target, options)
 
 
@@ -210,18 +200,8 @@ def fit_classifier(
     Model
         Of kind 'classifier'.
     """
-    options = FitOptions(
-        encoder=encoder,
-        freeze_encoder=freeze_encoder,
-        group_by=group_by,
-        split=split,
-        covariates=tuple(covariates),
-        config=config,
-        output=output,
-        label=label,
-        resume=resume,
-        on_epoch=on_epoch,
-    )
+    given = (encoder, freeze_encoder, group_by, split, covariates, config, output, label)
+    options = FitOptions(*given, resume, on_epoch)
     return _fit("classification", study, target, options)
 
 
@@ -263,18 +243,8 @@ def find_lr(
             run, batcher = prepare_pretraining(study, config, output, encoder, group_by)
             job = run.job(batcher)
         else:
-            options = FitOptions(
-                encoder=encoder,
-                freeze_encoder=freeze_encoder,
-                group_by=group_by,
-                split=None,
-                covariates=tuple(covariates),
-                config=config,
-                output=output,
-                label=None,
-                resume=None,
-                on_epoch=None,
-            )
+            given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
+            options = FitOptions(*given)
             run, _, batcher, weight = prepare_fit(task, study, target, options)
             job = run.job(batcher, weight)
         found = tune.find_lr(job, run.team, low, high, steps, run.reporter)
