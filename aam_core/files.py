@@ -137,6 +137,16 @@ def check_folder(directory) -> None:
         raise InputError(f"{nearest} is a file; give the name of a folder to write into.")
 
 
+def read_yaml(file):
+    """What a YAML file holds; `InputError`, in one line, where it is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(file).read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+
+
 def write_json(path, value) -> None:
     """Write JSON into a file of one's own; a number that is not finite becomes null."""
     text = json.dumps(_finite(value), indent=2, allow_nan=False)

@@ -27,14 +27,14 @@ from aam_core.data.inputs import Study
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
-from aam_core.train import checkpoint, launch, tune
+from aam_core.train import checkpoint, launch, memory
 from aam_core.train.checkpoint import Checkpoint
 from aam_core.train.job import Job, Result
 from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
 from aam_core.train.rng import own_generators
 from aam_core.train.sinks import carry_over, check_trackers
-from aam_core.train.trainer import Trainer, check_metric
+from aam_core.train.trainer import Trainer, check
 from aam_core.transfer import common_tensors, load_encoder
 
 KINDS = {None: "encoder", "regression": "regressor", "classification": "classifier"}
@@ -137,7 +137,7 @@ class Run:
             resume=self.resume,
         )
         if self.config.train.batch_size == AUTO:
-            self._set_batch_size(tune.largest_batch(job, self.team), job)
+            self._set_batch_size(memory.largest_batch(job, self.team), job)
         job.run = self._description()
         return job
 
@@ -176,7 +176,7 @@ class Run:
             self.reporter.say(f"{self.label}: {text}")
 
     def _fit(self, job: Job) -> Result:
-        check_metric(job)
+        check(job)
         self._clear()
         reporter = Reporter(
             None if self.output is None else self.output / "logs",
@@ -189,11 +189,11 @@ class Run:
         try:
             with own_generators(self.team.device):
                 torch.manual_seed(self.config.train.seed)
-                memory = tune.memory(job, self.team)
+                needed = memory.memory(job, self.team)
                 if self.team.device.type == "cuda":  # the peak that is logged is the training's own
                     torch.cuda.reset_peak_memory_stats(self.team.device)
                 trainer = Trainer(job, reporter, self.team)
-                self._summary(job, trainer, memory)
+                self._summary(job, trainer, needed)
                 return trainer.fit()
         except KeyboardInterrupt:
             if self.output is not None and job.folder.exists():
@@ -218,20 +218,20 @@ class Run:
             if held is not None:
                 carry_over(before / "logs", self.output / "logs", held.progress["step"])
 
-    def _summary(self, job: Job, trainer: Trainer, memory: float) -> None:
+    def _summary(self, job: Job, trainer: Trainer, needed: float) -> None:
         """What is trained on what, in a few lines, before it starts."""
         team, train = self.team, self.config.train
-        for line in tune.describe(self.model.network, self.config):
+        for line in memory.describe(self.model.network, self.config):
             self.say(line)
         devices = f"{team.device}" if team.size == 1 else f"{team.size} x {team.device.type}"
         if team.size > 1:
             devices += f" ({train.strategy})"
-        fits = memory == memory
+        fits = needed == needed
         self.say(
             f"{len(self.train_ids)} samples to train on, {len(self.val_ids)} to validate on; "
             f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
             f"on {devices}; "
-            + (f"about {memory:.2g} GB a device" if fits else "a trial step did not fit its memory")
+            + (f"about {needed:.2g} GB a device" if fits else "a trial step did not fit its memory")
         )
 
     def _keep(self, epoch: int, weights) -> None:

@@ -17,7 +17,7 @@ from aam_core.data.batch import Batcher
 from aam_core.data.inputs import Study
 from aam_core.models.model import Network, Parts
 from aam_core.presets import pretraining
-from aam_core.train import tune
+from aam_core.train import memory
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
 from aam_core.train.parallel import Team, session
@@ -98,7 +98,7 @@ def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
         figures["peak_gb"] = peak_rss() / GB
         figures["above_start_gb"] = (peak_rss() - began) / GB
     if case.estimate:
-        figures["estimate_gb"] = tune.memory(_job(study, config, team), team)
+        figures["estimate_gb"] = memory.memory(_job(study, config, team), team)
     if case.count:
         figures["flops"] = _flops(study, case, team) / case.steps
     return figures, team.rank

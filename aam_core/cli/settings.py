@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from aam_core.config import EVERYDAY, SCALE, Config, find, paths
 from aam_core.errors import InputError
 from aam_core.fields import check
+from aam_core.files import read_yaml
 
 FLAGS = EVERYDAY | SCALE
 """Settings that have a flag of their own."""
@@ -83,12 +83,7 @@ def read_settings(file) -> dict:
     InputError
         For a file that is not a YAML mapping, an unknown key or an illegal value.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(file).read_bytes())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(file)
     if not isinstance(values, dict | None):
         raise InputError(f"{file} must map sections to settings, as in 'train: {{epochs: 5}}'.")
     found = {}

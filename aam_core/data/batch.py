@@ -8,6 +8,7 @@ the batch over all processes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -214,6 +215,11 @@ class Batcher:
         self.rank[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
             len(study.sequences)
         )
+
+    @functools.cached_property
+    def richness(self) -> np.ndarray:
+        """``[N]`` most ASVs that the model may read of each sample of the study."""
+        return np.minimum(np.diff(self.study.counts.indptr), self.config.max_asvs)
 
     def reads(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
         """Features ``[A]`` and reads ``[A]`` of one sample, drawn for this epoch."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aam_core.config import DataConfig, TrainConfig
+from aam_core.config import TrainConfig
 
 
 class Sampler:
@@ -19,7 +19,7 @@ class Sampler:
     samples : ndarray
         Positions in the study of the samples to train on, or to evaluate.
     richness : ndarray
-        ``[N]`` ASVs that the model may read of each sample of the study; see `richness`.
+        ``[N]`` ASVs that the model may read of each sample of the study (`Batcher.richness`).
     config : TrainConfig
         Batch size, budget of ASVs, seed.
     """
@@ -60,11 +60,6 @@ class Sampler:
                 most, held = self.richness[sample], 0
             held += 1
         return np.split(order, cuts)
-
-
-def richness(counts, config: DataConfig) -> np.ndarray:
-    """``[N]`` most ASVs that the model may read of each sample of a ``[N, F]`` sparse table."""
-    return np.minimum(np.diff(counts.indptr), config.max_asvs)
 
 
 def deal(samples: np.ndarray, richness: np.ndarray, processes: int) -> list[np.ndarray]:

@@ -214,8 +214,8 @@ def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
     except (SafetensorError, OSError) as error:
         raise AAMError(
-            f"{path} could not be written ({' '.join(str(error).split())}); the checkpoint before "
-            "it stays: make room, and go on with --resume."
+            f"{path} could not be written ({' '.join(str(error).split())}): make room; if there is "
+            "a checkpoint of before, it stays, and --resume goes on from it."
         ) from None
     # save_file makes a file that its owner alone can read; Python's own has the mode of the umask.
     path.chmod((folder / HEAD).stat().st_mode & 0o777)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aam_core import losses
 from aam_core.data.batch import EVALUATION, Batch
-from aam_core.data.sampler import deal, richness
+from aam_core.data.sampler import deal
 from aam_core.models import draws, masking
 from aam_core.train.average import Average
 from aam_core.train.checkpoint import Checkpoint, check_fields, check_weights
@@ -61,7 +61,6 @@ class Learner:
     def __init__(self, job: Job, team: Team, steps: int):
         self.job, self.team, self.config = job, team, job.config
         self.network = job.network
-        self.richness = richness(job.batcher.study.counts, job.config.data)
         for part in self.network.idle():  # DDP waits for a gradient of all that could have one
             part.requires_grad_(False)
         prepare_blocks(self.network, self.config.train, team.device)
@@ -240,7 +239,7 @@ class Learner:
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
         """This process's samples of a micro-step; one that stands in where there are none."""
-        own = deal(part, self.richness, self.team.size)[self.team.rank]
+        own = deal(part, self.job.batcher.richness, self.team.size)[self.team.rank]
         return (own, False) if len(own) else (part[:1], True)
 
     def _masked_rows(self, from_all, key: int) -> list[np.ndarray]:
@@ -264,7 +263,7 @@ class Learner:
         return losses.counts(micro.batch, micro.pairs, self.job.class_weight)
 
     def _forward(self, network, micro: Micro):
-        """Sums of the losses, the network's output, and predicted distances ``[B, G]``."""
+        """Sums of the losses (0-d), the network's output, and predicted distances ``[B, G]``."""
         batch, train = micro.batch, self.config.train
         with autocast(self.team.device, train.precision), attention(train.attention):
             output = network(batch)

@@ -20,7 +20,6 @@ from torch import nn
 
 from aam_core.config import Config
 from aam_core.data.batch import EVALUATION
-from aam_core.data.sampler import richness
 from aam_core.errors import InputError
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
@@ -167,7 +166,7 @@ class _Probe:
         # What is compiled needs no more than what is not; the average is counted, not made.
         config = job.config.replace({"train.compile": False, "train.accumulate": 1, "optim.ema": 0})
         self.learner = Learner(replace(job, config=config), _Alone(team), steps=1)
-        self.richness = richness(job.batcher.study.counts, job.config.data)
+        self.richness = job.batcher.richness
         self.order = job.train[np.argsort(-self.richness[job.train], kind="stable")]
         self.draw = job.batcher.draw(self.order[:2], EVALUATION)
 

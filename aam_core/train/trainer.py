@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from aam_core.config import TrainConfig
-from aam_core.data.sampler import Sampler, richness
+from aam_core.data.sampler import Sampler
 from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.train.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
 from aam_core.train.job import Job, Result
@@ -77,12 +77,11 @@ class Trainer:
         self.job, self.reporter = job, reporter
         self.team = team or Team(job.config.train)
         self.config = job.config.train
-        self.sign = check_metric(job)
-        rich = richness(job.batcher.study.counts, job.config.data)
+        self.sign = check(job)
+        rich = job.batcher.richness
         self.sampler = Sampler(job.train, rich, self.config)
         # What fits in micro-steps alone is evaluated in pieces of their size.
         micro = max(2, -(-self.config.batch_size // self.config.accumulate))
-        check_pairs(job, self.sampler)
         self.val = Sampler(job.val, rich, replace(self.config, batch_size=micro)).in_order()
         self.progress = Progress()
         self.losses = Losses(job.config.loss)
@@ -299,11 +298,18 @@ def plan(sampler: Sampler, config: TrainConfig, epoch: int = 0, step: int = 0) -
     return epoch, min(step, config.max_steps or step)
 
 
-def check_pairs(job: Job, sampler: Sampler) -> None:
-    """Raise `InputError` if distances are to be learned, and no micro-step has two samples."""
-    micro = job.config.train.accumulate
-    if job.network.distance is None or any(len(b) > micro for b in sampler.epoch(0)):
-        return
+def check(job: Job) -> int:
+    """Say before the work what cannot be trained; return as `check_metric`.
+
+    Raises
+    ------
+    InputError
+        As `check_metric`; or if distances are to be learned and no micro-step has two samples.
+    """
+    sign, config = check_metric(job), job.config.train
+    sampler = Sampler(job.train, job.batcher.richness, config)
+    if job.network.distance is None or any(len(b) > config.accumulate for b in sampler.epoch(0)):
+        return sign
     raise InputError(
         "No micro-step has two samples, and distances are between samples: lower train.accumulate, "
         "raise train.batch_size or train.max_asvs_per_batch, or set loss.distance to 0."

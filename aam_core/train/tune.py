@@ -14,12 +14,10 @@ from aam_core.data.sampler import Sampler
 from aam_core.errors import InputError
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
-from aam_core.train.memory import borrowed, describe, largest_batch, memory
+from aam_core.train.memory import borrowed
 from aam_core.train.parallel import Team, like
 from aam_core.train.report import Reporter
 from aam_core.train.validation import Losses
-
-__all__ = ["RangeTest", "describe", "find_lr", "largest_batch", "memory", "suggest"]
 
 SMOOTHING = 0.9
 """Share of the smoothed loss that a step keeps."""
@@ -125,7 +123,7 @@ def suggest(table: pd.DataFrame) -> float:
 
 def _rise(learner: Learner, rates: np.ndarray, reporter: Reporter) -> pd.DataFrame:
     rows, smoothed, best = [], 0.0, math.inf
-    batches = _cycle(Sampler(learner.job.train, learner.richness, learner.config.train))
+    batches = _cycle(Sampler(learner.job.train, learner.job.batcher.richness, learner.config.train))
     for step, rate in enumerate(rates):
         epoch, samples = next(batches)
         for group in learner.optimizer.param_groups:

@@ -31,7 +31,7 @@ class Losses:
         self.counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor]) -> None:
-        """Take in those of a batch."""
+        """Take in those of a batch: 0-d tensors, by name."""
         for held, more in ((self.sums, sums), (self.counts, counts)):
             for name, value in more.items():
                 held[name] = held[name] + _wide(value) if name in held else _wide(value)
@@ -84,7 +84,13 @@ class Validation(Losses):
         self.scores = Classification(len(self.target.classes), bins) if classes else Regression()
 
     def score(self, batch: Batch, output: ModelOutput, predicted, truth, pairs) -> None:
-        """Take in the predictions of a batch, in the target's units, and of its pairs."""
+        """Take in the predictions of a batch, in the target's units, and of its pairs.
+
+        Parameters
+        ----------
+        predicted, truth, pairs : Tensor or None
+            Distances ``[B, G]`` as predicted and as they are, and what each pair counts.
+        """
         if predicted is not None:
             self._score_pairs(batch, predicted, truth, pairs)
         if output.target is None or self.target is None or batch.ghost:

@@ -8,11 +8,11 @@ it is ``{"choices": [...]}``.
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 from aam_core.config import find
 from aam_core.errors import InputError, first_five
 from aam_core.fields import check, parse, unknown
+from aam_core.files import read_yaml
 
 DEFAULT = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -69,13 +69,7 @@ def read(file) -> dict[str, dict]:
     InputError
         For a file that is not a YAML mapping, or a space that is not legal.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(file).read_bytes())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    return check_space(values, str(file))
+    return check_space(read_yaml(file), str(file))
 
 
 def check_space(space, where: str = "space") -> dict[str, dict]:

@@ -79,11 +79,13 @@ def test_classification_in_parts_is_that_of_the_whole(rng):
         rows = slice(start, start + 20)
         parts[start // 80].update(actual[rows], predicted[rows], chances[rows])
     parts[0].merge(parts[1])
-    assert parts[0].compute() == pytest.approx({
-        "accuracy": reference.accuracy_score(actual, predicted),
-        "auc": reference.roc_auc_score(actual, chances, multi_class="ovr", average="macro"),
-        "f1": reference.f1_score(actual, predicted, average="macro"),
-    })
+    assert parts[0].compute() == pytest.approx(
+        {
+            "accuracy": reference.accuracy_score(actual, predicted),
+            "auc": reference.roc_auc_score(actual, chances, multi_class="ovr", average="macro"),
+            "f1": reference.f1_score(actual, predicted, average="macro"),
+        }
+    )
 
 
 def test_classification_by_name(rng):

@@ -103,7 +103,15 @@ def test_a_single_value_can_be_drawn():
 def test_confusion_shows_counts_and_shares(classes):
     axes = plots.confusion(classes, label="site").axes[0]
     assert texts(axes) == [
-        "2\n67%", "1\n33%", "0\n0%", "0\n0%", "1\n100%", "0\n0%", "1\n100%", "0\n0%", "0\n0%",
+        "2\n67%",
+        "1\n33%",
+        "0\n0%",
+        "0\n0%",
+        "1\n100%",
+        "0\n0%",
+        "1\n100%",
+        "0\n0%",
+        "0\n0%",
     ]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["a", "b", "c"]
     assert axes.get_yticklabels()[0].get_text() == "a\n(n = 3)"
@@ -140,11 +148,13 @@ def test_confusion_of_many_classes_stays_readable(number):
 
 
 def test_curves_share_a_panel_by_quantity():
-    log = pd.DataFrame([
-        {"step": 2, "epoch": 1, "train/total_loss": 1.0},
-        {"step": 1, "epoch": 1, "train/total_loss": 3.0},
-        {"step": 2, "epoch": 1, "val/total_loss": 2.0, "val/r2": 0.5, "phase": "val"},
-    ])
+    log = pd.DataFrame(
+        [
+            {"step": 2, "epoch": 1, "train/total_loss": 1.0},
+            {"step": 1, "epoch": 1, "train/total_loss": 3.0},
+            {"step": 2, "epoch": 1, "val/total_loss": 2.0, "val/r2": 0.5, "phase": "val"},
+        ]
+    )
     panels = {axes.get_title(): axes for axes in plots.curves(log).axes if axes.get_title()}
     assert set(panels) == {"total loss", "r2"}
     loss = {line.get_label(): line.get_xydata().tolist() for line in panels["total loss"].lines}

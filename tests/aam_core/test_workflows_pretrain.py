@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aam_core.data.distances import table_distances
+from aam_core.errors import InputError
 from aam_core.workflows import fit_regressor, pretrain, pretrain_nucleotides
 
 
@@ -77,3 +78,10 @@ def test_masked_training_learns_and_does_not_saturate(small, brief):
     accuracy = [epoch["val/nucleotide_accuracy"] for epoch in history]
     assert accuracy[-1] > 0.4 and accuracy[-1] > accuracy[0] + 0.15
     assert all(epoch["train/nucleotide_loss"] > 0.1 for epoch in history)
+
+
+@pytest.mark.parametrize("changes", [{"train.accumulate": 16}, {"train.best_metric": "auc"}])
+def test_what_cannot_be_trained_is_said_before_anything_is_written(small, brief, tmp_path, changes):
+    with pytest.raises(InputError):
+        pretrain(small, config=brief("pretraining", changes), output=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -273,3 +273,10 @@ def test_ties_do_not_follow_the_table():
     assert content(found, there) == content(again, back)
     first = replace(config, asv_selection="first")
     assert set(content(Batcher(back, first, 0).batch(np.array([0])), back)["s"]) == set(LONG[30:])
+
+
+def test_richness_is_what_the_model_may_read(small):
+    found = (small.counts > 0).sum(1).A1
+    assert Batcher(small, DataConfig(), 0).richness.tolist() == found.tolist()
+    few = Batcher(small, DataConfig(max_asvs=5), 0).richness
+    assert few.max() == 5 and few.tolist() == np.minimum(found, 5).tolist()

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 
-from aam_core.config import DataConfig, TrainConfig
-from aam_core.data.sampler import Sampler, deal, richness
+from aam_core.config import TrainConfig
+from aam_core.data.sampler import Sampler, deal
 
 RICH = np.random.default_rng(0).integers(1, 200, 100)
 SOME = np.arange(20, 95)
@@ -76,12 +75,6 @@ def test_a_sample_richer_than_the_budget_is_alone():
 def test_nothing_makes_no_batch(budget):
     made = sampler(np.arange(0), batch_size=4, max_asvs_per_batch=budget)
     assert made.epoch(0) == made.in_order() == []
-
-
-def test_richness_is_what_the_model_may_read():
-    counts = csr_matrix(np.array([[1, 0, 5, 2], [0, 0, 0, 9], [0, 0, 0, 0]]))
-    assert richness(counts, DataConfig()).tolist() == [3, 1, 0]
-    assert richness(counts, DataConfig(max_asvs=2)).tolist() == [2, 1, 0]
 
 
 # --- deal ----------------------------------------------------------------------------------------

@@ -139,10 +139,13 @@ def test_classes_that_no_split_of_groups_can_share_out():
         train_val_split(IDS[:6], fraction=0.3, seed=0, groups=groups, strata=strata)
 
 
-@pytest.mark.parametrize("split", [
-    lambda **more: train_val_split(IDS, fraction=0.2, seed=0, **more),
-    lambda **more: make_folds(IDS, folds=3, seed=0, **more),
-])
+@pytest.mark.parametrize(
+    "split",
+    [
+        lambda **more: train_val_split(IDS, fraction=0.2, seed=0, **more),
+        lambda **more: make_folds(IDS, folds=3, seed=0, **more),
+    ],
+)
 def test_missing_groups_and_classes_are_named(split):
     blank = SUBJECT.where(~SUBJECT.index.isin(["s003", "s007"]), None)
     with pytest.raises(InputError, match=r"'subject'\) is blank for 2 of 100 .*s003, s007"):

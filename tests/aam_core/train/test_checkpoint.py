@@ -452,3 +452,32 @@ def test_only_the_first_five_differing_weights_are_named(held):
     more = {f"layer.{i}": (1,) for i in range(8)}
     with pytest.raises(InputError, match=r"tensors, 8 missing \(.*layer\.4 and 3 more\)\. Resume"):
         check_weights(held, held.weights | more)
+
+
+FULL = """
+import resource, signal, sys, torch
+from aam_core.errors import AAMError
+from aam_core.train.checkpoint import Checkpoint, load, save
+
+def state(size):
+    weights = {"w": torch.zeros(size)}
+    return Checkpoint({}, {"size": size}, weights, {}, None, None, {}, [])
+
+save(state(8), sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    save(state(100_000), sys.argv[1])
+except AAMError as error:
+    print(error)
+assert load(sys.argv[1]).progress == {"size": 8}
+"""
+
+
+def test_what_does_not_fit_on_the_disk_leaves_the_checkpoint_of_before(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "last")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "weights.safetensors could not be written" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
