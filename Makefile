@@ -1,13 +1,13 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench-speed bench-scale core-env test-core clean
+.PHONY: help env demo test lint bench-speed bench-scale bench-accuracy bench-ablations core-env test-core clean
 
 # Where the environment is conda's, commands expect to find it named so.
 IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=conda|apt|plain forces how)
 	@scripts/env.sh main
@@ -30,6 +30,13 @@ bench-speed: env ## Measure the speed of pretraining and prediction
 
 bench-scale: env ## Measure scaling over processes, memory and, on a GPU, how much of it is used
 	@$(IN_ENV) python benchmarks/scale.py
+
+MODE ?= quick
+bench-accuracy: env ## Measure accuracy beside a random forest (MODE=full: every study, three seeds)
+	@$(IN_ENV) python benchmarks/accuracy.py --mode $(MODE)
+
+bench-ablations: env ## Measure variants of the default beside it (QUESTION=1 ... 5: those of one question)
+	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)
 
 core-env: ## Set up .venv-core: the core alone on the newest libraries
 	@scripts/env.sh core

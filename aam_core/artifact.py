@@ -1,8 +1,9 @@
 """Saved models: a folder of JSON and safetensors. Opening one cannot run code.
 
 ``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
-``run.json`` (where it came from), and of a predictor ``targets.json``. A model is rebuilt from
-these alone. Beside them, for people: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
+``run.json`` (where it came from), and of a predictor ``targets.json`` and, where trees are blended
+with the network, ``forest.json`` and ``forest.safetensors``. A model is rebuilt from these alone.
+Beside them, for people: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
 ``val_predictions.tsv``; `load_model` and `validate` refuse them too where they are damaged.
 
 A new, renamed or removed configuration field, part or file that a model is rebuilt from raises
@@ -23,15 +24,18 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.targets import ClassTarget, NumericTarget, target_from_dict
 from aam_core.errors import InputError, first_five
 from aam_core.files import replacing_in, write_json
+from aam_core.forest import Forest, covariate_inputs
 
 FORMAT = "aam"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 KINDS = ("encoder", "regressor", "classifier")
 FILES = (
     "config.json",
     "model.safetensors",
     "run.json",
     "targets.json",
+    "forest.json",
+    "forest.safetensors",
     "metrics.json",
     "train_samples.txt",
     "val_samples.txt",
@@ -61,6 +65,10 @@ class Model:
         in the target's units.
     covariates : Covariates or None
         Metadata columns that the model reads beside the reads.
+    forest : Forest or None
+        Trees that predict beside the network.
+    network_weight : float
+        Share of the network in what both predict together, in [0, 1].
     run : dict
         Where the model came from: versions, seed, samples, the encoder it started from.
     metrics : dict or None
@@ -79,6 +87,8 @@ class Model:
     target: NumericTarget | ClassTarget | None = None
     interval: dict | None = None
     covariates: Covariates | None = None
+    forest: Forest | None = None
+    network_weight: float = 1.0
     run: dict = field(default_factory=dict)
     metrics: dict | None = None
     train_samples: list[str] = field(default_factory=list)
@@ -122,8 +132,11 @@ class Model:
                 "target": self.target.to_dict(),
                 "interval": self.interval,
                 "covariates": None if self.covariates is None else self.covariates.to_dict(),
+                "forest": self.forest is not None,
             }
             write_json(folder / "targets.json", targets)
+        if self.forest is not None:
+            self._write_forest(folder)
         if self.metrics is not None:
             write_json(folder / "metrics.json", self.metrics)
         for name, ids in (("train", self.train_samples), ("val", self.val_samples)):
@@ -134,6 +147,17 @@ class Model:
             self.val_predictions.to_csv(
                 folder / "val_predictions.tsv", sep="\t", index_label="sample-id"
             )
+
+    def _write_forest(self, folder: Path) -> None:
+        from safetensors.numpy import save
+
+        words = {
+            "network_weight": self.network_weight,
+            "covariates": self.forest.covariates,
+            "sequences": self.forest.sequences,
+        }
+        write_json(folder / "forest.json", words)
+        (folder / "forest.safetensors").write_bytes(save(self.forest.to_tensors()))
 
 
 def load_model(directory) -> Model:
@@ -155,7 +179,8 @@ def load_model(directory) -> Model:
     kind, config, parts, targets = _read(folder)
     _check_tensors(folder, config, parts)
     network = _build(config, parts)
-    network.load_state_dict(load_file(str(folder / "model.safetensors")))
+    weights = load_file(str(folder / "model.safetensors"))
+    network.load_state_dict({_name(name): value for name, value in weights.items()})
     network.eval()
     return Model(
         kind=kind,
@@ -164,6 +189,7 @@ def load_model(directory) -> Model:
         target=None if targets is None else target_from_dict(targets["target"]),
         interval=None if targets is None else targets["interval"],
         covariates=None if targets is None else _covariates(targets),
+        **_read_forest(folder, parts, targets),
         **_read_records(folder),
         **_read_samples(folder, kind),
     )
@@ -191,10 +217,11 @@ def validate(directory, level: str = "max") -> str:
         As `load_model`.
     """
     folder = Path(directory)
-    kind, config, parts, _ = _read(folder)
+    kind, config, parts, targets = _read(folder)
     _read_records(folder)
     if level == "max":
         _check_tensors(folder, config, parts)
+        _read_forest(folder, parts, targets)
         _read_samples(folder, kind)
     else:
         _shapes(folder)
@@ -230,6 +257,8 @@ def _read(folder: Path):
     targets = None
     if kind != "encoder":
         targets = _read_json(folder / "targets.json")
+        if version < 3:  # which knew no forests
+            targets.setdefault("forest", False)
         _check_targets(targets, kind, parts, folder / "targets.json")
     return kind, config, parts, targets
 
@@ -250,8 +279,12 @@ def _covariates(targets: dict) -> Covariates | None:
 
 
 def _check_targets(targets, kind, parts, where):
-    if set(targets) != {"target", "interval", "covariates"}:
-        raise InputError(f"{where} was edited: it must hold target, interval and covariates.")
+    if set(targets) != {"target", "interval", "covariates", "forest"}:
+        raise InputError(
+            f"{where} was edited: it must hold target, interval, covariates and forest."
+        )
+    if type(targets["forest"]) is not bool:
+        raise InputError(f"{where} was edited: its forest is {targets['forest']!r}.")
     covariates = _covariates(targets) or Covariates()
     if (covariates.sizes, len(covariates.numeric)) != (parts["sizes"], parts["numbers"]):
         raise InputError(f"{where} does not belong to this model: its covariates differ.")
@@ -275,6 +308,11 @@ def _build(config: Config, parts: dict):
     return Network(config.model, Parts(**parts))
 
 
+def _name(name: str) -> str:
+    """Name of a saved tensor; up to format 2 that of the only member did not tell whose it is."""
+    return f"members.0.{name}" if name.split(".")[0] in ("samples", "fusion", "target") else name
+
+
 def _shapes(folder: Path) -> dict[str, list[int]]:
     """Names and shapes of the saved tensors, from the header alone."""
     from safetensors import SafetensorError, safe_open
@@ -284,7 +322,7 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
         raise InputError(f"{path} is missing.")
     try:
         with safe_open(str(path), framework="np") as held:
-            return {name: list(held.get_slice(name).get_shape()) for name in held.keys()}
+            return {_name(name): list(held.get_slice(name).get_shape()) for name in held.keys()}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
 
@@ -307,6 +345,39 @@ def _check_tensors(folder: Path, config: Config, parts: dict) -> None:
                 f"{folder / 'model.safetensors'} does not fit its config.json: {len(names)} "
                 f"tensors are {what} ({first_five(names)}). The folder was edited or mixed."
             )
+
+
+def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
+    """The forest and the network's weight, as `Model` has them."""
+    if targets is None or not targets["forest"]:
+        return {}
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / "forest.json"
+    held = _read_json(path)
+    weight, sequences = held.get("network_weight"), held.get("sequences")
+    whole = set(held) == {"network_weight", "covariates", "sequences"}
+    texts = isinstance(sequences, list) and all(isinstance(dna, str) for dna in sequences)
+    if not whole or not texts or type(held["covariates"]) is not int:
+        raise InputError(f"{path} was edited: it must hold network_weight, covariates, sequences.")
+    if not isinstance(weight, float) or not 0 <= weight <= 1:
+        raise InputError(f"{path} has the network_weight {weight!r}; it must be from 0 to 1.")
+    path = folder / "forest.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path} is missing.")
+    try:
+        arrays = load_file(str(path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
+    try:
+        forest = Forest.from_parts(sequences, held["covariates"], arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    inputs = covariate_inputs(_covariates(targets))
+    if (forest.outputs, forest.covariates) != (parts["outputs"], inputs):
+        raise InputError(f"{path} does not belong to this model: its outputs or covariates differ.")
+    return {"forest": forest, "network_weight": weight}
 
 
 def _read_json(path: Path) -> dict:

@@ -39,6 +39,12 @@ class DataConfig(Checked):
         "With 'redraw', draw each depth log-uniformly from sampling_depth to this (0: one depth).",
         minimum=0,
     )
+    full_depth: float = option(
+        0.0,
+        "With 'redraw', share of the samples of training that are read with all their reads.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     shallow_samples: str = option(
         "drop",
         "Samples with fewer reads than sampling_depth: 'drop' them, or 'keep' all their reads.",
@@ -64,6 +70,16 @@ class DataConfig(Checked):
 @dataclass(frozen=True)
 class EncoderConfig(Checked):
     """Bases -> ASV vector."""
+
+    features: str = option(
+        "bases",
+        "What an ASV's vector is made of: its bases (learned), the principal components of its "
+        "k-mer profile ('profile': fixed), or 'both'.",
+        choices=("bases", "profile", "both"),
+    )
+    components: int = option(
+        64, "Principal components of the profile of 6-mers, where features has it.", minimum=1
+    )
 
     width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
     heads: int = option(4, "Attention heads.", minimum=1)
@@ -93,6 +109,12 @@ class SampleConfig(Checked):
     mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
     dropout: float = option(0.1, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
     pool_queries: int = option(4, "Learned queries of the pooling attention.", minimum=1)
+    pool_prior: float = option(
+        0.5,
+        "Where each query's weight of the log abundance starts: 0 pools by presence, 1 by reads.",
+        minimum=-1.0,
+        maximum=1.0,
+    )
     asv_dropout: float = option(
         0.0, "Share of a sample's ASVs hidden at random while training.", minimum=0.0, maximum=0.9
     )
@@ -132,6 +154,12 @@ class FusionConfig(Checked):
 class ModelConfig(Checked):
     """The whole network."""
 
+    members: int = option(
+        1,
+        "Networks over the same ASV vectors, whose predictions are averaged; each leaves out "
+        "train.val_fraction of the samples, which validate it.",
+        minimum=1,
+    )
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -192,6 +220,12 @@ class LossConfig(Checked):
         1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0
     )
     target: str = option("huber", "Loss of a regression.", choices=("huber", "mse", "mae"))
+    transform: str = option(
+        "none",
+        "What a numeric target is learned as: itself ('none'), or a power of it that makes the "
+        "training samples most nearly normal ('power': Yeo-Johnson). Predictions keep its units.",
+        choices=("none", "power"),
+    )
     huber_delta: float = option(
         1.0, "Where huber turns linear, in standard deviations of the target.", minimum=1e-6
     )
@@ -303,7 +337,7 @@ class TrainConfig(Checked):
     best_metric: str = option(
         "total_loss",
         "Figure of the validation samples that chooses the best epoch, stops early and steers "
-        "'plateau': total_loss, or any other name under val/ in the logs.",
+        "'plateau': total_loss, or any other name under val/ in the logs; 'none' keeps the last.",
     )
     best_direction: str = option(
         "auto",
@@ -311,7 +345,10 @@ class TrainConfig(Checked):
         choices=("auto", "min", "max"),
     )
     val_fraction: float = option(
-        0.2, "Share of the samples held out for validation.", minimum=0.0, maximum=0.9
+        0.2,
+        "Share of the samples held out for validation; of several members each holds out another.",
+        minimum=0.0,
+        maximum=0.9,
     )
     seed: int = option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
@@ -354,6 +391,18 @@ class TrainConfig(Checked):
 
 
 @dataclass(frozen=True)
+class ForestConfig(Checked):
+    """Trees beside the networks: see `aam_core.forest`."""
+
+    trees: int = option(
+        0,
+        "Trees that are blended with the networks, by a weight chosen on samples that both left "
+        "out (0: the networks alone).",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True)
 class Config(Checked):
     """Everything that a run is made of, passed whole and saved inside every artifact."""
 
@@ -362,6 +411,7 @@ class Config(Checked):
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    forest: ForestConfig = field(default_factory=ForestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def to_dict(self) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
@@ -16,10 +17,13 @@ from aam_core.config import Config
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
-from aam_core.data.targets import BASELINE, as_classes, as_numbers, fit_target
+from aam_core.data.targets import as_classes, as_numbers, fit_target
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, draw, random_forest
 from aam_core.files import check_folder, replacing_in, write_json
+
+DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
+"""Figures of the number of reads alone from which one line warns."""
 
 
 @dataclass
@@ -30,9 +34,11 @@ class CrossValidation:
     ----------
     predictions : DataFrame
         Index ``sample-id``; ``fold``, ``actual``, ``prediction`` and what else `predict` gives; the
-        baseline's columns start with ``random_forest``.
+        same of the others, in columns that start with their names.
     metrics : dict
-        ``{"aam": {...}, "random_forest": {...}, "per_fold": [...]}``.
+        ``{"aam": {...}, ..., "per_fold": [...]}``: of what the fit predicts; of its ``network``
+        alone, where it blends one with a forest; and of the baselines ``random_forest`` and
+        ``reads``, a forest on the number of reads of a sample alone.
     """
 
     predictions: pd.DataFrame
@@ -67,7 +73,8 @@ def cross_validate(
         Samples of a group are never on both sides, of a fold or of its validation split.
     folds : int
     baseline : bool
-        Whether to score a random forest too.
+        Whether to score random forests too, on the ASVs and on the number of reads alone. Where the
+        latter tells the target one line warns.
     encoder, freeze_encoder, covariates, config
         As in `fit_regressor`. Of an encoder that was trained on tested samples one line warns.
     output : path, optional
@@ -92,19 +99,23 @@ def cross_validate(
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
     groups = preparation.by_sample(study, group_by)
-    parts = _folds(study, values, groups, folds, task, config, covariates)
+    together = preparation.learn_together(config, encoder, freeze_encoder)
+    split = functools.partial(preparation.split_samples, config=config, together=together)
+    parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
     _say(_seen(encoder, samples))
     fit = functools.partial(
         workflows.fit_regressor if task == "regression" else workflows.fit_classifier,
         encoder=encoder,
         freeze_encoder=freeze_encoder,
-        group_by=groups,
         covariates=covariates,
         config=config,
     )
     settings = {"task": task, "seed": config.train.seed, "covariates": covariates}
-    forest = functools.partial(random_forest, y=values, **settings) if baseline else None
-    found = _predict(study, values, parts, fit, forest)
+    forests = {}
+    if baseline:
+        forests["random_forest"] = functools.partial(random_forest, y=values, **settings)
+        forests["reads"] = functools.partial(random_forest, y=values, reads_alone=True, **settings)
+    found = _predict(study, values, parts, inner, fit, forests)
     whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
     metrics = {
         **_scores(whole, values, task),
@@ -114,38 +125,63 @@ def cross_validate(
         ],
     }
     table = _table(whole, parts, values, task)
+    _say(_depth_tells(metrics, task, str(values.name)))
     if output is not None:
         _write_cross_validation(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
 
 
-def _folds(study, values, groups, folds, task, config, covariates):
-    """[(train_ids, test_ids)]; what cannot be split says so before anything is trained."""
+def _folds(study, values, groups, folds, task, covariates, split, seed):
+    """[(train_ids, test_ids)], and how each training side is split for the fit itself.
+
+    What cannot be split says so before anything is trained.
+    """
     fit_target(values, task)
     strata = values if task == "classification" else None
-    samples, seed = study.sample_ids, config.train.seed
+    samples = study.sample_ids
     parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
+    inner = []
     for number, (train, _) in enumerate(parts, start=1):
         try:
-            inner, _ = preparation.split_samples(train, config, groups, strata)
-            fit_covariates(study.metadata, covariates, inner)
+            inner.append(split(train, groups=groups, strata=strata))
+            fit_target(values, task, inner[-1].train)
+            fit_covariates(study.metadata, covariates, inner[-1].train)
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"
             raise InputError(f"{where}: {error}") from None
-    return parts
+    return parts, inner
 
 
-def _predict(study, values, parts, fit, forest=None) -> list[dict[str, pd.DataFrame]]:
+def _predict(study, values, parts, inner, fit, forests) -> list[dict[str, pd.DataFrame]]:
     """Of each fold, what each predicts of its test samples, trained on its training samples."""
     found = []
-    for number, (train, test) in enumerate(parts, start=1):
+    for number, ((train, test), split) in enumerate(zip(parts, inner, strict=True), start=1):
         label = f"fold {number}/{len(parts)}"
-        model = fit(study.select(train), values.loc[train], label=label)
-        frames = {"aam": prediction.predict(model, study.select(test))}
-        if forest is not None:
-            frames["random_forest"] = forest(study, train, test)
+        model = fit(study.select(train), values.loc[train], split=split, label=label)
+        held = study.select(test)
+        frames = {"aam": prediction.predict(model, held)}
+        if model.forest is not None:
+            alone = dataclasses.replace(model, forest=None, interval=None)
+            frames["network"] = prediction.predict(alone, held)
+        for name, forest in forests.items():
+            frames[name] = forest(study, train, test)
         found.append(frames)
     return found
+
+
+def _depth_tells(metrics: dict, task: str, target: str) -> str:
+    """A warning where the number of reads of a sample alone tells the target; else empty."""
+    if "reads" not in metrics:
+        return ""
+    name, least = ("r2", DEPTH_TELLS_R2) if task == "regression" else ("auc", DEPTH_TELLS_AUC)
+    figure = metrics["reads"].get(name)
+    if figure is None or not figure >= least:
+        return ""
+    return (
+        f"The number of reads of a sample alone predicts {target!r} with {name} {figure:.3f}: the "
+        "samples were sequenced to different depths, and every method can tell them apart by it. "
+        "Rarefy the table to one depth beforehand to see what the microbes themselves tell."
+    )
 
 
 def _seen(encoder: Model | None, samples: list[str]) -> str:
@@ -187,10 +223,10 @@ def _table(whole: dict[str, pd.DataFrame], parts, values: pd.Series, task: str) 
     fold = {name: number for number, (_, test) in enumerate(parts, start=1) for name in test}
     table.insert(0, "fold", [fold[name] for name in table.index])
     table.insert(1, "actual", as_numbers(values) if task == "regression" else as_classes(values))
-    if "random_forest" not in whole:
-        return table
-    forest = whole["random_forest"].add_prefix(BASELINE)
-    return table.join(forest.rename(columns={f"{BASELINE}prediction": "random_forest"}))
+    for name in (name for name in whole if name != "aam"):
+        beside = whole[name].add_prefix(f"{name}_")
+        table = table.join(beside.rename(columns={f"{name}_prediction": name}))
+    return table
 
 
 def _say(text: str) -> None:

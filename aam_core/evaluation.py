@@ -88,6 +88,7 @@ def random_forest(
     task: str = "regression",
     seed: int = 0,
     covariates: Sequence[str] = (),
+    reads_alone: bool = False,
 ) -> pd.DataFrame:
     """Predictions of a random forest on relative abundances: the baseline.
 
@@ -101,6 +102,9 @@ def random_forest(
     seed : int
     covariates : sequence of str
         Metadata columns that it reads too, so that a model with covariates meets its equal.
+    reads_alone : bool
+        Read the number of reads of each sample instead of the abundances: what the depth of
+        sequencing tells.
 
     Returns
     -------
@@ -113,7 +117,8 @@ def random_forest(
     check_task(task)
     train_ids, test_ids = list(train_ids), list(test_ids)
     known = fit_covariates(study.metadata, covariates, train_ids)
-    train, test = (_forest_inputs(study.select(ids), known) for ids in (train_ids, test_ids))
+    sides = (study.select(ids) for ids in (train_ids, test_ids))
+    train, test = (_forest_inputs(side, known, reads_alone) for side in sides)
     index = pd.Index(test_ids, name="sample-id")
     settings = {"n_estimators": TREES, "random_state": seed, "n_jobs": -1}
     if task == "regression":
@@ -125,10 +130,12 @@ def random_forest(
     return chances
 
 
-def _forest_inputs(study, covariates):
+def _forest_inputs(study, covariates, reads_alone=False):
     """[N, F + ...] sparse: relative abundances, one column per level, and the numbers."""
     from scipy.sparse import csr_matrix, hstack
 
+    if reads_alone:
+        return csr_matrix(study.counts.sum(axis=1))
     shares = relative_abundances(study.counts)
     if covariates is None:
         return shares

@@ -3,7 +3,8 @@
 The counts are known before the forward pass: each loss is divided by what all processes and
 micro-steps count together, whatever share of it this one has.
 
-Letters: B samples of this process, G samples of all processes, M hidden bases, T outputs.
+Letters: B samples of this process, G samples of all processes, M hidden bases, T outputs, K
+members.
 """
 
 from __future__ import annotations
@@ -58,10 +59,7 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
     if pairs_BG is not None:
         found["distance"] = pairs_BG.sum()
     if batch.target is not None:
-        if class_weight is not None:
-            found["target"] = class_weight[batch.target].sum()
-        else:
-            found["target"] = torch.full((), float(len(batch.target)), device=device)
+        found["target"] = _target_weight(batch, class_weight).sum()
     return {name: count * (not batch.ghost) for name, count in found.items()}
 
 
@@ -78,7 +76,10 @@ def totals(
         found["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
         found["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
     if output.target is not None:
-        found["target"] = target_total(output.target, batch.target, config, class_weight)
+        each_KB = target_losses(output.target, batch.target, config)
+        if batch.weight is None:
+            each_KB = each_KB.mean(0, keepdim=True)
+        found["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
     return {name: total * (not batch.ghost) for name, total in found.items()}
 
 
@@ -87,22 +88,26 @@ def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> 
     return ((predicted_BG - truth_BG).square() * pairs_BG).sum()
 
 
-def target_total(
-    output_BT: Tensor, truth: Tensor, config: LossConfig, class_weight: Tensor | None = None
-) -> Tensor:
-    """Sum of the losses of a regression (``truth`` float ``[B]``) or classification (int64)."""
-    if truth.dtype == torch.int64:
-        return F.cross_entropy(
-            output_BT,
-            truth,
-            weight=class_weight,
-            reduction="sum",
-            label_smoothing=config.label_smoothing,
-        )
+def target_losses(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    """Losses ``[K, B]`` of a regression (``truth_B`` float) or of a classification (int64)."""
+    if truth_B.dtype == torch.int64:
+        truth_KB = truth_B.expand(len(output_KBT), -1)
+        logits_KTB = output_KBT.transpose(1, 2)
+        smoothing = config.label_smoothing
+        return F.cross_entropy(logits_KTB, truth_KB, reduction="none", label_smoothing=smoothing)
+    error_KB = output_KBT[..., 0] - truth_B
     if config.target == "huber":
-        return F.huber_loss(output_BT[:, 0], truth, reduction="sum", delta=config.huber_delta)
-    error = output_BT[:, 0] - truth
-    return (error.square() if config.target == "mse" else error.abs()).sum()
+        nothing = torch.zeros_like(error_KB)
+        return F.huber_loss(error_KB, nothing, reduction="none", delta=config.huber_delta)
+    return error_KB.square() if config.target == "mse" else error_KB.abs()
+
+
+def _target_weight(batch: Batch, class_weight: Tensor | None) -> Tensor:
+    """What each member's loss of each sample counts: ``[K, B]``; ``[1, B]``, of their mean."""
+    weight = batch.weight
+    if weight is None:
+        weight = torch.ones(1, len(batch.target), device=batch.counts.device)
+    return weight if class_weight is None else weight * class_weight[batch.target]
 
 
 def weighted(

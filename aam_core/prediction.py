@@ -1,7 +1,8 @@
 """Saved or fresh model + table -> predictions in real units.
 
 Every distinct ASV is encoded once for the whole table; the samples are read a chunk at a time.
-Letters: F features, L bases (+1 START), D width, N samples, B samples of a batch, K soft branches.
+Letters: F features, L bases (+1 START), E size of an ASV's vector, N samples, B samples of a batch,
+K members.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from aam_core.data.ids import listing
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
-from aam_core.models.model import ModelOutput, Network
+from aam_core.models.model import ModelOutput, Network, vector_size
 from aam_core.train.precision import autocast, find_device
 
 CHUNK = {"cpu": 128, "cuda": 4096, "mps": 1024}
@@ -119,10 +120,16 @@ def predict_batches(
         model.network, study, config, ("target",), model.covariates, batch_size, chunk=chunk
     )
     starts = range(0, len(study.sample_ids), chunk)
-    return (
-        decode(model, study.sample_ids[start : start + chunk], part["target"])
-        for start, part in zip(starts, parts, strict=True)
-    )
+
+    def frame(start, part):
+        samples = slice(start, min(start + chunk, len(study.sample_ids)))
+        values = in_units(model, part["target"])
+        if model.forest is not None:
+            beside = model.forest.predict(study, model.covariates, samples)
+            values = blend(model.network_weight, values, beside)
+        return as_frame(model, study.sample_ids[samples], values)
+
+    return (frame(start, part) for start, part in zip(starts, parts, strict=True))
 
 
 def predicted_distances(
@@ -192,6 +199,7 @@ def stream(
     batch_size: int | None = None,
     *,
     chunk: int = SAMPLES,
+    left_out: np.ndarray | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Forward pass over the samples of a study, some at a time, in order.
 
@@ -200,13 +208,15 @@ def stream(
     network : Network
         Moved to the device of ``config``, and back to the CPU after the last part.
     fields : tuple of str
-        Fields of `ModelOutput` to collect.
+        Fields of `ModelOutput` to collect; of the target, what the members predict together.
     covariates : Covariates, optional
         Read from the metadata of the study.
     batch_size : int, optional
         Samples that the network reads at a time, from 1; as in training by default.
     chunk : int
         Samples of a part, from 1.
+    left_out : ndarray, optional
+        ``[K, N]`` bool: each sample's target is predicted by the members that it names alone.
 
     Returns
     -------
@@ -231,9 +241,8 @@ def stream(
     def parts():
         try:
             vectors = _encode_present(network.to(device), study, tokens, precision)
-            batcher = Batcher(
-                study, config.data, config.train.seed, covariates=read, asv_vectors=vectors
-            )
+            given = {"covariates": read, "asv_vectors": vectors, "left_out": left_out}
+            batcher = Batcher(study, config.data, config.train.seed, **given)
             for start in range(0, len(study.sample_ids), chunk):
                 samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
                 yield _forward(network, batcher, samples, fields, size, precision)
@@ -264,7 +273,10 @@ def _forward(
         with autocast(device, precision):
             output: ModelOutput = network(batch, heads=fields)
         for name in fields:
-            found[name].append(getattr(output, name).float().cpu())
+            value = getattr(output, name)
+            if name == "target":
+                value = network.average(value, batch.weight)
+            found[name].append(value.float().cpu())
     back = torch.from_numpy(np.argsort(order))
     return {name: torch.cat(parts)[back] for name, parts in found.items()}
 
@@ -300,10 +312,10 @@ def _check_lengths(study: Study, config: Config) -> None:
 
 
 def _encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:
-    """Vectors ``[F, D]`` of the ASVs that some sample has; nothing reads the others."""
+    """Vectors ``[F, E]`` of the ASVs that some sample has; nothing reads the others."""
     device = next(network.parameters()).device
     present = np.flatnonzero(study.counts.getnnz(axis=0))
-    vectors = torch.zeros(len(tokens), network.config.encoder.width, device=device)
+    vectors = torch.zeros(len(tokens), vector_size(network.config), device=device)
     vectors[torch.from_numpy(present).to(device)] = encode_asvs(
         network, tokens[present], device, precision
     )
@@ -324,36 +336,46 @@ def encode_asvs(
     Returns
     -------
     Tensor
-        ``[F, D]`` float32 on ``device``.
+        ``[F, E]`` float32 on ``device``.
     """
     network.eval()
     lengths = (tokens != vocab.PAD).sum(1)
     order = np.argsort(lengths, kind="stable")
-    out = torch.empty(len(tokens), network.config.encoder.width, device=device)
+    out = torch.empty(len(tokens), vector_size(network.config), device=device)
     size = CHUNK[device.type]
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         longest = lengths[rows[-1]]
         part = torch.from_numpy(tokens[rows, :longest]).to(device)
         with autocast(device, precision):
-            vectors = network.bases(part, ragged=bool(lengths[rows[0]] < longest))
+            vectors = network.vectors(part, ragged=bool(lengths[rows[0]] < longest))
         out[torch.from_numpy(rows).to(device)] = vectors.float()
     return out
 
 
-def decode(model: Model, sample_ids: list[str], output: Tensor) -> pd.DataFrame:
-    """Network output ``[N, T]`` -> predictions in real units."""
+def in_units(model: Model, output: Tensor) -> np.ndarray:
+    """Network output ``[N, T]`` -> float64: probabilities, or one column in the target's units."""
+    if isinstance(model.target, ClassTarget):
+        return output.double().softmax(-1).numpy()
+    return np.asarray(model.target.decode(output[:, 0].numpy()), np.float64)[:, None]
+
+
+def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
+    """What network and forest predict together, of what each does."""
+    return weight * network + (1 - weight) * forest
+
+
+def as_frame(model: Model, sample_ids: list[str], values: np.ndarray) -> pd.DataFrame:
+    """Predictions ``[N, T]``, as `in_units` gives them, as `predict` returns them."""
     index = pd.Index(sample_ids, name="sample-id")
     if isinstance(model.target, ClassTarget):
-        chances = output.double().softmax(-1).numpy()
-        frame = pd.DataFrame(chances, index=index, columns=list(model.target.classes))
-        frame.insert(0, "prediction", model.target.decode(chances.argmax(1)), allow_duplicates=True)
+        frame = pd.DataFrame(values, index=index, columns=list(model.target.classes))
+        frame.insert(0, "prediction", model.target.decode(values.argmax(1)), allow_duplicates=True)
         return frame
-    values = model.target.decode(output[:, 0].numpy())
-    frame = pd.DataFrame({"prediction": values}, index=index)
+    frame = pd.DataFrame({"prediction": values[:, 0]}, index=index)
     if model.interval is not None:
-        frame["lower"] = values - model.interval["half_width"]
-        frame["upper"] = values + model.interval["half_width"]
+        frame["lower"] = values[:, 0] - model.interval["half_width"]
+        frame["upper"] = values[:, 0] + model.interval["half_width"]
     return frame
 
 

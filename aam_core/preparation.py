@@ -18,8 +18,8 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.distances import check_metric
 from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
-from aam_core.data.splits import fixed_split, train_val_split
-from aam_core.data.targets import ClassTarget, fit_target
+from aam_core.data.splits import Split, fixed_split, split_among
+from aam_core.data.targets import ClassTarget, as_classes, fit_target
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
@@ -37,7 +37,7 @@ class FitOptions:
     encoder: Model | str | Path | None = None
     freeze_encoder: bool = False
     group_by: str | pd.Series | None = None
-    split: tuple[Sequence[str], Sequence[str]] | None = None
+    split: tuple[Sequence[str], Sequence[str]] | Split | None = None
     covariates: Sequence[str] = ()
     config: Config | None = None
     output: str | Path | None = None
@@ -51,18 +51,24 @@ def prepare_pretraining(
 ) -> tuple[Run, Batcher]:
     """The run, with its network, and what makes its batches; see `workflows.pretrain`."""
     held, asked = resumed(resume, config, pretraining)
+    asked = asked.replace({"model.members": 1})  # the others would have nothing to learn
     encoder = None if encoder is None else as_model(encoder)
     config = adopt(asked, encoder)
     parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
     if not (parts.nucleotide or parts.distance):
         raise InputError("Both penalties are 0: there is nothing to pretrain.")
+    if held is None and parts.nucleotide and config.model.encoder.features == "profile":
+        raise InputError(
+            "model.encoder.features is 'profile', which has nothing that nucleotides could teach: "
+            "set it to 'bases' or 'both', or loss.nucleotide to 0."
+        )
     if parts.nucleotide and config.masking.mask_ratio == 0:
         raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
     if parts.distance:
         _check_distances(study, config)
     samples, left_out = usable_samples(study, config)
     if held is None:
-        split = split_samples(samples, config, by_sample(study, group_by))
+        split = split_samples(samples, config, by_sample(study, group_by), together=True)
     else:
         split = split_of(held, samples)
     run = Run(study, config, output, "pretrain", split, held)
@@ -96,9 +102,9 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     samples, left_out = usable_samples(study, config)
     values = values.reindex(samples)
     split = _split_of(task, study, values, options, config) if not held else split_of(held, samples)
-    values = values.loc[[*split[0], *split[1]]]
-    fitted = fit_target(values, task, split[0])
-    known = fit_covariates(study.metadata, options.covariates, split[0])
+    values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
+    fitted = fit_target(values, task, split.train, config.loss.transform)
+    known = fit_covariates(study.metadata, options.covariates, split.train)
     distances = _learns_distances(study, config)
     if distances:
         _check_distances(study, config)
@@ -117,17 +123,34 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     return Fit(run, values, *_batches(run, values, options.freeze_encoder))
 
 
-def _split_of(task, study, values, options, config) -> tuple[list[str], list[str]]:
+def _split_of(task, study, values, options, config) -> Split:
     """The given split, or one that honours groups and classes."""
+    if isinstance(options.split, Split):
+        return options.split
     if options.split is not None:
         sides = fixed_split(study.sample_ids, *options.split)
         usable = set(values.index)  # the others have too few reads, which is said elsewhere
         kept = ([name for name in side if name in usable] for side in sides)
-        return fixed_split(list(values.index), *kept)
+        return Split.apart(*fixed_split(list(values.index), *kept))
     fit_target(values, task)  # says what is wrong with the target before the split does
     strata = values if task == "classification" else None
+    if strata is not None and config.train.val_fraction > 0:
+        _check_two(strata)
     groups = by_sample(study, options.group_by)
-    return split_samples(list(values.index), config, groups, strata)
+    together = learn_together(config, options.encoder, options.freeze_encoder)
+    return split_samples(list(values.index), config, groups, strata, together)
+
+
+def _check_two(classes: pd.Series) -> None:
+    """Refuse classes of one sample: mostly it is a column of numbers or names."""
+    sizes = as_classes(classes).value_counts()
+    lone = sorted(sizes.index[sizes < 2])
+    if lone:
+        raise InputError(
+            f"{len(lone)} classes are found in one sample only, and cannot be both trained on and "
+            f"held out: {first_five(lone)}. Leave these samples out (where the column is a number, "
+            "use a regressor)."
+        )
 
 
 def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.Tensor | None]:
@@ -143,7 +166,8 @@ def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.
         distances=model.network.parts.distance,
         target=truth,
         covariates=model.covariates.encode(study.metadata) if model.covariates else None,
-        asv_vectors=_frozen_vectors(run) if frozen else None,
+        asv_vectors=_fixed_vectors(run) if frozen or model.network.bases is None else None,
+        left_out=run.left_out,
     )
     return batcher, _class_weight(model.target, truth[run.positions(run.train_ids)], config)
 
@@ -169,13 +193,25 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     return kept, text
 
 
-def split_samples(samples, config, groups=None, strata=None) -> tuple[list[str], list[str]]:
-    """Training and validation samples as the configuration has them; the latter may be none."""
-    fraction = config.train.val_fraction
-    if fraction == 0:
-        return samples, []
-    return train_val_split(
-        samples, fraction=fraction, seed=config.train.seed, groups=groups, strata=strata
+def learn_together(config: Config, encoder=None, freeze_encoder: bool = False) -> bool:
+    """Whether a fit's members learn the vectors of the ASVs that they share."""
+    encoder = None if encoder is None else as_model(encoder)
+    return adopt(config, encoder).model.encoder.features != "profile" and not freeze_encoder
+
+
+def split_samples(samples, config, groups=None, strata=None, together: bool = False) -> Split:
+    """Who trains and who validates, as the configuration has it.
+
+    Members that learn ``together`` leave out the same samples: what one of them has seen, all have.
+    """
+    train = config.train
+    return split_among(
+        samples,
+        1 if together else config.model.members,
+        fraction=train.val_fraction,
+        seed=train.seed,
+        groups=groups,
+        strata=strata,
     )
 
 
@@ -205,7 +241,7 @@ def _check_distances(study, config):
         )
 
 
-def _frozen_vectors(run: Run) -> torch.Tensor:
+def _fixed_vectors(run: Run) -> torch.Tensor:
     tokens = run.study.tokens(run.config.data)
     network = run.model.network.to(run.team.device)
     return encode_asvs(network, tokens, run.team.device, run.config.train.precision)

@@ -24,6 +24,7 @@ from aam_core.config import AUTO, Config
 from aam_core.data.batch import Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study
+from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, replacing_in
 from aam_core.models.model import Network, Parts
@@ -42,7 +43,7 @@ KINDS = {None: "encoder", "regression": "regressor", "classification": "classifi
 
 DESCRIBED = (
     *("kind", "config", "parts", "target", "covariates", "frozen", "encoder", "pretrained"),
-    *("train_samples", "val_samples", "launch"),
+    *("train_samples", "val_samples", "val_folds", "launch"),
 )
 """What a checkpoint says of the run, beside its progress."""
 
@@ -58,19 +59,26 @@ class Run:
         Nothing is written without one.
     label : str
         What is being done, at the head of every line.
-    split : tuple of (train_ids, val_ids)
+    split : Split
     resume : Checkpoint, optional
         Where to go on.
     """
 
     def __init__(
-        self, study: Study, config: Config, output, label: str, split, resume: Checkpoint | None
+        self,
+        study: Study,
+        config: Config,
+        output,
+        label: str,
+        split: Split,
+        resume: Checkpoint | None,
     ):
         self.study = study
         self.config = config
         self.output = None if output is None else Path(output)
         self.label = label
-        self.train_ids, self.val_ids = split
+        self.split = split
+        self.train_ids, self.val_ids = split.train, split.val
         self.resume = resume
         self.team = Team(config.train)
         trackers = check_trackers(config.train.trackers)
@@ -96,7 +104,7 @@ class Run:
         with torch.random.fork_rng([]):
             torch.manual_seed(self.config.train.seed)
             network = Network(self.config.model, parts)
-        if freeze:
+        if freeze and network.bases is not None:
             network.bases.requires_grad_(False)
         self.model = Model(
             kind=KINDS[None if target is None else target.kind],
@@ -110,7 +118,10 @@ class Run:
         )
         if self.resume is not None:
             self._go_on(self.resume)
-        elif encoder is not None:
+            return
+        if network.profile is not None:
+            network.profile.find(torch.from_numpy(self._present_tokens()))
+        if encoder is not None:
             for line in load_encoder(network, encoder):
                 self.say(line)
             held = common_tensors(network, encoder)
@@ -119,6 +130,11 @@ class Run:
                 for name, parameter in network.named_parameters()
                 if name in held and held[name].shape == parameter.shape
             ]
+
+    def _present_tokens(self) -> np.ndarray:
+        """Tokens ``[F', L + 1]`` of the ASVs that some sample has."""
+        present = self.study.counts.getnnz(axis=0) > 0
+        return self.study.tokens(self.config.data)[present]
 
     def job(self, batcher: Batcher, class_weight=None, on_epoch=None) -> Job:
         """What is to be trained; its batch size is a number."""
@@ -164,6 +180,11 @@ class Run:
                 for name, draw in drawings.items():
                     draw(folder / name)
         self.team.exchange(None)  # the others wait until it is there
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """``[K, N]`` bool: the samples of the study that each member leaves out."""
+        return self.split.left_out(self.study.sample_ids, self.config.model.members)
 
     def positions(self, ids: list[str]) -> np.ndarray:
         """Places of samples in the study, int64."""
@@ -228,14 +249,23 @@ class Run:
             devices += f" ({train.strategy})"
         fits = needed == needed
         self.say(
-            f"{len(self.train_ids)} samples to train on, {len(self.val_ids)} to validate on; "
+            f"{self._samples()}; "
             f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
             f"on {devices}; "
             + (f"about {needed:.2g} GB a device" if fits else "a trial step did not fit its memory")
         )
 
+    def _samples(self) -> str:
+        """Who is trained on, and who validates, as a clause."""
+        train, val, folds = len(self.train_ids), len(self.val_ids), len(set(self.split.folds))
+        if folds < 2:
+            return f"{train} samples to train on, {val} to validate on"
+        return f"{train} samples to train on, of which each member leaves out one of {folds} parts"
+
     def _keep(self, epoch: int, weights) -> None:
-        self.model.save(self.output / "checkpoint" / "best", weights)
+        # The forest is fitted last: until then the networks alone are the model.
+        config = self.config.replace({"forest.trees": 0})
+        replace(self.model, config=config).save(self.output / "checkpoint" / "best", weights)
 
     def _set_batch_size(self, size: int, job: Job) -> None:
         self.say(f"batch size {size}: the largest that fits")
@@ -284,6 +314,7 @@ class Run:
             "pretrained": self.pretrained,
             "train_samples": self.train_ids,
             "val_samples": self.val_ids,
+            "val_folds": self.split.folds,
             "launch": launch.identity(),
         }
 
@@ -352,7 +383,7 @@ def asked(resume: str | Path | None, config: Config | None, preset: Callable[[],
     return Config.from_dict(run["config"], f"the configuration in {resume}")
 
 
-def split_of(held: Checkpoint, samples: list[str]) -> tuple[list[str], list[str]]:
+def split_of(held: Checkpoint, samples: list[str]) -> Split:
     """The split that a checkpoint's run was started with.
 
     Raises
@@ -360,9 +391,9 @@ def split_of(held: Checkpoint, samples: list[str]) -> tuple[list[str], list[str]
     InputError
         If some of its samples are not among ``samples``.
     """
-    split = held.run["train_samples"], held.run["val_samples"]
+    split = Split(*(held.run[name] for name in ("train_samples", "val_samples", "val_folds")))
     known = set(samples)
-    gone = [name for side in split for name in side if name not in known]
+    gone = [name for name in dict.fromkeys([*split.train, *split.val]) if name not in known]
     if gone:
         raise InputError(
             f"{len(gone)} samples of the checkpoint's run are not (or no longer) usable here: "

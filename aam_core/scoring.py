@@ -11,10 +11,11 @@ import torch
 from aam_core.artifact import Model
 from aam_core.data.batch import Batcher
 from aam_core.data.inputs import Study
+from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
 from aam_core.losses import true_distance
 from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.prediction import predict, predicted_distances
+from aam_core.prediction import as_frame, in_units, override, predicted_distances, stream
 
 MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs tell R2 to the third digit."""
@@ -40,11 +41,27 @@ def distances(model: Model, study: Study) -> pd.DataFrame:
     return pd.DataFrame({"actual": actual[row, column], "prediction": predicted[row, column]})
 
 
-def target(model: Model, study: Study, values: pd.Series) -> tuple[pd.DataFrame, dict]:
-    """Predictions of the validation samples (with ``actual``), and their metrics."""
-    held = study.select(model.val_samples)
-    frame = predict(model, held, device=model.config.train.device)
-    truth = values.loc[held.sample_ids]
+def left_out(model: Model, study: Study, split: Split) -> np.ndarray:
+    """What the network predicts of the validation samples, by the members that left them out.
+
+    Returns
+    -------
+    ndarray
+        ``[n, T]``, as `prediction.in_units` gives it.
+    """
+    held = study.select(split.val)
+    config = override(model.config, model.config.train.device, None)
+    every = len(split.val)
+    masks = split.left_out(split.val, config.model.members)
+    (part,) = stream(
+        model.network, held, config, ("target",), model.covariates, chunk=every, left_out=masks
+    )
+    return in_units(model, part["target"])
+
+
+def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataFrame, dict]:
+    """Predictions ``[n, T]`` of the samples of ``truth`` beside it, and their metrics."""
+    frame = as_frame(model, list(truth.index), values)
     if isinstance(model.target, ClassTarget):
         actual = model.target.decode(model.target.encode(truth))
         metrics = classification_metrics(

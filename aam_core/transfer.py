@@ -9,7 +9,7 @@ from torch import Tensor
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.errors import InputError, first_five
-from aam_core.models.model import Network
+from aam_core.models.model import Network, part_of
 
 
 def adopt(config: Config, encoder: Model | None) -> Config:
@@ -22,6 +22,7 @@ def adopt(config: Config, encoder: Model | None) -> Config:
     theirs, ours = encoder.config.model, config.model
     model = replace(
         theirs,
+        members=ours.members,
         encoder=replace(theirs.encoder, dropout=ours.encoder.dropout),
         sample=replace(
             theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
@@ -46,8 +47,14 @@ def replaced(asked: Config, adopted: Config) -> str:
     return f"sizes are the encoder's: {', '.join(changes)}" if changes else ""
 
 
-ENCODER_PARTS = ("bases", "samples", "nucleotide", "distance")
+ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance")
 """Parts of a network that an encoder gives to another."""
+
+
+def _source(name: str) -> str:
+    """The encoder's tensor that serves as ``name``: every member starts from its first one."""
+    pieces = name.split(".")
+    return ".".join(["members", "0", *pieces[2:]]) if pieces[0] == "members" else name
 
 
 def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
@@ -57,9 +64,9 @@ def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     """
     held = encoder.network.state_dict()
     return {
-        name: held[name]
+        name: held[_source(name)]
         for name in network.state_dict()
-        if name in held and name.split(".")[0] in ENCODER_PARTS
+        if _source(name) in held and part_of(name) in ENCODER_PARTS
     }
 
 
@@ -84,10 +91,11 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
             f"tensors none has the name and the shape of one of the model's {len(wanted)}."
         )
     network.load_state_dict(fits, strict=False)
-    parameters = sum(tensor.numel() for tensor in fits.values())
+    parameters = sum(p.numel() for name, p in network.named_parameters() if name in fits)
+    used = {_source(name) for name in common}
     left = {
         "missing in the encoder, new": [name for name in wanted if name not in common],
-        "unexpected, not used": [n for n in encoder.network.state_dict() if n not in common],
+        "unexpected, not used": [n for n in encoder.network.state_dict() if n not in used],
         "of another shape, new": [name for name in common if name not in fits],
     }
     lines = [f"loaded {len(fits)} of {len(wanted)} tensors ({parameters:,} parameters)"]

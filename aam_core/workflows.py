@@ -10,9 +10,11 @@ import pandas as pd
 
 from aam_core import plots, scoring
 from aam_core.artifact import Model
+from aam_core.blending import add_forest
 from aam_core.config import Config
 from aam_core.data.corpus import load_corpus
 from aam_core.data.inputs import Study
+from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
 from aam_core.devices import on_devices
 from aam_core.files import replacing_in
@@ -124,7 +126,7 @@ def fit_regressor(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
-    split: tuple[Sequence[str], Sequence[str]] | None = None,
+    split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
     config: Config | None = None,
     output: str | Path | None = None,
@@ -148,9 +150,9 @@ def fit_regressor(
         seconds. The layers over samples still learn, from the target alone: distances are not
         learned.
     group_by : str or Series, optional
-        Metadata column (or values by sample id): samples of a group stay on one side of the split.
-    split : tuple of (train_ids, val_ids), optional
-        A fixed split instead.
+        Metadata column (or values by sample id): samples of a group stay on one side of each split.
+    split : tuple of (train_ids, val_ids) or Split, optional
+        A fixed split instead; of a tuple every member leaves out ``val_ids``.
     covariates : sequence of str, optional
         Metadata columns that the model reads beside the reads (and will need when predicting).
     config : Config, optional
@@ -165,7 +167,7 @@ def fit_regressor(
     Returns
     -------
     Model
-        Of kind 'regressor', with the best weights on the validation samples.
+        Of kind 'regressor', with the best weights on the samples that were left out.
 
     Raises
     ------
@@ -185,7 +187,7 @@ def fit_classifier(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
-    split: tuple[Sequence[str], Sequence[str]] | None = None,
+    split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
     config: Config | None = None,
     output: str | Path | None = None,
@@ -256,7 +258,7 @@ def find_lr(
 
 
 def _fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Model:
-    """Split, train on one side, score on the other, and save; see `fit_regressor`."""
+    """Split, train, score what was left out, and save; see `fit_regressor`."""
     run, values, batcher, weight = prepare_fit(task, study, target, options)
     result = run.train(run.job(batcher, weight, options.on_epoch))
     run.model.metrics = {"epoch": result.epoch, **result.values}
@@ -265,16 +267,31 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) 
 
 
 def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
-    """Predict the validation samples, if any; what there is to draw, for `Run.finish`."""
-    model = run.model
-    if not model.val_samples:
+    """Add the forest, and score the samples that were left out, if any.
+
+    Returns
+    -------
+    dict
+        What there is to draw, for `Run.finish`.
+    """
+    model, split = run.model, run.split
+    held = scoring.left_out(model, run.study, split) if split.val else None
+    if held is not None:
+        _, alone = scoring.target(model, values.loc[split.val], held)
+    if run.config.forest.trees:
+        held = add_forest(run, values, held)
+    if held is None:
         return {}
-    frame, scores = scoring.target(model, run.study, values)
+    frame, scores = scoring.target(model, values.loc[split.val], held)
     model.val_predictions, model.metrics = frame, scores | model.metrics
     numeric = not isinstance(model.target, ClassTarget)
     if numeric:
         half = scoring.half_width(frame, COVERAGE)
         model.interval = {"coverage": COVERAGE, "half_width": half}
     run.say("validation: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    if model.forest is not None:
+        model.metrics |= {f"network_{name}": value for name, value in alone.items()}
+        told = ", ".join(f"{k} {v:.4g}" for k, v in alone.items())
+        run.say(f"validation of the networks alone: {told}; weight {model.network_weight:.2f}")
     draw = plots.scatter if numeric else plots.confusion
     return {"val_predictions.png": functools.partial(draw, frame, label=model.target.name)}

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import functools
 
-QUICK = {"preset": "tiny", "max_steps": 2, "batch_size": 8, "sampling_depth": 100}
+QUICK = {
+    "preset": "tiny",
+    "max_steps": 2,
+    "batch_size": 8,
+    "sampling_depth": 100,
+    "val_fraction": 0.5,
+}
 """Parameters that end a training in a second or two."""
 
 

@@ -81,7 +81,7 @@ def fit_regressor(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> (Model, PredictionsFormat):
-    """Fit a numeric column; the model, and its predictions of the held-out samples."""
+    """Fit a numeric column; the model, and predictions of samples that it left out."""
     model = _fit("fit_regressor", locals())
     return model, _values(model.val_predictions)
 
@@ -115,7 +115,7 @@ def fit_classifier(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> (Model, PredictionsFormat, ProbabilitiesFormat):
-    """Fit a categorical column; the model, and its predictions of the held-out samples."""
+    """Fit a categorical column; the model, and predictions of samples that it left out."""
     model = _fit("fit_classifier", locals())
     return model, _values(model.val_predictions), _chances(model, model.val_predictions)
 

@@ -64,6 +64,8 @@ class AAMEncoderDirectoryFormat(AAMModelDirectoryFormat):
 
 class _PredictorDirectoryFormat(AAMModelDirectoryFormat):
     targets = model.File("targets.json", format=AAMTextFormat)
+    forest = model.File("forest.json", format=AAMTextFormat, optional=True)
+    trees = model.File("forest.safetensors", format=AAMBinaryFormat, optional=True)
     val_predictions = model.File("val_predictions.tsv", format=AAMTextFormat, optional=True)
 
 

@@ -113,7 +113,7 @@ INPUTS = {
 }
 SPLIT = (
     "Column whose value samples of one group share (a host, a site): a group is never divided "
-    "between training and validation."
+    "between those that a network learns from and those that it leaves out."
 )
 
 FIT_INPUTS = {
@@ -143,9 +143,11 @@ FIT_PARAMETER_DESCRIPTIONS = {
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " Part of the samples is held out: the model kept is the best one on them, and their "
-    "predictions are returned. They took part in the choice of the model; for a figure free of "
-    "that, predict samples that were not in the table."
+    " Several small networks, each of which leaves out another share of the samples, and a random "
+    "forest beside them predict together. The predictions returned are of the samples left out, "
+    "each by networks and trees that did not learn from it. They took part in choosing how much "
+    "networks and trees count, and when training was best; for a figure free of that, predict "
+    "samples that were not in the table."
 )
 PREDICT_INPUTS = {
     "table": "Reads of the samples to predict. Features that training never saw are fine.",
@@ -204,7 +206,8 @@ plugin.methods.register_function(
     parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
     output_descriptions={
         "regressor": "Fitted model.",
-        "predictions": "Predictions of the held-out samples, in the column's own units.",
+        "predictions": "Predictions of samples by what did not learn from them, in the column's "
+        "own units.",
     },
     name="Fit a numeric metadata column.",
     description="Train a model that predicts a numeric metadata column." + FIT_DESCRIPTION,
@@ -224,8 +227,8 @@ plugin.methods.register_function(
     parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
     output_descriptions={
         "classifier": "Fitted model.",
-        "predictions": "Predicted classes of the held-out samples.",
-        "probabilities": "Probabilities of the classes, of the held-out samples.",
+        "predictions": "Predicted classes of samples, by what did not learn from them.",
+        "probabilities": "Probabilities of the classes, of the same.",
     },
     name="Fit a categorical metadata column.",
     description="Train a model that predicts a categorical metadata column." + FIT_DESCRIPTION,

@@ -14,6 +14,14 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import load, show_metrics
 
+SHOWN = {
+    "aam": "AAM",
+    "network": "AAM's networks alone",
+    "random_forest": "random forest",
+    "reads": "random forest on the number of reads alone",
+}
+"""Metrics of a cross-validation that are printed -> what they are called."""
+
 
 @click.command()
 @study_options(
@@ -30,14 +38,19 @@ from aam_core.cli.outputs import load, show_metrics
 )
 @click.option("--folds", type=click.IntRange(min=2), default=5, help="Parts of the samples.")
 @click.option(
-    "--baseline/--no-baseline", default=True, help="Score a random forest on the same folds."
+    "--baseline/--no-baseline",
+    default=True,
+    help="Score a random forest on the same folds, and one that knows the number of reads of a "
+    "sample alone.",
 )
 @directory_option(earlier.cross_validation)
 @config_options("fitting")
 def cross_validate(inputs, target, output, **options):
     """Score every sample by models that never saw it.
 
-    Prints the figures of AAM beside those of a random forest; --output receives predictions.tsv,
+    Prints the figures of AAM (and of its networks without the trees that are blended with them)
+    beside those of a random forest, and of one that knows the number of reads of a sample alone:
+    where that does well, depth of sequencing tells the target. --output receives predictions.tsv,
     metrics.json and a plot.
     """
     from aam_core import crossval
@@ -47,8 +60,6 @@ def cross_validate(inputs, target, output, **options):
         "--freeze-encoder needs --encoder.",
     )
     result = crossval.cross_validate(load(inputs), target, output=output, **options)
-    rows = {"AAM": result.metrics["aam"]}
-    if options["baseline"]:
-        rows["random forest"] = result.metrics["random_forest"]
-    show_metrics(rows)
+    metrics = result.metrics
+    show_metrics({label: metrics[key] for key, label in SHOWN.items() if key in metrics})
     click.echo(f"Written to {output}", err=True)

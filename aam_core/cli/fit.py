@@ -58,16 +58,18 @@ fit_regressor = _command(
     "fit-regressor",
     """Fit a numeric metadata column.
 
-    Part of the samples is held out for validation; --output receives the best model on them, its
-    figures (metrics.json), its predictions (val_predictions.tsv), a plot and the split itself.
+    Several small networks, each of which leaves out another share of the samples, and a forest
+    beside them predict together. --output receives the model, its figures on the samples left out
+    (metrics.json), its predictions of them (val_predictions.tsv), a plot and the split itself.
     """,
 )
 fit_classifier = _command(
     "fit-classifier",
     """Fit a categorical metadata column.
 
-    Part of the samples, alike in classes, is held out for validation; --output receives the best
-    model on them, its figures (metrics.json), its predictions (val_predictions.tsv), a plot and
+    Several small networks, each of which leaves out another share of the samples, alike in
+    classes, and a forest beside them predict together. --output receives the model, its figures on
+    the samples left out (metrics.json), its predictions of them (val_predictions.tsv), a plot and
     the split itself.
     """,
 )

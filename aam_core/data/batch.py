@@ -1,8 +1,8 @@
 """Batch: the distinct ASVs of some samples, and where each sample has them.
 
 Letters: B samples, A ASVs of a sample (padded to the batch's longest), U distinct ASVs in the
-batch, L bases (+1 START), D width, F features of the study, N samples of the study, G samples of
-the batch over all processes.
+batch, L bases (+1 START), E size of an ASV's vector, K members of the network, F features of the
+study, N samples of the study, G samples of the batch over all processes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Batch:
     asv_tokens : Tensor or None
         ``[U, L + 1]`` uint8.
     asv_vectors : Tensor or None
-        ``[U, D]``, instead of tokens where the encoder is frozen.
+        ``[U, E]``, instead of tokens where these vectors do not change.
     ragged : bool
         Whether any token is PAD.
     first : int
@@ -63,6 +63,9 @@ class Batch:
         ``[B, G]`` given distances.
     target : Tensor or None
         ``[B]`` float32 standardized values or int64 classes.
+    weight : Tensor or None
+        ``[K, B]`` float32, what each member's prediction of each sample counts: in training 0
+        where the member leaves the sample out, in evaluation 0 where it does not.
     categories, numeric : Tensor or None
         Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as `Covariates.encode` gives them.
     key : Tensor or None
@@ -94,6 +97,7 @@ class Batch:
     table_features: Tensor | None = None
     distance: Tensor | None = None
     target: Tensor | None = None
+    weight: Tensor | None = None
     categories: Tensor | None = None
     numeric: Tensor | None = None
     key: Tensor | None = None
@@ -136,6 +140,8 @@ class Draw:
         ``[U]`` distinct features that the model reads, ascending.
     place : ndarray
         Place in ``features`` of each kept one, sample after sample.
+    epoch : int
+        Of training, or `EVALUATION`.
     ghost : bool
         As in `Batch`.
     """
@@ -145,6 +151,7 @@ class Draw:
     kept: list[np.ndarray]
     features: np.ndarray
     place: np.ndarray
+    epoch: int = EVALUATION
     ghost: bool = False
 
 
@@ -186,7 +193,9 @@ class Batcher:
     covariates : tuple of ndarray, optional
         ``[N, C]`` int64 and ``[N, K, 2]`` float32.
     asv_vectors : Tensor, optional
-        ``[F, D]`` vectors of a frozen encoder, used instead of tokens.
+        ``[F, E]`` vectors that do not change, used instead of tokens.
+    left_out : ndarray, optional
+        ``[K, N]`` bool, the samples that each member leaves out of its training.
     """
 
     def __init__(
@@ -199,6 +208,7 @@ class Batcher:
         target: np.ndarray | None = None,
         covariates: tuple[np.ndarray, np.ndarray] | None = None,
         asv_vectors: Tensor | None = None,
+        left_out: np.ndarray | None = None,
     ):
         self.study = study
         self.config = config
@@ -207,6 +217,7 @@ class Batcher:
         self.target = target
         self.covariates = covariates
         self.asv_vectors = asv_vectors
+        self.left_out = left_out
         self.tip = _tips(study) if distances else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Draws of reads follow the order of the sequences, whatever the table's: the same sample
@@ -249,7 +260,8 @@ class Batcher:
         features, place = np.unique(flat, return_inverse=True)
         reads = [(features, counts) for features, counts, _ in drawn]
         samples = np.asarray(samples, np.int64)
-        return Draw(samples, reads, kept, features.astype(np.int64), place.reshape(-1), ghost)
+        features = features.astype(np.int64)
+        return Draw(samples, reads, kept, features, place.reshape(-1), epoch, ghost)
 
     def share(self, draw: Draw, features: bool = True) -> Shared:
         """What the other processes must know of it; of its ``features``, where they are asked."""
@@ -310,6 +322,10 @@ class Batcher:
             self._add_distances(batch, shared)
         if self.target is not None:
             batch.target = torch.from_numpy(self.target[draw.samples])
+        if self.left_out is not None:
+            left_out = self.left_out[:, draw.samples]
+            counted = left_out if draw.epoch == EVALUATION else ~left_out
+            batch.weight = torch.from_numpy(counted.astype(np.float32))
         if self.covariates is not None:
             categories, numeric = self.covariates
             batch.categories = torch.from_numpy(categories[draw.samples])

@@ -38,15 +38,21 @@ def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarr
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
 
 
+ALL = np.iinfo(np.int64).max
+"""Depth that keeps every read."""
+
+
 def draw_depth(config: DataConfig, rng: np.random.Generator | None) -> int:
     """Sampling depth of one draw; with 'redraw', log-uniform up to ``sampling_depth_max``.
 
-    Evaluation (``rng`` None) draws the most reads that training may: the least noise within what
-    the model was trained on.
+    With 'redraw', ``full_depth`` of the draws keep `ALL` reads. Evaluation (``rng`` None) draws
+    the most reads that training may: the least noise within what the model was trained on.
     """
     low = high = config.sampling_depth
     if config.rarefaction == "redraw":
         high = max(low, config.sampling_depth_max)
+        if config.full_depth > 0 and (rng is None or rng.random() < config.full_depth):
+            return ALL
     if rng is None or high == low:
         return high
     return int(round(np.exp(rng.uniform(np.log(low), np.log(high)))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,89 @@ TRIES = 50
 NEAR = 0.03
 """Deviation from the fraction at which no better order is sought: the search for an exact fit
 would hold out the same handy groups under every seed."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples that train, and samples that validate.
+
+    With several members a sample does both: each member leaves out the samples of one fold, and
+    they validate it.
+
+    Attributes
+    ----------
+    train, val : list of str
+        Samples that some member trains on, and those that some member leaves out.
+    folds : list of int
+        Fold of each sample of ``val``, from 0.
+    """
+
+    train: list[str]
+    val: list[str]
+    folds: list[int]
+
+    @classmethod
+    def apart(cls, train: list[str], val: list[str]) -> Split:
+        """Every member leaves out all of ``val``."""
+        return cls(list(train), list(val), [0] * len(val))
+
+    def left_out(self, sample_ids: Sequence[str], members: int) -> np.ndarray:
+        """``[K, N]`` bool: whether a member leaves out a sample; it does one fold in their turn."""
+        place = {name: i for i, name in enumerate(sample_ids)}
+        where = [place[name] for name in self.val]
+        left_out = np.zeros((members, len(place)), bool)
+        turns = np.arange(members) % (max(self.folds, default=0) + 1)
+        left_out[:, where] = turns[:, None] == np.array(self.folds, int)[None, :]
+        return left_out
+
+
+def split_among(
+    sample_ids: Sequence[str],
+    members: int,
+    *,
+    fraction: float,
+    seed: int,
+    groups: pd.Series | Sequence | None = None,
+    strata: pd.Series | Sequence | None = None,
+) -> Split:
+    """Samples that each of some members leaves out: about ``fraction``, another share each.
+
+    Parameters
+    ----------
+    sample_ids, groups, strata
+        As in `train_val_split`; where the classes cannot be shared out, they are left to chance.
+    members : int
+        A single one has the split of `train_val_split`.
+    fraction : float
+        Of 1 / fraction folds; fewer where there are not as many groups. 0 leaves nothing out.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        As `train_val_split`.
+    """
+    ids = _ids(sample_ids)
+    if fraction == 0:
+        return Split(ids, [], [])
+    units = len(ids) if groups is None else np.unique(_codes(ids, groups, "group")).size
+    if members == 1 or units < 2:  # the latter cannot be split, as is said there
+        sides = train_val_split(ids, fraction=fraction, seed=seed, groups=groups, strata=strata)
+        return Split.apart(*sides)
+    most = max(2, min(round(1 / fraction), units))
+    ways = [None] if strata is None else [strata, None]
+    for way in ways:
+        for count in range(most, 1, -1):
+            try:
+                made = make_folds(ids, folds=count, seed=seed, groups=groups, strata=way)
+            except InputError:
+                if way is None and count == 2:
+                    raise
+                continue
+            fold = {name: number for number, (_, test) in enumerate(made) for name in test}
+            held = [name for name in ids if fold[name] < members]
+            return Split(ids, held, [fold[name] for name in held])
+    raise AssertionError("the last way returns or raises")
 
 
 def train_val_split(

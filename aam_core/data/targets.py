@@ -13,40 +13,50 @@ from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
 
-RESERVED = ("sample-id", "fold", "actual", "prediction", "random_forest")
-"""What no class may be called: in tables of predictions each class has a column beside these."""
+BESIDE = ("network", "random_forest", "reads")
+"""What a cross-validation scores beside the model; its columns start with these names."""
 
-BASELINE = "random_forest_"
-"""How the columns of the baseline's probabilities start; no class may start so either."""
+RESERVED = ("sample-id", "fold", "actual", "prediction", *BESIDE)
+"""What no class may be called: in tables of predictions each class has a column beside these."""
 
 
 def is_reserved(name: str) -> bool:
     """Whether a column of predictions of this name can be no class."""
-    return name in RESERVED or name.startswith(BASELINE)
+    return name in RESERVED or name.startswith(tuple(f"{other}_" for other in BESIDE))
 
 
 @dataclass(frozen=True)
 class NumericTarget:
-    """A number, standardized by the mean and standard deviation of the training samples."""
+    """A number, standardized by the mean and standard deviation of the training samples.
+
+    Attributes
+    ----------
+    power : float or None
+        Of the Yeo-Johnson transform of the standardized values, in [0, 2]; None without one.
+    """
 
     name: str
     mean: float
     std: float
+    power: float | None = None
     kind = "regression"
 
     def encode(self, values) -> np.ndarray:
-        """[N] float32, in standard deviations from the mean.
+        """[N] float32, in standard deviations from the mean, transformed.
 
         Raises
         ------
         InputError
             If a value is missing, infinite or not a number.
         """
-        return ((as_numbers(_series(values, self.name)) - self.mean) / self.std).astype(np.float32)
+        z = (as_numbers(_series(values, self.name)) - self.mean) / self.std
+        return (z if self.power is None else yeo_johnson(z, self.power)).astype(np.float32)
 
     def decode(self, z) -> np.ndarray:
-        """Standardized values of any shape -> float64 in the column's own units."""
-        return np.asarray(z, dtype=np.float64) * self.std + self.mean
+        """Encoded values of any shape -> float64 in the column's own units."""
+        z = np.asarray(z, dtype=np.float64)
+        z = z if self.power is None else inverse_yeo_johnson(z, self.power)
+        return z * self.std + self.mean
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -88,8 +98,43 @@ class ClassTarget:
         return {"kind": self.kind, "name": self.name, "classes": list(self.classes)}
 
 
+def yeo_johnson(z: np.ndarray, power: float) -> np.ndarray:
+    """A power of positive and of negative numbers (Yeo and Johnson 2000, Biometrika 87:954).
+
+    With ``p`` the power: ``((1 + z)^p - 1) / p`` from 0 on, ``-((1 - z)^(2 - p) - 1) / (2 - p)``
+    below, and logarithms where an exponent is 0. For p in [0, 2] it takes every value.
+    """
+    sides = np.where(z >= 0, power, 2.0 - power)
+    size = np.log1p(np.abs(z))
+    safe = np.where(sides == 0, 1.0, sides)
+    return np.sign(z) * np.where(sides == 0, size, np.expm1(safe * size) / safe)
+
+
+def inverse_yeo_johnson(t: np.ndarray, power: float) -> np.ndarray:
+    """What `yeo_johnson` of the same power gave ``t`` for."""
+    sides = np.where(t >= 0, power, 2.0 - power)
+    safe = np.where(sides == 0, 1.0, sides)
+    size = np.where(sides == 0, np.abs(t), np.log1p(safe * np.abs(t)) / safe)
+    return np.sign(t) * np.expm1(size)
+
+
+def fit_power(z: np.ndarray) -> float:
+    """The power in [0, 2] after which standardized values are likeliest normal."""
+    from scipy.optimize import minimize_scalar
+
+    slope = (np.sign(z) * np.log1p(np.abs(z))).sum()
+
+    def unlikely(power):
+        return len(z) / 2 * np.log(yeo_johnson(z, power).var()) - (power - 1) * slope
+
+    return float(minimize_scalar(unlikely, bounds=(0.0, 2.0), method="bounded").x)
+
+
 def fit_target(
-    column: pd.Series, kind: str, train_ids: Sequence[str] | None = None
+    column: pd.Series,
+    kind: str,
+    train_ids: Sequence[str] | None = None,
+    transform: str = "none",
 ) -> NumericTarget | ClassTarget:
     """Fit a target to a metadata column, every value of which must be usable.
 
@@ -101,6 +146,8 @@ def fit_target(
     train_ids : sequence of str, optional
         Samples that the mean and deviation come from; all where not given. Classes come from the
         whole column, so that the folds of a cross-validation agree on them.
+    transform : {'none', 'power'}
+        Of a regression; 'power' fits a Yeo-Johnson transform to the training samples.
 
     Raises
     ------
@@ -117,7 +164,9 @@ def fit_target(
                 f"Column {column.name!r} has one value only ({_plain(values[0])}) in "
                 f"{len(values)} training samples: there is nothing to learn."
             )
-        return NumericTarget(str(column.name), float(values.mean()), float(values.std()))
+        mean, std = float(values.mean()), float(values.std())
+        power = fit_power((values - mean) / std) if transform == "power" else None
+        return NumericTarget(str(column.name), mean, std, power)
     labels = as_classes(column)
     present = sorted(set(labels.loc[ids]))
     if len(present) < 2:
@@ -145,8 +194,10 @@ def target_from_dict(values: dict) -> NumericTarget | ClassTarget:
     """
     match values:
         case {"kind": "regression", "name": str(name), "mean": float(mean), "std": float(std)}:
-            if math.isfinite(mean) and math.isfinite(std) and std > 0:
-                return NumericTarget(name, mean, std)
+            power = values.get("power")
+            legal = power is None or (isinstance(power, float) and 0 <= power <= 2)
+            if math.isfinite(mean) and math.isfinite(std) and std > 0 and legal:
+                return NumericTarget(name, mean, std, power)
         case {"kind": "classification", "name": str(name), "classes": [_, _, *_] as classes}:
             if all(isinstance(c, str) for c in classes) and sorted(set(classes)) == classes:
                 return ClassTarget(name, tuple(classes))

@@ -14,6 +14,7 @@ from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
 from aam_core.models.draws import chance, mix
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
+from aam_core.models.profile import kmers
 
 
 class KmerBag(nn.Module):
@@ -33,13 +34,8 @@ class KmerBag(nn.Module):
 
     def forward(self, tokens_UL: Tensor) -> Tensor:
         """Return ``[U, D]`` from tokens ``[U, L + 1]``."""
-        bases = tokens_UL[:, 1:].int() - vocab.A
-        bases = F.pad(bases, (0, max(0, self.length - bases.shape[1])), value=-1)
-        windows = bases.unfold(1, self.length, 1)
-        powers = len(vocab.BASES) ** torch.arange(self.length, device=bases.device).int()
-        real = ((windows >= 0) & (windows < len(vocab.BASES))).all(-1)
-        kmers = torch.where(real, (windows * powers).sum(-1), self.none)
-        return self.norm(F.embedding_bag(kmers, self.vectors, mode="sum", padding_idx=self.none))
+        numbers = kmers(tokens_UL, self.length)
+        return self.norm(F.embedding_bag(numbers, self.vectors, mode="sum", padding_idx=self.none))
 
 
 class BaseEncoder(nn.Module):
@@ -136,7 +132,7 @@ class SampleEncoder(nn.Module):
             Block(width, config.heads, config.mlp_ratio, config.dropout)
             for _ in range(config.depth)
         )
-        self.pool = AttentionPool(width, config.pool_queries, prior=True)
+        self.pool = AttentionPool(width, config.pool_queries, config.pool_prior)
         self.norm = nn.LayerNorm(width)
 
     def forward(

@@ -128,19 +128,18 @@ class AttentionPool(nn.Module):
     ----------
     width, queries : int
         D and Q.
-    prior : bool
-        Learn one weight a query for a prior that ``forward`` is given (log abundance).
+    prior : float, optional
+        Where one learned weight a query starts, of a prior that ``forward`` is given (log
+        abundance): 0 pools by presence, 1 by abundance. Without it there is none.
     """
 
-    def __init__(self, width: int, queries: int, prior: bool = False):
+    def __init__(self, width: int, queries: int, prior: float | None = None):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.score = nn.Linear(width, queries, bias=False)  # a softmax does not see one
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(queries * width, width)
-        # Half the log abundance weighs an ASV by the square root of its share: between presence
-        # (0) and abundance (1), and each query may move either way.
-        self.prior = nn.Parameter(torch.full((queries,), 0.5)) if prior else None
+        self.prior = None if prior is None else nn.Parameter(torch.full((queries,), prior))
 
     def forward(self, x_NSD: Tensor, mask: Tensor | None = None, prior_NS: Tensor | None = None):
         """Return ``[N, D]``; ``mask`` is ``[N, S]``, true where an element is real."""
@@ -152,5 +151,6 @@ class AttentionPool(nn.Module):
         if mask is not None:
             logits_NSQ = logits_NSQ.masked_fill(~mask[..., None], float("-inf"))
         share_NQS = logits_NSQ.softmax(dim=1).transpose(1, 2)
-        pooled_NQD = share_NQS @ self.value(x_NSD)
+        # Shares add up to 1: mapping what was pooled is pooling what was mapped, and cheaper.
+        pooled_NQD = self.value(share_NQS @ x_NSD)
         return self.out(pooled_NQD.flatten(1))

@@ -1,7 +1,7 @@
 """Assembly: encoders and the heads that are asked for.
 
 Letters: B samples, A ASVs of a sample, U distinct ASVs, L bases (+1 START), D width, M masked
-bases, V vocabulary, K soft branches, T outputs.
+bases, V vocabulary, T outputs, K members, E size of an ASV's vector.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from aam_core.models.encoder import BaseEncoder, SampleEncoder
 from aam_core.models.fusion import Fusion
 from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
 from aam_core.models.layers import Block
+from aam_core.models.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class ModelOutput:
     distance : Tensor or None
         Vectors, a row a sample, that ``Network.distance.compare`` turns into distances.
     target : Tensor or None
-        ``[B, T]`` standardized values or class logits.
+        ``[K, B, T]`` standardized values or class logits, of each member.
     """
 
     sample: Tensor | None = None
@@ -73,8 +75,45 @@ class ModelOutput:
     target: Tensor | None = None
 
 
+class Member(nn.Module):
+    """One of the networks over the ASVs' vectors: ASVs -> sample -> target.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    parts : Parts
+    """
+
+    def __init__(self, config: ModelConfig, parts: Parts):
+        super().__init__()
+        width = config.encoder.width
+        # What the bases gave has the width already; fixed features are mapped to it.
+        fixed = config.encoder.features != "bases"
+        self.project = nn.Linear(vector_size(config), width) if fixed else None
+        self.samples = SampleEncoder(width, config.sample)
+        self.fusion = (
+            Fusion(width, config.fusion, parts.sizes, parts.numbers)
+            if parts.sizes or parts.numbers
+            else None
+        )
+        self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
+
+    def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None):
+        """Sample vectors ``[B, D]``, ASVs in their samples ``[B, A, D]``, and their mask."""
+        vectors_UD = vectors_UE if self.project is None else self.project(vectors_UE)
+        return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
+
+    def predict(self, sample_BD: Tensor, batch: Batch, keys_B: Tensor | None) -> Tensor:
+        """Output of the target head, ``[B, T]``."""
+        if self.fusion is not None:
+            sample_BD = self.fusion(sample_BD, batch.categories, batch.numeric)
+        return self.target(sample_BD, keys_B)
+
+
 class Network(nn.Module):
     """The hierarchical transformer: bases -> ASVs -> samples -> heads.
+
+    Several members read the same ASV vectors; the distance head is the first one's.
 
     Parameters
     ----------
@@ -88,34 +127,44 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.parts = parts
-        width = config.encoder.width
-        self.bases = BaseEncoder(config.encoder)
-        self.samples = SampleEncoder(width, config.sample)
+        width, features = config.encoder.width, config.encoder.features
+        self.bases = BaseEncoder(config.encoder) if features != "profile" else None
+        self.profile = Profile(config.encoder.components) if features != "bases" else None
+        self.members = nn.ModuleList(Member(config, parts) for _ in range(config.members))
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
         self.distance = (
             DISTANCES[config.head.distance](width, config.head.distance_width)
             if parts.distance
             else None
         )
-        self.fusion = (
-            Fusion(width, config.fusion, parts.sizes, parts.numbers)
-            if parts.sizes or parts.numbers
-            else None
-        )
-        self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
 
     def blocks(self) -> list[Block]:
-        """Every transformer block: over the bases, then over the ASVs."""
-        return [*self.bases.blocks, *self.samples.blocks]
+        """Every transformer block: over the bases, then over the ASVs of each member."""
+        bases = [] if self.bases is None else self.bases.blocks
+        return [*bases, *(block for member in self.members for block in member.samples.blocks)]
 
     def idle(self) -> list[nn.Module]:
         """Parts that no head reads, and that therefore cannot learn."""
-        if self.target is None and self.distance is None:
+        first = self.members[0]
+        if self.parts.outputs:
+            return []
+        if self.distance is None:
             vectors = [self.bases.pool, self.bases.norm, self.bases.kmers]
-            return [self.samples, *(part for part in vectors if part is not None)]
-        if self.target is None and isinstance(self.distance, UnionDistance):
-            return [self.samples.pool, self.samples.norm]  # it reads the ASVs, not the sample
-        return []
+            return [*self.members, *(part for part in vectors if part is not None)]
+        if isinstance(self.distance, UnionDistance):  # it reads the ASVs, not the sample
+            return [first.samples.pool, first.samples.norm, *self.members[1:]]
+        return [*self.members[1:]]
+
+    def vectors(
+        self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
+    ) -> Tensor:
+        """Vectors of ASVs, ``[U, E]``; arguments as of `BaseEncoder`."""
+        found = []
+        if self.profile is not None:
+            found.append(self.profile(tokens_UL))
+        if self.bases is not None:
+            found.append(self.bases(tokens_UL, ragged, keys_U))
+        return torch.cat([part.float() for part in found], 1) if len(found) > 1 else found[0]
 
     def forward(self, batch: Batch, heads: Collection[str] = ("distance", "target")) -> ModelOutput:
         """Run every part on a batch.
@@ -131,31 +180,51 @@ class Network(nn.Module):
             Heads on the samples to run, of those that the network has.
         """
         output = ModelOutput()
-        if self.distance is not None or self.target is not None:
+        if self.distance is not None or self.parts.outputs:
             self._samples(batch, heads, output)
         if self.nucleotide is not None and batch.masked_tokens is not None:
             self._masked(batch, output)
         return output
 
+    def average(self, target_KBT: Tensor, weight_KB: Tensor | None = None) -> Tensor:
+        """What the members predict together, ``[B, T]``: mean values, or log mean probabilities.
+
+        Parameters
+        ----------
+        weight_KB : Tensor, optional
+            What each member counts for each sample; all alike by default.
+        """
+        if self.parts.outputs > 1:
+            target_KBT = target_KBT.log_softmax(-1)
+        if weight_KB is None:
+            weight_KB = torch.ones_like(target_KBT[..., 0])
+        share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
+        if self.parts.outputs > 1:
+            return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
+        return (target_KBT * share).sum(0)
+
     def _samples(self, batch, heads, output):
-        keys_B = self._keys(batch, SAMPLES, batch.sample_index)
-        keys_BA = None
-        if keys_B is not None:
-            keys_BA = mix(keys_B[:, None], batch.feature_index[batch.asv_index])
-        vectors_UD = batch.asv_vectors
-        if vectors_UD is None:
+        vectors_UE = batch.asv_vectors
+        if vectors_UE is None:
             keys_U = self._keys(batch, ASVS, batch.feature_index)
-            vectors_UD = self.bases(batch.asv_tokens, batch.ragged, keys_U)
-        output.sample, context_BAD, mask_BA = self.samples(
-            vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA
-        )
-        if self.distance is not None and "distance" in heads:
-            output.distance = self.distance.embed(context_BAD, mask_BA, output.sample)
-        if self.target is not None and "target" in heads:
-            joined_BD = output.sample
-            if self.fusion is not None:
-                joined_BD = self.fusion(joined_BD, batch.categories, batch.numeric)
-            output.target = self.target(joined_BD, keys_B)
+            vectors_UE = self.vectors(batch.asv_tokens, batch.ragged, keys_U)
+        keys_B = self._keys(batch, SAMPLES, batch.sample_index)
+        targets = []
+        for number, member in enumerate(self.members):
+            own_B = own_BA = None
+            if keys_B is not None:
+                own_B = mix(keys_B, number)
+                own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
+            sample_BD, context_BAD, mask_BA = member.read(vectors_UE, batch, own_BA)
+            if number == 0:
+                output.sample = sample_BD
+                if self.distance is not None and "distance" in heads:
+                    output.distance = self.distance.embed(context_BAD, mask_BA, sample_BD)
+            if member.target is None or "target" not in heads:
+                break  # the others serve the target alone
+            targets.append(member.predict(sample_BD, batch, own_B))
+        if targets:
+            output.target = torch.stack(targets)
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index
@@ -173,3 +242,16 @@ class Network(nn.Module):
         if not self.training or batch.key is None:
             return None
         return mix(mix(batch.key, use), index)
+
+
+def vector_size(config: ModelConfig) -> int:
+    """Size E of an ASV's vector: the width, the components of its profile, or both."""
+    encoder = config.encoder
+    sizes = {"bases": encoder.width, "profile": encoder.components}
+    return sizes.get(encoder.features, sum(sizes.values()))
+
+
+def part_of(name: str) -> str:
+    """Part of the network that a parameter belongs to, whichever member's it is."""
+    pieces = name.split(".")
+    return pieces[2] if pieces[0] == "members" else pieces[0]

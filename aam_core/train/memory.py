@@ -10,6 +10,7 @@ import contextlib
 import gc
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import nn
 from aam_core.config import Config
 from aam_core.data.batch import EVALUATION
 from aam_core.errors import InputError
+from aam_core.models.model import part_of
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
 from aam_core.train.parallel import Team
@@ -36,15 +38,15 @@ SHARE = 0.8
 
 def describe(network: nn.Module, config: Config) -> list[str]:
     """What a network is made of, and how it is trained, in a few lines."""
-    parts = {
-        name: sum(parameter.numel() for parameter in part.parameters())
-        for name, part in network.named_children()
-    }
-    total = sum(parts.values())
+    parts = Counter()
+    for name, parameter in network.named_parameters():
+        parts[part_of(name)] += parameter.numel()
+    total = parts.total()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     idle = f" ({total - trained:,} of them not trained)" if trained < total else ""
     optim, train = config.optim, config.train
-    more = [train.precision]
+    more = [f"{config.model.members} members"] if config.model.members > 1 else []
+    more += [train.precision]
     more += ["compiled"] if train.compile else []
     more += ["gradient checkpointing"] if train.gradient_checkpointing else []
     more += [f"{train.accumulate} micro-steps"] if train.accumulate > 1 else []
@@ -179,14 +181,14 @@ class _Probe:
         return -(-size // (self.team.size * train.accumulate))
 
     def held(self, samples: int) -> list[float]:
-        """What the richest samples take, by what it grows with: 1, U, B x A, B x G."""
+        """What the richest samples take, by what it grows with: 1, U, B x A, B, B x G."""
         drawn = len(self.draw.samples)
         if samples > drawn:
             more = self.order[: max(samples, 2 * drawn)]
             self.draw = self.job.batcher.draw(more, EVALUATION)
         asvs = [len(kept) for kept in self.draw.kept[:samples]]
         distinct = len(np.unique(self.draw.place[: sum(asvs)]))
-        return [1, distinct, samples * max(asvs), samples * samples * self.team.size]
+        return [1, distinct, samples * max(asvs), samples, samples * samples * self.team.size]
 
     def step(self, samples: np.ndarray) -> None:
         """Forward and backward."""
@@ -232,16 +234,18 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     from scipy.optimize import nnls
 
     network, rich, poor = probe.job.network, probe.order[:2], probe.order[-2:]
-    for blocks in (network.bases.blocks, network.samples.blocks):
-        for block in blocks[-1:]:
+    last = [] if network.bases is None else network.bases.blocks[-1:]
+    for blocks in (last, network.members[-1].samples.blocks[-1:]):
+        for block in blocks:
             block.recompute = False  # one at a time is computed again, and is then held whole
     # Samples that are read again have no more distinct ASVs: so the rates can be told apart.
-    batches = [rich, np.tile(rich, 2), poor, np.tile(poor, 4)]
+    batches = [rich, np.tile(rich, 2), poor, np.tile(poor, 4), np.tile(poor, 8)]
     sizes = []
     for samples in batches:
         draw = probe.job.batcher.draw(samples, EVALUATION)
         asvs = max(len(kept) for kept in draw.kept)
-        sizes.append([1, len(draw.features), len(samples) * asvs, len(samples) ** 2])
+        pairs = len(samples) ** 2
+        sizes.append([1, len(draw.features), len(samples) * asvs, len(samples), pairs])
     sizes = np.array(sizes, float)
     scale = sizes.max(0)
     rates = nnls(sizes / scale, np.array([_kept(probe, samples) for samples in batches]))[0] / scale

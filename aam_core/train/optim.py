@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from aam_core.config import OptimConfig
+from aam_core.models.model import part_of
 
 HEADS = ("nucleotide", "distance", "target")
 """Parts of a network that are heads."""
@@ -72,7 +73,7 @@ def _build(settings, config, device):
 
 
 def _group(name: str, pretrained: Collection[str]) -> str:
-    part = name.split(".")[0]
+    part = part_of(name)
     if name in pretrained:
         return "encoder"
     if part in HEADS:

@@ -163,7 +163,9 @@ class Team:
         if self.strategy == "ddp":
             # Of a few small parameters; it tells users nothing.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
-            return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True)
+            # The buffers (a profile's components) never change: they are sent once, at the start.
+            options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
+            return nn.parallel.DistributedDataParallel(network, **options)
         try:
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard

@@ -25,6 +25,12 @@ from aam_core.train.validation import Losses
 RISING = ("r2", "accuracy", "auc", "f1")
 """Ends of the names of figures that are better when greater."""
 
+LAST = "none"
+"""The figure that chooses no epoch: the last weights are kept."""
+
+VALIDATIONS = 25
+"""How often, about, a run validates where that chooses nothing."""
+
 PLOTS = 10
 """How often, about, a run draws its validation samples for the trackers."""
 
@@ -120,6 +126,11 @@ class Trainer:
                     )
         return Result(self.best, now.best_epoch, now.best_step, now.best_values, now.history)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the validation samples choose the best epoch."""
+        return bool(self.val) and self.config.best_metric != LAST
+
     def evaluate(self) -> dict[str, float]:
         """Losses and figures of the validation samples now."""
         return {f"val/{k}": v for k, v in self.learner.evaluate(self.val).values().items()}
@@ -169,9 +180,11 @@ class Trainer:
         """Evaluate, keep the best, note where the run is."""
         now = self.progress
         values = {f"train/{name}": value for name, value in self.losses.values().items()}
+        found = None
         with self.learner.averaged():
-            found = self.learner.evaluate(self.val)
-            values |= {f"val/{name}": value for name, value in found.values().items()}
+            if self._validates(now.epoch + 1):
+                found = self.learner.evaluate(self.val)
+                values |= {f"val/{name}": value for name, value in found.values().items()}
             values = self.team.agree(values)
             self._check(values)
             better = self._is_better(values)
@@ -187,7 +200,7 @@ class Trainer:
             now.best_epoch, now.best_step, now.best_values = epoch, now.step, values
             self.best_saved = False
             self._keep_best()
-        self._report(epoch, values, found.drawings())
+        self._report(epoch, values, {} if found is None else found.drawings())
         self._save()
         if self.job.on_epoch is not None:
             self.job.on_epoch(epoch, values)
@@ -208,10 +221,15 @@ class Trainer:
             self.reporter.histograms(now.step, self.learner.distributions())
         self.reporter.epoch(epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
 
+    def _validates(self, epoch: int) -> bool:
+        """Whether an epoch ends with a validation: the last, and all whose figures matter, do."""
+        every = 1 if self.chooses else -(-self.epochs // VALIDATIONS)
+        return epoch % every == 0 or self.progress.step >= self.steps
+
     def _is_better(self, values: dict[str, float]) -> bool:
-        """Whether this epoch is the best so far; without validation, the last always is."""
+        """Whether this epoch is the best so far; where nothing chooses, the last always is."""
         name = f"val/{self.config.best_metric}"
-        score = self.sign * values[name] if self.val else -self.progress.step
+        score = self.sign * values[name] if self.chooses else -self.progress.step
         if not math.isfinite(score):
             raise InputError(
                 f"{self.config.best_metric} of the validation samples is not a number, and cannot "
@@ -277,7 +295,7 @@ class Trainer:
         self.losses.restore(held.sums, self.team.device)
         self.best = held.best
         name = f"val/{self.config.best_metric}"
-        if self.val and now.best_values:  # the figure, or its direction, may be another one now
+        if self.chooses and now.best_values:  # the figure, or its direction, may be another one now
             now.best = self.sign * now.best_values.get(name, self.sign * math.inf)
         if now.batch and held.progress["cut"] != self._cut():
             now.batch, self.losses = 0, Losses(self.job.config.loss)
@@ -317,7 +335,7 @@ def check(job: Job) -> int:
 
 
 def check_metric(job: Job) -> int:
-    """1 where less is better of the figure that chooses the best epoch, -1 where more is.
+    """1 where less is better of the figure that chooses the best epoch (or none), else -1.
 
     Raises
     ------
@@ -326,6 +344,8 @@ def check_metric(job: Job) -> int:
     """
     name, config = job.config.train.best_metric, job.config.train
     parts = job.network.parts
+    if name == LAST:
+        return 1
     legal = {"total_loss"}
     for part, there in (
         ("nucleotide", parts.nucleotide),

@@ -74,6 +74,7 @@ class Validation(Losses):
     def __init__(self, job: Job):
         super().__init__(job.config.loss)
         self.target = job.target
+        self.average = job.network.average
         self.samples = len(job.batcher.study.sample_ids)
         self.pairs = Regression()
         self.some_pairs = Reservoir()
@@ -97,13 +98,14 @@ class Validation(Losses):
             return
         actual = batch.target.cpu().numpy()
         places = batch.sample_index.cpu().numpy()
+        together = self.average(output.target, batch.weight)
         if isinstance(self.target, ClassTarget):
-            chances = output.target.double().softmax(-1).cpu().numpy()
+            chances = together.double().softmax(-1).cpu().numpy()
             self.scores.update(actual, chances.argmax(1), chances)
             self.some_values.update(places, actual, chances.argmax(1))
             return
         actual = self.target.decode(actual)
-        values = self.target.decode(output.target[:, 0].float().cpu().numpy())
+        values = self.target.decode(together[:, 0].float().cpu().numpy())
         self.scores.update(actual, values)
         self.some_values.update(places, actual, values)
 

@@ -16,7 +16,7 @@ from aam_core import preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.inputs import Study
-from aam_core.data.splits import make_folds
+from aam_core.data.splits import Split, make_folds
 from aam_core.data.targets import fit_target
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.evaluation import check_task
@@ -117,7 +117,8 @@ def tune(
         raise InputError("A trial runs on one device (train.devices); several run as jobs.")
     space = _space(space, encoder is not None)
     metric = check_metric(metric, task, space)
-    study, values, splits = _splits(study, target, task, space, config, group_by, folds)
+    together = preparation.learn_together(config, options["encoder"], freeze_encoder)
+    study, values, splits = _splits(study, target, task, space, config, group_by, folds, together)
     fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
     fit = functools.partial(fit, **options)
     common = Task(study, values, fit, splits, space, config, metric)
@@ -140,7 +141,7 @@ def _space(given: dict | None, encoder: bool) -> dict:
     return given
 
 
-def _splits(study, target, task, space, config, group_by, folds):
+def _splits(study, target, task, space, config, group_by, folds, together):
     """The study and target of the samples that every trial can use, and their splits."""
     reads = {path: space[path] for path in _READS if path in space}
     ends = [given.get("choices") or [given["low"], given["high"]] for given in reads.values()]
@@ -159,12 +160,11 @@ def _splits(study, target, task, space, config, group_by, folds):
     strata = values if task == "classification" else None
     if folds:
         seed = config.train.seed
-        splits = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-        return study, values, splits
-    split = preparation.split_samples(samples, config, groups, strata)
-    if not split[1]:
+        parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
+        return study, values, [Split.apart(*part) for part in parts]
+    if config.train.val_fraction == 0:
         raise InputError("Trials are compared on validation samples: train.val_fraction is 0.")
-    return study, values, [split]
+    return study, values, [preparation.split_samples(samples, config, groups, strata, together)]
 
 
 def go_on(search, common: Task, folder: Path, trials: int, timeout=None, jobs: int = 1) -> Tuned:

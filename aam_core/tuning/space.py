@@ -18,7 +18,7 @@ DEFAULT = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
     "optim.encoder_lr_ratio": {"low": 0.03, "high": 1.0, "log": True},
     "optim.weight_decay": {"low": 1e-3, "high": 1.0, "log": True},
-    "model.sample.depth": {"low": 1, "high": 4},
+    "model.sample.depth": {"low": 0, "high": 4},
     "model.sample.dropout": {"low": 0.0, "high": 0.6},
     "model.sample.asv_dropout": {"low": 0.0, "high": 0.6},
     "model.head.target_dropout": {"low": 0.0, "high": 0.6},
@@ -38,7 +38,11 @@ OF_TRAIN = (
 )
 """The rest of the section says where a run takes place and how it is compared with others."""
 
+NOT_SEARCHED = ("model.members", "forest.trees")
+"""What decides who validates, and what the figure of a trial does not see."""
+
 BESIDE_ENCODER = (
+    "model.members",
     "model.encoder.dropout",
     "model.sample.dropout",
     "model.sample.asv_dropout",
@@ -134,6 +138,8 @@ def _range(path: str, given) -> dict:
     if section == "train" and name not in OF_TRAIN:
         legal = ", ".join(f"train.{name}" for name in OF_TRAIN)
         raise InputError(f"{path} cannot be searched; of its section there are: {legal}.")
+    if path in NOT_SEARCHED:
+        raise InputError(f"{path} cannot be searched: the figures of such trials do not compare.")
     if not isinstance(given, dict):
         raise InputError(f"{path} must be given a range, as in {EXAMPLE}; not {given!r}.")
     if "choices" in given:

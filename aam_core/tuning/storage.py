@@ -8,6 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from aam_core.config import Config
@@ -54,7 +55,7 @@ def alone(folder: Path) -> Iterator[None]:
 def fingerprint(common: Task, task: str, options: dict) -> dict:
     """What must be the same for trials to be compared, as JSON has it."""
     counts, encoder = common.study.counts, options["encoder"]
-    samples = json.dumps([common.splits, common.values.astype(str).tolist()])
+    samples = json.dumps([list(map(asdict, common.splits)), common.values.astype(str).tolist()])
     found = {
         "task": task,
         "target": str(common.values.name),

@@ -18,6 +18,7 @@ import pandas as pd
 
 from aam_core.config import Config
 from aam_core.data.inputs import Study
+from aam_core.data.splits import Split
 from aam_core.errors import AAMError, InputError
 from aam_core.fields import unknown
 from aam_core.train.trainer import RISING
@@ -34,8 +35,10 @@ ALONE = {
     "train.max_restarts": 0,
     "train.trackers": "none",
     "train.histograms": False,
+    "forest.trees": 0,
 }
-"""Settings of every trial, which has no folder; what it logs goes to Optuna."""
+"""Settings of every trial, which has no folder; what it logs goes to Optuna. Its figure is of the
+networks, beside which trees would be grown for nothing."""
 
 
 def check_metric(metric: str, task: str, searched) -> str:
@@ -75,7 +78,7 @@ class Task:
         The target by sample id.
     fit : callable
         ``fit_regressor`` or ``fit_classifier`` with what does not change.
-    splits : list of (train_ids, val_ids)
+    splits : list of Split
         One, or several folds.
     space : dict
     config : Config
@@ -87,7 +90,7 @@ class Task:
     study: Study
     values: pd.Series
     fit: Callable
-    splits: list[tuple[list[str], list[str]]]
+    splits: list[Split]
     space: dict[str, dict]
     config: Config
     metric: str

@@ -18,6 +18,9 @@ BRIEF = {
 }
 """Settings that make any run a matter of moments, whatever the presets say."""
 
+BRIEF_FIT = {"model.members": 2, "train.val_fraction": 0.5, "forest.trees": 10}
+"""Of a fit too: two members, each of which leaves out half of the samples, and few trees."""
+
 
 class Saved(NamedTuple):
     """A model as it was returned, and the folder that it was written to."""
@@ -33,7 +36,8 @@ def brief():
 
     def make(kind="fitting", changes=()):
         preset = getattr(presets, kind)("tiny")
-        return preset.replace({**BRIEF, **dict(changes)})
+        fit = BRIEF_FIT if kind == "fitting" else {}
+        return preset.replace({**BRIEF, **fit, **dict(changes)})
 
     return make
 
@@ -79,8 +83,7 @@ def regressor(small, brief, tmp_path_factory):
     from aam_core.workflows import fit_regressor
 
     folder = tmp_path_factory.mktemp("models") / "regressor"
-    config = brief("fitting", {"train.val_fraction": 0.3})
-    options = {"config": config, "group_by": "host_subject_id", "output": folder}
+    options = {"config": brief(), "group_by": "host_subject_id", "output": folder}
     return Saved(fit_regressor(small, "gradient", **options), folder)
 
 
@@ -90,8 +93,7 @@ def classifier(small, brief, tmp_path_factory):
     from aam_core.workflows import fit_classifier
 
     folder = tmp_path_factory.mktemp("models") / "classifier"
-    config = brief("fitting", {"train.val_fraction": 0.3})
-    options = {"config": config, "group_by": "host_subject_id", "output": folder}
+    options = {"config": brief(), "group_by": "host_subject_id", "output": folder}
     return Saved(fit_classifier(small, "group", **options), folder)
 
 

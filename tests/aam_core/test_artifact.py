@@ -4,8 +4,10 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -15,27 +17,31 @@ from aam_core.config import paths
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
+from aam_core.prediction import predict
+from aam_core.workflows import fit_regressor
 
 KINDS = ("encoder", "regressor", "classifier")
 
 FIELDS = {
     "data": (
-        "rarefaction sampling_depth sampling_depth_max shallow_samples min_reads max_asvs "
-        "asv_selection max_bp long_sequences"
+        "rarefaction sampling_depth sampling_depth_max full_depth shallow_samples min_reads "
+        "max_asvs asv_selection max_bp long_sequences"
     ),
-    "model.encoder": "width heads depth stride kernel kmer mlp_ratio dropout",
-    "model.sample": "heads depth mlp_ratio dropout pool_queries asv_dropout",
+    "model": "members",
+    "model.encoder": "features components width heads depth stride kernel kmer mlp_ratio dropout",
+    "model.sample": "heads depth mlp_ratio dropout pool_queries pool_prior asv_dropout",
     "model.head": "distance distance_width target_hidden target_dropout",
     "model.fusion": "kind heads latents",
     "masking": "mask_ratio strategy span_length asv_fraction",
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
-        "class_weight"
+        "class_weight transform"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
         "schedule warmup cycles power plateau_factor plateau_patience clip ema"
     ),
+    "forest": "trees",
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
         "patience best_metric best_direction val_fraction seed device devices strategy "
@@ -44,7 +50,7 @@ FIELDS = {
     ),
     "parts": "nucleotide distance outputs sizes numbers",
 }
-"""All that config.json holds in format 2, by section."""
+"""All that config.json holds in format 3, by section."""
 
 
 @pytest.fixture(params=KINDS)
@@ -95,6 +101,32 @@ def test_a_model_comes_back_whole(saved):
         pd.testing.assert_frame_equal(found.val_predictions, model.val_predictions)
 
 
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_a_model_with_a_forest_predicts_the_same(request, small, name):
+    saved = request.getfixturevalue(name)
+    model, found = saved.model, load_model(saved.folder)
+    assert found.network_weight == model.network_weight
+    assert found.forest.sequences == model.forest.sequences
+    mine, theirs = model.forest.to_tensors(), found.forest.to_tensors()
+    assert mine.keys() == theirs.keys()
+    for key, values in mine.items():
+        np.testing.assert_array_equal(values, theirs[key])
+        assert values.dtype == theirs[key].dtype
+    for weight in (model.network_weight, 0.3):
+        same = [dataclasses.replace(one, network_weight=weight) for one in (model, found)]
+        pd.testing.assert_frame_equal(*(predict(one, small) for one in same))
+
+
+def test_the_best_so_far_has_no_forest_yet(regressor, small, tmp_path):
+    """It is fitted once the network is trained; and what was saved till then can be opened."""
+    best = load_model(regressor.folder / "checkpoint" / "best")
+    assert best.forest is None and best.network_weight == 1
+    alone = dataclasses.replace(regressor.model, forest=None, interval=None)
+    pd.testing.assert_frame_equal(predict(best, small), predict(alone, small))
+    again = load_model(alone.save(tmp_path / "alone"))
+    pd.testing.assert_frame_equal(predict(again, small), predict(alone, small))
+
+
 def test_saved_again_is_the_same(saved, tmp_path):
     again = load_model(saved.folder).save(tmp_path / "again")
     for name in FILES:
@@ -115,19 +147,36 @@ def test_a_folder_holds_plain_data_only(saved):
     assert ("targets.json" in names) == (saved.model.kind != "encoder")
 
 
-def test_a_folder_of_format_1_is_read(copy):
-    """It lacks the fields that came with format 2, which take their defaults."""
-    new = {f"optim.{name}" for name in FIELDS["optim"].split()[:1]} | {"train.devices"}
+def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
+    """They lack the fields that came later, which take their defaults, and had one member."""
+    changes = {"train.max_steps": 1, "train.val_fraction": 0.3}
+    settings = {"config": brief("pretraining", changes), "covariates": ["group"]}
+    fit_regressor(small, "gradient", **settings, output=tmp_path / "new")
+    new = {1: ["optim.optimizer", "train.devices"], 2: []}
+    for version, more in new.items():
+        copy = tmp_path / f"format {version}"
+        shutil.copytree(tmp_path / "new", copy)
 
-    def older(values):
-        values["format_version"] = 1
-        for path in new:
-            section, name = path.split(".")
-            del values["config"][section][name]
+        def older(values, version=version, more=more):
+            values["format_version"] = version
+            of_format_3 = ("model.members", "model.encoder.features", "model.encoder.components")
+            for path in (*more, *of_format_3, "model.sample.pool_prior", "data.full_depth"):
+                *parents, leaf = path.split(".")
+                section = values["config"]
+                for name in parents:
+                    section = section[name]
+                del section[leaf]
+            del values["config"]["forest"]
 
-    edit(copy / "config.json", older)
-    assert validate(copy) == "regressor"
-    assert load_model(copy).config.optim.optimizer == "adamw"
+        edit(copy / "config.json", older)
+        edit(copy / "targets.json", lambda values: values.pop("forest"))
+        weights = load_file(str(copy / "model.safetensors"))
+        named = {name.removeprefix("members.0."): value for name, value in weights.items()}
+        assert {"target.out.weight", "fusion.norm.weight", "samples.pool.prior"} <= set(named)
+        save_file(named, str(copy / "model.safetensors"))
+        assert validate(copy) == validate(copy, "min") == "regressor"
+        pd.testing.assert_frame_equal(predict(copy, small), predict(tmp_path / "new", small))
+        assert load_model(copy).config.optim.optimizer == "adamw"
 
 
 def test_weights_may_be_given(regressor, tmp_path):
@@ -170,7 +219,9 @@ def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
 def test_saving_over_a_model_leaves_nothing_of_it(regressor, encoder, tmp_path):
     folder = regressor.model.save(tmp_path / "model")
     (folder / "notes.txt").write_text("mine")
+    assert (folder / "forest.json").exists() and (folder / "forest.safetensors").exists()
     encoder.model.save(folder)
+    assert not list(folder.glob("forest.*"))
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "targets.json").exists()
     assert not (folder / "val_predictions.tsv").exists()
@@ -178,8 +229,6 @@ def test_saving_over_a_model_leaves_nothing_of_it(regressor, encoder, tmp_path):
 
 
 def test_a_folder_of_covariates(small, brief, tmp_path):
-    from aam_core.workflows import fit_regressor
-
     config = brief("fitting", {"train.max_steps": 1})
     columns = ["sequencing_run", "group"]
     options = {"config": config, "covariates": columns, "output": tmp_path / "model"}
@@ -187,12 +236,14 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
     found = load_model(tmp_path / "model")
     assert found.covariates == model.covariates and found.covariates.names == columns
     assert found.network.parts == model.network.parts
+    assert model.forest.covariates > 0
+    pd.testing.assert_frame_equal(predict(found, small), predict(model, small))
 
 
 def test_other_fields_mean_another_format():
     expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
     found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
-    assert FORMAT_VERSION == 2 and found == expected, (
+    assert FORMAT_VERSION == 3 and found == expected, (
         f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
         "config.json need a higher FORMAT_VERSION (aam_core/artifact.py); then renew FIELDS here."
     )
@@ -213,7 +264,7 @@ def refused(folder, words):
     "path, value, words",
     [
         ("format", "other", "not that of an AAM model"),
-        ("format_version", 3, "has format 3, newer than this AAM reads .2.: upgrade AAM"),
+        ("format_version", 4, "has format 4, newer than this AAM reads .3.: upgrade AAM"),
         ("format_version", "1", "no valid format_version"),
         ("format_version", None, "no valid format_version"),
         ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),
@@ -226,9 +277,11 @@ def refused(folder, words):
         ("parts.nucleotide", True, "tensors are missing .nucleotide"),
         ("config", None, "config.json: the top level must be a mapping"),
         ("config.train.epoch", 3, "config.json: There is no setting 'train.epoch'"),
-        ("config.model.encoder.width", 64, "does not fit its config.json: .* of another shape"),
-        ("config.model.encoder.depth", 3, r"tensors are missing \(bases.blocks.1"),
-        ("config.model.sample.depth", 0, r"tensors are unexpected \(samples.blocks.0"),
+        ("config.model.encoder.width", 40, "does not fit its config.json: .* of another shape"),
+        ("config.model.encoder.features", "both", r"tensors are missing \(bases"),
+        ("config.model.sample.depth", 3, r"tensors are missing \(members.0.samples.blocks.*"),
+        ("config.model.members", 1, r"tensors are unexpected \(members.1.project.bias"),
+        ("config.model.members", 3, r"tensors are missing \(members.2.project.bias"),
     ],
 )
 def test_an_edited_config(copy, path, value, words):
@@ -249,6 +302,7 @@ def test_an_edited_config(copy, path, value, words):
         ("more", 1, "was edited"),
         ("covariates", {"categorical": [["run", ["a"]]], "numeric": []}, "covariates differ"),
         ("covariates", {"categorical": 3}, "not covariates that AAM saved"),
+        ("forest", 1, "was edited: its forest is 1"),
     ],
 )
 def test_edited_targets(copy, path, value, words):
@@ -267,6 +321,77 @@ def test_missing_and_truncated_files(copy, name, level):
             validate(copy, level)
     (copy / name).unlink()
     refused(copy, f"{name} is missing")
+
+
+def test_a_key_that_is_gone(copy):
+    for name in ("forest", "interval"):
+        edit(copy / "targets.json", lambda values, name=name: values.pop(name))
+        refused(copy, "must hold target, interval, covariates and forest")
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("network_weight", 1.5, "network_weight 1.5; it must be from 0 to 1"),
+        ("network_weight", -0.1, "network_weight -0.1; it must be"),
+        ("network_weight", float("nan"), "network_weight nan; it must be"),
+        ("network_weight", "all", "network_weight 'all'; it must be"),
+        ("network_weight", None, "network_weight None; it must be"),
+        ("covariates", "two", "was edited"),
+        ("covariates", -1, "damaged: -1 is no number of inputs"),
+        ("covariates", 5, "does not belong to this model"),
+        ("sequences", "ACGT", "was edited"),
+        ("sequences", [1, 2], "was edited"),
+        ("sequences", ["acgt"], "damaged: its sequences are no list of upper-case DNA"),
+        ("sequences", ["ACGT", "ACGT"], "damaged: a sequence occurs twice"),
+        ("sequences", [], "damaged: it reads inputs that there are not"),
+        ("more", 1, "was edited"),
+    ],
+)
+def test_an_edited_forest(copy, path, value, words):
+    edit(copy / "forest.json", nested(path, value))
+    refused(copy, f"forest.*{words}")
+
+
+@pytest.mark.parametrize("name", ["forest.json", "forest.safetensors"])
+def test_a_forest_that_is_missing_or_truncated(copy, name):
+    whole = (copy / name).read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:5], b"", b"\xff\xfe\x00" * 30, b"[1]", b"{}"):
+        (copy / name).write_bytes(content)
+        refused(copy, name)
+    (copy / name).unlink()
+    refused(copy, f"{name} is missing")
+
+
+@pytest.mark.parametrize(
+    "name, change, words",
+    [
+        ("value", lambda x: x[:-1], "its arrays differ in length"),
+        ("value", lambda x: x * np.float32("nan"), "value has values that are not finite"),
+        ("value", lambda x: x.astype(np.float64), "value must be float32 of 2 dimensions"),
+        ("left", lambda x: np.where(x >= 0, 0, x).astype(x.dtype), "a child does not come"),
+        ("feature", lambda x: x + 10_000, "it reads inputs that there are not"),
+        ("roots", lambda x: x[::-1].copy(), "its roots are no nodes in order"),
+        ("units", lambda x: x * 0, "its values or their units are missing"),
+        ("more", None, "its arrays are"),
+    ],
+)
+def test_edited_trees(copy, name, change, words):
+    path = str(copy / "forest.safetensors")
+    arrays = safetensors.numpy.load_file(path)
+    arrays[name] = np.zeros(3) if change is None else change(arrays[name])
+    safetensors.numpy.save_file(arrays, path)
+    refused(copy, f"forest.safetensors: The forest of this model is damaged: {words}")
+
+
+def test_a_forest_of_another_model(copy, classifier, small, brief, tmp_path):
+    words = "forest.safetensors does not belong to this model: its outputs or covariates differ"
+    settings = {"config": brief("fitting", {"train.max_steps": 1}), "covariates": ["group"]}
+    fit_regressor(small, "gradient", **settings, output=tmp_path / "more")
+    for other in (classifier.folder, tmp_path / "more"):
+        for name in ("forest.json", "forest.safetensors"):
+            shutil.copy(other / name, copy / name)
+        refused(copy, words)
 
 
 def test_predictions_edited_into_words(copy):

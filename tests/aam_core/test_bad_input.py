@@ -97,7 +97,9 @@ def test_one_value_on_the_training_side(refused, small, config, values):
 def test_a_class_of_one_sample(refused, small, config):
     classes = pd.Series(["common"] * 59 + ["rare"], small.sample_ids)
     words = "1 classes are found in one sample only.*: rare"
-    refused(fit_classifier, small, classes, config=config, words=words)
+    for members in (1, 2):
+        config = config.replace({"model.members": members})
+        refused(fit_classifier, small, classes, config=config, words=words)
 
 
 def test_a_wrong_column_suggests_the_nearest(refused, small, config):
@@ -146,10 +148,10 @@ def test_a_fixed_split_that_does_not_fit(refused, small, config, split, words):
 def test_fewer_samples_or_groups_than_sides(refused, small, config, brief):
     ids = small.sample_ids
     for study, options in (
-        (small.select(ids[:2]), {}),
+        (small.select(ids[:1]), {}),
         (small.select(ids[:4]), {"group_by": "host_subject_id"}),
     ):
-        words = "leaves one side empty|All 4 samples are of one group"
+        words = "one value only|leaves one side empty|All 4 samples are of one group"
         refused(fit_regressor, study, "gradient", config=config, words=words, **options)
         refused(pretrain, study, config=brief("pretraining"), words=words, **options)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from aam_core.config import DataConfig, LossConfig
-from aam_core.data.batch import Batcher
+from aam_core.data.batch import EVALUATION, Batcher
 from aam_core.data.distances import distance_matrix
 from aam_core.losses import (
     counts,
     distance_total,
     pair_weights,
-    target_total,
+    target_losses,
     totals,
     true_distance,
     weighted,
@@ -30,67 +30,99 @@ READS = DataConfig(rarefaction="none")
 def batch_of(small):
     """Make a batch: ``batch_of(samples, **options of Batcher)``."""
 
-    def make(samples, **options):
-        return Batcher(small, READS, 0, **options).batch(np.asarray(samples))
+    def make(samples, epoch=EVALUATION, **options):
+        return Batcher(small, READS, 0, **options).batch(np.asarray(samples), epoch)
 
     return make
 
 
 # --- target --------------------------------------------------------------------------------------
 
-OUTPUT = torch.tensor([[0.0], [1.0], [5.0]])
+OUTPUT = torch.tensor([[[0.0], [1.0], [5.0]], [[0.5], [1.0], [2.0]]])
 TRUTH = torch.tensor([0.5, 1.0, 2.0])
+
+
+def target_total(output, batch, config=CONFIG, class_weight=None):
+    return float(totals(ModelOutput(target=output), batch, config, class_weight)["target"])
 
 
 @pytest.mark.parametrize(
     "name, delta, expected",
     [
-        ("mse", 1.0, 0.25 + 0 + 9),
-        ("mae", 1.0, 0.5 + 0 + 3),
-        ("huber", 1.0, 0.125 + 0 + (3 - 0.5)),
-        ("huber", 2.0, 0.125 + 0 + 2 * (3 - 1)),
+        ("mse", 1.0, [0.25, 0, 9]),
+        ("mae", 1.0, [0.5, 0, 3]),
+        ("huber", 1.0, [0.125, 0, 3 - 0.5]),
+        ("huber", 2.0, [0.125, 0, 2 * (3 - 1)]),
     ],
 )
 def test_regression(name, delta, expected):
     config = LossConfig(target=name, huber_delta=delta)
-    assert float(target_total(OUTPUT, TRUTH, config)) == pytest.approx(expected)
+    found = target_losses(OUTPUT, TRUTH, config)
+    assert found.tolist() == [pytest.approx(expected), [0, 0, 0]]
 
 
-CHANCES = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])
+CHANCES = torch.tensor([[[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]]])
 CLASSES = torch.tensor([2, 1])
 
 
-@pytest.mark.parametrize(
-    "weight, expected",
-    [
-        (None, -(math.log(0.1) + math.log(0.5))),
-        ([1.0, 1.0, 3.0], -(3 * math.log(0.1) + math.log(0.5))),
-    ],
-)
-def test_classification(weight, expected):
-    weight = None if weight is None else torch.tensor(weight)
-    total = target_total(CHANCES.log(), CLASSES, CONFIG, weight)
-    assert float(total) == pytest.approx(expected)
+def test_classification():
+    found = target_losses(CHANCES.log(), CLASSES, CONFIG)
+    assert found.tolist() == [pytest.approx([-math.log(0.1), -math.log(0.5)])]
 
 
 def test_label_smoothing():
     config = LossConfig(label_smoothing=0.3)
-    found = float(target_total(CHANCES.log(), CLASSES, config))
+    (found,) = target_losses(CHANCES.log(), CLASSES, config)
     aim = torch.tensor([[0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
-    assert found == pytest.approx(float(-(aim * CHANCES.log()).sum()))
+    torch.testing.assert_close(found, -(aim * CHANCES[0].log()).sum(1))
 
 
-def test_parts_of_a_batch_add_up():
+@pytest.mark.parametrize("members", [1, 3])
+def test_members_without_weights_count_by_their_mean(batch_of, members):
+    """Which is what equal weights are: the losses do not grow with the members."""
+    batch = batch_of(range(4), target=np.arange(60, dtype=np.float32))
+    output = torch.randn(members, 4, 1, generator=torch.Generator().manual_seed(0))
+    each = target_losses(output, batch.target, CONFIG)
+    assert target_total(output, batch) == pytest.approx(float(each.mean(0).sum()))
+    equal = replace(batch, weight=torch.ones(members, 4))
+    for case in (batch, equal):
+        mean = target_total(output, case) / float(counts(case, None, None)["target"])
+        assert mean == pytest.approx(float(each.mean()))
+
+
+@pytest.mark.parametrize("class_weight", [None, torch.tensor([0.5, 2.0])])
+def test_samples_count_for_the_members_that_do_not_leave_them_out(batch_of, class_weight):
+    left_out = np.zeros((2, 60), bool)
+    left_out[0, 0] = left_out[1, 2:4] = True
+    batcher = {"target": np.array([0, 0, 1, 0] * 15), "left_out": left_out}
+    training, scoring = batch_of(range(4), epoch=0, **batcher), batch_of(range(4), **batcher)
+    logits = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
+    each = -logits.log_softmax(-1)[:, range(4), training.target]
+    weigh = [1.0] * 4 if class_weight is None else class_weight[training.target].tolist()
+    for batch, places in (
+        (training, [(0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]),
+        (scoring, [(0, 0), (1, 2), (1, 3)]),
+    ):
+        expected = sum(weigh[b] * float(each[k, b]) for k, b in places)
+        found = target_total(logits, batch, class_weight=class_weight)
+        assert found == pytest.approx(expected, rel=1e-5)
+        known = counts(batch, None, class_weight)["target"]
+        assert float(known) == sum(weigh[b] for _, b in places)
+
+
+def test_parts_of_a_batch_add_up(batch_of):
     """What distributed and accumulated training relies on."""
-    weight = torch.tensor([1.0, 1.0, 3.0])
-    cases = (
-        (CHANCES.log(), CLASSES, weight),
-        (torch.randn(2, 1), torch.randn(2), None),
-    )
-    for output, truth, weight in cases:
-        whole = target_total(output, truth, CONFIG, weight)
-        parts = [target_total(output[i : i + 1], truth[i : i + 1], CONFIG, weight) for i in (0, 1)]
-        assert float(sum(parts)) == pytest.approx(float(whole))
+    left_out = np.random.default_rng(0).random((3, 60)) < 0.4
+    classes, values = np.arange(60) % 2, np.linspace(-1, 1, 60, dtype=np.float32)
+    for target, weight, outputs in ((classes, torch.tensor([1.0, 3.0]), 2), (values, None, 1)):
+        given = {"target": target, "left_out": left_out, "epoch": 0}
+        output = torch.randn(3, 6, outputs, generator=torch.Generator().manual_seed(0))
+        whole = target_total(output, batch_of(range(6), **given), class_weight=weight)
+        parts = [
+            target_total(output[:, a:b], batch_of(range(a, b), **given), class_weight=weight)
+            for a, b in ((0, 2), (2, 6))
+        ]
+        assert sum(parts) == pytest.approx(whole, rel=1e-5)
 
 
 # --- distances -----------------------------------------------------------------------------------

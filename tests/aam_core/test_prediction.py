@@ -11,7 +11,13 @@ from aam_core import prediction
 from aam_core.data.simulate import simulate
 from aam_core.data.tokens import tokenize
 from aam_core.errors import InputError
-from aam_core.prediction import encode_asvs, predict, predict_batches, predicted_distances
+from aam_core.prediction import (
+    encode_asvs,
+    predict,
+    predict_batches,
+    predicted_distances,
+    stream,
+)
 from aam_core.workflows import fit_classifier, fit_regressor
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
@@ -24,6 +30,12 @@ def unseen():
     cut = {name: dna[: 70 - 9 * (i % 3)] for i, (name, dna) in enumerate(made.sequences.items())}
     made.sequences.update(cut)
     return made
+
+
+@pytest.fixture(scope="module")
+def alone(regressor):
+    """The regressor without its forest, which reads no ASV that it was not fitted on."""
+    return dataclasses.replace(regressor.model, forest=None)
 
 
 def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
@@ -97,23 +109,25 @@ def test_the_names_of_the_features(regressor, small, made):
     pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
 
 
-def test_heads_nobody_asked_for_are_not_run(regressor, small, monkeypatch):
-    expected = predict(regressor.model, small)
+def test_heads_nobody_asked_for_are_not_run(small, brief, monkeypatch):
+    config = brief("pretraining", {"train.max_steps": 1})
+    model = fit_regressor(small, "gradient", config=config)
+    expected = predict(model, small)
     ran = []
-    embed = regressor.model.network.distance.embed
+    embed = model.network.distance.embed
     monkeypatch.setattr(
-        regressor.model.network.distance, "embed", lambda *given: ran.append(1) or embed(*given)
+        model.network.distance, "embed", lambda *given: ran.append(1) or embed(*given)
     )
-    pd.testing.assert_frame_equal(predict(regressor.model, small), expected)
+    pd.testing.assert_frame_equal(predict(model, small), expected)
     assert not ran
-    predicted_distances(regressor.model, small)
+    predicted_distances(model, small)
     assert ran
 
 
-def test_how_many_asvs_are_encoded_at_a_time(regressor, unseen, monkeypatch):
-    expected = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+def test_how_many_asvs_are_encoded_at_a_time(alone, unseen, monkeypatch):
+    expected = predict(alone, unseen.table, sequences=unseen.sequences)
     monkeypatch.setitem(prediction.CHUNK, "cpu", 3)
-    found = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+    found = predict(alone, unseen.table, sequences=unseen.sequences)
     pd.testing.assert_frame_equal(found, expected, **CLOSE)
 
 
@@ -127,12 +141,65 @@ def test_too_many_asvs_and_ties(small, made, brief):
     pd.testing.assert_frame_equal(found, predict(model, small), **CLOSE)
 
 
+# --- network and forest --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_network_and_forest_are_blended_by_the_weight(request, small, name):
+    model = request.getfixturevalue(name).model
+    columns = ["prediction"] if name == "regressor" else list(model.target.classes)
+    network = predict(dataclasses.replace(model, forest=None), small)[columns].to_numpy()
+    forest = model.forest.predict(small)
+    assert not np.allclose(network, forest, rtol=1e-2)
+    for weight in (0.0, 0.3, 1.0):
+        blended = predict(dataclasses.replace(model, network_weight=weight), small)
+        expected = weight * network + (1 - weight) * forest
+        np.testing.assert_allclose(blended[columns].to_numpy(), expected, rtol=1e-6)
+        if name == "regressor":
+            middle = (blended["lower"] + blended["upper"]) / 2
+            np.testing.assert_allclose(blended["prediction"], middle)
+        else:
+            assert (blended["prediction"] == blended[columns].idxmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_the_numbers_of_a_blend_depend_on_nothing_else(request, small, made, name):
+    """Whatever of the blend the forest is."""
+    model = request.getfixturevalue(name).model
+    for weight in (0.5, 0.0):
+        one = dataclasses.replace(model, network_weight=weight)
+        expected = predict(one, small)
+        parts = pd.concat(predict_batches(one, small, chunk=7, batch_size=4))
+        pd.testing.assert_frame_equal(parts, expected, **CLOSE)
+        order = np.random.default_rng(0).permutation(made.table.ids("observation"))
+        turned = made.table.sort_order(order, axis="observation")
+        found = predict(one, turned, sequences=made.sequences)
+        pd.testing.assert_frame_equal(found, expected, **CLOSE)
+
+
+def test_chosen_members_predict_a_sample(alone, small):
+    """Each sample by those that are named for it; without names, by all alike."""
+    members = alone.config.model.members
+    masks = np.arange(60) % members == np.arange(members)[:, None]
+    config = prediction.override(alone.config, None, None)
+    (found,) = stream(alone.network, small, config, ("target",), left_out=masks, chunk=60)
+    (every,) = stream(alone.network, small, config, ("target",), chunk=60)
+    for k in range(members):
+        only = np.arange(members)[:, None] == np.full(60, k)
+        (mine,) = stream(alone.network, small, config, ("target",), left_out=only, chunk=60)
+        rows = torch.from_numpy(masks[k])
+        torch.testing.assert_close(found["target"][rows], mine["target"][rows])
+        every["target"] -= mine["target"] / members
+    assert every["target"].abs().max() < 1e-5
+
+
 # --- as they come --------------------------------------------------------------------------------
 
 
 def test_samples_are_read_when_their_part_is_asked_for(regressor, small):
     network, seen = regressor.model.network, []
-    hook = network.samples.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    first = network.members[0].samples
+    hook = first.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     parts = predict_batches(regressor.model, small, chunk=8, batch_size=5)
     assert seen == []
     next(parts)
@@ -163,13 +230,14 @@ def test_a_batch_size_that_was_left_to_the_machine(regressor, small):
 # --- inputs --------------------------------------------------------------------------------------
 
 
-def test_asvs_never_seen_and_of_other_lengths(regressor, unseen, tmp_path):
+def test_asvs_never_seen_and_of_other_lengths(alone, unseen, tmp_path):
     unseen.write(tmp_path)
-    model, files = regressor.folder, (tmp_path / "table.biom", tmp_path / "rep-seqs.fasta")
+    model = alone.save(tmp_path / "model")
+    files = tmp_path / "table.biom", tmp_path / "rep-seqs.fasta"
     found = predict(str(model), str(files[0]), sequences=str(files[1]))
     assert len(found) == 25 and np.isfinite(found.to_numpy()).all()
     assert found["prediction"].nunique() > 20
-    same = predict(regressor.model, unseen.table, sequences=unseen.sequences)
+    same = predict(alone, unseen.table, sequences=unseen.sequences)
     pd.testing.assert_frame_equal(found, same.loc[found.index])
 
 
@@ -199,18 +267,18 @@ def test_an_encoder_predicts_no_metadata(encoder, regressor, small, brief):
         predicted_distances(bare, small)
 
 
-def test_sequences_longer_than_the_model_accepts(regressor, unseen):
+def test_sequences_longer_than_the_model_accepts(alone, unseen):
     long = {name: dna * 10 for name, dna in unseen.sequences.items()}
     cut = {name: dna[:600] for name, dna in long.items()}
     words = "27 of 40 sequences are longer than data.max_bp = 600.*--long-sequences truncate"
     with pytest.raises(InputError, match=words):
-        predict(regressor.model, unseen.table, sequences=long)
-    found = predict(regressor.model, unseen.table, sequences=long, long_sequences="truncate")
-    expected = predict(regressor.model, unseen.table, sequences=cut)
+        predict(alone, unseen.table, sequences=long)
+    found = predict(alone, unseen.table, sequences=long, long_sequences="truncate")
+    expected = predict(alone, unseen.table, sequences=cut)
     pd.testing.assert_frame_equal(found, expected, **CLOSE)
-    assert not found.equals(predict(regressor.model, unseen.table, sequences=unseen.sequences))
+    assert not found.equals(predict(alone, unseen.table, sequences=unseen.sequences))
     with pytest.raises(InputError, match="long_sequences must be"):
-        predict(regressor.model, unseen.table, sequences=long, long_sequences="cut")
+        predict(alone, unseen.table, sequences=long, long_sequences="cut")
 
 
 def test_a_batch_of_nothing(regressor, small):
@@ -223,9 +291,9 @@ def test_a_device_that_is_not_there(regressor, small):
         predict(regressor.model, small, device="toaster")
 
 
-def test_bf16_is_near(regressor, small):
-    exact = predict(regressor.model, small)["prediction"]
-    coarse = predict(regressor.model, small, precision="bf16")["prediction"]
+def test_bf16_is_near(alone, small):
+    exact = predict(alone, small)["prediction"]
+    coarse = predict(alone, small, precision="bf16")["prediction"]
     assert coarse.to_numpy() == pytest.approx(exact.to_numpy(), abs=0.2 * exact.std() + 1)
     assert not coarse.equals(exact)
 

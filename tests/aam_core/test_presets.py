@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from aam_core import presets
 from aam_core.config import Config
 from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
+from aam_core.transfer import adopt
 
 KINDS = (presets.pretraining, presets.fitting)
 
@@ -24,10 +28,17 @@ def test_small_where_nothing_is_said(make):
     assert make() == make("small")
 
 
-def test_an_encoder_fits_where_it_is_fitted():
-    for name in presets.NAMES:
-        mine, theirs = presets.pretraining(name).model, presets.fitting(name).model
-        assert mine.encoder == theirs.encoder, name
+@pytest.mark.parametrize("name", presets.NAMES)
+def test_an_encoder_decides_the_sizes_and_the_fit_its_members(name):
+    theirs, ours = presets.pretraining(name), presets.fitting(name)
+    found = adopt(ours, SimpleNamespace(config=theirs)).model
+    assert found.encoder == replace(theirs.model.encoder, dropout=ours.model.encoder.dropout)
+    assert found.members == ours.model.members > 1 == theirs.model.members
+    assert found.sample.asv_dropout == ours.model.sample.asv_dropout
+
+
+def test_a_fit_blends_a_forest_and_a_pretraining_has_none():
+    assert presets.fitting().forest.trees > 0 == presets.pretraining().forest.trees
 
 
 def parameters(config):

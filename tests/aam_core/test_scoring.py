@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from aam_core import scoring
 from aam_core.data.distances import table_distances
+from aam_core.data.splits import Split
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.models.model import Network
 from aam_core.prediction import predict, predicted_distances
 
 
@@ -42,23 +46,64 @@ def test_no_more_pairs_than_needed(encoder, small, monkeypatch):
     pd.testing.assert_frame_equal(first, second)
 
 
+# --- targets -------------------------------------------------------------------------------------
+
+
+def alone(model, member):
+    """The model with one of its members, and nothing else."""
+    config = model.config.replace({"model.members": 1})
+    network = Network(config.model, model.network.parts)
+    held = model.network.state_dict()
+    mine = {
+        name: held[name.replace("members.0.", f"members.{member}.")]
+        for name in network.state_dict()
+    }
+    network.load_state_dict(mine)
+    return dataclasses.replace(model, config=config, network=network, forest=None)
+
+
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_who_left_a_sample_out_predicts_it(request, small, name):
+    """In any order, and where some samples are left out by none."""
+    model = request.getfixturevalue(name).model
+    members = model.config.model.members
+    held = small.sample_ids[50:3:-3]
+    folds = [place % members for place in range(len(held))]
+    split = Split(small.sample_ids, held, folds)
+    found = scoring.left_out(model, small, split)
+    each = [predict(alone(model, k), small).loc[held] for k in range(members)]
+    columns = ["prediction"] if name == "regressor" else list(model.target.classes)
+    each = np.stack([frame[columns].to_numpy() for frame in each])
+    np.testing.assert_allclose(found, each[folds, range(len(held))], rtol=1e-5)
+    assert members > 1 and not np.allclose(each[0], each[1], rtol=1e-3)
+    together = scoring.left_out(model, small, Split.apart(small.sample_ids, held))
+    if name == "classifier":
+        np.testing.assert_allclose(together, each.mean(0), rtol=1e-4)
+    else:  # the mean is of values as the network learns them
+        learned = [model.target.encode(pd.Series(one[:, 0])) for one in each]
+        expected = model.target.decode(np.mean(learned, axis=0))
+        np.testing.assert_allclose(together[:, 0], expected, rtol=1e-4)
+
+
 def test_predictions_of_the_validation_samples(regressor, small):
     model = regressor.model
-    frame, scores = scoring.target(model, small, small.metadata["gradient"])
+    truth = small.metadata["gradient"].loc[model.val_samples]
+    given = np.linspace(20, 80, len(truth))[:, None]
+    frame, scores = scoring.target(model, truth, given)
     assert frame.index.tolist() == model.val_samples
-    truth = small.metadata["gradient"]
-    assert frame["actual"].tolist() == truth[model.val_samples].tolist()
-    everyone = predict(model, small)["prediction"]
-    assert frame["prediction"].to_numpy() == pytest.approx(everyone[model.val_samples], rel=1e-5)
+    assert frame["actual"].tolist() == truth.tolist()
+    assert frame["prediction"].tolist() == given[:, 0].tolist()
     assert scores == regression_metrics(frame["actual"], frame["prediction"])
 
 
 def test_classes_and_their_probabilities(classifier, small):
     model = classifier.model
-    frame, scores = scoring.target(model, small, small.metadata["group"])
+    truth = small.metadata["group"].loc[model.val_samples]
+    share = np.random.default_rng(0).random(len(truth))
+    frame, scores = scoring.target(model, truth, np.stack([share, 1 - share], axis=1))
     assert list(frame.columns) == ["actual", "prediction", "case", "control"]
     chances = frame[["case", "control"]]
-    assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert chances["case"].tolist() == share.tolist()
     assert (frame["prediction"] == chances.idxmax(axis=1)).all()
     assert scores == classification_metrics(frame["actual"], frame["prediction"], chances)
 

@@ -57,14 +57,14 @@ def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
 
 
 def test_what_was_replaced_is_named_in_one_line(pretrained):
-    ours = presets.fitting("tiny").replace(
-        {"model.sample.dropout": 0.4, "model.encoder.dropout": 0.2, "model.fusion.kind": "gmu"}
-    )
+    mine = {"sample.dropout": 0.4, "encoder.dropout": 0.2, "fusion.kind": "gmu", "members": 3}
+    ours = presets.pretraining("tiny").replace({f"model.{k}": v for k, v in mine.items()})
     found = adopt(ours, pretrained)
     assert replaced(ours, found) == "sizes are the encoder's: encoder.depth 2 (not 1)"
     assert replaced(found, adopt(found, pretrained)) == ""
     assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
-    ours = presets.fitting("small").replace({"model.head.distance": "euclidean"})
+    assert found.model.members == 3
+    ours = presets.pretraining("small").replace({"model.head.distance": "euclidean"})
     text = replaced(ours, adopt(ours, pretrained))
     for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):
         assert part in text
@@ -74,23 +74,62 @@ def test_what_was_replaced_is_named_in_one_line(pretrained):
 # --- weights -------------------------------------------------------------------------------------
 
 
-def test_every_common_weight_is_copied(pretrained):
-    config = adopt(presets.fitting("small"), pretrained)
+def theirs(name):
+    """Name of the encoder's tensor that serves as this one: each member has those of its first."""
+    pieces = name.split(".")
+    return ".".join(["members", "0", *pieces[2:]]) if pieces[0] == "members" else name
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_every_common_weight_is_copied_to_each_member(pretrained, members):
+    config = adopt(presets.fitting("small").replace({"model.members": members}), pretrained)
     fresh = network(config, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     lines = load_encoder(fresh, pretrained)
     held = pretrained.network.state_dict()
     for name, tensor in fresh.state_dict().items():
-        expected = before[name] if name.startswith("target.") else held[name]
+        expected = before[name] if ".target." in name else held[theirs(name)]
         assert torch.equal(tensor, expected), name
-    common = [name for name in before if not name.startswith("target.")]
-    numbers = sum(held[name].numel() for name in common)
+    common = [name for name in before if ".target." not in name]
+    assert len([name for name in common if name.startswith("members.")]) % members == 0
+    numbers = sum(held[theirs(name)].numel() for name in common)
     assert lines[0] == f"loaded {len(common)} of {len(before)} tensors ({numbers:,} parameters)"
     new = sorted(set(before) - set(common))
-    assert lines[1] == f"{len(new)} tensors missing in the encoder, new: {', '.join(new)}"
+    assert lines[1].startswith(f"{len(new)} tensors missing in the encoder, new: {new[0]}, ")
+    assert new[0] == "members.0.target.hidden.bias"
     unused = [name for name in held if name.startswith("nucleotide.")]
     assert lines[2].startswith(f"{len(unused)} tensors unexpected, not used: nucleotide.")
     assert len(lines) == 3 and not any("\n" in line for line in lines)
+
+
+def test_the_profile_goes_along_with_what_has_read_it(pretrained, small):
+    """And its components, which do not learn, are no parameters."""
+    sizes = {"model.encoder.features": "both", "model.encoder.components": 5}
+    config = pretrained.config.replace(sizes)
+    encoder = Model("encoder", config, network(config, Parts(distance=True)))
+    encoder.network.profile.find(torch.from_numpy(small.tokens(config.data)))
+    found = adopt(presets.fitting("tiny").replace({"model.members": 2}), encoder)
+    assert found.model.encoder.features == "both" and found.model.encoder.components == 5
+    fresh = network(found, Parts(outputs=1))
+    lines = load_encoder(fresh, encoder)
+    assert encoder.network.profile.components.any()
+    assert torch.equal(fresh.profile.components, encoder.network.profile.components)
+    for member in fresh.members:
+        assert torch.equal(member.project.weight, encoder.network.members[0].project.weight)
+    taken = [p.numel() for name, p in fresh.named_parameters() if ".target." not in name]
+    assert f"({sum(taken):,} parameters)" in lines[0]
+
+
+def test_a_fitted_ensemble_gives_the_weights_of_its_first_member(pretrained):
+    config = adopt(presets.fitting("tiny").replace({"model.members": 3}), pretrained)
+    fitted = Model("regressor", config, network(config, Parts(outputs=1)))
+    fresh = network(config, Parts(outputs=2), seed=5)
+    lines = load_encoder(fresh, fitted)
+    first = fitted.network.members[0].samples.state_dict()
+    for member in fresh.members:
+        for name, tensor in member.samples.state_dict().items():
+            assert torch.equal(tensor, first[name]), name
+    assert any("tensors unexpected, not used: members.0.target." in line for line in lines)
 
 
 def test_going_on_from_an_encoder(pretrained):
@@ -124,7 +163,7 @@ def test_an_encoder_of_other_sizes(pretrained):
     lines = load_encoder(fresh, pretrained)
     held, after = pretrained.network.state_dict(), fresh.state_dict()
     other = [n for n in before if n in held and held[n].shape != before[n].shape]
-    layers = {name.split(".", 3)[3] for name in other}
+    layers = {name.split("blocks.0.")[1] for name in other}
     assert layers == {"up.weight", "up.bias", "down.weight"}
     assert all(torch.equal(before[name], after[name]) for name in other)
     fits = [n for n in before if n in held and n not in other]
@@ -132,7 +171,7 @@ def test_an_encoder_of_other_sizes(pretrained):
     assert all(torch.equal(held[name], after[name]) for name in fits)
     assert f"{len(other)} tensors of another shape, new: {', '.join(sorted(other))}" in lines
     missing = next(line for line in lines if "missing in the encoder" in line)
-    assert "samples.blocks.1." in missing and "more" in missing  # five by name
+    assert "members.0.samples.blocks.1." in missing and "more" in missing  # five by name
 
 
 def test_nothing_of_an_encoder_fits(pretrained):
@@ -149,5 +188,5 @@ def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
     model = fit_regressor(small, "gradient", encoder=classifier.model, config=config)
     assert model.network.parts.outputs == 1
     said = capsys.readouterr().err
-    assert "tensors missing in the encoder, new: target." in said
-    assert "tensors unexpected, not used: target." in said
+    assert "tensors missing in the encoder, new: members.0.target." in said
+    assert "tensors unexpected, not used: members." in said

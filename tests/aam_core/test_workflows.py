@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from aam_core import presets
 from aam_core.artifact import FILES, load_model
 from aam_core.prediction import predict
-from aam_core.preparation import usable_samples
+from aam_core.preparation import FitOptions, prepare_fit, usable_samples
 from aam_core.train.rng import rng_state
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain
 
@@ -32,8 +33,9 @@ def test_help_shows_every_option(fit):
 def test_the_folder_of_an_encoder(encoder):
     folder, model = encoder.folder, encoder.model
     names = {item.name for item in folder.iterdir()}
-    predictors = {"targets.json", "val_predictions.tsv", "val_predictions.png"}
-    assert names == {*FILES, "logs", "checkpoint"} - predictors
+    of_predictors = {"targets.json", "val_predictions.tsv", "val_predictions.png"}
+    of_predictors |= {"forest.json", "forest.safetensors"}
+    assert names == {*FILES, "logs", "checkpoint"} - of_predictors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
     figures = {"distance_r2", "val/distance_r2", "val/distance_loss", "val/nucleotide_accuracy"}
@@ -53,7 +55,7 @@ def test_the_folder_of_a_predictor(request, small, kind, figures):
     assert names == {*FILES, "logs", "checkpoint"} - {"val_distances.png"}
     assert lines(folder / "train_samples.txt") == model.train_samples
     assert lines(folder / "val_samples.txt") == model.val_samples
-    assert sorted(model.train_samples + model.val_samples) == sorted(small.sample_ids)
+    assert model.train_samples == model.val_samples == small.sample_ids
     table = pd.read_csv(folder / "val_predictions.tsv", sep="\t", dtype={"sample-id": str})
     assert list(table.columns)[:3] == ["sample-id", "actual", "prediction"]
     assert table["sample-id"].tolist() == model.val_samples
@@ -86,18 +88,41 @@ def test_an_older_run_leaves_nothing_in_a_new_model(small, brief, tmp_path):
     assert found.val_samples == [] and found.val_predictions is None
     assert not (tmp_path / "m" / "val_predictions.png").exists()
     assert sorted(found.train_samples) == sorted(small.sample_ids)
+    config = config.replace({"forest.trees": 0})
+    fit_regressor(small, "gradient", config=config, output=tmp_path / "m")
+    assert not list((tmp_path / "m").glob("forest*"))
 
 
 # --- splits --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["regressor", "classifier"])
-def test_no_subject_on_both_sides(request, small, kind):
-    model = request.getfixturevalue(kind).model
+KINDS = [("regression", "gradient"), ("classification", "group")]
+
+
+@pytest.mark.parametrize("task, target", KINDS)
+def test_no_subject_on_both_sides_of_a_member(small, brief, task, target):
+    config = brief("fitting", {"model.members": 3, "train.val_fraction": 0.25})
+    options = FitOptions(group_by="host_subject_id", config=config)
+    run = prepare_fit(task, small, target, options).run
+    subject = small.metadata["host_subject_id"].to_numpy()
+    assert run.left_out.shape == (3, 60)
+    for left_out in run.left_out:
+        train, val = set(subject[~left_out]), set(subject[left_out])
+        assert train and val and not train & val
+        assert left_out.sum() == pytest.approx(15, abs=4)
+    assert (run.left_out.sum(axis=0) <= 1).all()
+    assert run.val_ids == [small.sample_ids[i] for i in np.flatnonzero(run.left_out.any(axis=0))]
+
+
+@pytest.mark.parametrize("task, target", KINDS)
+def test_no_subject_on_both_sides_of_a_single_one(small, brief, task, target):
+    config = brief("fitting", {"model.members": 1, "train.val_fraction": 0.3})
+    options = FitOptions(group_by="host_subject_id", config=config)
+    run = prepare_fit(task, small, target, options).run
     subject = small.metadata["host_subject_id"]
-    train, val = set(subject[model.train_samples]), set(subject[model.val_samples])
+    train, val = set(subject[run.train_ids]), set(subject[run.val_ids])
     assert train and val and not train & val
-    assert len(model.val_samples) == pytest.approx(18, abs=4)
+    assert len(run.val_ids) == pytest.approx(18, abs=4)
 
 
 def test_groups_may_be_given_as_values(small, brief):
@@ -110,10 +135,23 @@ def test_groups_may_be_given_as_values(small, brief):
 
 def test_classes_are_stratified(small, brief):
     rare = pd.Series(["rare" if i % 12 == 0 else "common" for i in range(60)], small.sample_ids)
-    config = brief("fitting", {"train.max_steps": 1, "train.val_fraction": 0.2})
-    for seed in range(4):
-        model = fit_classifier(small, rare, config=config.replace({"train.seed": seed}))
-        assert rare[model.val_samples].tolist().count("rare") == 1
+    for members, share in ((1, 0.2), (5, 0.2)):
+        changes = {"model.members": members, "train.val_fraction": share}
+        for seed in range(4):
+            options = FitOptions(config=brief("fitting", {**changes, "train.seed": seed}))
+            run = prepare_fit("classification", small, rare, options).run
+            for left_out in run.left_out:
+                assert (rare.to_numpy()[left_out] == "rare").sum() == 1
+
+
+def test_a_class_of_one_subject_is_trained_on(small, brief):
+    """The members that leave this subject out never see it; a forest would not fail either."""
+    subject = small.metadata["host_subject_id"]
+    lone = subject.where(subject == subject.iloc[0], "other").rename("lone")
+    options = {"group_by": "host_subject_id", "config": brief("fitting", {"train.max_steps": 1})}
+    model = fit_classifier(small, lone, **options)
+    assert model.target.classes == tuple(sorted({subject.iloc[0], "other"}))
+    assert np.isfinite(predict(model, small)[subject.iloc[0]]).all()
 
 
 def test_a_fixed_split(small, brief):
@@ -156,7 +194,7 @@ def test_shallow_samples(small, brief, capsys):
     assert kept == [s for s, n in zip(small.sample_ids, reads, strict=True) if n >= depth]
     assert text.startswith(f"21 samples with fewer than {depth} reads left out: ")
     model = fit_regressor(small, "gradient", config=config)
-    assert sorted(model.train_samples + model.val_samples) == sorted(kept)
+    assert model.train_samples == model.val_samples == kept
     assert text in capsys.readouterr().err
     keep = config.replace({"data.shallow_samples": "keep"})
     assert usable_samples(small, keep) == (small.sample_ids, "")
@@ -185,15 +223,15 @@ def test_targets_come_back_in_real_units(small, brief):
 
 
 def test_the_interval_holds_the_validation_samples(regressor, small):
+    """As they were predicted by what did not see them."""
     model = regressor.model
-    frame = predict(model, small).loc[model.val_samples]
-    truth = small.metadata["gradient"][model.val_samples]
-    inside = (truth >= frame["lower"] - 1e-3) & (truth <= frame["upper"] + 1e-3)
-    assert inside.mean() >= model.interval["coverage"] == 0.9
-    width = frame["upper"] - frame["lower"]
-    assert width.to_numpy() == pytest.approx(2 * model.interval["half_width"], rel=1e-5)
     error = (model.val_predictions["actual"] - model.val_predictions["prediction"]).abs()
-    assert error.min() < model.interval["half_width"] <= error.max()
+    half = model.interval["half_width"]
+    assert (error <= half).mean() >= model.interval["coverage"] == 0.9
+    assert error.min() < half <= error.max()
+    frame = predict(model, small)
+    for bound, sign in (("lower", -1), ("upper", 1)):
+        assert (frame[bound] - frame["prediction"]).to_numpy() == pytest.approx(sign * half)
 
 
 # --- losses and draws ----------------------------------------------------------------------------
@@ -202,6 +240,7 @@ def test_the_interval_holds_the_validation_samples(regressor, small):
 def test_class_weights(small, brief):
     rare = pd.Series(["rare" if i % 6 == 0 else "common" for i in range(60)], small.sample_ids)
     changes = {"train.max_steps": 1, "optim.lr": 0.0, "loss.distance": 0.0}
+    changes |= {"model.members": 1, "forest.trees": 0}
     changes |= {"model.head.target_dropout": 0.0, "model.sample.dropout": 0.0}
     changes |= {"loss.label_smoothing": 0.0}
     split = (small.sample_ids[:36], small.sample_ids[36:])
@@ -228,9 +267,38 @@ def test_the_same_seed_gives_the_same_model_to_the_last_digit(small, brief):
         return fit_regressor(small, "gradient", config=config.replace({"train.seed": seed}))
 
     first, second, other = fit(0, 1), fit(0, 2), fit(3, 1)
-    assert first.history == second.history
+    assert first.history == second.history and first.metrics == second.metrics
     pd.testing.assert_frame_equal(first.val_predictions, second.val_predictions, check_exact=True)
-    assert first.history != other.history and first.val_samples != other.val_samples
+    weights = second.network.state_dict()
+    assert all(torch.equal(value, weights[k]) for k, value in first.network.state_dict().items())
+    arrays = second.forest.arrays
+    assert all(np.array_equal(value, arrays[k]) for k, value in first.forest.arrays.items())
+    assert first.network_weight == second.network_weight
+    pd.testing.assert_frame_equal(predict(first, small), predict(second, small), check_exact=True)
+    assert first.history != other.history
+    assert not first.val_predictions.equals(other.val_predictions)
+
+
+def test_the_default_configuration(small, encoder, brief, capsys):
+    """Cut short; from scratch, and from an encoder that was pretrained on the bases."""
+    short = {name: brief().to_dict()["train"][name] for name in ("max_steps", "min_steps")}
+    config = presets.fitting().replace({f"train.{name}": value for name, value in short.items()})
+    model = fit_regressor(small, "gradient", config=config, group_by="host_subject_id")
+    members = model.config.model.members
+    assert len(model.network.members) == members > 1 and model.forest is not None
+    parts = min(round(1 / config.train.val_fraction), 15)
+    assert f"of which each member leaves out one of {parts} parts" in capsys.readouterr().err
+    assert model.val_samples == model.train_samples == small.sample_ids
+    assert len(predict(model, small)) == 60
+    config = config.replace({"optim.lr": 0.0})
+    warm = fit_regressor(small, "gradient", config=config, encoder=encoder.model)
+    held, ours = encoder.model.network.state_dict(), warm.network.state_dict()
+    for number in range(members):
+        for name, value in held.items():
+            if name.startswith("members.0."):
+                mine = ours[name.replace("members.0.", f"members.{number}.")]
+                assert torch.equal(mine, value)
+    assert np.isfinite(predict(warm, small)["prediction"]).all()
 
 
 def test_a_fit_leaves_the_global_generators_alone(small, brief, tmp_path):

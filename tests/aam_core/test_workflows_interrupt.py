@@ -26,7 +26,7 @@ CHECKPOINTS = {
 
 @pytest.fixture
 def interrupted(small, brief, tmp_path, stop_at, capsys):
-    """Press Ctrl-C at a step of a run of three steps an epoch; the folder, and what was said."""
+    """Press Ctrl-C at a step of a run of four steps an epoch; the folder, and what was said."""
 
     def press(step):
         config = brief("fitting", CHECKPOINTS)

@@ -29,6 +29,21 @@ def test_sequences_alone_pretrain_the_bases(small, brief, made, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_one_network_is_pretrained_whatever_a_fit_is_to_have(small, brief):
+    changes = {"train.max_steps": 1, "model.members": 3}
+    model = pretrain(small, config=brief("pretraining", changes))
+    assert len(model.network.members) == model.config.model.members == 1
+    assert not set(model.train_samples) & set(model.val_samples)
+
+
+def test_a_profile_has_no_nucleotides_to_learn(small, brief):
+    changes = {"train.max_steps": 1, "model.encoder.features": "profile"}
+    with pytest.raises(InputError, match="features is 'profile', which has nothing that nucleot"):
+        pretrain(small, config=brief("pretraining", changes))
+    model = pretrain(small, config=brief("pretraining", {**changes, "loss.nucleotide": 0.0}))
+    assert "distance_r2" in model.metrics
+
+
 def test_heads_without_a_penalty_are_left_out(small, brief):
     for gone, there in (("nucleotide", "distance"), ("distance", "nucleotide")):
         config = brief("pretraining", {f"loss.{gone}": 0.0, "train.max_steps": 1})

@@ -119,17 +119,17 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
     fit, target, options = KINDS[kind]
     config = brief("fitting", RANDOM)
     first = {**options, "config": config, "group_by": "host_subject_id", "encoder": encoder.model}
-    stop_at(6, Stopped)
+    stop_at(8, Stopped)
     with pytest.raises(Stopped):
         fit(small, target, output=tmp_path / "a", **first)
     held = checkpoint.load(checkpoint.find(tmp_path / "a"))
-    assert (held.progress["step"], held.progress["batch"]) == (4, 1)
+    assert (held.progress["step"], held.progress["batch"]) == (6, 2)
     found = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **options)
     whole = fit(small, target, output=tmp_path / "b", **first)
     same(found, tmp_path / "a", whole, tmp_path / "b")
     assert found.run["encoder"] == whole.run["encoder"] == encoder.model.run
     pd.testing.assert_frame_equal(found.val_predictions, whole.val_predictions, check_exact=True)
-    assert found.interval == whole.interval
+    assert found.interval == whole.interval and found.network_weight == whole.network_weight
 
 
 def test_sequences_alone_too(made, brief, tmp_path, stop_at):
@@ -154,7 +154,7 @@ def test_a_signal(small, brief, tmp_path):
 
     with pytest.raises(Preempted) as caught:
         fit_regressor(small, "gradient", config=config, output=a, on_epoch=tell)
-    assert str(caught.value).endswith(f"after step 7; go on with --resume {a}.")
+    assert str(caught.value).endswith(f"after step 9; go on with --resume {a}.")
     found = fit_regressor(small, "gradient", output=a, resume=a)
     whole = fit_regressor(small, "gradient", config=config, output=tmp_path / "b")
     same(found, a, whole, tmp_path / "b")
@@ -237,8 +237,8 @@ def test_another_rate_is_used(small, finished, tmp_path):
     config = whole.config.replace({**changes, "optim.schedule": "constant"})
     fit_regressor(small, "gradient", config=config, output=tmp_path / "b", resume=folder)
     rates = [line["train/lr"] for line in logged(tmp_path / "b") if "train/lr" in line]
-    assert rates[-3:] == [pytest.approx(whole.config.optim.lr / 4)] * 3
-    assert rates[:6] == [line["train/lr"] for line in logged(folder) if "train/lr" in line]
+    assert rates[-4:] == [pytest.approx(whole.config.optim.lr / 4)] * 4
+    assert rates[:8] == [line["train/lr"] for line in logged(folder) if "train/lr" in line]
 
 
 # --- what cannot be gone on from -----------------------------------------------------------------

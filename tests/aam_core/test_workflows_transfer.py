@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.models.model import Network
+from aam_core.models.model import Network, part_of
 from aam_core.workflows import fit_regressor, pretrain
 
 
@@ -35,7 +35,7 @@ def test_a_frozen_encoder_stays_bit_for_bit(frozen, encoder):
     before, after = weights(encoder.model), weights(model)
     bases = [name for name in before if name.startswith("bases.")]
     assert bases and all(torch.equal(before[name], after[name]) for name in bases)
-    samples = [name for name in before if name.startswith("samples.")]
+    samples = [name for name in before if name.startswith("members.0.samples.")]
     assert not all(torch.equal(before[name], after[name]) for name in samples)
     assert model.run["frozen_encoder"] is True
 
@@ -51,7 +51,7 @@ def test_a_frozen_encoder_has_no_heads_of_pretraining(frozen, encoder):
 
 def test_a_frozen_encoder_reads_every_asv_once_for_all_epochs(frozen, small):
     model, rows = frozen
-    # Once before training, and once for the predictions of the validation samples: theirs.
+    # Once before training, and once for the predictions of the samples left out: theirs.
     held = small.select(model.val_samples).counts
     assert sum(rows) == len(small.feature_ids) + np.count_nonzero(held.getnnz(axis=0))
 
@@ -59,8 +59,7 @@ def test_a_frozen_encoder_reads_every_asv_once_for_all_epochs(frozen, small):
 def test_what_a_frozen_encoder_does_not_learn_is_said(
     small, made, as_study, encoder, brief, capsys
 ):
-    config = brief("fitting", {"train.max_steps": 1})
-    assert config.loss.distance > 0
+    config = brief("fitting", {"train.max_steps": 1, "loss.distance": 1.0})
     line = "regression: the encoder is frozen: distances are not learned\n"
     for study, frozen, said in (
         (small, True, True),
@@ -73,17 +72,21 @@ def test_what_a_frozen_encoder_does_not_learn_is_said(
 
 
 def test_an_encoder_brings_its_weights_and_its_sizes(small, encoder, brief, capsys):
-    config = brief("fitting", {"train.max_steps": 1, "optim.lr": 0.0, "model.encoder.width": 96})
+    changes = {"optim.lr": 0.0, "model.encoder.width": 96, "loss.distance": 1.0}
+    config = brief("fitting", {"train.max_steps": 1, **changes})
     model = fit_regressor(small, "gradient", encoder=encoder.model, config=config)
     before, after = weights(encoder.model), weights(model)
     common = set(before) & set(after)
-    assert {name.split(".")[0] for name in common} == {"bases", "samples", "distance"}
+    assert {part_of(name) for name in common} == {"bases", "samples", "distance"}
     assert all(torch.equal(before[name], after[name]) for name in common)
+    for name in common:  # each member starts from it
+        assert torch.equal(before[name], after[name.replace("members.0.", "members.1.")])
     assert model.config.model.encoder == encoder.model.config.model.encoder
     assert model.network.nucleotide is None
     said = capsys.readouterr().err
     assert "regression: loaded " in said
-    assert "regression: sizes are the encoder's: encoder.width 32 (not 96)\n" in said
+    (line,) = (it for it in said.splitlines() if "regression: sizes are the encoder's: " in it)
+    assert "encoder.width 32 (not 96)" in line
 
 
 def test_going_on_with_an_encoder(small, encoder, brief, capsys):
@@ -95,3 +98,12 @@ def test_going_on_with_an_encoder(small, encoder, brief, capsys):
     wide = config.replace({"model.encoder.width": 96})
     pretrain(small, encoder=encoder.model, config=wide)
     assert "pretrain: sizes are the encoder's: encoder.width 32 (" in capsys.readouterr().err
+
+
+def test_members_that_learn_one_encoder_leave_out_the_same_samples(small, brief):
+    """What one of them has seen, the encoder has; fixed profiles and frozen encoders learn nothing."""
+    own, shared = brief("fitting"), {"model.encoder.features": "bases"}
+    apart = fit_regressor(small, "gradient", config=own)
+    assert apart.val_samples == apart.train_samples == small.sample_ids
+    together = fit_regressor(small, "gradient", config=own.replace(shared))
+    assert together.val_samples and not set(together.val_samples) & set(together.train_samples)

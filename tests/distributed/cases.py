@@ -26,13 +26,16 @@ from aam_core.train.trainer import Trainer
 from aam_core.train.validation import Losses
 
 PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
-REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient", "kind": "fitting"}
-CLASSIFY = {"parts": {"outputs": 2}, "target": "group", "kind": "fitting"}
+REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient"}
+CLASSIFY = {"parts": {"outputs": 2}, "target": "group"}
+FOLDS = CLASSIFY | {"left_out": True}
 DROPOUT = {
     "model.encoder.dropout": 0.1,
     "model.sample.dropout": 0.2,
     "model.sample.asv_dropout": 0.2,
 }
+
+PROFILE = {"model.encoder.features": "profile", "model.encoder.components": 6}
 
 CASES = {
     "pretraining": PRETRAIN,
@@ -51,6 +54,16 @@ CASES = {
     "frozen": REGRESS | {"parts": {"outputs": 1}, "frozen": True},
     "recomputed": PRETRAIN | {"changes": DROPOUT | {"train.gradient_checkpointing": True}},
     "averaged": REGRESS | {"changes": {"optim.ema": 0.5}},
+    "members": FOLDS | {"changes": DROPOUT | {"model.members": 3}},
+    "members, uneven micro-steps": REGRESS
+    | {"left_out": True, "batch": 9, "changes": {"model.members": 3, "train.accumulate": 2}},
+    "members that leave out all that a process has": FOLDS
+    | {"batch": 2, "changes": {"model.members": 3, "loss.class_weight": "balanced"}},
+    "members of fixed vectors": FOLDS
+    | {"fixed": True, "changes": DROPOUT | PROFILE | {"model.members": 3, "optim.ema": 0.5}},
+    "profiles": FOLDS | {"changes": PROFILE | {"model.members": 2}},
+    "profiles and bases": PRETRAIN
+    | {"changes": PROFILE | {"model.encoder.features": "both", "data.full_depth": 0.5}},
     "categories": CLASSIFY | {"covariates": ["sequencing_run"]},
     "categories and numbers": CLASSIFY
     | {"covariates": ["sequencing_run", "gradient"], "changes": {"model.fusion.kind": "gmu"}},
@@ -75,7 +88,7 @@ def study_of(given: bool):
 def job_of(case: dict, strategy: str) -> Job:
     """The job of a case, on the CPU."""
     study = study_of(case.get("given", False))
-    config = getattr(presets, case.get("kind", "pretraining"))("tiny").replace(
+    config = presets.pretraining("tiny").replace(
         {
             "data.sampling_depth": 200,
             "data.sampling_depth_max": 0,
@@ -93,13 +106,20 @@ def job_of(case: dict, strategy: str) -> Job:
     torch.manual_seed(0)
     sizes = {"sizes": known.sizes, "numbers": len(known.numeric)} if known else {}
     network = Network(config.model, Parts(**case["parts"], **sizes))
-    target = truth = weight = vectors = None
+    target = truth = weight = vectors = left_out = None
     if "target" in case:
         values = study.metadata[case["target"]]
         regression = case["target"] == "gradient"
         target = fit_target(values, "regression" if regression else "classification")
         truth = target.encode(values)
         weight = None if regression else torch.tensor([0.5, 2.0])
+    if network.profile is not None:
+        tokens = torch.from_numpy(study.tokens(config.data))
+        network.profile.find(tokens)
+        vectors = network.vectors(tokens) if case.get("fixed") else None
+    if case.get("left_out"):
+        members = np.arange(config.model.members)
+        left_out = np.arange(30) % 3 == members[:, None]
     if case.get("frozen"):
         network.bases.requires_grad_(False)
         vectors = torch.randn(len(study.feature_ids), config.model.encoder.width)
@@ -111,6 +131,7 @@ def job_of(case: dict, strategy: str) -> Job:
         target=truth,
         covariates=known.encode(study.metadata) if known else None,
         asv_vectors=vectors,
+        left_out=left_out,
     )
     return Job(
         network=network,

@@ -11,6 +11,7 @@ from qiime2.plugin import ValidationError
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core import load_model, load_study, presets, pretrain
+from aam_core.artifact import FORMAT_VERSION
 from q2_aam import (
     AAMClassifier,
     AAMClassifierDirectoryFormat,
@@ -62,10 +63,12 @@ class TestTypesAndFormats(TestPluginBase):
         names = {path.name for path in self.folder.iterdir()}
         self.assertLessEqual(
             {"config.json", "model.safetensors", "run.json", "targets.json"}
-            | {"train_samples.txt", "val_samples.txt", "val_predictions.tsv", "metrics.json"},
+            | {"train_samples.txt", "val_samples.txt", "val_predictions.tsv", "metrics.json"}
+            | {"forest.json", "forest.safetensors"},
             names,
         )
-        self.assertEqual(json.loads((self.folder / "config.json").read_text())["format_version"], 2)
+        version = json.loads((self.folder / "config.json").read_text())["format_version"]
+        self.assertEqual(version, FORMAT_VERSION)
 
     def test_an_exported_folder_opens_in_the_core(self):
         model = load_model(self.folder)
@@ -101,12 +104,14 @@ class TestTypesAndFormats(TestPluginBase):
         self.assertRefused("regressor.*not 'classifier'", format=AAMClassifierDirectoryFormat)
 
     def test_missing_files(self):
-        for name in ("config.json", "model.safetensors", "run.json", "targets.json"):
+        required = ("config.json", "model.safetensors", "run.json", "targets.json")
+        for name in (*required, "forest.json", "forest.safetensors"):
+            level = "min" if name in required else "max"
             with self.subTest(name):
                 moved = self.folder.with_name(name)
                 shutil.move(self.folder / name, moved)
                 with self.assertRaisesRegex(ValidationError, name.replace(".", r"\.")):
-                    self.validate("min")
+                    self.validate(level)
                 shutil.move(moved, self.folder / name)
 
     def test_a_file_that_does_not_belong(self):

@@ -8,6 +8,14 @@ import pandas as pd
 import pytest
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
+BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
+
+SHOWN = {
+    "aam": "AAM",
+    "network": "AAM's networks alone",
+    "random_forest": "random forest",
+    "reads": "random forest on the number of reads alone",
+}
 
 
 @pytest.fixture
@@ -36,13 +44,13 @@ def test_scores_every_sample_beside_a_random_forest(
     )
     assert outcome.status == 0, outcome.err
     metrics = json.loads((out / "metrics.json").read_text())
-    assert figures <= set(metrics["aam"]) and figures <= set(metrics["random_forest"])
-    header, aam_line, forest_line = outcome.out.splitlines()
-    assert aam_line.startswith("AAM ") and forest_line.startswith("random forest ")
-    columns = header.split()
-    shown = dict(zip(columns, forest_line.split()[2:], strict=True))
-    for figure in figures:
-        assert float(shown[figure]) == pytest.approx(metrics["random_forest"][figure], rel=1e-3)
+    header, *lines = outcome.out.splitlines()
+    assert len(lines) == len(SHOWN)
+    for line, (name, label) in zip(lines, SHOWN.items(), strict=True):
+        assert line.startswith(f"{label} ") and figures <= set(metrics[name])
+        shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=True))
+        for figure in figures:
+            assert float(shown[figure]) == pytest.approx(metrics[name][figure], rel=1e-3)
     predictions = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
     metadata = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id")
     assert set(predictions.index) == set(metadata.index)
@@ -59,7 +67,7 @@ def test_without_the_baseline(aam, files, tmp_path):
     )
     assert outcome.status == 0, outcome.err
     assert "forest" not in outcome.out
-    assert "random_forest" not in json.loads((out / "metrics.json").read_text())
+    assert set(json.loads((out / "metrics.json").read_text())) == {"aam", "network", "per_fold"}
 
 
 def test_covariates(aam, files, tmp_path):

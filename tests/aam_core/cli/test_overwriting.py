@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 BRIEF = ("--preset", "tiny", "--max-steps", 1, "--sampling-depth", 200, "--device", "cpu")
+BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from aam_core.data.simulate import simulate
 
 README = Path(__file__).parents[3] / "README.md"
 QUICK = {"train.epochs": 1, "train.min_steps": 0, "train.max_steps": 1}
+QUICK_FIT = {**QUICK, "forest.trees": 4, "train.val_fraction": 0.5}
 
 
 def block(heading, language):
@@ -38,7 +39,9 @@ def test_command_line(files, aam):
         program, *arguments = shlex.split(line)
         assert program == "aam"
         if arguments[0] != "predict":
-            arguments += ["--preset", "tiny", "--epochs", "1", "--max-steps", "1"]
+            settings = QUICK if arguments[0] == "pretrain" else QUICK_FIT
+            arguments += ["--preset", "tiny"]
+            arguments += [f"--set={name}={value}" for name, value in settings.items()]
         outcome = aam(*arguments)
         assert outcome.status == 0, (line, outcome.err)
     assert (files / "predictions.tsv").read_text().startswith("sample-id\tprediction")
@@ -48,9 +51,11 @@ def test_command_line(files, aam):
 def test_python(files, monkeypatch):
     pretraining, fitting = presets.pretraining("tiny"), presets.fitting("tiny")
     monkeypatch.setattr(presets, "pretraining", lambda name="": pretraining.replace(QUICK))
-    for module in ("aam_core.workflows", "aam_core.presets"):
-        monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK))
+    for module in ("aam_core.preparation", "aam_core.presets"):
+        monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK_FIT))
     found = {}
     exec(block("Python", "python"), found)
     assert list(found["predictions"].columns) == ["prediction", "lower", "upper"]
-    assert set(found["scores"].metrics) == {"aam", "random_forest", "per_fold"}
+    assert set(found["scores"].metrics) == {
+        *("aam", "network", "random_forest", "reads", "per_fold")
+    }

@@ -12,6 +12,7 @@ from aam_core.cli import earlier
 from aam_core.cli.settings import read_settings
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
+BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
 
 SPACE = "optim.lr: {low: 1e-4, high: 1e-2, log: true}\nmodel.sample.depth: {choices: [1, 2]}\n"
 

@@ -94,6 +94,18 @@ def test_targets_and_covariates_follow_their_samples():
     assert batch.numeric.tolist() == [[[6, 7]], [[2, 3]]]
 
 
+def test_what_members_leave_out_does_not_count_in_training_and_alone_in_evaluation():
+    source, left_out = study(), np.eye(3, 4, dtype=bool)
+    for how in ("fixed", "redraw"):
+        config = DataConfig(rarefaction=how)
+        batcher = Batcher(source, config, 0, left_out=left_out)
+        samples = np.array([3, 0, 1])
+        expected = left_out[:, samples].astype(float)
+        assert batcher.batch(samples).weight.tolist() == expected.tolist()
+        assert batcher.batch(samples, 0).weight.tolist() == (1 - expected).tolist()
+    assert Batcher(source, AS_IT_IS, 0).batch(samples).weight is None
+
+
 def test_vectors_of_a_frozen_encoder():
     vectors = torch.arange(10.0).view(5, 2)
     batch = Batcher(study(), AS_IT_IS, 0, asv_vectors=vectors).batch(np.array([0]))
@@ -242,6 +254,17 @@ def test_depths_vary_from_sample_to_sample(deep):
     depths = batcher.batch(np.arange(6), 0).counts.sum(1)
     assert len(set(depths.tolist())) > 3 and depths.min() >= 100 and depths.max() <= 400
     assert batcher.batch(np.arange(6)).counts.sum(1).tolist() == [400] * 6
+
+
+def test_some_samples_are_read_whole(deep):
+    """Another time others; evaluation reads all of them whole."""
+    batcher = Batcher(deep, replace(DRAWN, full_depth=0.5), 0)
+    every = DEEP.sum(1).tolist()
+    seen = np.array([batcher.batch(np.arange(6), e).counts.sum(1).tolist() for e in range(8)])
+    whole = seen == every
+    assert (seen[~whole] == 200).all() and len(set(map(tuple, whole))) > 1
+    assert 0.25 < whole.mean() < 0.75
+    assert batcher.batch(np.arange(6)).counts.sum(1).tolist() == every
 
 
 @pytest.mark.parametrize("selection", ["abundance", "random"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aam_core.config import DataConfig
-from aam_core.data.rarefy import draw_depth, rarefy, sample_rng, select
+from aam_core.data.rarefy import ALL, draw_depth, rarefy, sample_rng, select
 
 COUNTS = np.array([500, 300, 150, 40, 9, 1], np.int64)
 
@@ -69,6 +69,29 @@ def test_a_smallest_depth_above_the_largest():
 
 def test_a_fixed_depth_is_the_one_that_was_asked_for():
     config = DataConfig(rarefaction="fixed", sampling_depth=100, sampling_depth_max=10000)
+    assert draw_depth(config, None) == draw_depth(config, rng()) == 100
+
+
+def test_some_draws_keep_every_read():
+    config = DataConfig(sampling_depth=100, sampling_depth_max=10000, full_depth=0.3)
+    depths = np.array([draw_depth(config, rng(i)) for i in range(3000)])
+    assert np.mean(depths == ALL) == pytest.approx(0.3, abs=0.03)
+    others = depths[depths != ALL]
+    assert others.min() >= 100 and others.max() <= 10000
+    assert np.mean(others < 1000) == pytest.approx(0.5, abs=0.04)
+    assert draw_depth(config, None) == ALL  # evaluation: as many as training may
+    assert rarefy(COUNTS, ALL, rng()).tolist() == COUNTS.tolist()
+
+
+@pytest.mark.parametrize("share, kept", [(0.0, 0), (1.0, 20)])
+def test_all_draws_or_none_keep_every_read(share, kept):
+    config = DataConfig(sampling_depth=100, full_depth=share)
+    depths = [draw_depth(config, rng(i)) for i in range(20)]
+    assert depths.count(ALL) == kept and depths.count(100) == 20 - kept
+
+
+def test_a_fixed_depth_is_never_the_full_one():
+    config = DataConfig(rarefaction="fixed", sampling_depth=100, full_depth=1.0)
     assert draw_depth(config, None) == draw_depth(config, rng()) == 100
 
 

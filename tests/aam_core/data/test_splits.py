@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import GroupKFold
 
-from aam_core.data.splits import fixed_split, make_folds, train_val_split
+from aam_core.data.splits import Split, fixed_split, make_folds, split_among, train_val_split
 from aam_core.errors import InputError
 
 IDS = [f"s{i:03d}" for i in range(100)]
@@ -223,3 +223,93 @@ def test_fixed_split_keeps_the_order_of_the_study():
 def test_fixed_splits_that_cannot_be(train, val, words):
     with pytest.raises(InputError, match=words):
         fixed_split(IDS, train, val)
+
+
+# --- among several members -----------------------------------------------------------------------
+
+
+def folds_of(split):
+    """Samples of each fold, of a split in which every sample trains."""
+    assert split.train == IDS and split.val == [i for i in IDS if i in set(split.val)]
+    return [
+        [name for name, fold in zip(split.val, split.folds, strict=True) if fold == number]
+        for number in range(max(split.folds) + 1)
+    ]
+
+
+@pytest.mark.parametrize("groups", [None, SUBJECT])
+@pytest.mark.parametrize("strata", [None, DISEASE])
+def test_each_member_leaves_out_another_share(groups, strata):
+    split = split_among(IDS, 5, fraction=0.2, seed=0, groups=groups, strata=strata)
+    folds = folds_of(split)
+    assert len(folds) == 5 and sorted(sum(folds, [])) == IDS
+    left_out = split.left_out(IDS, 5)
+    assert left_out.sum(0).tolist() == [1] * 100
+    for row, held in zip(left_out, folds, strict=True):
+        assert [IDS[i] for i in np.flatnonzero(row)] == held
+        if groups is None:
+            assert len(held) == 20
+        else:
+            others = [name for name in IDS if name not in set(held)]
+            assert not set(groups[held]) & set(groups[others])
+        if strata is not None and groups is None:
+            assert Counter(strata[held]) == {"rare": 2, "common": 18}
+    settings = {"fraction": 0.2, "groups": groups, "strata": strata}
+    assert split_among(IDS, 5, seed=0, **settings) == split
+    grouped_alone = groups is not None and strata is None  # whose folds have no seed
+    assert (split_among(IDS, 5, seed=1, **settings) == split) == grouped_alone
+
+
+def test_fewer_members_than_folds_leave_some_samples_to_all():
+    split = split_among(IDS, 3, fraction=0.1, seed=0)
+    assert [len(fold) for fold in folds_of(split)] == [10, 10, 10]
+    assert split.left_out(IDS, 3).sum(1).tolist() == [10, 10, 10]
+
+
+def test_more_members_than_folds_take_turns():
+    split = split_among(IDS, 5, fraction=0.5, seed=0)
+    assert len(folds_of(split)) == 2
+    left_out = split.left_out(IDS, 5)
+    assert (left_out[0] == left_out[2]).all() and (left_out[1] == left_out[3]).all()
+    assert (left_out[0] == ~left_out[1]).all() and (left_out[0] == left_out[4]).all()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_fewer_groups_than_folds(count):
+    groups = np.repeat([f"g{i}" for i in range(count)], [60, 40] if count == 2 else [50, 30, 20])
+    split = split_among(IDS, 10, fraction=0.1, seed=0, groups=groups)
+    folds = folds_of(split)
+    assert len(folds) == count and sorted(sum(folds, [])) == IDS
+    assert all(len(set(groups[[IDS.index(i) for i in fold]])) == 1 for fold in folds)
+    with pytest.raises(InputError, match="All 100 samples are of one group"):
+        split_among(IDS, 10, fraction=0.1, seed=0, groups=["g"] * 100)
+
+
+def test_classes_that_cannot_be_shared_out_are_left_to_chance():
+    strata = [f"c{i // 2}" for i in range(100)]  # two samples each
+    folds = folds_of(split_among(IDS, 10, fraction=0.1, seed=0, strata=strata))
+    assert 2 <= len(folds) <= 10 and sorted(sum(folds, [])) == IDS
+    alone = ["only"] + ["common"] * 99
+    folds = folds_of(split_among(IDS, 10, fraction=0.1, seed=0, strata=alone))
+    assert len(folds) == 10 and sorted(sum(folds, [])) == IDS
+
+
+def test_a_single_member_has_the_split_of_before():
+    settings = {"fraction": 0.2, "seed": 3, "groups": SUBJECT, "strata": DISEASE}
+    train, held = train_val_split(IDS, **settings)
+    split = split_among(IDS, 1, **settings)
+    assert split == Split(train, held, [0] * len(held)) == Split.apart(train, held)
+    assert split.left_out(IDS, 1).tolist() == [[name in set(held) for name in IDS]]
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_nothing_need_be_left_out(members):
+    split = split_among(IDS, members, fraction=0, seed=0)
+    assert split == Split(IDS, [], [])
+    assert split.left_out(IDS, members).tolist() == [[False] * 100] * members
+
+
+def test_a_split_that_was_given_is_every_members():
+    split = Split.apart(["s002", "s000"], ["s001"])
+    left_out = split.left_out(["s000", "s001", "s002", "s003"], 2)
+    assert left_out.tolist() == [[False, True, False, False]] * 2

@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from aam_core.data.targets import (
     ClassTarget,
     NumericTarget,
     as_classes,
     fit_target,
+    inverse_yeo_johnson,
     missing_ids,
     target_from_dict,
+    yeo_johnson,
 )
 from aam_core.errors import InputError
 
@@ -84,6 +87,9 @@ def test_round_trip_through_json(kind):
         {"kind": "regression", "name": "age", "mean": 1.0, "std": 0.0},
         {"kind": "regression", "name": "age", "mean": float("nan"), "std": 1.0},
         {"kind": "regression", "name": "age", "mean": "1", "std": 1.0},
+        {"kind": "regression", "name": "age", "mean": 1.0, "std": 1.0, "power": 2.5},
+        {"kind": "regression", "name": "age", "mean": 1.0, "std": 1.0, "power": "half"},
+        {"kind": "regression", "name": "age", "mean": 1.0, "std": 1.0, "power": float("nan")},
         {"kind": "classification", "name": "ibd", "classes": ["a"]},
         {"kind": "classification", "name": "ibd", "classes": ["b", "a"]},
         {"kind": "classification", "name": "ibd", "classes": ["a", "a"]},
@@ -94,6 +100,44 @@ def test_edited_targets_are_refused(values):
     with pytest.raises(InputError, match="not a target that AAM saved"):
         target_from_dict(values)
 
+
+# --- powers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [0.0, 1e-6, 0.3, 1.0, 1.7, 2.0])
+def test_a_power_keeps_the_order_and_comes_back(power):
+    values = np.array([-9.0, -1.0, -0.3, 0.0, 0.2, 1.0, 3.0, 30.0])
+    changed = yeo_johnson(values, power)
+    assert changed == pytest.approx(stats.yeojohnson(values, power))
+    assert (np.diff(changed) > 0).all()
+    assert inverse_yeo_johnson(changed, power) == pytest.approx(values)
+    target = NumericTarget("age", 40.0, 20.0, power)
+    years = series([3.0, 20.0, 40.0, 75.0])
+    assert target.decode(target.encode(years)) == pytest.approx(years.to_numpy(), rel=1e-5)
+    assert target_from_dict(json.loads(json.dumps(target.to_dict()))) == target
+
+
+@pytest.mark.parametrize("skew", [-1, 1])
+def test_the_power_makes_the_training_samples_most_nearly_normal(skew):
+    values = skew * np.random.default_rng(0).lognormal(size=300)
+    column = pd.Series(values, [f"s{i}" for i in range(300)], name="age")
+    target = fit_target(column, "regression", column.index[:200], "power")
+    plain = fit_target(column, "regression", column.index[:200])
+    assert plain.power is None and (target.mean, target.std) == (plain.mean, plain.std)
+    z = plain.encode(column).astype(float)
+    found, before = stats.skew(target.encode(column)), stats.skew(z)
+    assert abs(found) < 0.3 * abs(before)
+    likeliest = stats.yeojohnson_normmax(z[:200])
+    assert target.power == pytest.approx(np.clip(likeliest, 0, 2), abs=1e-2)
+    assert fit_target(column.round(), "classification", transform="power").kind == "classification"
+
+
+def test_targets_saved_before_there_were_powers():
+    found = target_from_dict({"kind": "regression", "name": "age", "mean": 1.0, "std": 2.0})
+    assert found == NumericTarget("age", 1.0, 2.0)
+
+
+# --- what cannot be a target ---------------------------------------------------------------------
 
 BLANKS = [None, float("nan"), "", "  ", pd.NA]
 

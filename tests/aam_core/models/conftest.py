@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from aam_core.config import DataConfig, EncoderConfig, HeadConfig, ModelConfig, SampleConfig
-from aam_core.data.batch import Batcher
+from aam_core.data.batch import EVALUATION, Batcher
 from aam_core.data.inputs import Study
 from aam_core.data.tokens import tokenize
 
@@ -30,15 +30,17 @@ def tokens_of():
 def batch_of():
     """The batch of all samples, as it is: ``batch_of({"s1": {"ACGT": 3, "GGC": 1}, ...})``.
 
-    ``only`` are the positions of some: their batch, in the study of all.
+    ``only`` are the positions of some: their batch, in the study of all. Other options are those of
+    `Batcher`.
     """
 
-    def make(samples, only=None, **options):
+    def make(samples, only=None, epoch=EVALUATION, **options):
         sequences = list(dict.fromkeys(name for counts in samples.values() for name in counts))
         counts = np.array([[c.get(name, 0) for name in sequences] for c in samples.values()])
         study = Study(list(samples), sequences, csr_matrix(counts.astype(np.int64)), sequences)
         batcher = Batcher(study, DataConfig(rarefaction="none"), 0, **options)
-        return batcher.batch(np.arange(len(samples)) if only is None else np.array(only))
+        chosen = np.arange(len(samples)) if only is None else np.array(only)
+        return batcher.batch(chosen, epoch)
 
     return make
 

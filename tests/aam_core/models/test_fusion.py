@@ -144,7 +144,7 @@ def test_a_covariate_that_equals_the_target_is_learned(kind, config, batch_of):
     network = Network(with_kind(config, kind), Parts(outputs=1, numbers=1))
     optimizer = make_optimizer(network, OptimConfig(lr=0.01))
     for _ in range(60):
-        loss = (network(batch).target[:, 0] - truth).square().mean()
+        loss = (network(batch).target[0, :, 0] - truth).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -167,4 +167,4 @@ def test_covariates_change_the_target_and_not_the_sample_vector(kind, config, ba
 
 
 def test_without_covariates_there_is_no_fusion(config):
-    assert Network(config, Parts(outputs=1)).fusion is None
+    assert Network(config, Parts(outputs=1)).members[0].fusion is None

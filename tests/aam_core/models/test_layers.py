@@ -201,7 +201,7 @@ def test_the_same_vector_twice_pools_as_once(pool):
 
 
 def test_a_prior_moves_the_attention():
-    weighted = AttentionPool(16, 3, prior=True).eval()
+    weighted = AttentionPool(16, 3, prior=0.5).eval()
     vectors = x(1, 4, 16)
     level = torch.zeros(1, 4)
     assert_same(weighted(vectors, None, level), weighted(vectors, None, level + 2.0))
@@ -210,3 +210,15 @@ def test_a_prior_moves_the_attention():
     with torch.no_grad():
         weighted.prior.zero_()
     assert_same(weighted(vectors, None, sure), weighted(vectors, None, level))
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@torch.no_grad()
+def test_where_a_prior_starts_pooling_by_presence_or_by_abundance(start):
+    pool = AttentionPool(16, 3, prior=start).eval()
+    pool.score.weight.zero_()
+    vectors, shares = x(1, 4, 16), torch.tensor([[0.7, 0.1, 0.1, 0.1]])
+    expected = torch.full((1, 4), 0.25) if start == 0 else shares
+    mean = (expected[..., None] * pool.norm(vectors)).sum(1)
+    pooled = pool.out(pool.value(mean).repeat(1, 3))
+    assert_same(pool(vectors, None, shares.log()), pooled)

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from aam_core.config import MaskingConfig
 from aam_core.models.draws import key
 from aam_core.models.masking import mask
-from aam_core.models.model import Network, Parts
+from aam_core.models.model import Network, Parts, part_of
 
 SAMPLES = {
     "s1": {"ACGTACGTAC": 5, "GGGTTTACCA": 2, "TTTTACGATTACAGG": 9},
@@ -72,7 +72,7 @@ def rows_read(network, batch):
 @torch.no_grad()
 def test_only_the_heads_asked_for_are_built_and_computed(config, masked, parts, built):
     network = Network(config, parts)
-    heads = {name.split(".")[0] for name in network.state_dict()} - {"bases", "samples"}
+    heads = {part_of(name) for name in network.state_dict()} - {"bases", "samples"}
     assert heads == built
     output = network(masked())
     found = {
@@ -121,10 +121,10 @@ def test_a_sample_is_the_same_alone_and_in_any_batch(network, batch_of):
     together = network(batch_of(SAMPLES))
     for row, (name, counts) in enumerate(SAMPLES.items()):
         alone = network(batch_of({name: counts}))
-        assert_same(alone.target[0], together.target[row])
+        assert_same(alone.target[:, 0], together.target[:, row])
         assert_same(alone.sample[0], together.sample[row])
     turned = network(batch_of(dict(reversed(SAMPLES.items()))))
-    assert_same(turned.target.flip(0), together.target)
+    assert_same(turned.target.flip(1), together.target)
 
 
 # --- work ----------------------------------------------------------------------------------------
@@ -277,10 +277,10 @@ def test_a_sample_has_the_same_draws_alone_and_in_any_batch(trained, masked):
     together = trained(masked())
     for row in range(3):
         alone = trained(masked(only=[row]))
-        assert_same(alone.target[0], together.target[row])
+        assert_same(alone.target[:, 0], together.target[:, row])
         assert_same(alone.distance[0], together.distance[row])
     turned = trained(masked(only=[2, 1, 0]))
-    assert_same(turned.target.flip(0), together.target)
+    assert_same(turned.target.flip(1), together.target)
 
 
 @torch.no_grad()
@@ -325,8 +325,9 @@ def test_two_halves_of_a_batch_add_up_to_it(trained, masked):
 def test_computing_blocks_again_gives_the_same_gradients(trained, masked):
     batch = masked()
     before = gradients(trained, batch)
-    assert [len(trained.bases.blocks), len(trained.samples.blocks)] == [1, 1]
-    assert trained.blocks() == [trained.bases.blocks[0], trained.samples.blocks[0]]
+    (member,) = trained.members
+    assert [len(trained.bases.blocks), len(member.samples.blocks)] == [1, 1]
+    assert trained.blocks() == [trained.bases.blocks[0], member.samples.blocks[0]]
     for block in trained.blocks():
         block.recompute = True
     runs = []

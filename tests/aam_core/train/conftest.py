@@ -38,10 +38,13 @@ def job(small, brief):
 
     def make(changes=(), parts=PRETRAINING, train=40, val=20, target=None, **more):
         batcher, weights = more.pop("batcher", Batcher), more.pop("weights", 0)
+        left_out = more.pop("left_out", None)
         changes = {"train.max_steps": 0, "train.patience": 0, **dict(changes)}
         config = brief("pretraining", changes)
         torch.manual_seed(weights)
         network = Network(config.model, parts)
+        if network.profile is not None:
+            network.profile.find(torch.from_numpy(small.tokens(config.data)))
         named = values = None
         if isinstance(target, str):
             kind = "regression" if parts.outputs == 1 else "classification"
@@ -53,7 +56,12 @@ def job(small, brief):
             network=network,
             config=config,
             batcher=batcher(
-                small, config.data, config.train.seed, distances=parts.distance, target=values
+                small,
+                config.data,
+                config.train.seed,
+                distances=parts.distance,
+                target=values,
+                left_out=left_out,
             ),
             train=np.arange(train),
             val=np.arange(train, train + val),

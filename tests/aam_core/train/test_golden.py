@@ -37,8 +37,19 @@ def pretraining(study, brief):
     return pretrain(study, config=brief("pretraining", RANDOM), group_by="host_subject_id")
 
 
+MEMBERS = {
+    "model.members": 3,
+    "model.encoder.features": "both",
+    "model.encoder.components": 8,
+    "data.sampling_depth_max": 600,
+    "data.full_depth": 0.3,
+    "train.val_fraction": 0.5,
+}
+
+
 def regression(study, brief):
-    config = brief("fitting", {**RANDOM, "data.sampling_depth_max": 600})
+    """Two members leave out the same half."""
+    config = brief("pretraining", {**RANDOM, **MEMBERS})
     return fit_regressor(study, "gradient", config=config, group_by="host_subject_id")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aam_core.models.layers import Block
-from aam_core.models.model import Parts
+from aam_core.models.model import Parts, part_of
 from aam_core.train.learner import Learner
 from aam_core.train.parallel import Team
 from aam_core.train.report import Reporter
@@ -24,6 +24,13 @@ DROPOUT = {
 }
 REGRESS = {"parts": Parts(outputs=1), "target": "gradient"}
 CLASSIFY = {"parts": Parts(nucleotide=True, outputs=2), "target": "group"}
+
+MEMBERS = {
+    "model.members": 3,
+    "model.encoder.features": "profile",
+    "model.encoder.components": 6,
+}
+LEFT_OUT = np.arange(60) % 3 == np.arange(3)[:, None]
 
 compiler = shutil.which("g++") or shutil.which("clang++")
 headers = Path(sysconfig.get_path("include"), "Python.h").exists()
@@ -85,6 +92,19 @@ def test_classes_keep_their_weights_over_micro_steps(job):
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     assert_alike(found[0][1], found[1][1])
     plain, _ = computed(job({}, **CLASSIFY))
+    assert plain["target_loss"] != pytest.approx(found[0][0]["target_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("given", [REGRESS, {"parts": Parts(outputs=2), "target": "group"}])
+def test_members_keep_what_they_leave_out_over_micro_steps(job, given):
+    found = []
+    for micro_steps in (1, 3, 16):
+        changes = {**DROPOUT, **MEMBERS, "train.accumulate": micro_steps}
+        found.append(computed(job(changes, **given, left_out=LEFT_OUT)))
+    for losses, gradients in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-5)
+        assert_alike(found[0][1], gradients)
+    plain, _ = computed(job({**DROPOUT, **MEMBERS}, **given))
     assert plain["target_loss"] != pytest.approx(found[0][0]["target_loss"], rel=1e-3)
 
 
@@ -182,9 +202,23 @@ def test_parts_that_no_head_reads_stay(job):
     before = {name: value.clone() for name, value in made.network.state_dict().items()}
     after = fit(made).weights
     still = {name for name in before if torch.equal(before[name], after[name])}
-    assert {name.split(".")[0] for name in still} <= {"samples", "bases"}
-    assert {name for name in before if name.startswith("samples.")} <= still
+    assert {part_of(name) for name in still} <= {"samples", "bases"}
+    assert {name for name in before if part_of(name) == "samples"} <= still
     assert any(name not in still for name in before if name.startswith("bases.blocks."))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_member_is_the_same_whatever_it_leaves_out(job, optimizer):
+    """After some steps: its samples reach it neither by its loss nor by another member."""
+    changes = {**DROPOUT, **MEMBERS, "optim.optimizer": optimizer, "optim.clip": 0.0}
+    truth = np.linspace(-1, 1, 60, dtype=np.float32)
+    other = np.where(LEFT_OUT[1], -3 * truth, truth)
+    found = []
+    for target in (truth, other):
+        given = {"target": target, "left_out": LEFT_OUT, "val": 0}
+        found.append(fit(job(changes, Parts(outputs=1), **given)).weights)
+    differ = {n.split(".")[1] for n in found[0] if not torch.equal(found[0][n], found[1][n])}
+    assert differ == {"0", "2"}
 
 
 # --- moving average ------------------------------------------------------------------------------

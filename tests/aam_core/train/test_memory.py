@@ -23,8 +23,21 @@ def make(small, brief):
     def job(changes=(), parts=PRETRAINING, samples=60):
         config = brief("pretraining", changes)
         torch.manual_seed(0)
-        batcher = Batcher(small, config.data, 0, distances=parts.distance)
-        network = Network(config.model, parts).eval()
+        network, vectors, members = Network(config.model, parts).eval(), None, config.model.members
+        if network.bases is None:  # as a fit of fixed features
+            with torch.no_grad():
+                tokens = torch.from_numpy(small.tokens(config.data))
+                network.profile.find(tokens)
+                vectors = network.vectors(tokens)
+        batcher = Batcher(
+            small,
+            config.data,
+            0,
+            distances=parts.distance,
+            target=np.zeros(60, np.float32) if parts.outputs else None,
+            asv_vectors=vectors,
+            left_out=np.arange(60) % members == np.arange(members)[:, None],
+        )
         return Job(network, config, batcher, np.arange(samples), np.arange(0))
 
     return job
@@ -54,10 +67,22 @@ def test_description_counts_every_parameter_once(make):
 def test_description_of_what_is_frozen(make):
     job = make(parts=Parts(outputs=2, sizes=(3,)))
     job.network.bases.requires_grad_(False)
-    first, _ = describe(job.network, job.config)
+    first, second = describe(job.network, job.config)
+    assert "members" not in second
     frozen = sum(parameter.numel() for parameter in job.network.bases.parameters())
     assert f"({frozen:,} of them not trained)" in first
     assert "target" in first and "fusion" in first
+
+
+def test_description_of_members(make):
+    """Parts of all members together; what never learns is no parameter."""
+    changes = {"model.members": 3, "model.encoder.features": "profile"}
+    job = make(changes, Parts(outputs=1))
+    first, second = describe(job.network, job.config)
+    total = sum(parameter.numel() for parameter in job.network.parameters())
+    one = sum(parameter.numel() for parameter in job.network.members[0].samples.parameters())
+    assert first.startswith(f"{total:,} parameters: project ") and f"samples {3 * one:,}" in first
+    assert "profile" not in first and second.split(", ")[2] == "3 members"
 
 
 # --- estimate ------------------------------------------------------------------------------------
@@ -79,6 +104,24 @@ def test_estimate_is_what_a_large_batch_keeps(make, changes):
     probe = module._Probe(job, team)
     kept = module._kept(probe, probe.order[:40])
     assert memory(job, team) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+
+
+@pytest.mark.parametrize("features", ["profile", "both"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_estimate_of_members(make, features, depth):
+    changes = {
+        "model.encoder.features": features,
+        "model.members": 3,
+        "model.sample.depth": depth,
+        "train.batch_size": 40,
+    }
+    job = make(changes, Parts(outputs=1))
+    team = team_of(job)
+    probe = module._Probe(job, team)
+    kept = module._kept(probe, probe.order[:40])
+    assert memory(job, team) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+    fewer = make({**changes, "model.members": 1}, Parts(outputs=1))
+    assert memory(fewer, team_of(fewer)) < memory(job, team)
 
 
 def test_less_is_kept_where_it_is_computed_again(make):

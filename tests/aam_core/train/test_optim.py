@@ -10,7 +10,7 @@ from torch import nn
 
 from aam_core import presets
 from aam_core.config import OptimConfig
-from aam_core.models.model import Network, Parts
+from aam_core.models.model import Network, Parts, part_of
 from aam_core.train.optim import Lion, Schedule, factor, make_optimizer
 from aam_core.train.parallel import like
 
@@ -26,7 +26,7 @@ OPTIMIZERS, SCHEDULES = choices("optimizer"), choices("schedule")
 @pytest.fixture
 def network():
     parts = Parts(nucleotide=True, distance=True, outputs=1, sizes=(3,), numbers=2)
-    return Network(presets.fitting("tiny").model, parts)
+    return Network(presets.pretraining("tiny").model, parts)
 
 
 def groups(network, optimizer):
@@ -77,7 +77,7 @@ def test_decay_is_for_matrices_alone(network):
     norms = {n for n, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
     biases = {name for name in found if name.endswith(".bias")}
     single = {name for name, parameter in network.named_parameters() if parameter.ndim < 2}
-    assert "fusion.tokens.bias" in biases - single
+    assert "members.0.fusion.tokens.bias" in biases - single
     assert spared == biases | single and {f"{name}.weight" for name in norms} <= spared
 
 
@@ -85,7 +85,7 @@ def test_groups_by_part(network):
     given = {"bases.start", "distance.branch.weight"}
     found = groups(network, make_optimizer(network, OptimConfig(), given))
     for name, group in found.items():
-        part = name.split(".")[0]
+        part = part_of(name)
         expected = {"bases": "body", "samples": "body", "fusion": "metadata"}.get(part, "head")
         assert group["name"] == ("encoder" if name in given else expected), name
     assert {group["name"] for group in found.values()} == {"body", "encoder", "head", "metadata"}

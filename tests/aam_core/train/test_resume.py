@@ -175,6 +175,14 @@ def test_whatever_is_learned(job, cut, resumed, given):
     same(trainer.fit(), fit(job(RANDOM, **given)))
 
 
+def test_members_and_what_they_leave_out(job, cut, resumed):
+    changes = {"model.members": 3, "model.encoder.features": "both", "optim.ema": 0.7}
+    given = {"left_out": np.arange(60) % 3 == np.arange(3)[:, None], **REGRESS}
+    cut(changes, step=6, **given)
+    _, trainer = resumed(changes, **given)
+    same(trainer.fit(), fit(job({**RANDOM, **changes}, **given)))
+
+
 def test_cut_again_and_again(job, folder, resumed):
     """At every step: each time the run gets no further than its next checkpoint."""
     changes = {**RANDOM, "train.checkpoint_every": 1, "optim.ema": 0.7}
@@ -261,13 +269,13 @@ def test_before_the_first_validation_there_is_no_best(cut):
 
 
 def test_the_best_may_be_of_before(job, cut, resumed):
-    """Here nothing gets better after the first epoch."""
-    changes = {**CONTRARY, "train.epochs": 4}
-    cut(changes, epoch=2, **WRONG)
-    _, trainer = resumed(changes, **WRONG)
+    """Here the greatest loss is the best, and learning lowers it."""
+    changes = {**CONTRARY, "train.epochs": 4, "train.best_direction": "max"}
+    cut(changes, epoch=2)
+    _, trainer = resumed(changes)
     found = trainer.fit()
     assert found.epoch < 3
-    same(found, fit(job({**RANDOM, **changes}, **WRONG)))
+    same(found, fit(job({**RANDOM, **changes})))
 
 
 def test_patience_goes_on_waiting(job, cut, resumed):

@@ -288,9 +288,28 @@ def test_every_figure_of_a_run_may_choose(job, parts, target):
     values = fit(job({"train.epochs": 1}, parts, target=target)).values
     logged = {name.removeprefix("val/") for name in values if name.startswith("val/")}
     with pytest.raises(InputError) as caught:
-        Trainer(job({"train.best_metric": "none"}, parts, target=target), QUIET)
+        Trainer(job({"train.best_metric": "luck"}, parts, target=target), QUIET)
     legal = str(caught.value).split("this run has ")[1].removesuffix(".").split(", ")
     assert logged == set(legal)
+
+
+def test_without_a_choice_the_last_weights_are_kept(job):
+    """Whatever the validation samples say; learning here makes it worse."""
+    target = np.repeat([1, -1], [40, 20]).astype(np.float32)
+    changes = {"train.epochs": 4, "optim.lr": 1e-2, "optim.warmup": 0.0}
+    kept = []
+    made = job(
+        {**changes, "train.best_metric": "none", "train.patience": 1},
+        Parts(outputs=1),
+        target=target,
+        on_epoch=lambda *_: kept.append(
+            {name: value.clone() for name, value in made.network.state_dict().items()}
+        ),
+    )
+    found = fit(made)
+    assert found.epoch == len(found.history) == 4
+    assert all(torch.equal(kept[-1][name], value) for name, value in found.weights.items())
+    assert "val/target_loss" in found.history[-1]
 
 
 def test_a_figure_that_is_no_number_chooses_nothing(job):

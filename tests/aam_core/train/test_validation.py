@@ -117,13 +117,13 @@ def test_no_state_is_a_beginning():
 @pytest.mark.parametrize("size", [1, 6, 20])
 def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
     made, found = evaluated(size, **REGRESS)
-    predicted = made.target.decode(outputs(made).target[:, 0].numpy())
+    predicted = made.target.decode(outputs(made).target[0, :, 0].numpy())
     actual = small.metadata["gradient"].to_numpy()[HELD]
     values = found.values()
     exact = regression_metrics(actual, predicted)
     assert {name: values[name] for name in exact} == pytest.approx(exact, rel=1e-5)
     assert exact["mae"] > 1  # in the target's units
-    error = outputs(made).target[:, 0].numpy() - made.batcher.target[HELD]
+    error = outputs(made).target[0, :, 0].numpy() - made.batcher.target[HELD]
     huber = np.where(abs(error) < 1, error**2 / 2, abs(error) - 0.5).mean()
     assert made.config.loss.target == "huber" and made.config.loss.huber_delta == 1
     assert values["target_loss"] == pytest.approx(huber, rel=1e-5)
@@ -133,7 +133,7 @@ def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
 def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
     """Even of an untrained network, which says nearly the same of all."""
     made, found = evaluated(size, **CLASSIFY)
-    chances = outputs(made).target.double().softmax(-1).numpy()
+    chances = outputs(made).target[0].double().softmax(-1).numpy()
     names = list(made.target.classes)
     actual = small.metadata["group"].to_numpy()[HELD].tolist()
     chances = pd.DataFrame(chances, columns=names)
@@ -153,7 +153,7 @@ def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch)
     for rows in torch.arange(20).split(size):
         batch = made.batcher.batch(HELD[rows.numpy()])
         found.add(numbers(target=1.0), numbers(target=1.0))
-        found.score(batch, ModelOutput(target=logits[rows]), None, None, None)
+        found.score(batch, ModelOutput(target=logits[None, rows]), None, None, None)
     names = list(made.target.classes)
     actual = small.metadata["group"].to_numpy()[HELD].tolist()
     chances = pd.DataFrame(logits.softmax(1).numpy(), columns=names)
@@ -162,6 +162,37 @@ def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch)
     values = found.values()
     assert {name: values[name] for name in exact} == pytest.approx(exact, abs=1e-3)
     assert 0 < exact["auc"] < 1 and exact["auc"] != 0.5
+
+
+@pytest.mark.parametrize("size", [6, 20])
+@pytest.mark.parametrize("given", [REGRESS, CLASSIFY])
+def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, given):
+    """The third and the fourth member leave out the same samples: their mean counts."""
+    turns = np.arange(60) % 3
+    left_out = turns == np.array([0, 1, 2, 2])[:, None]
+    changes = {"model.members": 4}
+    made, found = evaluated(size, changes, left_out=left_out, **given)
+    with torch.no_grad():
+        each = outputs(made).target.double()
+    actual = torch.from_numpy(made.batcher.target[HELD])
+    if given is REGRESS:
+        mine = torch.stack([each[0], each[1], each[2:].mean(0)])[turns[HELD], range(20), 0]
+        exact = regression_metrics(*(made.target.decode(v.numpy()) for v in (actual, mine)))
+        losses_KB = torch.nn.functional.huber_loss(
+            each[..., 0], actual.double().expand(4, -1), reduction="none"
+        )
+    else:
+        chances = each.softmax(-1)
+        mine = torch.stack([chances[0], chances[1], chances[2:].mean(0)])[turns[HELD], range(20)]
+        frame = pd.DataFrame(mine.numpy(), columns=list(made.target.classes))
+        named = made.target.decode(actual.numpy())
+        exact = classification_metrics(named, frame.idxmax(axis=1).tolist(), frame)
+        losses_KB = -each.log_softmax(-1)[:, range(20), actual]
+    values = found.values()
+    assert {name: values[name] for name in exact} == pytest.approx(exact, rel=1e-4, abs=1e-6)
+    assert values["target_loss"] == pytest.approx(
+        float(losses_KB[torch.from_numpy(left_out[:, HELD])].mean()), rel=1e-5
+    )
 
 
 def test_figures_of_pairs_are_the_exact_ones(evaluated, small):

@@ -47,13 +47,14 @@ def curve(tmp_path_factory):
 def task(curve):
     """Of two settings."""
     from aam_core.config import Config
+    from aam_core.data.splits import Split
     from aam_core.tuning.trial import Task
 
     return Task(
         study=None,
         values=pd.Series([1.0, 2.0], ["a", "b"], name="age"),
         fit=curve.fit,
-        splits=[(["a"], ["b"])],
+        splits=[Split.apart(["a"], ["b"])],
         space={
             "optim.lr": {"low": 1e-5, "high": 1e-1, "log": True},
             "model.sample.dropout": {"low": 0.0, "high": 0.6, "log": False},

@@ -74,6 +74,7 @@ def test_values_become_what_their_settings_are(tmp_path):
         ("train.batch_size: {choices: []}", "choices must be a list"),
         ("train.batch_size: {choices: [16], low: 2}", "and stand alone"),
         ("train.batch_size: {choices: [16, 16]}", "name a value twice"),
+        ("model.members: {low: 1, high: 9}", "model.members cannot be searched: the figures"),
         ("train.seed: {low: 0, high: 9}", "train.seed cannot be searched.*train.epochs"),
     ],
 )
@@ -90,7 +91,8 @@ def test_a_range_that_cannot_be_searched_names_file_setting_and_what_is_legal(
 def test_what_an_encoder_brings_is_not_searched():
     encoder = SimpleNamespace(config=fitting("small"))
     others = {
-        "model.encoder.width": 96,
+        "model.encoder.features": "both",
+        "model.encoder.width": 128,
         "model.encoder.kernel": 3,
         "model.head.distance": "ruzicka",
         "model.fusion.kind": "add",

@@ -1,0 +1,91 @@
+"""K-mer profiles of ASVs, by their principal components: fixed features of a sequence.
+
+Letters: U distinct ASVs, L bases (+1 START), K kinds of k-mers, P components.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aam_core import vocab
+
+KMER = 6
+"""Length of the k-mers: 4,096 kinds, of which 150 bases hold 145."""
+
+MOST = 10_000
+"""ASVs that the components are found from, at most: spread evenly over those that there are."""
+
+NOTHING = 1e-4
+"""Root mean square along a component, of profiles of length 1, from which it is no rounding."""
+
+
+def kmers(tokens_UL: Tensor, length: int) -> Tensor:
+    """``[U, L - length + 1]`` int32 numbers of the k-mers of tokens; 4^length for unusual ones.
+
+    A k-mer with anything but A, C, G, T has no number of its own.
+    """
+    bases = tokens_UL[:, 1:].int() - vocab.A
+    bases = F.pad(bases, (0, max(0, length - bases.shape[1])), value=-1)
+    windows = bases.unfold(1, length, 1)
+    powers = len(vocab.BASES) ** torch.arange(length, device=bases.device).int()
+    real = ((windows >= 0) & (windows < len(vocab.BASES))).all(-1)
+    return torch.where(real, (windows * powers).sum(-1), len(vocab.BASES) ** length)
+
+
+class Profile(nn.Module):
+    """Principal components of the square roots of a sequence's shares of k-mers.
+
+    Square roots make the Euclidean distance between profiles that of Hellinger. Nothing of it
+    learns: `find` sets the components once, from the sequences of the study.
+
+    Parameters
+    ----------
+    components : int
+        P.
+    """
+
+    def __init__(self, components: int):
+        super().__init__()
+        kinds = len(vocab.BASES) ** KMER
+        self.register_buffer("mean", torch.zeros(kinds))
+        self.register_buffer("components", torch.zeros(kinds, components))
+
+    @torch.no_grad()
+    def find(self, tokens_FL: Tensor) -> None:
+        """Set the components from the tokens ``[F, L + 1]`` of distinct ASVs.
+
+        They are the same in any order of the ASVs, and scaled alike, to a mean square of 1 over
+        ASVs and components. Where the ASVs differ in fewer ways than there are components, the
+        rest stay zero.
+        """
+        tokens_FL = torch.unique(tokens_FL, dim=0)  # sorted
+        every = -(-len(tokens_FL) // MOST)
+        roots = torch.cat([self._roots(part) for part in tokens_FL[::every].split(1024)])
+        self.mean.copy_(roots.mean(0))
+        roots = roots - self.mean
+        most = min(*roots.shape, self.components.shape[1] + 10)
+        with torch.random.fork_rng([]):  # of the random start, which ten more components outweigh
+            torch.manual_seed(0)
+            _, sizes, axes = torch.svd_lowrank(roots, q=most, niter=4)
+        found = int((sizes[: self.components.shape[1]] > NOTHING * len(roots) ** 0.5).sum())
+        self.components.zero_()
+        if not found:
+            return
+        axes = axes[:, :found]
+        # The greatest weight of each component is positive: otherwise its sign would be chance.
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        scale = (roots @ axes).square().mean().sqrt()
+        self.components[:, :found] = axes / scale
+
+    def forward(self, tokens_UL: Tensor) -> Tensor:
+        """Return ``[U, P]`` from tokens ``[U, L + 1]``."""
+        return (self._roots(tokens_UL) - self.mean) @ self.components
+
+    def _roots(self, tokens_UL):
+        numbers = kmers(tokens_UL, KMER).long()
+        counts = torch.zeros(len(numbers), len(self.mean) + 1, device=numbers.device)
+        counts.scatter_add_(1, numbers, torch.ones_like(numbers, dtype=counts.dtype))
+        counts = counts[:, :-1]
+        return (counts / counts.sum(1, keepdim=True).clamp_min(1.0)).sqrt()

@@ -1,0 +1,232 @@
+"""Accuracy on subjects never seen: AAM as it comes, beside a random forest on the same folds.
+
+A table on stdout and in docs/benchmarks.md, figures in benchmarks/results/accuracy.json. What is
+judged is `aam_core.cross_validate` with no settings but the inputs. Each study's result is written
+as soon as it is there; studies that are not run keep their last ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from accuracy_statistics import DRAWS, FIGURES, compare, mean_figures, scored
+from accuracy_studies import STUDIES, SUBJECT, Source
+from machine import cpu, versions
+
+from aam_core import cross_validate
+from aam_core.config import Config
+from aam_core.data.inputs import Study
+from aam_core.files import replacing, write_json
+from aam_core.presets import fitting
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy.json"
+DOCS = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
+
+METHODS = {
+    "random_forest": "random forest",
+    "network": "AAM's networks alone",
+    "aam": "**AAM**",
+    "reads": "number of reads alone",
+}
+"""What `cross_validate` scores, as the table's columns have it."""
+
+SECTION = f"""
+## Accuracy
+```bash
+make bench-accuracy             # the quick mode; MODE=full has every study, with three seeds
+```
+{BEGIN}
+{END}
+"""
+
+LEGEND = f"""\
+**AAM** is `aam cross-validate` with no flags but the inputs (table, sequences, metadata): its
+networks, blended with a forest of their own. Five folds with no subject on both sides, the same for
+all; the random forest has 200 trees on relative abundances. MAE is in the target's units; of it, or
+the AUC, the better of AAM and the forest is in bold. Brackets: 95 % of {DRAWS:,} bootstrap draws of
+whole subjects. p: two-sided Wilcoxon signed-rank test, AAM against the forest, of the subjects'
+mean absolute errors, or Brier scores of classes. CPU seconds are of one cross-validation, all that
+it compares included. Figures of several seeds are their means."""
+
+
+def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
+    """Cross-validate a study with each seed; its result, without when and how.
+
+    Where the target is a number, the folds are the same with every seed; of classes, they differ.
+    """
+    groups = study.metadata[SUBJECT]
+    runs: dict[str, list] = {method: [] for method in METHODS}
+    cpu_start, start = cpu_seconds(), time.monotonic()
+    for seed in range(seeds):
+        found = cross_validate(
+            study, source.target, task=source.task, group_by=SUBJECT, config=config(seed, threads)
+        )
+        for method in METHODS:
+            run = scored(found.predictions, method, source.task)
+            ours, theirs = run.figures(), found.metrics[method]
+            assert all(abs(ours[name] - theirs[name]) < 1e-6 for name in ours), (method, ours)
+            runs[method].append(run)
+    cpu_s, wall_s = (cpu_seconds() - cpu_start) / seeds, (time.monotonic() - start) / seeds
+    # Samples of too few reads are left out by the default, too.
+    subjects = groups.loc[found.predictions.index].to_numpy()
+    compared = compare(runs["aam"], runs["random_forest"], subjects, source.task)
+    return {
+        "target": source.target,
+        "task": source.task,
+        "samples": len(subjects),
+        "figures": {name: mean_figures(each) for name, each in runs.items()},
+        "by_seed": {name: [run.figures() for run in each] for name, each in runs.items()},
+        "aam_against_random_forest": dataclasses.asdict(compared),
+        "cpu_s": cpu_s,
+        "wall_s": wall_s,
+    }
+
+
+def config(seed: int, threads: int) -> Config:
+    """The default, for that seed; threads (0: all cores) change nothing but the time."""
+    return fitting().replace({"train.seed": seed, "train.threads": threads})
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process, all its threads, and of those that it started and awaited."""
+    return sum(os.times()[:4])
+
+
+def conditions(mode: str, seeds: int, threads: int) -> dict:
+    """When, how and with what a study was run."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "date": date.today().isoformat(),
+        "mode": mode,
+        "seeds": seeds,
+        "threads": threads,
+        "device": torch.cuda.get_device_name() if on_gpu else cpu(),
+        "versions": versions(),
+    }
+
+
+# --- what is shown and written -------------------------------------------------------------------
+
+NAMES = {"mae": "MAE", "r2": "R2", "auc": "AUC", "accuracy": "accuracy"}
+
+
+def table(results: dict[str, dict]) -> str:
+    """A Markdown table: of each study its figure with intervals, below it the second figure."""
+    head = ["study", "samples (subjects)", "", *METHODS.values()]
+    head += ["AAM, 95 %", "AAM - forest, 95 %", "p", "CPU s", "run"]
+    rows = [head, ["---"] * len(head)]
+    for name, source in STUDIES.items():
+        if name in results:
+            rows += lines(source.label, results[name])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def lines(label: str, result: dict) -> list[list[str]]:
+    """Both rows of a study."""
+    figures, found = result["figures"], result["aam_against_random_forest"]
+    first, second = FIGURES[result["task"]]
+    places = 3 if first != "mae" else 2 if figures["random_forest"]["mae"] < 20 else 1
+
+    def span(ends):
+        return f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
+
+    values = {method: f"{figures[method][first]:.{places}f}" for method in METHODS}
+    ahead = (found["difference"] < 0) == (first == "mae")
+    better = "aam" if ahead else "random_forest"
+    values[better] = f"**{values[better]}**"
+    seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''}"
+    return [
+        [
+            label,
+            f"{result['samples']:,} ({found['subjects']:,})",
+            NAMES[first],
+            *values.values(),
+            span(found["interval"]),
+            f"{found['difference']:+.{places}f} {span(found['difference_interval'])}",
+            f"{found['p']:.3f}" if found["p"] >= 0.001 else f"{found['p']:.0e}",
+            f"{result['cpu_s']:,.0f}",
+            f"{result['date']}, {result['mode']}, {seeds}",
+        ],
+        ["", "", NAMES[second], *(f"{figures[m][second]:.3f}" for m in METHODS), *[""] * 5],
+    ]
+
+
+def with_table(page: str, results: dict[str, dict]) -> str:
+    """The page with the table between the markers; at its end, where it has none."""
+    if BEGIN not in page:
+        page = page.rstrip("\n") + "\n" + SECTION
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{table(results)}\n\n{LEGEND}\n{END}{after}"
+
+
+def read(output: Path) -> dict[str, dict]:
+    """The last result of each study."""
+    return json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+
+
+def keep(name: str, result: dict, output: Path, docs: Path | None) -> None:
+    """Write the result of a study beside those of the others."""
+    results = read(output) | {name: result}
+    with replacing(output) as file:
+        write_json(file, {name: results[name] for name in STUDIES if name in results})
+    if docs is not None:
+        page = with_table(docs.read_text(encoding="utf-8"), results)
+        with replacing(docs) as file:
+            file.write_text(page, encoding="utf-8")
+
+
+# --- what is run ---------------------------------------------------------------------------------
+
+
+def choose(args: argparse.Namespace) -> list[str]:
+    """Studies to run; says which are left out for want of their data."""
+    wanted = args.study or [n for n, each in STUDIES.items() if args.mode == "full" or each.quick]
+    folders = {name: STUDIES[name].folder for name in wanted}
+    absent = [name for name, it in folders.items() if it and not (args.data / it).is_dir()]
+    if absent:
+        print(f"Left out, their data are not in {args.data}: {', '.join(absent)}", file=sys.stderr)
+    return [name for name in STUDIES if name in wanted and name not in absent]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--mode", choices=("quick", "full"), default="quick", help="Some studies, or all of them."
+    )
+    parser.add_argument(
+        "--study", choices=STUDIES, action="append", help="This one, whatever the mode; repeatable."
+    )
+    parser.add_argument("--seeds", type=int, help="Default: 1, in the full mode 3.")
+    parser.add_argument("--data", type=Path, default=DATA, help="Folder of the public studies.")
+    parser.add_argument("--threads", type=int, default=0, help="Default: all cores.")
+    parser.add_argument("--output", type=Path, help=f"JSON file (default: {RESULTS.name}).")
+    parser.add_argument("--no-docs", action="store_true", help=f"Leave docs/{DOCS.name} alone.")
+    args = parser.parse_args()
+    seeds = args.seeds or {"quick": 1, "full": 3}[args.mode]
+    if args.threads:
+        os.environ["LOKY_MAX_CPU_COUNT"] = str(args.threads)  # what a forest takes "all" to be
+    # A trial must not replace the real figures.
+    output, docs = args.output or RESULTS, None if args.no_docs or args.output else DOCS
+    for name in choose(args):
+        print(f"{name}, {seeds} times", file=sys.stderr, flush=True)
+        source = STUDIES[name]
+        result = measure(source, source.load(args.data), seeds, args.threads)
+        keep(name, conditions(args.mode, seeds, args.threads) | result, output, docs)
+    print(table(read(output)))
+
+
+if __name__ == "__main__":
+    main()

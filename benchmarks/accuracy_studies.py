@@ -1,0 +1,144 @@
+"""The studies that accuracy is measured on: public ones, parts of them, and simulated ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from aam_core.data.inputs import Study, load_study
+from aam_core.data.rarefy import rarefy, sample_rng
+from aam_core.data.simulate import simulate
+
+SUBJECT = "host_subject_id"
+LEAST_READS = 1000
+SEED = 0
+"""Of what is drawn here: subjects, and reads."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A study, and what is predicted of it.
+
+    Attributes
+    ----------
+    label : str
+        What a reader should know of it, with the target.
+    load : callable
+        From the folder of the public studies to the study.
+    target, task : str
+        Metadata column, and its kind.
+    folder : str or None
+        The public study it is made of; None for a simulated one.
+    quick : bool
+        Whether the quick mode has it.
+    """
+
+    label: str
+    load: Callable[[Path], Study]
+    target: str
+    task: str = "regression"
+    folder: str | None = None
+    quick: bool = False
+
+
+def ecam(data: Path) -> Study:
+    """Children of `ecam`."""
+    folder = data / "ecam"
+    return load_study(
+        folder / "table.biom",
+        sequences=folder / "rep-seqs.fasta",
+        metadata=folder / "metadata.tsv",
+        where="mom_child=C",
+    )
+
+
+def first_days(data: Path, days: int = 180) -> Study:
+    """Children of `ecam` in their first days."""
+    study = ecam(data)
+    return compact(study.select(study.metadata.index[study.metadata["day_of_life"] < days]))
+
+
+def few_subjects(data: Path, subjects: int = 12) -> Study:
+    """All samples of some children of `ecam`, drawn by seed."""
+    study = ecam(data)
+    of = study.metadata[SUBJECT]
+    chosen = np.random.default_rng(SEED).choice(np.unique(of), subjects, replace=False)
+    return compact(study.select(of.index[of.isin(chosen)]))
+
+
+def ibd(data: Path) -> Study:
+    """`ibd`, samples of a thousand reads or more: as with ``data.min_reads=1000``."""
+    study = load_study(data / "ibd" / "table.biom", metadata=data / "ibd" / "metadata.tsv")
+    reads = np.asarray(study.counts.sum(axis=1)).ravel()
+    enough = zip(study.sample_ids, reads, strict=True)
+    return study.select([name for name, n in enough if n >= LEAST_READS])
+
+
+def ibd_rarefied(data: Path) -> Study:
+    """`ibd`, a thousand reads of each sample: its depth tells nothing any more."""
+    study = ibd(data)
+    rows = [
+        rarefy(counts, LEAST_READS, sample_rng(SEED, name, 0))
+        for name, counts in zip(study.sample_ids, study.counts.toarray(), strict=True)
+    ]
+    return compact(dataclasses.replace(study, counts=csr_matrix(np.stack(rows))))
+
+
+def simulated(samples: int) -> Callable[[Path], Study]:
+    """As ``aam simulate --samples`` makes it: 500 ASVs, a subject to every four samples."""
+
+    def load(_: Path) -> Study:
+        made = simulate(samples)
+        return load_study(made.table, sequences=made.sequences, metadata=made.metadata)
+
+    return load
+
+
+def compact(study: Study) -> Study:
+    """Without the features that no sample has: the table of a study that is no part of another."""
+    present = np.flatnonzero(study.counts.getnnz(axis=0))
+    return dataclasses.replace(
+        study,
+        feature_ids=[study.feature_ids[i] for i in present],
+        sequences=[study.sequences[i] for i in present],
+        counts=study.counts[:, present],
+    )
+
+
+AGE, CLASSES = "day_of_life", "classification"
+
+STUDIES = {
+    "ecam": Source("`ecam`, children: day of life", ecam, AGE, folder="ecam", quick=True),
+    "ibd": Source("`ibd`: Crohn's or control", ibd, "ibd", task=CLASSES, folder="ibd", quick=True),
+    "ibd-rarefied": Source(
+        "`ibd`, all rarefied to 1,000 reads beforehand",
+        ibd_rarefied,
+        "ibd",
+        task=CLASSES,
+        folder="ibd",
+        quick=True,
+    ),
+    "simulated-200": Source("simulated: gradient", simulated(200), "gradient", quick=True),
+    "simulated-500": Source("simulated: gradient", simulated(500), "gradient", quick=True),
+    "simulated-2000": Source("simulated: gradient", simulated(2000), "gradient"),
+    "simulated-500-group": Source(
+        "simulated: case or control", simulated(500), "group", task=CLASSES
+    ),
+    "ecam-180-days": Source(
+        "`ecam`, children of under 180 days: day of life", first_days, AGE, folder="ecam"
+    ),
+    "ecam-12-subjects": Source(
+        "`ecam`, 12 children drawn by seed: day of life", few_subjects, AGE, folder="ecam"
+    ),
+    "ecam-delivery": Source(
+        "`ecam`, children: vaginal or cesarean", ecam, "delivery", task=CLASSES, folder="ecam"
+    ),
+    "ecam-diet": Source(
+        "`ecam`, children: breast or formula", ecam, "diet", task=CLASSES, folder="ecam"
+    ),
+}

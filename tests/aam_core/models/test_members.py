@@ -1,0 +1,145 @@
+"""Several networks over the same vectors of ASVs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from aam_core.config import LossConfig
+from aam_core.losses import counts, totals, weighted
+from aam_core.models.draws import key
+from aam_core.models.model import Network, Parts, part_of
+
+SAMPLES = {
+    "s1": {"ACGTACGTAC": 5, "GGGTTTACCA": 2, "TTTTACGATTACAGG": 9},
+    "s2": {"ACGTACGTAC": 1, "CATCATCATGG": 3},
+    "s3": {"GGGTTTACCA": 4},
+}
+
+
+def network_of(config, parts=None, members=3, seed=0):
+    torch.manual_seed(seed)
+    return Network(replace(config, members=members), parts or Parts(outputs=1))
+
+
+def test_each_has_weights_of_its_own_and_one_encoder_serves_all(config):
+    network = network_of(config, Parts(outputs=1, sizes=(3,), numbers=1))
+    assert len(network.members) == 3
+    first, second = (dict(m.named_parameters()) for m in network.members[:2])
+    assert first.keys() == second.keys()
+    drawn = [n for n in first if n.endswith("weight") and first[n].ndim > 1 and first[n].std() > 0]
+    assert drawn and not any(torch.equal(first[name], second[name]) for name in drawn)
+    parts = {part_of(name) for name, _ in network.named_parameters()}
+    assert parts == {"bases", "samples", "fusion", "target"}
+    shared = sum(p.numel() for p in network.bases.parameters())
+    total = sum(p.numel() for p in network.parameters())
+    assert total == shared + 3 * sum(p.numel() for p in first.values())
+
+
+@torch.no_grad()
+def test_each_predicts_what_it_would_alone(config, batch_of, shaken):
+    network, batch = shaken(network_of(config)), batch_of(SAMPLES)
+    output = network(batch)
+    assert output.target.shape == (3, 3, 1)
+    for k, member in enumerate(network.members):
+        alone = network_of(config, members=1).eval()
+        alone.bases.load_state_dict(network.bases.state_dict())
+        alone.members[0].load_state_dict(member.state_dict())
+        torch.testing.assert_close(alone(batch).target[0], output.target[k])
+    assert output.target.std(0).min() > 0
+
+
+@torch.no_grad()
+def test_distances_and_sample_vectors_are_the_first_ones(config, batch_of, shaken):
+    network, batch = shaken(network_of(config, Parts(distance=True, outputs=1))), batch_of(SAMPLES)
+    read = []
+    for member in network.members:
+        member.samples.register_forward_pre_hook(lambda module, _: read.append(module))
+    whole, alone = network(batch), network(batch, heads=("distance",))
+    assert len(read) == 4  # for the distances alone, one
+    assert torch.equal(alone.distance, whole.distance) and alone.target is None
+    assert whole.sample.shape == (3, 16)
+
+
+def test_members_that_nothing_reads_are_idle(config):
+    network = network_of(config, Parts(distance=True))
+    idle = {id(p) for part in network.idle() for p in part.parameters()}
+    others = [p for member in network.members[1:] for p in member.parameters()]
+    assert others and all(id(p) in idle for p in others)
+    assert network_of(config, Parts(distance=True, outputs=1)).idle() == []
+
+
+@torch.no_grad()
+def test_draws_differ_between_members(noisy, batch_of):
+    """Of the same weights: what hides ASVs and drops numbers is another in each."""
+    network = network_of(noisy).train()
+    for member in network.members[1:]:
+        member.load_state_dict(network.members[0].state_dict())
+    batch = batch_of(SAMPLES)
+    still = network(batch).target
+    assert torch.equal(still[0], still[1]) and torch.equal(still[0], still[2])
+    batch.key = torch.tensor(key(0, 0))
+    drawn = network(batch).target
+    assert torch.equal(network(batch).target, drawn)
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (drawn[a] - drawn[b]).abs().min() > 0
+
+
+# --- together ------------------------------------------------------------------------------------
+
+
+def test_average_of_values(config):
+    network = network_of(config)
+    target = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]], [[8.0], [0.0]]])
+    assert network.average(target).tolist() == [[4.0], [2.0]]
+    weight = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert network.average(target, weight).tolist() == [[2.0], [0.0]]
+
+
+def test_average_of_probabilities(config):
+    network = network_of(config, Parts(outputs=3))
+    chances = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]], [[0.4, 0.3, 0.3]]])
+    logits = chances.log() + torch.tensor([5.0, -2.0, 0.0])[:, None, None]
+    found = network.average(logits).exp()
+    torch.testing.assert_close(found, chances.mean(0))
+    torch.testing.assert_close(network.average(logits).softmax(-1), found)
+    one = network.average(logits, torch.tensor([[0.0], [1.0], [0.0]]))
+    torch.testing.assert_close(one.exp(), chances[1])
+    sure = torch.tensor([[[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]]])
+    assert network.average(sure).isfinite().all()
+
+
+# --- samples that are left out -------------------------------------------------------------------
+
+LEFT_OUT = np.array([[True, False, False], [False, True, False], [False, False, True]])
+
+
+def gradients(network, batch):
+    """Of each member, the gradients of the mean loss."""
+    network.zero_grad()
+    sums, config = totals(network(batch), batch, LossConfig()), LossConfig()
+    weighted(sums, counts(batch, None, None), config)["target"].backward()
+    return [
+        torch.cat([p.grad.flatten() for p in member.parameters()]) for member in network.members
+    ]
+
+
+@pytest.mark.parametrize("parts", [Parts(outputs=1), Parts(outputs=2)])
+def test_a_member_does_not_learn_from_what_it_leaves_out(config, batch_of, shaken, parts):
+    network = shaken(network_of(config, parts)).train()
+    truth = np.array([0.5, -1.0, 2.0], np.float32) if parts.outputs == 1 else np.array([0, 1, 1])
+    other = truth.copy()
+    other[1] = 7.0 if parts.outputs == 1 else 0
+    batches = [batch_of(SAMPLES, target=t, left_out=LEFT_OUT, epoch=0) for t in (truth, other)]
+    assert batches[0].weight.tolist() == (~LEFT_OUT).astype(float).tolist()
+    before, after = (gradients(network, batch) for batch in batches)
+    assert torch.equal(before[1], after[1]) and before[1].any()
+    assert not torch.equal(before[0], after[0]) and not torch.equal(before[2], after[2])
+
+
+def test_evaluation_counts_what_was_left_out(batch_of):
+    batch = batch_of(SAMPLES, target=np.zeros(3, np.float32), left_out=LEFT_OUT)
+    assert batch.weight.tolist() == LEFT_OUT.astype(float).tolist()

@@ -1,0 +1,148 @@
+"""The forest beside the networks: what weighs them, and that nobody judges what it has seen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core import scoring
+from aam_core.artifact import load_model
+from aam_core.blending import FEWER
+from aam_core.data.splits import split_among
+from aam_core.forest import network_weight, out_of_fold
+from aam_core.metrics import regression_metrics
+from aam_core.prediction import predict
+from aam_core.workflows import fit_classifier, fit_regressor
+
+
+def alone(model):
+    """The networks of a model, without its trees."""
+    return dataclasses.replace(model, forest=None, interval=None)
+
+
+def trees_alone(model):
+    return dataclasses.replace(model, network_weight=0.0)
+
+
+def apart(model, study, truth, classes=0):
+    """What networks and trees predict of the samples that they left out, computed anew."""
+    config = model.config
+    held = split_among(
+        study.sample_ids,
+        config.model.members,
+        fraction=config.train.val_fraction,
+        seed=config.train.seed,
+        groups=study.metadata["host_subject_id"],
+        strata=study.metadata["group"] if classes else None,
+    )
+    assert held.val == model.val_samples
+    network = scoring.left_out(model, study, held)
+    place = np.array([study.sample_ids.index(name) for name in held.val])
+    settings = {"trees": -(-config.forest.trees // FEWER), "seed": config.train.seed}
+    trees = out_of_fold(study, place, truth, classes, np.array(held.folds), **settings)
+    return network, trees
+
+
+@pytest.mark.parametrize("kind", ["regressor", "classifier"])
+def test_a_model_predicts_by_both_as_they_are_weighed(request, small, kind):
+    model = request.getfixturevalue(kind).model
+    name, weight = ("prediction" if kind == "regressor" else "case"), model.network_weight
+    assert 0 <= weight <= 1 and len(model.forest.arrays["roots"]) == model.config.forest.trees
+    both = predict(model, small)[name]
+    network, trees = (predict(part(model), small)[name] for part in (alone, trees_alone))
+    assert both.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
+    assert not np.allclose(network, trees)
+
+
+def test_the_weight_is_chosen_on_what_both_left_out(regressor, small):
+    model = regressor.model
+    truth = small.metadata["gradient"].to_numpy(float)
+    network, trees = apart(model, small, truth)
+    weight, told = model.network_weight, model.val_predictions["prediction"]
+    assert told.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
+    assert weight == network_weight(network, trees, truth, 0)
+    expected = regression_metrics(truth, network[:, 0])
+    assert {k: model.metrics[f"network_{k}"] for k in expected} == pytest.approx(expected)
+
+
+def test_of_classes_too(classifier, small):
+    model = classifier.model
+    truth = (small.metadata["group"] == "control").to_numpy(int)
+    network, trees = apart(model, small, truth, classes=2)
+    weight, told = model.network_weight, model.val_predictions[["case", "control"]]
+    assert told.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
+    assert weight == network_weight(network, trees, truth, 2)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
+    """Nor, where its samples stay together, what is random of a subject; of itself it is known."""
+    rng = np.random.default_rng(4)
+    subject = small.metadata["host_subject_id"]
+    values = pd.Series(rng.normal(size=60), small.sample_ids, name="noise")
+    if grouped:
+        levels = dict(zip(subject.unique(), rng.normal(size=subject.nunique()), strict=True))
+        values = subject.map(levels).rename("noise")
+    changes = {"train.max_steps": 60, "train.epochs": 60, "forest.trees": 40, "optim.lr": 3e-3}
+    config = brief("fitting", changes | {"train.val_fraction": 0.25, "model.members": 4})
+    options = {"group_by": "host_subject_id"} if grouped else {}
+    model = fit_regressor(small, values, config=config, **options)
+    told = model.val_predictions
+    assert sorted(told.index) == sorted(small.sample_ids)
+    assert regression_metrics(told["actual"], told["prediction"])["r2"] < 0.1
+    assert model.metrics["network_r2"] < 0.1
+    seen = predict(trees_alone(model), small)["prediction"]
+    assert regression_metrics(values, seen)["r2"] > 0.5
+
+
+def test_without_validation_both_weigh_alike(small, brief, tmp_path):
+    config = brief("fitting", {"train.max_steps": 2, "train.val_fraction": 0.0})
+    model = fit_regressor(small, "gradient", config=config, output=tmp_path / "model")
+    assert model.network_weight == 0.5 and model.interval is None
+    assert model.val_samples == [] and model.val_predictions is None
+    assert not any(name.startswith("network_") for name in model.metrics)
+    assert model.train_samples == small.sample_ids
+    found = load_model(tmp_path / "model")
+    assert found.network_weight == 0.5
+    pd.testing.assert_frame_equal(predict(found, small), predict(model, small))
+    assert list(predict(found, small).columns) == ["prediction"]
+
+
+def test_of_a_fixed_split_neither_has_seen_the_validation_samples(small, brief):
+    """So what was said of them is what the model itself predicts."""
+    split = small.sample_ids[:40], small.sample_ids[40:]
+    config = brief("fitting", {"train.max_steps": 3})
+    model = fit_regressor(small, "gradient", split=split, config=config)
+    told = model.val_predictions["prediction"]
+    assert told.index.tolist() == split[1]
+    again = predict(model, small)["prediction"][split[1]]
+    assert again.to_numpy() == pytest.approx(told.to_numpy(), rel=1e-5)
+    values = small.metadata["gradient"].copy()
+    values[split[1]] = 1000.0 + np.arange(20)
+    other = fit_regressor(small, values, split=split, config=config)
+    for part in (alone, trees_alone):
+        pd.testing.assert_frame_equal(
+            predict(part(other), small)[["prediction"]], predict(part(model), small)[["prediction"]]
+        )
+
+
+def test_without_trees_the_networks_are_the_model(small, brief, tmp_path):
+    config = brief("fitting", {"train.max_steps": 2, "forest.trees": 0})
+    model = fit_classifier(small, "group", config=config, output=tmp_path / "model")
+    assert model.forest is None and model.network_weight == 1.0
+    assert not any(name.startswith("network_") for name in model.metrics)
+    assert not list((tmp_path / "model").glob("forest*"))
+
+
+def test_trees_read_covariates_too(small, brief):
+    """The target is random to the reads, and among the covariates."""
+    rng = np.random.default_rng(0)
+    metadata = small.metadata.assign(hidden=rng.normal(size=60))
+    metadata["twin"] = metadata["hidden"] * 3
+    study = dataclasses.replace(small, metadata=metadata)
+    config = brief("fitting", {"train.max_steps": 2, "forest.trees": 40})
+    model = fit_regressor(study, "hidden", covariates=["twin"], config=config)
+    assert model.network_weight < 0.5 and model.metrics["r2"] > 0.3
