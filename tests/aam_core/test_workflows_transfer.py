@@ -101,7 +101,7 @@ def test_going_on_with_an_encoder(small, encoder, brief, capsys):
 
 
 def test_members_that_learn_one_encoder_leave_out_the_same_samples(small, brief):
-    """What one of them has seen, the encoder has; fixed profiles and frozen encoders learn nothing."""
+    """What one of them has seen, the encoder has; a fixed profile learns nothing."""
     own, shared = brief("fitting"), {"model.encoder.features": "bases"}
     apart = fit_regressor(small, "gradient", config=own)
     assert apart.val_samples == apart.train_samples == small.sample_ids
