@@ -11,7 +11,10 @@ from aam_core.prediction import blend
 from aam_core.runs import Run
 
 UNKNOWN = 0.5
-"""Weight of the network where no sample was left out that could tell it."""
+"""Weight of the network where the samples left out cannot tell it."""
+
+LEAST = 30
+"""Samples left out, fewer of which cannot tell the weight."""
 
 FEWER = 4
 """Times fewer trees that predict a left-out fold: there are as many such forests as folds."""
@@ -41,9 +44,9 @@ def add_forest(run: Run, values: pd.Series, held: np.ndarray | None) -> np.ndarr
     model.network_weight = UNKNOWN
     if held is None:
         return None
-    classes = _classes(model.target)
-    truth = _truth(model.target, values.loc[split.val])
-    model.network_weight = network_weight(held, beside, truth, classes)
+    if len(held) >= LEAST:
+        truth = _truth(model.target, values.loc[split.val])
+        model.network_weight = network_weight(held, beside, truth, _classes(model.target))
     return blend(model.network_weight, held, beside)
 
 

@@ -159,6 +159,7 @@ class ModelConfig(Checked):
         "Networks over the same ASV vectors, whose predictions are averaged; each leaves out "
         "train.val_fraction of the samples, which validate it.",
         minimum=1,
+        maximum=1000,
     )
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
@@ -337,7 +338,8 @@ class TrainConfig(Checked):
     best_metric: str = option(
         "total_loss",
         "Figure of the validation samples that chooses the best epoch, stops early and steers "
-        "'plateau': total_loss, or any other name under val/ in the logs; 'none' keeps the last.",
+        "'plateau': total_loss, or any other name under val/ in the logs; 'none' keeps the last "
+        "(and is total_loss where patience or 'plateau' needs a figure).",
     )
     best_direction: str = option(
         "auto",

@@ -90,6 +90,14 @@ _FITTING = {
 }
 
 
+_FITTING_SIZES = {
+    "tiny": {"model.members": 4, "forest.trees": 50},
+    "base": {"model.members": 3},
+    "large": {"model.members": 2},
+}
+"""What each size changes in a fit beside that: large networks need fewer of them."""
+
+
 def pretraining(name: str = "small") -> Config:
     """Configuration for `aam_core.pretrain`.
 
@@ -103,7 +111,7 @@ def pretraining(name: str = "small") -> Config:
 
 def fitting(name: str = "small") -> Config:
     """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`."""
-    return _preset(name, _FITTING)
+    return _preset(name, _FITTING).replace(_FITTING_SIZES.get(name, {}))
 
 
 def _preset(name, changes):

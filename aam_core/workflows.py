@@ -167,7 +167,8 @@ def fit_regressor(
     Returns
     -------
     Model
-        Of kind 'regressor', with the best weights on the samples that were left out.
+        Of kind 'regressor'. By default with the last weights; where ``train.best_metric`` names a
+        figure, with the best on the samples that were left out.
 
     Raises
     ------

@@ -146,8 +146,8 @@ FIT_DESCRIPTION = (
     " Several small networks, each of which leaves out another share of the samples, and a random "
     "forest beside them predict together. The predictions returned are of the samples left out, "
     "each by networks and trees that did not learn from it. They took part in choosing how much "
-    "networks and trees count, and when training was best; for a figure free of that, predict "
-    "samples that were not in the table."
+    "networks and trees count; for a figure free of that, predict samples that were not in the "
+    "table."
 )
 PREDICT_INPUTS = {
     "table": "Reads of the samples to predict. Features that training never saw are fine.",

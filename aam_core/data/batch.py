@@ -117,7 +117,7 @@ class Batch:
         """Move every tensor."""
         cuda = torch.device(device).type == "cuda"  # which copies from pinned memory meanwhile
         moved = {
-            item.name: (value.pin_memory() if cuda else value).to(device, non_blocking=True)
+            item.name: _pinned(value, cuda).to(device, non_blocking=True)
             for item in dataclasses.fields(self)
             if isinstance(value := getattr(self, item.name), Tensor)
         }
@@ -379,3 +379,8 @@ def _tips(study: Study) -> np.ndarray | None:
         return None
     place = {name: i for i, name in enumerate(study.phylogeny.tip_ids)}
     return np.array([place.get(name, -1) for name in study.feature_ids], np.int64)
+
+
+def _pinned(value: Tensor, cuda: bool) -> Tensor:
+    """In pinned memory, unless it is on a device already, as vectors that do not change are."""
+    return value.pin_memory() if cuda and value.device.type == "cpu" else value

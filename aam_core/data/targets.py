@@ -33,12 +33,16 @@ class NumericTarget:
     ----------
     power : float or None
         Of the Yeo-Johnson transform of the standardized values, in [0, 2]; None without one.
+    ends : tuple of float or None
+        Least and greatest value of the training samples, where there is a power: predictions go
+        no further than a standard deviation beyond, for a power's inverse may be an exponential.
     """
 
     name: str
     mean: float
     std: float
     power: float | None = None
+    ends: tuple[float, float] | None = None
     kind = "regression"
 
     def encode(self, values) -> np.ndarray:
@@ -55,8 +59,12 @@ class NumericTarget:
     def decode(self, z) -> np.ndarray:
         """Encoded values of any shape -> float64 in the column's own units."""
         z = np.asarray(z, dtype=np.float64)
-        z = z if self.power is None else inverse_yeo_johnson(z, self.power)
-        return z * self.std + self.mean
+        if self.power is None:
+            return z * self.std + self.mean
+        low, high = self.ends
+        with np.errstate(over="ignore"):  # what overflows is beyond the ends
+            values = inverse_yeo_johnson(z, self.power) * self.std + self.mean
+        return values.clip(low - self.std, high + self.std)
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -165,8 +173,10 @@ def fit_target(
                 f"{len(values)} training samples: there is nothing to learn."
             )
         mean, std = float(values.mean()), float(values.std())
-        power = fit_power((values - mean) / std) if transform == "power" else None
-        return NumericTarget(str(column.name), mean, std, power)
+        if transform == "none":
+            return NumericTarget(str(column.name), mean, std)
+        ends = float(values.min()), float(values.max())
+        return NumericTarget(str(column.name), mean, std, fit_power((values - mean) / std), ends)
     labels = as_classes(column)
     present = sorted(set(labels.loc[ids]))
     if len(present) < 2:
@@ -194,14 +204,23 @@ def target_from_dict(values: dict) -> NumericTarget | ClassTarget:
     """
     match values:
         case {"kind": "regression", "name": str(name), "mean": float(mean), "std": float(std)}:
-            power = values.get("power")
-            legal = power is None or (isinstance(power, float) and 0 <= power <= 2)
-            if math.isfinite(mean) and math.isfinite(std) and std > 0 and legal:
-                return NumericTarget(name, mean, std, power)
+            power, ends = values.get("power"), values.get("ends")
+            if math.isfinite(mean) and math.isfinite(std) and std > 0 and _is_power(power, ends):
+                return NumericTarget(name, mean, std, power, ends and tuple(ends))
         case {"kind": "classification", "name": str(name), "classes": [_, _, *_] as classes}:
             if all(isinstance(c, str) for c in classes) and sorted(set(classes)) == classes:
                 return ClassTarget(name, tuple(classes))
     raise InputError(f"This is not a target that AAM saved: {str(values)[:200]}")
+
+
+def _is_power(power, ends) -> bool:
+    """Whether these are a power and its ends, or neither."""
+    if power is None or ends is None:
+        return power is ends
+    whole = isinstance(ends, list | tuple) and len(ends) == 2
+    if not whole or not all(isinstance(number, float) for number in (power, *ends)):
+        return False
+    return 0 <= power <= 2 and -math.inf < ends[0] < ends[1] < math.inf
 
 
 def missing_ids(column: pd.Series) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from aam_core.config import TrainConfig
+from aam_core.config import Config, TrainConfig
 from aam_core.data.sampler import Sampler
 from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.train.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
@@ -83,7 +83,7 @@ class Trainer:
         self.job, self.reporter = job, reporter
         self.team = team or Team(job.config.train)
         self.config = job.config.train
-        self.sign = check(job)
+        self.sign, self.metric = check(job), chosen_by(job.config)
         rich = job.batcher.richness
         self.sampler = Sampler(job.train, rich, self.config)
         # What fits in micro-steps alone is evaluated in pieces of their size.
@@ -120,7 +120,7 @@ class Trainer:
                 self._close_epoch()
                 if self._out_of_patience():
                     self.reporter.say(
-                        f"{self.reporter.label}: no better {self.config.best_metric} of the "
+                        f"{self.reporter.label}: no better {self.metric} of the "
                         f"validation samples for {now.waited} epochs; the weights of epoch "
                         f"{now.best_epoch} are kept"
                     )
@@ -129,7 +129,7 @@ class Trainer:
     @property
     def chooses(self) -> bool:
         """Whether the validation samples choose the best epoch."""
-        return bool(self.val) and self.config.best_metric != LAST
+        return bool(self.val) and self.metric != LAST
 
     def evaluate(self) -> dict[str, float]:
         """Losses and figures of the validation samples now."""
@@ -199,9 +199,11 @@ class Trainer:
         if better:
             now.best_epoch, now.best_step, now.best_values = epoch, now.step, values
             self.best_saved = False
-            self._keep_best()
         self._report(epoch, values, {} if found is None else found.drawings())
-        self._save()
+        if found is not None:  # a small study has hundreds of epochs of a few steps
+            if better:
+                self._keep_best()
+            self._save()
         if self.job.on_epoch is not None:
             self.job.on_epoch(epoch, values)
         self.since = (time.perf_counter(), 0)
@@ -228,11 +230,11 @@ class Trainer:
 
     def _is_better(self, values: dict[str, float]) -> bool:
         """Whether this epoch is the best so far; where nothing chooses, the last always is."""
-        name = f"val/{self.config.best_metric}"
+        name = f"val/{self.metric}"
         score = self.sign * values[name] if self.chooses else -self.progress.step
         if not math.isfinite(score):
             raise InputError(
-                f"{self.config.best_metric} of the validation samples is not a number, and cannot "
+                f"{self.metric} of the validation samples is not a number, and cannot "
                 "choose the best epoch: take another train.best_metric, or more of these samples."
             )
         if score >= self.progress.best:
@@ -294,7 +296,7 @@ class Trainer:
         self.progress = now = Progress(**{name: held.progress[name] for name in names})
         self.losses.restore(held.sums, self.team.device)
         self.best = held.best
-        name = f"val/{self.config.best_metric}"
+        name = f"val/{self.metric}"
         if self.chooses and now.best_values:  # the figure, or its direction, may be another one now
             now.best = self.sign * now.best_values.get(name, self.sign * math.inf)
         if now.batch and held.progress["cut"] != self._cut():
@@ -334,6 +336,14 @@ def check(job: Job) -> int:
     )
 
 
+def chosen_by(config: Config) -> str:
+    """The figure that chooses the best epoch; `LAST` where none is asked for, nor needed."""
+    if config.train.best_metric == LAST:
+        needed = config.train.patience > 0 or config.optim.schedule == "plateau"
+        return "total_loss" if needed else LAST
+    return config.train.best_metric
+
+
 def check_metric(job: Job) -> int:
     """1 where less is better of the figure that chooses the best epoch (or none), else -1.
 
@@ -342,7 +352,7 @@ def check_metric(job: Job) -> int:
     InputError
         If the run will have no such figure.
     """
-    name, config = job.config.train.best_metric, job.config.train
+    name, config = chosen_by(job.config), job.config.train
     parts = job.network.parts
     if name == LAST:
         return 1

@@ -38,7 +38,7 @@ OF_TRAIN = (
 )
 """The rest of the section says where a run takes place and how it is compared with others."""
 
-NOT_SEARCHED = ("model.members", "forest.trees")
+NOT_SEARCHED = ("model.members", "model.encoder.features", "forest.trees")
 """What decides who validates, and what the figure of a trial does not see."""
 
 BESIDE_ENCODER = (

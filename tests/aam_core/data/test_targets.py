@@ -111,10 +111,18 @@ def test_a_power_keeps_the_order_and_comes_back(power):
     assert changed == pytest.approx(stats.yeojohnson(values, power))
     assert (np.diff(changed) > 0).all()
     assert inverse_yeo_johnson(changed, power) == pytest.approx(values)
-    target = NumericTarget("age", 40.0, 20.0, power)
+    target = NumericTarget("age", 40.0, 20.0, power, (3.0, 75.0))
     years = series([3.0, 20.0, 40.0, 75.0])
     assert target.decode(target.encode(years)) == pytest.approx(years.to_numpy(), rel=1e-5)
     assert target_from_dict(json.loads(json.dumps(target.to_dict()))) == target
+
+
+def test_an_inverse_that_explodes_ends_near_the_training_samples():
+    values = pd.Series(np.random.default_rng(0).lognormal(sigma=2.0, size=300), name="age")
+    target = fit_target(values, "regression", transform="power")
+    told = target.decode([-1e6, -5.0, 5.0, 1e6])
+    assert np.isfinite(told).all() and (np.diff(told) >= 0).all()
+    assert told[0] >= values.min() - target.std and told[-1] <= values.max() + target.std
 
 
 @pytest.mark.parametrize("skew", [-1, 1])

@@ -299,7 +299,7 @@ def test_without_a_choice_the_last_weights_are_kept(job):
     changes = {"train.epochs": 4, "optim.lr": 1e-2, "optim.warmup": 0.0}
     kept = []
     made = job(
-        {**changes, "train.best_metric": "none", "train.patience": 1},
+        {**changes, "train.best_metric": "none", "train.patience": 0},
         Parts(outputs=1),
         target=target,
         on_epoch=lambda *_: kept.append(
@@ -310,6 +310,16 @@ def test_without_a_choice_the_last_weights_are_kept(job):
     assert found.epoch == len(found.history) == 4
     assert all(torch.equal(kept[-1][name], value) for name, value in found.weights.items())
     assert "val/target_loss" in found.history[-1]
+
+
+@pytest.mark.parametrize("changes", [{"train.patience": 1}, {"optim.schedule": "plateau"}])
+def test_what_needs_a_figure_has_the_total_loss(job, changes):
+    """Whoever asks for patience asks for a choice; learning here makes it worse."""
+    target = np.repeat([1, -1], [40, 20]).astype(np.float32)
+    given = {"train.epochs": 3, "optim.lr": 1e-2, "train.best_metric": "none", "train.patience": 0}
+    found = fit(job({**given, **changes}, Parts(outputs=1), target=target))
+    losses = [epoch["val/total_loss"] for epoch in found.history]
+    assert found.epoch == np.argmin(losses) + 1 < len(losses)
 
 
 def test_a_figure_that_is_no_number_chooses_nothing(job):
