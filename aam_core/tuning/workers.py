@@ -22,6 +22,9 @@ from aam_core.tuning.results import Board, state_of
 from aam_core.tuning.storage import load, storage_of
 from aam_core.tuning.trial import Task, run
 
+QUEUE_SECONDS = 60
+"""Longest wait of the other workers for the first one to begin."""
+
 
 def one_trial(search, common: Task, worker: int = 0) -> None:
     """Run the next trial, and tell Optuna how it ended.
@@ -106,8 +109,19 @@ def _work(common: Task, folder: Path, number: int, tickets, deadline: float) -> 
         device = f"cuda:{number % devices}"
         common = replace(common, config=common.config.replace({"train.device": device}))
     search = load(storage_of(folder), common)
+    if number:
+        _await_queue(search)
     try:
         while time.time() < deadline and tickets.acquire(block=False):
             one_trial(search, common, number)
     except Preempted as stop:
         sys.exit(128 + stop.signal)
+
+
+def _await_queue(search) -> None:
+    """Leave the trial that was queued to the first worker: on SQLite, two may take the same."""
+    import optuna
+
+    until = time.time() + QUEUE_SECONDS
+    while search.get_trials(False, (optuna.trial.TrialState.WAITING,)) and time.time() < until:
+        time.sleep(0.1)
