@@ -131,7 +131,7 @@ def random_forest(
 
 
 def _forest_inputs(study, covariates, reads_alone=False):
-    """[N, F + ...] sparse: relative abundances, one column per level, and the numbers."""
+    """[N, F + V] sparse: relative abundances and covariates; or [N, 1], the number of reads."""
     from scipy.sparse import csr_matrix, hstack
 
     if reads_alone:
@@ -139,12 +139,7 @@ def _forest_inputs(study, covariates, reads_alone=False):
     shares = relative_abundances(study.counts)
     if covariates is None:
         return shares
-    categories, numbers = covariates.encode(study.metadata)
-    levels = [np.eye(size)[categories[:, c]] for c, size in enumerate(covariates.sizes)]
-    return hstack(
-        [shares, *map(csr_matrix, levels), csr_matrix(numbers.reshape(len(numbers), -1))],
-        format="csr",
-    )
+    return hstack([shares, csr_matrix(covariates.matrix(study.metadata))], format="csr")
 
 
 def relative_abundances(counts):

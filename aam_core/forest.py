@@ -271,10 +271,7 @@ def _encode(study, covariates, rows) -> np.ndarray:
     """[N, V] float32."""
     if covariates is None:
         return np.zeros((len(rows), 0), np.float32)
-    categories, numbers = covariates.encode(study.metadata.iloc[rows])
-    sizes = enumerate(covariates.sizes)
-    levels = [np.eye(size, dtype=np.float32)[categories[:, c]] for c, size in sizes]
-    return np.hstack([*levels, *numbers.transpose(1, 0, 2)])
+    return covariates.matrix(study.metadata.iloc[rows])
 
 
 def _columns(study, sequences) -> np.ndarray:

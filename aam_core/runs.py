@@ -264,8 +264,7 @@ class Run:
 
     def _keep(self, epoch: int, weights) -> None:
         # The forest is fitted last: until then the networks alone are the model.
-        config = self.config.replace({"forest.trees": 0})
-        replace(self.model, config=config).save(self.output / "checkpoint" / "best", weights)
+        self.model.save(self.output / "checkpoint" / "best", weights)
 
     def _set_batch_size(self, size: int, job: Job) -> None:
         self.say(f"batch size {size}: the largest that fits")

@@ -80,6 +80,14 @@ class Covariates:
             numbers[known, k, 1] = 1.0
         return categories, numbers
 
+    def matrix(self, metadata: pd.DataFrame | None) -> np.ndarray:
+        """[N, V] float32, for trees: a column a level, and two a number (it, and if it is known)."""
+        categories, numbers = self.encode(metadata)
+        levels = [
+            np.eye(size, dtype=np.float32)[categories[:, c]] for c, size in enumerate(self.sizes)
+        ]
+        return np.hstack([*levels, numbers.reshape(len(numbers), -1)])
+
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
         return asdict(self)
