@@ -81,7 +81,7 @@ class Covariates:
         return categories, numbers
 
     def matrix(self, metadata: pd.DataFrame | None) -> np.ndarray:
-        """[N, V] float32, for trees: a column a level, and two a number (it, and if it is known)."""
+        """[N, V] float32, for trees: a column a level, and two a number (it; whether known)."""
         categories, numbers = self.encode(metadata)
         levels = [
             np.eye(size, dtype=np.float32)[categories[:, c]] for c, size in enumerate(self.sizes)
