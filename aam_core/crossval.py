@@ -19,7 +19,7 @@ from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import as_classes, as_numbers, fit_target
 from aam_core.errors import InputError, first_five
-from aam_core.evaluation import check_task, compare, draw, random_forest
+from aam_core.evaluation import check_task, compare, draw, is_beside, random_forest
 from aam_core.files import check_folder, replacing_in, write_json
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
@@ -138,6 +138,8 @@ def _folds(study, values, groups, folds, task, covariates, split, seed):
     """
     fit_target(values, task)
     strata = values if task == "classification" else None
+    if strata is not None:
+        _check_names(strata)
     samples = study.sample_ids
     parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
     inner = []
@@ -150,6 +152,16 @@ def _folds(study, values, groups, folds, task, covariates, split, seed):
             where = f"In the {len(train)} training samples of fold {number}"
             raise InputError(f"{where}: {error}") from None
     return parts, inner
+
+
+def _check_names(classes: pd.Series) -> None:
+    """Refuse classes whose columns would be taken for those of what is scored beside."""
+    taken = sorted(name for name in set(as_classes(classes)) if is_beside(name))
+    if taken:
+        raise InputError(
+            f"Column {classes.name!r} has classes that are columns of a cross-validation's "
+            f"predictions: {first_five(taken)}. Give them other names."
+        )
 
 
 def _predict(study, values, parts, inner, fit, forests) -> list[dict[str, pd.DataFrame]]:

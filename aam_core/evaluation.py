@@ -13,7 +13,7 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.ids import check_ids
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path, read_text
-from aam_core.data.targets import KINDS, as_classes, as_numbers, is_reserved, missing_ids
+from aam_core.data.targets import KINDS, RESERVED, as_classes, as_numbers, missing_ids
 from aam_core.errors import InputError, first_five
 from aam_core.files import replacing_in, write_json
 from aam_core.metrics import classification_metrics, regression_metrics
@@ -23,6 +23,9 @@ TREES = 200
 
 INTERVAL = ("lower", "upper")
 """Columns of a regression's predictions; classes may be called so too."""
+
+BESIDE = ("network", "random_forest", "reads")
+"""What a cross-validation scores beside the model; its columns start with these names."""
 
 
 def evaluate(predictions, metadata, target: str, output=None, *, task: str | None = None) -> dict:
@@ -150,16 +153,23 @@ def relative_abundances(counts):
     return (diags(1.0 / np.maximum(reads, 1.0)) @ counts).tocsr()
 
 
+def is_beside(name: str) -> bool:
+    """Whether a cross-validation may have a column of this name of what it scores beside."""
+    return name in BESIDE or name.startswith(tuple(f"{other}_" for other in BESIDE))
+
+
 def probabilities(predictions: pd.DataFrame) -> pd.DataFrame | None:
     """The columns that give the probability of each class; None where there are none.
 
     Of a regression the interval must not be among the columns.
     """
-    chances = predictions[[name for name in predictions.columns if not is_reserved(name)]]
-    chances = chances.select_dtypes("number")
-    if chances.shape[1] < 2 or not np.allclose(chances.sum(axis=1), 1.0, atol=1e-3):
-        return None
-    return chances
+    names = [name for name in predictions.columns if name not in RESERVED]
+    # The classes of a plain fit may be called as what only a cross-validation has beside them.
+    for some in (names, [name for name in names if not is_beside(name)]):
+        chances = predictions[some].select_dtypes("number")
+        if chances.shape[1] >= 2 and np.allclose(chances.sum(axis=1), 1.0, atol=1e-3):
+            return chances
+    return None
 
 
 def draw(table: pd.DataFrame, task: str, target: str, path, title: str | None = None) -> None:

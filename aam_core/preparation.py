@@ -16,9 +16,10 @@ from aam_core.config import Config
 from aam_core.data.batch import Batcher
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.distances import check_metric
+from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
-from aam_core.data.splits import Split, fixed_split, split_among
+from aam_core.data.splits import Split, split_among
 from aam_core.data.targets import ClassTarget, as_classes, fit_target
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Parts
@@ -125,13 +126,9 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
 
 def _split_of(task, study, values, options, config) -> Split:
     """The given split, or one that honours groups and classes."""
-    if isinstance(options.split, Split):
-        return options.split
     if options.split is not None:
-        sides = fixed_split(study.sample_ids, *options.split)
-        usable = set(values.index)  # the others have too few reads, which is said elsewhere
-        kept = ([name for name in side if name in usable] for side in sides)
-        return Split.apart(*fixed_split(list(values.index), *kept))
+        members = config.model.members
+        return _given_split(options.split, study.sample_ids, list(values.index), members)
     fit_target(values, task)  # says what is wrong with the target before the split does
     strata = values if task == "classification" else None
     if strata is not None and config.train.val_fraction > 0:
@@ -139,6 +136,22 @@ def _split_of(task, study, values, options, config) -> Split:
     groups = by_sample(study, options.group_by)
     together = learn_together(config, options.encoder, options.freeze_encoder)
     return split_samples(list(values.index), config, groups, strata, together)
+
+
+def _given_split(given, samples, usable, members) -> Split:
+    """The usable samples of a split; the others have too few reads, which is said elsewhere."""
+    if not isinstance(given, Split):
+        given = Split.apart(*fixed_split(samples, *given))
+    split = fixed_folds(samples, given, members)
+    deep = set(usable)
+    train = [name for name in split.train if name in deep]
+    fold = {name: n for name, n in zip(split.val, split.folds, strict=True) if name in deep}
+    if split.val and not fold:
+        raise InputError(
+            f"The validation side of the split is empty: none of its {len(split.val)} samples has "
+            "enough reads."
+        )
+    return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)
 
 
 def _check_two(classes: pd.Series) -> None:

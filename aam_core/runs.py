@@ -260,7 +260,10 @@ class Run:
         train, val, folds = len(self.train_ids), len(self.val_ids), len(set(self.split.folds))
         if folds < 2:
             return f"{train} samples to train on, {val} to validate on"
-        return f"{train} samples to train on, of which each member leaves out one of {folds} parts"
+        one = f"each member leaves out one of {folds} parts"
+        if self.train_ids == self.val_ids:
+            return f"{train} samples to train on, of which {one}"
+        return f"{train} samples to train on; of {val} to validate on {one}"
 
     def _keep(self, epoch: int, weights) -> None:
         # The forest is fitted last: until then the networks alone are the model.

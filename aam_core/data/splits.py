@@ -1,4 +1,4 @@
-"""Who is trained on and who is held out: by group, by class, at random, or as told."""
+"""Who is trained on and who is held out: by group, by class, or at random."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def split_among(
     Parameters
     ----------
     sample_ids, groups, strata
-        As in `train_val_split`; where the classes cannot be shared out, they are left to chance.
+        As in `train_val_split`; classes that cannot be shared out are left to chance, the others
+        are shared out all the same.
     members : int
         A single one has the split of `train_val_split`.
     fraction : float
@@ -88,13 +89,14 @@ def split_among(
         sides = train_val_split(ids, fraction=fraction, seed=seed, groups=groups, strata=strata)
         return Split.apart(*sides)
     most = max(2, min(round(1 / fraction), units))
-    ways = [None] if strata is None else [strata, None]
+    way = {"strata": strata}
+    ways = [{}] if strata is None else [way, {**way, "lone_classes": True}, {}]
     for way in ways:
         for count in range(most, 1, -1):
             try:
-                made = make_folds(ids, folds=count, seed=seed, groups=groups, strata=way)
+                made = make_folds(ids, folds=count, seed=seed, groups=groups, **way)
             except InputError:
-                if way is None and count == 2:
+                if not way and count == 2:
                     raise
                 continue
             fold = {name: number for number, (_, test) in enumerate(made) for name in test}
@@ -170,41 +172,6 @@ def train_val_split(
     return _sides(ids, held[1][group])
 
 
-def fixed_split(
-    sample_ids: Sequence[str], train_ids: Sequence[str], val_ids: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Check a split that the user gave.
-
-    Returns
-    -------
-    (train_ids, val_ids)
-        Each in the order of sample_ids.
-
-    Raises
-    ------
-    InputError
-        If a side is empty, an id is not among ``sample_ids``, or is on both sides.
-    """
-    ids = _ids(sample_ids)
-    sides = {"training": set(_text(train_ids)), "validation": set(_text(val_ids))}
-    for name, side in sides.items():
-        if not side:
-            raise InputError(f"The {name} side of the split is empty.")
-        unknown = sorted(side - set(ids))
-        if unknown:
-            raise InputError(
-                f"{len(unknown)} samples of the {name} side are not in the table (or have no "
-                f"metadata): {first_five(unknown)}."
-            )
-    both = sorted(sides["training"] & sides["validation"])
-    if both:
-        raise InputError(
-            f"{len(both)} samples are on both sides of the split: {first_five(both)}. "
-            "Leave each on one side."
-        )
-    return [i for i in ids if i in sides["training"]], [i for i in ids if i in sides["validation"]]
-
-
 def make_folds(
     sample_ids: Sequence[str],
     *,
@@ -212,11 +179,13 @@ def make_folds(
     seed: int,
     groups: pd.Series | Sequence | None = None,
     strata: pd.Series | Sequence | None = None,
+    lone_classes: bool = False,
 ) -> list[tuple[list[str], list[str]]]:
     """Folds of a cross-validation: every sample is tested once.
 
     With groups alone, scikit-learn's GroupKFold (which takes no seed); with groups and strata,
-    StratifiedGroupKFold; with strata alone, StratifiedKFold; else KFold, each shuffled by ``seed``.
+    StratifiedGroupKFold; with strata alone, StratifiedKFold; else KFold, each shuffled by ``seed``
+    as scikit-learn 1.8 does it.
 
     Parameters
     ----------
@@ -225,6 +194,8 @@ def make_folds(
     folds : int
         At least 2.
     seed : int
+    lone_classes : bool
+        Whether a class may have a single sample (or group); the others are shared out.
 
     Returns
     -------
@@ -235,7 +206,7 @@ def make_folds(
     ------
     InputError
         If there are fewer samples or groups than folds, a group or class is missing for a
-        sample, or a class has a single sample (or group).
+        sample, or a class has a single sample (or group) where it may not.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
@@ -249,14 +220,20 @@ def make_folds(
         what = "samples" if groups is None else f"groups (of {len(ids)} samples)"
         raise InputError(f"There are {units} {what}, fewer than the {folds} folds: lower --folds.")
     if strata is not None:
-        _need_two(ids, group, strata, groups is not None)
+        if not lone_classes:
+            _need_two(ids, group, strata, groups is not None)
         if np.bincount(stratum).max() < folds:
             raise InputError(
                 f"No class has as many samples as there are folds ({folds}): lower --folds."
             )
     shuffled = {"n_splits": folds, "shuffle": True, "random_state": seed}
     if groups is not None and strata is not None:
-        splitter = StratifiedGroupKFold(**shuffled)
+        # scikit-learn before 1.8 loses the strata where it shuffles: the groups come in the order
+        # in which later versions take them, under the same seed.
+        order = np.arange(units)
+        np.random.RandomState(seed).shuffle(order)
+        group = np.argsort(order)[group]
+        splitter = StratifiedGroupKFold(folds)
     elif groups is not None:
         splitter = GroupKFold(folds)
     else:

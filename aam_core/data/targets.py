@@ -13,16 +13,8 @@ from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
 
-BESIDE = ("network", "random_forest", "reads")
-"""What a cross-validation scores beside the model; its columns start with these names."""
-
-RESERVED = ("sample-id", "fold", "actual", "prediction", *BESIDE)
+RESERVED = ("sample-id", "fold", "actual", "prediction")
 """What no class may be called: in tables of predictions each class has a column beside these."""
-
-
-def is_reserved(name: str) -> bool:
-    """Whether a column of predictions of this name can be no class."""
-    return name in RESERVED or name.startswith(tuple(f"{other}_" for other in BESIDE))
 
 
 @dataclass(frozen=True)
@@ -185,7 +177,7 @@ def fit_target(
             "samples: there is nothing to learn."
         )
     classes = tuple(sorted(set(labels)))
-    taken = [name for name in classes if is_reserved(name)]
+    taken = [name for name in classes if name in RESERVED]
     if taken:
         raise InputError(
             f"Column {column.name!r} has classes that are columns of the predictions: "

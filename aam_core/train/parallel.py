@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import functools
 import gc
 import itertools
@@ -26,6 +27,10 @@ from aam_core.errors import InputError, first_five
 from aam_core.models.model import ModelOutput
 from aam_core.train import launch
 from aam_core.train.precision import find_device
+
+LONGEST_WAIT = datetime.timedelta(days=1)
+"""Until those that wait on the host give up: the first fits a forest meanwhile, which may take
+longer than torch's 30 minutes. That a process has ended they notice at once."""
 
 _sessions = itertools.count()
 
@@ -51,7 +56,7 @@ def session() -> Iterator[None]:
         store = dist.PrefixStore(f"{launch.restarts()}-{next(_sessions)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    _host = dist.new_group(backend="gloo")
+    _host = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
     try:
         yield
     except BaseException:

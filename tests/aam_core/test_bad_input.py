@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core.data.splits import Split
 from aam_core.errors import InputError
 from aam_core.prediction import predict
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
@@ -142,6 +143,27 @@ def test_a_sample_on_both_sides_of_a_fixed_split(refused, small, config):
     ],
 )
 def test_a_fixed_split_that_does_not_fit(refused, small, config, split, words):
+    refused(fit_regressor, small, "gradient", split=split, config=config, words=words)
+
+
+def test_a_fixed_split_among_members_that_does_not_fit(refused, small, config):
+    ids = small.sample_ids
+    for split, words in (
+        (Split(ids, ["who"], [0]), "1 samples of the validation side are not in .*: who"),
+        (Split(ids, ids[:4], [0, 1, 2, 3]), f"2 samples .* leaves out: {ids[2]}, {ids[3]}. "),
+        (Split(ids, ids[:4], [0, 1]), "4 samples to validate on, and 2 folds"),
+        (Split([], ids[:4], [0, 1, 0, 1]), "The training side of the split is empty"),
+    ):
+        refused(fit_regressor, small, "gradient", split=split, config=config, words=words)
+
+
+@pytest.mark.parametrize("make", [tuple, lambda sides: Split.apart(*sides)])
+def test_a_fixed_split_whose_validation_samples_have_too_few_reads(refused, small, config, make):
+    reads = np.asarray(small.counts.sum(1)).ravel()
+    order = [small.sample_ids[i] for i in np.argsort(reads, kind="stable")]
+    config = config.replace({"data.min_reads": int(np.sort(reads)[2]) + 1})
+    words = "The validation side of the split is empty: none of its 3 samples has enough reads"
+    split = make((order[3:], order[:3]))
     refused(fit_regressor, small, "gradient", split=split, config=config, words=words)
 
 

@@ -11,7 +11,9 @@ from aam_core import workflows
 from aam_core.crossval import cross_validate
 from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
+from aam_core.evaluation import evaluate
 from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.prediction import predict
 
 QUICK = {"train.max_steps": 1}
 OTHERS = ("network", "random_forest", "reads")
@@ -158,6 +160,22 @@ def test_classes_called_as_the_bounds_of_an_interval(small, brief):
     assert list(found.predictions.columns)[2:5] == ["prediction", "lower", "upper"]
     for name in ("aam", *OTHERS):
         assert 0 <= found.metrics[name]["auc"] <= 1  # not NaN
+
+
+def test_classes_called_as_what_is_scored_beside(small, brief, capsys):
+    """Their columns would clash; those of a plain fit do not."""
+    names = {"case": "network", "control": "reads_1"}
+    values = small.metadata["group"].map(names).rename("source")
+    config = brief("fitting", QUICK)
+    capsys.readouterr()
+    words = "'source' has classes that are columns of a cross.* predictions: network, reads_1. Give"
+    with pytest.raises(InputError, match=words):
+        cross_validate(small, values, task="classification", folds=2, config=config)
+    assert capsys.readouterr().err == ""
+    model = workflows.fit_classifier(small, values, config=config)
+    found = predict(model, small)
+    assert list(found.columns) == ["prediction", "network", "reads_1"]
+    assert "auc" in evaluate(found, values.to_frame(), "source")
 
 
 def test_a_test_sample_has_no_part_in_its_training(small, brief):

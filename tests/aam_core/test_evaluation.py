@@ -158,6 +158,14 @@ def test_probabilities_are_told_from_other_numbers(predicted):
     assert list(probabilities(chances).columns) == ["a", "b"]
 
 
+@pytest.mark.parametrize("others", [("network", "reads"), ("random_forest_a", "b"), ("a", "b")])
+def test_classes_called_as_what_a_cross_validation_scores_beside(others):
+    one, two = others
+    predicted = frame(prediction=[one, two], **{one: [0.7, 0.4], two: [0.3, 0.6]})
+    assert list(probabilities(predicted).columns) == [one, two]
+    assert evaluate(predicted, frame(site=[one, two]), "site")["auc"] == 1.0
+
+
 # --- random forest -------------------------------------------------------------------------------
 
 

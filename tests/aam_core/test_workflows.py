@@ -11,6 +11,7 @@ import torch
 
 from aam_core import presets
 from aam_core.artifact import FILES, load_model
+from aam_core.data.splits import Split
 from aam_core.prediction import predict
 from aam_core.preparation import FitOptions, prepare_fit, usable_samples
 from aam_core.train.rng import rng_state
@@ -183,6 +184,41 @@ def test_a_fixed_split_loses_shallow_samples_as_any_other(small, brief, capsys):
     deep = [name for name, n in zip(ids, reads, strict=True) if n >= least]
     assert model.train_samples + model.val_samples == deep
     assert f"4 samples with fewer than {least} reads left out" in capsys.readouterr().err
+
+
+def test_a_fixed_split_among_members(small, brief, capsys):
+    """Whoever has too few reads is lost with their fold; a later fold stays as it is."""
+    reads = np.asarray(small.counts.sum(1)).ravel()
+    least = int(np.sort(reads)[3]) + 1
+    ids = small.sample_ids
+    config = brief("fitting", {"train.max_steps": 1, "data.min_reads": least, "model.members": 3})
+    held = ids[:3:-1]
+    fold = {name: place % 3 for place, name in enumerate(held)}
+    split = Split(ids, held, list(fold.values()))
+    model = fit_regressor(small, "gradient", split=split, config=config)
+    deep = [name for name, n in zip(ids, reads, strict=True) if n >= least]
+    assert model.train_samples == deep
+    assert model.val_samples == [name for name in deep if name in fold]
+    run = prepare_fit("regression", small, "gradient", FitOptions(split=split, config=config)).run
+    assert run.split.folds == [fold[name] for name in run.val_ids]
+    said = capsys.readouterr().err
+    assert f"4 samples with fewer than {least} reads left out" in said
+    words = f"of {len(model.val_samples)} to validate on each member leaves out one of 3 parts"
+    assert f"56 samples to train on; {words}; " in said
+
+
+def test_what_is_said_of_members_that_leave_out_the_same(small, brief, capsys):
+    config = brief("fitting", {"train.max_steps": 1, "model.members": 2})
+    split = Split.apart(small.sample_ids[:40], small.sample_ids[40:])
+    fit_regressor(small, "gradient", split=split, config=config)
+    assert ": 40 samples to train on, 20 to validate on; " in capsys.readouterr().err
+
+
+def test_fewer_members_than_parts(small, brief, capsys):
+    changes = {"train.max_steps": 1, "model.members": 2, "train.val_fraction": 0.1}
+    fit_regressor(small, "gradient", config=brief("fitting", changes))
+    words = "60 samples to train on; of 12 to validate on each member leaves out one of 2 parts; "
+    assert words in capsys.readouterr().err
 
 
 def test_shallow_samples(small, brief, capsys):

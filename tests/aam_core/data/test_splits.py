@@ -5,11 +5,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.model_selection import GroupKFold
+import sklearn
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from aam_core.data.splits import Split, fixed_split, make_folds, split_among, train_val_split
+from aam_core.data.splits import Split, make_folds, split_among, train_val_split
 from aam_core.errors import InputError
 
+SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 IDS = [f"s{i:03d}" for i in range(100)]
 SUBJECT = pd.Series([f"S{i % 23}" for i in range(100)], index=IDS, name="subject")
 DISEASE = pd.Series(["common" if i % 10 else "rare" for i in range(100)], index=IDS, name="ibd")
@@ -184,6 +186,27 @@ def test_grouped_folds_are_those_of_scikit_learn(groups):
     assert [test for _, test in make_folds(IDS, folds=5, seed=9, groups=groups)] == expected
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_grouped_folds_share_the_classes_out(seed):
+    ids = [f"s{i}" for i in range(120)]
+    subject = [f"h{i // 5}" for i in range(120)]
+    strata = pd.Series(np.where(np.arange(120) // 5 % 3 == 0, "case", "control"), index=ids)
+    for _, test in make_folds(ids, folds=4, seed=seed, groups=subject, strata=strata):
+        assert Counter(strata[test]) == {"case": 10, "control": 20}
+
+
+@pytest.mark.skipif(SKLEARN < (1, 8), reason="loses the classes where it shuffles the groups")
+@pytest.mark.parametrize("seed", range(3))
+def test_grouped_folds_of_classes_are_those_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    ids = [f"s{i}" for i in range(200)]
+    subject, strata = rng.integers(30, size=200), rng.integers(3, size=200).astype(str)
+    splitter = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    expected = [[ids[i] for i in test] for _, test in splitter.split(ids, strata, subject)]
+    folds = make_folds(ids, folds=5, seed=seed, groups=subject, strata=strata)
+    assert [test for _, test in folds] == expected
+
+
 def test_too_few_samples_groups_or_members_for_the_folds():
     with pytest.raises(InputError, match="at least 2, not 1"):
         make_folds(IDS, folds=1, seed=0)
@@ -201,28 +224,6 @@ def test_a_class_rarer_than_the_folds_is_no_error(recwarn):
     folds = make_folds(IDS, folds=5, seed=0, strata=["rare"] * 3 + ["common"] * 97)
     assert all({"s000", "s001", "s002"} & set(train) for train, _ in folds)
     assert not recwarn.list
-
-
-# --- fixed ---------------------------------------------------------------------------------------
-
-
-def test_fixed_split_keeps_the_order_of_the_study():
-    assert fixed_split(IDS[:4], ["s003", "s000"], ["s001"]) == (["s000", "s003"], ["s001"])
-
-
-@pytest.mark.parametrize(
-    "train, val, words",
-    [
-        (["s000"], ["s001", "s000"], "1 samples are on both sides of the split: s000"),
-        (["s000", "x"], ["s001"], "1 samples of the training side are not in the table.*: x"),
-        (["s000"], ["y", "z"], "2 samples of the validation side .*: y, z"),
-        (["s000"], [], "The validation side of the split is empty"),
-        ([], ["s000"], "The training side of the split is empty"),
-    ],
-)
-def test_fixed_splits_that_cannot_be(train, val, words):
-    with pytest.raises(InputError, match=words):
-        fixed_split(IDS, train, val)
 
 
 # --- among several members -----------------------------------------------------------------------
@@ -292,6 +293,30 @@ def test_classes_that_cannot_be_shared_out_are_left_to_chance():
     alone = ["only"] + ["common"] * 99
     folds = folds_of(split_among(IDS, 10, fraction=0.1, seed=0, strata=alone))
     assert len(folds) == 10 and sorted(sum(folds, [])) == IDS
+
+
+def test_classes_of_one_host_leave_the_others_shared_out():
+    """Twenty-five hosts, ten of them controls; two classes more are of one host each."""
+    hosts = pd.Series([i // 4 for i in range(100)], index=IDS)
+    strata = hosts.map(lambda host: "control" if host % 5 < 2 else "case")
+    strata.iloc[[8, 9]], strata.iloc[[52, 53]] = "only here", "only there"
+    settings = {"fraction": 0.2, "groups": hosts, "strata": strata}
+    splits = [split_among(IDS, 5, seed=seed, **settings) for seed in range(5)]
+    for folds in map(folds_of, splits):
+        assert len(folds) == 5 and sorted(sum(folds, [])) == IDS
+        assert sum(hosts[fold].nunique() for fold in folds) == 25
+        for fold in folds:
+            assert Counter(strata[fold] == "control") == {True: 8, False: 12}
+    assert splits[0] == split_among(IDS, 5, seed=0, **settings)
+    assert splits[0] != splits[1]
+
+
+def test_a_class_of_one_sample_leaves_the_others_shared_out():
+    strata = pd.Series(["rare" if i % 10 == 0 else "common" for i in range(100)], index=IDS)
+    strata.iloc[1] = "only"
+    for seed in range(5):
+        folds = folds_of(split_among(IDS, 5, fraction=0.2, seed=seed, strata=strata))
+        assert [Counter(strata[fold])["rare"] for fold in folds] == [2] * 5
 
 
 def test_a_single_member_has_the_split_of_before():

@@ -201,12 +201,18 @@ def test_one_value_or_class_is_nothing_to_learn():
         fit_target(series([1.0, 1.0, 0.0]), "classification", ["s0", "s1"])
 
 
-@pytest.mark.parametrize("name", ["fold", "prediction", "random_forest", "random_forest_a"])
+@pytest.mark.parametrize("name", ["sample-id", "fold", "actual", "prediction"])
 def test_a_class_called_as_a_column_of_predictions(name):
     with pytest.raises(InputError, match=f"columns of the predictions: {name}. Give them other"):
         fit_target(series(["a", name], "site"), "classification")
-    airway = series(["lower", "upper"], "airway")  # those of a regression alone
-    assert fit_target(airway, "classification").classes == ("lower", "upper")
+
+
+@pytest.mark.parametrize(
+    "classes", [("lower", "upper"), ("network", "reads"), ("random_forest", "random_forest_a")]
+)
+def test_a_class_called_as_a_column_of_other_predictions(classes):
+    """Those of a regression, and of a cross-validation."""
+    assert fit_target(series(classes, "site"), "classification").classes == classes
 
 
 def test_a_class_that_was_not_trained_on():
