@@ -1,10 +1,10 @@
 """The forest beside the network: fitted by scikit-learn, kept as arrays, predicted by numpy alone.
 
-Half of its trees are a random forest on relative abundances (Breiman L 2001, Machine Learning 45:
-5-32), half extremely randomized trees on their logarithms (Geurts P, Ernst D, Wehenkel L 2006,
-Machine Learning 63: 3-42). A logarithm is monotone, so every tree is kept as one on relative
-abundances. Letters: N samples; M DNA sequences, V covariates' inputs; T outputs: 1 of a
-regression, the classes of a classification.
+It is a random forest on relative abundances (Breiman L 2001, Machine Learning 45: 5-32): of
+classes by entropy, three samples in a leaf at least. Of numbers, half of the trees are extremely
+randomized ones on the logarithms (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42).
+A logarithm is monotone, so every tree is kept as one on relative abundances. Letters: N samples; M
+DNA sequences, V covariates' inputs; T outputs: 1 of a regression, the classes of a classification.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ MIN_SAMPLES, MAX_FEATURES = 2, 10_000
 
 MAX_TRIED = 300
 """Inputs that a split of a regression tries at most, of three tenths of all."""
+
+LEAF = 3
+"""Samples in a leaf of a classification at least."""
 
 MAX_DRAWN = 5_000
 """Samples that a tree is grown from at most."""
@@ -172,7 +175,7 @@ def fit_forest(
     classes : int
         How many there are; 0: a regression.
     trees : int
-        Of both kinds together.
+        How many; of both kinds together.
     seed : int
         The same seed gives the same forest.
     covariates : Covariates, optional
@@ -308,20 +311,25 @@ def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
 
 
 def _grow(shares, extra, y, classes: int, trees: int, seed: int, jobs: int) -> list[tuple]:
-    """Both fitted forests of scikit-learn; of each, whether it reads logarithms."""
+    """Fitted forests of scikit-learn; of each, whether it reads logarithms."""
     from sklearn import ensemble
 
-    width = shares.shape[1] + extra.shape[1]
-    tried = min(max(1, round(0.3 * width)), MAX_TRIED)
-    kind, tried = ("Classifier", "sqrt") if classes else ("Regressor", tried)
-    common = {"max_features": tried, "random_state": seed, "n_jobs": jobs}
     many = len(y) > MAX_DRAWN
     drawn = {"bootstrap": True, "max_samples": MAX_DRAWN if many else None}
+    common = {"random_state": seed, "n_jobs": jobs}
+    if classes:
+        common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
+        kinds = [(ensemble.RandomForestClassifier, trees, False, drawn)]
+    else:
+        width = shares.shape[1] + extra.shape[1]
+        common["max_features"] = min(max(1, round(0.3 * width)), MAX_TRIED)
+        whole = drawn if many else {"bootstrap": False}
+        kinds = [
+            (ensemble.RandomForestRegressor, trees - trees // 2, False, drawn),
+            (ensemble.ExtraTreesRegressor, trees // 2, True, whole),
+        ]
     found = []
-    for name, number, logged, options in (
-        ("RandomForest", trees - trees // 2, False, drawn),
-        ("ExtraTrees", trees // 2, True, drawn if many else {"bootstrap": False}),
-    ):
+    for kind, number, logged, options in kinds:
         if number:
             inputs = sparse.hstack([shares, sparse.csr_matrix(extra)], format="csc")
             if logged:
@@ -329,8 +337,7 @@ def _grow(shares, extra, y, classes: int, trees: int, seed: int, jobs: int) -> l
                 on_shares[:] = _log(on_shares)
             if inputs.shape[0] * inputs.shape[1] <= DENSE:
                 inputs = inputs.toarray()
-            model = getattr(ensemble, name + kind)(number, **options, **common)
-            found.append((model.fit(inputs, y), logged))
+            found.append((kind(number, **options, **common).fit(inputs, y), logged))
     return found
 
 

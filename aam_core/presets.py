@@ -61,10 +61,10 @@ _PRETRAINING = {
 }
 
 _FITTING = {
-    "data.rarefaction": "redraw",
+    "data.rarefaction": "none",
     "data.sampling_depth": 1000,
     "data.sampling_depth_max": 10000,
-    "data.full_depth": 0.75,
+    "data.full_depth": 0.75,  # with sampling_depth*: where 'redraw' is asked for
     "data.shallow_samples": "keep",
     "model.members": 10,
     "model.encoder.features": "profile",

@@ -20,8 +20,9 @@ QUESTIONS = {
 SAMPLES, SUBJECTS = (50, 100, 200), (5, 10, 20)
 """Training samples and training subjects that are tried beside all of them."""
 
-REFERENCE = {"forest.trees": 0, "model.members": 5}
-"""What the networks' rows change in the default: the questions are about the networks."""
+REFERENCE = {"forest.trees": 0, "model.members": 5, "data.rarefaction": "redraw"}
+"""What the networks' rows change in the default: the questions are about the networks, and
+rarefaction is one of what is asked about."""
 
 LEARNED = {
     "model.encoder.features": "bases",

@@ -12,6 +12,9 @@ from aam_core.files import read_yaml
 FLAGS = EVERYDAY | SCALE
 """Settings that have a flag of their own."""
 
+DRAWN = {"data.rarefaction": "redraw", "data.full_depth": 0.0, "data.sampling_depth_max": 0}
+"""What a sampling depth means."""
+
 
 def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) -> Config:
     """Build the configuration of a run: preset < ``--config`` < flags < ``--set``.
@@ -19,6 +22,7 @@ def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) ->
     A run that is resumed starts from its own configuration instead of a preset.
 
     Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
+    Whoever sets ``data.sampling_depth`` where the preset draws none gets so many, drawn anew.
 
     Parameters
     ----------
@@ -52,6 +56,8 @@ def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) ->
     if "train.epochs" in changes:  # a number of epochs that was asked for is what is trained
         changes.setdefault("train.min_steps", 0)
     base = preset_config(kind, preset) if resume is None else saved_config(resume)
+    if "data.sampling_depth" in changes and base.data.rarefaction == "none":
+        changes = DRAWN | changes
     return base.replace(changes)
 
 

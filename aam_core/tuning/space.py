@@ -22,7 +22,7 @@ DEFAULT = {
     "model.sample.dropout": {"low": 0.0, "high": 0.6},
     "model.sample.asv_dropout": {"low": 0.0, "high": 0.6},
     "model.head.target_dropout": {"low": 0.0, "high": 0.6},
-    "data.sampling_depth": {"low": 250, "high": 4000, "log": True},
+    "data.rarefaction": {"choices": ["none", "redraw"]},
     "train.batch_size": {"choices": [16, 32, 64]},
 }
 """What is searched where no space is given; see `default`."""

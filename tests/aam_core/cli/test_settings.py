@@ -123,3 +123,15 @@ def test_bad_assignment(assignment, said):
 
 def test_presets_are_configurations():
     assert all(isinstance(presets.fitting(name), Config) for name in presets.NAMES)
+
+
+def test_a_sampling_depth_is_what_is_drawn():
+    assert presets.fitting("small").data.rarefaction == "none"
+    for route in ({"flags": {"sampling_depth": 700}}, {"assignments": ["data.sampling_depth=700"]}):
+        data = resolve("fitting", "small", **route).data
+        assert (data.rarefaction, data.sampling_depth) == ("redraw", 700)
+        assert data.full_depth == data.sampling_depth_max == 0
+    kept = resolve("fitting", "small", None, {"sampling_depth": 700}, ["data.rarefaction=fixed"])
+    assert kept.data.rarefaction == "fixed"
+    asked = resolve("fitting", "small", None, {}, ["data.rarefaction=redraw"]).data
+    assert (asked.sampling_depth, asked.sampling_depth_max, asked.full_depth) == (1000, 10000, 0.75)
