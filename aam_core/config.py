@@ -157,7 +157,8 @@ class ModelConfig(Checked):
     members: int = option(
         1,
         "Networks over the same ASV vectors, whose predictions are averaged; each leaves out "
-        "train.val_fraction of the samples, which validate it.",
+        "train.val_fraction of the samples, which validate it (all the same ones, where they learn "
+        "the vectors). From a pretrained encoder, 3 at most.",
         minimum=1,
         maximum=1000,
     )

@@ -99,8 +99,7 @@ def cross_validate(
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
     groups = preparation.by_sample(study, group_by)
-    together = preparation.learn_together(config, encoder, freeze_encoder)
-    split = functools.partial(preparation.split_samples, config=config, together=together)
+    split = preparation.splitter(config, encoder, freeze_encoder)
     parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
     _say(_seen(encoder, samples))
     fit = functools.partial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,8 @@ def _split_of(task, study, values, options, config) -> Split:
     if strata is not None and config.train.val_fraction > 0:
         _check_two(strata)
     groups = by_sample(study, options.group_by)
-    together = learn_together(config, options.encoder, options.freeze_encoder)
-    return split_samples(list(values.index), config, groups, strata, together)
+    split = splitter(config, options.encoder, options.freeze_encoder)
+    return split(list(values.index), groups=groups, strata=strata)
 
 
 def _given_split(given, samples, usable, members) -> Split:
@@ -206,10 +207,11 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     return kept, text
 
 
-def learn_together(config: Config, encoder=None, freeze_encoder: bool = False) -> bool:
-    """Whether a fit's members learn the vectors of the ASVs that they share."""
-    encoder = None if encoder is None else as_model(encoder)
-    return adopt(config, encoder).model.encoder.features != "profile" and not freeze_encoder
+def splitter(config: Config, encoder=None, freeze_encoder: bool = False) -> functools.partial:
+    """What splits the samples of a fit: `split_samples` of the samples, groups and strata."""
+    config = adopt(config, None if encoder is None else as_model(encoder))
+    together = config.model.encoder.features != "profile" and not freeze_encoder
+    return functools.partial(split_samples, config=config, together=together)
 
 
 def split_samples(samples, config, groups=None, strata=None, together: bool = False) -> Split:

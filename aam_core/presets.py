@@ -45,7 +45,8 @@ SIZES = {
 NAMES = tuple(SIZES)
 
 ENCODER_SIZES = (
-    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset."
+    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a fit "
+    "has 3 networks of them at most."
 )
 """What a pretrained encoder does to a preset, for the helps."""
 

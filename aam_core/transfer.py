@@ -11,18 +11,23 @@ from aam_core.config import Config
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Network, part_of
 
+MEMBERS = 3
+"""Networks with layers between ASVs that start from one encoder, at most: they start alike, and
+each costs many times one without such layers."""
+
 
 def adopt(config: Config, encoder: Model | None) -> Config:
     """The configuration with the sizes of ``encoder``, so that its weights fit.
 
-    Dropout, and everything that holds no weights, stays as configured.
+    Dropout, and everything that holds no weights, stays as configured; there are at most `MEMBERS`
+    of its networks.
     """
     if encoder is None:
         return config
     theirs, ours = encoder.config.model, config.model
     model = replace(
         theirs,
-        members=ours.members,
+        members=min(ours.members, MEMBERS) if theirs.sample.depth else ours.members,
         encoder=replace(theirs.encoder, dropout=ours.encoder.dropout),
         sample=replace(
             theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout

@@ -179,6 +179,9 @@ def _pretrained() -> list[Row]:
             also = (4,) if name == "UniFrac" and not end else ()
             own = f"{SMALL} on {name}{end}"
             found.append(Row(own, serves + also, LEARNED, (none,), parts, **size))
+            if not end:  # a pretrained encoder learns more slowly than the rest, by default
+                fast = LEARNED | {"optim.encoder_lr_ratio": 1.0}
+                found.append(Row(f"{own}, as fast as the rest", (1,), fast, (own, none), parts))
     return found
 
 

@@ -115,10 +115,10 @@ def tune(
     config = config or presets.fitting()
     if config.train.devices > 1:
         raise InputError("A trial runs on one device (train.devices); several run as jobs.")
-    space = _space(space, encoder is not None)
+    space = _space(space, encoder is not None, config)
     metric = check_metric(metric, task, space)
-    together = preparation.learn_together(config, options["encoder"], freeze_encoder)
-    study, values, splits = _splits(study, target, task, space, config, group_by, folds, together)
+    split = preparation.splitter(config, options["encoder"], freeze_encoder)
+    study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
     fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
     fit = functools.partial(fit, **options)
     common = Task(study, values, fit, splits, space, config, metric)
@@ -135,13 +135,13 @@ def need_optuna() -> None:
         raise InputError("Tuning needs Optuna: pip install 'aam-microbiome[tune]'.")
 
 
-def _space(given: dict | None, encoder: bool) -> dict:
+def _space(given: dict | None, encoder: bool, config: Config) -> dict:
     given = spaces.check_space(spaces.default(encoder) if given is None else given)
-    spaces.check_effect(given, encoder)
+    spaces.check_effect(given, encoder, config)
     return given
 
 
-def _splits(study, target, task, space, config, group_by, folds, together):
+def _splits(study, target, task, space, config, group_by, folds, split):
     """The study and target of the samples that every trial can use, and their splits."""
     reads = {path: space[path] for path in _READS if path in space}
     ends = [given.get("choices") or [given["low"], given["high"]] for given in reads.values()]
@@ -164,7 +164,7 @@ def _splits(study, target, task, space, config, group_by, folds, together):
         return study, values, [Split.apart(*part) for part in parts]
     if config.train.val_fraction == 0:
         raise InputError("Trials are compared on validation samples: train.val_fraction is 0.")
-    return study, values, [preparation.split_samples(samples, config, groups, strata, together)]
+    return study, values, [split(samples, groups=groups, strata=strata)]
 
 
 def go_on(search, common: Task, folder: Path, trials: int, timeout=None, jobs: int = 1) -> Tuned:

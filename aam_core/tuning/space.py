@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from aam_core.config import find
+from aam_core.config import Config, find
 from aam_core.errors import InputError, first_five
 from aam_core.fields import check, parse, unknown
 from aam_core.files import read_yaml
@@ -101,8 +101,14 @@ def check_space(space, where: str = "space") -> dict[str, dict]:
     return checked
 
 
-def check_effect(space: Collection[str], encoder: bool) -> None:
-    """Refuse settings that a pretrained encoder, or its absence, takes the effect from."""
+def check_effect(space: Collection[str], encoder: bool, config: Config) -> None:
+    """Refuse settings that others, a pretrained encoder or its absence take the effect from."""
+    if "data.sampling_depth" in space and "data.rarefaction" not in space:
+        if config.data.rarefaction == "none":
+            raise InputError(
+                "data.sampling_depth has no effect where data.rarefaction is 'none': set that to "
+                "'redraw', beside the space or in it."
+            )
     if encoder:
         idle = [path for path in space if _brought(path)]
         if idle:

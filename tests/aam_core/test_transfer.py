@@ -64,6 +64,7 @@ def test_what_was_replaced_is_named_in_one_line(pretrained):
     assert replaced(found, adopt(found, pretrained)) == ""
     assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
     assert found.model.members == 3
+    assert adopt(ours.replace({"model.members": 10}), pretrained).model.members == 3
     ours = presets.pretraining("small").replace({"model.head.distance": "euclidean"})
     text = replaced(ours, adopt(ours, pretrained))
     for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):

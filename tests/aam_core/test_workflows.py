@@ -13,7 +13,7 @@ from aam_core import presets
 from aam_core.artifact import FILES, load_model
 from aam_core.data.splits import Split
 from aam_core.prediction import predict
-from aam_core.preparation import FitOptions, prepare_fit, usable_samples
+from aam_core.preparation import FitOptions, prepare_fit, splitter, usable_samples
 from aam_core.train.rng import rng_state
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain
 
@@ -224,8 +224,8 @@ def test_fewer_members_than_parts(small, brief, capsys):
 def test_shallow_samples(small, brief, capsys):
     reads = np.asarray(small.counts.sum(1)).ravel()
     depth = int(np.sort(reads)[20]) + 1
-    changes = {"data.sampling_depth": depth, "train.max_steps": 1, "data.shallow_samples": "drop"}
-    config = brief("fitting", changes)
+    drawn = {"data.rarefaction": "redraw", "data.sampling_depth": depth}
+    config = brief("fitting", drawn | {"data.shallow_samples": "drop", "train.max_steps": 1})
     kept, text = usable_samples(small, config)
     assert kept == [s for s, n in zip(small.sample_ids, reads, strict=True) if n >= depth]
     assert text.startswith(f"21 samples with fewer than {depth} reads left out: ")
@@ -329,12 +329,19 @@ def test_the_default_configuration(small, encoder, brief, capsys):
     config = config.replace({"optim.lr": 0.0})
     warm = fit_regressor(small, "gradient", config=config, encoder=encoder.model)
     held, ours = encoder.model.network.state_dict(), warm.network.state_dict()
-    for number in range(members):
+    for number in range(len(warm.network.members)):
         for name, value in held.items():
             if name.startswith("members.0."):
                 mine = ours[name.replace("members.0.", f"members.{number}.")]
                 assert torch.equal(mine, value)
     assert np.isfinite(predict(warm, small)["prediction"]).all()
+
+
+def test_parts_are_left_out_by_as_many_networks_as_an_encoder_gets(small, encoder):
+    split = splitter(presets.fitting(), encoder.model, freeze_encoder=True)
+    assert set(split(small.sample_ids).folds) == {0, 1, 2}
+    assert set(splitter(presets.fitting(), encoder.model)(small.sample_ids).folds) == {0}
+    assert len(set(splitter(presets.fitting())(small.sample_ids).folds)) == 10
 
 
 def test_a_fit_leaves_the_global_generators_alone(small, brief, tmp_path):

@@ -16,6 +16,8 @@ from aam_core.tuning import tune
 from aam_core.tuning.storage import alone
 from aam_core.workflows import fit_regressor
 
+DRAWN = {"data.rarefaction": "redraw", "data.shallow_samples": "drop"}
+
 SPACE = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
     "model.sample.depth": {"low": 1, "high": 2},
@@ -129,7 +131,7 @@ def test_with_an_encoder_its_sizes_are_not_searched(small, brief, encoder, tmp_p
 
 def test_samples_that_some_trial_could_not_use_are_in_none(small, brief, tmp_path, capsys):
     reads = sorted(np.asarray(small.counts.sum(1)).ravel())
-    config = brief("fitting", {"data.shallow_samples": "drop", "train.max_steps": 1})
+    config = brief("fitting", DRAWN | {"train.max_steps": 1})
     space = {"data.sampling_depth": {"low": 100, "high": int(reads[10])}}
     tune(small, "gradient", trials=1, space=space, config=config, output=tmp_path / "search")
     assert "10 samples have too few reads for a trial" in capsys.readouterr().err
@@ -283,7 +285,8 @@ def test_workers_share_the_trials(search, curve, tmp_path, capsys, monkeypatch):
         ({"space": {"optim.lr": 3}}, "space: optim.lr must be given a range"),
         ({"changes": {"train.devices": 2}}, "one device"),
         ({"changes": {"train.val_fraction": 0.0}}, "train.val_fraction is 0"),
-        ({"changes": {"data.sampling_depth": 10**6, "data.shallow_samples": "drop"}}, "fewer than"),
+        ({"changes": DRAWN | {"data.sampling_depth": 10**6}}, "fewer than"),
+        ({"space": {"data.sampling_depth": {"low": 1, "high": 9}}}, "has no effect where data.rar"),
     ],
 )
 def test_bad_input_ends_before_anything_is_written(small, brief, tmp_path, given, words):

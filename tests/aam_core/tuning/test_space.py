@@ -9,7 +9,7 @@ import pytest
 
 from aam_core.config import Config, find, paths
 from aam_core.errors import InputError
-from aam_core.presets import fitting
+from aam_core.presets import fitting, pretraining
 from aam_core.transfer import adopt
 from aam_core.tuning import space
 
@@ -28,8 +28,8 @@ def test_the_default_is_legal_and_holds_the_presets():
     with_encoder, without = space.default(True), space.default(False)
     assert set(without) - set(with_encoder) == {"model.sample.depth"}
     assert set(with_encoder) - set(without) == {"optim.encoder_lr_ratio"}
-    space.check_effect(with_encoder, True)
-    space.check_effect(without, False)
+    space.check_effect(with_encoder, True, fitting())
+    space.check_effect(without, False, fitting())
 
 
 def test_values_become_what_their_settings_are(tmp_path):
@@ -102,12 +102,17 @@ def test_what_an_encoder_brings_is_not_searched():
         other = others[path] if path in others else OTHER[type(theirs)](theirs)
         kept = at(adopt(Config().replace({path: other}), encoder), path) == other
         if kept:
-            space.check_effect([path], True)
+            space.check_effect([path], True, Config())
         else:
             with pytest.raises(InputError, match=path):
-                space.check_effect([path], True)
+                space.check_effect([path], True, Config())
     with pytest.raises(InputError, match="no effect without a pretrained encoder"):
-        space.check_effect(["optim.encoder_lr_ratio"], False)
+        space.check_effect(["optim.encoder_lr_ratio"], False, Config())
+    both = ["data.sampling_depth", "data.rarefaction"]
+    space.check_effect(both, False, fitting())
+    space.check_effect(both[:1], False, pretraining())
+    with pytest.raises(InputError, match="data.sampling_depth has no effect where data.raref"):
+        space.check_effect(both[:1], False, fitting())
 
 
 def test_suggested_values_lie_in_their_ranges():
