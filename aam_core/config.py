@@ -250,7 +250,7 @@ class OptimConfig(Checked):
     )
     lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
     encoder_lr_ratio: float = option(
-        0.3, "Learning rate of a pretrained encoder over lr.", minimum=0.0
+        1.0, "Learning rate of a pretrained encoder over lr.", minimum=0.0
     )
     head_lr_ratio: float = option(1.0, "Learning rate of the heads over lr.", minimum=0.0)
     metadata_lr_ratio: float = option(
@@ -349,7 +349,8 @@ class TrainConfig(Checked):
     )
     val_fraction: float = option(
         0.2,
-        "Share of the samples held out for validation; of several members each holds out another.",
+        "Share of the samples held out for validation; of several members each holds out another "
+        "(all the same one, where they learn the ASVs' vectors).",
         minimum=0.0,
         maximum=0.9,
     )

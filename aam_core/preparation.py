@@ -135,7 +135,7 @@ def _split_of(task, study, values, options, config) -> Split:
     if strata is not None and config.train.val_fraction > 0:
         _check_two(strata)
     groups = by_sample(study, options.group_by)
-    split = splitter(config, options.encoder, options.freeze_encoder)
+    split = splitter(config, freeze_encoder=options.freeze_encoder)  # an encoder is adopted already
     return split(list(values.index), groups=groups, strata=strata)
 
 
@@ -207,9 +207,11 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     return kept, text
 
 
-def splitter(config: Config, encoder=None, freeze_encoder: bool = False) -> functools.partial:
+def splitter(
+    config: Config, encoder: Model | None = None, freeze_encoder: bool = False
+) -> functools.partial:
     """What splits the samples of a fit: `split_samples` of the samples, groups and strata."""
-    config = adopt(config, None if encoder is None else as_model(encoder))
+    config = adopt(config, encoder)
     together = config.model.encoder.features != "profile" and not freeze_encoder
     return functools.partial(split_samples, config=config, together=together)
 

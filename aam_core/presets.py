@@ -56,7 +56,6 @@ _PRETRAINING = {
     "data.shallow_samples": "drop",
     "train.epochs": 60,
     "optim.lr": 4e-3,
-    "optim.encoder_lr_ratio": 1.0,
     "optim.weight_decay": 0.05,
     "train.patience": 0,
 }
@@ -111,7 +110,12 @@ def pretraining(name: str = "small") -> Config:
 
 
 def fitting(name: str = "small") -> Config:
-    """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`."""
+    """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`.
+
+    All reads are read. To draw N of them, replace ``data.sampling_depth`` by N, and with it
+    ``data.rarefaction`` by 'redraw', ``data.full_depth`` and ``data.sampling_depth_max`` by 0, as
+    the command line does; ``data.sampling_depth`` alone changes nothing.
+    """
     return _preset(name, _FITTING).replace(_FITTING_SIZES.get(name, {}))
 
 

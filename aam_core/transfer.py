@@ -45,11 +45,16 @@ def adopt(config: Config, encoder: Model | None) -> Config:
 
 def replaced(asked: Config, adopted: Config) -> str:
     """A line on the settings of the model that `adopt` replaced; empty if there are none."""
+    differences = asked.differences(adopted)
+    members = differences.pop("model.members", None)  # no size of the encoder
     changes = [
         f"{path.removeprefix('model.')} {theirs} (not {ours})"
-        for path, (ours, theirs) in asked.differences(adopted).items()
+        for path, (ours, theirs) in differences.items()
     ]
-    return f"sizes are the encoder's: {', '.join(changes)}" if changes else ""
+    parts = [f"sizes are the encoder's: {', '.join(changes)}"] if changes else []
+    if members is not None:
+        parts.append(f"at most {MEMBERS} networks from an encoder (not {members[0]})")
+    return "; ".join(parts)
 
 
 ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance")

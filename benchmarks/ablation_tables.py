@@ -37,7 +37,9 @@ the network and its own forest. Fewer samples are those of whole subjects, drawn
 training side of each fold, the same for all rows; the numbers are means over the folds.
 **learned** is a small encoder of the bases instead of the k-mer profile
 (width 32, one block, 2 networks, 200 steps), *on* what it is pretrained on without labels:
-{PRETRAINED}.
+{PRETRAINED};
+a pretrained encoder learned at 0.3 of the rate of the rest, until the rows "as fast as the rest"
+were seen.
 UniFrac is learned in each fold from the very samples that the fit has, never from those that
 it is tested on. Difference: of the first figure, the row less the one it is compared
 with; brackets: 95 % of {DRAWS:,} bootstrap draws of whole subjects. p: two-sided Wilcoxon

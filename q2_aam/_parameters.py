@@ -7,7 +7,7 @@ from operator import attrgetter
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from aam_core import presets
-from aam_core.cli.settings import preset_config, resolve
+from aam_core.cli.settings import preset_config, resolve, where_not_given
 from aam_core.config import EVERYDAY, Config, find
 
 PRESET = "small"
@@ -40,8 +40,10 @@ def description(name: str, kind: str) -> str:
         text += f" The word goes into the settings: '{EVERYDAY[name]}={word}'."
     if name in STATED:
         return text
-    value = attrgetter(EVERYDAY[name])(preset_config(kind, PRESET))
-    return f"{text} Where not given, the preset's value ({PRESET}: {value})."
+    config = preset_config(kind, PRESET)
+    value = attrgetter(EVERYDAY[name])(config)
+    default = f"Where not given, the preset's value ({PRESET}: {value})."
+    return f"{text} {where_not_given(config, EVERYDAY[name]) or default}"
 
 
 EVERYDAY_TYPES = {name: primitive(path) for name, path in EVERYDAY.items()}

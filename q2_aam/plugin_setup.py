@@ -143,9 +143,11 @@ FIT_PARAMETER_DESCRIPTIONS = {
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " Several small networks, each of which leaves out another share of the samples, and a random "
-    "forest beside them predict together. The predictions returned are of the samples left out, "
-    "each by networks and trees that did not learn from it. They took part in choosing how much "
+    " Several small networks, each of which leaves out another share of the samples (all the same "
+    "one, from an encoder that is not frozen), and a random forest beside them predict together. "
+    "The predictions returned are of the samples left out, each by networks and trees that did not "
+    "learn from it: of all samples under the preset small without an encoder, else of as many "
+    "shares as there are networks that leave out another. They took part in choosing how much "
     "networks and trees count; for a figure free of that, predict samples that were not in the "
     "table."
 )

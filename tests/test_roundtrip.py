@@ -53,8 +53,10 @@ def fit_all(folder, known):
         known.table, sequences=known.sequences, tree=known.tree, metadata=known.metadata
     )
     brief = {
+        "data.rarefaction": "redraw",
         "data.sampling_depth": 400,
         "data.sampling_depth_max": 0,
+        "data.full_depth": 0.0,
         "data.max_asvs": 12,
         "train.min_steps": 0,
         "train.max_steps": 4,

@@ -58,18 +58,19 @@ fit_regressor = _command(
     "fit-regressor",
     """Fit a numeric metadata column.
 
-    Several small networks, each of which leaves out another share of the samples, and a forest
-    beside them predict together. --output receives the model, its figures on the samples left out
-    (metrics.json), its predictions of them (val_predictions.tsv), a plot and the split itself.
+    Several small networks, each of which leaves out another share of the samples (all the same one,
+    from an encoder that is not frozen), and a forest beside them predict together. --output
+    receives the model, its figures on the samples left out (metrics.json), its predictions of them
+    (val_predictions.tsv), a plot and the split itself.
     """,
 )
 fit_classifier = _command(
     "fit-classifier",
     """Fit a categorical metadata column.
 
-    Several small networks, each of which leaves out another share of the samples, alike in
-    classes, and a forest beside them predict together. --output receives the model, its figures on
-    the samples left out (metrics.json), its predictions of them (val_predictions.tsv), a plot and
-    the split itself.
+    Several small networks, each of which leaves out another share of the samples (all the same one,
+    from an encoder that is not frozen), alike in classes, and a forest beside them predict
+    together. --output receives the model, its figures on the samples left out (metrics.json), its
+    predictions of them (val_predictions.tsv), a plot and the split itself.
     """,
 )

@@ -14,7 +14,7 @@ import click
 
 from aam_core import presets
 from aam_core.cli.outputs import OutputDirectory, OutputFile
-from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at
+from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at, where_not_given
 from aam_core.config import Config, find
 from aam_core.errors import InputError
 from aam_core.fields import check
@@ -44,6 +44,7 @@ class Setting(click.ParamType):
     """
 
     def __init__(self, path: str):
+        self.path = path
         self.field = find(path)
         self.name = {int: "integer", float: "number", bool: "boolean", str: "text"}[
             type(self.field.default)
@@ -55,15 +56,18 @@ class Setting(click.ParamType):
         except InputError as error:
             self.fail(str(error), param, ctx)
 
-    def describe(self, default) -> str:
-        """The field's help with ``default`` and the bounds."""
+    def describe(self, config: Config | None) -> str:
+        """The field's help with its default in ``config``, if any, and the bounds."""
+        default = None if config is None else value_at(config, self.path)
+        more = "" if config is None else where_not_given(config, self.path)
         low, high = self.field.metadata["minimum"], self.field.metadata["maximum"]
-        facts = [f"default: {default}"] if default is not None else []
+        facts = [f"default: {default}"] if config is not None and not more else []
         if low is not None and high is not None:
             facts.append(f"{low:g} to {high:g}")
         elif low is not None:
             facts.append(f"at least {low:g}")
-        return self.field.metadata["help"] + (f"  [{'; '.join(facts)}]" if facts else "")
+        text = f"{self.field.metadata['help']} {more}".strip()
+        return text + (f"  [{'; '.join(facts)}]" if facts else "")
 
 
 def setting_option(name: str, config: Config | None = None) -> Callable:
@@ -86,7 +90,7 @@ def setting_option(name: str, config: Config | None = None) -> Callable:
         default=None,
         show_default=False,
         metavar=f"[{'|'.join(shown)}]" if shown else None,
-        help=kind.describe(None if config is None else value_at(config, FLAGS[name])),
+        help=kind.describe(config),
     )
 
 

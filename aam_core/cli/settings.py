@@ -22,7 +22,8 @@ def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) ->
     A run that is resumed starts from its own configuration instead of a preset.
 
     Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
-    Whoever sets ``data.sampling_depth`` where the preset draws none gets so many, drawn anew.
+    Whoever sets ``data.sampling_depth``, but not ``data.rarefaction``, where the preset draws none
+    gets so many, drawn anew.
 
     Parameters
     ----------
@@ -56,7 +57,8 @@ def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) ->
     if "train.epochs" in changes:  # a number of epochs that was asked for is what is trained
         changes.setdefault("train.min_steps", 0)
     base = preset_config(kind, preset) if resume is None else saved_config(resume)
-    if "data.sampling_depth" in changes and base.data.rarefaction == "none":
+    depth_alone = "data.sampling_depth" in changes and "data.rarefaction" not in changes
+    if depth_alone and base.data.rarefaction == "none":
         changes = DRAWN | changes
     return base.replace(changes)
 
@@ -79,6 +81,13 @@ def saved_config(resume) -> Config:
 def value_at(config: Config, path: str):
     """The value at ``section.field``."""
     return functools.reduce(getattr, path.split("."), config)
+
+
+def where_not_given(config: Config, path: str) -> str:
+    """A sentence for a help, where what holds is not the value that ``config`` has; else empty."""
+    if path == "data.sampling_depth" and config.data.rarefaction == "none":
+        return "Where not given, all reads are read."
+    return ""
 
 
 def read_settings(file) -> dict:

@@ -38,7 +38,7 @@ from aam_core.cli.outputs import OutputDirectory, check_apart, load
     type=FILE,
     help="YAML of what to search, as in 'optim.lr: {low: 0.0001, high: 0.01, log: true}' or "
     "'train.batch_size: {choices: [16, 32]}'. By default the learning rate, weight decay, "
-    "dropouts, depth over samples, sampling depth and batch size.",
+    "dropouts, depth over samples, rarefaction and batch size.",
 )
 @click.option(
     "--metric",

@@ -80,8 +80,9 @@ def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
     if kept:
         raise InputError(
             f"{len(kept)} samples of the validation side are of a fold that no member leaves out: "
-            f"{first_five(kept)}. The folds of {members} members (model.members) are 0 to "
-            f"{members - 1}: give these samples one of them, or leave them to the training side."
+            f"{first_five(kept)}. The folds of {members} members (model.members; 3 at most "
+            f"from a pretrained encoder) are 0 to {members - 1}: give these samples one of them, "
+            "or leave them to the training side."
         )
     checked = Split(train, val, [int(fold[name]) for name in val])
     _check_trained(checked, members)

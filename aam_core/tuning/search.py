@@ -77,7 +77,7 @@ def tune(
         Seconds after which no trial is started.
     space : dict, optional
         ``{"section.field": range}``, as `aam_core.tuning.space` has it; by default the rates, the
-        dropouts, the depth over samples, the sampling depth and the batch size.
+        dropouts, the depth over samples, the rarefaction and the batch size.
     metric : str
         Figure of the validation samples: by default ``mae`` or ``auc``. A trial's is the best of
         its epochs.

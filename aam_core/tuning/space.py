@@ -7,8 +7,6 @@ it is ``{"choices": [...]}``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from aam_core.config import Config, find
 from aam_core.errors import InputError, first_five
 from aam_core.fields import check, parse, unknown
@@ -52,6 +50,13 @@ BESIDE_ENCODER = (
     "model.fusion.latents",
 )
 """Of ``model``, what a pretrained encoder does not bring with it."""
+
+DRAWING = {
+    "data.sampling_depth": ("redraw", "fixed"),
+    "data.sampling_depth_max": ("redraw",),
+    "data.full_depth": ("redraw",),
+}
+"""Settings of a draw of reads, and the values of ``data.rarefaction`` under which they count."""
 
 EXAMPLE = "{low: 0.0001, high: 0.01, log: true}, or {choices: [16, 32]}"
 
@@ -101,14 +106,15 @@ def check_space(space, where: str = "space") -> dict[str, dict]:
     return checked
 
 
-def check_effect(space: Collection[str], encoder: bool, config: Config) -> None:
+def check_effect(space: dict[str, dict], encoder: bool, config: Config) -> None:
     """Refuse settings that others, a pretrained encoder or its absence take the effect from."""
-    if "data.sampling_depth" in space and "data.rarefaction" not in space:
-        if config.data.rarefaction == "none":
-            raise InputError(
-                "data.sampling_depth has no effect where data.rarefaction is 'none': set that to "
-                "'redraw', beside the space or in it."
-            )
+    reached = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]
+    idle = [path for path, ways in DRAWING.items() if path in space and not {*ways} & {*reached}]
+    if idle:
+        raise InputError(
+            f"{' and '.join(idle)}: no effect where data.rarefaction is {' or '.join(reached)}; "
+            "set that to 'redraw', beside the space or in it."
+        )
     if encoder:
         idle = [path for path in space if _brought(path)]
         if idle:

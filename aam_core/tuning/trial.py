@@ -110,6 +110,9 @@ class Task:
         settings = {**chosen, "train.best_metric": self.metric}
         if "train.epochs" in chosen:
             settings.setdefault("train.min_steps", 0)
+        if "data.rarefaction" in chosen:  # a sampling depth beside it would decide these anew
+            settings.setdefault("data.sampling_depth_max", self.config.data.sampling_depth_max)
+            settings.setdefault("data.full_depth", self.config.data.full_depth)
         return settings
 
 

@@ -16,7 +16,10 @@ BRIEF = {
     "train.device": "cpu",
     "train.threads": 1,
 }
-"""Settings that make any run a matter of moments, whatever the presets say."""
+"""Settings that make any run a matter of moments, whatever the presets say.
+
+The depth is a pretraining's, and that of fits told to draw.
+"""
 
 BRIEF_FIT = {"model.members": 2, "train.val_fraction": 0.5, "forest.trees": 10}
 """Of a fit too: two members, each of which leaves out half of the samples, and few trees."""

@@ -64,7 +64,12 @@ def test_what_was_replaced_is_named_in_one_line(pretrained):
     assert replaced(found, adopt(found, pretrained)) == ""
     assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
     assert found.model.members == 3
-    assert adopt(ours.replace({"model.members": 10}), pretrained).model.members == 3
+    ours = ours.replace({"model.members": 10})
+    most = "at most 3 networks from an encoder (not 10)"
+    found = adopt(ours, pretrained)
+    assert found.model.members == 3
+    assert replaced(ours, found) == f"sizes are the encoder's: encoder.depth 2 (not 1); {most}"
+    assert replaced(found.replace({"model.members": 10}), found) == most
     ours = presets.pretraining("small").replace({"model.head.distance": "euclidean"})
     text = replaced(ours, adopt(ours, pretrained))
     for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):

@@ -59,6 +59,23 @@ def test_the_first_trial_is_of_the_settings_that_were_given(tuned):
     assert found.trials["optim.lr"].nunique() == 3
 
 
+DRAWS = {
+    "data.rarefaction": {"choices": ["redraw"]},
+    "data.sampling_depth": {"low": 200, "high": 900},
+}
+
+
+@pytest.mark.parametrize("flags, searched", [({}, 2), ({}, 1), ({"sampling_depth": 400}, 1)])
+def test_what_is_found_of_draws_is_what_the_command_line_reads(small, tmp_path, flags, searched):
+    few = ["train.max_steps=1", "train.val_fraction=0.5", "train.threads=1", "model.members=2"]
+    config = resolve("fitting", "tiny", None, flags, few)
+    options = {"space": dict(list(DRAWS.items())[:searched]), "config": config}
+    found = tune(small, "gradient", trials=1, output=tmp_path / "search", **options)
+    data = found.config.data
+    assert (data.rarefaction, data.full_depth) == ("redraw", 0.0 if flags else 0.75)
+    assert resolve("fitting", "tiny", tmp_path / "search" / "best.yaml", flags, few) == found.config
+
+
 def test_what_is_written(tuned):
     found, _, folder = tuned
     names = {path.name for path in folder.iterdir()} - {".tune.lock"}
@@ -286,7 +303,7 @@ def test_workers_share_the_trials(search, curve, tmp_path, capsys, monkeypatch):
         ({"changes": {"train.devices": 2}}, "one device"),
         ({"changes": {"train.val_fraction": 0.0}}, "train.val_fraction is 0"),
         ({"changes": DRAWN | {"data.sampling_depth": 10**6}}, "fewer than"),
-        ({"space": {"data.sampling_depth": {"low": 1, "high": 9}}}, "has no effect where data.rar"),
+        ({"space": {"data.sampling_depth": {"low": 1, "high": 9}}}, "no effect where data.rarefac"),
     ],
 )
 def test_bad_input_ends_before_anything_is_written(small, brief, tmp_path, given, words):

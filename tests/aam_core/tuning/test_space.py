@@ -17,6 +17,9 @@ OTHER = {int: lambda value: 1 if value == 2 else 2, float: lambda value: 0.5 * v
 """A legal value that is another."""
 
 
+ANY = {"low": 1, "high": 2}
+
+
 def at(config, path):
     return functools.reduce(getattr, path.split("."), config)
 
@@ -102,17 +105,31 @@ def test_what_an_encoder_brings_is_not_searched():
         other = others[path] if path in others else OTHER[type(theirs)](theirs)
         kept = at(adopt(Config().replace({path: other}), encoder), path) == other
         if kept:
-            space.check_effect([path], True, Config())
+            space.check_effect({path: ANY}, True, Config())
         else:
             with pytest.raises(InputError, match=path):
-                space.check_effect([path], True, Config())
+                space.check_effect({path: ANY}, True, Config())
     with pytest.raises(InputError, match="no effect without a pretrained encoder"):
-        space.check_effect(["optim.encoder_lr_ratio"], False, Config())
-    both = ["data.sampling_depth", "data.rarefaction"]
-    space.check_effect(both, False, fitting())
-    space.check_effect(both[:1], False, pretraining())
-    with pytest.raises(InputError, match="data.sampling_depth has no effect where data.raref"):
-        space.check_effect(both[:1], False, fitting())
+        space.check_effect({"optim.encoder_lr_ratio": ANY}, False, Config())
+
+
+@pytest.mark.parametrize("name", ["sampling_depth", "sampling_depth_max", "full_depth"])
+def test_a_draw_is_searched_where_reads_are_drawn(name):
+    drawn, fixed, none = pretraining(), Config().replace({"data.rarefaction": "fixed"}), fitting()
+    path = f"data.{name}"
+
+    def refused(config, *choices):
+        beside = {"data.rarefaction": {"choices": list(choices)}} if choices else {}
+        try:
+            space.check_effect({path: ANY, **beside}, False, config)
+        except InputError as error:
+            return str(error)
+
+    assert not refused(drawn) and not refused(none, "none", "redraw")
+    assert refused(none).startswith(f"{path}: no effect where data.rarefaction is none; set")
+    assert refused(none, "none") == refused(drawn, "none") == refused(none)
+    for found in (refused(fixed), refused(none, "none", "fixed")):
+        assert bool(found) == (name != "sampling_depth")  # of one depth, all samples'
 
 
 def test_suggested_values_lie_in_their_ranges():
