@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
 
@@ -91,6 +93,13 @@ def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
         "cpu_s": cpu_s,
         "wall_s": wall_s,
     }
+
+
+def run(name: str, data: Path, mode: str, seeds: int, threads: int) -> dict:
+    """`measure` a study by its name, with `conditions`: what a process of its own does."""
+    source = STUDIES[name]
+    print(f"{name}, {seeds} times", file=sys.stderr, flush=True)
+    return conditions(mode, seeds, threads) | measure(source, source.load(data), seeds, threads)
 
 
 def config(seed: int, threads: int) -> Config:
@@ -211,20 +220,26 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, help="Default: 1, in the full mode 3.")
     parser.add_argument("--data", type=Path, default=DATA, help="Folder of the public studies.")
-    parser.add_argument("--threads", type=int, default=0, help="Default: all cores.")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="Of each study; small networks gain little by more."
+    )
+    parser.add_argument("--jobs", type=int, help="Studies at a time (default: as cores allow).")
     parser.add_argument("--output", type=Path, help=f"JSON file (default: {RESULTS.name}).")
     parser.add_argument("--no-docs", action="store_true", help=f"Leave docs/{DOCS.name} alone.")
     args = parser.parse_args()
     seeds = args.seeds or {"quick": 1, "full": 3}[args.mode]
-    if args.threads:
-        os.environ["LOKY_MAX_CPU_COUNT"] = str(args.threads)  # what a forest takes "all" to be
+    if args.threads < 1:
+        parser.error(f"--threads is {args.threads}; it must be at least 1")
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(args.threads)  # what a forest takes "all" to be
     # A trial must not replace the real figures.
     output, docs = args.output or RESULTS, None if args.no_docs or args.output else DOCS
-    for name in choose(args):
-        print(f"{name}, {seeds} times", file=sys.stderr, flush=True)
-        source = STUDIES[name]
-        result = measure(source, source.load(args.data), seeds, args.threads)
-        keep(name, conditions(args.mode, seeds, args.threads) | result, output, docs)
+    jobs = max(1, args.jobs or (os.cpu_count() or 1) // args.threads)
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
+        given = (args.data, args.mode, seeds, args.threads)
+        found = {pool.submit(run, name, *given): name for name in choose(args)}
+        for done in as_completed(found):
+            keep(found[done], done.result(), output, docs)
     print(table(read(output)))
 
 
