@@ -131,6 +131,8 @@ class Forest:
             shares = _shares(study.counts, chunk, columns, width).toarray()
             inputs = np.hstack([shares, _encode(study, covariates, chunk)])
             found[start : start + size] = self._mean(inputs)
+        if self.outputs > 1:  # leaves are rounded
+            return found / found.sum(axis=1, keepdims=True)
         mean, deviation = self.arrays["units"]
         return mean + deviation * found
 

@@ -190,7 +190,8 @@ def test_a_blank_group_names_the_rows(refused, small, config):
 
 def test_no_sample_is_deep_enough(refused, small, config, brief):
     deepest = int(small.counts.sum(1).max())
-    changes = {"data.sampling_depth": 10**6, "data.shallow_samples": "drop"}
+    changes = {"data.rarefaction": "redraw", "data.sampling_depth": 10**6}
+    changes["data.shallow_samples"] = "drop"
     words = f"All 60 samples have fewer than 1000000 reads .the deepest has {deepest}.: lower"
     refused(fit_regressor, small, "gradient", config=config.replace(changes), words=words)
     refused(pretrain, small, config=brief("pretraining", changes), words=words)
