@@ -11,23 +11,22 @@ from aam_core.config import Config
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Network, part_of
 
-MEMBERS = 3
-"""Networks with layers between ASVs that start from one encoder, at most: they start alike, and
-each costs many times one without such layers."""
+MOST_MEMBERS = 3
+"""Networks that start from one encoder, at most: they start alike, and layers between ASVs cost."""
 
 
 def adopt(config: Config, encoder: Model | None) -> Config:
     """The configuration with the sizes of ``encoder``, so that its weights fit.
 
-    Dropout, and everything that holds no weights, stays as configured; there are at most `MEMBERS`
-    of its networks.
+    Dropout, and everything that holds no weights, stays as configured; there are at most
+    `MOST_MEMBERS` of its networks.
     """
     if encoder is None:
         return config
     theirs, ours = encoder.config.model, config.model
     model = replace(
         theirs,
-        members=min(ours.members, MEMBERS) if theirs.sample.depth else ours.members,
+        members=min(ours.members, MOST_MEMBERS),
         encoder=replace(theirs.encoder, dropout=ours.encoder.dropout),
         sample=replace(
             theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
@@ -53,7 +52,7 @@ def replaced(asked: Config, adopted: Config) -> str:
     ]
     parts = [f"sizes are the encoder's: {', '.join(changes)}"] if changes else []
     if members is not None:
-        parts.append(f"at most {MEMBERS} networks from an encoder (not {members[0]})")
+        parts.append(f"at most {MOST_MEMBERS} networks from an encoder (not {members[0]})")
     return "; ".join(parts)
 
 

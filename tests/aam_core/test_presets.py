@@ -10,7 +10,7 @@ from aam_core import presets
 from aam_core.config import Config
 from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
-from aam_core.transfer import MEMBERS, adopt
+from aam_core.transfer import MOST_MEMBERS, adopt
 
 KINDS = (presets.pretraining, presets.fitting)
 
@@ -33,13 +33,8 @@ def test_an_encoder_decides_the_sizes_and_the_fit_its_members(name):
     theirs, ours = presets.pretraining(name), presets.fitting(name)
     found = adopt(ours, SimpleNamespace(config=theirs)).model
     assert found.encoder == replace(theirs.model.encoder, dropout=ours.model.encoder.dropout)
-    assert found.members == min(ours.model.members, MEMBERS) > 1 == theirs.model.members
+    assert found.members == min(ours.model.members, MOST_MEMBERS) > 1 == theirs.model.members
     assert found.sample.asv_dropout == ours.model.sample.asv_dropout
-
-
-def test_a_model_without_layers_between_asvs_has_as_many_members_as_asked_for():
-    fitted = SimpleNamespace(config=presets.fitting())
-    assert adopt(presets.fitting(), fitted).model.members == presets.fitting().model.members
 
 
 def test_a_fit_blends_a_forest_and_a_pretraining_has_none():
