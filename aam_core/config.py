@@ -396,7 +396,7 @@ class TrainConfig(Checked):
 
 @dataclass(frozen=True)
 class ForestConfig(Checked):
-    """Trees beside the networks: see `aam_core.forest`."""
+    """Trees beside the networks: see `aam_core.growing`."""
 
     trees: int = option(
         0,

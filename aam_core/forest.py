@@ -1,10 +1,7 @@
-"""The forest beside the network: fitted by scikit-learn, kept as arrays, predicted by numpy alone.
+"""The forest beside the network: kept as arrays, predicted by numpy alone.
 
-It is a random forest on relative abundances (Breiman L 2001, Machine Learning 45: 5-32): of
-classes by entropy, three samples in a leaf at least. Of numbers, half of the trees are extremely
-randomized ones on the logarithms (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42).
-A logarithm is monotone, so every tree is kept as one on relative abundances. Letters: N samples; M
-DNA sequences, V covariates' inputs; T outputs: 1 of a regression, the classes of a classification.
+Grown by `aam_core.growing`. Letters: N samples; M DNA sequences, V covariates' inputs; T outputs: 1
+of a regression, the classes of a classification.
 """
 
 from __future__ import annotations
@@ -19,24 +16,6 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study
 from aam_core.data.tokens import is_dna
 from aam_core.errors import InputError
-
-PSEUDO = 1e-4
-"""Added to a relative abundance before its logarithm is taken."""
-
-MIN_SAMPLES, MAX_FEATURES = 2, 10_000
-"""Features of fewer samples are not split on; of more features, only the most prevalent are."""
-
-MAX_TRIED = 300
-"""Inputs that a split of a regression tries at most, of three tenths of all."""
-
-LEAF = 3
-"""Samples in a leaf of a classification at least."""
-
-MAX_DRAWN = 5_000
-"""Samples that a tree is grown from at most."""
-
-DENSE = 100_000_000
-"""Numbers up to which the inputs of a fit are a dense array, which is faster."""
 
 CHUNK_BYTES = 100_000_000
 """Memory that predicting takes at a time, about."""
@@ -122,14 +101,14 @@ class Forest:
         assert covariate_inputs(covariates) == self.covariates, (covariates, self.covariates)
         rows = np.arange(len(study.sample_ids))
         rows = rows if samples is None else rows[samples]
-        columns, width = _columns(study, self.sequences), len(self.sequences)
+        columns, width = columns_of(study, self.sequences), len(self.sequences)
         each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
         size = max(1, CHUNK_BYTES // each)
         found = np.zeros((len(rows), self.outputs))
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
-            shares = _shares(study.counts, chunk, columns, width).toarray()
-            inputs = np.hstack([shares, _encode(study, covariates, chunk)])
+            shares = shares_of(study.counts, chunk, columns, width).toarray()
+            inputs = np.hstack([shares, encode_covariates(study, covariates, chunk)])
             found[start : start + size] = self._mean(inputs)
         if self.outputs > 1:  # leaves are rounded
             return found / found.sum(axis=1, keepdims=True)
@@ -154,138 +133,25 @@ class Forest:
         return found / len(roots)
 
 
-def fit_forest(
-    study: Study,
-    samples: np.ndarray,
-    y: np.ndarray,
-    classes: int,
-    trees: int,
-    seed: int,
-    covariates: Covariates | None = None,
-    jobs: int = 1,
-) -> Forest:
-    """Fit a forest.
-
-    Parameters
-    ----------
-    study : Study
-        With sequences. The order of its features does not matter.
-    samples : ndarray of int
-        Positions in the study of the n samples to learn from.
-    y : ndarray
-        [n] float64 values, or int64 places among the classes, not all of which need to occur.
-    classes : int
-        How many there are; 0: a regression.
-    trees : int
-        How many; of both kinds together.
-    seed : int
-        The same seed gives the same forest.
-    covariates : Covariates, optional
-        Metadata columns that it reads beside the reads.
-    jobs : int
-        Threads; -1: as many as there are cores.
-    """
-    assert trees >= 1 and classes != 1 and len(samples) == len(y) > 0
-    known, shares = _training(study, samples)
-    extra = _encode(study, covariates, samples)
-    units = np.array([0.0, 1.0])
-    if not classes:  # scikit-learn leaves values alone that differ by less than 1e-8.
-        units = np.array([y.mean(), y.std() or 1.0])
-        # Rounded: between equal splits the last digits would decide, which depend on the units.
-        y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
-    flat = [
-        _flatten(tree.tree_, model, len(known), logged, classes)
-        for model, logged in _grow(shares, extra, y, classes, trees, seed, jobs)
-        for tree in model.estimators_
-    ]
-    sizes = [len(tree["feature"]) for tree in flat]
-    roots = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-    arrays = {name: np.concatenate([tree[name] for tree in flat]) for name in flat[0]}
-    inner = arrays["feature"] >= 0
-    for name in ("left", "right"):
-        arrays[name] = np.where(inner, arrays[name] + np.repeat(roots, sizes), -1).astype(np.int32)
-    used = np.bincount(arrays["feature"][inner], minlength=len(known) + extra.shape[1]) > 0
-    used[len(known) :] = True
-    arrays["feature"][inner] = (np.cumsum(used) - 1)[arrays["feature"][inner]]
-    sequences = [known[i] for i in np.flatnonzero(used[: len(known)])]
-    return Forest(sequences, extra.shape[1], arrays | {"roots": roots, "units": units})
-
-
-def out_of_fold(
-    study: Study,
-    samples: np.ndarray,
-    y: np.ndarray,
-    classes: int,
-    folds: np.ndarray,
-    trees: int,
-    seed: int,
-    covariates: Covariates | None = None,
-    jobs: int = 1,
-) -> np.ndarray:
-    """Predict each fold by a forest fitted on all other samples.
-
-    Takes what `fit_forest` does, and ``folds``: [n] int, -1 where a sample is never left out.
-
-    Returns
-    -------
-    ndarray
-        [n, T] float64; NaN where the fold is -1.
-    """
-    found = np.full((len(samples), classes or 1), np.nan)
-    for fold in np.unique(folds[folds >= 0]):
-        out = folds == fold
-        forest = fit_forest(study, samples[~out], y[~out], classes, trees, seed, covariates, jobs)
-        found[out] = forest.predict(study, covariates, samples[out])
-    return found
-
-
-def network_weight(network: np.ndarray, forest: np.ndarray, y: np.ndarray, classes: int) -> float:
-    """Share of the network in the blend ``w * network + (1 - w) * forest`` that errs least.
-
-    Parameters
-    ----------
-    network, forest : ndarray
-        [n, T] predictions of samples that neither learned from; rows with NaN are left out.
-    y, classes
-        As in `fit_forest`.
-
-    Returns
-    -------
-    float
-        Of 0, 0.05, ..., 1 the one of least absolute error, or of least log loss of probabilities
-        that are at least 0.001; of equals, the nearest to 0.5.
-    """
-    known = np.isfinite(network).all(axis=1) & np.isfinite(forest).all(axis=1)
-    network, forest, y = network[known], forest[known], y[known]
-
-    def loss(weight: float) -> float:
-        blend = forest + weight * (network - forest)
-        if classes:
-            return -np.log(blend[np.arange(len(y)), y].clip(1e-3)).sum()
-        return np.abs(blend[:, 0] - y).sum()
-
-    return min(sorted((i / 20 for i in range(21)), key=lambda w: abs(w - 0.5)), key=loss)
-
-
 def covariate_inputs(covariates: Covariates | None) -> int:
     """V: one input per level of each column, the unknown one included, and two per number."""
     return 0 if covariates is None else sum(covariates.sizes) + 2 * len(covariates.numeric)
 
 
-def _encode(study, covariates, rows) -> np.ndarray:
+def encode_covariates(study, covariates, rows) -> np.ndarray:
     """[N, V] float32."""
     if covariates is None:
         return np.zeros((len(rows), 0), np.float32)
     return covariates.matrix(study.metadata.iloc[rows])
 
 
-def _columns(study, sequences) -> np.ndarray:
+def columns_of(study, sequences) -> np.ndarray:
     """[F] int64: the input that each feature of the study adds to, or -1."""
     place = {dna: i for i, dna in enumerate(sequences)}
     return np.array([place.get(dna, -1) for dna in study.sequences], dtype=np.int64)
 
 
-def _shares(counts, rows, columns, width) -> sparse.csr_matrix:
+def shares_of(counts, rows, columns, width) -> sparse.csr_matrix:
     """[N, width] float32: relative abundances; the reads of all features are the whole."""
     part = counts[rows]
     reads = np.asarray(part.sum(axis=1)).ravel()
@@ -296,96 +162,6 @@ def _shares(counts, rows, columns, width) -> sparse.csr_matrix:
     found = sparse.csr_matrix(entries, shape=(len(rows), width))
     shares = (found.data / np.repeat(reads, np.diff(found.indptr))).astype(np.float32)
     return sparse.csr_matrix((shares, found.indices, found.indptr), shape=found.shape)
-
-
-def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
-    """Sequences that may be split on, sorted, and their relative abundances."""
-    sequences = sorted(set(study.sequences))
-    columns = _columns(study, sequences)
-    blocks = np.split(samples, range(4096, len(samples), 4096))
-    shares = [_shares(study.counts, rows, columns, len(sequences)) for rows in blocks]
-    shares = sparse.vstack(shares, format="csr")
-    prevalence = shares.getnnz(axis=0)
-    least = MIN_SAMPLES if (prevalence >= MIN_SAMPLES).sum() >= 3 else 1
-    kept = np.argsort(-prevalence, kind="stable")[:MAX_FEATURES]
-    kept = np.sort(kept[prevalence[kept] >= least])
-    return [sequences[i] for i in kept], shares[:, kept]
-
-
-def _grow(shares, extra, y, classes: int, trees: int, seed: int, jobs: int) -> list[tuple]:
-    """Fitted forests of scikit-learn; of each, whether it reads logarithms."""
-    from sklearn import ensemble
-
-    many = len(y) > MAX_DRAWN
-    drawn = {"bootstrap": True, "max_samples": MAX_DRAWN if many else None}
-    common = {"random_state": seed, "n_jobs": jobs}
-    if classes:
-        common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
-        kinds = [(ensemble.RandomForestClassifier, trees, False, drawn)]
-    else:
-        width = shares.shape[1] + extra.shape[1]
-        common["max_features"] = min(max(1, round(0.3 * width)), MAX_TRIED)
-        whole = drawn if many else {"bootstrap": False}
-        kinds = [
-            (ensemble.RandomForestRegressor, trees - trees // 2, False, drawn),
-            (ensemble.ExtraTreesRegressor, trees // 2, True, whole),
-        ]
-    found = []
-    for kind, number, logged, options in kinds:
-        if number:
-            inputs = sparse.hstack([shares, sparse.csr_matrix(extra)], format="csc")
-            if logged:
-                on_shares = inputs.data[: inputs.indptr[shares.shape[1]]]
-                on_shares[:] = _log(on_shares)
-            if inputs.shape[0] * inputs.shape[1] <= DENSE:
-                inputs = inputs.toarray()
-            found.append((kind(number, **options, **common).fit(inputs, y), logged))
-    return found
-
-
-def _log(shares: np.ndarray) -> np.ndarray:
-    """float32 [...]: log(share + PSEUDO) - log(PSEUDO), which leaves 0 where it is."""
-    return np.log1p(shares.astype(np.float64) / PSEUDO).astype(np.float32)
-
-
-def _flatten(tree, model, features: int, logged: bool, classes: int) -> dict[str, np.ndarray]:
-    """Arrays of one tree that send any sample where scikit-learn does.
-
-    It compares float32 inputs with float64 thresholds; the greatest float32 that goes left is the
-    same bound.
-    """
-    inner = tree.children_left >= 0
-    threshold = np.where(inner, tree.threshold, 0.0)
-    bound = threshold.astype(np.float32)
-    bound = np.where(bound > threshold, np.nextafter(bound, np.float32(-np.inf)), bound)
-    if logged:
-        on_share = inner & (tree.feature < features)
-        bound[on_share] = _greatest_share(threshold[on_share])
-    value = tree.value[:, 0]
-    if classes:
-        value = np.zeros((len(inner), classes))
-        value[:, model.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True)
-    return {
-        "feature": np.where(inner, tree.feature, -1).astype(np.int32),
-        "threshold": bound,
-        "left": tree.children_left,
-        "right": tree.children_right,
-        "value": value.astype(np.float32),
-    }
-
-
-def _greatest_share(threshold: np.ndarray) -> np.ndarray:
-    """float32: the greatest share whose `_log` is at most the threshold, which 0 is and 1 is not.
-
-    Found by bisection over the bit patterns, which are in the order of the numbers.
-    """
-    low = np.zeros(len(threshold), np.int32)
-    high = np.full(len(threshold), np.float32(1.0).view(np.int32))
-    for _ in range(30):
-        middle = low + (high - low) // 2
-        left = _log(middle.view(np.float32)) <= threshold
-        low, high = np.where(left, middle, low), np.where(left, high, middle)
-    return low.view(np.float32)
 
 
 def _problems(sequences, covariates, arrays) -> Iterator[str]:

@@ -191,11 +191,15 @@ def _pretrained() -> list[Row]:
 
 
 def _features() -> list[Row]:
-    """Of all samples, in the sizes and steps of the learned encoder."""
+    """Of all samples: in the sizes and steps of the learned encoder, and in the default's."""
     found = [
         Row(f"{SMALL}: {features}", (2,), LEARNED | {"model.encoder.features": kind}, (SMALL,))
         for features, kind in (("k-mer profile instead", "profile"), ("both", "both"))
     ]
+    for width in (32, 64):
+        both = {"model.encoder.features": "both", "model.encoder.depth": 1}
+        name = f"{NETWORK}: bases beside the k-mers, width {width}"
+        found.append(Row(name, (2,), both | {"model.encoder.width": width}, (NETWORK,)))
     for name, parts in PRETRAININGS.items():
         tuned = f"{SMALL} on {name}"
         found.append(Row(f"{tuned}, frozen", (2,), LEARNED, (tuned,), parts, frozen=True))

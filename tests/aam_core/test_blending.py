@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from aam_core import scoring
 from aam_core.artifact import load_model
-from aam_core.blending import FEWER
+from aam_core.blending import FEWER, network_weight
 from aam_core.data.splits import split_among
-from aam_core.forest import network_weight, out_of_fold
+from aam_core.growing import out_of_fold
 from aam_core.metrics import regression_metrics
 from aam_core.prediction import predict
 from aam_core.workflows import fit_classifier, fit_regressor
@@ -42,8 +43,15 @@ def apart(model, study, truth, classes=0):
     network = scoring.left_out(model, study, held)
     place = np.array([study.sample_ids.index(name) for name in held.val])
     settings = {"trees": -(-config.forest.trees // FEWER), "seed": config.train.seed}
-    trees = out_of_fold(study, place, truth, classes, np.array(held.folds), **settings)
-    return network, trees
+    given = (study, place, truth, classes, np.array(held.folds))
+    both = [out_of_fold(*given, **settings, tried=tried) for tried in ("some", "all")]
+
+    def wrong(trees):
+        if classes:
+            return -np.log(trees[np.arange(len(truth)), truth].clip(1e-3)).mean()
+        return np.abs(trees[:, 0] - truth).mean()
+
+    return network, both[wrong(both[1]) < 0.95 * wrong(both[0])]
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -75,6 +83,25 @@ def test_of_classes_too(classifier, small):
     weight, told = model.network_weight, model.val_predictions[["case", "control"]]
     assert told.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
     assert weight == network_weight(network, trees, truth, 2)
+
+
+@pytest.mark.parametrize("kind, split", [("one", None), ("one", "fixed"), ("many", None)])
+def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
+    """All inputs, where a single one tells the target; some, where many tell it alike."""
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 40, size=(60, 40))
+    target = rng.normal(size=60) if kind == "many" else counts[:, 7] / counts.sum(axis=1)
+    if kind == "many":
+        counts[:, :30] = rng.poisson(30 * np.exp(0.15 * target[:, None]), size=(60, 30))
+    sequences = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(40)]
+    table = {"counts": csr_matrix(counts), "sequences": sequences, "feature_ids": sequences}
+    study = dataclasses.replace(small, phylogeny=None, **table)
+    config = brief("fitting", {"train.max_steps": 2, "forest.trees": 40, "model.members": 4})
+    values = pd.Series(target, small.sample_ids, name="value")
+    given = {} if split is None else {"split": (small.sample_ids[:30], small.sample_ids[30:])}
+    fit_regressor(study, values, config=config, **given)
+    told = {"one": "forest: splits try all inputs", "many": "forest: splits try some inputs"}
+    assert told[kind] in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -146,3 +173,33 @@ def test_trees_read_covariates_too(small, brief):
     config = brief("fitting", {"train.max_steps": 2, "forest.trees": 40})
     model = fit_regressor(study, "hidden", covariates=["twin"], config=config)
     assert model.network_weight < 0.5 and model.metrics["r2"] > 0.3
+
+
+def test_the_weight_of_the_network_regression():
+    y = np.array([1.0, 2, 3, 4, 9])
+    network, random = (y + 3)[:, None], (y - 1)[:, None]
+    assert network_weight(network, random, y, 0) == 0.25
+    assert network_weight(y[:, None], random, y, 0) == 1
+    assert network_weight(network, y[:, None], y, 0) == 0
+    assert network_weight(network, network, y, 0) == 0.5
+    network[3], random[4] = 1e9, 1e9
+    network[4], random[3] = np.nan, np.nan
+    assert network_weight(network, random, y, 0) == 0.25
+    assert network_weight(network * np.nan, random, y, 0) == 0.5
+
+
+def test_the_weight_of_the_network_classification():
+    y = np.array([0, 1, 1])
+    sure, even = np.eye(2)[y], np.full((3, 2), 0.5)
+    assert network_weight(sure, even, y, 2) == 1
+    assert network_weight(even, sure, y, 2) == 0
+    # One of four wrong for sure: p of being right maximizes 3 log(p) + log(1 - p) at 3/4.
+    y = np.array([0, 1, 1, 0])
+    wrong = np.eye(2)[[0, 1, 1, 1]]
+    assert network_weight(wrong, np.full((4, 2), 0.5), y, 2) == 0.5
+    assert network_weight(wrong, wrong[:, ::-1], y, 2) == 0.75
+    # Without a bound of 0.001 a single 0 would rule the network out.
+    y, guess = np.arange(200) % 2, np.full((200, 2), 0.5)
+    network = np.eye(2)[y]
+    network[0] = 1 - network[0]
+    assert network_weight(network, guess, y, 2) == 1
