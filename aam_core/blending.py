@@ -1,8 +1,10 @@
-"""A forest beside the network, and the weight of each in what they predict together."""
+"""A forest beside the networks, and the weight of each in what they predict together."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,16 @@ from aam_core.forest import Forest
 from aam_core.growing import TRIED, fit_forest, out_of_fold
 from aam_core.prediction import blend
 from aam_core.runs import Run
+from aam_core.scoring import left_out
 
 UNKNOWN = 0.5
 """Weight of the network where the samples left out cannot tell it."""
 
 LEAST = 30
 """Samples left out, fewer of which can tell neither the weight nor the better kind of forest."""
+
+STEPS = 20
+"""Weights are parts of so many."""
 
 BETTER = 0.95
 """Splits try all inputs where that errs at most so much, times what it does where they try some."""
@@ -26,23 +32,26 @@ FEWER = 4
 """Times fewer trees that predict a left-out fold: there are as many such forests as folds."""
 
 
-def add_forest(run: Run, values: pd.Series, held: np.ndarray | None) -> np.ndarray | None:
+def add_forest(
+    run: Run, values: pd.Series, held: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Fit a forest on the training samples of a run, and weigh it on those that were left out.
 
     Parameters
     ----------
     run : Run
-        Its network is trained; its model receives the forest and the network's weight.
+        Its networks are trained; its model receives the forest and the networks' weight, and of
+        networks with codes and without each kind what it counts among them.
     values : Series
         Target by sample id.
     held : ndarray or None
-        ``[n, T]``, what the network predicts of the validation samples by members that left them
+        ``[n, T]``, what the networks predict of the validation samples by members that left them
         out; None where there are none.
 
     Returns
     -------
-    ndarray or None
-        The same of both together.
+    tuple of ndarray or None
+        The same, of the networks as they are weighed now, and of all together.
     """
     model, split = run.model, run.split
     # One process fits for all: scikit-learn has the threads of a machine to itself.
@@ -50,19 +59,26 @@ def add_forest(run: Run, values: pd.Series, held: np.ndarray | None) -> np.ndarr
     model.network_weight = UNKNOWN
     if held is None:
         return None
+    truth, classes = _truth(model.target, values.loc[split.val]), _classes(model.target)
+    coded = model.network.coded
+    kinds = [left_out(model, run.study, split, among=kind) for kind in (~coded, coded)]
+    if _both_known(*kinds) >= LEAST:
+        plain, codes, _ = best_weights([*kinds, beside], truth, classes)
+        if plain + codes:
+            model.network.weigh_codes(codes / (plain + codes))
+            held = left_out(model, run.study, split)
     if len(held) >= LEAST:
-        truth = _truth(model.target, values.loc[split.val])
-        model.network_weight = network_weight(held, beside, truth, _classes(model.target))
-    return blend(model.network_weight, held, beside)
+        model.network_weight = best_weights([held, beside], truth, classes)[0]
+    return held, blend(model.network_weight, held, beside)
 
 
-def network_weight(network: np.ndarray, forest: np.ndarray, y: np.ndarray, classes: int) -> float:
-    """Share of the network in the blend ``w * network + (1 - w) * forest`` that errs least.
+def best_weights(parts: Sequence[np.ndarray], y: np.ndarray, classes: int) -> tuple[float, ...]:
+    """Shares of predictions in the mean of them that errs least.
 
     Parameters
     ----------
-    network, forest : ndarray
-        [n, T] predictions of samples that neither learned from; rows with NaN are left out.
+    parts : sequence of ndarray
+        [n, T] predictions of samples that none of them learned from; rows with NaN are left out.
     y : ndarray
         [n] float64 values, or int64 places among the classes.
     classes : int
@@ -70,17 +86,28 @@ def network_weight(network: np.ndarray, forest: np.ndarray, y: np.ndarray, class
 
     Returns
     -------
-    float
-        Of 0, 0.05, ..., 1 the one of least absolute error, or of least log loss of probabilities
-        that are at least 0.001; of equals, the nearest to 0.5.
+    tuple of float
+        Of each part 0, 0.05, ..., 1, all together 1: those of least absolute error, or of least
+        log loss of probabilities that are at least 0.001; of equals, the most even ones.
     """
-    known = np.isfinite(network).all(axis=1) & np.isfinite(forest).all(axis=1)
-    network, forest, y = network[known], forest[known], y[known]
+    known = np.all([np.isfinite(part).all(axis=1) for part in parts], axis=0)
+    parts, y = [part[known] for part in parts], y[known]
 
-    def loss(weight: float) -> float:
-        return _loss(forest + weight * (network - forest), y, classes)
+    *others, last = parts
 
-    return min(sorted((i / 20 for i in range(21)), key=lambda w: abs(w - 0.5)), key=loss)
+    def loss(shares) -> float:  # so that of equal parts every mean is the same to the last digit
+        apart = zip(shares[:-1], others, strict=True)
+        return _loss(last + sum(share * (part - last) for share, part in apart), y, classes)
+
+    grid = itertools.product(range(STEPS + 1), repeat=len(parts) - 1)
+    grid = [(*few, STEPS - sum(few)) for few in grid if sum(few) <= STEPS]
+    grid.sort(key=lambda shares: sum(share**2 for share in shares))
+    return min((tuple(share / STEPS for share in shares) for shares in grid), key=loss)
+
+
+def _both_known(one: np.ndarray, other: np.ndarray) -> int:
+    """Rows that neither lacks."""
+    return int((np.isfinite(one) & np.isfinite(other)).all(axis=1).sum())
 
 
 def _loss(predicted: np.ndarray, y: np.ndarray, classes: int) -> float:
@@ -110,7 +137,7 @@ def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
     def fit(tried):
         return fit_forest(run.study, *samples(split.train), **settings, tried=tried)
 
-    def left_out(tried):
+    def unseen(tried):
         """Of the validation samples, in their order."""
         if not set(split.train) & set(split.val):
             return fit(tried).predict(run.study, model.covariates, run.positions(split.val))
@@ -121,10 +148,10 @@ def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
         beside = out_of_fold(run.study, *samples(ids), folds=folds, **fewer, tried=tried)
         return beside[: len(split.val)]
 
-    if len(split.val) < LEAST:
-        return fit("some"), left_out("some")
-    beside, (_, truth) = {tried: left_out(tried) for tried in TRIED}, samples(split.val)
-    some, every = (_loss(beside[tried], truth, settings["classes"]) for tried in TRIED)
+    if settings["classes"] or len(split.val) < LEAST:
+        return fit("some"), unseen("some")
+    beside, (_, truth) = {tried: unseen(tried) for tried in TRIED}, samples(split.val)
+    some, every = (_loss(beside[tried], truth, 0) for tried in TRIED)
     tried = "all" if every < BETTER * some else "some"
     run.say(f"forest: splits try {tried} inputs")
     return fit(tried), beside[tried]

@@ -80,6 +80,12 @@ class EncoderConfig(Checked):
     components: int = option(
         64, "Principal components of the profile of 6-mers, where features has it.", minimum=1
     )
+    codes: int = option(
+        0,
+        "Random features of the whole sequence that half of the members read beside the profile, "
+        "to tell like ASVs apart (0: none).",
+        minimum=0,
+    )
 
     width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
     heads: int = option(4, "Attention heads.", minimum=1)

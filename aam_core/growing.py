@@ -2,10 +2,10 @@
 
 Of classes it is a random forest by entropy with three samples in a leaf at least (Breiman L 2001,
 Machine Learning 45: 5-32). Of numbers, half of the trees are extremely randomized ones on the
-logarithms (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42). That is the forest whose
-splits try some inputs, which suits a target that many ASVs tell of. Where few do, splits that try
-all find them (`TRIED`). A logarithm is monotone, so every tree is kept as one on relative
-abundances. Letters: as in `aam_core.forest`; n samples to learn from.
+logarithms (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42); a logarithm is monotone,
+so every tree is kept as one on relative abundances. Where many ASVs tell a number, splits that try
+some of them do best; where few do, splits that try all find them (`TRIED`). Letters: as in
+`aam_core.forest`; n samples to learn from.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from aam_core.data.inputs import Study
 from aam_core.forest import Forest, columns_of, encode_covariates, shares_of
 
 TRIED = ("some", "all")
-"""Inputs that a split tries. 'some': the root of their number for classes, three tenths of it for
-numbers; 'all': every one, and half of the trees are extremely randomized ones for classes, too."""
+"""Inputs that a split tries: of a regression three tenths of them, or all. Of a classification it
+is always some, the root of their number: all are too many for the few subjects of a class."""
 
 PSEUDO = 1e-4
 """Added to a relative abundance before its logarithm is taken."""
@@ -78,10 +78,11 @@ def fit_forest(
     tried : {'some', 'all'}
         Inputs that a split tries; see `TRIED`.
     """
-    assert trees >= 1 and classes != 1 and len(samples) == len(y) > 0 and tried in TRIED
+    assert trees >= 1 and classes != 1 and len(samples) == len(y) > 0
+    assert tried in TRIED and not (classes and tried == "all")
     known, shares = _training(study, samples)
     if tried == "all":
-        known, shares = _best(known, shares, y, classes)
+        known, shares = _best(known, shares, y)
     extra = encode_covariates(study, covariates, samples)
     units = np.array([0.0, 1.0])
     if not classes:  # scikit-learn leaves values alone that differ by less than 1e-8.
@@ -150,15 +151,15 @@ def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
     return [sequences[i] for i in kept], shares[:, kept]
 
 
-def _best(known, shares, y, classes: int) -> tuple[list[str], sparse.csr_matrix]:
+def _best(known, shares, y) -> tuple[list[str], sparse.csr_matrix]:
     """The features that the target goes with best, by F tests on square roots of the shares."""
-    from sklearn.feature_selection import f_classif, f_regression
+    from sklearn.feature_selection import f_regression
 
     most = max(MAX_TRIED, MAX_READ // len(y))
     if len(known) <= most:
         return known, shares
     with np.errstate(all="ignore"):  # of a target that is the same everywhere nothing is known
-        test = (f_classif if classes else f_regression)(np.sqrt(shares), y)[0]
+        test = f_regression(np.sqrt(shares), y)[0]
     kept = np.sort(np.argsort(-np.nan_to_num(test), kind="stable")[:most])
     return [known[i] for i in kept], shares[:, kept]
 
@@ -170,21 +171,18 @@ def _grow(shares, extra, y, classes: int, trees: int, seed: int, jobs: int, trie
     many = len(y) > MAX_DRAWN
     drawn = {"bootstrap": True, "max_samples": MAX_DRAWN if many else None}
     common = {"random_state": seed, "n_jobs": jobs}
-    if tried == "all":
-        common["max_features"] = None
-    elif classes:
-        common["max_features"] = "sqrt"
+    if classes:
+        common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
+        kinds = [(ensemble.RandomForestClassifier, trees, False, drawn)]
     else:
         width = shares.shape[1] + extra.shape[1]
-        common["max_features"] = min(max(1, round(0.3 * width)), MAX_TRIED)
-    if classes:
-        common |= {"criterion": "entropy", "min_samples_leaf": LEAF}
-        random, extremely = ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier
-    else:
-        random, extremely = ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor
-    half = 0 if classes and tried == "some" else trees // 2
-    whole = drawn if many else {"bootstrap": False}
-    kinds = [(random, trees - half, False, drawn), (extremely, half, True, whole)]
+        some = min(max(1, round(0.3 * width)), MAX_TRIED)
+        common["max_features"] = some if tried == "some" else None
+        whole = drawn if many else {"bootstrap": False}
+        kinds = [
+            (ensemble.RandomForestRegressor, trees - trees // 2, False, drawn),
+            (ensemble.ExtraTreesRegressor, trees // 2, True, whole),
+        ]
     found = []
     for kind, number, logged, options in kinds:
         if number:

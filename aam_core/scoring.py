@@ -41,22 +41,35 @@ def distances(model: Model, study: Study) -> pd.DataFrame:
     return pd.DataFrame({"actual": actual[row, column], "prediction": predicted[row, column]})
 
 
-def left_out(model: Model, study: Study, split: Split) -> np.ndarray:
+def left_out(
+    model: Model, study: Study, split: Split, among: np.ndarray | None = None
+) -> np.ndarray:
     """What the network predicts of the validation samples, by the members that left them out.
+
+    Parameters
+    ----------
+    among : ndarray, optional
+        ``[K]`` bool: only by these members.
 
     Returns
     -------
     ndarray
-        ``[n, T]``, as `prediction.in_units` gives it.
+        ``[n, T]``, as `prediction.in_units` gives it; NaN where no such member left a sample out.
     """
     held = study.select(split.val)
     config = override(model.config, model.config.train.device, None)
     every = len(split.val)
     masks = split.left_out(split.val, config.model.members)
+    if among is not None:
+        masks &= among[:, None]
+    if not masks.any():
+        return np.full((every, model.network.parts.outputs), np.nan)
     (part,) = stream(
         model.network, held, config, ("target",), model.covariates, chunk=every, left_out=masks
     )
-    return in_units(model, part["target"])
+    found = in_units(model, part["target"])
+    found[~masks.any(axis=0)] = np.nan
+    return found
 
 
 def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataFrame, dict]:

@@ -277,10 +277,9 @@ def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
     """
     model, split = run.model, run.split
     held = scoring.left_out(model, run.study, split) if split.val else None
-    if held is not None:
-        _, alone = scoring.target(model, values.loc[split.val], held)
+    alone = held
     if run.config.forest.trees:
-        held = add_forest(run, values, held)
+        alone, held = add_forest(run, values, held) or (None, None)
     if held is None:
         return {}
     frame, scores = scoring.target(model, values.loc[split.val], held)
@@ -291,8 +290,9 @@ def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
         model.interval = {"coverage": COVERAGE, "half_width": half}
     run.say("validation: " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
     if model.forest is not None:
-        model.metrics |= {f"network_{name}": value for name, value in alone.items()}
-        told = ", ".join(f"{k} {v:.4g}" for k, v in alone.items())
+        _, scores = scoring.target(model, values.loc[split.val], alone)
+        model.metrics |= {f"network_{name}": value for name, value in scores.items()}
+        told = ", ".join(f"{k} {v:.4g}" for k, v in scores.items())
         run.say(f"validation of the networks alone: {told}; weight {model.network_weight:.2f}")
     draw = plots.scatter if numeric else plots.confusion
     return {"val_predictions.png": functools.partial(draw, frame, label=model.target.name)}

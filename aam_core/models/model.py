@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aam_core.config import ModelConfig
 from aam_core.data.batch import Batch
+from aam_core.models.codes import codes
 from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
 from aam_core.models.encoder import BaseEncoder, SampleEncoder
 from aam_core.models.fusion import Fusion
@@ -75,6 +77,10 @@ class ModelOutput:
     target: Tensor | None = None
 
 
+LEAST_SHARE = 0.05
+"""Least share in a prediction of the members with codes, and of those without."""
+
+
 class Member(nn.Module):
     """One of the networks over the ASVs' vectors: ASVs -> sample -> target.
 
@@ -82,14 +88,17 @@ class Member(nn.Module):
     ----------
     config : ModelConfig
     parts : Parts
+    coded : bool
+        Whether it reads the codes of the ASVs, where they have any.
     """
 
-    def __init__(self, config: ModelConfig, parts: Parts):
+    def __init__(self, config: ModelConfig, parts: Parts, coded: bool = False):
         super().__init__()
         width = config.encoder.width
         # What the bases gave has the width already; fixed features are mapped to it.
         fixed = config.encoder.features != "bases"
-        self.project = nn.Linear(vector_size(config), width) if fixed else None
+        size = vector_size(config) - (0 if coded else code_size(config))
+        self.project = nn.Linear(size, width) if fixed else None
         self.samples = SampleEncoder(width, config.sample)
         self.fusion = (
             Fusion(width, config.fusion, parts.sizes, parts.numbers)
@@ -100,7 +109,9 @@ class Member(nn.Module):
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None):
         """Sample vectors ``[B, D]``, ASVs in their samples ``[B, A, D]``, and their mask."""
-        vectors_UD = vectors_UE if self.project is None else self.project(vectors_UE)
+        vectors_UD = vectors_UE
+        if self.project is not None:  # the codes are last
+            vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
         return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
 
     def predict(self, sample_BD: Tensor, batch: Batch, keys_B: Tensor | None) -> Tensor:
@@ -113,7 +124,8 @@ class Member(nn.Module):
 class Network(nn.Module):
     """The hierarchical transformer: bases -> ASVs -> samples -> heads.
 
-    Several members read the same ASV vectors; the distance head is the first one's.
+    Several members read the same ASV vectors, the latter half of them with their codes; the
+    distance head is the first one's.
 
     Parameters
     ----------
@@ -127,16 +139,32 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.parts = parts
+        self.coded = (np.arange(config.members) >= (config.members + 1) // 2) & bool(
+            code_size(config)
+        )
+        """``[K]`` bool: whether a member reads the ASVs' codes."""
         width, features = config.encoder.width, config.encoder.features
         self.bases = BaseEncoder(config.encoder) if features != "profile" else None
         self.profile = Profile(config.encoder.components) if features != "bases" else None
-        self.members = nn.ModuleList(Member(config, parts) for _ in range(config.members))
+        self.members = nn.ModuleList(Member(config, parts, k) for k in self.coded)
+        # What each counts in what they predict together: found after training, saved with the rest.
+        counts = torch.ones(config.members) if parts.outputs else None
+        self.register_buffer("member_weight", counts)
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
         self.distance = (
             DISTANCES[config.head.distance](width, config.head.distance_width)
             if parts.distance
             else None
         )
+
+    def weigh_codes(self, share: float) -> None:
+        """Let the members that read codes count ``share`` together, and the others the rest.
+
+        Of each kind something remains: there may be samples that it alone has left out.
+        """
+        coded, share = torch.from_numpy(self.coded), min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
+        each = torch.where(coded, share / coded.sum(), (1 - share) / (~coded).sum())
+        self.member_weight.copy_(each)
 
     def blocks(self) -> list[Block]:
         """Every transformer block: over the bases, then over the ASVs of each member."""
@@ -164,6 +192,8 @@ class Network(nn.Module):
             found.append(self.profile(tokens_UL))
         if self.bases is not None:
             found.append(self.bases(tokens_UL, ragged, keys_U))
+        if code_size(self.config):
+            found.append(codes(tokens_UL, code_size(self.config)))
         return torch.cat([part.float() for part in found], 1) if len(found) > 1 else found[0]
 
     def forward(self, batch: Batch, heads: Collection[str] = ("distance", "target")) -> ModelOutput:
@@ -192,12 +222,13 @@ class Network(nn.Module):
         Parameters
         ----------
         weight_KB : Tensor, optional
-            What each member counts for each sample; all alike by default.
+            What each member counts for each sample, beside its ``member_weight``.
         """
         if self.parts.outputs > 1:
             target_KBT = target_KBT.log_softmax(-1)
         if weight_KB is None:
             weight_KB = torch.ones_like(target_KBT[..., 0])
+        weight_KB = weight_KB * self.member_weight[:, None]
         share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
         if self.parts.outputs > 1:
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
@@ -245,10 +276,15 @@ class Network(nn.Module):
 
 
 def vector_size(config: ModelConfig) -> int:
-    """Size E of an ASV's vector: the width, the components of its profile, or both."""
+    """Size E of an ASV's vector: the width, the components of its profile, or both; its code."""
     encoder = config.encoder
     sizes = {"bases": encoder.width, "profile": encoder.components}
-    return sizes.get(encoder.features, sum(sizes.values()))
+    return sizes.get(encoder.features, sum(sizes.values())) + code_size(config)
+
+
+def code_size(config: ModelConfig) -> int:
+    """Features of an ASV's code; 0 where there is no profile that they stand beside."""
+    return config.encoder.codes if config.encoder.features != "bases" else 0
 
 
 def part_of(name: str) -> str:

@@ -28,7 +28,9 @@ FIELDS = {
         "max_asvs asv_selection max_bp long_sequences"
     ),
     "model": "members",
-    "model.encoder": "features components width heads depth stride kernel kmer mlp_ratio dropout",
+    "model.encoder": (
+        "features components codes width heads depth stride kernel kmer mlp_ratio dropout"
+    ),
     "model.sample": "heads depth mlp_ratio dropout pool_queries pool_prior asv_dropout",
     "model.head": "distance distance_width target_hidden target_dropout",
     "model.fusion": "kind heads latents",
@@ -50,7 +52,7 @@ FIELDS = {
     ),
     "parts": "nucleotide distance outputs sizes numbers",
 }
-"""All that config.json holds in format 3, by section."""
+"""All that config.json holds in format 4, by section."""
 
 
 @pytest.fixture(params=KINDS)
@@ -152,31 +154,40 @@ def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
     changes = {"train.max_steps": 1, "train.val_fraction": 0.3}
     settings = {"config": brief("pretraining", changes), "covariates": ["group"]}
     fit_regressor(small, "gradient", **settings, output=tmp_path / "new")
-    new = {1: ["optim.optimizer", "train.devices"], 2: []}
-    for version, more in new.items():
+    new = {
+        4: ["model.encoder.codes"],
+        3: ["model.members", "model.encoder.features", "model.encoder.components", "forest"]
+        + ["model.sample.pool_prior", "data.full_depth"],
+        2: ["optim.optimizer", "train.devices"],
+    }
+    for version in (1, 2, 3):
         copy = tmp_path / f"format {version}"
         shutil.copytree(tmp_path / "new", copy)
 
-        def older(values, version=version, more=more):
+        def older(values, version=version):
             values["format_version"] = version
-            of_format_3 = ("model.members", "model.encoder.features", "model.encoder.components")
-            for path in (*more, *of_format_3, "model.sample.pool_prior", "data.full_depth"):
+            for path in (name for later in new if later > version for name in new[later]):
                 *parents, leaf = path.split(".")
                 section = values["config"]
                 for name in parents:
                     section = section[name]
                 del section[leaf]
-            del values["config"]["forest"]
 
         edit(copy / "config.json", older)
-        edit(copy / "targets.json", lambda values: values.pop("forest"))
         weights = load_file(str(copy / "model.safetensors"))
-        named = {name.removeprefix("members.0."): value for name, value in weights.items()}
-        assert {"target.out.weight", "fusion.norm.weight", "samples.pool.prior"} <= set(named)
-        save_file(named, str(copy / "model.safetensors"))
+        assert weights.pop("member_weight").tolist() == [1.0]
+        if version < 3:
+            edit(copy / "targets.json", lambda values: values.pop("forest"))
+            weights = {name.removeprefix("members.0."): value for name, value in weights.items()}
+            assert {"target.out.weight", "fusion.norm.weight", "samples.pool.prior"} <= set(weights)
+        save_file(weights, str(copy / "model.safetensors"))
         assert validate(copy) == validate(copy, "min") == "regressor"
         pd.testing.assert_frame_equal(predict(copy, small), predict(tmp_path / "new", small))
         assert load_model(copy).config.optim.optimizer == "adamw"
+    edit(copy / "config.json", lambda values: values.update(format_version=4))
+    edit(copy / "config.json", lambda values: values["config"]["model"]["encoder"].update(codes=0))
+    with pytest.raises(InputError, match="missing.*member_weight"):
+        load_model(copy)
 
 
 def test_weights_may_be_given(regressor, tmp_path):
@@ -243,7 +254,7 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
 def test_other_fields_mean_another_format():
     expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
     found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
-    assert FORMAT_VERSION == 3 and found == expected, (
+    assert FORMAT_VERSION == 4 and found == expected, (
         f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
         "config.json need a higher FORMAT_VERSION (aam_core/artifact.py); then renew FIELDS here."
     )
@@ -264,7 +275,7 @@ def refused(folder, words):
     "path, value, words",
     [
         ("format", "other", "not that of an AAM model"),
-        ("format_version", 4, "has format 4, newer than this AAM reads .3.: upgrade AAM"),
+        ("format_version", 5, "has format 5, newer than this AAM reads .4.: upgrade AAM"),
         ("format_version", "1", "no valid format_version"),
         ("format_version", None, "no valid format_version"),
         ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core import scoring
+from aam_core import blending, scoring
 from aam_core.artifact import load_model
-from aam_core.blending import FEWER, network_weight
+from aam_core.blending import FEWER, best_weights
 from aam_core.data.splits import split_among
 from aam_core.growing import out_of_fold
 from aam_core.metrics import regression_metrics
@@ -28,7 +28,7 @@ def trees_alone(model):
     return dataclasses.replace(model, network_weight=0.0)
 
 
-def apart(model, study, truth, classes=0):
+def apart(model, study, truth, classes=0, groups="host_subject_id"):
     """What networks and trees predict of the samples that they left out, computed anew."""
     config = model.config
     held = split_among(
@@ -36,7 +36,7 @@ def apart(model, study, truth, classes=0):
         config.model.members,
         fraction=config.train.val_fraction,
         seed=config.train.seed,
-        groups=study.metadata["host_subject_id"],
+        groups=None if groups is None else study.metadata[groups],
         strata=study.metadata["group"] if classes else None,
     )
     assert held.val == model.val_samples
@@ -44,14 +44,12 @@ def apart(model, study, truth, classes=0):
     place = np.array([study.sample_ids.index(name) for name in held.val])
     settings = {"trees": -(-config.forest.trees // FEWER), "seed": config.train.seed}
     given = (study, place, truth, classes, np.array(held.folds))
-    both = [out_of_fold(*given, **settings, tried=tried) for tried in ("some", "all")]
-
-    def wrong(trees):
-        if classes:
-            return -np.log(trees[np.arange(len(truth)), truth].clip(1e-3)).mean()
-        return np.abs(trees[:, 0] - truth).mean()
-
-    return network, both[wrong(both[1]) < 0.95 * wrong(both[0])]
+    some = out_of_fold(*given, **settings)
+    if classes:
+        return network, some
+    every = out_of_fold(*given, **settings, tried="all")
+    errors = [np.abs(trees[:, 0] - truth).mean() for trees in (some, every)]
+    return network, every if errors[1] < 0.95 * errors[0] else some
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -71,7 +69,7 @@ def test_the_weight_is_chosen_on_what_both_left_out(regressor, small):
     network, trees = apart(model, small, truth)
     weight, told = model.network_weight, model.val_predictions["prediction"]
     assert told.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
-    assert weight == network_weight(network, trees, truth, 0)
+    assert weight == best_weights([network, trees], truth, 0)[0]
     expected = regression_metrics(truth, network[:, 0])
     assert {k: model.metrics[f"network_{k}"] for k in expected} == pytest.approx(expected)
 
@@ -82,7 +80,7 @@ def test_of_classes_too(classifier, small):
     network, trees = apart(model, small, truth, classes=2)
     weight, told = model.network_weight, model.val_predictions[["case", "control"]]
     assert told.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
-    assert weight == network_weight(network, trees, truth, 2)
+    assert weight == best_weights([network, trees], truth, 2)[0]
 
 
 @pytest.mark.parametrize("kind, split", [("one", None), ("one", "fixed"), ("many", None)])
@@ -178,28 +176,84 @@ def test_trees_read_covariates_too(small, brief):
 def test_the_weight_of_the_network_regression():
     y = np.array([1.0, 2, 3, 4, 9])
     network, random = (y + 3)[:, None], (y - 1)[:, None]
-    assert network_weight(network, random, y, 0) == 0.25
-    assert network_weight(y[:, None], random, y, 0) == 1
-    assert network_weight(network, y[:, None], y, 0) == 0
-    assert network_weight(network, network, y, 0) == 0.5
+    assert best_weights([network, random], y, 0)[0] == 0.25
+    assert best_weights([y[:, None], random], y, 0)[0] == 1
+    assert best_weights([network, y[:, None]], y, 0)[0] == 0
+    assert best_weights([network, network], y, 0)[0] == 0.5
     network[3], random[4] = 1e9, 1e9
     network[4], random[3] = np.nan, np.nan
-    assert network_weight(network, random, y, 0) == 0.25
-    assert network_weight(network * np.nan, random, y, 0) == 0.5
+    assert best_weights([network, random], y, 0)[0] == 0.25
+    assert best_weights([network * np.nan, random], y, 0)[0] == 0.5
+
+
+def test_the_weights_of_three():
+    y = np.arange(1.0, 9.0)
+    parts = [(y + 4)[:, None], (y - 4)[:, None], (y + 100)[:, None]]
+    assert best_weights(parts, y, 0) == (0.5, 0.5, 0)
+    assert best_weights([parts[0], parts[0], y[:, None]], y, 0) == (0, 0, 1)
+    found = best_weights([parts[0]] * 3, y, 0)
+    assert max(found) == 0.35 and sum(found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["regressor", "classifier"])
+@pytest.mark.parametrize("better, share", [("coded", 0.95), ("plain", 0.05), ("neither", 0.5)])
+def test_what_codes_count_is_chosen_on_what_was_left_out(
+    small, brief, monkeypatch, kind, better, share
+):
+    changes = {"train.max_steps": 2, "model.members": 4, "train.val_fraction": 0.5}
+    config = brief("fitting", changes | {"forest.trees": 4, "model.encoder.codes": 8})
+    right = small.metadata["gradient"].to_numpy(float)[:, None]
+    if kind == "classifier":
+        right = np.eye(2)[(small.metadata["group"] == "control").to_numpy(int)] * 0.98 + 0.01
+    kinds, left_out = [], blending.left_out
+
+    def known(model, study, split, among=None):
+        if among is None or better == "neither":
+            return left_out(model, study, split, among)
+        kinds.append(among.tolist())
+        is_right = (among == model.network.coded).all() == (better == "coded")
+        assert split.val == small.sample_ids
+        return right if is_right else right[::-1]
+
+    if better == "neither":  # fewer than tell it
+        monkeypatch.setattr(blending, "LEAST", 1000)
+    monkeypatch.setattr(blending, "left_out", known)
+    fit = fit_regressor if kind == "regressor" else fit_classifier
+    model = fit(small, "gradient" if kind == "regressor" else "group", config=config)
+    weights = model.network.member_weight
+    assert weights[2:].sum() / weights.sum() == pytest.approx(share)
+    assert model.network.coded.tolist() == [False, False, True, True]
+    if better != "neither":
+        assert kinds == [[True, True, False, False], [False, False, True, True]]
+    told = model.val_predictions  # of the networks as they are weighed
+    again = fit_again(model, small)
+    column = "prediction" if kind == "regressor" else "case"
+    assert again[column].to_numpy() == pytest.approx(told[column].to_numpy(), rel=1e-4)
+
+
+def fit_again(model, study):
+    """What networks and trees that left a sample out predict of it, computed anew."""
+    classes = 2 if model.kind == "classifier" else 0
+    truth = study.metadata["gradient"].to_numpy(float)
+    if classes:
+        truth = (study.metadata["group"] == "control").to_numpy(int)
+    network, trees = apart(model, study, truth, classes, groups=None)
+    both = model.network_weight * network + (1 - model.network_weight) * trees
+    return pd.DataFrame(both, columns=["case", "control"] if classes else ["prediction"])
 
 
 def test_the_weight_of_the_network_classification():
     y = np.array([0, 1, 1])
     sure, even = np.eye(2)[y], np.full((3, 2), 0.5)
-    assert network_weight(sure, even, y, 2) == 1
-    assert network_weight(even, sure, y, 2) == 0
+    assert best_weights([sure, even], y, 2)[0] == 1
+    assert best_weights([even, sure], y, 2)[0] == 0
     # One of four wrong for sure: p of being right maximizes 3 log(p) + log(1 - p) at 3/4.
     y = np.array([0, 1, 1, 0])
     wrong = np.eye(2)[[0, 1, 1, 1]]
-    assert network_weight(wrong, np.full((4, 2), 0.5), y, 2) == 0.5
-    assert network_weight(wrong, wrong[:, ::-1], y, 2) == 0.75
+    assert best_weights([wrong, np.full((4, 2), 0.5)], y, 2)[0] == 0.5
+    assert best_weights([wrong, wrong[:, ::-1]], y, 2)[0] == 0.75
     # Without a bound of 0.001 a single 0 would rule the network out.
     y, guess = np.arange(200) % 2, np.full((200, 2), 0.5)
     network = np.eye(2)[y]
     network[0] = 1 - network[0]
-    assert network_weight(network, guess, y, 2) == 1
+    assert best_weights([network, guess], y, 2)[0] == 1

@@ -66,8 +66,7 @@ def spy(monkeypatch):
 
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("classes", [0, 3])
-@pytest.mark.parametrize("tried", ["some", "all"])
+@pytest.mark.parametrize("classes, tried", [(0, "some"), (0, "all"), (3, "some")])
 def test_predicts_what_scikit_learn_does(
     small, gradient, group, covariates, monkeypatch, tried, classes, beside, dense
 ):
@@ -91,10 +90,9 @@ def test_predicts_what_scikit_learn_does(
         extra = np.column_stack([[[False] + [run == x for x in levels] for run in runs], numbers])
     expected = 0.0
     logs = np.log1p(shares.astype(np.float64) * 1e4)
-    kind = "Classifier" if classes else "Regressor"
-    kinds = [(f"RandomForest{kind}", 16, shares), (f"ExtraTrees{kind}", 15, logs)]
-    if classes and tried == "some":
-        kinds = [("RandomForestClassifier", 31, shares)]
+    kinds = [("RandomForestClassifier", 31, shares)]
+    if not classes:
+        kinds = [("RandomForestRegressor", 16, shares), ("ExtraTreesRegressor", 15, logs)]
     for (model, _), (kind, size, read) in zip(models, kinds, strict=True):
         assert type(model).__name__ == kind
         assert len(model.estimators_) == size
@@ -222,21 +220,20 @@ def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradien
     assert len(nodes) == 20 and 1 < nodes.max() <= 19
 
 
-@pytest.mark.parametrize("classes", [0, 2])
 def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
-    small, gradient, group, monkeypatch, classes
+    small, gradient, monkeypatch
 ):
     monkeypatch.setattr(growing, "MAX_READ", 1)
     monkeypatch.setattr(growing, "MAX_TRIED", 7)
-    y = (group if classes else gradient)[TRAIN]
+    y = gradient[TRAIN]
     counts = small.counts[TRAIN].toarray()
     roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]
     names = np.array(small.sequences)[(counts > 0).sum(axis=0) >= 2]
     best = names[np.argsort(-np.abs(np.corrcoef(roots.T, y)[-1, :-1]))[:7]]
-    found = fit_forest(small, TRAIN, y, classes, 30, seed=1, tried="all")
+    found = fit_forest(small, TRAIN, y, 0, 30, seed=1, tried="all")
     assert set(found.sequences) <= set(best) and len(found.sequences) > 3
-    same = fit_forest(small, TRAIN, np.full(40, y[0]), classes, 30, seed=1, tried="all")
-    assert same.predict(small)[:, -1] == pytest.approx(y[0])
+    same = fit_forest(small, TRAIN, np.full(40, y[0]), 0, 30, seed=1, tried="all")
+    assert same.predict(small)[:, 0] == pytest.approx(y[0])
 
 
 @pytest.mark.parametrize("scale, shift", [(1e-12, 0.0), (1e-3, 2e9), (1e30, 0.0)])

@@ -1,0 +1,56 @@
+"""Codes of ASVs: fixed random features of a whole sequence, which tell like ASVs apart.
+
+Letters: U distinct ASVs, L bases (+1 START), R features.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aam_core import vocab
+
+BANDWIDTH = 0.5
+"""Standard deviation of what a base adds to a feature's phase."""
+
+SHARE = 0.5
+"""Root mean square of the features: components of a profile have 1."""
+
+
+@torch.compiler.disable
+def codes(tokens_UL: Tensor, size: int) -> Tensor:
+    """Random Fourier features of the bases, ``[U, R]`` from tokens ``[U, L + 1]``.
+
+    Products of the codes of two sequences are near ``SHARE**2 exp(-BANDWIDTH**2 d)`` in the mean
+    over the features, with d the places where their bases differ (Rahimi A, Recht B 2007, NIPS 20:
+    1177-1184): a change of few bases, which a profile of k-mers hardly sees, makes another code.
+    What is no A, C, G or T adds nothing. Nothing here learns, and the same sequence has the same
+    code everywhere.
+
+    Parameters
+    ----------
+    tokens_UL : Tensor
+    size : int
+        R.
+    """
+    bases_UL = tokens_UL[:, 1:].long() - vocab.A
+    real = (bases_UL >= 0) & (bases_UL < len(vocab.BASES))
+    shift_R, phase = _phases(bases_UL.shape[1], size)
+    found_UR = shift_R.to(tokens_UL.device).repeat(len(tokens_UL), 1)
+    with torch.autocast(tokens_UL.device.type, enabled=False):  # half precision would blur phases
+        for base in range(len(vocab.BASES)):
+            here_UL = (real & (bases_UL == base)).float()
+            found_UR += here_UL @ phase[:, base].to(tokens_UL.device)
+    return SHARE * 2**0.5 * found_UR.cos()
+
+
+@functools.cache
+def _phases(length: int, size: int) -> tuple[Tensor, Tensor]:
+    """``[R]`` and ``[L, 4, R]``; of longer sequences the first places are the same."""
+    draws = np.random.RandomState(0)  # whose numbers no version of numpy may change
+    shift = draws.uniform(0, 2 * np.pi, size)
+    phase = draws.normal(0, BANDWIDTH, (length, len(vocab.BASES), size))
+    return torch.from_numpy(shift).float(), torch.from_numpy(phase).float()
