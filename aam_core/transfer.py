@@ -60,10 +60,21 @@ ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distan
 """Parts of a network that an encoder gives to another."""
 
 
-def _source(name: str) -> str:
-    """The encoder's tensor that serves as ``name``: every member starts from its first one."""
+def _source(name: str, network: Network, encoder: Network) -> str:
+    """The encoder's tensor that serves as ``name``.
+
+    Every member starts from its first one, or the first one that reads codes where it does, too.
+    """
     pieces = name.split(".")
-    return ".".join(["members", "0", *pieces[2:]]) if pieces[0] == "members" else name
+    if pieces[0] != "members":
+        return name
+    coded = network.coded[int(pieces[1])] and encoder.coded.any()
+    return ".".join(["members", str(int(encoder.coded.argmax()) if coded else 0), *pieces[2:]])
+
+
+def _weights(network: Network) -> dict[str, Tensor]:
+    """What there is to hand over, by name; what members count is of their target alone."""
+    return {k: value for k, value in network.state_dict().items() if k != "member_weight"}
 
 
 def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
@@ -71,11 +82,12 @@ def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
 
     A fitted model may serve as encoder; its target's layers belong to that target and stay.
     """
-    held = encoder.network.state_dict()
+    held = _weights(encoder.network)
+    sources = {name: _source(name, network, encoder.network) for name in _weights(network)}
     return {
-        name: held[_source(name)]
-        for name in network.state_dict()
-        if _source(name) in held and part_of(name) in ENCODER_PARTS
+        name: held[source]
+        for name, source in sources.items()
+        if source in held and part_of(name) in ENCODER_PARTS
     }
 
 
@@ -92,19 +104,20 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
     InputError
         If nothing fits.
     """
-    common, wanted = common_tensors(network, encoder), network.state_dict()
+    common, wanted = common_tensors(network, encoder), _weights(network)
+    held = _weights(encoder.network)
     fits = {name: tensor for name, tensor in common.items() if tensor.shape == wanted[name].shape}
     if not fits:
         raise InputError(
-            f"The encoder does not fit this model: of its {len(encoder.network.state_dict())} "
+            f"The encoder does not fit this model: of its {len(held)} "
             f"tensors none has the name and the shape of one of the model's {len(wanted)}."
         )
     network.load_state_dict(fits, strict=False)
     parameters = sum(p.numel() for name, p in network.named_parameters() if name in fits)
-    used = {_source(name) for name in common}
+    used = {_source(name, network, encoder.network) for name in common}
     left = {
         "missing in the encoder, new": [name for name in wanted if name not in common],
-        "unexpected, not used": [n for n in encoder.network.state_dict() if n not in used],
+        "unexpected, not used": [name for name in held if name not in used],
         "of another shape, new": [name for name in common if name not in fits],
     }
     lines = [f"loaded {len(fits)} of {len(wanted)} tensors ({parameters:,} parameters)"]

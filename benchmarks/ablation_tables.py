@@ -30,11 +30,12 @@ PRETRAINED = (
 LEGEND = f"""\
 Five folds with no subject on both sides, the same for all rows of a study and of all its samples,
 however few are trained on. **network** is the default without its forest, with 5 networks
-instead of {fitting().model.members}, and with a quarter of the samples of a batch rarefied to
-1,000 to 10,000 reads, as the default had it until its row "all reads, always" was seen; what a
-row does not name it has as that one. **forest** is the plain random forest of 200 trees; **blend**
-the network and its own forest. Fewer samples are those of whole subjects, drawn by seed from the
-training side of each fold, the same for all rows; the numbers are means over the folds.
+instead of {fitting().model.members}, none of which reads codes, each leaving out a tenth of the
+samples, and with a quarter of the samples of a batch rarefied to 1,000 to 10,000 reads, as the
+default had it all until figures told otherwise; what a row does not name it has as that one.
+**forest** is the plain random forest of 200 trees; **blend** the network and its own forest.
+Fewer samples are those of whole subjects, drawn by seed from the training side of each fold, the
+same for all rows; the numbers are means over the folds.
 **learned** is a small encoder of the bases instead of the k-mer profile
 (width 32, one block, 2 networks, 200 steps), *on* what it is pretrained on without labels:
 {PRETRAINED};

@@ -51,14 +51,19 @@ def test_no_more_pairs_than_needed(encoder, small, monkeypatch):
 
 def alone(model, member):
     """The model with one of its members, and nothing else."""
-    config = model.config.replace({"model.members": 1})
+    reads_codes = bool(model.network.coded[member])
+    config = model.config.replace({"model.members": 2 if reads_codes else 1})
     network = Network(config.model, model.network.parts)
+    if reads_codes:  # which one alone would not
+        del network.members[0]
+        network.coded, network.member_weight = network.coded[1:], network.member_weight[1:]
     held = model.network.state_dict()
     mine = {
         name: held[name.replace("members.0.", f"members.{member}.")]
         for name in network.state_dict()
+        if name != "member_weight"
     }
-    network.load_state_dict(mine)
+    network.load_state_dict(mine, strict=False)
     return dataclasses.replace(model, config=config, network=network, forest=None)
 
 

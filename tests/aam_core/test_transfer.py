@@ -91,9 +91,10 @@ def test_every_common_weight_is_copied_to_each_member(pretrained, members):
     config = adopt(presets.fitting("small").replace({"model.members": members}), pretrained)
     fresh = network(config, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    assert before.pop("member_weight").tolist() == [1.0] * members
     lines = load_encoder(fresh, pretrained)
-    held = pretrained.network.state_dict()
-    for name, tensor in fresh.state_dict().items():
+    held, after = pretrained.network.state_dict(), fresh.state_dict()
+    for name, tensor in ((name, after[name]) for name in before):
         expected = before[name] if ".target." in name else held[theirs(name)]
         assert torch.equal(tensor, expected), name
     common = [name for name in before if ".target." not in name]
@@ -166,6 +167,7 @@ def test_an_encoder_of_other_sizes(pretrained):
     deeper = pretrained.config.replace({"model.sample.mlp_ratio": 3.0, "model.sample.depth": 2})
     fresh = network(deeper, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    del before["member_weight"]
     lines = load_encoder(fresh, pretrained)
     held, after = pretrained.network.state_dict(), fresh.state_dict()
     other = [n for n in before if n in held and held[n].shape != before[n].shape]
@@ -185,6 +187,24 @@ def test_nothing_of_an_encoder_fits(pretrained):
     with pytest.raises(InputError, match="The encoder does not fit this model: of its ") as caught:
         load_encoder(fresh, pretrained)
     assert "\n" not in str(caught.value)
+
+
+def test_members_with_codes_start_from_one_with_codes(pretrained):
+    """Of a fitted ensemble of both kinds, whose weights of members go no further."""
+    sizes = {"features": "profile", "components": 5, "codes": 3}
+    config = pretrained.config.replace({f"model.encoder.{k}": v for k, v in sizes.items()})
+    config = config.replace({"model.members": 4})
+    fitted = Model("regressor", config, network(config, Parts(outputs=1)))
+    fitted.network.weigh_codes(0.8)
+    found = adopt(presets.fitting("small").replace({"model.members": 3}), fitted)
+    assert found.model.encoder.codes == 3
+    fresh = network(found, Parts(outputs=1), seed=5)
+    lines = load_encoder(fresh, fitted)
+    assert fresh.coded.tolist() == [False, False, True]
+    for member, source in zip(fresh.members, (0, 0, 2), strict=True):
+        assert torch.equal(member.project.weight, fitted.network.members[source].project.weight)
+    assert fresh.member_weight.tolist() == [1.0] * 3
+    assert not any("another shape" in line or "member_weight" in line for line in lines)
 
 
 def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):

@@ -341,7 +341,7 @@ def test_parts_are_left_out_by_as_many_networks_as_an_encoder_gets(small, encode
     split = splitter(presets.fitting(), encoder.model, freeze_encoder=True)
     assert set(split(small.sample_ids).folds) == {0, 1, 2}
     assert set(splitter(presets.fitting(), encoder.model)(small.sample_ids).folds) == {0}
-    assert len(set(splitter(presets.fitting())(small.sample_ids).folds)) == 10
+    assert len(set(splitter(presets.fitting())(small.sample_ids).folds)) == 5
 
 
 def test_a_fit_leaves_the_global_generators_alone(small, brief, tmp_path):

@@ -52,7 +52,7 @@ def test_of_a_fit(aam, files, metadata, tmp_path, target, options):
     out = tmp_path / "out"
     outcome = aam(
         *("find-lr", *files, *metadata, "--target", target, *options, "--output", out),
-        *(*BRIEF, *STEPS, "--set", "train.val_fraction=0.3"),
+        *(*BRIEF, *STEPS, "--batch-size", 40, "--set", "train.val_fraction=0.3"),
     )
     assert 1e-4 <= suggestion(outcome) <= 10
     assert len(pd.read_csv(out / "lr.tsv", sep="\t")) > 10
