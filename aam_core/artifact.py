@@ -180,8 +180,7 @@ def load_model(directory) -> Model:
     _check_tensors(folder, config, parts)
     network = _build(config, parts)
     weights = load_file(str(folder / "model.safetensors"))
-    found = {_name(name): value for name, value in weights.items()}
-    network.load_state_dict(_since(folder, network.state_dict()) | found)
+    network.load_state_dict({_name(name): value for name, value in weights.items()})
     network.eval()
     return Model(
         kind=kind,
@@ -314,12 +313,6 @@ def _name(name: str) -> str:
     return f"members.0.{name}" if name.split(".")[0] in ("samples", "fusion", "target") else name
 
 
-def _since(folder: Path, tensors: dict) -> dict:
-    """Those of the tensors that came after the format of a folder: they are as they are made."""
-    format_4 = {name: value for name, value in tensors.items() if name == "member_weight"}
-    return format_4 if _read_json(folder / "config.json")["format_version"] < 4 else {}
-
-
 def _shapes(folder: Path) -> dict[str, list[int]]:
     """Names and shapes of the saved tensors, from the header alone."""
     from safetensors import SafetensorError, safe_open
@@ -340,7 +333,7 @@ def _check_tensors(folder: Path, config: Config, parts: dict) -> None:
 
     with torch.device("meta"):
         wanted = {k: list(v.shape) for k, v in _build(config, parts).state_dict().items()}
-    found = _since(folder, wanted) | _shapes(folder)
+    found = _shapes(folder)
     wrong = {
         "missing": sorted(set(wanted) - set(found)),
         "unexpected": sorted(set(found) - set(wanted)),

@@ -32,43 +32,61 @@ FEWER = 4
 """Times fewer trees that predict a left-out fold: there are as many such forests as folds."""
 
 
-def add_forest(
-    run: Run, values: pd.Series, held: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fit a forest on the training samples of a run, and weigh it on those that were left out.
+def add_forest(run: Run, values: pd.Series) -> np.ndarray:
+    """Fit a forest on the training samples of a run.
 
     Parameters
     ----------
     run : Run
-        Its networks are trained; its model receives the forest and the networks' weight, and of
-        networks with codes and without each kind what it counts among them.
+        Its networks are trained; its model receives the forest.
     values : Series
         Target by sample id.
-    held : ndarray or None
-        ``[n, T]``, what the networks predict of the validation samples by members that left them
-        out; None where there are none.
 
     Returns
     -------
-    tuple of ndarray or None
+    ndarray
+        ``[n, T]``, what forests like it predict of the validation samples that they left out.
+    """
+    # One process fits for all: scikit-learn has the threads of a machine to itself.
+    forest, beside = run.team.exchange(_forest(run, values) if run.team.first else None)[0]
+    run.model.forest, run.model.network_weight = forest, UNKNOWN
+    return beside
+
+
+def weigh(
+    run: Run, values: pd.Series, held: np.ndarray, beside: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose what the networks with codes, those without and the forest count.
+
+    Parameters
+    ----------
+    run : Run
+        Its model receives the weights.
+    values : Series
+        Target by sample id.
+    held, beside : ndarray
+        ``[n, T]``, what the networks and the forest, if there is one, predict of the validation
+        samples that they left out.
+
+    Returns
+    -------
+    tuple of ndarray
         The same, of the networks as they are weighed now, and of all together.
     """
-    model, split = run.model, run.split
-    # One process fits for all: scikit-learn has the threads of a machine to itself.
-    model.forest, beside = run.team.exchange(_forest(run, values) if run.team.first else None)[0]
-    model.network_weight = UNKNOWN
-    if held is None:
-        return None
+    model, split, forest = run.model, run.split, [] if beside is None else [beside]
     truth, classes = _truth(model.target, values.loc[split.val]), _classes(model.target)
-    coded = model.network.coded
-    kinds = [left_out(model, run.study, split, among=kind) for kind in (~coded, coded)]
-    if _both_known(*kinds) >= LEAST:
-        plain, codes, _ = best_weights([*kinds, beside], truth, classes)
+    masks, coded = split.left_out(split.val, len(model.network.members)), model.network.coded
+    if (masks[coded].any(axis=0) & masks[~coded].any(axis=0)).sum() >= LEAST:
+        kinds = [left_out(model, run.study, split, among=kind) for kind in (~coded, coded)]
+        plain, codes, *_ = run.team.agree(best_weights([*kinds, *forest], truth, classes))
         if plain + codes:
             model.network.weigh_codes(codes / (plain + codes))
             held = left_out(model, run.study, split)
+    if beside is None:
+        return held, held
     if len(held) >= LEAST:
-        model.network_weight = best_weights([held, beside], truth, classes)[0]
+        weight, _ = run.team.agree(best_weights([held, beside], truth, classes))
+        model.network_weight = weight
     return held, blend(model.network_weight, held, beside)
 
 
@@ -91,35 +109,33 @@ def best_weights(parts: Sequence[np.ndarray], y: np.ndarray, classes: int) -> tu
         log loss of probabilities that are at least 0.001; of equals, the most even ones.
     """
     known = np.all([np.isfinite(part).all(axis=1) for part in parts], axis=0)
-    parts, y = [part[known] for part in parts], y[known]
-
-    *others, last = parts
+    y = y[known]
+    *others, last = (_told(part[known], y, classes) for part in parts)
 
     def loss(shares) -> float:  # so that of equal parts every mean is the same to the last digit
         apart = zip(shares[:-1], others, strict=True)
         return _loss(last + sum(share * (part - last) for share, part in apart), y, classes)
 
-    grid = itertools.product(range(STEPS + 1), repeat=len(parts) - 1)
+    grid = itertools.product(range(STEPS + 1), repeat=len(others))
     grid = [(*few, STEPS - sum(few)) for few in grid if sum(few) <= STEPS]
     grid.sort(key=lambda shares: sum(share**2 for share in shares))
     return min((tuple(share / STEPS for share in shares) for shares in grid), key=loss)
 
 
-def _both_known(one: np.ndarray, other: np.ndarray) -> int:
-    """Rows that neither lacks."""
-    return int((np.isfinite(one) & np.isfinite(other)).all(axis=1).sum())
+def _told(predicted: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
+    """Of ``[n, T]`` what an error depends on, ``[n]``: values, or probabilities of the truth."""
+    return predicted[np.arange(len(y)), y] if classes else predicted[:, 0]
 
 
-def _loss(predicted: np.ndarray, y: np.ndarray, classes: int) -> float:
-    if classes:
-        return -np.log(predicted[np.arange(len(y)), y].clip(1e-3)).sum()
-    return np.abs(predicted[:, 0] - y).sum()
+def _loss(told: np.ndarray, y: np.ndarray, classes: int) -> float:
+    return -np.log(told.clip(1e-3)).sum() if classes else np.abs(told - y).sum()
 
 
 def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
     """The forest, and ``[n, T]`` that others like it predict of validation samples left out.
 
-    Its splits try some of the inputs (`growing.TRIED`), or all where that predicts those better.
+    Its splits try some of the inputs (`growing.TRIED`), or all where that predicts those clearly
+    better.
     """
     model, split = run.model, run.split
     settings = {
@@ -150,8 +166,9 @@ def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
 
     if settings["classes"] or len(split.val) < LEAST:
         return fit("some"), unseen("some")
-    beside, (_, truth) = {tried: unseen(tried) for tried in TRIED}, samples(split.val)
-    some, every = (_loss(beside[tried], truth, 0) for tried in TRIED)
+    beside = {tried: unseen(tried) for tried in TRIED}
+    _, truth = samples(split.val)
+    some, every = (np.abs(beside[tried][:, 0] - truth).sum() for tried in TRIED)
     tried = "all" if every < BETTER * some else "some"
     run.say(f"forest: splits try {tried} inputs")
     return fit(tried), beside[tried]

@@ -82,9 +82,10 @@ class EncoderConfig(Checked):
     )
     codes: int = option(
         0,
-        "Random features of the whole sequence that half of the members read beside the profile, "
-        "to tell like ASVs apart (0: none).",
+        "Random features of the whole sequence that the latter half of several members reads "
+        "beside the profile, to tell similar ASVs apart (0: none).",
         minimum=0,
+        maximum=4096,
     )
 
     width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
@@ -162,7 +163,7 @@ class ModelConfig(Checked):
 
     members: int = option(
         1,
-        "Networks over the same ASV vectors, whose predictions are averaged; each leaves out "
+        "Networks over the same ASV vectors, which predict together; each leaves out "
         "train.val_fraction of the samples, which validate it (all the same ones, where they learn "
         "the vectors). From a pretrained encoder, 3 at most.",
         minimum=1,
@@ -355,7 +356,7 @@ class TrainConfig(Checked):
     )
     val_fraction: float = option(
         0.2,
-        "Share of the samples held out for validation; of several members each holds out another "
+        "Share of the samples held out for validation; several members hold out one after another "
         "(all the same one, where they learn the ASVs' vectors).",
         minimum=0.0,
         maximum=0.9,

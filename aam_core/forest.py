@@ -139,20 +139,62 @@ def covariate_inputs(covariates: Covariates | None) -> int:
 
 
 def encode_covariates(study, covariates, rows) -> np.ndarray:
-    """[N, V] float32."""
+    """Inputs of some samples' covariates.
+
+    Parameters
+    ----------
+    study : Study
+    covariates : Covariates or None
+    rows : ndarray of int
+        Positions of the samples.
+
+    Returns
+    -------
+    ndarray
+        [N, V] float32.
+    """
     if covariates is None:
         return np.zeros((len(rows), 0), np.float32)
     return covariates.matrix(study.metadata.iloc[rows])
 
 
 def columns_of(study, sequences) -> np.ndarray:
-    """[F] int64: the input that each feature of the study adds to, or -1."""
+    """The input that each feature of a study adds to.
+
+    Parameters
+    ----------
+    study : Study
+    sequences : list of str
+        Of inputs 0, 1, ...
+
+    Returns
+    -------
+    ndarray
+        [F] int64; -1 where there is none.
+    """
     place = {dna: i for i, dna in enumerate(sequences)}
     return np.array([place.get(dna, -1) for dna in study.sequences], dtype=np.int64)
 
 
 def shares_of(counts, rows, columns, width) -> sparse.csr_matrix:
-    """[N, width] float32: relative abundances; the reads of all features are the whole."""
+    """Relative abundances; the reads of all features are the whole.
+
+    Parameters
+    ----------
+    counts : csr_matrix
+        [samples, F] reads.
+    rows : ndarray of int
+        Positions of N samples.
+    columns : ndarray of int
+        [F], as `columns_of` gives it.
+    width : int
+        Number of inputs.
+
+    Returns
+    -------
+    csr_matrix
+        [N, width] float32.
+    """
     part = counts[rows]
     reads = np.asarray(part.sum(axis=1)).ravel()
     row, column = np.repeat(np.arange(len(rows)), np.diff(part.indptr)), columns[part.indices]

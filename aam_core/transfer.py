@@ -60,16 +60,19 @@ ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distan
 """Parts of a network that an encoder gives to another."""
 
 
-def _source(name: str, network: Network, encoder: Network) -> str:
-    """The encoder's tensor that serves as ``name``.
+def _sources(network: Network, encoder: Network) -> dict[str, str]:
+    """Name of each tensor, and of the encoder's that serves as it.
 
     Every member starts from its first one, or the first one that reads codes where it does, too.
     """
-    pieces = name.split(".")
-    if pieces[0] != "members":
-        return name
-    coded = network.coded[int(pieces[1])] and encoder.coded.any()
-    return ".".join(["members", str(int(encoder.coded.argmax()) if coded else 0), *pieces[2:]])
+    first = {False: "0", True: str(encoder.coded.argmax())}  # 0, too, where none reads them
+    found = {}
+    for name in _weights(network):
+        part, *inner = name.split(".")
+        if part == "members":
+            inner[0] = first[bool(network.coded[int(inner[0])])]
+        found[name] = ".".join([part, *inner])
+    return found
 
 
 def _weights(network: Network) -> dict[str, Tensor]:
@@ -83,10 +86,9 @@ def common_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     A fitted model may serve as encoder; its target's layers belong to that target and stay.
     """
     held = _weights(encoder.network)
-    sources = {name: _source(name, network, encoder.network) for name in _weights(network)}
     return {
         name: held[source]
-        for name, source in sources.items()
+        for name, source in _sources(network, encoder.network).items()
         if source in held and part_of(name) in ENCODER_PARTS
     }
 
@@ -114,7 +116,7 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
         )
     network.load_state_dict(fits, strict=False)
     parameters = sum(p.numel() for name, p in network.named_parameters() if name in fits)
-    used = {_source(name, network, encoder.network) for name in common}
+    used = {source for name, source in _sources(network, encoder.network).items() if name in common}
     left = {
         "missing in the encoder, new": [name for name in wanted if name not in common],
         "unexpected, not used": [name for name in held if name not in used],

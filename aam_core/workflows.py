@@ -10,7 +10,7 @@ import pandas as pd
 
 from aam_core import plots, scoring
 from aam_core.artifact import Model
-from aam_core.blending import add_forest
+from aam_core.blending import add_forest, weigh
 from aam_core.config import Config
 from aam_core.data.corpus import load_corpus
 from aam_core.data.inputs import Study
@@ -277,11 +277,10 @@ def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
     """
     model, split = run.model, run.split
     held = scoring.left_out(model, run.study, split) if split.val else None
-    alone = held
-    if run.config.forest.trees:
-        alone, held = add_forest(run, values, held) or (None, None)
+    beside = add_forest(run, values) if run.config.forest.trees else None
     if held is None:
         return {}
+    alone, held = weigh(run, values, held, beside)
     frame, scores = scoring.target(model, values.loc[split.val], held)
     model.val_predictions, model.metrics = frame, scores | model.metrics
     numeric = not isinstance(model.target, ClassTarget)

@@ -143,13 +143,13 @@ FIT_PARAMETER_DESCRIPTIONS = {
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " Several small networks, each of which leaves out another share of the samples (all the same "
+    " Several small networks, each of which leaves out a share of the samples (all the same "
     "one, from an encoder that is not frozen), and a random forest beside them predict together. "
     "The predictions returned are of the samples left out, each by networks and trees that did not "
     "learn from it: of all samples under the preset small without an encoder, else of as many "
     "shares as there are networks that leave out another. They took part in choosing how much "
-    "networks and trees count; for a figure free of that, predict samples that were not in the "
-    "table."
+    "networks and trees count, and what trees; for a figure free of that, predict samples that "
+    "were not in the table."
 )
 PREDICT_INPUTS = {
     "table": "Reads of the samples to predict. Features that training never saw are fine.",

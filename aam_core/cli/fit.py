@@ -58,7 +58,7 @@ fit_regressor = _command(
     "fit-regressor",
     """Fit a numeric metadata column.
 
-    Several small networks, each of which leaves out another share of the samples (all the same one,
+    Several small networks, each of which leaves out a share of the samples (all the same one,
     from an encoder that is not frozen), and a forest beside them predict together. --output
     receives the model, its figures on the samples left out (metrics.json), its predictions of them
     (val_predictions.tsv), a plot and the split itself.
@@ -68,7 +68,7 @@ fit_classifier = _command(
     "fit-classifier",
     """Fit a categorical metadata column.
 
-    Several small networks, each of which leaves out another share of the samples (all the same one,
+    Several small networks, each of which leaves out a share of the samples (all the same one,
     from an encoder that is not frozen), alike in classes, and a forest beside them predict
     together. --output receives the model, its figures on the samples left out (metrics.json), its
     predictions of them (val_predictions.tsv), a plot and the split itself.

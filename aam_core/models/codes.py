@@ -5,6 +5,7 @@ Letters: U distinct ASVs, L bases (+1 START), R features.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -16,11 +17,13 @@ from aam_core import vocab
 BANDWIDTH = 0.5
 """Standard deviation of what a base adds to a feature's phase."""
 
+TABLE = 512
+"""Places that phases are drawn for at a time."""
+
 SHARE = 0.5
 """Root mean square of the features: components of a profile have 1."""
 
 
-@torch.compiler.disable
 def codes(tokens_UL: Tensor, size: int) -> Tensor:
     """Random Fourier features of the bases, ``[U, R]`` from tokens ``[U, L + 1]``.
 
@@ -38,13 +41,21 @@ def codes(tokens_UL: Tensor, size: int) -> Tensor:
     """
     bases_UL = tokens_UL[:, 1:].long() - vocab.A
     real = (bases_UL >= 0) & (bases_UL < len(vocab.BASES))
-    shift_R, phase = _phases(bases_UL.shape[1], size)
-    found_UR = shift_R.to(tokens_UL.device).repeat(len(tokens_UL), 1)
-    with torch.autocast(tokens_UL.device.type, enabled=False):  # half precision would blur phases
+    length, device = bases_UL.shape[1], tokens_UL.device
+    shift_R, phase_L4R = _phases(-(-length // TABLE) * TABLE, size)
+    phase_L4R = phase_L4R[:length].to(device)
+    found_UR = shift_R.to(device).repeat(len(tokens_UL), 1)
+    with _in_full(device.type):
         for base in range(len(vocab.BASES)):
-            here_UL = (real & (bases_UL == base)).float()
-            found_UR += here_UL @ phase[:, base].to(tokens_UL.device)
+            found_UR += (real & (bases_UL == base)).float() @ phase_L4R[:, base]
     return SHARE * 2**0.5 * found_UR.cos()
+
+
+def _in_full(device: str):
+    """Context of full precision: half would blur the phases."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 @functools.cache

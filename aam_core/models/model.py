@@ -139,17 +139,16 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.parts = parts
-        self.coded = (np.arange(config.members) >= (config.members + 1) // 2) & bool(
-            code_size(config)
-        )
+        latter = np.arange(config.members) >= (config.members + 1) // 2
+        self.coded = latter & (code_size(config) > 0)
         """``[K]`` bool: whether a member reads the ASVs' codes."""
         width, features = config.encoder.width, config.encoder.features
         self.bases = BaseEncoder(config.encoder) if features != "profile" else None
         self.profile = Profile(config.encoder.components) if features != "bases" else None
         self.members = nn.ModuleList(Member(config, parts, k) for k in self.coded)
         # What each counts in what they predict together: found after training, saved with the rest.
-        counts = torch.ones(config.members) if parts.outputs else None
-        self.register_buffer("member_weight", counts)
+        weighed = parts.outputs and self.coded.any()
+        self.register_buffer("member_weight", torch.ones(config.members) if weighed else None)
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
         self.distance = (
             DISTANCES[config.head.distance](width, config.head.distance_width)
@@ -228,7 +227,8 @@ class Network(nn.Module):
             target_KBT = target_KBT.log_softmax(-1)
         if weight_KB is None:
             weight_KB = torch.ones_like(target_KBT[..., 0])
-        weight_KB = weight_KB * self.member_weight[:, None]
+        if self.member_weight is not None:
+            weight_KB = weight_KB * self.member_weight[:, None]
         share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
         if self.parts.outputs > 1:
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
@@ -283,8 +283,9 @@ def vector_size(config: ModelConfig) -> int:
 
 
 def code_size(config: ModelConfig) -> int:
-    """Features of an ASV's code; 0 where there is no profile that they stand beside."""
-    return config.encoder.codes if config.encoder.features != "bases" else 0
+    """Features of an ASV's code; 0 where there is no profile beside it, or no member reads it."""
+    read = config.encoder.features != "bases" and config.members > 1
+    return config.encoder.codes if read else 0
 
 
 def part_of(name: str) -> str:

@@ -168,7 +168,7 @@ class Team:
         if self.strategy == "ddp":
             # Of a few small parameters; it tells users nothing.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
-            # The buffers (a profile's components) never change: they are sent once, at the start.
+            # The buffers do not change in training: they are sent once, at the start.
             options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
             return nn.parallel.DistributedDataParallel(network, **options)
         try:

@@ -175,7 +175,6 @@ def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
 
         edit(copy / "config.json", older)
         weights = load_file(str(copy / "model.safetensors"))
-        assert weights.pop("member_weight").tolist() == [1.0]
         if version < 3:
             edit(copy / "targets.json", lambda values: values.pop("forest"))
             weights = {name.removeprefix("members.0."): value for name, value in weights.items()}
@@ -184,10 +183,6 @@ def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
         assert validate(copy) == validate(copy, "min") == "regressor"
         pd.testing.assert_frame_equal(predict(copy, small), predict(tmp_path / "new", small))
         assert load_model(copy).config.optim.optimizer == "adamw"
-    edit(copy / "config.json", lambda values: values.update(format_version=4))
-    edit(copy / "config.json", lambda values: values["config"]["model"]["encoder"].update(codes=0))
-    with pytest.raises(InputError, match="missing.*member_weight"):
-        load_model(copy)
 
 
 def test_weights_may_be_given(regressor, tmp_path):
@@ -291,7 +286,7 @@ def refused(folder, words):
         ("config.model.encoder.width", 40, "does not fit its config.json: .* of another shape"),
         ("config.model.encoder.features", "both", r"tensors are missing \(bases"),
         ("config.model.sample.depth", 3, r"tensors are missing \(members.0.samples.blocks.*"),
-        ("config.model.members", 1, r"tensors are unexpected \(members.1.project.bias"),
+        ("config.model.members", 1, r"tensors are unexpected \(member_weight, members.1.project.bias"),
         ("config.model.members", 3, r"tensors are missing \(members.2.project.bias"),
     ],
 )
