@@ -41,6 +41,8 @@ def is_there(row: Row, wanted: dict, found: dict[str, dict]) -> bool:
     held = found.get(row.name)
     if held is None or held["settings"] != wanted:
         return False
+    if is_reference(row.name) and "predictions" not in held:  # it was none then
+        return False
     return all(
         other in found
         and other in held["against"]
