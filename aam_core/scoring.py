@@ -62,8 +62,6 @@ def left_out(
     masks = split.left_out(split.val, config.model.members)
     if among is not None:
         masks &= among[:, None]
-    if not masks.any():
-        return np.full((every, model.network.parts.outputs), np.nan)
     (part,) = stream(
         model.network, held, config, ("target",), model.covariates, chunk=every, left_out=masks
     )

@@ -20,14 +20,14 @@ BANDWIDTH = 0.5
 TABLE = 512
 """Places that phases are drawn for at a time."""
 
-SHARE = 0.5
+STRENGTH = 0.5
 """Root mean square of the features: components of a profile have 1."""
 
 
 def codes(tokens_UL: Tensor, size: int) -> Tensor:
-    """Random Fourier features of the bases, ``[U, R]`` from tokens ``[U, L + 1]``.
+    """Random Fourier features of the bases.
 
-    Products of the codes of two sequences are near ``SHARE**2 exp(-BANDWIDTH**2 d)`` in the mean
+    Products of the codes of two sequences are near ``STRENGTH**2 exp(-BANDWIDTH**2 d)`` in the mean
     over the features, with d the places where their bases differ (Rahimi A, Recht B 2007, NIPS 20:
     1177-1184): a change of few bases, which a profile of k-mers hardly sees, makes another code.
     What is no A, C, G or T adds nothing. Nothing here learns, and the same sequence has the same
@@ -36,8 +36,14 @@ def codes(tokens_UL: Tensor, size: int) -> Tensor:
     Parameters
     ----------
     tokens_UL : Tensor
+        ``[U, L + 1]``, of any length.
     size : int
         R.
+
+    Returns
+    -------
+    Tensor
+        ``[U, R]`` float32, on the device of the tokens.
     """
     bases_UL = tokens_UL[:, 1:].long() - vocab.A
     real = (bases_UL >= 0) & (bases_UL < len(vocab.BASES))
@@ -45,14 +51,14 @@ def codes(tokens_UL: Tensor, size: int) -> Tensor:
     shift_R, phase_L4R = _phases(-(-length // TABLE) * TABLE, size)
     phase_L4R = phase_L4R[:length].to(device)
     found_UR = shift_R.to(device).repeat(len(tokens_UL), 1)
-    with _in_full(device.type):
+    with _full_precision(device.type):
         for base in range(len(vocab.BASES)):
             found_UR += (real & (bases_UL == base)).float() @ phase_L4R[:, base]
-    return SHARE * 2**0.5 * found_UR.cos()
+    return STRENGTH * 2**0.5 * found_UR.cos()
 
 
-def _in_full(device: str):
-    """Context of full precision: half would blur the phases."""
+def _full_precision(device: str):
+    """Context without autocast: half precision would blur the phases."""
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()

@@ -145,7 +145,7 @@ class Network(nn.Module):
         width, features = config.encoder.width, config.encoder.features
         self.bases = BaseEncoder(config.encoder) if features != "profile" else None
         self.profile = Profile(config.encoder.components) if features != "bases" else None
-        self.members = nn.ModuleList(Member(config, parts, k) for k in self.coded)
+        self.members = nn.ModuleList(Member(config, parts, coded) for coded in self.coded)
         # What each counts in what they predict together: found after training, saved with the rest.
         weighed = parts.outputs and self.coded.any()
         self.register_buffer("member_weight", torch.ones(config.members) if weighed else None)

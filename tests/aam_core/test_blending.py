@@ -13,7 +13,7 @@ from aam_core import blending, scoring
 from aam_core.artifact import load_model
 from aam_core.blending import FEWER, best_weights
 from aam_core.data.splits import split_among
-from aam_core.growing import out_of_fold
+from aam_core.growing import fit_forest, out_of_fold
 from aam_core.metrics import regression_metrics
 from aam_core.prediction import predict
 from aam_core.workflows import fit_classifier, fit_regressor
@@ -97,9 +97,13 @@ def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
     config = brief("fitting", {"train.max_steps": 2, "forest.trees": 40, "model.members": 4})
     values = pd.Series(target, small.sample_ids, name="value")
     given = {} if split is None else {"split": (small.sample_ids[:30], small.sample_ids[30:])}
-    fit_regressor(study, values, config=config, **given)
-    told = {"one": "forest: splits try all inputs", "many": "forest: splits try some inputs"}
-    assert told[kind] in capsys.readouterr().err
+    model = fit_regressor(study, values, config=config, **given)
+    tried = {"one": "all", "many": "some"}[kind]
+    assert f"forest: splits try {tried} inputs" in capsys.readouterr().err
+    place = np.array([study.sample_ids.index(name) for name in model.train_samples])
+    seed = config.train.seed
+    expected = fit_forest(study, place, target[place], 0, 40, seed=seed, tried=tried)
+    assert np.array_equal(model.forest.predict(study), expected.predict(study))
 
 
 @pytest.mark.parametrize("grouped", [False, True])

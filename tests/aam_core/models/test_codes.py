@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aam_core.data.tokens import tokenize
-from aam_core.models.codes import BANDWIDTH, SHARE, codes
+from aam_core.models.codes import BANDWIDTH, STRENGTH, codes
 from aam_core.models.model import Network, Parts, vector_size
 
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def changed(dna, places):
 @pytest.mark.parametrize("differing", [0, 1, 4, 12])
 def test_products_tell_how_many_bases_differ(differing):
     pair = codes(tokens_of([DNA[0], changed(DNA[0], set(range(3, 3 + differing)))]), 20_000)
-    expected = SHARE**2 * np.exp(-(BANDWIDTH**2) * differing)
+    expected = STRENGTH**2 * np.exp(-(BANDWIDTH**2) * differing)
     assert (pair[0] * pair[1]).mean().item() == pytest.approx(expected, abs=0.01)
 
 
