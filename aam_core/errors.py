@@ -1,8 +1,14 @@
 """Errors that a user can act on: one readable line each."""
 
+LONGEST = 2000
+"""Letters of a message, at most: a file may hold a name of a million."""
+
 
 class AAMError(Exception):
-    """Base of every error that AAM raises on purpose."""
+    """Base of every error that AAM raises on purpose; its message is made `one_line`."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(one_line(message))
 
 
 class InputError(AAMError):
@@ -29,14 +35,40 @@ class Preempted(AAMError):
         self.signal = signal
 
 
+def one_line(text, longest: int = LONGEST) -> str:
+    """``text`` on one line of bounded length, without what would steer a terminal.
+
+    The middle of a longer text goes: what is wrong stands first, what to do about it last.
+
+    >>> one_line("a\\nb\\tc")
+    'a b\\\\tc'
+    """
+    line = " ".join(_cut(str(text), longest).splitlines())
+    if line.isprintable():
+        return line
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return _cut("".join(shown), longest)
+
+
+def short(item, width: int = 100) -> str:
+    """Text, cut to ``width`` letters so that a message stays readable."""
+    item = str(item)
+    return item if len(item) <= width else item[: width - 3] + "..."
+
+
+def _cut(text: str, longest: int) -> str:
+    half = longest // 2 - 3
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
 def first_five(items) -> str:
-    """Name the first five of ``items``, and how many more there are.
+    """Name the first five of ``items``, long ones cut short, and how many more there are.
 
     >>> first_five(["a", "b"])
     'a, b'
     >>> first_five(range(8))
     '0, 1, 2, 3, 4 and 3 more'
     """
-    items = [str(item) for item in items]
-    shown = ", ".join(items[:5])
+    items = list(items)
+    shown = ", ".join(short(item) for item in items[:5])
     return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown

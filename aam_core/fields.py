@@ -11,7 +11,7 @@ import difflib
 import typing
 from dataclasses import field
 
-from aam_core.errors import InputError
+from aam_core.errors import InputError, short
 
 
 def option(default, help, *, minimum=None, maximum=None, choices=None, words=None):
@@ -122,6 +122,7 @@ def paths(cls, prefix: str = "") -> list[str]:
 
 def unknown(name: str, legal, what: str) -> InputError:
     """The error for a name that does not exist, with the nearest that does."""
+    name = short(name)  # of a file: as long as you like
     near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(legal)}."
     return InputError(f"There is no {what} {name!r}{hint}")

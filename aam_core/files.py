@@ -6,7 +6,10 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
+import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -18,7 +21,8 @@ def replacing(path) -> Iterator[Path]:
     """Write one file: the block writes to the path it is given, which then becomes ``path``.
 
     Whatever stood at ``path`` stays until the new file is whole. The temporary name keeps the
-    suffix, from which some writers take the format.
+    suffix, from which some writers take the format. Into a pipe or a device (``/dev/stdout``) the
+    whole file is copied.
 
     Raises
     ------
@@ -26,6 +30,10 @@ def replacing(path) -> Iterator[Path]:
         If the folder cannot be made or ``path`` is itself a folder.
     """
     path = Path(path)
+    if is_stream(path):
+        with _streaming(path) as temporary:
+            yield temporary
+        return
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file to write.")
     _make(path.parent)
@@ -123,6 +131,38 @@ def whole_folder(directory) -> Path:
     return old if old.is_dir() and not directory.exists() else directory
 
 
+def is_stream(path: Path) -> bool:
+    """Whether what is written to ``path`` goes on to somebody else: a pipe, or a device."""
+    return bool(_DESCRIPTOR.fullmatch(str(path))) or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )
+
+
+_DESCRIPTOR = re.compile(r"/dev/(stdout|stderr|fd/[0-9]+)|/proc/self/fd/[0-9]+")
+
+
+@contextlib.contextmanager
+def _streaming(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="aam-") as folder:
+        temporary = Path(folder, path.name)
+        yield temporary
+        try:
+            with open(temporary, "rb") as whole, open(_descriptor(path), "wb") as stream:
+                shutil.copyfileobj(whole, stream)
+        except OSError as error:
+            raise InputError(f"{path} takes no more: {error.strerror}.") from None
+
+
+def _descriptor(path: Path) -> int | Path:
+    """What is open already is not opened anew: a file behind it would be cut to nothing."""
+    found = _DESCRIPTOR.fullmatch(str(path))
+    if found is None:
+        return path
+    named = {"stdout": 1, "stderr": 2}.get(path.name)
+    sys.stdout.flush()
+    return os.dup(int(path.name) if named is None else named)
+
+
 def check_folder(directory) -> None:
     """Say before the work, not after it, that ``directory`` cannot be a folder.
 
@@ -135,16 +175,6 @@ def check_folder(directory) -> None:
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file; give the name of a folder to write into.")
-
-
-def read_yaml(file):
-    """What a YAML file holds; `InputError`, in one line, where it is not YAML."""
-    import yaml
-
-    try:
-        return yaml.safe_load(Path(file).read_bytes())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def write_json(path, value) -> None:

@@ -16,7 +16,7 @@ import traceback
 import click
 
 from aam_core import __version__
-from aam_core.errors import AAMError, Preempted
+from aam_core.errors import AAMError, Preempted, one_line
 from aam_core.fields import unknown
 
 COMMANDS = {
@@ -111,7 +111,7 @@ def _one_line(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}"
     else:
         text = str(error)
-    return " ".join(text.split())
+    return one_line(" ".join(text.split()))
 
 
 @click.group(

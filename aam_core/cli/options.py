@@ -18,6 +18,7 @@ from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at, where
 from aam_core.config import Config, find
 from aam_core.errors import InputError
 from aam_core.fields import check
+from aam_core.reading import as_text, read_bytes
 
 SHOWN_PRESET = "small"
 """The preset that runs where none is named, and whose values the help shows."""
@@ -29,7 +30,7 @@ _STUDY = {
     "table": "Feature table: BIOM (HDF5 or JSON) or .qza.",
     "sequences": "Sequences of the features: FASTA or .qza. Not needed where the ids are DNA.",
     "tree": "Phylogeny whose tips are the features: Newick or .qza.",
-    "distances": "Distances between the samples: square TSV or .qza.",
+    "distances": "Distances between the samples: square TSV or CSV, HDF5, or .qza.",
     "metadata": "Sample metadata: TSV by QIIME 2's rules.",
 }
 
@@ -263,10 +264,7 @@ def require(condition: bool, message: str) -> None:
 
 def read_ids(path) -> list[str]:
     """Sample ids, one a line."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text: it must hold one sample id a line.") from None
+    lines = as_text(read_bytes(path, "sample ids"), path).split("\n")
     return [line.strip() for line in lines if line.strip()]
 
 

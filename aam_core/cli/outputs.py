@@ -9,21 +9,21 @@ from pathlib import Path
 import click
 
 from aam_core.errors import first_five
-from aam_core.files import replacing
+from aam_core.files import is_stream, replacing
 
 
 class OutputFile(click.Path):
-    """A file to write: absent, or a regular file that is replaced; its folder is made."""
+    """A file to write: absent, a regular file that is replaced, a pipe or a device."""
 
     def __init__(self):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value, param, ctx):
         path = super().convert(value, param, ctx)
+        if is_stream(path):
+            return path
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # what it points to is replaced, not the link
-        if path.exists() and not path.is_file():
-            self.fail(f"{value!r} is not a regular file.", param, ctx)
         _check_parents(self, path, param, ctx)
         return path
 

@@ -7,7 +7,7 @@ import functools
 from aam_core.config import EVERYDAY, SCALE, Config, find, paths
 from aam_core.errors import InputError
 from aam_core.fields import check
-from aam_core.files import read_yaml
+from aam_core.reading import read_yaml
 
 FLAGS = EVERYDAY | SCALE
 """Settings that have a flag of their own."""

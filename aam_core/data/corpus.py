@@ -8,8 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from aam_core.data.inputs import Study
-from aam_core.data.qza import is_artifact
-from aam_core.data.readers import existing, read_sequences, read_text
+from aam_core.data.readers import parse_fasta, read_text
 from aam_core.data.tokens import upper_dna
 from aam_core.errors import InputError
 
@@ -51,10 +50,11 @@ def load_corpus(source) -> Study:
 def _read(source) -> tuple[list[str], list[str]]:
     if isinstance(source, Sequence) and not isinstance(source, str):
         return list(source), [f"sequence {i + 1}" for i in range(len(source))]
-    if not is_artifact(existing(source, "sequences")):
-        text = read_text(source, "sequences", "FeatureData[Sequence]").splitlines()
-        lines = {f"line {i}": line.strip() for i, line in enumerate(text, 1) if line.strip()}
-        if not next(iter(lines.values()), ">").startswith(">"):
-            return list(lines.values()), list(lines)
-    found = read_sequences(source)
+    text = read_text(source, "sequences", "FeatureData[Sequence]")
+    lines = {
+        f"line {i}": line.strip() for i, line in enumerate(text.split("\n"), 1) if line.strip()
+    }
+    if not next(iter(lines.values()), ">").startswith(">"):
+        return list(lines.values()), list(lines)
+    found = parse_fasta(text, str(source))
     return list(found.values()), list(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 
+from aam_core import errors
 from aam_core.errors import InputError, first_five
 
 
@@ -15,8 +17,7 @@ def listing(ids) -> str:
 
 def short(item, width: int = 40) -> str:
     """An id, cut to ``width`` letters so that a message stays readable."""
-    item = str(item)
-    return item if len(item) <= width else item[: width - 3] + "..."
+    return errors.short(item, width)
 
 
 def check_ids(ids, what: str, where: str) -> list[str]:
@@ -60,8 +61,9 @@ def check_ids(ids, what: str, where: str) -> list[str]:
 
 def nearest(name, legal) -> str:
     """'; did you mean ...?' for a name that does not exist, else the first legal ones."""
-    legal = [str(item) for item in legal]
-    near = difflib.get_close_matches(str(name), legal, n=1, cutoff=0.6)
+    # Cut short, and not too many: the time that a comparison takes grows with both lengths.
+    legal = [short(item, 100) for item in itertools.islice(legal, 10_000)]
+    near = difflib.get_close_matches(short(name, 100), legal, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {listing(legal) or 'none'}."
 
 

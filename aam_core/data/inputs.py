@@ -15,10 +15,11 @@ from scipy.sparse import csr_matrix
 from aam_core.config import DataConfig
 from aam_core.data import tokens
 from aam_core.data.alignment import Draft, of
+from aam_core.data.distance_files import read_distances
 from aam_core.data.ids import check_ids, listing, nearest, nothing_in_common
 from aam_core.data.metadata import from_frame, matches, read_metadata
 from aam_core.data.phylogeny import Phylogeny, find_tips
-from aam_core.data.readers import is_path, read_distances, read_sequences, read_tree
+from aam_core.data.readers import is_path, read_sequences, read_tree
 from aam_core.data.tables import read_table
 from aam_core.errors import InputError
 
@@ -122,7 +123,8 @@ def load_study(
     metadata : path or DataFrame, optional
         QIIME 2 TSV. Samples that it lacks are left out.
     distances : path, skbio.DistanceMatrix or DataFrame, optional
-        Square TSV or ``DistanceMatrix`` ``.qza``; must have every sample that is left.
+        Square TSV or CSV, HDF5, or ``DistanceMatrix`` ``.qza``; must have every sample
+        that is left.
     where : str or list of str, optional
         ``"column=value"``: keep the samples for which all of these hold.
     max_lost_reads : float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,9 @@ import pandas as pd
 from aam_core.data.ids import check_ids, listing, nearest
 from aam_core.data.metadata_tsv import MISSING, read_cells
 from aam_core.data.qza import is_artifact
-from aam_core.data.readers import existing
+from aam_core.data.readers import text_of
 from aam_core.errors import InputError
+from aam_core.reading import opened
 
 _NUMBER = re.compile(r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.?)([Ee][-+]?[0-9]+)?")
 
@@ -39,10 +39,12 @@ def read_metadata(path) -> pd.DataFrame:
     InputError
         For a file that breaks a rule (the line is named), or duplicate ids.
     """
-    path = existing(path, "metadata")
-    if is_artifact(path):
-        raise InputError(f"{path} (metadata) is a zip archive; give the metadata as a TSV file.")
-    return _from_file(path)
+    with opened(path, "metadata") as file:
+        if is_artifact(file):
+            raise InputError(
+                f"{path} (metadata) is a zip archive; give the metadata as a TSV file."
+            )
+        return _from_file(path, text_of(file, "metadata", "Metadata", path))
 
 
 def from_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -108,8 +110,8 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
     return found
 
 
-def _from_file(path: Path) -> pd.DataFrame:
-    cells = read_cells(path)
+def _from_file(path, text: str) -> pd.DataFrame:
+    cells = read_cells(text, path)
     if not cells.ids:
         raise InputError(f"{path} (metadata) has a header but no samples.")
     ids = check_ids(cells.ids, "sample", str(path))

@@ -7,10 +7,10 @@ same here as there; reading it needs no QIIME 2.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from aam_core.data.ids import listing
 from aam_core.errors import InputError
@@ -47,19 +47,10 @@ class Cells:
     missing: dict[str, str]
 
 
-def read_cells(path: Path) -> Cells:
-    """Read a metadata file; `InputError` names the line that breaks a rule."""
+def read_cells(text: str, path) -> Cells:
+    """Read the text of a metadata file; `InputError` names the line that breaks a rule."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return _Reader(file, path).read()
-    except UnicodeDecodeError as error:
-        with open(path, "rb") as file:
-            utf16 = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-        if utf16:
-            hint = "it is UTF-16: save it as plain text (UTF-8), not as 'Unicode text'"
-        else:
-            hint = f"its byte {error.start:,} is neither; save it as UTF-8"
-        raise InputError(f"{path} must be UTF-8 or ASCII text; {hint}.") from None
+        return _Reader(io.StringIO(text), path).read()
     except csv.Error as error:
         raise InputError(
             f"{path} (metadata) cannot be read as tab-separated values: {error}; "
@@ -73,7 +64,7 @@ def is_id_header(cell: str) -> bool:
 
 
 class _Reader:
-    def __init__(self, file, path: Path):
+    def __init__(self, file, path):
         self._csv = csv.reader(file, dialect="excel-tab", strict=True)
         self._path = path
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from aam_core.errors import InputError, first_five
+from aam_core.reading import as_text, read_bytes
 
 # iow looks for no errors, and misreads what it does not expect. It is given only text that it reads
 # rightly: every node but the root has a length; no comments, escaped or double quotes; no spaces
@@ -73,7 +74,7 @@ def read_newick(tree) -> Tree:
     if isinstance(tree, str) and (tree.lstrip()[:1] == "(" or tree.rstrip()[-1:] == ";"):
         return parse_newick(tree)
     if isinstance(tree, (str, Path)):
-        return parse_newick(_text(Path(tree)), Path(tree).name)
+        return parse_newick(as_text(read_bytes(tree, "tree"), tree), Path(tree).name)
     return _from_treenode(tree, "The tree")
 
 
@@ -88,17 +89,6 @@ def parse_newick(text: str, source: str = "The tree") -> Tree:
 def tip_names(tree) -> list[str]:
     """Names of the tips of ``tree`` (anything that `read_newick` takes), in its order."""
     return read_newick(tree).tip_names
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"There is no tree file {path}.") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a tree in Newick format.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path.name} is not text, so it is no tree in Newick format.") from None
 
 
 def _is_one_tree(plain: str) -> bool:

@@ -7,11 +7,12 @@ the files. One member is read into memory; nothing is ever unpacked to the disk.
 from __future__ import annotations
 
 import re
+import struct
 import zipfile
-import zlib
-from pathlib import Path
+from typing import BinaryIO
 
 from aam_core.errors import InputError
+from aam_core.reading import DAMAGED, check_unfolded, parse_yaml
 
 MEMBERS = {
     "FeatureTable[Frequency]": "feature-table.biom",
@@ -31,21 +32,29 @@ _ADVICE = {
 }
 
 
-def is_artifact(path: Path) -> bool:
-    """Whether the file is a zip archive, as every ``.qza`` is."""
-    with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What QIIME 2 writes; of others, Python unfolds all at once."""
 
 
-def read_artifact(path: Path, wanted: str) -> bytes:
+def is_artifact(file: BinaryIO) -> bool:
+    """Whether a file is a zip archive, as every ``.qza`` is; it is rewound."""
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    return start == b"PK\x03\x04"
+
+
+def read_artifact(file: BinaryIO, wanted: str, where) -> bytes:
     """Contents of an artifact's one data file.
 
     Parameters
     ----------
-    path : Path
+    file : binary file
         The ``.qza``.
     wanted : str
         Semantic type that is needed, a key of `MEMBERS`.
+    where : path
+        What errors call it.
 
     Raises
     ------
@@ -53,34 +62,49 @@ def read_artifact(path: Path, wanted: str) -> bytes:
         If the file is no artifact, is damaged, or is of another semantic type.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            root, found = _root_and_type(archive, path)
+        with zipfile.ZipFile(file) as archive:
+            root, found = _root_and_type(archive, where)
             if _plain(found) != wanted:
                 advice = _ADVICE.get(_plain(found))
                 raise InputError(
-                    f"{path} is a {found}; a {wanted} is needed{': ' + advice if advice else ''}."
+                    f"{where} is a {found}; a {wanted} is needed{': ' + advice if advice else ''}."
                 )
-            return archive.read(f"{root}/data/{MEMBERS[wanted]}")
+            return _read(archive, f"{root}/data/{MEMBERS[wanted]}", where)
     except KeyError:
-        raise InputError(f"{path} is damaged: it has no {MEMBERS[wanted]} inside.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged and cannot be read as a .qza: {error}.") from error
+        raise InputError(f"{where} is damaged: it has no {MEMBERS[wanted]} inside.") from None
+    except (*DAMAGED, zipfile.BadZipFile, RuntimeError, ValueError, struct.error) as error:
+        raise InputError(f"{where} is damaged and cannot be read as a .qza: {error}.") from error
 
 
-def _root_and_type(archive: zipfile.ZipFile, path: Path) -> tuple[str, str]:
-    import yaml
+def _read(archive: zipfile.ZipFile, name: str, where, most: int | None = None) -> bytes:
+    """A member, no more of it than is declared and no more than ``most`` bytes."""
+    member = archive.getinfo(name)
+    if member.compress_type not in _COMPRESSIONS:
+        raise InputError(f"{where}: {name} is compressed as QIIME 2 does not; save it anew.")
+    size = member.file_size if most is None else min(member.file_size, most)
+    check_unfolded(size, member.compress_size, where)
+    pieces, left = [], size
+    with archive.open(member) as file:
+        # One call for all would unzip everything, before it keeps what is declared.
+        while left and (piece := file.read(min(left, 1 << 20))):
+            pieces.append(piece)
+            left -= len(piece)
+        if most is None:
+            file.read(1)  # at the end the checksum is compared
+    return b"".join(pieces)
 
+
+def _root_and_type(archive: zipfile.ZipFile, where) -> tuple[str, str]:
     found = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/metadata\.yaml", name)]
     if len(found) == 1:
         try:
-            with archive.open(found[0]) as file:
-                # A few hundred bytes in a true artifact; the limit is for the others.
-                description = yaml.safe_load(file.read(1 << 16))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            # A few hundred bytes in a true artifact; the limit is for the others.
+            description = parse_yaml(_read(archive, found[0], where, most=1 << 16))
+        except ValueError:
             description = None
         if isinstance(description, dict) and isinstance(description.get("type"), str):
             return found[0].split("/")[0], description["type"]
-    raise InputError(f"{path} is a zip archive but not a QIIME 2 artifact.")
+    raise InputError(f"{where} is a zip archive but not a QIIME 2 artifact.")
 
 
 def _plain(semantic_type: str) -> str:

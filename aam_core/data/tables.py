@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 
+from aam_core.data import hdf5
 from aam_core.data.ids import check_ids, listing, short
 from aam_core.data.qza import is_artifact, read_artifact
-from aam_core.data.readers import existing, is_path
+from aam_core.data.readers import is_path
 from aam_core.errors import InputError
+from aam_core.reading import DAMAGED, opened, parse_json
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _TOO_MANY = 2.0**53  # beyond, float64 (which BIOM stores) no longer holds every whole number
 
 
@@ -25,8 +24,8 @@ def read_table(source) -> tuple[list[str], list[str], csr_matrix]:
     Parameters
     ----------
     source : path, biom.Table or pandas.DataFrame
-        BIOM (HDF5, JSON, gzipped JSON) or a ``FeatureTable[Frequency]`` ``.qza``; a data frame has
-        samples as rows.
+        BIOM (HDF5 or JSON; may be gzipped) or a ``FeatureTable[Frequency]`` ``.qza``; a data frame
+        has samples as rows.
 
     Returns
     -------
@@ -44,8 +43,7 @@ def read_table(source) -> tuple[list[str], list[str], csr_matrix]:
         negative, fractional or missing counts.
     """
     if is_path(source):
-        path = existing(source, "table")
-        name, (samples, features, matrix) = str(path), _from_file(path)
+        name, (samples, features, matrix) = str(source), _from_file(source)
     else:
         name, (samples, features, matrix) = "The table", _from_object(source)
     if not (len(samples) and len(features)):
@@ -56,14 +54,17 @@ def read_table(source) -> tuple[list[str], list[str], csr_matrix]:
 
 
 def _from_file(path):
-    with open(path, "rb") as file:
+    with opened(path, "table") as file:
+        if is_artifact(file):
+            content = read_artifact(file, "FeatureTable[Frequency]", path)
+            return _from_hdf5(io.BytesIO(content), path)
         start = file.read(512)
-    if is_artifact(path):
-        return _from_hdf5(io.BytesIO(read_artifact(path, "FeatureTable[Frequency]")), path)
-    if start.startswith(_HDF5):
-        return _from_hdf5(path, path)
-    if start.startswith(b"\x1f\x8b") or start.lstrip().startswith(b"{"):
-        return _from_json(path)
+        file.seek(0)
+        if start.startswith(hdf5.MAGIC):
+            return _from_hdf5(file, path)
+        # An 8-bit byte-order mark, or blanks, or 16-bit text may come first.
+        if start.lstrip(b"\xef\xbb\xff\xfe\xbf\0 \t\r\n").startswith(b"{"):
+            return _from_json(file, path)
     hint = ""
     if b"\t" in start:
         hint = " It looks like tab-separated text: convert it with biom convert --to-hdf5."
@@ -76,46 +77,57 @@ def _from_hdf5(file, path):
     ``biom.load_table`` would take 3.5 times as long and twice the memory (300,000 features of 150
     letters), and stops at an id that is not ASCII.
     """
-    import h5py
-
-    try:
-        with h5py.File(file, "r") as biom:
-            samples, features = _text(biom["sample/ids"]), _text(biom["observation/ids"])
-            if not (samples and features):
-                return samples, features, csr_matrix((len(samples), len(features)))
-            parts = [biom[f"sample/matrix/{part}"][:] for part in ("data", "indices", "indptr")]
-        matrix = csr_matrix(tuple(parts), shape=(len(samples), len(features)))
+    with hdf5.opened_hdf5(file, "a BIOM table", path) as biom:
+        samples, features = biom.text("sample/ids"), biom.text("observation/ids")
+        shape = (len(samples), len(features))
+        if not (samples and features):
+            return samples, features, csr_matrix(shape)
+        (data,) = biom.read("sample/matrix/data", kinds="iuf")
+        where = biom.read("sample/matrix/indices", "sample/matrix/indptr", kinds="iu")
+        matrix = csr_matrix((data, *where), shape=shape)
         matrix.check_format(full_check=True)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path} is not a BIOM table, or is damaged: {_one_line(error)}."
-        ) from error
     return samples, features, matrix
 
 
-def _text(dataset) -> list[str]:
-    # An axis without ids is stored as an empty array of numbers.
-    return dataset.asstr()[:].tolist() if dataset.shape[0] else []
+def _from_json(file, path):
+    """BIOM 1.0, of which the ids, the matrix and whether it is dense are read.
 
-
-def _from_json(path):
-    from biom import Table
-    from biom.exception import BiomException
-
-    with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
+    ``biom.Table.from_json`` wants more than is used (a type, metadata), and makes the matrix as
+    large as its shape says.
+    """
     try:
-        with (gzip.open if zipped else open)(path, "rt", encoding="utf-8") as file:
-            content = json.load(file)
-        samples = check_ids([str(item["id"]) for item in content["columns"]], "sample", str(path))
-        features = check_ids([str(item["id"]) for item in content["rows"]], "feature", str(path))
-        matrix = Table.from_json(content).matrix_data
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-            BiomException) as error:  # fmt: skip
+        content = parse_json(file.read())
+        ids = {"sample": content["columns"], "feature": content["rows"]}
+        samples, features = (
+            check_ids([str(item["id"]) for item in items], what, str(path))
+            for what, items in ids.items()
+        )
+        dense, shape = content.get("matrix_type") == "dense", (len(features), len(samples))
+        if list(content.get("shape", shape)) != list(shape):
+            raise ValueError(f"its shape is not that of {shape[0]} rows and {shape[1]} columns")
+        matrix = _matrix(content["data"], dense, shape)
+    except (*DAMAGED, ValueError, KeyError, TypeError, AttributeError, IndexError,
+            OverflowError) as error:  # fmt: skip
         raise InputError(
             f"{path} is not a BIOM table, or is damaged: {_one_line(error)}."
         ) from error
     return samples, features, matrix.T.tocsr()
+
+
+def _matrix(data: list, dense: bool, shape) -> coo_matrix:
+    """[F, N] from rows of numbers, or from lists of a row, a column and a number."""
+    values = np.array(data, dtype=np.float64)
+    if dense:
+        if values.shape != shape and values.size:
+            raise ValueError(f"its data are not {shape[0]} rows of {shape[1]} numbers")
+        return coo_matrix(values.reshape(shape))
+    if values.size and values.shape[1:] != (3,):
+        raise ValueError("its data are not lists of a row, a column and a number")
+    rows, columns, values = values.reshape(-1, 3).T
+    places = np.stack([rows, columns])
+    if not (places == np.floor(places)).all():  # nor is NaN
+        raise ValueError("a row or a column is not a whole number")
+    return coo_matrix((values, places.astype(np.int64)), shape=shape)
 
 
 def _from_object(source):
@@ -163,4 +175,4 @@ def _reads(matrix: csr_matrix, samples, features, name: str) -> csr_matrix:
 
 
 def _one_line(error) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return " ".join(str(error).split()).strip("'.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from aam_core.config import Config, find
 from aam_core.errors import InputError, first_five
 from aam_core.fields import check, parse, unknown
-from aam_core.files import read_yaml
+from aam_core.reading import read_yaml
 
 DEFAULT = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},

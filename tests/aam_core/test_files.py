@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -88,6 +90,26 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     with pytest.raises(InputError, match="Cannot write into"), replacing(tmp_path / "taken" / "x"):
         pass
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_pipe_receives_the_whole_and_stays(tmp_path):
+    path = tmp_path / "pipe.tsv"
+    os.mkfifo(path)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(path.read_text()))
+    thread.start()
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".tsv" and temporary.parent != tmp_path
+        temporary.write_text("whole")
+        assert not found
+    thread.join()
+    assert found == ["whole"] and path.is_fifo() and names(tmp_path) == ["pipe.tsv"]
+
+
+def test_a_full_device_is_one_line():
+    with pytest.raises(InputError, match="/dev/full takes no more: No space left"):
+        with replacing("/dev/full") as temporary:
+            temporary.write_text("whole")
 
 
 def test_what_is_not_finite_becomes_null(tmp_path):

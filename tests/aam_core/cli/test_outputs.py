@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pandas as pd
 import pytest
@@ -62,11 +64,16 @@ def test_file_where_a_folder_is_meant(tmp_path):
         convert(OutputFile(), tmp_path / "taken" / "below.tsv")
 
 
-def test_folder_or_device_where_a_file_is_meant(tmp_path):
+def test_folder_where_a_file_is_meant(tmp_path):
     with pytest.raises(click.BadParameter, match="is a directory"):
         convert(OutputFile(), tmp_path)
-    with pytest.raises(click.BadParameter, match="not a regular file"):
-        convert(OutputFile(), "/dev/null")
+
+
+def test_a_device_is_written_and_never_replaced(tmp_path):
+    path = convert(OutputFile(), "/dev/null")
+    write_table(pd.DataFrame({"prediction": [0.1]}, index=["007"]), path)
+    assert path.is_char_device() and not path.is_symlink()
+    assert convert(OutputFile(), "/dev/stdout") == Path("/dev/stdout")
 
 
 def test_link_is_followed_and_stays(tmp_path):

@@ -248,7 +248,7 @@ def test_malformed(text, why, capfd):
 
 
 def test_files_that_are_not_newick(tmp_path):
-    with pytest.raises(InputError, match="no tree file .*absent.nwk"):
+    with pytest.raises(InputError, match="no file .*absent.nwk"):
         read_newick(tmp_path / "absent.nwk")
     with pytest.raises(InputError, match="is a folder"):
         read_newick(tmp_path)

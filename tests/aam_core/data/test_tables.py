@@ -61,6 +61,57 @@ def test_json_plain_and_gzipped(write_json, tmp_path):
     assert_is_table(read_table(str(tmp_path / "table.biom.gz")))
 
 
+def test_hdf5_gzipped(write_biom, tmp_path):
+    whole = write_biom(COUNTS, SAMPLES, FEATURES).read_bytes()
+    (tmp_path / "table.biom.gz").write_bytes(gzip.compress(whole))
+    assert_is_table(read_table(tmp_path / "table.biom.gz"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_json_in_other_encodings(write_json, encoding):
+    path = write_json()
+    path.write_text(path.read_text(), encoding=encoding)
+    assert_is_table(read_table(path))
+
+
+def test_json_of_ids_and_data_alone(write_json):
+    def bare(content):
+        for name in set(content) - {"rows", "columns", "data"}:
+            del content[name]
+        content["rows"] = [{"id": row["id"]} for row in content["rows"]]
+
+    assert_is_table(read_table(write_json(bare)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [10**9, 10**9]}, "its shape is not that of 4 rows and 3 columns"),
+        ({"data": [[0, 10**9, 1]]}, "damaged"),
+        ({"data": [[0, 0.5, 1]]}, "not a whole number"),
+        ({"data": [[0, -1, 1]]}, "damaged"),
+        ({"data": [[0, 0, 1, 7]] * 3}, "lists of a row, a column and a number"),
+        ({"data": [[0, 0, "many"]]}, "damaged"),
+        ({"data": [[0, 0, 10**400]]}, "damaged"),
+        ({"data": {"0": 1}}, "damaged"),
+        ({"matrix_type": "dense", "data": [[1, 2, 3]]}, "not 4 rows of 3 numbers"),
+        ({"matrix_type": "dense", "data": [[1, 2, 3], [1]]}, "damaged"),
+        ({"rows": 7}, "damaged"),
+        ({"rows": [{"id": "f1"}, 3]}, "damaged"),
+    ],
+)
+def test_json_that_lies(write_json, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(write_json(lambda content: content.update(change)))
+    assert "table.biom" in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_json_that_is_nested_too_deep(tmp_path):
+    (tmp_path / "deep.biom").write_text('{"rows": ' + "[" * 10**6)
+    with pytest.raises(InputError, match="deep.biom .*nested too deep"):
+        read_table(tmp_path / "deep.biom")
+
+
 def test_json_dense(write_json):
     def dense(content):
         content["matrix_type"] = "dense"
@@ -138,7 +189,7 @@ def test_counts_that_are_no_reads(write_biom, value, message):
         (b"{", "not a BIOM table, or is damaged"),
         (b"[1, 2]", "not a BIOM table"),
         (b"\x89HDF\r\n\x1a\nrest", "not a BIOM table, or is damaged"),
-        (b"\x1f\x8bnot gzip", "not a BIOM table, or is damaged"),
+        (b"\x1f\x8bnot gzip", "cannot be read"),
     ],
 )
 def test_files_that_are_not_biom(tmp_path, content, message):

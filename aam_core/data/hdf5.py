@@ -1,0 +1,113 @@
+"""HDF5 files that nobody vouches for.
+
+A dataset may say that its values lie in another file of the machine (external storage, external
+links, virtual datasets), and may declare more of them than any memory holds: both are refused
+before a value is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from aam_core.errors import InputError
+from aam_core.reading import check_unfolded
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+PER_ID = 64
+"""Bytes that an id takes in memory, at least."""
+
+
+class Datasets:
+    """The datasets of an open HDF5 file, read by their paths.
+
+    Parameters
+    ----------
+    root : h5py.File
+    size : int
+        Bytes of the file.
+    where : path
+        What errors call it.
+    """
+
+    def __init__(self, root, size: int, where):
+        self._root, self._size, self._where = root, size, where
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._root
+
+    def read(self, *paths: str, kinds: str, dimensions: int = 1) -> list:
+        """Arrays of numbers, all of whose types are among numpy's ``kinds``."""
+        found = [self._find(path, dimensions) for path in paths]
+        for path, dataset in zip(paths, found, strict=True):
+            if dataset.dtype.kind not in kinds:
+                raise ValueError(f"{path} holds no numbers of the right type")
+        self._check(found, [dataset.dtype.itemsize for dataset in found])
+        return [dataset[:] for dataset in found]
+
+    def text(self, path: str) -> list[str]:
+        """A list of text; an empty one may be stored as numbers."""
+        dataset = self._find(path, 1)
+        self._check([dataset], [PER_ID])
+        return dataset.asstr()[:].tolist() if dataset.shape[0] else []
+
+    def _find(self, path: str, dimensions: int):
+        import h5py
+
+        node = self._root
+        for name in path.split("/"):
+            link = node.get(name, getlink=True) if isinstance(node, h5py.Group) else None
+            if link is None:
+                raise KeyError(f"it has no {path}")
+            if not isinstance(link, h5py.HardLink):
+                self._refuse(path)
+            node = node[name]
+        if not isinstance(node, h5py.Dataset):
+            raise KeyError(f"{path} is no dataset")
+        if node.is_virtual or node.external:
+            self._refuse(path)
+        if node.shape is None or len(node.shape) != dimensions:
+            raise ValueError(f"{path} is no array of {dimensions} dimensions")
+        return node
+
+    def _refuse(self, path: str):
+        raise InputError(
+            f"{self._where}: the values of {path} lie behind a link or in another file, which is "
+            "not followed: it could be any file of this machine. Write the data into one file."
+        )
+
+    def _check(self, datasets, each: list[int]) -> None:
+        """What they declare, and the chunks that they are unzipped by, against the file's size."""
+        sizes = (math.prod(dataset.shape) * n for dataset, n in zip(datasets, each, strict=True))
+        chunks = (math.prod(dataset.chunks or ()) * dataset.dtype.itemsize for dataset in datasets)
+        check_unfolded(max(sum(sizes), *chunks), self._size, self._where)
+
+
+@contextlib.contextmanager
+def opened_hdf5(file: BinaryIO, what: str, where) -> Iterator[Datasets]:
+    """Open HDF5 to read some datasets.
+
+    Parameters
+    ----------
+    file : binary file
+    what : str
+        What it should be, with its article, for the message.
+    where : path
+
+    Raises
+    ------
+    InputError
+        If the block meets what is damaged or missing.
+    """
+    import h5py
+
+    try:
+        size = file.seek(0, 2)
+        with h5py.File(file, "r") as root:
+            yield Datasets(root, size, where)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        message = " ".join(str(error).split()).strip("'\".")
+        raise InputError(f"{where} is not {what}, or is damaged: {message}.") from error
