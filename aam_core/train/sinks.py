@@ -1,7 +1,8 @@
 """Where the logs of a run go: ``metrics.jsonl``, TensorBoard, Weights & Biases, MLflow.
 
-Names are ``train/...`` and ``val/...`` everywhere. A resumed run goes on in the same files; a
-tracker that holds nothing of the steps before is told them from ``metrics.jsonl``.
+Names are ``train/...`` and ``val/...`` everywhere but in TensorBoard, where they are two runs,
+``train`` and ``val``, with the same tags. A resumed run goes on in the same files; a tracker that
+holds nothing of the steps before is told them from ``metrics.jsonl``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ from aam_core.train.trackers import MLflow, WandB
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = "metrics.jsonl"
 EVENTS = "events.out.tfevents*"
+SIDES = ("train", "val")
+"""Runs of TensorBoard, each a folder in that of the logs."""
+
+GROUPS = {
+    "loss": ("loss", "loss_weighted"),
+    "networks": ("accuracy", "auc", "f1", "mae", "r2", "rmse"),
+}
+"""Groups of TensorBoard's scalars -> how the names in them end; all others are of ``training``.
+Metrics are called after what is scored while it trains: the networks, without the forest."""
 
 
 class Sink(Protocol):
@@ -66,38 +77,37 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files in the folder of the logs."""
+    """Event files in ``train/`` and ``val/`` in the folder of the logs.
+
+    The tag is the name without its side, so that TensorBoard draws training and validation, which
+    are runs to it, as two lines of one chart. What has no side belongs to the training. Scalars are
+    in groups (`GROUPS`): TensorBoard opens two, the first by the alphabet, and a tag without a
+    group would be one of its own.
+    """
 
     def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.fresh = not any(folder.glob(EVENTS))
+        self.folder = folder
+        self.fresh = not _events(folder / SIDES[0])
         # readers then drop what an earlier process logged from this step on
-        purge = None if resume_step is None else resume_step + 1
-        self.writer = SummaryWriter(str(folder), purge_step=purge)
-        self.seen: set[str] = set()
+        self.purge = None if resume_step is None else resume_step + 1
+        self.writers: dict[str, SummaryWriter] = {}
+        if self.fresh:  # files of an earlier layout would stand beside as a third run
+            _drop_events(folder)
+        else:
+            for side in SIDES:
+                if (folder / side).is_dir():
+                    self._writer(side)
 
     def record(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        if not self.seen.issuperset(values):
-            self.seen.update(values)
-            self._overlay()
-        self.writer.flush()
-
-    def _overlay(self) -> None:
-        """Charts, under 'Custom scalars', with a figure's course in training and validation."""
-        both = (name.removeprefix("train/") for name in sorted(self.seen))
-        charts = {
-            name: ["Multiline", [f"train/{name}", f"val/{name}"]]
-            for name in both
-            if {f"train/{name}", f"val/{name}"} <= self.seen
-        }
-        if charts:
-            self.writer.add_custom_scalars({"train and val": charts})
+            side, tag = _side_and_tag(name)
+            self._writer(side).add_scalar(f"{_group(tag)}/{tag}", value, step)
+        for writer in self.writers.values():
+            writer.flush()
 
     def figure(self, step: int, name: str, figure: Figure) -> None:
-        self.writer.add_figure(name, figure, step, close=False)
+        side, tag = _side_and_tag(name)
+        self._writer(side).add_figure(tag, figure, step, close=False)
 
     def histograms(self, step: int, tensors: dict) -> None:
         """Distributions of tensors, by name; values that are not finite are left out."""
@@ -105,10 +115,20 @@ class TensorBoard:
             values = tensor.detach().float()
             values = values[values.isfinite()]
             if values.numel():
-                self.writer.add_histogram(name, values.cpu(), step)
+                side, tag = _side_and_tag(name)
+                self._writer(side).add_histogram(tag, values.cpu(), step)
 
     def close(self) -> None:
-        self.writer.close()
+        for writer in self.writers.values():
+            writer.close()
+
+    def _writer(self, side: str) -> SummaryWriter:
+        """That of a side; made when there is something to write, for an empty run shows nothing."""
+        if side not in self.writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writers[side] = SummaryWriter(str(self.folder / side), purge_step=self.purge)
+        return self.writers[side]
 
 
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
@@ -185,8 +205,10 @@ def carry_over(old_logs, new_logs, step: int) -> None:
     new.mkdir(parents=True, exist_ok=True)
     _forget(new)
     JsonLines(new / LOG, _read(old / LOG, step)).close()
-    for events in old.glob(EVENTS):
-        shutil.copy2(events, new)
+    for side in SIDES:
+        for events in _events(old / side):
+            (new / side).mkdir(exist_ok=True)
+            shutil.copy2(events, new / side)
 
 
 def _read(log: Path, step: int) -> list[dict]:
@@ -204,5 +226,29 @@ def _read(log: Path, step: int) -> list[dict]:
 
 def _forget(folder: Path) -> None:
     """Leave nothing that another run's logs could be taken up by."""
-    for old in (*folder.glob(EVENTS), folder / "wandb.run", folder / "mlflow.run"):
+    _drop_events(folder)
+    for old in (folder / "wandb.run", folder / "mlflow.run"):
         old.unlink(missing_ok=True)
+
+
+def _drop_events(folder: Path) -> None:
+    """Remove TensorBoard's files of both sides, and those of the layout that had no sides."""
+    for events in (*_events(folder), *(path for side in SIDES for path in _events(folder / side))):
+        events.unlink()
+    for side in SIDES:
+        if (folder / side).is_dir() and not any((folder / side).iterdir()):
+            (folder / side).rmdir()
+
+
+def _events(folder: Path) -> list[Path]:
+    return sorted(folder.glob(EVENTS))
+
+
+def _group(tag: str) -> str:
+    return next((group for group, ends in GROUPS.items() if tag.endswith(ends)), "training")
+
+
+def _side_and_tag(name: str) -> tuple[str, str]:
+    """``train/lr`` -> train, lr; ``weights/a`` -> train, weights/a."""
+    side, _, tag = name.partition("/")
+    return (side, tag) if side in SIDES else (SIDES[0], name)

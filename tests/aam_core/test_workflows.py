@@ -44,7 +44,7 @@ def test_the_folder_of_an_encoder(encoder):
     assert (folder / "val_distances.png").read_bytes().startswith(b"\x89PNG")
     logged = [json.loads(line) for line in lines(folder / "logs" / "metrics.jsonl")]
     assert any("train/nucleotide_accuracy" in line for line in logged)
-    assert list((folder / "logs").glob("events.out.tfevents.*"))
+    assert list((folder / "logs" / "train").glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize(

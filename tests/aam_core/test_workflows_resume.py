@@ -102,8 +102,8 @@ def test_pretraining_goes_on_in_another_folder(small, brief, tmp_path, epoch):
     same(found, b, pretrain(small, config=config, output=c, **options), c)
     assert content(a) == before
     assert load_model(b / "checkpoint" / "best").kind == "encoder"
-    events = (b / "logs").glob("events.out.tfevents.*")
-    assert len(list(events)) == 2  # of the run before, and of this one
+    for side in ("train", "val"):  # of the run before, and of this one
+        assert len(list((b / "logs" / side).glob("events.out.tfevents.*"))) == 2
 
 
 KINDS = {

@@ -126,11 +126,11 @@ def test_values_and_plots_are_logged_under_their_names(tmp_path):
         {"step": 10, "train/total_loss": 0.5, "train/lr": 1e-3},
         {"step": 20, "val/total_loss": 0.25},
     ]
-    events = EventAccumulator(str(tmp_path / "logs")).Reload()
-    assert events.Tags()["scalars"] == ["train/total_loss", "train/lr", "val/total_loss"]
-    assert [(e.step, e.value) for e in events.Scalars("val/total_loss")] == [(20, 0.25)]
-    assert [image.step for image in events.Images("val/scatter")] == [20]
-    assert [item.step for item in events.Histograms("weights/a")] == [20]
+    train, val = (EventAccumulator(str(tmp_path / "logs" / s)).Reload() for s in ("train", "val"))
+    assert train.Tags()["scalars"] == ["loss/total_loss", "training/lr"]
+    assert [(e.step, e.value) for e in val.Scalars("loss/total_loss")] == [(20, 0.25)]
+    assert [image.step for image in val.Images("scatter")] == [20]
+    assert [item.step for item in train.Histograms("weights/a")] == [20]
 
 
 def test_nothing_is_drawn_that_nothing_takes(tmp_path):

@@ -45,18 +45,22 @@ def run(folder, steps, trackers="none", resume_step=None, first=0.0):
         sink.close()
 
 
-def board(folder):
+def board(folder, side="train"):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    return EventAccumulator(str(folder)).Reload()
+    return EventAccumulator(str(folder / side)).Reload()
 
 
-def scalars(folder, name="train/total_loss"):
-    return [(event.step, event.value) for event in board(folder).Scalars(name)]
+def scalars(folder, name="loss/total_loss", side="train"):
+    return [(event.step, event.value) for event in board(folder, side).Scalars(name)]
 
 
 def plots(folder):
-    return [image.step for image in board(folder).Images("val/scatter")]
+    return [image.step for image in board(folder, "val").Images("scatter")]
+
+
+def contents(folder):
+    return sorted((str(i.relative_to(folder)), i.read_bytes()) for i in folder.rglob("*.*"))
 
 
 def test_trackers_are_named_by_commas():
@@ -122,7 +126,7 @@ def test_a_resumed_run_goes_on_after_the_step_it_resumes_from(tmp_path):
 
 def test_an_event_file_cut_short_does_not_hide_the_resumed_run(tmp_path):
     run(tmp_path, [1, 2, 3], "tensorboard")
-    (events,) = tmp_path.glob("events*")
+    (events,) = tmp_path.glob("train/events*")
     events.write_bytes(events.read_bytes()[:-7])
     run(tmp_path, [3], "tensorboard", resume_step=2)
     assert scalars(tmp_path) == [(1, 0.5), (2, 1.0), (3, 1.5)]
@@ -132,21 +136,21 @@ def test_a_run_resumes_in_another_folder_with_its_logs(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     run(old, [1, 2], "tensorboard")
     run(old, [3, 4], "tensorboard", resume_step=2)
-    before = sorted((item.name, item.read_bytes()) for item in old.iterdir())
+    before = contents(old)
     run(new, [1, 9], "tensorboard")  # what was there before goes
     carry_over(old, new, 3)
     run(new, [4, 5], "tensorboard", resume_step=3)
     wanted = [(step, step / 2) for step in (1, 2, 3, 4, 5)]
     assert [(line["step"], line["train/total_loss"]) for line in lines(new)] == wanted
     assert scalars(new) == wanted and plots(new) == [2, 5]
-    assert sorted((item.name, item.read_bytes()) for item in old.iterdir()) == before
+    assert contents(old) == before
 
 
 def test_carrying_logs_into_their_own_folder_changes_nothing(tmp_path):
     run(tmp_path, [1, 2], "tensorboard")
-    before = sorted((item.name, item.read_bytes()) for item in tmp_path.iterdir())
+    before = contents(tmp_path)
     carry_over(tmp_path, tmp_path / ".." / tmp_path.name, 1)
-    assert sorted((item.name, item.read_bytes()) for item in tmp_path.iterdir()) == before
+    assert contents(tmp_path) == before
 
 
 def test_a_run_resumes_where_no_logs_were_kept(tmp_path):
@@ -159,6 +163,53 @@ def test_a_tracker_that_comes_later_is_told_what_was_before(tmp_path):
     run(tmp_path, [1, 2])
     run(tmp_path, [3], "tensorboard", resume_step=2)
     assert scalars(tmp_path) == [(1, 0.5), (2, 1.0), (3, 1.5)]
+
+
+def test_train_and_val_are_two_runs_of_the_same_tags(tmp_path):
+    """So that TensorBoard draws both lines in one chart; and all of its tags are in few groups."""
+    names = ("total_loss", "distance_loss", "distance_loss_weighted", "nucleotide_accuracy")
+    both = {f"{side}/{name}": 0.5 for side in ("train", "val") for name in names}
+    more = {"train/lr": 1e-3, "train/encoder_lr": 1e-4, "train/memory_gb": 1.0}
+    scored = {f"val/{name}": 0.5 for name in ("r2", "distance_mae", "auc")}
+    _, sink = make_sinks("tensorboard", tmp_path, {}, "a run")
+    sink.record(1, both | more | scored)
+    sink.close()
+    train, val = (board(tmp_path, side).Tags()["scalars"] for side in ("train", "val"))
+    shared = ["distance_loss", "distance_loss_weighted", "total_loss"]
+    shared = {*(f"loss/{name}" for name in shared), "networks/nucleotide_accuracy"}
+    assert set(train) & set(val) == shared
+    alone = {"training/lr", "training/encoder_lr", "training/memory_gb"}
+    assert set(train) == shared | alone
+    assert set(val) == shared | {"networks/r2", "networks/distance_mae", "networks/auc"}
+    assert {item.name for item in tmp_path.iterdir()} == {"metrics.jsonl", "train", "val"}
+
+
+def test_a_run_that_does_not_validate_is_one_run(tmp_path):
+    _, sink = make_sinks("tensorboard", tmp_path, {}, "a run")
+    sink.record(1, {"train/total_loss": 0.5})
+    sink.close()
+    assert {item.name for item in tmp_path.iterdir()} == {"metrics.jsonl", "train"}
+
+
+@pytest.mark.parametrize("resume_step", [None, 2])
+def test_files_of_an_earlier_layout_are_no_third_run(tmp_path, resume_step):
+    run(tmp_path, [1, 2])
+    (tmp_path / "events.out.tfevents.1.host.1.0").write_bytes(b"")
+    run(tmp_path, [3], "tensorboard", resume_step=resume_step)
+    assert not list(tmp_path.glob("events*"))
+    assert scalars(tmp_path) == [(1, 0.5), (2, 1.0), (3, 1.5)][0 if resume_step else 2 :]
+
+
+def test_what_was_validated_in_a_future_that_did_not_come_is_dropped(tmp_path):
+    """Even if the resumed run has not validated yet."""
+    for resume_step, steps in ((None, [1, 2, 3]), (1, [])):
+        sinks = make_sinks("tensorboard", tmp_path, {}, "a run", resume_step)
+        for sink in sinks:
+            for step in steps:
+                sink.record(step, {"train/total_loss": 0.5, "val/total_loss": step / 2})
+            sink.close()
+        time.sleep(1.1)
+    assert scalars(tmp_path, side="val") == [(1, 0.5)]
 
 
 def test_histograms_are_of_the_finite_values(tmp_path):
