@@ -3,8 +3,12 @@
 ``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
 ``run.json`` (where it came from), and of a predictor ``targets.json`` and, where trees are blended
 with the network, ``forest.json`` and ``forest.safetensors``. A model is rebuilt from these alone.
-Beside them, for people: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
-``val_predictions.tsv``; `load_model` and `validate` refuse them too where they are damaged.
+Beside them are records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
+``val_predictions.tsv``, which may be taken away.
+
+``manifest.json`` (since format 5) lists the size and SHA-256 of all of them: whatever `Model.write`
+writes. `load_model` and `validate` refuse a folder in which one differs. Numbers that are not
+finite are refused when a model is saved and when it is opened.
 
 A new, renamed or removed configuration field, part or file that a model is rebuilt from raises
 ``FORMAT_VERSION``, so that an older AAM says "upgrade" instead of naming what it does not know.
@@ -13,6 +17,7 @@ A new, renamed or removed configuration field, part or file that a model is rebu
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +28,12 @@ from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.targets import ClassTarget, NumericTarget, target_from_dict
 from aam_core.errors import InputError, first_five
-from aam_core.files import replacing_in, write_json
+from aam_core.files import write_json
+from aam_core.folders import check_manifest, read_whole, replacing_in
 from aam_core.forest import Forest, covariate_inputs
 
 FORMAT = "aam"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 KINDS = ("encoder", "regressor", "classifier")
 FILES = (
     "config.json",
@@ -45,6 +51,9 @@ FILES = (
     "losses.png",
 )
 """Names of all that a run may write; none of an earlier run's stays beside a new model."""
+
+RECORDS = ("metrics.json", "train_samples.txt", "val_samples.txt", "val_predictions.tsv")
+"""Files that may be taken away from a saved model."""
 
 
 @dataclass
@@ -96,7 +105,7 @@ class Model:
     val_predictions: pd.DataFrame | None = None
     history: list[dict] = field(default_factory=list)
 
-    def save(self, directory, weights: dict | None = None) -> Path:
+    def save(self, directory, weights: dict | None = None, durable: bool = True) -> Path:
         """Write the folder, all or nothing; files of other names in it stay.
 
         Parameters
@@ -104,8 +113,15 @@ class Model:
         directory : path
         weights : dict of Tensor, optional
             To be written instead of the network's own.
+        durable : bool
+            As `aam_core.folders.replacing_in` takes it.
+
+        Raises
+        ------
+        InputError
+            If a number of the model is not finite, or the folder cannot be written.
         """
-        with replacing_in(directory, FILES) as folder:
+        with replacing_in(directory, FILES, manifest=True, durable=durable) as folder:
             self.write(folder, weights)
         return Path(directory)
 
@@ -113,6 +129,8 @@ class Model:
         """Write every file into ``folder``, which exists and belongs to the caller."""
         from safetensors.torch import save
 
+        weights = self.network.state_dict() if weights is None else weights
+        _check_finite(weights, "The model cannot be saved")
         config = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -121,12 +139,11 @@ class Model:
             "parts": self.network.parts.to_dict(),
             "config": self.config.to_dict(),
         }
-        write_json(folder / "config.json", config)
-        weights = self.network.state_dict() if weights is None else weights
+        write_json(folder / "config.json", config, strict=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
         # save_file would make a file that its owner alone can read.
         (folder / "model.safetensors").write_bytes(save(weights))
-        write_json(folder / "run.json", self.run)
+        write_json(folder / "run.json", self.run, strict=True)
         if self.target is not None:
             targets = {
                 "target": self.target.to_dict(),
@@ -134,7 +151,7 @@ class Model:
                 "covariates": None if self.covariates is None else self.covariates.to_dict(),
                 "forest": self.forest is not None,
             }
-            write_json(folder / "targets.json", targets)
+            write_json(folder / "targets.json", targets, strict=True)
         if self.forest is not None:
             self._write_forest(folder)
         if self.metrics is not None:
@@ -156,8 +173,11 @@ class Model:
             "covariates": self.forest.covariates,
             "sequences": self.forest.sequences,
         }
-        write_json(folder / "forest.json", words)
-        (folder / "forest.safetensors").write_bytes(save(self.forest.to_tensors()))
+        write_json(folder / "forest.json", words, strict=True)
+        # Made anew from its parts it is checked as when it is opened.
+        arrays = self.forest.to_tensors()
+        Forest.from_parts(self.forest.sequences, self.forest.covariates, arrays)
+        (folder / "forest.safetensors").write_bytes(save(arrays))
 
 
 def load_model(directory) -> Model:
@@ -171,15 +191,20 @@ def load_model(directory) -> Model:
     Raises
     ------
     InputError
-        If something is missing, truncated, edited, of a newer format or another vocabulary.
+        If something is missing, truncated, edited, damaged, not finite, of a newer format or
+        another vocabulary.
     """
+    return read_whole(directory, _load)
+
+
+def _load(folder: Path) -> Model:
     from safetensors.torch import load_file
 
-    folder = Path(directory)
     kind, config, parts, targets = _read(folder)
     _check_tensors(folder, config, parts)
     network = _build(config, parts)
     weights = load_file(str(folder / "model.safetensors"))
+    _check_finite(weights, f"{folder / 'model.safetensors'} was damaged or edited")
     network.load_state_dict({_name(name): value for name, value in weights.items()})
     network.eval()
     return Model(
@@ -196,15 +221,15 @@ def load_model(directory) -> Model:
 
 
 def validate(directory, level: str = "max") -> str:
-    """Check a folder without opening its weights.
+    """Check a folder without building its network.
 
     Parameters
     ----------
     directory : path
     level : {'min', 'max'}
-        'min' reads the JSON files and the header of the weights; 'max' also reads the other files
-        and compares the names and shapes of the tensors with the configuration: what it accepts,
-        `load_model` opens.
+        'min' compares every file with the manifest, and reads the JSON files and the header of the
+        weights; 'max' reads all, and compares the names and shapes of the tensors with the
+        configuration: what it accepts, `load_model` opens.
 
     Returns
     -------
@@ -216,11 +241,18 @@ def validate(directory, level: str = "max") -> str:
     InputError
         As `load_model`.
     """
-    folder = Path(directory)
+    return read_whole(directory, lambda folder: _validate(folder, level))
+
+
+def _validate(folder: Path, level: str) -> str:
+    from safetensors.torch import load_file
+
     kind, config, parts, targets = _read(folder)
     _read_records(folder)
     if level == "max":
         _check_tensors(folder, config, parts)
+        path = folder / "model.safetensors"
+        _check_finite(load_file(str(path)), f"{path} was damaged or edited")
         _read_forest(folder, parts, targets)
         _read_samples(folder, kind)
     else:
@@ -244,6 +276,8 @@ def _read(folder: Path):
             f"{folder} has format {version}, newer than this AAM reads ({FORMAT_VERSION}): "
             "upgrade AAM to open it."
         )
+    if version >= 5:
+        check_manifest(folder, optional=RECORDS)
     kind = head.get("kind")
     if kind not in KINDS:
         raise InputError(f"{where} has kind {kind!r}; it must be one of {', '.join(KINDS)}.")
@@ -297,9 +331,19 @@ def _check_targets(targets, kind, parts, where):
     if interval is not None and not (
         isinstance(interval, dict)
         and set(interval) == {"coverage", "half_width"}
-        and all(isinstance(value, float) and value >= 0 for value in interval.values())
+        and all(isinstance(value, float) and 0 <= value < math.inf for value in interval.values())
     ):
         raise InputError(f"{where} has an unreadable interval: {interval!r}.")
+
+
+def _check_finite(weights: dict, what: str) -> None:
+    """Raise `InputError`, which begins with ``what``, where a tensor has NaN or an infinity."""
+    wrong = sorted(name for name, value in weights.items() if not value.isfinite().all())
+    if wrong:
+        raise InputError(
+            f"{what}: {len(wrong)} of its {len(weights)} tensors have values that are not finite "
+            f"({first_five(wrong)})."
+        )
 
 
 def _build(config: Config, parts: dict):

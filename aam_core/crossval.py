@@ -19,8 +19,8 @@ from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import as_classes, as_numbers, fit_target
 from aam_core.errors import InputError, first_five
-from aam_core.evaluation import check_task, compare, draw, is_beside, random_forest
-from aam_core.files import check_folder, replacing_in, write_json
+from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
+from aam_core.files import check_folder
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
 """Figures of the number of reads alone from which one line warns."""
@@ -126,7 +126,7 @@ def cross_validate(
     table = _table(whole, parts, values, task)
     _say(_depth_tells(metrics, task, str(values.name)))
     if output is not None:
-        _write_cross_validation(table, metrics, task, str(values.name), output)
+        write_scores(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
 
 
@@ -244,10 +244,3 @@ def _say(text: str) -> None:
     """One line on stderr; nothing for an empty text."""
     if text:
         print(text, file=sys.stderr, flush=True)
-
-
-def _write_cross_validation(table, metrics, task, target, output):
-    with replacing_in(output) as folder:
-        table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
-        write_json(folder / "metrics.json", metrics)
-        draw(table, task, target, folder / "predictions.png")

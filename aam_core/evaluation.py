@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,8 @@ from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path, read_text
 from aam_core.data.targets import KINDS, RESERVED, as_classes, as_numbers, missing_ids
 from aam_core.errors import InputError, first_five
-from aam_core.files import replacing_in, write_json
+from aam_core.files import write_json
+from aam_core.folders import replacing_in
 from aam_core.metrics import classification_metrics, regression_metrics
 
 TREES = 200
@@ -76,11 +79,17 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
     table, metrics = compare(predictions.loc[known], truth.loc[known], task)
     metrics = {"samples": len(known), "left_out": len(predictions) - len(known), **metrics}
     if output is not None:
-        with replacing_in(output) as folder:
-            write_json(folder / "metrics.json", metrics)
-            table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
-            draw(table, task, target, folder / "predictions.png")
+        write_scores(table, metrics, task, target, output)
     return metrics
+
+
+def write_scores(table: pd.DataFrame, metrics: dict, task: str, target: str, output) -> None:
+    """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, ``predictions.png``."""
+    with replacing_in(output, ("metrics.json", "predictions.tsv", "predictions.png")) as folder:
+        write_json(folder / "metrics.json", metrics)
+        table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
+    picture = Path(output, "predictions.png")
+    plots.attempt(picture, functools.partial(draw, table, task, target))
 
 
 def random_forest(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from dataclasses import field
 
@@ -67,8 +68,8 @@ def check(item: dataclasses.Field, value, name: str | None = None):
         value = float(value)
     if type(value) is not kind:
         raise InputError(f"{name} must be {_KINDS[kind]}, not {value!r}.")
-    if value != value:
-        raise InputError(f"{name} is not a number.")
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}.")
     if meta["choices"] is not None and value not in meta["choices"]:
         raise InputError(f"{name} must be one of {', '.join(meta['choices'])}, not {value!r}.")
     if meta["minimum"] is not None and value < meta["minimum"]:

@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary name beside the target, then a rename."""
+"""Atomic writes: a temporary name beside the target, then a rename. Of folders, see `folders`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from aam_core.errors import InputError
+from aam_core.errors import InputError, first_five
 
 
 @contextlib.contextmanager
@@ -36,99 +37,14 @@ def replacing(path) -> Iterator[Path]:
         return
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file to write.")
-    _make(path.parent)
-    temporary = path.parent / f".{os.getpid()}-{path.name}"
+    make_folder(path.parent)
+    clear_leftovers(path.parent, path.name)
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing_in(directory, owned: Collection[str] = ()) -> Iterator[Path]:
-    """Write several files into ``directory``, all or none.
-
-    The block writes into a temporary folder. A new ``directory`` appears by one rename; into one
-    that exists, each whole file is renamed over its namesake, and other files stay.
-
-    Parameters
-    ----------
-    directory : path
-    owned : collection of str
-        Names that belong to what is written: where the block leaves one out, an older file of
-        that name goes, so that it is not taken for part of the new whole.
-
-    Raises
-    ------
-    InputError
-        If ``directory`` is a file, or cannot be made.
-    """
-    directory = Path(os.path.abspath(directory))
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; give the name of a folder to write into.")
-    _make(directory.parent)
-    temporary = directory.parent / f".{os.getpid()}-{directory.name}"
-    _make(temporary)
-    try:
-        yield temporary
-        if directory.is_dir():
-            written = sorted(item.name for item in temporary.iterdir())
-            for name in written:
-                os.replace(temporary / name, directory / name)
-            for name in set(owned) - set(written):
-                (directory / name).unlink(missing_ok=True)
-        else:
-            os.rename(temporary, directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def replacing_folder(directory) -> Iterator[Path]:
-    """Write a whole folder: the block fills the one it is given, which takes ``directory``'s place.
-
-    A folder cannot be renamed over another, so the old one is moved aside first. Whenever the
-    process is killed, or the machine stops, one of the two is whole, and `whole_folder` says
-    where. What a killed one left is cleared by the next. One process writes a ``directory``.
-
-    Raises
-    ------
-    InputError
-        If ``directory`` is a file, or what should hold it cannot be made.
-    """
-    directory = Path(os.path.abspath(directory))
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; give the name of a folder to write into.")
-    _make(directory.parent)
-    new, old = (directory.parent / f".{directory.name}.{age}" for age in ("new", "old"))
-    if whole_folder(directory) == old:
-        os.rename(old, directory)
-    for leftover in (new, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    new.mkdir()
-    try:
-        yield new
-        for path in (*new.iterdir(), new):
-            _sync(path)
-        if directory.exists():
-            os.rename(directory, old)
-        os.rename(new, directory)
-        _sync(directory.parent)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def whole_folder(directory) -> Path:
-    """Where the last whole folder is that `replacing_folder` wrote as ``directory``.
-
-    Under that name, or beside it if the process was killed while the two changed places.
-    """
-    directory = Path(os.path.abspath(directory))
-    old = directory.parent / f".{directory.name}.old"
-    return old if old.is_dir() and not directory.exists() else directory
 
 
 def is_stream(path: Path) -> bool:
@@ -164,21 +80,36 @@ def _descriptor(path: Path) -> int | Path:
 
 
 def check_folder(directory) -> None:
-    """Say before the work, not after it, that ``directory`` cannot be a folder.
+    """Say before the work, not after it, that nothing can be written into ``directory``.
 
     Raises
     ------
     InputError
-        If it, or what should hold it, is a file.
+        If it, or what should hold it, is a file, a link that leads nowhere, or not to be written.
     """
     directory = Path(os.path.abspath(directory))
-    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    nearest = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
+    if not nearest.exists():
+        raise InputError(
+            f"{nearest} is a link to {os.readlink(nearest)}, which is not there: make that folder, "
+            "or name another."
+        )
     if not nearest.is_dir():
         raise InputError(f"{nearest} is a file; give the name of a folder to write into.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{nearest} cannot be written: name another folder, or get the right to.")
 
 
-def write_json(path, value) -> None:
-    """Write JSON into a file of one's own; a number that is not finite becomes null."""
+def write_json(path, value, strict: bool = False) -> None:
+    """Write JSON into a file of one's own.
+
+    JSON has no infinities and no NaN: they become null or, where ``strict``, an `InputError`.
+    """
+    if strict and (wrong := list(_not_finite(value))):
+        raise InputError(
+            f"{len(wrong)} numbers are not finite, and {Path(path).name} cannot hold them: "
+            f"{first_five(wrong)}."
+        )
     text = json.dumps(_finite(value), indent=2, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
@@ -193,17 +124,74 @@ def _finite(value):
     return value
 
 
-def _make(folder: Path) -> None:
+def _not_finite(value, path: str = "") -> Iterator[str]:
+    """Each infinity and NaN, as 'interval.half_width inf'."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{path} {value}"
+    items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, item in value.items() if isinstance(value, dict) else items:
+        yield from _not_finite(item, f"{path}.{key}" if path else str(key))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that hold it; `InputError` where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Cannot write into {folder}: {error.strerror}.") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     held = os.open(path, os.O_RDONLY)
     try:
         os.fsync(held)
     finally:
         os.close(held)
+
+
+def put(source: Path, target: Path) -> None:
+    """Have ``target`` be the same file as ``source``, or a copy where there are no links."""
+    temporary = _temporary(target)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            sync(temporary)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)  # of two names of one file, a rename leaves both
+
+
+def clear_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left in ``folder``: all, or only of the file ``name``."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.match(path.name)
+        if found and path.name.endswith(_kept(name)) and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\.aam-([1-9][0-9]{0,6})-[0-9a-f]{8}-")
+
+_LONGEST = 100
+"""Bytes of a name that its temporary name keeps: more than 255 no file's name may have."""
+
+
+def _temporary(path: Path) -> Path:
+    """A name of this writer's own beside ``path``, which ends as that does."""
+    return path.parent / f".aam-{os.getpid()}-{secrets.token_hex(4)}-{_kept(path.name)}"
+
+
+def _kept(name: str) -> str:
+    return name.encode()[-_LONGEST:].decode(errors="ignore")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

@@ -6,6 +6,9 @@ or PDF, by the suffix. Colours are those of Okabe and Ito, which colour-blind re
 
 from __future__ import annotations
 
+import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,28 @@ STYLE = {
     "savefig.dpi": 150,
     "svg.hashsalt": "aam",
 }
+
+
+def attempt(path, draw: Callable, say: Callable[[str], None] | None = None) -> None:
+    """``draw(path)``, beside results that are written already: a picture is never worth those.
+
+    Parameters
+    ----------
+    path : path
+    draw : callable
+        One of this module's functions, but for ``path``.
+    say : callable, optional
+        Takes the one line that says why there is no picture; by default it goes to stderr.
+    """
+    try:
+        draw(path)
+    except Exception as error:  # whatever stops matplotlib: a font, a size, the memory, the disk
+        why = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        line = f"{path} could not be drawn ({why}); the results beside it are complete"
+        if say is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            say(line)
 
 
 def scatter(

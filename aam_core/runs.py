@@ -7,6 +7,7 @@ used, and ``checkpoint/last`` is where it can be gone on from.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import platform
 import shutil
@@ -19,14 +20,14 @@ import pandas as pd
 import torch
 
 from aam_core import __version__, plots
-from aam_core.artifact import FILES, Model
+from aam_core.artifact import Model
 from aam_core.config import AUTO, Config
 from aam_core.data.batch import Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
-from aam_core.files import check_folder, replacing_in
+from aam_core.files import check_folder
 from aam_core.models.model import Network, Parts
 from aam_core.train import checkpoint, launch, memory
 from aam_core.train.checkpoint import Checkpoint
@@ -170,15 +171,14 @@ class Run:
         return result
 
     def finish(self, drawings: dict) -> None:
-        """Write the folder: the model, and the plots ``{file name: callable(path)}``."""
+        """Write the model, then the plots ``{file name: callable(path)}`` that can be drawn."""
         if self.output is not None and self.team.first:
-            with replacing_in(self.output, FILES) as folder:
-                self.model.write(folder)
-                log = pd.DataFrame(self.model.history)
-                shown = [c for c in log if c != "step" and not c.endswith("_weighted")]
-                plots.curves(log[shown], folder / "losses.png", x="epoch")
-                for name, draw in drawings.items():
-                    draw(folder / name)
+            self.model.save(self.output)
+            log = pd.DataFrame(self.model.history)
+            shown = [c for c in log if c != "step" and not c.endswith("_weighted")]
+            curves = functools.partial(plots.curves, log[shown], x="epoch")
+            for name, draw in {"losses.png": curves, **drawings}.items():
+                plots.attempt(self.output / name, draw, self.say)
         self.team.exchange(None)  # the others wait until it is there
 
     @property
@@ -267,7 +267,7 @@ class Run:
 
     def _keep(self, epoch: int, weights) -> None:
         # The forest is fitted last: until then the networks alone are the model.
-        self.model.save(self.output / "checkpoint" / "best", weights)
+        self.model.save(self.output / "checkpoint" / "best", weights, durable=False)
 
     def _set_batch_size(self, size: int, job: Job) -> None:
         self.say(f"batch size {size}: the largest that fits")

@@ -17,7 +17,7 @@ from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
 from aam_core.devices import on_devices
-from aam_core.files import replacing_in
+from aam_core.folders import replacing_in
 from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.presets import fitting, pretraining
 from aam_core.runs import Run, resumed
@@ -252,9 +252,10 @@ def find_lr(
             job = run.job(batcher, weight)
         found = tune.find_lr(job, run.team, low, high, steps, run.reporter)
         if output is not None and run.team.first:
-            with replacing_in(output) as folder:
+            with replacing_in(output, ("lr.tsv", "lr.png")) as folder:
                 found.table.to_csv(folder / "lr.tsv", sep="\t", index=False)
-                plots.learning_rates(found.table, found.suggestion, folder / "lr.png")
+            draw = functools.partial(plots.learning_rates, found.table, found.suggestion)
+            plots.attempt(Path(output, "lr.png"), draw)
         return found
 
 

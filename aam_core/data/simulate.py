@@ -20,7 +20,7 @@ from scipy import sparse
 
 from aam_core.data.evolution import birth_death_tree, brownian_traits, evolve_sequences
 from aam_core.errors import InputError
-from aam_core.files import replacing_in
+from aam_core.folders import replacing_in
 
 GRADIENT_MEAN, GRADIENT_SD = 50.0, 15.0
 SUBJECT_SHARE = 0.3

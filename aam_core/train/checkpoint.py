@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam_core.errors import AAMError, InputError, first_five
-from aam_core.files import replacing_folder, whole_folder
+from aam_core.folders import replacing_folder, whole_folder
 from aam_core.train.rng import rng_state, set_rng_state
 
 __all__ = ["Checkpoint", "check_weights", "find", "load", "rng_state", "save", "set_rng_state"]

@@ -16,6 +16,7 @@ from aam_core.artifact import FILES, FORMAT_VERSION, Model, load_model, validate
 from aam_core.config import paths
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
+from aam_core.folders import MANIFEST, write_manifest
 from aam_core.models.model import Network, Parts
 from aam_core.prediction import predict
 from aam_core.workflows import fit_regressor
@@ -52,7 +53,7 @@ FIELDS = {
     ),
     "parts": "nucleotide distance outputs sizes numbers",
 }
-"""All that config.json holds in format 4, by section."""
+"""All that config.json holds in format 5, by section."""
 
 
 @pytest.fixture(params=KINDS)
@@ -139,7 +140,7 @@ def test_saved_again_is_the_same(saved, tmp_path):
 def test_a_folder_holds_plain_data_only(saved):
     assert validate(saved.folder) == validate(saved.folder, "min") == saved.model.kind
     names = {item.name for item in saved.folder.iterdir()}
-    assert names <= {*FILES, "logs", "checkpoint"}
+    assert names <= {*FILES, MANIFEST, "logs", "checkpoint"}
     assert {path.suffix for path in saved.folder.glob("checkpoint/**/*") if path.is_file()} <= {
         *(".json", ".safetensors", ".txt")
     }
@@ -160,7 +161,7 @@ def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
         + ["model.sample.pool_prior", "data.full_depth"],
         2: ["optim.optimizer", "train.devices"],
     }
-    for version in (1, 2, 3):
+    for version in (1, 2, 3, 4):
         copy = tmp_path / f"format {version}"
         shutil.copytree(tmp_path / "new", copy)
 
@@ -180,6 +181,7 @@ def test_folders_of_earlier_formats_are_read(small, brief, tmp_path):
             weights = {name.removeprefix("members.0."): value for name, value in weights.items()}
             assert {"target.out.weight", "fusion.norm.weight", "samples.pool.prior"} <= set(weights)
         save_file(weights, str(copy / "model.safetensors"))
+        (copy / MANIFEST).unlink()
         assert validate(copy) == validate(copy, "min") == "regressor"
         pd.testing.assert_frame_equal(predict(copy, small), predict(tmp_path / "new", small))
         assert load_model(copy).config.optim.optimizer == "adamw"
@@ -249,7 +251,7 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
 def test_other_fields_mean_another_format():
     expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
     found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
-    assert FORMAT_VERSION == 4 and found == expected, (
+    assert FORMAT_VERSION == 5 and found == expected, (
         f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
         "config.json need a higher FORMAT_VERSION (aam_core/artifact.py); then renew FIELDS here."
     )
@@ -259,7 +261,9 @@ def test_other_fields_mean_another_format():
 
 
 def refused(folder, words):
-    """Both ways of opening refuse in one line."""
+    """Both ways of opening refuse in one line, be the manifest ever so right."""
+    if (folder / MANIFEST).exists():
+        write_manifest(folder, FILES)
     for open_ in (load_model, validate):
         with pytest.raises(InputError, match=words) as caught:
             open_(folder)
@@ -270,7 +274,7 @@ def refused(folder, words):
     "path, value, words",
     [
         ("format", "other", "not that of an AAM model"),
-        ("format_version", 5, "has format 5, newer than this AAM reads .4.: upgrade AAM"),
+        ("format_version", 6, "has format 6, newer than this AAM reads .5.: upgrade AAM"),
         ("format_version", "1", "no valid format_version"),
         ("format_version", None, "no valid format_version"),
         ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),
@@ -326,6 +330,8 @@ def test_missing_and_truncated_files(copy, name, level):
         with pytest.raises(InputError, match=name):
             validate(copy, level)
     (copy / name).unlink()
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        load_model(copy)
     refused(copy, f"{name} is missing")
 
 
@@ -419,6 +425,82 @@ def test_what_people_read_must_be_readable_too(copy, name):
             validate(copy, "min")
     else:
         assert validate(copy, "min") == "regressor"
+
+
+def test_one_flipped_bit(copy):
+    """Of any file but a picture; whatever of it were read, and however it is opened."""
+    listed = json.loads((copy / MANIFEST).read_text())["files"]
+    there = {path.name for path in copy.iterdir() if path.is_file()} - {MANIFEST}
+    assert set(listed) == {name for name in there if not name.endswith(".png")}
+    for name in listed:
+        sound = (copy / name).read_bytes()
+        spoiled = bytearray(sound)
+        spoiled[len(spoiled) * 2 // 3] ^= 1
+        (copy / name).write_bytes(spoiled)
+        for open_ in (load_model, validate, lambda folder: validate(folder, "min")):
+            with pytest.raises(InputError, match=name) as caught:
+                open_(copy)
+            assert "\n" not in str(caught.value)
+        (copy / name).write_bytes(sound)
+    assert validate(copy) == "regressor"
+
+
+def test_files_of_another_model_are_not_taken(copy, encoder, regressor):
+    """Neither in place of the model's own, nor beside them."""
+    for name in ("run.json", "metrics.json", "train_samples.txt"):
+        shutil.copy(encoder.folder / name, copy / name)
+        with pytest.raises(InputError, match=f"{name} is truncated or not what was saved"):
+            load_model(copy)
+        shutil.copy(regressor.folder / name, copy / name)
+    alone = copy.parent / "alone"
+    dataclasses.replace(regressor.model, forest=None).save(alone)
+    shutil.copy(copy / "forest.json", alone / "forest.json")
+    with pytest.raises(InputError, match="1 files that manifest.json does not list.*forest.json"):
+        load_model(alone)
+
+
+def test_a_manifest_that_is_gone(copy):
+    (copy / MANIFEST).unlink()
+    for open_ in (load_model, validate):
+        with pytest.raises(InputError, match="manifest.json is missing"):
+            open_(copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite(regressor, copy, value):
+    """They are refused on saving, which leaves what was there, and on opening."""
+    model = regressor.model
+    arrays = model.forest.to_tensors()
+    weights = {k: v.clone() for k, v in model.network.state_dict().items()}
+    name = "members.0.target.out.weight"
+    weights[name].view(-1)[0] = value
+    forest = dataclasses.replace(
+        model.forest, arrays={**arrays, "value": arrays["value"] * 0 + value}
+    )
+    bad = {
+        f"1 of its {len(weights)} tensors.*{name}": {},
+        "targets.json cannot.* interval.half_width": {
+            "interval": {"coverage": 0.9, "half_width": value}
+        },
+        "value has values that are not finite": {"forest": forest},
+        "targets.json cannot.* target.mean": {
+            "target": dataclasses.replace(model.target, mean=value)
+        },
+        "forest.json cannot hold them: network_weight": {"network_weight": value},
+    }
+    for words, changes in bad.items():
+        spoiled = dataclasses.replace(model, **changes)
+        with pytest.raises(InputError, match=words):
+            spoiled.save(copy, None if changes else weights)
+        assert load_model(copy).interval == model.interval
+    save_file(weights, str(copy / "model.safetensors"))
+    refused(copy, f"1 of its {len(weights)} tensors have values that are not finite .{name}")
+
+
+@pytest.mark.parametrize("path", ["interval.half_width", "target.mean", "target.std"])
+def test_infinite_numbers_of_a_target(copy, path):
+    edit(copy / "targets.json", nested(path, float("inf")))
+    refused(copy, "unreadable interval|not a target that AAM saved")
 
 
 def test_what_people_read_may_be_gone(copy):

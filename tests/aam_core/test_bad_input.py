@@ -16,6 +16,7 @@ import pytest
 
 from aam_core.data.splits import Split
 from aam_core.errors import InputError
+from aam_core.folders import write_manifest
 from aam_core.prediction import predict
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
 
@@ -233,6 +234,7 @@ def spoiled(encoder, tmp_path):
         folder = shutil.copytree(encoder.folder, tmp_path / "encoder")
         head = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**head, **changes}))
+        write_manifest(folder)
         return folder
 
     return make

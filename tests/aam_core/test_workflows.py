@@ -12,6 +12,7 @@ import torch
 from aam_core import presets
 from aam_core.artifact import FILES, load_model
 from aam_core.data.splits import Split
+from aam_core.folders import MANIFEST
 from aam_core.prediction import predict
 from aam_core.preparation import FitOptions, prepare_fit, splitter, usable_samples
 from aam_core.train.rng import rng_state
@@ -36,7 +37,7 @@ def test_the_folder_of_an_encoder(encoder):
     names = {item.name for item in folder.iterdir()}
     of_predictors = {"targets.json", "val_predictions.tsv", "val_predictions.png"}
     of_predictors |= {"forest.json", "forest.safetensors"}
-    assert names == {*FILES, "logs", "checkpoint"} - of_predictors
+    assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - of_predictors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
     figures = {"distance_r2", "val/distance_r2", "val/distance_loss", "val/nucleotide_accuracy"}
@@ -53,7 +54,7 @@ def test_the_folder_of_an_encoder(encoder):
 def test_the_folder_of_a_predictor(request, small, kind, figures):
     folder, model = request.getfixturevalue(kind).folder, request.getfixturevalue(kind).model
     names = {item.name for item in folder.iterdir()}
-    assert names == {*FILES, "logs", "checkpoint"} - {"val_distances.png"}
+    assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - {"val_distances.png"}
     assert lines(folder / "train_samples.txt") == model.train_samples
     assert lines(folder / "val_samples.txt") == model.val_samples
     assert model.train_samples == model.val_samples == small.sample_ids

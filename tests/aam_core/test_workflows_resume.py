@@ -50,7 +50,7 @@ def stop_after(epoch):
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
     """Leave out what takes long and is none of these tests': waiting for the disk, and plots."""
-    monkeypatch.setattr("aam_core.files._sync", lambda path: None)
+    monkeypatch.setattr("aam_core.folders.sync", lambda path: None)
     monkeypatch.setattr("aam_core.plots.curves", lambda log, path, x: path.write_bytes(b""))
 
 

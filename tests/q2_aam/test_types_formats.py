@@ -11,7 +11,8 @@ from qiime2.plugin import ValidationError
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core import load_model, load_study, presets, pretrain
-from aam_core.artifact import FORMAT_VERSION
+from aam_core.artifact import FILES, FORMAT_VERSION
+from aam_core.folders import write_manifest
 from q2_aam import (
     AAMClassifier,
     AAMClassifierDirectoryFormat,
@@ -45,6 +46,7 @@ class TestTypesAndFormats(TestPluginBase):
         values = json.loads(path.read_text())
         change(values)
         path.write_text(json.dumps(values))
+        write_manifest(self.folder, FILES)
 
     def test_types_are_registered_to_their_formats(self):
         for semantic_type, format in (
@@ -62,7 +64,7 @@ class TestTypesAndFormats(TestPluginBase):
     def test_the_artifact_carries_a_format_version_and_the_split(self):
         names = {path.name for path in self.folder.iterdir()}
         self.assertLessEqual(
-            {"config.json", "model.safetensors", "run.json", "targets.json"}
+            {"config.json", "model.safetensors", "run.json", "targets.json", "manifest.json"}
             | {"train_samples.txt", "val_samples.txt", "val_predictions.tsv", "metrics.json"}
             | {"forest.json", "forest.safetensors"},
             names,
@@ -130,6 +132,16 @@ class TestTypesAndFormats(TestPluginBase):
 
         self.edit("config.json", widen)
         self.assertRefused("model.safetensors|shape", "max")
+
+    def test_a_flipped_bit(self):
+        for name in ("model.safetensors", "forest.safetensors", "val_samples.txt"):
+            content = bytearray((self.folder / name).read_bytes())
+            content[-3] ^= 1
+            (self.folder / name).write_bytes(content)
+            self.assertRefused(f"{name} is truncated or not what was saved", "min")
+            content[-3] ^= 1
+            (self.folder / name).write_bytes(content)
+        self.validate()
 
     def test_not_json(self):
         (self.folder / "config.json").write_text("{")

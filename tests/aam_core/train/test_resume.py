@@ -93,7 +93,7 @@ def same(left, right):
 @pytest.fixture
 def job(job, monkeypatch):
     """Fifteen samples to train on, five to validate on; no checkpoint need outlive the machine."""
-    monkeypatch.setattr("aam_core.files._sync", lambda path: None)
+    monkeypatch.setattr("aam_core.folders.sync", lambda path: None)
     return lambda changes, **given: job(changes, **{"train": 15, "val": 5, **given})
 
 

@@ -18,7 +18,7 @@ REGRESSION = {"parts": Parts(outputs=1), "target": "gradient"}
 @pytest.fixture
 def train(job, tmp_path, monkeypatch):
     """``train(settings, resume=False)``: three steps an epoch, unless told otherwise."""
-    monkeypatch.setattr("aam_core.files._sync", lambda path: None)
+    monkeypatch.setattr("aam_core.folders.sync", lambda path: None)
     folder = tmp_path / "run" / "checkpoint" / "last"
 
     def run(changes, resume=False, held=None, **given):
