@@ -1,7 +1,8 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint bench-speed bench-scale bench-accuracy bench-ablations core-env test-core clean
+.PHONY: help env demo test lint lock fresh bench-speed bench-scale bench-accuracy bench-ablations core-env \
+	test-core test-newest tools clean
 
 # Where the environment is conda's, commands expect to find it named so.
 IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -16,14 +17,23 @@ demo: env ## Simulate a study and run the whole job through QIIME 2; results in 
 	@$(IN_ENV) python scripts/demo.py
 
 # Networks of tests are small: threads would only wait for one another.
-test test-core: export OMP_NUM_THREADS ?= 1
+test test-core test-newest: export OMP_NUM_THREADS ?= 1
 
 test: env ## Run the whole suite, both packages
 	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
 
-lint: env ## ruff, and the direction of imports
-	@$(IN_ENV) ruff check .
-	@$(IN_ENV) lint-imports
+tools:
+	@scripts/env.sh tools
+
+lint: tools ## ruff, and the direction of imports
+	@.venv-tools/bin/ruff check .
+	@PYTHONPATH=. .venv-tools/bin/lint-imports
+
+lock: tools ## Write scripts/locks anew, on the newest versions; on Debian beside its own QIIME 2
+	@.venv-tools/bin/python scripts/lock.py $$(scripts/env.sh distribution)
+
+fresh: ## Prove that set-up works: a clean clone without any cache runs make demo and make test
+	@scripts/fresh.sh
 
 bench-speed: env ## Measure the speed of pretraining and prediction
 	@$(IN_ENV) python benchmarks/speed.py
@@ -38,11 +48,15 @@ bench-accuracy: env ## Measure accuracy beside a random forest (MODE=full: every
 bench-ablations: env ## Measure variants of the default beside it (QUESTION=1 ... 5: those of one question)
 	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)
 
-core-env: ## Set up .venv-core: the core alone on the newest libraries
+core-env: ## Set up .venv-core: the core alone on the newest libraries, as locked
 	@scripts/env.sh core
 
 test-core: core-env ## Run the core's tests on the newest numpy, pandas, scikit-bio and biom-format
 	@.venv-core/bin/python -m pytest -W default tests/aam_core
+
+test-newest: ## The same on today's newest, not locked (AAM_TORCH='torch==2.13.0' names a torch)
+	@scripts/env.sh newest
+	@.venv-newest/bin/python -m pytest -W default tests/aam_core
 
 clean: ## Remove what was built, but not the environments
 	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .import_linter_cache docs/_build

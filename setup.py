@@ -29,7 +29,7 @@ EXTRAS = {
     "tune": ["optuna>=3.6"],
     "wandb": ["wandb>=0.18"],
     "mlflow": ["mlflow>=2.16"],
-    "test": ["pytest>=7.2", "ruff>=0.6", "import-linter>=2.0"],
+    "test": ["pytest>=7.2"],
 }
 
 setup(

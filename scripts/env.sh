@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # Sets up an environment, and does nothing when it stands already.
 #
-#   scripts/env.sh main   .venv: the package, its tests and, where it can be had, QIIME 2
-#   scripts/env.sh core   .venv-core: the core alone, on the newest numpy, pandas, scikit-bio
+#   scripts/env.sh main     .venv: the package, its tests and, where it can be had, QIIME 2
+#   scripts/env.sh core     .venv-core: the core alone, on the newest numpy, pandas, scikit-bio
+#   scripts/env.sh newest   .venv-newest: the same, today's newest instead of those locked
+#   scripts/env.sh tools    .venv-tools: what lints and locks, apart from what users run
+#   scripts/env.sh check    does .venv work?
+#   scripts/env.sh distribution    the system packages of the Debian path, one a line
 #
 # QIIME 2 is not on PyPI. It comes from its conda channel (environment.yml) where conda, mamba or
 # micromamba is present, else from Debian's or Ubuntu's packages, else it is left out.
-# AAM_ENV=conda, apt or plain forces one of the three.
+# AAM_ENV=conda, apt or plain forces one of the three. What pip installs is locked with hashes
+# (scripts/locks, written by 'make lock'); conda's packages are not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
+locks=scripts/locks
 
 apt_packages=(
     qiime q2cli q2-types q2templates q2-feature-table q2-metadata q2-sample-classifier
     unifrac-tools python3-unifrac python3-iow python3-venv
 )
-# The distribution's own QIIME 2 plugins need these as they are.
-kept='^(numpy|pandas|scipy|scikit-bio|scikit-learn|biom-format|matplotlib)=='
-# Tested beside Debian 12's packages.
-debian_torch='torch==2.13.0'
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -85,6 +87,16 @@ pip_install() { # pip_install DIRECTORY ARGUMENT...
     quietly "install the Python packages" \
         "$python" -m pip install --quiet --disable-pip-version-check "$@"
 }
+install_locked() { # install_locked DIRECTORY LOCK: these versions, by their hashes, and no others
+    pip_install "$1" --no-deps --require-hashes --requirement "$2"
+}
+install_torch() { # install_torch DIRECTORY LOCK: see scripts/lock.py for why it stands apart
+    sed -E 's/ *\\$//; /^ +--hash/d' "$2" >"$1/constraints.txt"
+    pip_install "$1" --constraint "$1/constraints.txt" --requirement $locks/torch.txt
+}
+install_package() { # install_package DIRECTORY: from this folder, and nothing else
+    pip_install "$1" --no-deps --no-build-isolation --editable .
+}
 
 conda_env() {
     local conda
@@ -99,7 +111,13 @@ conda_env() {
             "$conda" "${create[@]}" --quiet --prefix "$root/.venv" --file environment.yml
         cp environment.yml .venv/aam-environment.yml
     fi
-    pip_install .venv --no-deps --no-build-isolation --editable .
+    install_package .venv
+}
+
+distribution() { # distribution ACTION ARGUMENT...: see scripts/distribution.py
+    /usr/bin/python3 scripts/distribution.py "$@" "${apt_packages[@]}" >&2 ||
+        die "nothing of the distribution's QIIME 2 may be replaced: see above" \
+            "(AAM_ENV=plain sets up the core alone)."
 }
 
 apt_env() {
@@ -110,14 +128,12 @@ apt_env() {
         quietly "install the distribution's QIIME 2" as_root env DEBIAN_FRONTEND=noninteractive \
             apt-get -qq install --no-install-recommends "${apt_packages[@]}"
     fi
+    distribution check $locks/apt.txt
     say "installing torch and the rest into .venv ..."
     make_venv .venv /usr/bin/python3 --system-site-packages
-    /usr/bin/python3 - >.venv/kept.txt <<'PYTHON'
-from importlib.metadata import distributions
-print(*(f"{d.metadata['Name']}=={d.version}" for d in distributions()), sep="\n")
-PYTHON
-    grep -E "$kept" .venv/kept.txt >.venv/constraints.txt
-    pip_install .venv --constraint .venv/constraints.txt "$debian_torch" --editable '.[test,tune]'
+    install_locked .venv $locks/apt.txt
+    install_torch .venv $locks/apt.txt
+    install_package .venv
     # The distribution's own script starts /usr/bin/python3, which does not see this environment.
     # q2cli keeps its cache under CONDA_PREFIX: here, so that no other installation's is disturbed.
     cat >.venv/bin/qiime <<LAUNCHER
@@ -132,54 +148,108 @@ plain_env() {
     [ -z "${AAM_ENV:-}" ] || why="AAM_ENV asks for neither"
     say "the core alone, without the QIIME 2 plugin: it needs conda, or Debian's or Ubuntu's own" \
         "QIIME 2 and root; $why."
-    make_venv .venv python3
-    pip_install .venv --editable '.[test,tune]'
+    locked_env .venv
 }
+
+locked_env() { # locked_env DIRECTORY: the core, its tests and their packages, as locked
+    make_venv "$1" python3
+    install_locked "$1" $locks/core.txt
+    install_torch "$1" $locks/core.txt
+    install_package "$1"
+}
+
+import_core() { # import_core DIRECTORY: with all that it imports only where it needs it
+    quietly "import the core" "$1/bin/python" -c \
+        'import aam_core.cli, aam_core.workflows, biom, matplotlib, skbio, sklearn, tensorboard'
+}
+
+check_env() { # an environment is ready when what it is for has worked in it
+    say "trying it ..."
+    import_core .venv
+    [ "$kind" != plain ] || return 0
+    [ "$kind" != apt ] || distribution shadowed .venv/lib/python3*/site-packages
+    quietly "load the plugin in QIIME 2" in_env qiime dev refresh-cache
+    quietly "run 'qiime aam --help'" in_env qiime aam --help
+    plugin_fingerprint >.venv/aam-plugin
+}
+in_env() { CONDA_PREFIX=$root/.venv PATH=$root/.venv/bin:$PATH "$@"; }
+plugin_fingerprint() { fingerprint q2_aam/*.py aam_core/*.py; }
 
 refresh_qiime() { # q2cli caches what plugins offer, and notices a new version only
     [ "$kind" != plain ] || return 0
-    local now
-    now=$(fingerprint q2_aam/*.py aam_core/config.py aam_core/presets.py)
-    [ "$now" != "$(cat .venv/aam-plugin 2>/dev/null)" ] || return 0
-    if CONDA_PREFIX=$root/.venv PATH=$root/.venv/bin:$PATH \
-        .venv/bin/qiime dev refresh-cache >"$log" 2>&1 </dev/null; then
-        printf '%s\n' "$now" >.venv/aam-plugin
+    [ "$(plugin_fingerprint)" != "$(cat .venv/aam-plugin 2>/dev/null)" ] || return 0
+    if in_env qiime dev refresh-cache >"$log" 2>&1 </dev/null; then
+        plugin_fingerprint >.venv/aam-plugin
     else
         tail -n 5 "$log" >&2
-        say "QIIME 2 cannot load the plugin: see above." >&2
+        die "QIIME 2 cannot load the plugin: see above."
     fi
+}
+
+system_state() { # what the environment stands on, beside our own files
+    echo "$root"
+    [ "$kind" != apt ] || dpkg-query --show "${apt_packages[@]}" python3 python3-click python3-numpy
 }
 
 main_env() {
     local old_kind='' old_state='' state
     [ ! -f .venv/aam-env ] || read -r old_kind old_state <.venv/aam-env
     choose
-    state=$(fingerprint setup.py environment.yml scripts/env.sh <(echo "$root"))
+    state=$(fingerprint setup.py environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
     if [ "$kind $state" != "$old_kind $old_state" ] || ! .venv/bin/python -c '' 2>/dev/null; then
-        [ -z "$old_kind" ] || [ "$kind" = "$old_kind" ] || rm -rf .venv
+        # Anew: what another lock, or anybody, put there would stay and hide what is to be tried.
+        [ "$kind" = conda ] && [ "$old_kind" = conda ] || rm -rf .venv
         rm -f .venv/aam-env
         "${kind}_env"
+        check_env
+        # Once more: installing the distribution's packages changes what it stands on.
+        state=$(fingerprint setup.py environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
         printf '%s %s\n' "$kind" "$state" >.venv/aam-env
         say "ready: .venv ($kind)"
     fi
     refresh_qiime
 }
 
+other_env() { # other_env NAME COMMAND...: .venv-NAME, made anew by the command where it must be
+    local name=$1 state
+    shift
+    state=$(fingerprint setup.py scripts/env.sh $locks/*.txt <(echo "$root"))
+    if [ "$state" != "$(cat ".venv-$name/aam-env" 2>/dev/null)" ]; then
+        say "installing into .venv-$name ..."
+        rm -rf ".venv-$name"
+        "$@"
+        printf '%s\n' "$state" >".venv-$name/aam-env"
+        say "ready: .venv-$name"
+    fi
+}
 core_env() {
-    local state torch=torch
-    ! command -v apt-get >/dev/null || torch=$debian_torch
-    state=$(fingerprint setup.py scripts/env.sh <(echo "$root"))
-    [ "$state" != "$(cat .venv-core/aam-env 2>/dev/null)" ] || return 0
-    say "installing the core on the newest numpy, pandas and scikit-bio into .venv-core ..."
-    make_venv .venv-core python3
-    pip_install .venv-core --upgrade "$torch" numpy pandas scikit-bio biom-format \
-        --editable '.[test,tune]'
-    printf '%s\n' "$state" >.venv-core/aam-env
-    say "ready: .venv-core"
+    locked_env .venv-core
+    import_core .venv-core
+}
+tools_env() {
+    make_venv .venv-tools python3
+    install_locked .venv-tools $locks/tools.txt
+    quietly "run ruff" .venv-tools/bin/ruff --version
+    quietly "run import-linter" .venv-tools/bin/lint-imports --help
+}
+newest_env() { # not locked, and so made anew each time
+    rm -rf .venv-newest
+    make_venv .venv-newest python3
+    pip_install .venv-newest --upgrade "${AAM_TORCH:-torch}" --editable '.[test,tune]'
+    say "ready: .venv-newest"
 }
 
 case ${1:-main} in
     main) main_env ;;
-    core) core_env ;;
-    *) die "usage: scripts/env.sh [main|core]" ;;
+    core) other_env core core_env ;;
+    tools) other_env tools tools_env ;;
+    newest) newest_env ;;
+    check)
+        [ -f .venv/aam-env ] || die "there is no finished .venv here: run 'make env'."
+        read -r kind _ <.venv/aam-env
+        check_env
+        say "ready: .venv ($kind)"
+        ;;
+    distribution) printf '%s\n' "${apt_packages[@]}" ;;
+    *) die "usage: scripts/env.sh [main|core|newest|tools|check|distribution]" ;;
 esac
