@@ -131,6 +131,9 @@ apt_env() {
     distribution check $locks/apt.txt
     say "installing torch and the rest into .venv ..."
     make_venv .venv /usr/bin/python3 --system-site-packages
+    # The distribution's own serves; and its h5py goes by a name that biom-format does not ask for.
+    quietly "remove the second setuptools" .venv/bin/python -m pip uninstall --quiet --yes setuptools
+    name_h5py .venv/lib/python3*/site-packages
     install_locked .venv $locks/apt.txt
     install_torch .venv $locks/apt.txt
     install_package .venv
@@ -141,6 +144,14 @@ apt_env() {
 CONDA_PREFIX="$root/.venv" exec "$root/.venv/bin/python" /usr/bin/qiime "\$@"
 LAUNCHER
     chmod +x .venv/bin/qiime
+}
+
+name_h5py() { # name_h5py SITE-PACKAGES: let the distribution's h5py be known as h5py, too
+    local version
+    version=$(/usr/bin/python3 -c 'import h5py; print(h5py.__version__)')
+    mkdir -p "$1/h5py-$version.dist-info"
+    printf 'Metadata-Version: 2.1\nName: h5py\nVersion: %s\n' "$version" \
+        >"$1/h5py-$version.dist-info/METADATA"
 }
 
 plain_env() {
