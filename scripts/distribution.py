@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-REPLACED = {"sympy", "isympy", "mpmath"}
-"""torch needs newer ones. They come with pythran, which compiles scipy and is not used afterwards."""
+REPLACED = {"sympy", "isympy"}
+"""torch needs a newer one. It comes with pythran, which compiles scipy and is not used afterwards."""
 
 SHIMS = {"py"}
 """pytest brings a module of this name, with what is left of the library."""

@@ -90,9 +90,20 @@ pip_install() { # pip_install DIRECTORY ARGUMENT...
 install_locked() { # install_locked DIRECTORY LOCK: these versions, by their hashes, and no others
     pip_install "$1" --no-deps --require-hashes --requirement "$2"
 }
-install_torch() { # install_torch DIRECTORY LOCK: see scripts/lock.py for why it stands apart
-    sed -E 's/ *\\$//; /^ +--hash/d' "$2" >"$1/constraints.txt"
-    pip_install "$1" --constraint "$1/constraints.txt" --requirement $locks/torch.txt
+install_torch() { # install_torch DIRECTORY: see scripts/lock.py for why it stands apart
+    local libraries
+    pip_install "$1" --no-deps --requirement $locks/torch.txt
+    # What a CUDA build needs, named exactly by torch; a CPU build names nothing.
+    libraries=$("$1/bin/python" - <<'PYTHON'
+from importlib.metadata import requires
+from packaging.requirements import Requirement
+found = [Requirement(line) for line in requires("torch") or ()]
+apart = [r for r in found if r.name.startswith(("nvidia-", "cuda-", "triton"))]
+print(*(f"{r.name}[{','.join(r.extras)}]{r.specifier}" for r in apart if not r.marker or r.marker.evaluate({"extra": ""})))
+PYTHON
+    )
+    # shellcheck disable=SC2086  # one word a library
+    [ -z "$libraries" ] || pip_install "$1" ${libraries//\[\]/}
 }
 install_package() { # install_package DIRECTORY: from this folder, and nothing else
     pip_install "$1" --no-deps --no-build-isolation --editable .
@@ -135,7 +146,7 @@ apt_env() {
     quietly "remove the second setuptools" .venv/bin/python -m pip uninstall --quiet --yes setuptools
     name_h5py .venv/lib/python3*/site-packages
     install_locked .venv $locks/apt.txt
-    install_torch .venv $locks/apt.txt
+    install_torch .venv
     install_package .venv
     # The distribution's own script starts /usr/bin/python3, which does not see this environment.
     # q2cli keeps its cache under CONDA_PREFIX: here, so that no other installation's is disturbed.
@@ -165,7 +176,7 @@ plain_env() {
 locked_env() { # locked_env DIRECTORY: the core, its tests and their packages, as locked
     make_venv "$1" python3
     install_locked "$1" $locks/core.txt
-    install_torch "$1" $locks/core.txt
+    install_torch "$1"
     install_package "$1"
 }
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import distribution
@@ -27,14 +28,23 @@ HEADER = "# Written by 'make lock' from {}. Do not edit.\n"
 PROJECT = ["setup.py", "--extra", "test", "--extra", "tune", "scripts/locks/build.in"]
 
 
-def compile_lock(name: str, sources: list[str], python: str, *options: str) -> None:
+BUILT = {
+    *("numpy", "pandas", "scipy", "scikit-bio", "scikit-learn", "biom-format", "matplotlib", "h5py"),
+    *("iow", "setuptools"),
+}
+"""What the distribution built for itself, so that its needs cannot be read from PyPI's files."""
+
+
+def compile_lock(name: str, sources: list[str], python: str, *options: str, without=()) -> None:
     """Resolve ``sources`` for ``python`` and newer, on every platform, to ``locks/NAME.txt``."""
     command = [uv(), "pip", "compile", *sources, "--universal", "--python-version", python]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--upgrade", "--quiet"]
     command += ["--constraint", "scripts/locks/torch.txt", *options]
     text = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     entries = [entry for entry in re.split(r"(?m)^(?=\S)", text) if entry.strip()]
-    kept = [entry for entry in entries if not APART.match(entry)]
+    names = [distribution.normalized(entry.partition("==")[0]) for entry in entries]
+    both = zip(entries, names, strict=True)
+    kept = [entry for entry, name in both if name not in without and not APART.match(name)]
     made_from = " ".join(source for source in sources if source.endswith((".py", ".in")))
     (LOCKS / f"{name}.txt").write_text(HEADER.format(made_from) + "".join(kept), encoding="utf-8")
     print(f"{name}: {len(kept)} entries")
@@ -54,15 +64,18 @@ def main(*debian_packages: str) -> None:
         HELD.write_text(HEADER.format("the distribution's packages") + lines, encoding="utf-8")
     else:
         print(f"The distribution's QIIME 2 is not installed here: {HELD.name} stays as it is.")
-    provided = [*distribution.locked(HELD).keys() - distribution.REPLACED, "h5py", "iow"]
-    excluded = LOCKS / ".excluded.txt"
-    excluded.write_text("\n".join(provided), encoding="utf-8")
-    try:
+    theirs = distribution.locked(HELD)
+    with tempfile.TemporaryDirectory() as folder:
+        excluded, constraints = Path(folder, "excluded.txt"), Path(folder, "constraints.txt")
+        built = {name for name, version in theirs.items() if name in BUILT or "0.0.0" in version}
+        excluded.write_text("\n".join(built | BUILT), encoding="utf-8")
+        rest = theirs.keys() - built - distribution.REPLACED
+        lines = "".join(f"{name}=={theirs[name]}\n" for name in sorted(rest))
+        constraints.write_text(lines, encoding="utf-8")
+        beside = ["--excludes", str(excluded), "--constraint", str(constraints)]
         compile_lock("core", PROJECT, "3.10")
-        compile_lock("apt", PROJECT, "3.11", "--excludes", str(excluded))
+        compile_lock("apt", PROJECT, "3.11", *beside, without=theirs.keys() - distribution.REPLACED)
         compile_lock("tools", ["scripts/locks/tools.in"], "3.10")
-    finally:
-        excluded.unlink()
 
 
 if __name__ == "__main__":
