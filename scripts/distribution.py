@@ -17,8 +17,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-REPLACED = {"sympy", "isympy"}
-"""torch needs a newer one. It comes with pythran, which compiles scipy and is not used afterwards."""
+REPLACED = {"sympy", "isympy", "setuptools", "_distutils_hack"}
+"""torch asks for newer ones. QIIME 2 runs neither: sympy comes with what compiles scipy, and of
+setuptools it uses pkg_resources, which is a package of its own here and stays (setuptools 82 and
+newer bring none that would hide it)."""
 
 SHIMS = {"py"}
 """pytest brings a module of this name, with what is left of the library."""

@@ -142,8 +142,6 @@ apt_env() {
     distribution check $locks/apt.txt
     say "installing torch and the rest into .venv ..."
     make_venv .venv /usr/bin/python3 --system-site-packages
-    # The distribution's own serves; and its h5py goes by a name that biom-format does not ask for.
-    quietly "remove the second setuptools" .venv/bin/python -m pip uninstall --quiet --yes setuptools
     name_h5py .venv/lib/python3*/site-packages
     install_locked .venv $locks/apt.txt
     install_torch .venv

@@ -30,7 +30,7 @@ PROJECT = ["setup.py", "--extra", "test", "--extra", "tune", "scripts/locks/buil
 
 BUILT = {
     *("numpy", "pandas", "scipy", "scikit-bio", "scikit-learn", "biom-format", "matplotlib", "h5py"),
-    *("iow", "setuptools"),
+    "iow",
 }
 """What the distribution built for itself, so that its needs cannot be read from PyPI's files."""
 
