@@ -17,8 +17,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-REPLACED = {"sympy", "isympy", "setuptools", "_distutils_hack"}
-"""torch asks for newer ones. QIIME 2 runs neither: sympy comes with what compiles scipy, and of
+REPLACED = {"sympy", "isympy", "mpmath", "setuptools", "_distutils_hack"}
+"""torch asks for newer ones. QIIME 2 runs neither: sympy and its mpmath come with what compiles scipy, and of
 setuptools it uses pkg_resources, which is a package of its own here and stays (setuptools 82 and
 newer bring none that would hide it)."""
 

@@ -67,8 +67,9 @@ def main(*debian_packages: str) -> None:
     theirs = distribution.locked(HELD)
     with tempfile.TemporaryDirectory() as folder:
         excluded, constraints = Path(folder, "excluded.txt"), Path(folder, "constraints.txt")
-        built = {name for name, version in theirs.items() if name in BUILT or "0.0.0" in version}
-        excluded.write_text("\n".join(built | BUILT), encoding="utf-8")
+        nameless = {name for name, version in theirs.items() if version.startswith("0.0.0")}
+        built = (BUILT | nameless) - distribution.REPLACED
+        excluded.write_text("\n".join(sorted(built)), encoding="utf-8")
         rest = theirs.keys() - built - distribution.REPLACED
         lines = "".join(f"{name}=={theirs[name]}\n" for name in sorted(rest))
         constraints.write_text(lines, encoding="utf-8")
