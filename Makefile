@@ -22,7 +22,7 @@ test test-core test-newest: export OMP_NUM_THREADS ?= 1
 test: env ## Run the whole suite, both packages
 	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
 
-tools:
+tools: ## Set up .venv-tools: what lints and locks
 	@scripts/env.sh tools
 
 lint: tools ## ruff, and the direction of imports

@@ -1,8 +1,7 @@
 """What the distribution's QIIME 2 uses, and whether an environment leaves it alone.
 
-    python distribution.py held [DEBIAN-PACKAGE ...]     name==version of each Python package, sorted
-    python distribution.py check LOCK [DEBIAN-PACKAGE ...]   exit 1 if LOCK would replace one of them
-    python distribution.py shadowed SITE-PACKAGES [DEBIAN-PACKAGE ...]   exit 1 if a module there hides one
+    distribution.py check LOCK DEBIAN-PACKAGE ...             exit 1 if LOCK would replace one
+    distribution.py shadowed SITE-PACKAGES DEBIAN-PACKAGE ... exit 1 if a module there hides one
 
 On Debian and Ubuntu, QIIME 2 is a set of system packages that were built for one another. A newer
 click in a virtual environment that sees them breaks ``qiime``, whatever asked for it. So nothing
@@ -18,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 REPLACED = {"sympy", "isympy", "mpmath", "setuptools", "_distutils_hack"}
-"""torch asks for newer ones. QIIME 2 runs neither: sympy and its mpmath come with what compiles scipy, and of
-setuptools it uses pkg_resources, which is a package of its own here and stays (setuptools 82 and
-newer bring none that would hide it)."""
+"""torch asks for newer ones. QIIME 2 runs neither: sympy and its mpmath come with what compiles
+scipy, and of setuptools it uses pkg_resources, which is a package of its own here and stays
+(setuptools 82 and newer bring none that would hide it)."""
 
 SHIMS = {"py"}
 """pytest brings a module of this name, with what is left of the library."""
@@ -83,17 +82,14 @@ def _stop(problems: list[str]) -> None:
 
 
 def main(action: str, *arguments: str) -> None:
-    if action == "held":
-        for name, version in sorted(held(files(arguments)).items()):
-            print(f"{name}=={version}")
-    elif action == "check":
+    if action == "check":
         lock, paths = Path(arguments[0]), files(arguments[1:])
         ours = locked(lock)
         theirs = {k: v for k, v in held(paths).items() if k not in REPLACED and k in ours}
         _stop(
             [
-                f"{lock.name} would replace {name} {version}, which the distribution's QIIME 2 uses, "
-                f"by {ours[name]}: run 'make lock' here."
+                f"{lock.name} would replace {name} {version}, which the distribution's QIIME 2 "
+                f"uses, by {ours[name]}: run 'make lock' here."
                 for name, version in sorted(theirs.items())
             ]
         )

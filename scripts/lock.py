@@ -1,10 +1,10 @@
 """Write the lock files of `make env` (``make lock``): exact versions with hashes, by uv.
 
 ``core.txt`` is the core on the newest of everything, ``apt.txt`` what is installed beside the
-distribution's QIIME 2 (without what that brings itself), ``tools.txt`` the tools of ``make lint`` and
-``make lock``. torch stands apart, in ``torch.txt``: the same version comes as a CPU build from one
-place and as a CUDA build with gigabytes of libraries from another, so no hash fits both. What torch
-needs of other packages is in the locks; what its CUDA build needs is named exactly by torch itself.
+distribution's QIIME 2 (without what that brings itself), ``tools.txt`` the tools of ``make lint``
+and ``make lock``. torch stands apart, in ``torch.txt``: the same version comes as a CPU build from
+one place and as a CUDA build with gigabytes of libraries from another, so no hash fits both. What
+torch needs of other packages is in the locks; what its CUDA build needs, torch names exactly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ PROJECT = ["setup.py", "--extra", "test", "--extra", "tune", "scripts/locks/buil
 
 
 BUILT = {
-    *("numpy", "pandas", "scipy", "scikit-bio", "scikit-learn", "biom-format", "matplotlib", "h5py"),
+    *(
+        "numpy",
+        "pandas",
+        "scipy",
+        "scikit-bio",
+        "scikit-learn",
+        "biom-format",
+        "matplotlib",
+        "h5py",
+    ),
     "iow",
 }
 """What the distribution built for itself, so that its needs cannot be read from PyPI's files."""
@@ -54,7 +63,7 @@ def uv() -> str:
     """The uv of the environment that runs this, else any other."""
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.exists() else shutil.which("uv")
-    return found or sys.exit("make lock needs uv: 'make lock' installs it from scripts/locks/tools.txt")
+    return found or sys.exit("There is no uv; 'make lock' installs it into .venv-tools.")
 
 
 def main(*debian_packages: str) -> None:

@@ -154,8 +154,7 @@ def check_trackers(text: str) -> list[str]:
     for name in names:
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:  # no origin: a mere folder of that name
-            extra = "tensorboard" if name == "tensorboard" else f"'aam-microbiome[{name}]'"
-            raise InputError(f"The tracker {name} is not installed: pip install {extra}.")
+            raise InputError(f"The tracker {name} is not installed: pip install {name}.")
     return names
 
 

@@ -132,7 +132,7 @@ def tune(
 def need_optuna() -> None:
     """Raise `InputError` where Optuna is not installed."""
     if importlib.util.find_spec("optuna") is None:
-        raise InputError("Tuning needs Optuna: pip install 'aam-microbiome[tune]'.")
+        raise InputError("Tuning needs Optuna: pip install optuna.")
 
 
 def _space(given: dict | None, encoder: bool, config: Config) -> dict:
