@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from aam_core.data.targets import ClassTarget, NumericTarget, as_numbers
+from aam_core.data.columns import as_numbers
+from aam_core.data.targets import ClassTarget, NumericTarget
 from aam_core.forest import Forest
 from aam_core.growing import TRIED, fit_forest, out_of_fold
 from aam_core.prediction import blend

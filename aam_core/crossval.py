@@ -14,10 +14,11 @@ import pandas as pd
 from aam_core import prediction, preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
-from aam_core.data.covariates import fit_covariates
+from aam_core.data.columns import as_classes, as_numbers, told_task
+from aam_core.data.covariates import as_names, declare, fit_covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
-from aam_core.data.targets import as_classes, as_numbers, fit_target
+from aam_core.data.targets import fit_target
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
 from aam_core.files import check_folder
@@ -49,7 +50,7 @@ def cross_validate(
     study: Study,
     target: str | pd.Series,
     *,
-    task: str = "regression",
+    task: str | None = None,
     group_by: str | pd.Series | None = None,
     folds: int = 5,
     baseline: bool = True,
@@ -68,7 +69,8 @@ def cross_validate(
     study : Study
     target : str or Series
         Metadata column, or values by sample id.
-    task : {'regression', 'classification'}
+    task : {'regression', 'classification'}, optional
+        Told from the target where not given: text means classes, which one line says.
     group_by : str or Series, optional
         Samples of a group are never on both sides, of a fold or of its validation split.
     folds : int
@@ -89,19 +91,27 @@ def cross_validate(
     InputError
         If the target is unusable, or there are fewer samples or groups than folds.
     """
-    check_task(task)
+    if task is not None:
+        check_task(task)
     if output is not None:
         check_folder(output)
-    config = config or presets.fitting()
+    config = presets.as_config(config, presets.fitting)
     encoder = None if encoder is None else prediction.as_model(encoder)
     samples, left_out = preparation.usable_samples(study, config)
     _say(left_out)
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
-    groups = preparation.by_sample(study, group_by)
+    lines = [] if task else _told(values)
+    task = task or told_task(values)
+    covariates = as_names(covariates)
+    lines += preparation.told_of_columns(study, values, group_by, covariates, task)
+    # Decided by all samples: what a column is must not differ between folds.
+    study = dataclasses.replace(study, metadata=declare(study.metadata, covariates)[0])
+    groups = preparation.by_sample(study, group_by, "group_by")
     split = preparation.splitter(config, encoder, freeze_encoder)
     parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
-    _say(_seen(encoder, samples))
+    for line in (*lines, _seen(encoder, samples)):
+        _say(line)
     fit = functools.partial(
         workflows.fit_regressor if task == "regression" else workflows.fit_classifier,
         encoder=encoder,
@@ -128,6 +138,13 @@ def cross_validate(
     if output is not None:
         write_scores(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
+
+
+def _told(values: pd.Series) -> list[str]:
+    """What to say of the task that the target tells, where it is not the usual one."""
+    if told_task(values) == "regression":
+        return []
+    return [f"Column {values.name!r} is text: its values are classes (--task classification)."]
 
 
 def _folds(study, values, groups, folds, task, covariates, split, seed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import io
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from aam_core import plots
+from aam_core.data.columns import as_classes, as_numbers, missing_ids
 from aam_core.data.covariates import fit_covariates
-from aam_core.data.ids import check_ids
+from aam_core.data.ids import check_ids, short
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path, read_text
-from aam_core.data.targets import KINDS, RESERVED, as_classes, as_numbers, missing_ids
+from aam_core.data.targets import KINDS, RESERVED
 from aam_core.errors import InputError, first_five
 from aam_core.files import write_json
 from aam_core.folders import replacing_in
@@ -24,6 +26,9 @@ from aam_core.metrics import classification_metrics, regression_metrics
 TREES = 200
 """Trees of the random forest."""
 
+MISSING_SAMPLES = ("error", "ignore")
+"""What becomes of samples without a value."""
+
 INTERVAL = ("lower", "upper")
 """Columns of a regression's predictions; classes may be called so too."""
 
@@ -31,7 +36,15 @@ BESIDE = ("network", "random_forest", "reads")
 """What a cross-validation scores beside the model; its columns start with these names."""
 
 
-def evaluate(predictions, metadata, target: str, output=None, *, task: str | None = None) -> dict:
+def evaluate(
+    predictions,
+    metadata,
+    target: str,
+    output=None,
+    *,
+    task: str | None = None,
+    missing_samples: str = "ignore",
+) -> dict:
     """Compare predictions with the metadata column that they predict.
 
     Parameters
@@ -48,6 +61,8 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
         and ``predictions.png``.
     task : {'regression', 'classification'}, optional
         Told from the predictions where not given: text, or probabilities, mean classes.
+    missing_samples : {'error', 'ignore'}
+        Whether predicted samples may lack a value; where they may, they are not compared.
 
     Returns
     -------
@@ -63,21 +78,32 @@ def evaluate(predictions, metadata, target: str, output=None, *, task: str | Non
     """
     if task is not None:
         check_task(task)
+    if missing_samples not in MISSING_SAMPLES:
+        raise InputError(
+            f"missing_samples must be {' or '.join(MISSING_SAMPLES)}, not {missing_samples!r}."
+        )
     predictions = _predictions(predictions, task)
     truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
     task = _task(predictions) if task is None else task
     unknown = set(missing_ids(truth))
     known = [i for i in predictions.index if i in truth.index and i not in unknown]
+    gone = [i for i in predictions.index if i not in truth.index or i in unknown]
     if not known:
         raise InputError(
             f"None of the {len(predictions)} predicted samples has a value in column {target!r}: "
             f"predictions are of {first_five(predictions.index)}; metadata of "
             f"{first_five(truth.index)}."
         )
+    if gone and missing_samples == "error":
+        raise InputError(
+            f"{len(gone)} of {len(predictions)} predicted samples have no value in column "
+            f"{target!r}: {first_five(gone)}. Give them one, or leave them out "
+            "(--missing-samples ignore)."
+        )
     if task == "classification":
         _check_classes(predictions, truth.loc[known], target)
     table, metrics = compare(predictions.loc[known], truth.loc[known], task)
-    metrics = {"samples": len(known), "left_out": len(predictions) - len(known), **metrics}
+    metrics = {"samples": len(known), "left_out": len(gone), **metrics}
     if output is not None:
         write_scores(table, metrics, task, target, output)
     return metrics
@@ -229,41 +255,59 @@ def _check_classes(predictions, truth, target):
     if not predicted & set(actual):
         raise InputError(
             f"None of the {len(actual)} classes in column {target!r} ({first_five(actual)}) is "
-            f"among those predicted ({first_five(sorted(predicted))}): is it another column?"
+            f"among those predicted ({first_five(sorted(predicted))}), letter for letter: is it "
+            "another column, or written otherwise?"
         )
 
 
 def _read_predictions(path, task) -> pd.DataFrame:
     """A TSV that AAM or QIIME 2 wrote. Classes stay text, be they written 007."""
-    cells = pd.read_csv(
-        io.StringIO(read_text(path, "predictions", "SampleData")),
-        sep="\t",
-        dtype=str,
-        keep_default_na=False,
-    )
+    try:
+        cells = pd.read_csv(
+            io.StringIO(read_text(path, "predictions", "SampleData")),
+            sep="\t",
+            dtype=str,
+            keep_default_na=False,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not a table of predictions: {reason[:200]}.") from None
     if cells.shape[1] < 2:
         raise InputError(f"{path} is not a table of predictions: it has {cells.shape[1]} columns.")
-    cells = cells.set_index(cells.columns[0]).rename_axis("sample-id")
-    check_ids(cells.index, "sample", str(path))
+    cells = cells.set_index(cells.columns[0])
     numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in cells.columns}
     frame = pd.DataFrame({k: v if v.notna().all() else cells[k] for k, v in numbers.items()})
+    _check_columns(frame, path)
     if task == "classification" or (task is None and _task(frame) == "classification"):
         text = [name for name in ("actual", "prediction") if name in cells.columns]
         frame[text] = cells[text].astype(object)
     return frame
 
 
+def _check_columns(frame, where) -> None:
+    if "prediction" not in frame.columns:
+        raise InputError(
+            f"{where}: there is no column 'prediction'; there are: "
+            f"{first_five([short(name) for name in frame.columns])}."
+        )
+
+
 def _predictions(given, task) -> pd.DataFrame:
     if is_path(given):
         frame, where = _read_predictions(given, task), str(given)
+        if not len(frame):
+            raise InputError(f"{where} (predictions) has a header but no samples.")
+    elif isinstance(given, pd.DataFrame):
+        where = "The predictions"
+        check_ids(given.index, "sample", where)
+        frame = from_frame(given)
+        _check_columns(frame, where)
     else:
-        check_ids(given.index, "sample", "The predictions")
-        frame, where = from_frame(given), "The predictions"
-    if "prediction" not in frame.columns:
         raise InputError(
-            f"{where}: there is no column 'prediction'; there are: {first_five(frame.columns)}."
+            f"The predictions must be a path or a DataFrame, not {type(given).__name__}."
         )
-    return frame
+    ids = check_ids(frame.index, "sample", where)
+    return frame.set_axis(pd.Index(ids, dtype=object, name="sample-id"))
 
 
 def _task(predictions) -> str:

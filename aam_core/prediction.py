@@ -7,6 +7,7 @@ K members.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def predict(
     sequences : path, dict or Series, optional
         Sequences of the features, where their ids are not.
     metadata : path or DataFrame, optional
-        For a model that was fitted with covariates.
+        For a model that was fitted with covariates. A line on stderr counts the samples whose
+        category was not there in training.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
     device, precision, long_sequences : str, optional
@@ -116,6 +118,9 @@ def predict_batches(
     """
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
+    if model.covariates is not None and study.metadata is not None:
+        for line in model.covariates.unseen(study.metadata):
+            print(line, file=sys.stderr, flush=True)
     parts = stream(
         model.network, study, config, ("target",), model.covariates, batch_size, chunk=chunk
     )

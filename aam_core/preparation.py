@@ -15,13 +15,15 @@ import torch
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
-from aam_core.data.covariates import fit_covariates
+from aam_core.data.columns import as_classes, class_sizes, missing_words
+from aam_core.data.covariates import as_names, declare, fit_covariates
 from aam_core.data.distances import check_metric
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
+from aam_core.data.ids import check_ids, nothing_in_common
 from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split, split_among
-from aam_core.data.targets import ClassTarget, as_classes, fit_target
+from aam_core.data.targets import ClassTarget, fit_target
 from aam_core.errors import InputError, first_five
 from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
@@ -69,12 +71,14 @@ def prepare_pretraining(
     if parts.distance:
         _check_distances(study, config)
     samples, left_out = usable_samples(study, config)
+    groups = by_sample(study, group_by, "group_by")
     if held is None:
-        split = split_samples(samples, config, by_sample(study, group_by), together=True)
+        split = split_samples(samples, config, groups, together=True)
     else:
         split = split_of(held, samples)
     run = Run(study, config, output, "pretrain", split, held)
     run.say(left_out)
+    run.say("" if groups is None else missing_words(groups, "a group"))
     run.say(replaced(asked, config))
     run.build(parts, encoder)
     return run, Batcher(study, config.data, config.train.seed, distances=parts.distance)
@@ -97,7 +101,8 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
     config = adopt(asked, encoder)
     values = by_sample(study, target)
-    if values.name in options.covariates:
+    covariates = as_names(options.covariates)
+    if values.name in covariates:
         raise InputError(
             f"The target {values.name!r} cannot be a covariate: the answer would be given away."
         )
@@ -106,12 +111,18 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     split = _split_of(task, study, values, options, config) if not held else split_of(held, samples)
     values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
     fitted = fit_target(values, task, split.train, config.loss.transform)
-    known = fit_covariates(study.metadata, options.covariates, split.train)
+    known = fit_covariates(study.metadata, covariates, split.train)
     distances = _learns_distances(study, config)
     if distances:
         _check_distances(study, config)
     run = Run(study, config, options.output, options.label or task, split, held)
     run.say(left_out)
+    if isinstance(fitted, ClassTarget):
+        run.say(f"classes: {class_sizes(values)}")
+    if options.label is None:  # else whoever made the folds has said it
+        for line in told_of_columns(study, values, options.group_by, covariates, task):
+            run.say(line)
+        run.say(f"covariates: {known}" if known else "")
     run.say(replaced(asked, config))
     if distances and options.freeze_encoder:
         run.say("the encoder is frozen: distances are not learned")
@@ -134,7 +145,7 @@ def _split_of(task, study, values, options, config) -> Split:
     strata = values if task == "classification" else None
     if strata is not None and config.train.val_fraction > 0:
         _check_two(strata)
-    groups = by_sample(study, options.group_by)
+    groups = by_sample(study, options.group_by, "group_by")
     split = splitter(config, freeze_encoder=options.freeze_encoder)  # an encoder is adopted already
     return split(list(values.index), groups=groups, strata=strata)
 
@@ -142,6 +153,8 @@ def _split_of(task, study, values, options, config) -> Split:
 def _given_split(given, samples, usable, members) -> Split:
     """The usable samples of a split; the others have too few reads, which is said elsewhere."""
     if not isinstance(given, Split):
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise InputError("A split must be a Split, or the pair (train_ids, val_ids).")
         given = Split.apart(*fixed_split(samples, *given))
     split = fixed_folds(samples, given, members)
     deep = set(usable)
@@ -232,13 +245,49 @@ def split_samples(samples, config, groups=None, strata=None, together: bool = Fa
     )
 
 
-def by_sample(study: Study, values) -> pd.Series | None:
-    """A metadata column by its name, or values by sample id as they were given."""
-    if values is None or isinstance(values, pd.Series):
-        return values
+def by_sample(study: Study, values, what: str = "target") -> pd.Series | None:
+    """A metadata column by its name, or values by sample id as they were given.
+
+    Parameters
+    ----------
+    study : Study
+    values : str, Series or None
+    what : str
+        Name of the argument, for the message.
+
+    Raises
+    ------
+    InputError
+        If the column does not exist, the values are not a Series by sample id, an id is no text or
+        occurs twice, or none is of the study.
+    """
+    if values is None:
+        return None
+    if isinstance(values, pd.Series):
+        where = f"The Series given as {what}"
+        ids = check_ids(values.index, "sample", where)
+        if set(ids).isdisjoint(study.sample_ids):
+            raise nothing_in_common("sample", study.sample_ids, ids, "the study", where.lower())
+        return values.set_axis(pd.Index(ids, dtype=object))
+    if not isinstance(values, str):
+        raise InputError(
+            f"{what} must be the name of a metadata column, or a pandas Series of values by sample "
+            f"id, not {type(values).__name__}: pandas.Series(values, index=study.sample_ids)."
+        )
     if study.metadata is None:
         raise InputError(f"The study has no metadata to take the column {values!r} from.")
     return column(study.metadata, values)
+
+
+def told_of_columns(study, values: pd.Series, group_by, covariates, task: str) -> list[str]:
+    """Lines on how the columns of a fit are read, where a reader may not expect it."""
+    _, lines = declare(study.metadata, covariates)
+    if task == "classification":
+        lines.append(missing_words(values, "a class"))
+    groups = by_sample(study, group_by, "group_by")
+    if groups is not None:
+        lines.append(missing_words(groups, "a group"))
+    return [line for line in lines if line]
 
 
 def _learns_distances(study, config):

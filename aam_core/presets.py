@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aam_core.config import Config
 from aam_core.errors import InputError
 
@@ -118,6 +120,27 @@ def fitting(name: str = "small") -> Config:
     the command line does; ``data.sampling_depth`` alone changes nothing.
     """
     return _preset(name, _FITTING).replace(_FITTING_SIZES.get(name, {}))
+
+
+def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
+    """A configuration, be it given as such, by the name of a preset, or not at all.
+
+    Parameters
+    ----------
+    config : Config, str or None
+    preset : callable
+        `pretraining` or `fitting`.
+    """
+    if config is None:
+        return preset()
+    if isinstance(config, str):
+        return preset(config)
+    if not isinstance(config, Config):
+        raise InputError(
+            "config must be a Config or the name of a preset "
+            f"({', '.join(NAMES)}), not {type(config).__name__}."
+        )
+    return config
 
 
 def _preset(name, changes):

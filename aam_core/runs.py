@@ -29,6 +29,7 @@ from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder
 from aam_core.models.model import Network, Parts
+from aam_core.presets import as_config
 from aam_core.train import checkpoint, launch, memory
 from aam_core.train.checkpoint import Checkpoint
 from aam_core.train.job import Job, Result
@@ -378,7 +379,7 @@ def resumed(
 def asked(resume: str | Path | None, config: Config | None, preset: Callable[[], Config]) -> Config:
     """The configuration that `resumed` gives, without the checkpoint's tensors."""
     if config is not None or resume is None:
-        return config or preset()
+        return as_config(config, preset)
     folder = checkpoint.find(resume)
     run = checkpoint.read_run(folder)
     checkpoint.check_fields(folder, "run", run, ["config"])

@@ -10,6 +10,7 @@ import torch
 
 from aam_core.artifact import Model
 from aam_core.data.batch import Batcher
+from aam_core.data.columns import as_numbers
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
@@ -79,7 +80,7 @@ def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataF
             actual, frame["prediction"], frame.drop(columns="prediction")
         )
     else:
-        actual = pd.to_numeric(truth).to_numpy(np.float64)
+        actual = as_numbers(truth)
         metrics = regression_metrics(actual, frame["prediction"])
     frame.insert(0, "actual", actual)
     return frame, metrics

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from aam_core.data.columns import as_numbers
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.rarefy import rarefy, sample_rng
 from aam_core.data.simulate import simulate
 
-SUBJECT = "host_subject_id"
+SUBJECT, AGE = "host_subject_id", "day_of_life"
+CLASSES = "classification"
 LEAST_READS = 1000
 SEED = 0
 """Of what is drawn here: subjects, and reads."""
@@ -49,12 +51,15 @@ class Source:
 def ecam(data: Path) -> Study:
     """Children of `ecam`."""
     folder = data / "ecam"
-    return load_study(
+    study = load_study(
         folder / "table.biom",
         sequences=folder / "rep-seqs.fasta",
         metadata=folder / "metadata.tsv",
         where="mom_child=C",
     )
+    # Subjects are drawn by their order as numbers.
+    numbers = {name: as_numbers(study.metadata[name]) for name in (SUBJECT, AGE)}
+    return dataclasses.replace(study, metadata=study.metadata.assign(**numbers))
 
 
 def first_days(data: Path, days: int = 180) -> Study:
@@ -109,8 +114,6 @@ def compact(study: Study) -> Study:
         counts=study.counts[:, present],
     )
 
-
-AGE, CLASSES = "day_of_life", "classification"
 
 STUDIES = {
     "ecam": Source("`ecam`, children: day of life", ecam, AGE, folder="ecam", quick=True),

@@ -102,8 +102,13 @@ def with_covariates(metadata: pd.DataFrame, arguments: dict) -> tuple[pd.DataFra
     if arguments["missing_samples"] == "error":
         _require_samples(arguments["table"].ids(), frame.index, "covariates metadata")
     # A column named as the target is left to the core, which refuses it.
-    chosen = {name: column(frame, name) for name in names if name not in metadata}
+    chosen = {name: _typed(column(frame, name)) for name in names if name not in metadata}
     return metadata.join(pd.DataFrame(chosen, index=frame.index), how="inner"), names
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    """A column with QIIME 2's own decision on it: what is not numeric is categorical."""
+    return values if pd.api.types.is_numeric_dtype(values) else values.astype("category")
 
 
 def described(model, arguments: dict) -> pd.DataFrame | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from aam_core.data.columns import as_numbers
 from aam_core.data.inputs import load_study
 from aam_core.data.metadata import read_metadata
 from aam_core.data.splits import train_val_split
@@ -110,7 +111,8 @@ def report(predictions: pd.DataFrame, train_ids: list[str], held_out_ids: list[s
     print(f"\n{TARGET!r} of {len(held_out_ids)} samples, of subjects that training never saw:\n")
     print(f"{'':14}{'R2':>8}{'MAE':>8}")
     for name, table in (("AAM", predictions), ("random forest", forest)):
-        found = regression_metrics(truth[held_out_ids], table.loc[held_out_ids, "prediction"])
+        predicted = as_numbers(table.loc[held_out_ids, "prediction"])
+        found = regression_metrics(as_numbers(truth[held_out_ids]), predicted)
         print(f"{name:14}{found['r2']:8.3f}{found['mae']:8.3f}")
 
 

@@ -33,8 +33,7 @@ SHOWN = {
 @click.option(
     "--task",
     type=click.Choice(["regression", "classification"]),
-    default="regression",
-    help="What kind of column the target is.",
+    help="What kind of column the target is.  [default: classification where it is text]",
 )
 @click.option("--folds", type=click.IntRange(min=2), default=5, help="Parts of the samples.")
 @click.option(

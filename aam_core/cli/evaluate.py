@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aam_core.cli import earlier
-from aam_core.cli.options import FILE, directory_option
+from aam_core.cli.options import FILE, directory_option, missing_option
 from aam_core.cli.outputs import show_metrics
 
 
@@ -13,8 +13,15 @@ from aam_core.cli.outputs import show_metrics
 @click.option("--predictions", type=FILE, required=True, help="Output of 'aam predict'.")
 @click.option("--metadata", type=FILE, required=True, help="Sample metadata with the truth.")
 @click.option("--target", required=True, metavar="COLUMN", help="What was predicted.")
+@click.option(
+    "--task",
+    type=click.Choice(["regression", "classification"]),
+    help="What was predicted.  [default: classes where the predictions are text or have "
+    "probabilities]",
+)
+@missing_option("ignore", "predicted")
 @directory_option(earlier.evaluation)
-def evaluate(predictions, metadata, target, output):
+def evaluate(predictions, metadata, target, output, **options):
     """Compare predictions with the truth.
 
     Prints the figures of the samples that have both, and writes metrics.json, predictions.tsv
@@ -22,5 +29,5 @@ def evaluate(predictions, metadata, target, output):
     """
     from aam_core import evaluation
 
-    show_metrics({"AAM": evaluation.evaluate(predictions, metadata, target, output)})
+    show_metrics({"AAM": evaluation.evaluate(predictions, metadata, target, output, **options)})
     click.echo(f"Written to {output}", err=True)

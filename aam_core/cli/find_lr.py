@@ -12,8 +12,10 @@ from aam_core.cli.options import (
     directory_option,
     encoder_option,
     group_option,
+    missing_option,
     require,
     study_options,
+    without_missing,
 )
 from aam_core.cli.outputs import check_apart, load, tell
 from aam_core.cli.settings import FLAGS, resolve
@@ -27,6 +29,7 @@ from aam_core.cli.settings import FLAGS, resolve
     type=click.Choice(["pretrain", "regression", "classification"]),
     help="What the rate is for.  [default: regression with --target, else pretrain]",
 )
+@missing_option()
 @group_option
 @encoder_option("Output of 'aam pretrain' to start from.")
 @click.option("--freeze-encoder", is_flag=True, help="Leave the ASV vectors as pretrained.")
@@ -42,7 +45,7 @@ from aam_core.cli.settings import FLAGS, resolve
 @click.option("--steps", type=click.IntRange(min=20), default=100, help="Steps between the two.")
 @directory_option(earlier.range_test)
 @config_options("pretraining")
-def find_lr(inputs, target, task, config, output, **options):
+def find_lr(inputs, target, task, missing_samples, config, output, **options):
     """Look for the learning rate of a run.
 
     Trains for some steps, each at a higher rate than the last, until the loss gets out of hand, and
@@ -52,7 +55,11 @@ def find_lr(inputs, target, task, config, output, **options):
     """
     task = task or ("pretrain" if target is None else "regression")
     if task == "pretrain":
-        fit_alone = {"--target": target, "--covariate": options["covariates"]}
+        fit_alone = {
+            "--target": target,
+            "--covariate": options["covariates"],
+            "--missing-samples ignore": missing_samples == "ignore",
+        }
         given = [name for name, value in fit_alone.items() if value]
         require(not given, f"{', '.join(given)}: a pretraining has none.")
         require(not options["freeze_encoder"], "--freeze-encoder: a pretraining changes it.")
@@ -71,6 +78,7 @@ def find_lr(inputs, target, task, config, output, **options):
     check_apart(options["encoder"], output)
     from aam_core import workflows
 
+    inputs = without_missing(inputs, target, missing_samples)
     study = load(inputs, keep_unplaced=task != "pretrain")
     found = workflows.find_lr(study, target, task=task, config=config, output=output, **options)
     if os.environ.get("RANK", "0") == "0":

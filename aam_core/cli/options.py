@@ -206,7 +206,9 @@ def encoder_option(help: str) -> Callable:
 
 
 def target_options(more: str = "") -> Callable:
-    """Add ``--target``, ``--group-by``, the encoder's options and ``--covariate``.
+    """Add ``--target``, ``--missing-samples``, ``--group-by``, the encoder's and ``--covariate``.
+
+    Below `study_options`: what is dropped for want of a value goes into its ``inputs``.
 
     Parameters
     ----------
@@ -216,6 +218,7 @@ def target_options(more: str = "") -> Callable:
     encoder = f"Output of 'aam pretrain' to start from; else from scratch. {more}".strip()
     added = [
         click.option("--target", required=True, metavar="COLUMN", help="What to predict."),
+        missing_option(),
         group_option,
         encoder_option(encoder),
         click.option(
@@ -231,7 +234,38 @@ def target_options(more: str = "") -> Callable:
             help="Metadata column to read beside the reads, in predicting too. Repeatable.",
         ),
     ]
-    return functools.partial(_add, options=added)
+
+    def decorate(function):
+        @functools.wraps(function)
+        def command(*, inputs, target, missing_samples, **values):
+            inputs = without_missing(inputs, target, missing_samples)
+            return function(inputs=inputs, target=target, **values)
+
+        return _add(command, added)
+
+    return decorate
+
+
+def missing_option(default: str = "error", which: str = "") -> Callable:
+    """``--missing-samples``, as the plugin has it.
+
+    Parameters
+    ----------
+    default : {"error", "ignore"}
+    which : str
+        What samples it is about, where not those of the table.
+    """
+    return click.option(
+        "--missing-samples",
+        type=click.Choice(["error", "ignore"]),
+        default=default,
+        help=f"Whether {which or 'the'} samples whose target is blank are an error or left out.",
+    )
+
+
+def without_missing(inputs: dict, target: str | None, missing_samples: str) -> dict:
+    """The keywords of ``load_study``, which drops samples without a value where that is asked."""
+    return inputs if missing_samples == "error" else {**inputs, "drop_missing": target}
 
 
 group_option = click.option(

@@ -1,5 +1,8 @@
 """Metadata columns given to the model beside the reads: fitted on the training samples.
 
+What a column is was decided in training, and is asked for by name in predicting: categories are
+compared letter for letter, whatever else stands in the new file.
+
 Letters: N samples, C categorical columns, K numeric columns.
 """
 
@@ -12,8 +15,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from aam_core.data.columns import (
+    as_classes,
+    as_numbers,
+    is_number,
+    is_typed,
+    missing_ids,
+    missing_words,
+    parse,
+    plain,
+    rows,
+)
+from aam_core.data.ids import short
 from aam_core.data.metadata import column
-from aam_core.data.targets import as_classes, as_numbers, missing_ids
 from aam_core.errors import InputError, first_five
 
 UNKNOWN = 0
@@ -67,11 +81,7 @@ class Covariates:
             )
         categories = np.zeros((len(metadata), len(self.categorical)), np.int64)
         for c, (name, levels) in enumerate(self.categorical):
-            place = {level: i + 1 for i, level in enumerate(levels)}
-            values = column(metadata, name)
-            known = ~values.index.isin(missing_ids(values))
-            text = as_classes(values[known]) if known.any() else []
-            categories[known, c] = [place.get(value, UNKNOWN) for value in text]
+            categories[:, c] = _places(column(metadata, name), levels)
         numbers = np.zeros((len(metadata), len(self.numeric), 2), np.float32)
         for k, (name, mean, std) in enumerate(self.numeric):
             values = _numbers(column(metadata, name))
@@ -87,6 +97,25 @@ class Covariates:
             np.eye(size, dtype=np.float32)[categories[:, c]] for c, size in enumerate(self.sizes)
         ]
         return np.hstack([*levels, numbers.reshape(len(numbers), -1)])
+
+    def unseen(self, metadata: pd.DataFrame) -> list[str]:
+        """A line a categorical column that has values which training did not see."""
+        lines = []
+        for name, levels in self.categorical:
+            values = column(metadata, name)
+            strange = _known(values[_places(values, levels) == UNKNOWN])
+            if len(strange):
+                lines.append(
+                    f"covariate {name!r}: {len(strange)} of {len(values)} samples have a value "
+                    f"that was not there in training, and is read as unknown: {rows(strange)}; "
+                    f"training had {first_five(levels)}"
+                )
+        return lines
+
+    def __str__(self) -> str:
+        """'site (3 categories), age (numbers)'."""
+        told = [f"{short(name)} ({len(levels)} categories)" for name, levels in self.categorical]
+        return ", ".join([*told, *(f"{short(name)} (numbers)" for name, _, _ in self.numeric)])
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -104,6 +133,78 @@ class Covariates:
         return cls(tuple(categorical), tuple(numeric))
 
 
+def as_names(covariates: str | Sequence[str]) -> list[str]:
+    """Names of columns, of a list of them or of one.
+
+    Raises
+    ------
+    InputError
+        For what is neither, as a Series.
+    """
+    names = [covariates] if isinstance(covariates, str) else covariates
+    listed = isinstance(names, list | tuple | pd.Index | np.ndarray)
+    if not listed or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            "The covariates must be a list of names of metadata columns, not "
+            f"{type(covariates).__name__}."
+        )
+    return list(names)
+
+
+def declare(
+    metadata: pd.DataFrame | None, covariates: str | Sequence[str]
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Decide of undeclared columns, by all samples, whether they are numbers or categories.
+
+    A column is numeric where every value is a number. Once decided, the folds of a
+    cross-validation agree, whatever values each of them holds.
+
+    Parameters
+    ----------
+    metadata : DataFrame
+        See `aam_core.data.metadata`.
+    covariates : sequence of str
+
+    Returns
+    -------
+    metadata : DataFrame
+        The same with these columns as float64 or category.
+    lines : list of str
+        What to say of it: numbers that are read as categories because of some values that are
+        none, and words for "missing" that are read as a category.
+    """
+    names, lines = as_names(covariates), []
+    if metadata is None or not names:
+        return metadata, lines
+    decided = metadata.copy()
+    for name in names:
+        values, line = column(metadata, name), ""
+        if not is_typed(values):
+            decided[name], line = _decide(values)
+        lines.append(line or missing_words(decided[name], "a category"))
+    return decided, [line for line in lines if line]
+
+
+def _decide(values: pd.Series) -> tuple[pd.Series, str]:
+    """The column as numbers or as categories, and what to say of it."""
+    known = _known(values)
+    wrong = known[~np.isfinite(parse(known))]
+    truth = pd.api.types.is_bool_dtype(values)
+    if not len(wrong) and not truth:
+        return pd.Series(parse(values), index=values.index, name=values.name), ""
+    text = as_classes(known)
+    categories = text.reindex(values.index).astype("category")
+    if truth or 2 * len(wrong) > len(known):
+        return categories, ""
+    one = len(wrong) == 1
+    return categories, (
+        f"covariate {values.name} is read as categories ({text.nunique()} levels): {len(wrong)} of "
+        f"{len(known)} values {'is not a number' if one else 'are not numbers'}: {rows(wrong)}; "
+        f"leave {'it' if one else 'them'} blank to have the column read as numbers, or declare it "
+        "categorical in a #q2:types line"
+    )
+
+
 def fit_covariates(
     metadata: pd.DataFrame | None, names: Sequence[str], train_ids: Sequence[str]
 ) -> Covariates | None:
@@ -112,7 +213,7 @@ def fit_covariates(
     Parameters
     ----------
     metadata : DataFrame
-        Numeric columns are float64, others text (see `metadata.read_metadata`).
+        Of undeclared columns it is decided as `declare` has it.
     names : sequence of str
         Columns; none means None.
     train_ids : sequence of str
@@ -123,19 +224,20 @@ def fit_covariates(
         If a column is absent, named twice, or has no value (or an infinite one) among the
         training samples.
     """
+    names = as_names(names)
     if not names:
         return None
     if metadata is None:
         raise InputError(f"The covariates {first_five(names)} need metadata.")
     if len(set(names)) < len(names):
         raise InputError(f"A covariate is named twice: {first_five(names)}.")
+    metadata, _ = declare(metadata, names)
     categorical, numeric = [], []
     for name in names:
-        values = column(metadata, name).loc[list(train_ids)]
-        values = values[~values.index.isin(missing_ids(values))]
+        values = _known(column(metadata, name).loc[list(train_ids)])
         if not len(values):
             raise InputError(f"The covariate {name!r} has no value in any training sample.")
-        if pd.api.types.is_numeric_dtype(values):
+        if not isinstance(values.dtype, pd.CategoricalDtype):
             numbers = as_numbers(values)
             # Rounding makes the deviation of equal numbers tiny, not 0.
             std = float(numbers.std()) if np.unique(numbers).size > 1 else 1.0
@@ -145,15 +247,41 @@ def fit_covariates(
     return Covariates(tuple(categorical), tuple(numeric))
 
 
+def _known(values: pd.Series) -> pd.Series:
+    return values[~values.index.isin(missing_ids(values))]
+
+
+def _places(values: pd.Series, levels: Sequence[str]) -> np.ndarray:
+    """[N] int64, the ids of a categorical column's values.
+
+    Where the new samples come as a column of numbers (QIIME 2 and data frames make one of '01' and
+    '02'), the text is lost: a number is the one level that is the same number.
+    """
+    place = {level: i + 1 for i, level in enumerate(levels)}
+    ids = np.zeros(len(values), np.int64)
+    known = ~values.index.isin(missing_ids(values))
+    if not known.any():
+        return ids
+    if is_typed(values) and not isinstance(values.dtype, pd.CategoricalDtype):
+        same: dict[float, list[str]] = {}
+        for level in filter(is_number, levels):
+            same.setdefault(float(level), []).append(level)
+        for number, found in same.items():
+            if len(found) == 1:
+                place.setdefault(plain(number), place[found[0]])
+    ids[known] = [place.get(value, UNKNOWN) for value in as_classes(values[known])]
+    return ids
+
+
 def _numbers(values: pd.Series) -> np.ndarray:
     """[N] float64, NaN where missing."""
     missing = values.index.isin(missing_ids(values))
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = values.index[~np.isfinite(numbers) & ~missing]
+    numbers = parse(values)
+    wrong = values[~np.isfinite(numbers) & ~missing]
     if len(wrong):
         raise InputError(
             f"The covariate {values.name!r} was numeric in training, and is not a number in "
-            f"{len(wrong)} of {len(values)} samples here: {first_five(wrong)}. Correct them, or "
+            f"{len(wrong)} of {len(values)} samples here: {rows(wrong)}. Correct them, or "
             "leave them blank."
         )
     return numbers

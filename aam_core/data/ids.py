@@ -21,7 +21,9 @@ def short(item, width: int = 40) -> str:
 
 
 def check_ids(ids, what: str, where: str) -> list[str]:
-    """Return ``ids`` as a list of ``str`` that are text, not blank and unique.
+    """Return ``ids`` as a list of ``str`` that are text of one line, not blank and unique.
+
+    White space at the ends of an id does not count, as in QIIME 2's metadata.
 
     Parameters
     ----------
@@ -35,7 +37,8 @@ def check_ids(ids, what: str, where: str) -> list[str]:
     Raises
     ------
     InputError
-        For an id that is not text, a blank one, or a duplicate.
+        For an id that is not text, a blank one, one with a tab or a line break within, or a
+        duplicate.
     """
     ids = list(ids)
     numbers = [item for item in ids if not isinstance(item, str)]
@@ -44,8 +47,15 @@ def check_ids(ids, what: str, where: str) -> list[str]:
             f"{where}: {len(numbers):,} {what} ids are not text ({listing(numbers)}). "
             "Read them as text (for pandas: dtype=str), so that 007 stays 007."
         )
-    if any(not item.strip() for item in ids):
+    ids = [str(item).strip() for item in ids]
+    if not all(ids):
         raise InputError(f"{where}: a {what} id is blank; give each {what} an id.")
+    broken = [repr(item) for item in ids if "\t" in item or len(item.splitlines()) > 1]
+    if broken:
+        raise InputError(
+            f"{where}: {len(broken):,} {what} ids hold a tab or a line break ({listing(broken)}), "
+            "which tables of text cannot hold; rename them."
+        )
     if len(set(ids)) < len(ids):
         seen, repeated = set(), {}
         for item in ids:
@@ -56,7 +66,7 @@ def check_ids(ids, what: str, where: str) -> list[str]:
             f"{where}: {len(repeated):,} {what} ids occur more than once ({listing(repeated)}). "
             f"Each {what} needs an id of its own."
         )
-    return [str(item) for item in ids]
+    return ids
 
 
 def nearest(name, legal) -> str:

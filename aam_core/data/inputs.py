@@ -15,9 +15,10 @@ from scipy.sparse import csr_matrix
 from aam_core.config import DataConfig
 from aam_core.data import tokens
 from aam_core.data.alignment import Draft, of
+from aam_core.data.columns import missing_ids
 from aam_core.data.distance_files import read_distances
 from aam_core.data.ids import check_ids, listing, nearest, nothing_in_common
-from aam_core.data.metadata import from_frame, matches, read_metadata
+from aam_core.data.metadata import column, from_frame, matches, read_metadata
 from aam_core.data.phylogeny import Phylogeny, find_tips
 from aam_core.data.readers import is_path, read_sequences, read_tree
 from aam_core.data.tables import read_table
@@ -104,6 +105,7 @@ def load_study(
     metadata=None,
     distances=None,
     where=None,
+    drop_missing=None,
     max_lost_reads: float = 0.5,
     require_sequences: bool = True,
     keep_unplaced: bool = True,
@@ -127,6 +129,8 @@ def load_study(
         that is left.
     where : str or list of str, optional
         ``"column=value"``: keep the samples for which all of these hold.
+    drop_missing : str or list of str, optional
+        Metadata columns: samples without a value in one of them are dropped.
     max_lost_reads : float
         Largest share of all reads (0 to 1) that features without sequence or tip may take with
         them.
@@ -151,6 +155,8 @@ def load_study(
     draft = Draft(*read_table(table), max_lost_reads)
     draft.drop_empty_samples("had no reads in the table")
     frame = _select_samples(draft, metadata, where)
+    if drop_missing is not None:
+        _drop_missing(draft, frame, drop_missing)
     draft.drop_empty_features()
     found = _find_sequences(draft, sequences, require_sequences)
     root = None if tree is None else _match_tree(draft, tree, keep_unplaced)
@@ -206,6 +212,24 @@ def _select_samples(draft: Draft, metadata, where) -> pd.DataFrame | None:
         draft.report.append(f"{of(int(keep.sum()), len(keep), 'samples')} have {condition}.")
         draft.keep_samples(keep)
     return frame
+
+
+def _drop_missing(draft: Draft, frame: pd.DataFrame | None, names: str | list[str]) -> None:
+    """Drop the samples that are blank in one of these columns."""
+    names = [names] if isinstance(names, str) else list(names)
+    if frame is None and names:
+        raise InputError(f"The metadata column {names[0]!r} needs metadata; none was given.")
+    for name in names:
+        values = column(_rows(frame, draft.samples), name)
+        gone = missing_ids(values)
+        if len(gone) == len(values):
+            raise InputError(f"Column {name!r} has no value for any of {len(values)} samples.")
+        if gone:
+            draft.report.append(
+                f"{of(len(gone), len(values), 'samples')} have no value in the metadata column "
+                f"{name!r} and were dropped ({listing(gone)})."
+            )
+            draft.keep_samples(~values.index.isin(gone))
 
 
 def _rows(frame: pd.DataFrame, samples: list[str]) -> pd.DataFrame:

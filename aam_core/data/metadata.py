@@ -1,4 +1,12 @@
-"""Sample metadata: QIIME 2's TSV rules, or a data frame."""
+"""Sample metadata: QIIME 2's TSV rules, or a data frame.
+
+A column keeps the text of the file; what it is used as asks for numbers or names
+(`aam_core.data.columns`). What is known of a column beforehand is its dtype:
+
+- object: text, undeclared. As a covariate it is numeric where every value is a number.
+- category: names, declared (``#q2:types`` categorical; a pandas category).
+- float64: numbers, of a data frame.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from aam_core.data.columns import is_number, plain
 from aam_core.data.ids import check_ids, listing, nearest
 from aam_core.data.metadata_tsv import MISSING, read_cells
 from aam_core.data.qza import is_artifact
@@ -14,7 +23,8 @@ from aam_core.data.readers import text_of
 from aam_core.errors import InputError
 from aam_core.reading import opened
 
-_NUMBER = re.compile(r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.?)([Ee][-+]?[0-9]+)?")
+_EXACT = 2**53
+"""The whole number up to which float64 holds each."""
 
 
 def read_metadata(path) -> pd.DataFrame:
@@ -30,9 +40,9 @@ def read_metadata(path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index 'sample-id' of text ids. A column is numeric (float64, missing NaN) where it is
-        declared so, or where it is not declared and every value is a number; else text (object,
-        missing None).
+        Index 'sample-id' of text ids. A column holds the text of its cells, missing None (object),
+        also where it is declared numeric, which is checked; a category where it is declared
+        categorical.
 
     Raises
     ------
@@ -50,8 +60,11 @@ def read_metadata(path) -> pd.DataFrame:
 def from_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The same form as `read_metadata`, from any data frame with text ids as its index.
 
-    Numbers become float64, everything else text; the frame that was given stays as it is.
+    Numbers become float64, a category one of text, everything else text; the frame that was given
+    stays as it is.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"The metadata must be a path or a DataFrame, not {type(frame).__name__}.")
     ids = check_ids(frame.index, "sample", "The metadata")
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
@@ -75,7 +88,8 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
     metadata : DataFrame
         As `read_metadata` returns it.
     condition : str
-        Numbers are compared as numbers, text letter for letter.
+        Compared letter for letter; where no sample has that text, as a number with a column of
+        numbers ('4' finds '4.0').
 
     Returns
     -------
@@ -96,18 +110,20 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
         raise InputError(f"The filter {condition!r} must have the form column=value.")
     name, value = name.strip(), value.strip()
     values = column(metadata, name)
-    if values.dtype == object:
-        found = (values == value).to_numpy(dtype=bool)
-        legal = sorted(set(values.dropna()))
+    known = [item for item in values if not _missing(item)]
+    names = {plain(item) for item in known}
+    numeric = all(map(is_number, names)) and not isinstance(values.dtype, pd.CategoricalDtype)
+    if value in names or not (numeric and is_number(value)):
+        found = [not _missing(item) and plain(item) == value for item in values]
     else:
-        number = float(value) if _NUMBER.fullmatch(value) else np.nan
-        found = (values == number).to_numpy(dtype=bool)
-        legal = [f"{item:.15g}" for item in sorted(set(values.dropna()))]
-    if not found.any():
+        number = float(value)
+        found = [not _missing(item) and float(item) == number for item in values]
+    if not any(found):
+        legal = sorted(names, key=float) if numeric else sorted(names)
         raise InputError(
             f"No sample has {value!r} in the metadata column {name!r}{nearest(value, legal)}"
         )
-    return found
+    return np.array(found, dtype=bool)
 
 
 def _from_file(path, text: str) -> pd.DataFrame:
@@ -126,19 +142,17 @@ def _from_file(path, text: str) -> pd.DataFrame:
                 f"{path}: column {name!r} is declared no-missing, but {len(blank):,} samples have "
                 f"no value ({listing(blank)})."
             )
-        columns[name] = _typed(values, cells.types.get(name), f"{path}: column {name!r}")
+        columns[name] = _declared(values, cells.types.get(name), f"{path}: column {name!r}")
     return _frame(ids, columns)
 
 
-def _typed(values: list, declared: str | None, where: str) -> np.ndarray:
-    """float64 where every value is a number (or the column is declared so), else text."""
-    if declared != "categorical":
-        wrong = (value for value in values if value is not None and not _NUMBER.fullmatch(value))
-        first = next(wrong, None)
-        if first is None:
-            return np.array([np.nan if value is None else float(value) for value in values])
-        if declared == "numeric":
-            wrong = dict.fromkeys([first, *wrong])
+def _declared(values: list, declared: str | None, where: str) -> np.ndarray | pd.Categorical:
+    """The text, or a category where the file declares one; `InputError` where it declares wrong."""
+    if declared == "categorical":
+        return _category(values)
+    if declared == "numeric":
+        wrong = dict.fromkeys(v for v in values if v is not None and not is_number(v))
+        if wrong:
             raise InputError(
                 f"{where} is declared numeric, but {len(wrong):,} values are not numbers "
                 f"({listing(wrong)})."
@@ -146,15 +160,32 @@ def _typed(values: list, declared: str | None, where: str) -> np.ndarray:
     return _text(values)
 
 
-def _from_series(series: pd.Series) -> np.ndarray:
-    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    values = [None if pd.isna(value) else value for value in series]
-    known = [value for value in values if value is not None]
-    number = (int, float, np.integer, np.floating)
-    if known and all(isinstance(v, number) and not isinstance(v, bool) for v in known):
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return _text([None if value is None else str(value).strip() or None for value in values])
+def _from_series(series: pd.Series) -> np.ndarray | pd.Categorical:
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return _category(_stripped(series))
+    if getattr(series.dtype, "kind", "O") in "iuf":
+        known = series.dropna()
+    else:
+        known = [value for value in series if not _missing(value)]
+        number = (int, float, np.integer, np.floating)
+        if not known or not all(isinstance(v, number) and not isinstance(v, bool) for v in known):
+            return _text(_stripped(series))
+    if any(isinstance(v, (int, np.integer)) and abs(int(v)) > _EXACT for v in known):
+        return _text(_stripped(series))  # ids, as a rule: float64 would make some equal
+    return np.array([np.nan if _missing(v) else v for v in series], dtype=np.float64)
+
+
+def _stripped(values) -> list[str | None]:
+    return [None if _missing(value) else plain(value).strip() or None for value in values]
+
+
+def _missing(value) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _category(values: list) -> pd.Categorical:
+    names = sorted({value for value in values if value is not None})
+    return pd.Categorical(values, categories=pd.Index(names, dtype=object))
 
 
 def _text(values: list) -> np.ndarray:

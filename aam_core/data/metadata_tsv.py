@@ -49,13 +49,25 @@ class Cells:
 
 def read_cells(text: str, path) -> Cells:
     """Read the text of a metadata file; `InputError` names the line that breaks a rule."""
+    reader = _Reader(io.StringIO(text), path)
     try:
-        return _Reader(io.StringIO(text), path).read()
+        return reader.read()
     except csv.Error as error:
-        raise InputError(
-            f"{path} (metadata) cannot be read as tab-separated values: {error}; "
-            "a quoted cell must begin and end with a double quote."
-        ) from None
+        raise InputError(f"{path}, line {reader.start}: {_quote_error(str(error))}.") from None
+
+
+def _quote_error(problem: str) -> str:
+    """What the csv module found, in words: it prints the tab itself."""
+    if "expected after" in problem:
+        problem = "a tab is expected after a cell in double quotes"
+    elif "unexpected end" in problem:
+        problem = "a double quote is opened here and never closed"
+    else:
+        return problem
+    return (
+        f"{problem}; a quoted cell must begin and end with a double quote, and a double quote "
+        'within is written twice ("")'
+    )
 
 
 def is_id_header(cell: str) -> bool:
@@ -67,6 +79,8 @@ class _Reader:
     def __init__(self, file, path):
         self._csv = csv.reader(file, dialect="excel-tab", strict=True)
         self._path = path
+        self.start = 1
+        """Line on which the present row begins: a quoted cell may have several."""
 
     def read(self) -> Cells:
         rows = self._filled_rows()
@@ -94,6 +108,7 @@ class _Reader:
             comment = row and row[0].startswith("#") and not row[0].startswith("#q2:")
             if any(row) and not (comment and not is_id_header(row[0])):
                 yield row
+            self.start = self._csv.line_num + 1
 
     def _header(self, rows) -> list[str]:
         header = next(rows, None)

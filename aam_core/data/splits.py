@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aam_core.data.targets import as_classes, missing_ids
+from aam_core.data.columns import as_classes, codes, missing_ids
 from aam_core.errors import InputError, first_five
 
 TRIES = 50
@@ -326,14 +326,8 @@ def _aligned(ids, values, what) -> pd.Series:
 
 
 def _codes(ids, values, what) -> np.ndarray:
-    """[N] int, place of each sample's label among the sorted labels (numbers as numbers).
-
-    scikit-learn breaks ties by this order: its folds of the column itself are the same.
-    """
-    labels = _aligned(ids, values, what)
-    if not pd.api.types.is_numeric_dtype(labels):
-        labels = as_classes(labels).astype(str)
-    return np.unique(labels.to_numpy(), return_inverse=True)[1]
+    """[N] int, place of each sample's label among the sorted labels; see `columns.codes`."""
+    return codes(_aligned(ids, values, what))
 
 
 def _sides(ids, held) -> tuple[list[str], list[str]]:

@@ -138,10 +138,17 @@ def _from_object(source):
         features = [str(item) for item in source.ids(axis="observation")]
         return samples, features, source.matrix_data.T.tocsr()
     if isinstance(source, pd.DataFrame):
-        wrong = [column for column, kind in source.dtypes.items() if kind.kind not in "iuf"]
+        wrong = [
+            column
+            for column, kind in source.dtypes.items()
+            if getattr(kind, "kind", "O") not in "iuf"
+        ]
         if wrong:
             raise InputError(f"The table has columns that are not counts ({listing(wrong)}).")
-        return list(source.index), list(source.columns), csr_matrix(source.to_numpy())
+        counts = source.to_numpy()
+        if counts.dtype.kind not in "iuf":  # of nullable types (Int64)
+            counts = source.to_numpy(dtype=np.float64, na_value=np.nan)
+        return list(source.index), list(source.columns), csr_matrix(counts)
     raise InputError(
         f"The table must be a path, a biom.Table or a DataFrame, not {type(source).__name__}."
     )

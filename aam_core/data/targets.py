@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from aam_core.data.columns import as_classes, as_numbers, plain, rows
 from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
@@ -85,7 +86,7 @@ class ClassTarget:
         if len(strange):
             raise InputError(
                 f"Column {self.name!r} has {len(strange)} samples of a class that was not trained "
-                f"on: {_rows(strange)}. The classes are {first_five(self.classes)}."
+                f"on: {rows(strange)}. The classes are {first_five(self.classes)}."
             )
         return np.array([place[value] for value in column], dtype=np.int64)
 
@@ -161,7 +162,7 @@ def fit_target(
         values = pd.Series(as_numbers(column), index=column.index).loc[ids].to_numpy()
         if np.unique(values).size < 2:
             raise InputError(
-                f"Column {column.name!r} has one value only ({_plain(values[0])}) in "
+                f"Column {column.name!r} has one value only ({plain(values[0])}) in "
                 f"{len(values)} training samples: there is nothing to learn."
             )
         mean, std = float(values.mean()), float(values.std())
@@ -215,88 +216,5 @@ def _is_power(power, ends) -> bool:
     return 0 <= power <= 2 and -math.inf < ends[0] < ends[1] < math.inf
 
 
-def missing_ids(column: pd.Series) -> list[str]:
-    """Ids of the samples whose value is blank: None, NaN, or nothing but white space."""
-    blank = column.isna().to_numpy()
-    return [
-        str(i)
-        for i, value, gone in zip(column.index, column, blank, strict=True)
-        if gone or (isinstance(value, str) and not value.strip())
-    ]
-
-
-def as_numbers(column: pd.Series) -> np.ndarray:
-    """[N] float64 of a column whose every value is a finite number, be it written as text.
-
-    Raises
-    ------
-    InputError
-        Naming the rows that are missing, infinite or not numbers.
-    """
-    _refuse_missing(column)
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    text = column[np.isnan(values)]
-    if len(text) == len(column):
-        raise InputError(
-            f"Column {column.name!r} is text ({_quoted(text.unique())}), not numbers: "
-            "use fit-classifier (classification) for classes."
-        )
-    if len(text):
-        raise InputError(
-            f"Column {column.name!r} has {len(text)} values that are not numbers: {_rows(text)}. "
-            f"{_CURE}"
-        )
-    infinite = column[np.isinf(values)]
-    if len(infinite):
-        raise InputError(
-            f"Column {column.name!r} has {len(infinite)} infinite values: {_rows(infinite)}. "
-            f"{_CURE}"
-        )
-    return values
-
-
-def as_classes(column: pd.Series) -> pd.Series:
-    """The column as text, a whole number without '.0': metadata read 0/1 classes as floats.
-
-    Raises
-    ------
-    InputError
-        Naming the rows that are missing.
-    """
-    _refuse_missing(column)
-    return pd.Series(
-        [_plain(value) for value in column], index=column.index, name=column.name, dtype=object
-    )
-
-
-_CURE = "Correct them, or leave these samples out."
-
-
-def _refuse_missing(column):
-    missing = missing_ids(column)
-    if len(missing) == len(column):
-        raise InputError(f"Column {column.name!r} has no value for any of {len(column)} samples.")
-    if missing:
-        raise InputError(
-            f"Column {column.name!r} is blank for {len(missing)} of {len(column)} samples: "
-            f"{first_five(missing)}. Fill them in, or leave these samples out."
-        )
-
-
 def _series(values, name) -> pd.Series:
     return values if isinstance(values, pd.Series) else pd.Series(list(values), name=name)
-
-
-def _plain(value) -> str:
-    if isinstance(value, (float, np.floating)):
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    return str(value)
-
-
-def _rows(column: pd.Series) -> str:
-    """'id (value)' of the first five."""
-    return first_five([f"{i} ({_plain(value)!r})" for i, value in column.items()])
-
-
-def _quoted(values) -> str:
-    return first_five([repr(str(value)) for value in values])

@@ -15,6 +15,7 @@ import pandas as pd
 from aam_core import preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
+from aam_core.data.covariates import as_names
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.targets import fit_target
@@ -110,9 +111,9 @@ def tune(
     options = {
         "encoder": None if encoder is None else as_model(encoder),
         "freeze_encoder": freeze_encoder,
-        "covariates": list(covariates),
+        "covariates": as_names(covariates),
     }
-    config = config or presets.fitting()
+    config = presets.as_config(config, presets.fitting)
     if config.train.devices > 1:
         raise InputError("A trial runs on one device (train.devices); several run as jobs.")
     space = _space(space, encoder is not None, config)
@@ -156,7 +157,7 @@ def _splits(study, target, task, space, config, group_by, folds, split):
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
     fit_target(values, task)
-    groups = preparation.by_sample(study, group_by)
+    groups = preparation.by_sample(study, group_by, "group_by")
     strata = values if task == "classification" else None
     if folds:
         seed = config.train.seed

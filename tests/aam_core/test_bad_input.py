@@ -326,3 +326,52 @@ def test_a_study_without_sequences(refused, small, config, regressor):
 def test_nothing_to_mask(refused, small, brief):
     config = brief("pretraining", {"masking.mask_ratio": 0.0})
     refused(pretrain, small, config=config, words="mask_ratio is 0")
+
+
+# --- objects of Python ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", [np.asarray, list, tuple, pd.Series.to_frame, pd.Series.to_dict])
+def test_values_without_sample_ids(refused, small, config, values, turn):
+    words = "target must be the name of a metadata column, or a pandas Series of values by sample"
+    refused(fit_regressor, small, turn(values), config=config, words=words)
+    words = "group_by must be the name of a metadata column, or a pandas Series"
+    refused(fit_regressor, small, values, group_by=turn(values), config=config, words=words)
+    refused(pretrain, small, group_by=turn(values), config="tiny", words=words)
+
+
+def test_an_id_twice_in_a_series(refused, small, config, values):
+    twice = pd.concat([values, values.iloc[[3]]])
+    name = values.index[3]
+    words = rf"Series given as target: 1 sample ids occur more than once \({name}\)"
+    refused(fit_regressor, small, twice, config=config, words=words)
+    words = rf"Series given as group_by: 1 sample ids occur more than once \({name}\)"
+    refused(fit_regressor, small, values, group_by=twice, config=config, words=words)
+
+
+def test_a_series_of_other_samples(refused, small, config, values):
+    words = "No sample of the study is in the series given as target"
+    refused(fit_regressor, small, values.rename(lambda n: n + "x"), config=config, words=words)
+    numbered = values.reset_index(drop=True)
+    refused(fit_regressor, small, numbered, config=config, words="60 sample ids are not text")
+
+
+def test_a_covariate_by_its_name_alone(refused, small, config):
+    words = "'gradient' cannot be a covariate"
+    refused(fit_regressor, small, "gradient", covariates="gradient", config=config, words=words)
+    words = "no metadata column 'grup'; did you mean 'group'"
+    refused(fit_regressor, small, "gradient", covariates="grup", config=config, words=words)
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [("teeny", "no preset 'teeny'"), ({"train.epochs": 1}, "Config or the name of a preset")],
+)
+def test_a_configuration_that_is_none(refused, small, given, words):
+    refused(fit_regressor, small, "gradient", config=given, words=words)
+
+
+@pytest.mark.parametrize("split", ["ab", ("a",), (["a"], ["b"], ["c"]), {"train": []}])
+def test_a_split_that_is_no_pair(refused, small, config, split):
+    words = r"A split must be a Split, or the pair \(train_ids, val_ids\)"
+    refused(fit_regressor, small, "gradient", split=split, config=config, words=words)

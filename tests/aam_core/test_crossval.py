@@ -292,7 +292,10 @@ def test_a_class_of_two_samples_is_cross_validated(small, brief):
         ({"target": "lone", "task": "classification"}, "1 classes are found in one sample only"),
         ({"target": "gradiant"}, "'gradient'"),
         ({"target": "constant"}, "one value only"),
-        ({"target": "group"}, "is text"),
+        ({"target": "group", "task": "regression"}, "is text"),
+        ({"target": "comma"}, "decimal comma"),
+        ({"target": "code"}, r"30 values that are not numbers.*--task classification"),
+        ({"covariates": "group", "target": "group"}, "cannot be a covariate"),
     ],
 )
 def test_what_cannot_be_split_says_so_before_anything_is_trained(
@@ -302,6 +305,8 @@ def test_what_cannot_be_split_says_so_before_anything_is_trained(
         two=["a", "b"] * 30,
         lone=["rare"] + ["common"] * 59,
         constant=1.0,
+        comma=[f"{k},5" for k in range(60)],
+        code=["1", "A"] * 30,
     )
     study = replace(small, metadata=metadata)
     options = {"target": "gradient", "config": brief("fitting", QUICK), **given}
@@ -311,3 +316,40 @@ def test_what_cannot_be_split_says_so_before_anything_is_trained(
     assert "\n" not in str(caught.value)
     assert "epoch" not in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_of_text_is_a_classification(small, brief, capsys):
+    capsys.readouterr()
+    options = {"folds": 2, "baseline": False, "config": brief("fitting", QUICK)}
+    found = cross_validate(small, "group", covariates=["gradient"], **options)
+    err = capsys.readouterr().err
+    assert "Column 'group' is text: its values are classes" in err
+    assert "fold 1/2: classes: case " in err
+    assert {"accuracy", "auc", "f1"} <= set(found.metrics["aam"])
+
+
+def test_a_covariate_is_the_same_in_every_fold(small, brief, capsys):
+    """A value that is no number in one fold's samples makes the column categories in all."""
+    ids = small.sample_ids
+    levels = pd.Series([f"0{k % 3}" for k in range(60)], ids)
+    levels[ids[:2]] = "A"
+    study = replace(small, metadata=small.metadata.assign(site=levels))
+    options = {"folds": 3, "baseline": True, "config": brief("fitting", QUICK)}
+    capsys.readouterr()
+    table = cross_validate(study, "gradient", covariates="site", **options).predictions
+    assert table["prediction"].notna().all()
+    err = capsys.readouterr().err
+    assert err.count("covariate site is read as categories (4 levels): 2 of 60 values") == 1
+
+
+def test_groups_are_compared_letter_for_letter(small, brief):
+    """15 subjects called 1.1 and 1.10 in turn: as numbers they would be 8."""
+    order = {name: k for k, name in enumerate(small.metadata["host_subject_id"].unique())}
+    named = small.metadata["host_subject_id"].map(
+        lambda name: f"{order[name] // 2 + 1}.{(1, 10)[order[name] % 2]}"
+    )
+    study = replace(small, metadata=small.metadata.assign(subject=named))
+    options = {"group_by": "subject", "baseline": False, "config": brief("fitting", QUICK)}
+    table = cross_validate(study, "gradient", folds=9, **options).predictions
+    assert table["fold"].nunique() == 9
+    assert (table["fold"].groupby(named).nunique() == 1).all()

@@ -234,3 +234,80 @@ def test_another_column_is_no_mistake_of_the_model():
 def test_the_task_must_be_known(ages, predicted):
     with pytest.raises(InputError, match="must be one of regression, classification"):
         evaluate(predicted, ages, "age", task="reg")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="predictions.tsv"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+CODES = "sample-id\tcode\ns1\t01\ns2\t1\ns3\t1.10\ns4\t1.1\n"
+
+
+@pytest.mark.parametrize("chances", [False, True])
+def test_codes_are_compared_letter_for_letter(write, chances):
+    names = ["01", "1", "1.1", "1.10"]
+    rows = [["s1", "01"], ["s2", "1"], ["s3", "1.10"], ["s4", "01"]]
+    head = ["sample-id", "prediction", *(names if chances else [])]
+    for row in rows:
+        row += [str(0.7 if name == row[1] else 0.1) for name in names] if chances else []
+    found = evaluate(
+        write("\n".join("\t".join(row) for row in [head, *rows])),
+        write(CODES, "metadata.tsv"),
+        "code",
+        task=None if chances else "classification",
+    )
+    assert found["samples"] == 4 and found["accuracy"] == 0.75
+
+
+def test_numbers_of_a_file_are_compared_as_numbers(write):
+    found = evaluate(
+        write("sample-id\tprediction\n s1 \t1\ns2\t1.0\ns3\t1.1\ns4\t1.1\n"),
+        write(CODES, "metadata.tsv"),
+        "code",
+    )
+    assert found["samples"] == 4 and found["mae"] == 0
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("sample-id\tpredicted\ns1\t1\n", "no column 'prediction'; there are: predicted"),
+        ("sample-id\ns1\n", "it has 1 columns"),
+        ("", "is not a table of predictions"),
+        ("sample-id\tprediction\n", "has a header but no samples"),
+        ("sample-id\tprediction\ns1\t1\t2\t3\ns2\t1\n", "predictions.tsv"),
+        ('sample-id\tprediction\n"s1\t1\n', "is not a table of predictions"),
+        ("sample-id\tprediction\ns1\t1\ns1 \t2\n", r"1 sample ids occur more than once \(s1\)"),
+        ("sample-id\tprediction\n\t1\n", "a sample id is blank"),
+    ],
+)
+def test_files_that_are_no_predictions(write, text, words):
+    with pytest.raises(InputError, match=words) as caught:
+        evaluate(write(text), write(CODES, "metadata.tsv"), "code")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0], np.ones(2), None])
+def test_objects_that_are_no_predictions(ages, given):
+    with pytest.raises(InputError, match="predictions must be a path or a DataFrame"):
+        evaluate(given, ages, "age")
+
+
+def test_samples_without_a_value_are_an_error_where_asked_for(write):
+    predictions = write("sample-id\tprediction\ns1\t1\ns2\t1\ns3\t1\ns9\t1\n")
+    metadata = write("sample-id\tage\ns1\t1\ns2\t2\ns3\t\n", "metadata.tsv")
+    found = evaluate(predictions, metadata, "age")
+    assert (found["samples"], found["left_out"]) == (2, 2)
+    with pytest.raises(InputError, match=r"2 of 4 predicted samples .*'age': s3, s9"):
+        evaluate(predictions, metadata, "age", missing_samples="error")
+    with pytest.raises(InputError, match="missing_samples must be error or ignore"):
+        evaluate(predictions, metadata, "age", missing_samples="drop")

@@ -170,3 +170,56 @@ def test_predict_without_a_model(refuses, files, tmp_path):
         "predict", *files[:4], "--model", tmp_path / "absent", "--output", out
     )
     assert not out.exists()
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_column(study_dir, tmp_path):
+    """The files with one more column in the metadata: ``with_column("ph", lambda k: ...)``."""
+
+    def write(name, value):
+        rows = (study_dir / "metadata.tsv").read_text().splitlines()
+        rows = [f"{rows[0]}\t{name}", *(f"{row}\t{value(k)}" for k, row in enumerate(rows[1:]))]
+        path = tmp_path / "spoilt.tsv"
+        path.write_text("\n".join(rows) + "\n")
+        inputs = ("--table", study_dir / "table.biom", "--sequences", study_dir / "rep-seqs.fasta")
+        return (*inputs, "--metadata", path)
+
+    return write
+
+
+def test_blank_targets_are_refused_or_left_out(aam, refuses, with_column, tmp_path):
+    files = with_column("ph", lambda k: "" if k in (3, 5) else 5 + k / 10)
+    command = ("fit-regressor", *files, "--target", "ph", "--output", tmp_path / "m", *BRIEF)
+    assert "--missing-samples ignore" in refuses(*command)
+    outcome = aam(*command, "--missing-samples", "ignore")
+    assert outcome.status == 0, outcome.err
+    assert "samples have no value in the metadata column 'ph' and were dropped" in outcome.err
+
+
+def test_classes_are_text_and_their_sizes_are_shown(aam, with_column, tmp_path):
+    labels = ["1.1", "1.10", "NA", "02"]
+    files = with_column("cluster", lambda k: labels[k % 4])
+    command = ("fit-classifier", *files, "--target", "cluster", "--output", tmp_path / "m")
+    outcome = aam(*command, *BRIEF, "--set", "model.members=1", "--val-fraction", 0.2)
+    assert outcome.status == 0, outcome.err
+    target = json.loads((tmp_path / "m" / "targets.json").read_text())["target"]
+    assert target["classes"] == sorted(labels)
+    (line,) = (line for line in outcome.err.splitlines() if "classes: 02 " in line)
+    assert all(f"{label} " in line for label in labels)
+    assert "in column 'cluster' is read as a class, not as missing" in outcome.err
+
+
+def test_covariates_are_named_as_they_are_read(aam, with_column, tmp_path):
+    files = with_column("bmi", lambda k: "NA" if k == 4 else 20 + k * 0.37)
+    command = ("fit-regressor", *files, "--target", "gradient", "--output", tmp_path / "m", *BRIEF)
+    outcome = aam(*command, "--covariate", "bmi", "--covariate", "group")
+    assert outcome.status == 0, outcome.err
+    assert "covariate bmi is read as categories" in outcome.err and "('NA')" in outcome.err
+    assert "covariates: bmi (" in outcome.err and "group (2 categories)" in outcome.err
+    new = with_column("bmi", lambda k: 99 if k == 0 else "NA")
+    outcome = aam("predict", *new, "--model", tmp_path / "m", "--output", tmp_path / "p.tsv")
+    assert outcome.status == 0, outcome.err
+    assert "covariate 'bmi': 1 of " in outcome.err and "('99')" in outcome.err

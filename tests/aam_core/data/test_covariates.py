@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.data.covariates import UNKNOWN, Covariates, fit_covariates
+from aam_core.data.covariates import UNKNOWN, Covariates, declare, fit_covariates
 from aam_core.data.metadata import from_frame, read_metadata
 from aam_core.errors import InputError
 
@@ -24,7 +24,7 @@ def metadata():
     return frame(
         site=["gut", "skin", None, "gut", "soil", " "],
         age=[1.0, 3.0, np.nan, 5.0, 100.0, np.nan],
-        code=["007", "7", "007", "08", "007", "8"],
+        code=pd.Categorical(["007", "7", "007", "08", "007", "8"]),
     )
 
 
@@ -90,6 +90,88 @@ def test_unusable_columns(metadata, names, said):
 
 def test_columns_without_metadata():
     assert "site need metadata" in refused(fit_covariates, None, ["site"], TRAIN)
+
+
+# --- what is undeclared --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Metadata of a file, from the cells of each column."""
+
+    def read(types="", **columns):
+        path = tmp_path / "metadata.tsv"
+        rows = ["\t".join(["id", *columns]), "\t".join(["#q2:types", *[types] * len(columns)])]
+        for name, *cells in zip(IDS, *columns.values(), strict=False):
+            rows.append("\t".join([name, *cells]))
+        path.write_text("\n".join(rows) + "\n")
+        return read_metadata(path)
+
+    return read
+
+
+def test_an_undeclared_column_is_numeric_where_every_value_is_a_number(read):
+    metadata = read(age=["1", "02", "", "3e0"], site=["1", "02", "", "gut"])
+    decided, lines = declare(metadata, ["age", "site"])
+    assert decided["age"].tolist()[:2] == [1.0, 2.0] and decided["age"].isna().iloc[2]
+    assert decided["site"].dtype == "category"
+    assert lines == [
+        "covariate site is read as categories (3 levels): 1 of 3 values is not a number: s3 "
+        "('gut'); leave it blank to have the column read as numbers, or declare it categorical in "
+        "a #q2:types line"
+    ]
+    assert metadata["age"].tolist() == ["1", "02", None, "3e0"]  # as it was
+
+
+def test_what_is_declared_is_not_commented(read):
+    _, lines = declare(read("categorical", site=["1", "02", "3", "gut"]), "site")
+    assert lines == []
+    metadata = read("categorical", site=["1", "02", "1"])
+    assert fit_covariates(metadata, "site", IDS[:3]).categorical == (("site", ("02", "1")),)
+    assert fit_covariates(read("numeric", site=["1", "02", "1"]), ["site"], IDS[:3]).numeric
+
+
+def test_text_is_not_commented_unless_it_says_that_it_is_missing(read):
+    metadata = read(site=["gut", "skin", "NA", "NA"], place=["here", "there", "a", "1"])
+    decided, lines = declare(metadata, ["site", "place"])
+    (line,) = lines
+    assert "'NA' (2) in column 'site' is read as a category" in line
+
+
+def test_a_category_is_known_by_its_letters_whatever_else_the_new_file_holds(read):
+    fitted = fit_covariates(read(site=["01", "02", "A", "1.10"]), ["site"], IDS[:4])
+    assert fitted.encode(read(site=["01", "02", "01"]))[0][:, 0].tolist() == [1, 2, 1]
+    assert fitted.encode(read(site=["1", "1.1", "2"]))[0][:, 0].tolist() == [UNKNOWN] * 3
+
+
+def test_numbers_of_a_frame_find_the_one_level_that_is_the_same_number(read):
+    """QIIME 2 and data frames make numbers of 01 and 02: which levels they were is still clear."""
+    fitted = fit_covariates(read(site=["01", "02", "A", "03", "3"]), ["site"], IDS[:5])
+    assert fitted.categorical[0][1] == ("01", "02", "03", "3", "A")
+    found = fitted.encode(frame(site=[1.0, 2.0, 3.0, 4.0]))[0][:, 0]
+    assert found.tolist() == [1, 2, 4, UNKNOWN]
+    twice = fit_covariates(read(site=["01", "1.0", "A"]), ["site"], IDS[:3])
+    assert twice.encode(frame(site=[1.0]))[0][:, 0].tolist() == [UNKNOWN]  # of which it is unclear
+
+
+def test_values_that_training_did_not_see_are_counted(fitted, metadata):
+    assert fitted.unseen(metadata.loc[TRAIN]) == []
+    site, code = fitted.unseen(metadata)
+    assert "'site': 1 of 6 samples have a value that was not there in training" in site
+    assert "s4 ('soil'); training had gut, skin" in site and "s5 ('8')" in code
+
+
+@pytest.mark.parametrize("given", [3, None, [1], pd.Series([1.0]), {"site": 1}])
+def test_covariates_that_are_no_names(metadata, given):
+    assert "must be a list of names" in refused(fit_covariates, metadata, given, TRAIN)
+
+
+def test_one_name_is_one_column(metadata):
+    assert fit_covariates(metadata, "site", TRAIN) == fit_covariates(metadata, ["site"], TRAIN)
+    assert (
+        str(fit_covariates(metadata, ["age", "site"], TRAIN))
+        == "site (2 categories), age (numbers)"
+    )
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -167,7 +249,10 @@ def test_the_metadata_stays_as_it_is(fitted, metadata):
 def test_a_numeric_column_that_holds_something_else(fitted, metadata, wrong):
     ages = pd.Series([1.0, 2.0, wrong, None, wrong, 3.0], index=metadata.index, dtype=object)
     message = refused(fitted.encode, metadata.assign(age=ages))
-    assert "'age' was numeric in training" in message and "2 of 6 samples here: s2, s4" in message
+    assert (
+        "'age' was numeric in training" in message
+        and f"2 of 6 samples here: s2 ('{wrong}')" in message
+    )
 
 
 def test_an_absent_column_suggests_the_nearest(fitted, metadata):

@@ -23,12 +23,19 @@ def test_ids_stay_text():
         ([7, "a"], r"t.tsv: 1 sample ids are not text \(7\).*dtype=str"),
         ([None], "not text"),
         (["a", " "], "blank"),
+        (["a ", "b", " a"], r"1 sample ids occur more than once \(a\)"),
+        (["a\tb", "c"], r"1 sample ids hold a tab or a line break \('a\\tb'\)"),
+        (["a\nb", "a\rb", "a\u2028b"], "3 sample ids hold a tab or a line break"),
         (["a", "b", "a", "a", "b", "c"], r"2 sample ids occur more than once \(a, b\)"),
     ],
 )
 def test_ids_that_are_none(ids, message):
     with pytest.raises(InputError, match=message):
         check_ids(ids, "sample", "t.tsv")
+
+
+def test_blanks_at_the_ends_of_ids_do_not_count():
+    assert check_ids([" s 1", "s2\t", "s3\n"], "sample", "t.tsv") == ["s 1", "s2", "s3"]
 
 
 def test_long_ids_are_cut_in_messages():

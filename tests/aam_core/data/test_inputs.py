@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import biom
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import skbio
 
+from aam_core.data.columns import as_numbers
 from aam_core.data.inputs import Study, load_study
 from aam_core.errors import InputError
 
@@ -109,6 +111,9 @@ def test_from_files(write_biom, tmp_path):
         metadata=tmp_path / "m.tsv",
         distances=tmp_path / "d.tsv",
     )
+    ages = study.metadata["age"]
+    assert ages.tolist() == ["1.0", "2.0", "3.0", "4.0"]  # the file's text
+    study = replace(study, metadata=study.metadata.assign(age=as_numbers(ages)))
     assert as_known(study) == as_known(make_study())
 
 
@@ -143,6 +148,39 @@ def test_select_is_fast():
 
 
 # Samples
+
+
+def test_blanks_at_the_ends_of_ids_do_not_part_files():
+    table = make_table(
+        samples=[f" {name}" for name in SAMPLES], features=[f"{f} " for f in FEATURES]
+    )
+    study = make_study(table=table)
+    assert study.sample_ids == SAMPLES and study.feature_ids == FEATURES
+
+
+def test_samples_without_a_value_are_dropped_where_asked_for():
+    metadata = METADATA.assign(ph=[7.0, None, 6.0, None], site=["a", "b", " ", "c"])
+    study = make_study(metadata=metadata, drop_missing="ph")
+    assert study.sample_ids == ["007", "s3"]
+    (line,) = (line for line in study.report if "no value" in line)
+    assert "2 of 4 samples have no value in the metadata column 'ph'" in line
+    assert "(2538.10, s4)" in line
+    assert make_study(metadata=metadata, drop_missing=["ph", "site"]).sample_ids == ["007"]
+    assert make_study(metadata=metadata).sample_ids == SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"drop_missing": "hp"}, "no metadata column 'hp'; there are: age"),
+        ({"drop_missing": "none"}, "Column 'none' has no value for any of 4 samples"),
+        ({"drop_missing": "ph", "metadata": None}, "'ph' needs metadata; none was given"),
+    ],
+)
+def test_samples_without_a_value_that_cannot_be_dropped(given, words):
+    metadata = METADATA.assign(ph=1.0, none=pd.Series([None] * 4, METADATA.index, dtype=object))
+    with pytest.raises(InputError, match=words):
+        make_study(**{"metadata": metadata, **given})
 
 
 def test_samples_without_reads_are_dropped_and_reported():

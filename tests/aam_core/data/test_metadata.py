@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core.data.columns import as_numbers
+from aam_core.data.covariates import declare
 from aam_core.data.metadata import column, from_frame, matches, read_metadata
 from aam_core.errors import InputError
 
@@ -59,10 +61,15 @@ def test_a_file_means_what_it_means_in_qiime2(write, content, mark):
     found = read_metadata(path)
     assert list(found.index) == list(expected.index)
     assert list(found.columns) == list(expected.columns)
+    decided, _ = declare(found, list(found.columns))
     for name in expected:
-        assert (found[name].dtype == object) == (expected[name].dtype == object), name
+        # As covariates, columns are what QIIME 2 makes of them; until then, text.
+        numeric = expected[name].dtype != object
+        assert (decided[name].dtype == np.float64) == numeric, name
         assert found[name].isna().tolist() == expected[name].isna().tolist()
-        assert found[name].dropna().tolist() == expected[name].dropna().tolist()
+        values = decided[name] if numeric else found[name]
+        assert values.dropna().tolist() == expected[name].dropna().tolist()
+        assert all(isinstance(value, str) for value in found[name].dropna())
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -78,25 +85,29 @@ def test_other_id_headers_are_refused(write, header):
         read_metadata(write(f"{header}\ta\ns1\tx\n"))
 
 
-def test_ids_are_text_and_columns_typed(write):
-    text = "#SampleID\tage\tsex\tcode\n#q2:types\t\t\tcategorical\n007\t1\tf\t01\n7\t\t\t02\n"
+def test_ids_and_cells_stay_text(write):
+    text = (
+        "#SampleID\tage\tsex\tcode\tph\n#q2:types\t\t\tcategorical\tnumeric\n"
+        "007\t1.10\tf\t01\t07.0\n7\t\t\t02\t\n"
+    )
     frame = read_metadata(write(text))
     assert frame.index.tolist() == ["007", "7"] and frame.index.dtype == object
-    assert frame["age"].dtype == np.float64
-    assert frame["age"].iloc[0] == 1 and np.isnan(frame["age"].iloc[1])
+    assert frame["age"].tolist() == ["1.10", None] and frame["age"].dtype == object
     assert frame["sex"].tolist() == ["f", None] and frame["sex"].dtype == object
-    assert frame["code"].tolist() == ["01", "02"]
+    assert frame["code"].tolist() == ["01", "02"] and frame["code"].dtype == "category"
+    assert frame["ph"].tolist() == ["07.0", None]
+    pd.testing.assert_frame_equal(from_frame(frame), frame)
 
 
 def test_byte_order_mark_and_blanks_round_names(write):
     frame = read_metadata(write(codecs.BOM_UTF8 + b" sample-id \t age \n s1 \t 3 \n"))
-    assert frame.index.tolist() == ["s1"] and frame["age"].tolist() == [3.0]
+    assert frame.index.tolist() == ["s1"] and frame["age"].tolist() == ["3"]
 
 
 def test_insdc_words_are_missing_where_declared(write):
     content = "id\ta\tb\n#q2:missing\tINSDC:missing\t\ns1\tnot provided\tmissing\ns2\t5\tx\n"
     frame = read_metadata(write(content))
-    assert np.isnan(frame["a"].iloc[0]) and frame["a"].iloc[1] == 5
+    assert frame["a"].tolist() == [None, "5"]
     assert frame["b"].tolist() == ["missing", "x"]
 
 
@@ -123,7 +134,13 @@ BAD = {
         "id\ta\n#q2:types\tnumeric\ns1\t1\ns2\told\ns3\t3y\n",
         r"column 'a' is declared numeric, but 2 values are not numbers \(old, 3y\)",
     ),
-    "quote left open": ('id\ta\ns1\t"x\ns2\ty\n', "double quote"),
+    "quote left open": ('id\ta\ns1\t"x\ns2\ty\n', "line 2: a double quote is opened here"),
+    "quote within": (
+        'id\ta\tb\ns0\t"two\nlines"\tx\ns1\t"Crohn" like\tx\n',
+        "line 4: a tab is expected after a cell in double quotes",
+    ),
+    "tab in an id": ('id\ta\n"s\t1"\tx\n', r"1 sample ids hold a tab or a line break \('s"),
+    "line break in an id": ('id\ta\n"s\n1"\tx\n', "1 sample ids hold a tab or a line break"),
 }
 
 
@@ -176,7 +193,38 @@ def test_data_frames_take_the_same_form():
     assert frame["sex"].tolist() == ["f", None, "m"]
     assert frame["flag"].tolist() == ["True", "False", "True"]
     assert frame["text numbers"].tolist() == ["01", "02", None]
-    assert frame["group"].tolist() == ["x", "y", None]
+    assert frame["group"].tolist()[:2] == ["x", "y"] and frame["group"].isna().iloc[2]
+    assert frame["group"].dtype == "category"
+    pd.testing.assert_frame_equal(from_frame(frame), frame)
+
+
+def test_whole_numbers_that_no_float_holds_stay_apart():
+    numbers = [2**53, 2**53 + 1]
+    for given in (numbers, pd.array(numbers, dtype="Int64"), pd.Series(numbers, dtype=object)):
+        frame = from_frame(pd.DataFrame({"run": np.asarray(given)}, index=["s1", "s2"]))
+        assert frame["run"].tolist() == ["9007199254740992", "9007199254740993"]
+
+
+def test_cells_that_are_lists_are_text():
+    frame = from_frame(pd.DataFrame({"a": [[1, 2], None]}, index=["s1", "s2"]))
+    assert frame["a"].tolist() == ["[1, 2]", None]
+
+
+@pytest.mark.parametrize("given", [np.ones(3), [1], {"a": 1}, "metadata", None])
+def test_what_is_no_data_frame(given):
+    with pytest.raises(InputError, match="must be a path or a DataFrame"):
+        from_frame(given)
+
+
+def test_filters_compare_letter_for_letter_first(write):
+    frame = read_metadata(write("id\tcluster\tage\ns1\t1.1\t4.0\ns2\t1.10\t5\ns3\t01\t\n"))
+    assert matches(frame, "cluster=1.1").tolist() == [True, False, False]
+    assert matches(frame, "cluster=1.10").tolist() == [False, True, False]
+    assert matches(frame, "cluster=1").tolist() == [False, False, True]
+    assert matches(frame, "age=4").tolist() == [True, False, False]
+    code = read_metadata(write("id\ta\n#q2:types\tcategorical\ns1\t01\ns2\t2\n"))
+    with pytest.raises(InputError, match="No sample has '1'"):
+        matches(code, "a=1")
 
 
 def test_data_frame_with_numbers_for_ids():
@@ -234,7 +282,7 @@ def test_filters_that_cannot_be(frame, condition, message):
 @pytest.mark.real_data
 def test_real_metadata(real_data):
     ecam = read_metadata(real_data / "ecam" / "metadata.tsv")
-    assert ecam["day_of_life"].dtype == np.float64
+    assert as_numbers(ecam["day_of_life"].dropna()).max() > 100
     assert int(matches(ecam, "mom_child=C").sum()) == 699
     ibd = read_metadata(real_data / "ibd" / "metadata.tsv")
     assert "2538.1002622" in ibd.index

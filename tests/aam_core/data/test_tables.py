@@ -249,3 +249,20 @@ def test_real_tables_as_biom_reads_them(real_data, study, shape):
     assert counts.shape == shape
     assert samples == list(expected.ids()) and features == list(expected.ids("observation"))
     assert (counts != expected.matrix_data.T).nnz == 0
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt8", "Float64"])
+def test_nullable_columns_are_counts(dtype):
+    frame = pd.DataFrame({"A": [1, 0], "C": [2, 3]}, index=["s1", "s2"])
+    for given in (frame.astype(dtype), frame.astype({"A": dtype}), frame.convert_dtypes()):
+        _, _, counts = read_table(given)
+        assert counts.dtype == np.int64 and counts.toarray().tolist() == [[1, 2], [0, 3]]
+    frame = frame.astype(dtype)
+    frame.iloc[0, 0] = pd.NA
+    with pytest.raises(InputError, match="1 counts are missing or infinite"):
+        read_table(frame)
+
+
+def test_categories_are_no_counts():
+    with pytest.raises(InputError, match=r"columns that are not counts \(A\)"):
+        read_table(pd.DataFrame({"A": pd.Categorical([1, 2])}, index=["s1", "s2"]))

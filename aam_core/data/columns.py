@@ -1,0 +1,273 @@
+"""What a metadata column is used as: numbers, or names letter for letter.
+
+A file's cells are text; whether '01' is the number 1 or the name of a site is decided here, by the
+use, and never by what else happens to stand in the column. N samples.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections import Counter
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+
+from aam_core.data.ids import short
+from aam_core.errors import InputError, first_five
+
+_NUMBER = re.compile(r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.?)([Ee][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
+_COMMA = re.compile(r"[-+]?[0-9]*([. ][0-9]{3})*,[0-9]+([Ee][-+]?[0-9]+)?")
+_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
+_PERCENT = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+ ?%")
+
+MISSING_WORDS = frozenset(
+    (
+        "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "missing", "not applicable",
+        "not collected", "not provided", "not available", "not recorded", "restricted access",
+    )
+)  # fmt: skip
+"""Lower-case words for "no value": of R, of pandas, of spreadsheets, of INSDC."""
+
+MOST_SHOWN = 20
+"""Classes whose sizes are named at the start of a fit."""
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a number by QIIME 2's rules: no 'inf', no '0x1', no '1_000'."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_missing_word(text: str) -> bool:
+    """Whether a cell says in words that there is no value, as 'NA' or 'Missing: Not collected'."""
+    text = text.strip().lower()
+    return text in MISSING_WORDS or text.startswith("missing:")
+
+
+def missing_ids(column: pd.Series) -> list[str]:
+    """Ids of the samples whose value is blank: None, NaN, or nothing but white space."""
+    return [str(name) for name in column.index[_blank(column)]]
+
+
+def is_typed(column: pd.Series) -> bool:
+    """Whether a column holds numbers, or is declared to hold categories, before any use of it."""
+    return _has_numbers(column) or isinstance(column.dtype, pd.CategoricalDtype)
+
+
+def parse(column: pd.Series) -> np.ndarray:
+    """[N] float64 of a column, NaN where it is missing or no number.
+
+    >>> parse(pd.Series(["01", " 2.50", "NA", None, "1e3"])).tolist()
+    [1.0, 2.5, nan, nan, 1000.0]
+    """
+    if getattr(column.dtype, "kind", "O") in "iufb":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.array([_to_float(value) for value in column], dtype=np.float64)
+
+
+def as_numbers(column: pd.Series) -> np.ndarray:
+    """[N] float64 of a column whose every value is a finite number, be it written as text.
+
+    Raises
+    ------
+    InputError
+        Naming the rows that are missing, infinite or not numbers.
+    """
+    _refuse_missing(column)
+    values = parse(column)
+    wrong = column[np.isnan(values)]
+    if len(wrong):
+        raise InputError(_not_numbers(column, wrong))
+    infinite = column[np.isinf(values)]
+    if len(infinite):
+        raise InputError(
+            f"Column {column.name!r} has {len(infinite)} infinite values: {rows(infinite)}. {_CURE}"
+        )
+    return values
+
+
+def as_classes(column: pd.Series) -> pd.Series:
+    """The column as names: text letter for letter, a number as Python writes it.
+
+    A whole number has no '.0', for a data frame turns 0 and 1 into floats where one is missing.
+
+    >>> as_classes(pd.Series(["01", "1", "1.10"])).tolist()
+    ['01', '1', '1.10']
+    >>> as_classes(pd.Series([1.0, 0.5])).tolist()
+    ['1', '0.5']
+
+    Raises
+    ------
+    InputError
+        Naming the rows that are missing.
+    """
+    _refuse_missing(column)
+    return pd.Series(
+        [plain(value) for value in column], index=column.index, name=column.name, dtype=object
+    )
+
+
+def codes(labels: pd.Series) -> np.ndarray:
+    """[N] int, place of each label among the distinct ones.
+
+    Numbers are sorted as numbers, also where a file has them as text: scikit-learn breaks ties by
+    this order, and folds do not depend on how the numbers are written.
+    """
+    if _has_numbers(labels):
+        return np.unique(labels.to_numpy(), return_inverse=True)[1]
+    names = as_classes(labels)
+    distinct = sorted(set(names))
+    if all(map(is_number, distinct)):
+        distinct.sort(key=lambda name: (float(name), name))
+    place = {name: i for i, name in enumerate(distinct)}
+    return np.array([place[name] for name in names], dtype=np.intp)
+
+
+def told_task(column: pd.Series) -> str:
+    """'classification' of a column of text, 'regression' of numbers, well written or not.
+
+    Where only the odd value is no number it stays a regression, which then says what is wrong.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
+        return "classification"
+    names = [plain(value).strip() for value in column[~_blank(column)]]
+    names = [name for name in names if not is_missing_word(name)]
+    text = [name for name in names if not is_number(name) and not _is_spoilt(name)]
+    return "classification" if 2 * len(text) > len(names) else "regression"
+
+
+def class_sizes(classes: pd.Series) -> str:
+    """'case 12, healthy 9' of a column of classes.
+
+    >>> class_sizes(pd.Series(["sick", "well", "sick"]))
+    'sick 2, well 1'
+    """
+    sizes = sorted(Counter(as_classes(classes)).items())
+    shown = ", ".join(f"{short(name)} {size}" for name, size in sizes[:MOST_SHOWN])
+    more = len(sizes) - MOST_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def missing_words(column: pd.Series, use: str) -> str:
+    """What to say of words for "missing" that a use takes as names; empty if there are none.
+
+    Parameters
+    ----------
+    column : Series
+        Blank values are passed over.
+    use : str
+        What each becomes: 'a class', 'a group', 'a category'.
+    """
+    if _has_numbers(column):
+        return ""
+    names = [str(value) for value in column[~_blank(column)]]
+    found = sorted(Counter(name for name in names if is_missing_word(name)).items())
+    if not found:
+        return ""
+    words = first_five([f"{short(name)!r} ({size})" for name, size in found])
+    total = sum(size for _, size in found)
+    return (
+        f"{words} in column {column.name!r} {'is' if len(found) == 1 else 'are'} read as {use}"
+        f"{'' if len(found) == 1 else ' each'}, not as missing ({total} of {len(column)} samples): "
+        "to declare the values missing leave the cells blank, or (INSDC words) write INSDC:missing "
+        "under the column in a #q2:missing line."
+    )
+
+
+def plain(value) -> str:
+    """A value as a name: a whole number without '.0'."""
+    if isinstance(value, (float, np.floating)):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return str(value)
+
+
+def rows(column: pd.Series) -> str:
+    """'id (value)' of the first five."""
+    return first_five([f"{i} ({short(plain(value))!r})" for i, value in column.items()])
+
+
+_CURE = "Correct them, or leave these samples out."
+
+
+def _has_numbers(column: pd.Series) -> bool:
+    return getattr(column.dtype, "kind", "O") in "iuf"
+
+
+def _blank(column: pd.Series) -> np.ndarray:
+    """[N] bool."""
+    gone = column.isna().to_numpy(dtype=bool)
+    if getattr(column.dtype, "kind", "O") in "iufb":
+        return gone
+    text = [isinstance(value, str) and not value.strip() for value in column]
+    return gone | np.array(text, dtype=bool)
+
+
+def _to_float(value) -> float:
+    if isinstance(value, str):
+        value = value.strip()
+        return float(value) if is_number(value) or _INFINITE.fullmatch(value) else math.nan
+    if not isinstance(value, (numbers.Real, Decimal, np.bool_)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_spoilt(text: str) -> bool:
+    """Whether it is a number that is written otherwise."""
+    return any(kind.fullmatch(text) for kind in (_COMMA, _THOUSANDS, _PERCENT, _INFINITE))
+
+
+def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
+    """Why some values are no numbers, and what to do about it."""
+    where, texts = f"Column {column.name!r}", [plain(value).strip() for value in wrong]
+    percents = list(dict.fromkeys(text for text in texts if _PERCENT.fullmatch(text)))
+    if percents:
+        point = ", and with a decimal point" if any("," in text for text in percents) else ""
+        return f"{where} holds percentages ({_quoted(percents)}): write them without %{point}."
+    commas = [text for text in texts if _COMMA.fullmatch(text) or _THOUSANDS.fullmatch(text)]
+    if commas:
+        commas = list(dict.fromkeys(commas))
+        if all(_THOUSANDS.fullmatch(text) for text in commas):
+            bare = commas[0].replace(",", "")
+            return (
+                f"{where} holds numbers with a comma ({_quoted(commas)}): write {bare}, or a point "
+                "where it is a decimal comma."
+            )
+        first = next(text for text in commas if not _THOUSANDS.fullmatch(text))
+        fixed = first.replace(".", "").replace(" ", "").replace(",", ".")
+        return f"{where} holds numbers with a decimal comma ({_quoted(commas)}): write {fixed}."
+    if all(map(is_missing_word, texts)):
+        return (
+            f"{where} has {len(wrong)} values that are words for a missing value: {rows(wrong)}. "
+            "Leave these cells blank, and then these samples out (--missing-samples ignore)."
+        )
+    if len(wrong) == len(column):
+        return (
+            f"{where} is text ({_quoted(dict.fromkeys(texts))}), not numbers: "
+            "use fit-classifier, or --task classification, for classes."
+        )
+    return (
+        f"{where} has {len(wrong)} values that are not numbers: {rows(wrong)}. {_CURE} "
+        "(For classes: fit-classifier, or --task classification.)"
+    )
+
+
+def _refuse_missing(column):
+    missing = missing_ids(column)
+    if len(missing) == len(column):
+        raise InputError(f"Column {column.name!r} has no value for any of {len(column)} samples.")
+    if missing:
+        raise InputError(
+            f"Column {column.name!r} is blank for {len(missing)} of {len(column)} samples: "
+            f"{first_five(missing)}. Fill them in, or leave these samples out "
+            "(--missing-samples ignore; in Python, load_study(drop_missing=...))."
+        )
+
+
+def _quoted(values) -> str:
+    return first_five([repr(short(value)) for value in values])

@@ -1,0 +1,165 @@
+"""What a column is used as: numbers, or names letter for letter."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core.data.columns import (
+    as_classes,
+    as_numbers,
+    class_sizes,
+    codes,
+    is_missing_word,
+    missing_words,
+    parse,
+    told_task,
+)
+from aam_core.data.metadata import column, read_metadata
+from aam_core.errors import InputError
+
+
+def series(values, dtype=object):
+    return pd.Series(values, [f"s{i}" for i in range(len(values))], dtype=dtype, name="ph")
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A column of a file, from its cells and what is declared of it."""
+
+    def read(values, declared=""):
+        path = tmp_path / "metadata.tsv"
+        rows = "".join(f"s{i}\t{value}\n" for i, value in enumerate(values))
+        path.write_text(f"id\tph\n#q2:types\t{declared}\n{rows}", encoding="utf-8")
+        return column(read_metadata(path), "ph")
+
+    return read
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+LABELS = ["1.1", "1.10", "01", "1", "1e0", "+1"]
+
+
+@pytest.mark.parametrize("declared", ["", "categorical", "numeric"])
+def test_names_are_the_letters_of_the_file(cells, declared):
+    found = cells(LABELS, declared)
+    assert as_classes(found).tolist() == LABELS
+    assert len(set(codes(found))) == len(LABELS)
+
+
+def test_a_column_means_the_same_whatever_else_stands_in_it(cells):
+    alone, beside = cells(["01", "02"]), cells(["01", "02", "A"])
+    assert as_classes(alone).tolist() == as_classes(beside).tolist()[:2]
+
+
+@pytest.mark.parametrize("dtype", [int, float, "Int64", "Float64", object])
+def test_whole_numbers_of_a_data_frame_have_no_fraction(dtype):
+    assert as_classes(series([3, 10], dtype)).tolist() == ["3", "10"]
+
+
+def test_codes_are_in_the_order_of_the_numbers(cells):
+    """So that folds are what they were when the file was read as numbers."""
+    texts = ["10", "9", "9.5", "-1", "10"]
+    assert codes(cells(texts)).tolist() == codes(series([float(t) for t in texts])).tolist()
+    assert codes(cells(["10", "9", "b"])).tolist() == [0, 1, 2]
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_numbers_are_what_float_reads(cells):
+    texts = [".5", "1.", "-1e-3", "+7", "1E5", "0.1", "36.6", "01"]
+    assert as_numbers(cells(texts)).tolist() == [float(text) for text in texts]
+
+
+@pytest.mark.parametrize("text", ["0x1", "1_000", "nan", "1,5", "5%", "\u0661", "1 2", "old"])
+def test_what_python_would_read_but_is_no_number(text):
+    assert np.isnan(parse(series([text]))[0])
+
+
+def test_numbers_of_other_types():
+    values = series([np.float32(2), Decimal("2.5"), True, None, pd.NA, 10**400, [1], "3"])
+    expected = [2, 2.5, 1, np.nan, np.nan, np.inf, np.nan, 3]
+    np.testing.assert_array_equal(parse(values), expected)
+    assert parse(series([1, None], "Int64")).tolist()[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        (["5,0", "6,1"], r"decimal comma \('5,0', '6,1'\): write 5\.0\."),
+        (["5", "1.234,5"], r"decimal comma \('1.234,5'\): write 1234\.5"),
+        (["1,234", "12,345,678"], r"numbers with a comma \('1,234'.*: write 1234, or a point"),
+        (["5%", "6 %"], r"holds percentages \('5%', '6 %'\): write them without %\."),
+        (["5,5%"], "holds percentages .*without %, and with a decimal point"),
+        (["5", "NA"], r"1 values that are words for a missing value: s1 \('NA'\)\. Leave"),
+        (["5", "old"], r"1 values that are not numbers: s1 \('old'\)"),
+        (["sick", "well"], r"is text \('sick', 'well'\), not numbers: use fit-classifier"),
+    ],
+)
+def test_what_is_no_number_is_told_with_its_cure(cells, texts, words):
+    with pytest.raises(InputError, match=words) as caught:
+        as_numbers(cells(texts))
+    assert "\n" not in str(caught.value)
+    if "%" in texts[0] or "," in texts[0]:
+        assert "classif" not in str(caught.value)
+
+
+def test_long_values_are_cut():
+    with pytest.raises(InputError) as caught:
+        as_numbers(series(["x" * 20_000, "y" * 20_000]))
+    assert len(str(caught.value)) < 400
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values, task",
+    [
+        (["1", "2.5", None], "regression"),
+        (["5,0", "6,1"], "regression"),
+        (["5%", "6%"], "regression"),
+        (["5", "NA", "NA", "NA"], "regression"),
+        (["1", "2", "A"], "regression"),
+        ([None, None], "regression"),
+        (["sick", "well", None], "classification"),
+        (["sick", "NA", "NA", "NA"], "classification"),
+        (["NA", "NA"], "regression"),
+    ],
+)
+def test_the_task_that_a_column_tells(values, task):
+    assert told_task(series(values)) == task
+
+
+def test_the_task_of_declared_columns(cells):
+    assert told_task(cells(["1", "2"], "categorical")) == "classification"
+    assert told_task(cells(["1", "2"], "numeric")) == "regression"
+    assert told_task(series([True, False], bool)) == "classification"
+    assert told_task(series([0, 1], int)) == "regression"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["NA", "n/a", "NaN", "<NA>", "None", "null", "not applicable", "Missing: Not collected",
+     "missing", "not provided", "Restricted access", "#N/A"],
+)  # fmt: skip
+def test_words_for_missing(word):
+    assert is_missing_word(word)
+    said = missing_words(series(["sick", word, word, None]), "a class")
+    assert f"'{word}' (2) in column 'ph' is read as a class" in said and "2 of 4" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("word", ["sick", "missed", "nan 1", "NAFLD", "none of these", ""])
+def test_words_that_are_names(word):
+    assert missing_words(series(["sick", word]), "a class") == ""
+
+
+def test_sizes_of_many_classes_are_cut():
+    said = class_sizes(series([f"{k:03}" + "x" * 500 for k in range(300)]))
+    assert said.endswith("and 280 more") and len(said) < 1500
