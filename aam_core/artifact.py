@@ -16,7 +16,6 @@ A new, renamed or removed configuration field, part or file that a model is rebu
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files import write_json
 from aam_core.folders import check_manifest, read_whole, replacing_in
 from aam_core.forest import Forest, covariate_inputs
+from aam_core.reading import member, read_json
 
 FORMAT = "aam"
 FORMAT_VERSION = 5
@@ -361,7 +361,7 @@ def _shapes(folder: Path) -> dict[str, list[int]]:
     """Names and shapes of the saved tensors, from the header alone."""
     from safetensors import SafetensorError, safe_open
 
-    path = folder / "model.safetensors"
+    path = member(folder, "model.safetensors")
     if not path.is_file():
         raise InputError(f"{path} is missing.")
     try:
@@ -375,9 +375,14 @@ def _check_tensors(folder: Path, config: Config, parts: dict) -> None:
     """The saved tensors must be exactly those of the configuration."""
     import torch
 
+    found, model = _shapes(folder), config.model
+    if model.encoder.depth + model.members * (1 + model.sample.depth) > len(found):
+        raise InputError(
+            f"{folder / 'model.safetensors'} does not fit its config.json, which has more blocks "
+            f"and members than there are tensors ({len(found)}). The folder was edited or mixed."
+        )
     with torch.device("meta"):
         wanted = {k: list(v.shape) for k, v in _build(config, parts).state_dict().items()}
-    found = _shapes(folder)
     wrong = {
         "missing": sorted(set(wanted) - set(found)),
         "unexpected": sorted(set(found) - set(wanted)),
@@ -407,7 +412,7 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
         raise InputError(f"{path} was edited: it must hold network_weight, covariates, sequences.")
     if not isinstance(weight, float) or not 0 <= weight <= 1:
         raise InputError(f"{path} has the network_weight {weight!r}; it must be from 0 to 1.")
-    path = folder / "forest.safetensors"
+    path = member(folder, "forest.safetensors")
     if not path.is_file():
         raise InputError(f"{path} is missing.")
     try:
@@ -425,12 +430,7 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"{path} is missing or cannot be read.") from None
-    except ValueError as error:
-        raise InputError(f"{path} is truncated or not JSON: {error}") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object.")
     return value
@@ -447,10 +447,10 @@ def _read_records(folder: Path) -> dict:
 
 def _read_samples(folder: Path, kind: str) -> dict:
     """The samples and their predictions, as `Model` has them."""
-    predictions = folder / "val_predictions.tsv"
+    predictions = member(folder, "val_predictions.tsv")
     return {
-        "train_samples": _read_lines(folder / "train_samples.txt"),
-        "val_samples": _read_lines(folder / "val_samples.txt"),
+        "train_samples": _read_lines(member(folder, "train_samples.txt")),
+        "val_samples": _read_lines(member(folder, "val_samples.txt")),
         "val_predictions": _read_predictions(predictions, kind) if predictions.exists() else None,
     }
 

@@ -78,7 +78,10 @@ class EncoderConfig(Checked):
         choices=("bases", "profile", "both"),
     )
     components: int = option(
-        64, "Principal components of the profile of 6-mers, where features has it.", minimum=1
+        64,
+        "Principal components of the profile of 6-mers, where features has it.",
+        minimum=1,
+        maximum=4096,
     )
     codes: int = option(
         0,
@@ -88,14 +91,20 @@ class EncoderConfig(Checked):
         maximum=4096,
     )
 
-    width: int = option(64, "Width D of ASV and sample vectors.", minimum=8)
-    heads: int = option(4, "Attention heads.", minimum=1)
-    depth: int = option(2, "Transformer blocks over the bases.", minimum=0)
+    width: int = option(64, "Width D of ASV and sample vectors.", minimum=8, maximum=8192)
+    heads: int = option(4, "Attention heads.", minimum=1, maximum=1024)
+    depth: int = option(2, "Transformer blocks over the bases.", minimum=0, maximum=256)
     stride: int = option(
-        4, "Bases per position: a convolution joins this many neighbours (1: none).", minimum=1
+        4,
+        "Bases per position: a convolution joins this many neighbours (1: none).",
+        minimum=1,
+        maximum=256,
     )
     kernel: int = option(
-        9, "Bases that the convolution before the blocks sees (odd; 1: none).", minimum=1
+        9,
+        "Bases that the convolution before the blocks sees (odd; 1: none).",
+        minimum=1,
+        maximum=255,
     )
     kmer: int = option(
         6,
@@ -103,7 +112,9 @@ class EncoderConfig(Checked):
         minimum=0,
         maximum=8,
     )
-    mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
+    mlp_ratio: float = option(
+        2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25, maximum=64.0
+    )
     dropout: float = option(0.0, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
 
 
@@ -111,11 +122,15 @@ class EncoderConfig(Checked):
 class SampleConfig(Checked):
     """ASV vectors -> sample vector."""
 
-    heads: int = option(4, "Attention heads.", minimum=1)
-    depth: int = option(2, "Transformer blocks over the ASVs of a sample.", minimum=0)
-    mlp_ratio: float = option(2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25)
+    heads: int = option(4, "Attention heads.", minimum=1, maximum=1024)
+    depth: int = option(2, "Transformer blocks over the ASVs of a sample.", minimum=0, maximum=256)
+    mlp_ratio: float = option(
+        2.0, "Hidden width of the feed-forward part, over D.", minimum=0.25, maximum=64.0
+    )
     dropout: float = option(0.1, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
-    pool_queries: int = option(4, "Learned queries of the pooling attention.", minimum=1)
+    pool_queries: int = option(
+        4, "Learned queries of the pooling attention.", minimum=1, maximum=1024
+    )
     pool_prior: float = option(
         0.5,
         "Where each query's weight of the log abundance starts: 0 pools by presence, 1 by reads.",
@@ -137,8 +152,10 @@ class HeadConfig(Checked):
         "Ruzicka of a non-negative sample vector, or tanh of a Euclidean distance.",
         choices=("union", "ruzicka", "euclidean"),
     )
-    distance_width: int = option(256, "Soft branches, or width of the distance vector.", minimum=1)
-    target_hidden: int = option(128, "Hidden width of the target head.", minimum=1)
+    distance_width: int = option(
+        256, "Soft branches, or width of the distance vector.", minimum=1, maximum=65536
+    )
+    target_hidden: int = option(128, "Hidden width of the target head.", minimum=1, maximum=65536)
     target_dropout: float = option(
         0.3, "Dropout before and inside the target head.", minimum=0.0, maximum=0.9
     )
@@ -153,8 +170,8 @@ class FusionConfig(Checked):
         "How metadata covariates join the sample vector.",
         choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
     )
-    heads: int = option(4, "Heads of the attention kinds.", minimum=1)
-    latents: int = option(4, "Latent vectors of the Perceiver kind.", minimum=1)
+    heads: int = option(4, "Heads of the attention kinds.", minimum=1, maximum=1024)
+    latents: int = option(4, "Latent vectors of the Perceiver kind.", minimum=1, maximum=4096)
 
 
 @dataclass(frozen=True)
@@ -364,7 +381,10 @@ class TrainConfig(Checked):
     seed: int = option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
     devices: int = option(
-        1, "Processes that share the work, one to a GPU (or a part of the CPU).", minimum=1
+        1,
+        "Processes that share the work, one to a GPU (or a part of the CPU).",
+        minimum=1,
+        maximum=4096,
     )
     strategy: str = option(
         "ddp",
@@ -391,7 +411,7 @@ class TrainConfig(Checked):
         "Attention kernel, wherever it can serve; 'auto' leaves the choice to torch.",
         choices=("auto", "flash", "efficient", "cudnn", "math"),
     )
-    threads: int = option(0, "CPU threads of each process (0: all cores).", minimum=0)
+    threads: int = option(0, "CPU threads of each process (0: all cores).", minimum=0, maximum=4096)
     log_every: int = option(10, "Steps between lines of the training log.", minimum=1)
     trackers: str = option(
         "tensorboard",
@@ -410,6 +430,7 @@ class ForestConfig(Checked):
         "Trees that are blended with the networks, by a weight chosen on samples that both left "
         "out (0: the networks alone).",
         minimum=0,
+        maximum=100000,
     )
 
 

@@ -41,6 +41,10 @@ def option(default, help, *, minimum=None, maximum=None, choices=None, words=Non
     return field(default=default, metadata=meta)
 
 
+LARGEST = 2**53
+"""What a number may be where nothing else bounds it: whole numbers beyond are no longer exact."""
+
+
 class Checked:
     """Checks every field against its type, bounds and choices on construction."""
 
@@ -64,18 +68,21 @@ def check(item: dataclasses.Field, value, name: str | None = None):
         return value
     if isinstance(value, str) and kind is not str:
         value = parse(value, kind, name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= LARGEST:
         value = float(value)
     if type(value) is not kind:
-        raise InputError(f"{name} must be {_KINDS[kind]}, not {value!r}.")
+        raise InputError(f"{name} must be {_KINDS[kind]}, not {short(repr(value))}.")
     if kind is float and not math.isfinite(value):
         raise InputError(f"{name} must be a finite number, not {value}.")
     if meta["choices"] is not None and value not in meta["choices"]:
-        raise InputError(f"{name} must be one of {', '.join(meta['choices'])}, not {value!r}.")
+        raise InputError(
+            f"{name} must be one of {', '.join(meta['choices'])}, not {short(repr(value))}."
+        )
     if meta["minimum"] is not None and value < meta["minimum"]:
         raise InputError(f"{name} must be at least {meta['minimum']}, not {value}.")
-    if meta["maximum"] is not None and value > meta["maximum"]:
-        raise InputError(f"{name} must be at most {meta['maximum']}, not {value}.")
+    most = LARGEST if meta["maximum"] is None else meta["maximum"]
+    if kind in (int, float) and value > most:
+        raise InputError(f"{name} must be at most {most}, not {short(value)}.")
     return value
 
 
@@ -90,7 +97,7 @@ def parse(text: str, kind: type, name: str):
             return kind(text)
         except ValueError:
             pass
-    raise InputError(f"{name} must be {_KINDS[kind]}, not {text!r}.")
+    raise InputError(f"{name} must be {_KINDS[kind]}, not {short(repr(text))}.")
 
 
 def find(cls, path: str) -> dataclasses.Field:

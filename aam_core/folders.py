@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, clear_leftovers, make_folder, put, sync
+from aam_core.reading import member
 
 T = TypeVar("T")
 
@@ -165,12 +166,12 @@ def check_manifest(folder, optional: Collection[str] = ()) -> None:
     folder = Path(folder)
     manifest = _read_manifest(folder / MANIFEST)
     for name, noted in manifest["files"].items():
-        path = folder / name
+        path = member(folder, name)
         if not path.is_file():
             if name in optional:
                 continue
             raise InputError(f"{path} is missing: {MANIFEST} lists it.")
-        if _describe(path) != noted:
+        if path.stat().st_size != noted.get("size") or _describe(path) != noted:
             raise InputError(
                 f"{path} is truncated or not what was saved: it has {path.stat().st_size} bytes, "
                 f"and {MANIFEST} notes {noted.get('size')} bytes of another content. It was "
@@ -304,6 +305,7 @@ def _describe(path: Path) -> dict:
 
 def _read_manifest(path: Path) -> dict:
     try:
+        member(path.parent, path.name)
         if path.stat().st_size > LARGEST_MANIFEST:
             raise InputError(f"{path} is no manifest that AAM wrote: it is too large.")
         values = json.loads(path.read_text(encoding="utf-8"))

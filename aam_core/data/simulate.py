@@ -12,6 +12,7 @@ from. A subject carries only some of the features. Letters: N samples, F feature
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,16 +59,30 @@ class SimulatedStudy:
         """Write table.biom, rep-seqs.fasta, tree.nwk and metadata.tsv into ``out_dir``.
 
         Files of these names are replaced, each only once all four are whole.
-        """
-        from biom.util import biom_open
 
-        with replacing_in(out_dir) as folder:
-            with biom_open(str(folder / "table.biom"), "w") as handle:
-                self.table.to_hdf5(handle, generated_by="aam simulate")
-            fasta = "".join(f">{name}\n{dna}\n" for name, dna in self.sequences.items())
-            (folder / "rep-seqs.fasta").write_text(fasta)
-            (folder / "tree.nwk").write_text(self.tree + "\n")
-            self.metadata.to_csv(folder / "metadata.tsv", sep="\t")
+        Raises
+        ------
+        InputError
+            If they cannot be written: a disk that is full, or may not be written.
+        """
+        import h5py
+
+        # HDF5 that meets a full disk fails again when it is closed: it is made in memory.
+        table = io.BytesIO()
+        with h5py.File(table, "w") as file:
+            self.table.to_hdf5(file, generated_by="aam simulate")
+        fasta = "".join(f">{name}\n{dna}\n" for name, dna in self.sequences.items())
+        try:
+            with replacing_in(out_dir) as folder:
+                (folder / "table.biom").write_bytes(table.getvalue())
+                (folder / "rep-seqs.fasta").write_text(fasta)
+                (folder / "tree.nwk").write_text(self.tree + "\n")
+                self.metadata.to_csv(folder / "metadata.tsv", sep="\t")
+        except OSError as error:
+            raise InputError(
+                f"{out_dir} cannot be written ({error.strerror or error}): make room, or name "
+                "another folder."
+            ) from None
 
 
 def simulate(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from aam_core.errors import AAMError, InputError, first_five
 from aam_core.folders import replacing_folder, whole_folder
+from aam_core.reading import member, read_json
 from aam_core.train.rng import rng_state, set_rng_state
 
 __all__ = ["Checkpoint", "check_weights", "find", "load", "rng_state", "save", "set_rng_state"]
@@ -113,6 +114,11 @@ def load(folder) -> Checkpoint:
     folder = whole_folder(folder)
     head = _read_head(folder / HEAD)
     rng = _grouped(_read(folder, "rng"))
+    if set(rng) != {str(rank) for rank in range(min(head["ranks"], len(rng) + 1))}:
+        raise InputError(
+            f"{folder / HEAD} was edited: it is of {head['ranks']} ranks, and there are states of "
+            f"the generators of {len(rng)}."
+        )
     return Checkpoint(
         run=head["run"],
         progress=head["progress"],
@@ -121,7 +127,7 @@ def load(folder) -> Checkpoint:
         average=_read(folder, "average") if head["average"] else None,
         best=_read(folder, "best") if head["best"] else None,
         sums=_read(folder, "sums"),
-        rng=[rng.get(str(rank), {}) for rank in range(head["ranks"])],
+        rng=[rng[str(rank)] for rank in range(head["ranks"])],
         folder=Path(os.path.abspath(folder)),
     )
 
@@ -222,7 +228,7 @@ def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
 
 
 def _read(folder: Path, name: str) -> dict[str, Tensor]:
-    path = folder / f"{name}.safetensors"
+    path = member(folder, f"{name}.safetensors")
     try:
         # A copy: what load_file gives keeps the file open, which bars its removal on NFS.
         return {key: tensor.clone() for key, tensor in load_file(path).items()}
@@ -233,10 +239,7 @@ def _read(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def _read_head(path: Path) -> dict:
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing, truncated or not JSON: {error}") from None
+    head = read_json(path, infinite=True)
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise InputError(f"{path} is not that of an AAM checkpoint.")
     version = head.get("format_version")

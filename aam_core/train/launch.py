@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-from aam_core.errors import AAMError, Preempted
+from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.train.elastic import PATIENCE, run_workers
 from aam_core.train.signals import Stopper
 from aam_core.train.worker import Report, read_reports, write_call
@@ -22,7 +22,21 @@ from aam_core.train.worker import Report, read_reports, write_call
 
 def under_torchrun() -> bool:
     """Whether torchrun or `spread` started this process."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+    return world_size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def world_size() -> int:
+    """How many processes were started together.
+
+    One where the environment does not say also how they find one another: schedulers and shells
+    are seen to set WORLD_SIZE alone.
+    """
+    if not all(os.environ.get(name) for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")):
+        return 1
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.isdecimal():
+        raise InputError(f"WORLD_SIZE in the environment is {size!r}; unset it, or use torchrun.")
+    return int(size)
 
 
 def identity() -> str | None:

@@ -46,7 +46,7 @@ def session() -> Iterator[None]:
     program has set up is used as it is.
     """
     global _host
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _host is not None:
+    if launch.world_size() == 1 or _host is not None:
         yield
         return
     ours = not dist.is_initialized()

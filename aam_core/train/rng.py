@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aam_core.errors import InputError
+
 
 def rng_state(device: torch.device) -> dict[str, Tensor]:
     """State of every global generator: Python's, NumPy's, torch's, and that of a CUDA device."""
@@ -22,13 +24,22 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Put back what `rng_state` gave; a CUDA state has no use on another kind of device."""
-    version, words, gauss = json.loads(bytes(state["python"].tolist()))
-    random.setstate((version, tuple(words), gauss))
-    np.random.set_state(tuple(json.loads(bytes(state["numpy"].tolist()))))
-    torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+    """Put back what `rng_state` gave; a CUDA state has no use on another kind of device.
+
+    Raises
+    ------
+    InputError
+        If it is no such state: a checkpoint may be damaged.
+    """
+    try:
+        version, words, gauss = json.loads(bytes(state["python"].tolist()))
+        random.setstate((version, tuple(words), gauss))
+        np.random.set_state(tuple(json.loads(bytes(state["numpy"].tolist()))))
+        torch.set_rng_state(state["torch"])
+        if device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], device)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, RecursionError) as error:
+        raise InputError(f"The states of the random generators are damaged: {error}.") from None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -346,7 +347,7 @@ def test_a_key_that_is_gone(copy):
     [
         ("network_weight", 1.5, "network_weight 1.5; it must be from 0 to 1"),
         ("network_weight", -0.1, "network_weight -0.1; it must be"),
-        ("network_weight", float("nan"), "network_weight nan; it must be"),
+        ("network_weight", float("nan"), "NaN is not a number"),
         ("network_weight", "all", "network_weight 'all'; it must be"),
         ("network_weight", None, "network_weight None; it must be"),
         ("covariates", "two", "was edited"),
@@ -542,3 +543,47 @@ def test_a_pickle_is_not_opened(copy):
 
     torch.save({"bases": Trap()}, copy / "model.safetensors")
     refused(copy, "not a safetensors file")
+
+
+# --- what nobody vouches for -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path, value, words",
+    [
+        ("model.encoder.width", 10**9, "model.encoder.width must be at most 8192, not 1000000000"),
+        ("model.sample.depth", 10**9, "model.sample.depth must be at most 256"),
+        ("model.members", 1000, "more blocks and members than there are tensors"),
+        ("model.sample.depth", 256, "more blocks and members than there are tensors"),
+        ("model.encoder.width", 8192, "does not fit its config.json"),
+        ("forest.trees", 10**400, "forest.trees must be at most 100000"),
+        ("optim.lr", 10**400, "optim.lr must be a number"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(copy, path, value, words):
+    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    edit(copy / "config.json", nested(f"config.{path}", value))
+    refused(copy, words)
+
+
+@pytest.mark.parametrize("sizes", [[10**12], [2, 3]])
+def test_absurd_parts_are_refused(copy, sizes):
+    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    edit(copy / "config.json", nested("parts.sizes", sizes))
+    refused(copy, "targets.json does not belong to this model: its covariates differ")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "forest.safetensors", "run.json"])
+def test_files_that_are_no_files(copy, tmp_path, name):
+    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    path = copy / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    refused(copy, f"{name} is a link that leads out of its folder")
+    path.unlink()
+    os.mkfifo(path)
+    refused(copy, f"{name} is not a regular file")
+    path.unlink()
+    (tmp_path / "elsewhere").rename(path)
+    os.truncate(path, 2**43)
+    refused(copy, f"{name} would unfold from")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 
 import biom
 import numpy as np
@@ -115,10 +117,23 @@ def test_write_replaces_its_own_files_and_leaves_no_half(study, tmp_path, monkey
         raise OSError("No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="sim cannot be written .No space .*make room"):
         study.write(out)
     assert {item.name: item.read_bytes() for item in out.iterdir()} == before
     assert [item.name for item in tmp_path.iterdir()] == ["sim"]
+
+
+@pytest.mark.parametrize("room", [0, 1000, 20_000])
+def test_a_disk_that_fills_up_is_one_line(tmp_path, room):
+    """With a limit for files, which writing meets as it meets the end of a disk."""
+    limit = f"ulimit -f {room // 1000}; exec {sys.executable} -m aam_core"
+    done = subprocess.run(
+        ["bash", "-c", f"{limit} simulate {tmp_path / 'out'} --samples 40 --features 400"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "out cannot be written (File too large): make room" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

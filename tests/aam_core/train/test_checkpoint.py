@@ -387,12 +387,35 @@ def test_a_missing_or_truncated_head_is_named(last, tmp_path):
     text = (last / HEAD).read_text()
     for part in (text[:-3], "", "\x00"):
         (last / HEAD).write_text(part)
-        with pytest.raises(InputError, match=rf"{HEAD} is missing, truncated or not JSON"):
+        with pytest.raises(InputError, match=rf"{HEAD} is truncated or not JSON"):
             load(last)
     (last / HEAD).unlink()
     for folder in (last, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=rf"{HEAD} is missing"):
             load(folder)
+
+
+@pytest.mark.parametrize("ranks", [10**9, 1, 0, -1, 3])
+def test_ranks_without_their_generators_are_refused(last, ranks):
+    edit(last, lambda head: head.update(ranks=ranks))
+    with pytest.raises(InputError, match=f"is of {ranks} ranks, and there are states .* of 2"):
+        load(last)
+
+
+def test_a_head_nested_too_deep_and_links_out(last, tmp_path):
+    text = (last / HEAD).read_text()
+    (last / HEAD).write_text('{"run": ' + "[" * 10**5)
+    with pytest.raises(InputError, match="nested too deep"):
+        load(last)
+    (last / HEAD).write_text(text)
+    (last / "rng.safetensors").rename(tmp_path / "rng")
+    (last / "rng.safetensors").symlink_to(tmp_path / "rng")
+    with pytest.raises(InputError, match="rng.safetensors is a link that leads out"):
+        load(last)
+    (last / "rng.safetensors").unlink()
+    os.mkfifo(last / "rng.safetensors")
+    with pytest.raises(InputError, match="rng.safetensors is not a regular file"):
+        load(last)
 
 
 @pytest.mark.parametrize("name", ["run", "progress", "ranks", "average", "best", "format_version"])

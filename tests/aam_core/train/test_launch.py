@@ -102,7 +102,29 @@ def test_a_process_of_its_own(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert not under_torchrun()
     monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not under_torchrun()  # some schedulers set this alone
+    for name, value in {"RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     assert under_torchrun()
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE in the environment is 'two'"):
+        under_torchrun()
+
+
+def test_a_command_where_the_world_size_alone_is_set(tmp_path):
+    """It trains in one process, as without."""
+    from aam_core.data.simulate import simulate
+
+    simulate(12, 20, 1, sequence_length=30, depth=200).write(tmp_path)
+    command = "fit-regressor --table table.biom --sequences rep-seqs.fasta --metadata metadata.tsv"
+    settings = "--target gradient --preset tiny --max-steps 2 --set forest.trees=5 --output out"
+    environment = {**os.environ, "WORLD_SIZE": "4"}
+    done = subprocess.run(
+        [sys.executable, "-m", "aam_core", *command.split(), *settings.split()],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_a_killed_worker_restarts_all(toys, tmp_path, capfd, monkeypatch):

@@ -13,7 +13,9 @@ from aam_core.train import parallel
 def test_whoever_waits_on_the_host_is_patient(monkeypatch):
     """Torch's own limit is shorter than the first process may take to fit a forest."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    monkeypatch.setenv("WORLD_SIZE", "2")  # as if torchrun had started this process
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    for name in names:  # as if torchrun had started this process
+        monkeypatch.setenv(name, "2")
     try:
         with parallel.session():
             backend = parallel._host._get_backend(torch.device("cpu"))
