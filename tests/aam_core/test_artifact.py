@@ -501,7 +501,7 @@ def test_numbers_that_are_not_finite(regressor, copy, value):
 @pytest.mark.parametrize("path", ["interval.half_width", "target.mean", "target.std"])
 def test_infinite_numbers_of_a_target(copy, path):
     edit(copy / "targets.json", nested(path, float("inf")))
-    refused(copy, "unreadable interval|not a target that AAM saved")
+    refused(copy, "not JSON: Infinity is not a number")
 
 
 def test_what_people_read_may_be_gone(copy):
@@ -548,6 +548,12 @@ def test_a_pickle_is_not_opened(copy):
 # --- what nobody vouches for -----------------------------------------------------------------
 
 
+def before_manifests(folder):
+    """As format 4 had it."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    edit(folder / "config.json", lambda head: head.update(format_version=4))
+
+
 @pytest.mark.parametrize(
     "path, value, words",
     [
@@ -561,21 +567,21 @@ def test_a_pickle_is_not_opened(copy):
     ],
 )
 def test_absurd_sizes_are_refused_before_anything_is_built(copy, path, value, words):
-    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    before_manifests(copy)
     edit(copy / "config.json", nested(f"config.{path}", value))
     refused(copy, words)
 
 
 @pytest.mark.parametrize("sizes", [[10**12], [2, 3]])
 def test_absurd_parts_are_refused(copy, sizes):
-    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    before_manifests(copy)
     edit(copy / "config.json", nested("parts.sizes", sizes))
     refused(copy, "targets.json does not belong to this model: its covariates differ")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "forest.safetensors", "run.json"])
 def test_files_that_are_no_files(copy, tmp_path, name):
-    edit(copy / "config.json", lambda head: head.update(format_version=4))
+    before_manifests(copy)
     path = copy / name
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
@@ -587,3 +593,23 @@ def test_files_that_are_no_files(copy, tmp_path, name):
     (tmp_path / "elsewhere").rename(path)
     os.truncate(path, 2**43)
     refused(copy, f"{name} would unfold from")
+
+
+def test_a_manifest_is_not_led_out_nor_made_to_wait(copy, tmp_path):
+    (copy / "run.json").rename(tmp_path / "run.json")
+    (copy / "run.json").symlink_to(tmp_path / "run.json")
+    with pytest.raises(InputError, match="run.json is a link that leads out"):
+        load_model(copy)
+    (copy / "run.json").unlink()
+    os.mkfifo(copy / "run.json")
+    with pytest.raises(InputError, match="run.json is not a regular file"):
+        load_model(copy)
+    (copy / "run.json").unlink()
+    (tmp_path / "run.json").rename(copy / "run.json")
+    (copy / "forest.safetensors").open("r+b").truncate(2**43)
+    with pytest.raises(InputError, match="forest.safetensors would unfold from"):
+        load_model(copy)
+    (copy / MANIFEST).unlink()
+    os.mkfifo(copy / MANIFEST)
+    with pytest.raises(InputError, match="manifest.json is not a regular file"):
+        load_model(copy)
