@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
+from aam_core.artifact import Model
 from aam_core.data.columns import as_numbers
 from aam_core.data.targets import ClassTarget, NumericTarget
 from aam_core.forest import Forest
@@ -49,7 +51,10 @@ def add_forest(run: Run, values: pd.Series) -> np.ndarray:
         ``[n, T]``, what forests like it predict of the validation samples that they left out.
     """
     # One process fits for all: scikit-learn has the threads of a machine to itself.
-    forest, beside = run.team.exchange(_forest(run, values) if run.team.first else None)[0]
+    try:
+        forest, beside = run.team.exchange(_forest(run, values) if run.team.first else None)[0]
+    finally:
+        run.reporter.end()
     run.model.forest, run.model.network_weight = forest, UNKNOWN
     return beside
 
@@ -89,6 +94,46 @@ def weigh(
         weight, _ = run.team.agree(best_weights([held, beside], truth, classes))
         model.network_weight = weight
     return held, blend(model.network_weight, held, beside)
+
+
+def weights(model: Model) -> dict[str, float]:
+    """What counts how much in a prediction, by name; nothing where there is nothing to weigh.
+
+    Returns
+    -------
+    dict
+        ``network`` and ``forest``, together 1; and ``members_with_codes``, the share among the
+        networks of those that read random Fourier features of whole sequences, where some do.
+    """
+    network, found = model.network, {}
+    if model.forest is not None:
+        found = {"network": model.network_weight, "forest": 1 - model.network_weight}
+    if network.member_weight is not None:
+        coded = network.member_weight[torch.from_numpy(network.coded)].sum()
+        found["members_with_codes"] = round(float(coded / network.member_weight.sum()), 4)
+    return found
+
+
+def in_words(model: Model, samples: int) -> list[str]:
+    """Sentences on the `weights`, to follow the metrics of so many held-out samples."""
+    count, found = weights(model), []
+    if "network" in count:
+        network, forest = count["network"], count["forest"]
+        if samples < LEAST:
+            told = f"{samples} held-out samples are too few to tell more"
+            found.append(f"the networks and the forest count half each: {told}")
+        elif 0 < network < 1:
+            found.append(f"the networks count {network:.2f}, the forest {forest:.2f}")
+        else:
+            one, other = "the forest alone predicts", "the networks"
+            if network:
+                one, other = "the networks alone predict", "the forest"
+            found.append(f"{one}: {other} did not help on them (weight 0)")
+    if "members_with_codes" in count and count.get("network", 1.0):
+        share = count["members_with_codes"]
+        kind = "networks with random Fourier features (codes)"
+        found.append(f"{kind} count {share:.2f}, the others {1 - share:.2f}")
+    return found
 
 
 def best_weights(parts: Sequence[np.ndarray], y: np.ndarray, classes: int) -> tuple[float, ...]:
@@ -150,29 +195,45 @@ def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
     def samples(ids):
         return run.positions(ids), _truth(model.target, values.loc[ids])
 
+    apart = not set(split.train) & set(split.val)
+    kinds = TRIED if not settings["classes"] and len(split.val) >= LEAST else TRIED[:1]
+    fewer = -(-settings["trees"] // FEWER)
+    # Fitted apart, the forest itself predicts the held-out samples: of each kind, then.
+    trees = settings["trees"] * len(kinds)
+    if not apart:
+        trees = settings["trees"] + fewer * len(set(split.folds)) * len(kinds)
+    run.reporter.begin(trees, stage="fitting forests", unit="trees")
+
+    def fitted(number):
+        run.reporter.advance(steps=number)
+
     @functools.cache
     def fit(tried):
-        return fit_forest(run.study, *samples(split.train), **settings, tried=tried)
+        made = fit_forest(run.study, *samples(split.train), **settings, tried=tried)
+        fitted(settings["trees"])
+        return made
 
     def unseen(tried):
         """Of the validation samples, in their order."""
-        if not set(split.train) & set(split.val):
+        if apart:
             return fit(tried).predict(run.study, model.covariates, run.positions(split.val))
         fold = dict(zip(split.val, split.folds, strict=True))
         ids = [*split.val, *(name for name in split.train if name not in fold)]
         folds = np.array([fold.get(name, -1) for name in ids])
-        fewer = settings | {"trees": -(-settings["trees"] // FEWER)}
-        beside = out_of_fold(run.study, *samples(ids), folds=folds, **fewer, tried=tried)
+        options = settings | {"trees": fewer, "tried": tried, "fitted": fitted}
+        beside = out_of_fold(run.study, *samples(ids), folds=folds, **options)
         return beside[: len(split.val)]
 
-    if settings["classes"] or len(split.val) < LEAST:
-        return fit("some"), unseen("some")
-    beside = {tried: unseen(tried) for tried in TRIED}
+    beside = {tried: unseen(tried) for tried in kinds}
+    if len(kinds) == 1:
+        return fit("some"), beside["some"]
     _, truth = samples(split.val)
-    some, every = (np.abs(beside[tried][:, 0] - truth).sum() for tried in TRIED)
+    some, every = (np.abs(beside[tried][:, 0] - truth).sum() for tried in kinds)
     tried = "all" if every < BETTER * some else "some"
+    forest = fit(tried)
+    run.reporter.end()
     run.say(f"forest: splits try {tried} inputs")
-    return fit(tried), beside[tried]
+    return forest, beside[tried]
 
 
 def _classes(target: NumericTarget | ClassTarget) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import prediction, preparation, presets, workflows
+from aam_core import prediction, preparation, presets, scoring, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.columns import as_classes, as_numbers, told_task
@@ -37,9 +37,11 @@ class CrossValidation:
         Index ``sample-id``; ``fold``, ``actual``, ``prediction`` and what else `predict` gives; the
         same of the others, in columns that start with their names.
     metrics : dict
-        ``{"aam": {...}, ..., "per_fold": [...]}``: of what the fit predicts; of its ``network``
-        alone, where it blends one with a forest; and of the baselines ``random_forest`` and
-        ``reads``, a forest on the number of reads of a sample alone.
+        ``{"held_out": {...}, "aam": {...}, ..., "per_fold": [...]}``: how many samples, groups and
+        folds there are; metrics of what the fit predicts, of its ``network`` alone, where it blends
+        one with a forest, and of the baselines ``random_forest`` and ``reads``, a forest on the
+        number of reads of a sample alone; the same of each fold. Of a regression also the
+        ``interval`` that ``coverage`` is of.
     """
 
     predictions: pd.DataFrame
@@ -124,12 +126,18 @@ def cross_validate(
     if baseline:
         forests["random_forest"] = functools.partial(random_forest, y=values, **settings)
         forests["reads"] = functools.partial(random_forest, y=values, reads_alone=True, **settings)
-    found = _predict(study, values, parts, inner, fit, forests)
+    found = _predict(study, values, parts, inner, fit, forests, task)
     whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
     metrics = {
+        "held_out": scoring.held_out(samples, groups, len(parts)),
         **_scores(whole, values, task),
+        **({"interval": {"nominal_coverage": workflows.COVERAGE}} if task == "regression" else {}),
         "per_fold": [
-            {"fold": number, **_scores(frames, values, task)}
+            {
+                "fold": number,
+                "held_out": scoring.held_out(frames["aam"].index, groups, 1),
+                **_scores(frames, values, task),
+            }
             for number, frames in enumerate(found, start=1)
         ],
     }
@@ -180,7 +188,7 @@ def _check_names(classes: pd.Series) -> None:
         )
 
 
-def _predict(study, values, parts, inner, fit, forests) -> list[dict[str, pd.DataFrame]]:
+def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, pd.DataFrame]]:
     """Of each fold, what each predicts of its test samples, trained on its training samples."""
     found = []
     for number, ((train, test), split) in enumerate(zip(parts, inner, strict=True), start=1):
@@ -191,9 +199,14 @@ def _predict(study, values, parts, inner, fit, forests) -> list[dict[str, pd.Dat
         if model.forest is not None:
             alone = dataclasses.replace(model, forest=None, interval=None)
             frames["network"] = prediction.predict(alone, held)
+        if forests:
+            _say(f"{label}: fitting the random forests to compare with")
         for name, forest in forests.items():
             frames[name] = forest(study, train, test)
         found.append(frames)
+        scores = compare(frames["aam"], values.loc[test], task)[1]
+        told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        _say(f"{label}: its {len(test)} test samples, which this fit never saw: {told}")
     return found
 
 

@@ -10,6 +10,8 @@ some of them do best; where few do, splits that try all find them (`TRIED`). Let
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import sparse
 
@@ -118,10 +120,12 @@ def out_of_fold(
     covariates: Covariates | None = None,
     jobs: int = 1,
     tried: str = "some",
+    fitted: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Predict each fold by a forest fitted on all other samples.
 
-    Takes what `fit_forest` does, and ``folds``: [n] int, -1 where a sample is never left out.
+    Takes what `fit_forest` does; ``folds``: [n] int, -1 where a sample is never left out; and
+    ``fitted``, which is called with the number of trees after each forest.
 
     Returns
     -------
@@ -134,6 +138,8 @@ def out_of_fold(
         out = folds == fold
         forest = fit_forest(study, samples[~out], y[~out], *settings)
         found[out] = forest.predict(study, covariates, samples[out])
+        if fitted is not None:
+            fitted(trees)
     return found
 
 

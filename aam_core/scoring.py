@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,49 @@ def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataF
         metrics = regression_metrics(actual, frame["prediction"])
     frame.insert(0, "actual", actual)
     return frame, metrics
+
+
+def held_out(samples: Sequence[str], groups: pd.Series | None, folds: int) -> dict[str, int]:
+    """How many samples are scored, of how many groups (where there are any) and folds."""
+    found = {"samples": len(samples)}
+    if groups is not None:
+        found["groups"] = int(groups.reindex(samples).nunique())
+    return {**found, "folds": folds}
+
+
+def held_out_in_words(counts: dict[str, int]) -> str:
+    """As ``120 held-out samples of 30 groups, in 5 folds``."""
+    text = f"{counts['samples']} held-out samples"
+    if "groups" in counts:
+        text += f" of {counts['groups']} groups"
+    return text if counts["folds"] < 2 else f"{text}, in {counts['folds']} folds"
+
+
+def coverage(frame: pd.DataFrame, folds: Sequence[int], nominal: float) -> float | None:
+    """Share of held-out samples within the interval that the residuals of the other folds give.
+
+    Of the residuals that a width was chosen from, the chosen share is within it by construction.
+    None where there is a single fold.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``actual`` and ``prediction`` of n samples.
+    folds : sequence of int
+        [n] fold of each.
+    nominal : float
+        Share that is aimed at.
+    """
+    folds = np.asarray(folds)
+    error = (frame["actual"] - frame["prediction"]).abs().to_numpy()
+    within = np.zeros(len(frame), bool)
+    each = np.unique(folds)
+    if len(each) < 2:
+        return None
+    for fold in each:
+        out = folds == fold
+        within[out] = error[out] <= half_width(frame[~out], nominal)
+    return float(within.mean())
 
 
 def half_width(frame: pd.DataFrame, coverage: float) -> float:

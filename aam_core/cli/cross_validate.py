@@ -12,7 +12,7 @@ from aam_core.cli.options import (
     study_options,
     target_options,
 )
-from aam_core.cli.outputs import load, show_metrics
+from aam_core.cli.outputs import load, show_metrics, tell
 
 SHOWN = {
     "aam": "AAM",
@@ -53,6 +53,7 @@ def cross_validate(inputs, target, output, **options):
     metrics.json and a plot.
     """
     from aam_core import crossval
+    from aam_core.scoring import held_out_in_words
 
     require(
         options["encoder"] is not None or not options["freeze_encoder"],
@@ -60,5 +61,9 @@ def cross_validate(inputs, target, output, **options):
     )
     result = crossval.cross_validate(load(inputs), target, output=output, **options)
     metrics = result.metrics
+    tell(f"{held_out_in_words(metrics['held_out'])}, each predicted by what was fitted without it:")
     show_metrics({label: metrics[key] for key, label in SHOWN.items() if key in metrics})
-    click.echo(f"Written to {output}", err=True)
+    if "interval" in metrics:
+        share = metrics["interval"]["nominal_coverage"]
+        tell(f"coverage: share of these samples within the {share:.0%} interval")
+    tell(f"Written to {output}")

@@ -1,10 +1,11 @@
-"""What a run shows: a progress bar on a terminal, one line an epoch otherwise, and logs.
+"""What a run shows: a progress bar a stage on a terminal, plain lines otherwise, and logs.
 
 Names are ``train/...`` and ``val/...``; where the logs go is in `sinks`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 
 BAR = {
     "total_loss": "loss",
+    "val/total_loss": "val",
+    "nucleotide_accuracy": "accuracy",
     "distance_loss": "distance",
     "nucleotide_loss": "nucleotide",
     "target_loss": "target",
-    "nucleotide_accuracy": "accuracy",
     "lr": "lr",
 }
-"""What stands behind the progress bar, and how it is called there."""
+"""What stands behind the progress bar, and how it is called there: what tells most comes first, and
+what the terminal has no room for is not shown."""
+
+METER = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
+)
+BAR_WIDTH = 6
+"""Characters of the bar itself, at least."""
 
 PARTS = ("target_loss", "nucleotide_loss", "distance_loss")
 METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
@@ -68,7 +77,7 @@ class Reporter:
         self.label = label
         self.silent = silent
         self.bar = None
-        self.validated: dict[str, str] = {}
+        self.shown: dict[str, float] = {}
         self.sinks: list[Sink] = []
         if logs is not None and not silent:
             name = f"{Path(logs).absolute().parent.name}: {label}"
@@ -84,22 +93,79 @@ class Reporter:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def begin(self, steps: int, start: int = 0) -> None:
-        """Start the progress bar, on a terminal."""
-        if sys.stderr.isatty() and not self.silent:
-            from tqdm import tqdm
+    def begin(self, steps: int, start: int = 0, stage: str = "training", unit: str = "") -> None:
+        """Start a stage: a bar of so many steps on a terminal, a line of its name otherwise.
 
-            self.bar = tqdm(
-                total=steps, initial=start, desc=self.label, file=sys.stderr, dynamic_ncols=True
-            )
+        Parameters
+        ----------
+        steps, start : int
+            How many there are in all, and how many are done.
+        stage : str
+            What is being done. Of ``training`` there is no line: its epochs have theirs.
+        unit : str
+            What the steps are, where they are not steps.
+        """
+        if self.silent:
+            return
+        if not sys.stderr.isatty():
+            if stage != "training":
+                self.say(f"{self.label}: {stage}")
+            return
+        from tqdm import tqdm
+
+        # The time left goes by the mean rate so far: of the latest steps alone, it would jump at
+        # each validation and checkpoint.
+        self.bar = tqdm(
+            total=steps,
+            initial=start,
+            desc=f"{self.label}: {stage}",
+            file=sys.stderr,
+            ncols=_columns(),
+            smoothing=0,
+            miniters=1,
+            unit=unit and f" {unit}",
+            bar_format=METER,
+            leave=stage == "training",
+        )
+        self.shown = {}
+
+    def doing(self, stage: str) -> None:
+        """Say before the bar what is being done for now; nothing where there is none."""
+        if self.bar is not None:
+            self.bar.set_description_str(f"{self.label}: {stage}", refresh=False)
+            self._fit()
+            self.bar.refresh()
 
     def advance(self, shown: dict[str, float] | None = None, steps: int = 1) -> None:
-        """Steps done; of ``shown``, what `BAR` names goes behind the bar."""
+        """Steps done; of ``shown``, what `BAR` names goes behind the bar, as far as it fits."""
         if self.bar is not None:
-            if shown:
-                found = {BAR[name]: f"{shown[name]:.4g}" for name in BAR if name in shown}
-                self.bar.set_postfix(found | self.validated, refresh=False)
+            self.shown |= shown or {}
+            self._fit()
             self.bar.update(steps)
+
+    def end(self) -> None:
+        """End the stage: close its bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _fit(self) -> None:
+        """Put as many values behind the bar as the terminal, be it resized, has room for."""
+        bar, values = self.bar, {BAR[name]: self.shown[name] for name in BAR if name in self.shown}
+        if values.get("target") == values.get("loss"):  # the total says it
+            values.pop("target", None)
+        bare = {"bar_format": METER.replace("{bar}", ""), "postfix": "", "n": bar.n + 1}
+        bare = bar.format_dict | bare
+        bar.ncols = _columns()
+        room = bar.ncols - len(bar.format_meter(**bare)) - BAR_WIDTH
+        chosen = []
+        for name, value in values.items():
+            text = f"{name} {value:.3g}"
+            room -= len(text) + 2
+            if room < 0:
+                break
+            chosen.append(text)
+        bar.set_postfix_str(", ".join(chosen), refresh=False)
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """Write values under their names to the logs."""
@@ -125,7 +191,7 @@ class Reporter:
     def epoch(self, number: int, epochs: int, values: dict[str, float]) -> None:
         """One line an epoch, where there is no bar; there, the validation's loss behind it."""
         if "val/total_loss" in values:
-            self.validated = {"val": f"{values['val/total_loss']:.4g}"}
+            self.shown["val/total_loss"] = values["val/total_loss"]
         if self.bar is None:
             line = f"{self.label}: epoch {number}/{epochs}"
             shown = _readable(values, WIDTH - len(line))
@@ -133,11 +199,17 @@ class Reporter:
 
     def close(self) -> None:
         """Close the bar and the logs."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        self.end()
         while self.sinks:
             self.sinks.pop().close()
+
+
+def _columns() -> int:
+    """Width of the terminal that stderr is."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _readable(values: dict[str, float], room: int) -> list[str]:

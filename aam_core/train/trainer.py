@@ -183,6 +183,7 @@ class Trainer:
         found = None
         with self.learner.averaged():
             if self._validates(now.epoch + 1):
+                self.reporter.doing("validating")
                 found = self.learner.evaluate(self.val)
                 values |= {f"val/{name}": value for name, value in found.values().items()}
             values = self.team.agree(values)
@@ -204,6 +205,7 @@ class Trainer:
             if better:
                 self._keep_best()
             self._save()
+            self.reporter.doing("training")
         if self.job.on_epoch is not None:
             self.job.on_epoch(epoch, values)
         self.since = (time.perf_counter(), 0)

@@ -78,7 +78,7 @@ def find_lr(
     # At a rate of 1, the rates of the groups are their ratios.
     config = job.config.replace({"optim.lr": 1.0, "optim.ema": 0.0})
     reporter = reporter or Reporter(silent=True)
-    reporter.begin(steps)
+    reporter.begin(steps, stage="trying learning rates")
     with borrowed(job.network):
         learner = Learner(replace(job, config=config), team, steps)
         weights = learner.weights()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -16,6 +17,7 @@ from aam_core.data.splits import split_among
 from aam_core.growing import fit_forest, out_of_fold
 from aam_core.metrics import regression_metrics
 from aam_core.prediction import predict
+from aam_core.train.report import Reporter
 from aam_core.workflows import fit_classifier, fit_regressor
 
 
@@ -71,7 +73,8 @@ def test_the_weight_is_chosen_on_what_both_left_out(regressor, small):
     assert told.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
     assert weight == best_weights([network, trees], truth, 0)[0]
     expected = regression_metrics(truth, network[:, 0])
-    assert {k: model.metrics[f"network_{k}"] for k in expected} == pytest.approx(expected)
+    assert model.metrics["network"] == pytest.approx(expected)
+    assert model.metrics["forest"] == pytest.approx(regression_metrics(truth, trees[:, 0]))
 
 
 def test_of_classes_too(classifier, small):
@@ -122,7 +125,7 @@ def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
     told = model.val_predictions
     assert sorted(told.index) == sorted(small.sample_ids)
     assert regression_metrics(told["actual"], told["prediction"])["r2"] < 0.1
-    assert model.metrics["network_r2"] < 0.1
+    assert model.metrics["network"]["r2"] < 0.1
     seen = predict(trees_alone(model), small)["prediction"]
     assert regression_metrics(values, seen)["r2"] > 0.5
 
@@ -132,7 +135,7 @@ def test_without_validation_both_weigh_alike(small, brief, tmp_path):
     model = fit_regressor(small, "gradient", config=config, output=tmp_path / "model")
     assert model.network_weight == 0.5 and model.interval is None
     assert model.val_samples == [] and model.val_predictions is None
-    assert not any(name.startswith("network_") for name in model.metrics)
+    assert set(model.metrics) == {"epoch"}
     assert model.train_samples == small.sample_ids
     found = load_model(tmp_path / "model")
     assert found.network_weight == 0.5
@@ -162,8 +165,83 @@ def test_without_trees_the_networks_are_the_model(small, brief, tmp_path):
     config = brief("fitting", {"train.max_steps": 2, "forest.trees": 0})
     model = fit_classifier(small, "group", config=config, output=tmp_path / "model")
     assert model.forest is None and model.network_weight == 1.0
-    assert not any(name.startswith("network_") for name in model.metrics)
+    assert "model" in model.metrics and not {"network", "forest"} & set(model.metrics)
     assert not list((tmp_path / "model").glob("forest*"))
+
+
+@pytest.mark.parametrize(
+    "weight, samples, sentence",
+    [
+        (0.63, 60, "the networks count 0.63, the forest 0.37"),
+        (0.0, 60, "the forest alone predicts: the networks did not help on them (weight 0)"),
+        (1.0, 60, "the networks alone predict: the forest did not help on them (weight 0)"),
+        (0.5, 29, "the networks and the forest count half each: 29 held-out samples are too few"),
+    ],
+)
+def test_weights_are_said_in_words(regressor, weight, samples, sentence):
+    model = dataclasses.replace(regressor.model, network_weight=weight)
+    assert blending.in_words(model, samples)[0].startswith(sentence)
+    found = blending.weights(model)
+    assert (found["network"], found["forest"]) == (weight, pytest.approx(1 - weight))
+
+
+def test_what_members_with_codes_count_is_said_where_networks_count(regressor):
+    network = copy.deepcopy(regressor.model.network)
+    model = dataclasses.replace(regressor.model, network=network, network_weight=0.4)
+    network.weigh_codes(0.75)
+    assert blending.weights(model)["members_with_codes"] == 0.75
+    codes = "networks with random Fourier features (codes) count 0.75, the others 0.25"
+    assert blending.in_words(model, 60)[-1] == codes
+    forest = dataclasses.replace(model, network_weight=0.0)
+    assert codes not in blending.in_words(forest, 60)
+    assert blending.in_words(dataclasses.replace(model, forest=None), 60) == [codes]
+
+
+def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp_path):
+    config = brief("fitting", {"train.max_steps": 2})
+    capsys.readouterr()
+    options = {"group_by": "host_subject_id", "config": config, "label": "a fit"}
+    model = fit_regressor(small, "gradient", **options, output=tmp_path / "model")
+    lines = capsys.readouterr().err.splitlines()
+    assert "a fit: predicting held-out samples" in lines and "a fit: fitting forests" in lines
+    counts = model.metrics["held_out"]
+    head = f"a fit: metrics on 60 held-out samples of {counts['groups']} groups, in 2 folds:"
+    place = lines.index(head)
+    for line, name in zip(lines[place + 1 :], ("model", "network", "forest"), strict=False):
+        label, told = line.split(": ", 1)[1].rsplit(": ", 1)
+        assert ("saved model" in label) == (name == "model") and (name in label)
+        found = {k: float(v) for k, v in (item.split() for item in told.split(", "))}
+        assert found == pytest.approx({k: model.metrics[name][k] for k in found}, rel=1e-3)
+        assert set(found) == {"r2", "mae", "rmse"}
+    half = model.interval["half_width"]
+    assert any(line.startswith(f"a fit: 90% interval: ± {half:.4g} (of each") for line in lines)
+    assert not any("weight 0.00" in line for line in lines)
+
+
+def test_the_bar_of_the_forests_ends_when_all_are_fitted(small, brief, monkeypatch):
+    """Of each way in which a forest is fitted: known before what there is to do."""
+    seen = []
+    begin, advance = Reporter.begin, Reporter.advance
+
+    def began(self, steps, *args, **options):
+        seen.append([options.get("stage", "training"), steps, 0])
+        begin(self, steps, *args, **options)
+
+    def advanced(self, shown=None, steps=1):
+        seen[-1][2] += steps
+        advance(self, shown, steps)
+
+    monkeypatch.setattr(Reporter, "begin", began)
+    monkeypatch.setattr(Reporter, "advance", advanced)
+    config = brief("fitting", {"train.max_steps": 1, "forest.trees": 10})
+    split = small.sample_ids[:30], small.sample_ids[30:]
+    fit_regressor(small, "gradient", config=config)
+    fit_regressor(small, "gradient", config=config, split=split)
+    fit_classifier(small, "group", config=config)
+    fit_classifier(small, "group", config=config, split=split)
+    fit_regressor(small, "gradient", config=config.replace({"train.val_fraction": 0.0}))
+    stages = [(total, done) for stage, total, done in seen if stage == "fitting forests"]
+    assert stages == [(22, 22), (20, 20), (16, 16), (10, 10), (10, 10)]
 
 
 def test_trees_read_covariates_too(small, brief):
@@ -174,7 +252,7 @@ def test_trees_read_covariates_too(small, brief):
     study = dataclasses.replace(small, metadata=metadata)
     config = brief("fitting", {"train.max_steps": 2, "forest.trees": 40})
     model = fit_regressor(study, "hidden", covariates=["twin"], config=config)
-    assert model.network_weight < 0.5 and model.metrics["r2"] > 0.3
+    assert model.network_weight < 0.5 and model.metrics["model"]["r2"] > 0.3
 
 
 def test_the_weight_of_the_network_regression():

@@ -107,7 +107,9 @@ def test_predictions_answer_to_the_covariates_alone_where_the_reads_are_silent(s
     changes = {"train.max_steps": 60, "train.epochs": 60, "optim.lr": 5e-3, "forest.trees": 0}
     config = brief("fitting", changes)
     r2 = {
-        names: fit_regressor(study, "hidden", covariates=names, config=config).metrics["r2"]
+        names: fit_regressor(study, "hidden", covariates=names, config=config).metrics["model"][
+            "r2"
+        ]
         for names in ((), ("twin",))
     }
     assert r2[()] < 0.3 and r2[("twin",)] > 0.8

@@ -16,6 +16,7 @@ from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.prediction import predict
 
 QUICK = {"train.max_steps": 1}
+SUBJECTS = 15
 OTHERS = ("network", "random_forest", "reads")
 """What is scored beside the model itself."""
 
@@ -50,7 +51,14 @@ def test_every_sample_is_predicted_once_in_its_fold(ages, small):
 
 def test_figures_are_of_all_folds_together(ages):
     table, metrics = ages[0].predictions, ages[0].metrics
-    assert set(metrics) == {"aam", *OTHERS, "per_fold"}
+    assert set(metrics) == {"held_out", "aam", *OTHERS, "interval", "per_fold"}
+    assert metrics["held_out"] == {"samples": 60, "groups": SUBJECTS, "folds": 3}
+    assert metrics["interval"] == {"nominal_coverage": 0.9}
+    within = table["actual"].between(table["lower"], table["upper"])
+    assert metrics["aam"]["coverage"] == pytest.approx(within.mean())
+    folds = [fold["held_out"] for fold in metrics["per_fold"]]
+    assert [fold["samples"] for fold in folds] == table["fold"].value_counts(sort=False).tolist()
+    assert sum(fold["groups"] for fold in folds) == SUBJECTS
     for name, column in (("aam", "prediction"), *zip(OTHERS, OTHERS, strict=True)):
         expected = regression_metrics(table["actual"], table[column])
         assert {key: metrics[name][key] for key in expected} == pytest.approx(expected)
@@ -99,7 +107,8 @@ def test_the_forest_is_optional_and_the_frozen_encoder_too(small, encoder, brief
     for trees, more in ((10, ["network"]), (0, [])):
         config = config.replace({"forest.trees": trees})
         found = cross_validate(small, "gradient", config=config, **options)
-        assert set(found.metrics) == {"aam", *more, "per_fold"}
+        assert set(found.metrics) == {"held_out", "aam", *more, "interval", "per_fold"}
+        assert found.metrics["held_out"] == {"samples": 60, "folds": 2}
         assert list(found.predictions.columns) == [*plain, *more]
 
 

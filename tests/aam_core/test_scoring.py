@@ -23,8 +23,8 @@ def test_every_pair_of_validation_samples_once(encoder, small):
     row, column = np.triu_indices(len(held), 1)
     assert pairs["prediction"].to_numpy() == pytest.approx(predicted[row, column], abs=1e-6)
     scores = regression_metrics(pairs["actual"], pairs["prediction"])
-    for name, value in scores.items():
-        assert model.metrics[f"distance_{name}"] == pytest.approx(value, abs=1e-5)
+    assert model.metrics["distances"] == pytest.approx({"pairs": len(pairs), **scores}, abs=1e-5)
+    assert model.metrics["held_out"]["samples"] == len(held)
 
 
 def test_actual_distances_are_of_the_rarefied_reads(encoder, small):
@@ -128,6 +128,29 @@ def test_half_width_is_the_conformal_quantile(count, coverage, place):
     values = np.arange(1.0, count + 1) * np.where(np.arange(count) % 2, 1, -1)
     shuffled = np.random.default_rng(0).permutation(values)
     assert scoring.half_width(residuals(shuffled), coverage) == place
+
+
+def test_coverage_is_that_of_the_other_folds_residuals():
+    """A fold that is predicted worse than the others is not within their interval."""
+    frame = residuals(np.tile(np.linspace(-1, 1, 20), 5))
+    folds = np.repeat(range(5), 20)
+    assert scoring.coverage(frame, folds, 0.9) >= 0.9
+    frame.loc[folds == 2, "actual"] *= 100
+    within = (frame["actual"].abs() <= scoring.half_width(frame, 0.9)).mean()
+    assert within >= 0.9  # by construction
+    expected = [0.1, *[1.0] * 4]  # of fold 2, those near 0; of the others, all
+    assert scoring.coverage(frame, folds, 0.9) == pytest.approx(np.mean(expected), abs=0.03)
+    assert scoring.coverage(frame, [0] * len(frame), 0.9) is None
+
+
+def test_what_is_held_out_is_counted():
+    groups = pd.Series(["x", "x", "y", "z"], ["a", "b", "c", "d"])
+    assert scoring.held_out(["b", "a", "c"], groups, 2) == {"samples": 3, "groups": 2, "folds": 2}
+    assert scoring.held_out(["b", "a"], None, 1) == {"samples": 2, "folds": 1}
+    told = [scoring.held_out_in_words(c) for c in ({"samples": 2, "folds": 1},)]
+    assert told == ["2 held-out samples"]
+    counts = {"samples": 3, "groups": 2, "folds": 2}
+    assert scoring.held_out_in_words(counts) == "3 held-out samples of 2 groups, in 2 folds"
 
 
 def test_an_interval_holds_new_samples_as_often_as_it_says():

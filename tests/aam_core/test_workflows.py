@@ -40,8 +40,7 @@ def test_the_folder_of_an_encoder(encoder):
     assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - of_predictors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
-    figures = {"distance_r2", "val/distance_r2", "val/distance_loss", "val/nucleotide_accuracy"}
-    assert figures <= set(metrics)
+    assert set(metrics) == {"epoch", "held_out", "losses", "nucleotides", "distances"}
     assert (folder / "val_distances.png").read_bytes().startswith(b"\x89PNG")
     logged = [json.loads(line) for line in lines(folder / "logs" / "metrics.jsonl")]
     assert any("train/nucleotide_accuracy" in line for line in logged)
@@ -61,7 +60,15 @@ def test_the_folder_of_a_predictor(request, small, kind, figures):
     table = pd.read_csv(folder / "val_predictions.tsv", sep="\t", dtype={"sample-id": str})
     assert list(table.columns)[:3] == ["sample-id", "actual", "prediction"]
     assert table["sample-id"].tolist() == model.val_samples
-    assert set(figures.split()) <= set(json.loads((folder / "metrics.json").read_text()))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(model.metrics))
+    groups = small.metadata["host_subject_id"].nunique()
+    assert metrics["held_out"] == {"samples": 60, "groups": groups, "folds": 2}
+    for name in ("model", "network", "forest"):
+        assert set(figures.split()) <= set(metrics[name])
+    assert ("interval" in metrics) == ("coverage" in metrics["model"]) == (kind == "regressor")
+    known = {"epoch", "held_out", "model", "network", "forest", "weights", "interval"}
+    assert set(metrics) <= known  # losses are in the logs, and no metric stands there twice
     assert (folder / "val_predictions.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -254,8 +261,9 @@ def test_targets_come_back_in_real_units(small, brief):
     expected = predict(cold, small)
     for name in ("prediction", "lower", "upper"):
         assert found[name].to_numpy() == pytest.approx(expected[name] * 1.8 + 32, rel=1e-4)
-    assert warm.metrics["mae"] == pytest.approx(cold.metrics["mae"] * 1.8, rel=1e-3)
-    assert warm.metrics["r2"] == pytest.approx(cold.metrics["r2"], rel=1e-3, abs=1e-4)
+    ours, theirs = warm.metrics["model"], cold.metrics["model"]
+    assert ours["mae"] == pytest.approx(theirs["mae"] * 1.8, rel=1e-3)
+    assert ours["r2"] == pytest.approx(theirs["r2"], rel=1e-3, abs=1e-4)
     assert celsius.min() - 30 < expected["prediction"].mean() < celsius.max() + 30
 
 
@@ -285,7 +293,7 @@ def test_class_weights(small, brief):
     def loss_and_chances(how):
         config = brief("fitting", {**changes, "loss.class_weight": how})
         model = fit_classifier(small, rare, split=split, config=config)
-        return model.metrics["val/target_loss"], predict(model, small).loc[split[1]]
+        return model.history[-1]["val/target_loss"], predict(model, small).loc[split[1]]
 
     plain, chances = loss_and_chances("none")
     balanced, _ = loss_and_chances("balanced")

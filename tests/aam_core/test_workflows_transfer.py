@@ -45,7 +45,7 @@ def test_a_frozen_encoder_has_no_heads_of_pretraining(frozen, encoder):
     assert encoder.model.network.nucleotide is not None
     assert model.network.nucleotide is None and model.network.distance is None
     assert not any(name.startswith(("nucleotide.", "distance.")) for name in weights(model))
-    losses = {name for name in model.metrics if name.endswith("_loss")}
+    losses = {name for name in model.history[-1] if name.endswith("_loss")}
     assert losses == {f"{s}/{n}_loss" for s in ("train", "val") for n in ("total", "target")}
 
 

@@ -51,6 +51,16 @@ def test_scores_every_sample_beside_a_random_forest(
         shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=True))
         for figure in figures:
             assert float(shown[figure]) == pytest.approx(metrics[name][figure], rel=1e-3)
+    said = outcome.err.splitlines()
+    subjects = metrics["held_out"]["groups"]
+    assert any(
+        f"{len(metrics['per_fold'])} folds" in line and str(subjects) in line for line in said
+    )
+    for stage in ("fold 1/2: fitting forests", "fold 2/2: fitting the random forests to compare"):
+        assert any(line.startswith(stage) for line in said)
+    first = metrics["per_fold"][0]["held_out"]["samples"]
+    assert any(f"fold 1/2: its {first} test samples, which" in line for line in said)
+    assert any("coverage: share" in line for line in said) == (task == "regression")
     predictions = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
     metadata = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id")
     assert set(predictions.index) == set(metadata.index)
@@ -67,7 +77,8 @@ def test_without_the_baseline(aam, files, tmp_path):
     )
     assert outcome.status == 0, outcome.err
     assert "forest" not in outcome.out
-    assert set(json.loads((out / "metrics.json").read_text())) == {"aam", "network", "per_fold"}
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == {"held_out", "aam", "network", "interval", "per_fold"}
 
 
 def test_covariates(aam, files, tmp_path):

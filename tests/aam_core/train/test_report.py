@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -94,10 +95,80 @@ def test_a_bar_on_a_terminal_shows_what_there_is(monkeypatch):
     reporter.advance(None, steps=19)
     reporter.epoch(1, 1, {"train/total_loss": 0.25})
     reporter.close()
-    last = screen.getvalue().rstrip().rsplit("\r", 1)[-1]
-    assert last.startswith("pretrain") and "30/30" in last
-    assert "loss=0.25, distance=0.125, lr=0.001]" in last
+    last = frames(screen)[-1]
+    assert last.startswith("pretrain: training: 100%|") and "30/30" in last
+    assert last.endswith(", loss 0.25, distance 0.125]")  # of lr there is no room in 80 columns
     assert "epoch" not in screen.getvalue()
+
+
+def frames(screen):
+    """What a terminal showed in the line of the bar, one after the other."""
+    return [text.strip() for text in screen.getvalue().split("\r") if text.strip()]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+@pytest.mark.parametrize("label, steps", [("regression", 240), ("fold 12/20", 123456)])
+def test_a_bar_fits_the_terminal(monkeypatch, columns, label, steps):
+    """Nothing is cut off: what there is no room for is not shown, the least important first."""
+    screen = terminal(monkeypatch)
+    monkeypatch.setattr("aam_core.train.report._columns", lambda: columns)
+    reporter = Reporter(label=label)
+    reporter.begin(steps)
+    values = {"total_loss": 0.123456, "distance_loss": 0.23, "target_loss": 1.5, "lr": 1.2e-4}
+    reporter.epoch(1, 9, {"val/total_loss": 12.3456})
+    reporter.advance(values, steps=steps // 2)
+    reporter.doing("validating")
+    reporter.close()
+    shown = [frame for frame in frames(screen) if "/" in frame]
+    assert all(len(frame) <= columns and frame.endswith("]") for frame in shown)
+    assert any("validating" in frame for frame in shown)
+    wanted = ["loss 0.123", "val 12.3", "distance 0.23", "target 1.5", "lr 0.00012"]
+    behind = shown[-1].removesuffix("]").split(", ")[1:]
+    assert behind == wanted[: len(behind)]
+    assert {60: 0, 80: 1, 100: 2, 160: 5}[columns] <= len(behind)
+
+
+def test_the_time_left_goes_by_the_mean_of_all_steps(monkeypatch):
+    """A validation or a checkpoint between steps does not make it jump."""
+    now = [100.0]
+    terminal(monkeypatch)
+    reporter = Reporter()
+    reporter.begin(200)
+    reporter.bar._time, reporter.bar.start_t = (lambda: now[0]), now[0]
+    left = []
+    for step in range(1, 201):
+        now[0] += 1.0 + (4.0 if step % 10 == 0 else 0.0)
+        reporter.advance({"total_loss": 0.5})
+        minutes, seconds = re.search(r"<(\d+):(\d+)", str(reporter.bar)).groups()
+        left.append(60 * int(minutes) + int(seconds))
+    reporter.close()
+    assert all(abs(b - a) < 30 for a, b in zip(left[20:], left[21:], strict=False))
+    true = [(200 - step) * 1.4 for step in range(1, 201)]
+    assert all(abs(a - b) < 30 for a, b in zip(left[20:], true[20:], strict=True))
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
+    screen = terminal(monkeypatch) if tty else None
+    reporter = Reporter(label="fold 2/5")
+    reporter.begin(4)
+    reporter.advance(steps=4)
+    reporter.end()
+    reporter.begin(500, stage="fitting forests", unit="trees")
+    reporter.advance(steps=250)
+    reporter.doing("fitting forests")  # shown at once, as it is in less than a tenth of a second
+    reporter.end()
+    reporter.say("done")
+    if not tty:
+        assert capsys.readouterr().err == "fold 2/5: fitting forests\ndone\n"
+        return
+    shown = frames(screen)
+    assert any(text.startswith("fold 2/5: training: 100%|") for text in shown)
+    assert any(
+        text.startswith("fold 2/5: fitting forests:  50%|") and "250/500 trees [" in text
+        for text in shown
+    )
+    assert shown[-1] == "done" and screen.getvalue().count("\n") == 2  # that of training stays
 
 
 def test_a_line_does_not_tear_the_bar(monkeypatch, capsys):
@@ -168,6 +239,9 @@ def test_a_silent_reporter_neither_shows_nor_writes(tmp_path, monkeypatch):
     screen = terminal(monkeypatch)
     reporter = Reporter(tmp_path / "logs", silent=True, trackers="tensorboard")
     reporter.begin(2)
+    reporter.doing("validating")
+    reporter.end()
+    reporter.begin(2, stage="fitting forests")
     reporter.say("here")
     reporter.advance({"total_loss": 1.0})
     reporter.record(1, {"train/total_loss": 1.0})
