@@ -129,13 +129,13 @@ def cross_validate(
     found = _predict(study, values, parts, inner, fit, forests, task)
     whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
     metrics = {
-        "held_out": scoring.held_out(samples, groups, len(parts)),
+        "held_out": _held_out(samples, groups, len(parts)),
         **_scores(whole, values, task),
         **({"interval": {"nominal_coverage": workflows.COVERAGE}} if task == "regression" else {}),
         "per_fold": [
             {
                 "fold": number,
-                "held_out": scoring.held_out(frames["aam"].index, groups, 1),
+                "held_out": _held_out(frames["aam"].index, groups, 1),
                 **_scores(frames, values, task),
             }
             for number, frames in enumerate(found, start=1)
@@ -153,6 +153,10 @@ def _told(values: pd.Series) -> list[str]:
     if told_task(values) == "regression":
         return []
     return [f"Column {values.name!r} is text: its values are classes (--task classification)."]
+
+
+def _held_out(samples, groups, folds) -> dict[str, int]:
+    return scoring.held_out(len(samples), scoring.count_groups(groups, samples), folds)
 
 
 def _folds(study, values, groups, folds, task, covariates, split, seed):

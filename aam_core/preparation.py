@@ -29,6 +29,7 @@ from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
 from aam_core.presets import fitting, pretraining
 from aam_core.runs import Run, resumed, split_of
+from aam_core.scoring import count_groups
 from aam_core.transfer import adopt, replaced
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -77,6 +78,8 @@ def prepare_pretraining(
     else:
         split = split_of(held, samples)
     run = Run(study, config, output, "pretrain", split, held)
+    if group_by is not None:  # a resumed run knows it from its beginning
+        run.groups = count_groups(by_sample(study, group_by), split.val)
     run.say(left_out)
     run.say("" if groups is None else missing_words(groups, "a group"))
     run.say(replaced(asked, config))
@@ -116,6 +119,8 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     if distances:
         _check_distances(study, config)
     run = Run(study, config, options.output, options.label or task, split, held)
+    if options.group_by is not None:
+        run.groups = count_groups(by_sample(study, options.group_by), split.val)
     run.say(left_out)
     if isinstance(fitted, ClassTarget):
         run.say(f"classes: {class_sizes(values)}")

@@ -89,6 +89,8 @@ class Run:
         self.reporter = Reporter(None, label, silent=not self.team.first)
         if config.train.histograms and "tensorboard" not in trackers:
             self.say("train.histograms has no effect without the tracker tensorboard")
+        # Of how many groups the validation samples are, where that is known.
+        self.groups: int | None = None if resume is None else resume.run.get("val_groups")
         self.model: Model | None = None
         self.pretrained: list[str] = []
         if self.output is not None:
@@ -318,6 +320,7 @@ class Run:
             "train_samples": self.train_ids,
             "val_samples": self.val_ids,
             "val_folds": self.split.folds,
+            "val_groups": self.groups,
             "launch": launch.identity(),
         }
 

@@ -87,12 +87,14 @@ def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataF
     return frame, metrics
 
 
-def held_out(samples: Sequence[str], groups: pd.Series | None, folds: int) -> dict[str, int]:
-    """How many samples are scored, of how many groups (where there are any) and folds."""
-    found = {"samples": len(samples)}
-    if groups is not None:
-        found["groups"] = int(groups.reindex(samples).nunique())
-    return {**found, "folds": folds}
+def held_out(samples: int, groups: int | None, folds: int) -> dict[str, int]:
+    """How many samples are scored, of how many groups (None: no group is known) and folds."""
+    return {"samples": samples, **({} if groups is None else {"groups": groups}), "folds": folds}
+
+
+def count_groups(groups: pd.Series | None, samples: Sequence[str]) -> int | None:
+    """Of how many groups, by sample id, some samples are; None where there are no groups."""
+    return None if groups is None else int(groups.reindex(samples).nunique())
 
 
 def held_out_in_words(counts: dict[str, int]) -> str:

@@ -18,13 +18,7 @@ from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
 from aam_core.devices import on_devices
 from aam_core.folders import replacing_in
-from aam_core.preparation import (
-    FitOptions,
-    OnEpoch,
-    by_sample,
-    prepare_fit,
-    prepare_pretraining,
-)
+from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.presets import fitting, pretraining
 from aam_core.runs import Run, resumed
 from aam_core.train import parallel, tune
@@ -87,7 +81,7 @@ def pretrain(
     """
     run, batcher = prepare_pretraining(study, config, output, encoder, group_by, resume)
     result = run.train(run.job(batcher, on_epoch=on_epoch))
-    run.finish(_score_pretraining(run, result, by_sample(study, group_by)))
+    run.finish(_score_pretraining(run, result))
     return run.model
 
 
@@ -265,13 +259,13 @@ def find_lr(
         return found
 
 
-def _score_pretraining(run: Run, result: Result, groups: pd.Series | None) -> dict[str, Callable]:
+def _score_pretraining(run: Run, result: Result) -> dict[str, Callable]:
     """Score the held-out samples, if any, by the weights that are kept; as `_score`."""
     model, study = run.model, run.study
     model.metrics = {"epoch": result.epoch}
     if not model.val_samples:
         return {}
-    model.metrics["held_out"] = scoring.held_out(model.val_samples, groups, folds=1)
+    model.metrics["held_out"] = _held_out(run)
     kept = {name.removeprefix("val/"): value for name, value in result.values.items()}
     names = [name for name in ("total_loss", "nucleotide_loss", "distance_loss") if name in kept]
     model.metrics["losses"] = {name.removesuffix("_loss"): kept[name] for name in names}
@@ -293,11 +287,11 @@ def _fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) 
     run, values, batcher, weight = prepare_fit(task, study, target, options)
     result = run.train(run.job(batcher, weight, options.on_epoch))
     run.model.metrics = {"epoch": result.epoch}
-    run.finish(_score(run, values, by_sample(study, options.group_by)))
+    run.finish(_score(run, values))
     return run.model
 
 
-def _score(run: Run, values: pd.Series, groups: pd.Series | None) -> dict[str, Callable]:
+def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
     """Add the forest, and score the held-out samples, if any.
 
     Returns
@@ -321,8 +315,7 @@ def _score(run: Run, values: pd.Series, groups: pd.Series | None) -> dict[str, C
     if model.forest is not None:
         for name, predicted in (("network", alone), ("forest", beside)):
             rows[name] = scoring.target(model, truth, predicted)[1]
-    counts = scoring.held_out(split.val, groups, len(set(split.folds)))
-    model.metrics |= {"held_out": counts, **rows, "weights": weights(model)}
+    model.metrics |= {"held_out": _held_out(run), **rows, "weights": weights(model)}
     numeric = not isinstance(model.target, ClassTarget)
     if numeric:
         _add_interval(model, split)
@@ -330,6 +323,11 @@ def _score(run: Run, values: pd.Series, groups: pd.Series | None) -> dict[str, C
     draw = plots.scatter if numeric else plots.confusion
     drawn = functools.partial(draw, model.val_predictions, label=model.target.name)
     return {"val_predictions.png": drawn}
+
+
+def _held_out(run: Run) -> dict[str, int]:
+    split = run.split
+    return scoring.held_out(len(split.val), run.groups, len(set(split.folds)))
 
 
 def _add_interval(model: Model, split: Split) -> None:

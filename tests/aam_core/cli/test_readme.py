@@ -57,5 +57,5 @@ def test_python(files, monkeypatch):
     exec(block("Python", "python"), found)
     assert list(found["predictions"].columns) == ["prediction", "lower", "upper"]
     assert set(found["scores"].metrics) == {
-        *("aam", "network", "random_forest", "reads", "per_fold")
+        *("held_out", "aam", "network", "random_forest", "reads", "interval", "per_fold")
     }

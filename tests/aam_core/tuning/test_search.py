@@ -49,7 +49,8 @@ def test_what_is_found_is_what_a_fit_gives(tuned, small):
     best = found.trials.set_index("value").loc[found.value]
     assert config.optim.lr == best["optim.lr"]
     model = fit_regressor(small, "gradient", config=config, group_by="host_subject_id")
-    assert model.history[-1]["val/mae"] == pytest.approx(found.value, abs=1e-12)
+    best = model.history[model.metrics["epoch"] - 1]
+    assert best["val/mae"] == pytest.approx(found.value, abs=1e-12)
 
 
 def test_the_first_trial_is_of_the_settings_that_were_given(tuned):
