@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from aam_core.data.covariates import as_names, declare, fit_covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
 from aam_core.data.targets import fit_target
+from aam_core.devices import alone
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
 from aam_core.files import check_folder
@@ -48,6 +50,7 @@ class CrossValidation:
     metrics: dict
 
 
+@alone
 def cross_validate(
     study: Study,
     target: str | pd.Series,
@@ -143,7 +146,7 @@ def cross_validate(
     }
     table = _table(whole, parts, values, task)
     _say(_depth_tells(metrics, task, str(values.name)))
-    if output is not None:
+    if output is not None and os.environ.get("RANK", "0") == "0":
         write_scores(table, metrics, task, str(values.name), output)
     return CrossValidation(table, metrics)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,13 @@ from pathlib import Path
 from aam_core.artifact import load_model
 from aam_core.config import Config
 from aam_core.errors import InputError
+from aam_core.folders import only_writer
+from aam_core.locks import PATIENCE, held_by_parent
 from aam_core.runs import asked
 from aam_core.train import checkpoint, launch, parallel
+
+LONG = 30.0
+"""Seconds that the first process of before may take to be gone, where it is started anew."""
 
 
 def on_devices(preset: Callable[[], Config]) -> Callable:
@@ -31,12 +37,14 @@ def on_devices(preset: Callable[[], Config]) -> Callable:
     def decorate(workflow):
         @functools.wraps(workflow)
         def run(*args, **options):
+            output = options.get("output")
             if launch.under_torchrun():
-                with parallel.session():
+                with parallel.session(), writing(output):
                     return workflow(*args, **_after_restart(options))
             train = asked(options.get("resume"), options.get("config"), preset).train
             if train.devices == 1 and not train.max_restarts:
-                return workflow(*args, **options)
+                with only_writer(output):
+                    return workflow(*args, **options)
             return _spread(run, args, options, train)
 
         return run
@@ -51,7 +59,7 @@ def _spread(workflow, args, options, train):
             "without restarts."
         )
     parallel.check_devices(train)
-    with _folder(options.get("output")) as folder:
+    with _folder(options.get("output")) as folder, only_writer(folder):
         launch.spread(
             _call,
             {"workflow": workflow, "args": args, "options": {**options, "output": folder}},
@@ -64,7 +72,45 @@ def _spread(workflow, args, options, train):
 
 def _call(workflow, args, options):
     """What each process does; a function of a module, so that it can be sent to one."""
-    workflow(*args, **options)
+    with held_by_parent(options["output"]):
+        workflow(*args, **options)
+
+
+def alone(workflow: Callable) -> Callable:
+    """Decorate a workflow: nobody else writes into the folder ``output`` while it works."""
+
+    @functools.wraps(workflow)
+    def run(*args, **options):
+        with writing(options.get("output")):
+            return workflow(*args, **options)
+
+    return run
+
+
+@contextlib.contextmanager
+def writing(output) -> Iterator[None]:
+    """Keep others from writing into ``output``; of several processes the first does, for all.
+
+    Parameters
+    ----------
+    output : path or None
+
+    Raises
+    ------
+    InputError
+        In every process, if another run is writing there.
+    """
+    with contextlib.ExitStack() as stack:
+        problem = None
+        if os.environ.get("RANK", "0") == "0":
+            try:
+                stack.enter_context(only_writer(output, LONG if launch.restarts() else PATIENCE))
+            except InputError as error:
+                problem = error
+        problem = parallel.from_first(problem)
+        if problem is not None:
+            raise problem
+        yield
 
 
 def _after_restart(options: dict) -> dict:

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder, clear_leftovers, make_folder, put, sync
+from aam_core.locks import PATIENCE, alone
 from aam_core.reading import member
 
 T = TypeVar("T")
@@ -59,33 +60,46 @@ def replacing_in(
     Raises
     ------
     InputError
-        If ``directory`` is a file, or cannot be made or written.
+        If ``directory`` is a file, or cannot be made or written; or another process writes there.
     """
     directory = Path(os.path.abspath(directory))
-    check_folder(directory)
-    new = not directory.exists()
-    make_folder(directory)
     stage = directory / STAGE
-    try:
-        recover(directory)
-        make_folder(stage)
-        yield stage
-        _commit(stage, owned, manifest, durable)
-        _publish(directory, durable)
-    finally:
-        if not (stage / MANIFEST).is_file():
-            shutil.rmtree(stage, ignore_errors=True)
-        if new:
-            with contextlib.suppress(OSError):
-                directory.rmdir()  # where nothing was written, nothing is left
+    with alone(directory):
+        make_folder(directory)
+        _recover(directory)
+        try:
+            make_folder(stage)
+            yield stage
+            _commit(stage, owned, manifest, durable)
+            _publish(directory, durable)
+        finally:
+            if not (stage / MANIFEST).is_file():
+                shutil.rmtree(stage, ignore_errors=True)
 
 
-def recover(directory) -> None:
-    """Put in order what a killed writer of ``directory`` left; for the one that writes there now.
+@contextlib.contextmanager
+def only_writer(directory, patience: float = PATIENCE) -> Iterator[None]:
+    """Keep others from writing into ``directory``, and put in order what a killed one left there.
 
     A whole stage takes its place; a part of one goes, and so do the files that `replacing` left.
+
+    Parameters
+    ----------
+    directory : path or None
+        Nothing is done for None.
+    patience : float
+        As `aam_core.locks.alone` takes it, and raises.
     """
-    directory = Path(directory)
+    if directory is None:
+        yield
+        return
+    with alone(directory, patience) as new:
+        if new:
+            _recover(Path(directory))
+        yield
+
+
+def _recover(directory: Path) -> None:
     stage = directory / STAGE
     if stage.is_symlink():  # none of ours, and it may lead anywhere
         stage.unlink()
@@ -267,6 +281,11 @@ def _publish(directory: Path, durable: bool) -> None:
         sync(directory)
     (stage / MANIFEST).unlink()  # now the files outside are the whole
     shutil.rmtree(stage, ignore_errors=True)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that writers have beside what they write."""
+    return name.startswith(".aam-")
 
 
 def _whole(directory: Path) -> Path:

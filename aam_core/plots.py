@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,11 +49,15 @@ STYLE = {
     "axes.spines.right": False,
     "savefig.dpi": 150,
     "svg.hashsalt": "aam",
+    "text.usetex": False,
 }
 
+LONGEST = 60
+"""Characters of a name that are drawn: of a column, say, whose name may have thousands."""
 
-def attempt(path, draw: Callable, say: Callable[[str], None] | None = None) -> None:
-    """``draw(path)``, beside results that are written already: a picture is never worth those.
+
+def attempt(path, draw: Callable, say: Callable[[str], None] | None = None) -> bool:
+    """``draw(path)``, beside results that are safe already: a picture is never worth those.
 
     Parameters
     ----------
@@ -61,16 +66,23 @@ def attempt(path, draw: Callable, say: Callable[[str], None] | None = None) -> N
         One of this module's functions, but for ``path``.
     say : callable, optional
         Takes the one line that says why there is no picture; by default it goes to stderr.
+
+    Returns
+    -------
+    bool
+        Whether it was drawn.
     """
     try:
         draw(path)
     except Exception as error:  # whatever stops matplotlib: a font, a size, the memory, the disk
         why = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-        line = f"{path} could not be drawn ({why}); the results beside it are complete"
+        line = f"{path} could not be drawn ({why}); nothing else is missing"
         if say is None:
             print(line, file=sys.stderr, flush=True)
         else:
             say(line)
+        return False
+    return True
 
 
 def scatter(
@@ -114,7 +126,7 @@ def scatter(
         _draw_points(figure, axes, table, "samples")
         _lines(axes, table)
         _note(axes, table, "samples", units=units)
-        named = f"{label} ({units})" if units else label
+        named = f"{plain(label)} ({plain(units)})" if units else plain(label)
         return _finish(figure, axes, path, f"Actual {named}", f"Predicted {named}", title)
 
 
@@ -139,7 +151,9 @@ def distances(table: pd.DataFrame, path=None, *, label: str = "UniFrac", title: 
         _draw_points(figure, axes, table, "pairs")
         _lines(axes, table)
         _note(axes, table, "pairs")
-        return _finish(figure, axes, path, f"True {label}", f"Predicted {label}", title)
+        return _finish(
+            figure, axes, path, f"True {plain(label)}", f"Predicted {plain(label)}", title
+        )
 
 
 def confusion(
@@ -182,11 +196,11 @@ def confusion(
         _name_classes(axes, classes, counts.sum(axis=1), crowded, size)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set_xlabel(f"Predicted {label}")
-        axes.set_ylabel(f"Actual {label}")
+        axes.set_xlabel(f"Predicted {plain(label)}")
+        axes.set_ylabel(f"Actual {plain(label)}")
         right = np.trace(counts) / max(counts.sum(), 1)
         summary = f"{right:.1%} of {counts.sum():,} samples right"
-        axes.set_title(f"{title}\n{summary}" if title else summary)
+        axes.set_title(f"{plain(title)}\n{summary}" if title else summary)
         shrink = min(0.8, 4 / size)  # the bar of a large figure is no longer than that of a small
         bar = figure.colorbar(image, ax=axes, shrink=shrink, format=PercentFormatter(1))
         bar.set_label("Share of the actual class")
@@ -210,7 +224,7 @@ def _fill_cells(axes, counts, share):
 
 def _name_classes(axes, classes, totals, crowded: bool, size: float):
     """Class names at both axes; where they are too many to be read, every second, third, ..."""
-    names = [str(name) if len(str(name)) <= 24 else f"{str(name)[:23]}…" for name in classes]
+    names = [plain(name, 24) for name in classes]
     between = "\n"
     step, font = 1, None
     if crowded:
@@ -275,17 +289,17 @@ def curves(log: pd.DataFrame, path=None, *, x: str = "step", title: str | None =
                     lw=1.8,
                     marker=dots,
                     ms=4,
-                    label=str(name).rsplit("/", 1)[0] if "/" in str(name) else panel,
+                    label=plain(str(name).rsplit("/", 1)[0] if "/" in str(name) else panel),
                 )
-            axes.set_title(panel.replace("_", " "))
-            axes.set_xlabel(x)
+            axes.set_title(plain(panel.replace("_", " ")))
+            axes.set_xlabel(plain(x))
             axes.grid(alpha=0.25)
             if len(names) > 1 or "/" in str(names[0]):
                 axes.legend(frameon=False, fontsize=11)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         if title:
-            figure.suptitle(title)
+            figure.suptitle(plain(title))
         return _save(figure, path)
 
 
@@ -334,6 +348,14 @@ def learning_rates(table: pd.DataFrame, suggestion: float, path=None):
         axes.set_ylabel("Loss")
         axes.legend(loc="lower left", framealpha=PALE["alpha"], edgecolor="none", fontsize=11)
         return _save(figure, path)
+
+
+def plain(name, longest: int = LONGEST) -> str:
+    """Somebody's name as it stands, cut in its middle: of ``$x^2$`` matplotlib makes a formula."""
+    name = "".join(letter if letter.isprintable() else " " for letter in str(name))
+    if len(name) > longest:
+        name = f"{name[: longest - longest // 4 - 1]}…{name[-(longest // 4) :]}"
+    return name.replace("$", r"\$")
 
 
 def _points(table) -> pd.DataFrame:
@@ -400,7 +422,7 @@ def _lines(axes, table):
 
 def _note(axes, table, what, units=None):
     found = regression_metrics(table["actual"], table["prediction"])
-    unit = f" {units}" if units else ""
+    unit = f" {plain(units)}" if units else ""
     axes.text(
         0.03,
         0.97,
@@ -445,7 +467,7 @@ def _finish(figure, axes, path, xlabel, ylabel, title):
     axes.set_ylabel(ylabel)
     axes.legend(loc="lower right", framealpha=PALE["alpha"], edgecolor="none", fontsize=11)
     if title:
-        axes.set_title(title)
+        axes.set_title(plain(title))
     return _save(figure, path)
 
 
@@ -454,6 +476,7 @@ def _save(figure, path):
         return figure
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a figure is written as {', '.join(SUFFIXES)}.")
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font
         figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
     return figure

@@ -16,7 +16,7 @@ from aam_core.data.corpus import load_corpus
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
-from aam_core.devices import on_devices
+from aam_core.devices import alone, on_devices
 from aam_core.folders import replacing_in
 from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.presets import fitting, pretraining
@@ -208,6 +208,7 @@ def fit_classifier(
     return _fit("classification", study, target, options)
 
 
+@alone
 def find_lr(
     study: Study,
     target: str | pd.Series | None = None,

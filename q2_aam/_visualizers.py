@@ -3,6 +3,7 @@
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -36,14 +37,13 @@ def scatterplot(
     metrics = regression_metrics(table["actual"], table["prediction"])
     metrics["mae_of_median"] = float((table["actual"] - table["actual"].median()).abs().mean())
     metrics |= _fitted_line(table)
-    for suffix in ("png", "pdf"):
-        plots.scatter(table, os.path.join(output_dir, f"scatterplot.{suffix}"), label=truth.name)
     errors = table.assign(error=table["prediction"] - table["actual"])
     worst = errors["error"].abs().sort_values(ascending=False, kind="stable").index[:WORST]
     places = _places(table)
     _write(table, output_dir, "predictions.tsv")
     _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
     context = {
+        "drawn": _draw(plots.scatter, table, truth.name, output_dir, "scatterplot"),
         "column": truth.name,
         "samples": len(table),
         "r2": _number(metrics["r2"], 3),
@@ -74,9 +74,6 @@ def confusion_matrix(
     metrics["accuracy_of_most_common"] = float(table["actual"].value_counts(normalize=True).max())
     if chances is None:
         del metrics["auc"]
-    for suffix in ("png", "pdf"):
-        path = os.path.join(output_dir, f"confusion_matrix.{suffix}")
-        plots.confusion(table, path, label=truth.name)
     counts = pd.crosstab(table["actual"], table["prediction"])
     classes = _classes(counts)
     _write(table, output_dir, "predictions.tsv")
@@ -84,6 +81,7 @@ def confusion_matrix(
     _write(classes, output_dir, "classes.tsv", index_label="class")
     _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
     context = {
+        "drawn": _draw(plots.confusion, table, truth.name, output_dir, "confusion_matrix"),
         "column": truth.name,
         "samples": len(table),
         "accuracy": _share(metrics["accuracy"]),
@@ -109,6 +107,13 @@ def _table(predictions: pd.Series, truth, missing_samples: str) -> pd.DataFrame:
     values = known_values(predictions.index, truth, missing_samples, "the predictions")
     shared = [sample for sample in predictions.index if sample in values.index]
     return pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
+
+
+def _draw(plot, table: pd.DataFrame, label: str, output_dir: str, name: str) -> list[str]:
+    """Draw a plot; the kinds of files that could be."""
+    draw = functools.partial(plot, table, label=label)
+    paths = {suffix: os.path.join(output_dir, f"{name}.{suffix}") for suffix in ("png", "pdf")}
+    return [suffix for suffix, path in paths.items() if plots.attempt(path, draw)]
 
 
 def _chances(probabilities, samples) -> pd.DataFrame:

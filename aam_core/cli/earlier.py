@@ -1,6 +1,7 @@
 """Whether a folder holds what the same command wrote before, and so may be written again.
 
-Each test takes a `pathlib.Path` of a folder that is not empty.
+Each test takes a `pathlib.Path` of a folder that is not empty; what a killed run left hidden in it
+is that run's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from aam_core.folders import MANIFEST, STAGE, is_hidden
+
 SCORES = ("metrics.json", "predictions.tsv")
 
 
@@ -16,11 +19,12 @@ def model_of(kind: str) -> Callable[[Path], bool]:
     """The test for a model of ``kind`` (encoder, regressor, classifier), or a run cut short."""
 
     def holds(folder: Path) -> bool:
-        for head in (folder / "config.json", folder / "checkpoint" / "best" / "config.json"):
+        for place in (".", STAGE, "checkpoint/best", f"checkpoint/best/{STAGE}"):
+            head = folder / place / "config.json"
             if head.exists():
                 content = _read(head)
                 return (content.get("format"), content.get("kind")) == ("aam", kind)
-        return {entry.name for entry in folder.iterdir()} <= {"checkpoint", "logs"}
+        return _names(folder) <= {"checkpoint", "logs"}
 
     return holds
 
@@ -33,12 +37,12 @@ def study(folder: Path) -> bool:
 
 def cross_validation(folder: Path) -> bool:
     """Predictions and figures, of folds."""
-    return _scores(folder) and "per_fold" in _read(folder / "metrics.json")
+    return _scores(folder) and "per_fold" in _read(_whole(folder) / "metrics.json")
 
 
 def evaluation(folder: Path) -> bool:
     """Predictions and figures, not of folds."""
-    return _scores(folder) and "per_fold" not in _read(folder / "metrics.json")
+    return _scores(folder) and "per_fold" not in _read(_whole(folder) / "metrics.json")
 
 
 def search(folder: Path) -> bool:
@@ -52,13 +56,29 @@ def search(folder: Path) -> bool:
 
 def range_test(folder: Path) -> bool:
     """What a range test of the learning rate found."""
-    return {entry.name for entry in folder.iterdir()} == {"lr.tsv", "lr.png"}
+    return {"lr.tsv"} <= _names(_whole(folder)) <= {"lr.tsv", "lr.png"}
+
+
+def nothing(folder: Path) -> bool:
+    """What a run leaves that was killed before it wrote a file, whatever run it was."""
+    return not _names(folder) and not (folder / STAGE / MANIFEST).exists()
 
 
 def _scores(folder: Path) -> bool:
+    folder = _whole(folder)
     # A model's folder has figures of its own.
     model = (folder / "config.json").exists()
     return not model and all((folder / name).is_file() for name in SCORES)
+
+
+def _whole(folder: Path) -> Path:
+    stage = folder / STAGE
+    return stage if (stage / MANIFEST).is_file() else folder
+
+
+def _names(folder: Path) -> set[str]:
+    """Names of what is in a folder, but for what writers hide there while they write."""
+    return {entry.name for entry in folder.iterdir() if not is_hidden(entry.name)}
 
 
 def _read(path: Path) -> dict:

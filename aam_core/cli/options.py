@@ -7,6 +7,7 @@ argument each (``inputs``, ``config``), however many flags stand behind it.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at, where
 from aam_core.config import Config, find
 from aam_core.errors import InputError
 from aam_core.fields import check
+from aam_core.folders import only_writer
 from aam_core.reading import as_text, read_bytes
 
 SHOWN_PRESET = "small"
@@ -275,14 +277,35 @@ group_option = click.option(
 )
 
 
-def directory_option(ours: Callable[[Path], bool]) -> Callable:
-    """``--output`` for a folder; ``ours`` is as in `OutputDirectory`."""
-    return click.option(
+def directory_option(
+    ours: Callable[[Path], bool], kept: str = "this command's own of before, which is replaced"
+) -> Callable:
+    """``--output`` for a folder, into which no other process writes while the command runs.
+
+    Parameters
+    ----------
+    ours : callable
+        As in `OutputDirectory`.
+    kept : str
+        What else than a new or an empty folder it may be.
+    """
+    option = click.option(
         "--output",
         type=OutputDirectory(ours),
         required=True,
-        help="Folder to write: new, empty, or this command's own of before, which is replaced.",
+        help=f"Folder to write: new, empty, or {kept}.",
     )
+
+    def decorate(command):
+        @functools.wraps(command)
+        def alone(*args, output, **options):
+            # Of several processes the workflow has the first one hold the folder for all.
+            with only_writer(None if "RANK" in os.environ else output):
+                return command(*args, output=output, **options)
+
+        return option(alone)
+
+    return decorate
 
 
 def file_option(help: str) -> Callable:

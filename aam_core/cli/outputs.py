@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from aam_core.errors import first_five
-from aam_core.files import is_stream, replacing
+from aam_core.cli import earlier
+from aam_core.errors import InputError, first_five
+from aam_core.files import check_folder, is_stream, replacing
 
 
 class OutputFile(click.Path):
@@ -44,14 +45,17 @@ class OutputDirectory(click.Path):
     def convert(self, value, param, ctx):
         path = super().convert(value, param, ctx)
         held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        if held and not self.ours(path):
+        if held and not earlier.nothing(path) and not self.ours(path):
             self.fail(
                 f"{value!r} holds what this command did not write ({first_five(held)}); "
                 "name a new or an empty folder.",
                 param,
                 ctx,
             )
-        _check_parents(self, path, param, ctx)
+        try:
+            check_folder(path)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
         return path
 
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 import click
 
 from aam_core.cli import earlier
-from aam_core.cli.options import FILE, config_options, require, study_options, target_options
-from aam_core.cli.outputs import OutputDirectory, check_apart, load
+from aam_core.cli.options import (
+    FILE,
+    config_options,
+    directory_option,
+    require,
+    study_options,
+    target_options,
+)
+from aam_core.cli.outputs import check_apart, load
 
 
 @click.command()
@@ -53,12 +60,7 @@ from aam_core.cli.outputs import OutputDirectory, check_apart, load
     help="Fit every trial on so many folds and take the mean: slower, and steadier on a small "
     "study (0: one split).",
 )
-@click.option(
-    "--output",
-    type=OutputDirectory(earlier.search),
-    required=True,
-    help="Folder to write: new, empty, or of a search of before, which goes on.",
-)
+@directory_option(earlier.search, "of a search of before, which goes on")
 @config_options("fitting")
 def tune(inputs, target, space_file, output, **options):
     """Search for the settings that fit best.

@@ -70,6 +70,15 @@ def session() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def from_first(value):
+    """What the first process of the running `session` has; of one alone, its own."""
+    if _host is None:
+        return value
+    held = [value]
+    dist.broadcast_object_list(held, 0, _host)
+    return held[0]
+
+
 class Team:
     """The processes of the running `session`, and this one's place among them.
 
@@ -134,11 +143,7 @@ class Team:
 
     def agree(self, value):
         """What the first process has."""
-        if self.size == 1:
-            return value
-        held = [value]
-        dist.broadcast_object_list(held, 0, _host)
-        return held[0]
+        return from_first(value)
 
     def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sum numbers over the processes, on the device; nothing waits for it."""

@@ -5,12 +5,14 @@ Names are ``train/...`` and ``val/...``; where the logs go is in `sinks`.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aam_core import plots
 from aam_core.train.sinks import JsonLines, Sink, TensorBoard, make_sinks
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Reporter:
         self.silent = silent
         self.bar = None
         self.shown: dict[str, float] = {}
+        self.undrawn: set[str] = set()
         self.sinks: list[Sink] = []
         if logs is not None and not silent:
             name = f"{Path(logs).absolute().parent.name}: {label}"
@@ -175,12 +178,20 @@ class Reporter:
     def figure(self, step: int, name: str, draw: Callable[[], Figure]) -> None:
         """Write a plot to the trackers; it is drawn only where there are any."""
         takers = [sink for sink in self.sinks if not isinstance(sink, JsonLines)]
-        if takers:
-            from matplotlib import pyplot
+        if takers and name not in self.undrawn:
+            drawn = functools.partial(self._figure, takers, step, draw)
+            if not plots.attempt(name, drawn, self.say):
+                self.undrawn.add(name)
 
-            figure = draw()
+    @staticmethod
+    def _figure(takers: list[Sink], step: int, draw: Callable[[], Figure], name: str) -> None:
+        from matplotlib import pyplot
+
+        figure = draw()
+        try:
             for sink in takers:
                 sink.figure(step, name, figure)
+        finally:
             pyplot.close(figure)
 
     def histograms(self, step: int, tensors: dict) -> None:

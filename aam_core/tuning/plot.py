@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from aam_core.files import replacing
 from aam_core.plots import BLUE, GREY, RED, STYLE
 from aam_core.tuning.trial import Task
 
@@ -60,7 +61,8 @@ def history(frame: pd.DataFrame, task: Task, path=None):
             frameon=False, fontsize=11, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0)
         )
         if path is not None:
-            figure.savefig(path)
+            with replacing(path) as temporary:
+                figure.savefig(temporary)
         return figure
 
 

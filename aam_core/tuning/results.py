@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aam_core import plots
 from aam_core.config import Config
 from aam_core.errors import AAMError
-from aam_core.files import replacing
+from aam_core.folders import replacing_in
 from aam_core.tuning.plot import history
 from aam_core.tuning.trial import Task
 
@@ -142,16 +144,17 @@ class Board:
             )
 
     def write(self, frame: pd.DataFrame, best: pd.Series | None) -> None:
-        """Replace ``trials.tsv``, ``trials.png`` and ``best.yaml``, each as a whole."""
-        with replacing(self.folder / "trials.tsv") as path:
-            frame.to_csv(path, sep="\t", index=False)
-        if best is None:
-            return
-        with replacing(self.folder / "best.yaml") as path:
-            text = f"# val/{self.task.metric} {best['value']:.6g} in trial {best['number']}\n"
-            path.write_text(text + as_yaml(self.settings(best["number"])), encoding="utf-8")
-        with replacing(self.folder / "trials.png") as path:
-            history(frame, self.task, path)
+        """Replace ``trials.tsv`` and ``best.yaml`` together, and then ``trials.png``."""
+        names = ("trials.tsv", "best.yaml", "trials.png")
+        with replacing_in(self.folder, names, durable=False) as folder:  # all is in Optuna's file
+            frame.to_csv(folder / "trials.tsv", sep="\t", index=False)
+            if best is not None:
+                text = f"# val/{self.task.metric} {best['value']:.6g} in trial {best['number']}\n"
+                text += as_yaml(self.settings(best["number"]))
+                (folder / "best.yaml").write_text(text, encoding="utf-8")
+        if best is not None:
+            draw = functools.partial(history, frame, self.task)
+            plots.attempt(self.folder / "trials.png", draw)
 
     def settings(self, number: int) -> dict:
         """The settings of a trial, by ``section.field``."""

@@ -19,6 +19,7 @@ from aam_core.data.covariates import as_names
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.targets import fit_target
+from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.evaluation import check_task
 from aam_core.files import check_folder
@@ -27,7 +28,6 @@ from aam_core.tuning import space as spaces
 from aam_core.tuning.results import Board, Tuned, best_row, counted, say
 from aam_core.tuning.storage import (
     FILE,
-    alone,
     fail_running,
     fingerprint,
     open_search,
@@ -39,6 +39,7 @@ _READS = ("data.rarefaction", "data.sampling_depth", "data.shallow_samples", "da
 """Settings that decide which samples can be used."""
 
 
+@alone
 def tune(
     study: Study,
     target: str | pd.Series,
@@ -124,10 +125,8 @@ def tune(
     fit = functools.partial(fit, **options)
     common = Task(study, values, fit, splits, space, config, metric)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
-        search = open_search(folder, common, fingerprint(common, task, options))
-        return go_on(search, common, folder, trials, timeout, jobs)
+    search = open_search(folder, common, fingerprint(common, task, options))
+    return go_on(search, common, folder, trials, timeout, jobs)
 
 
 def need_optuna() -> None:

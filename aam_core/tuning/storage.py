@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,19 +34,6 @@ FREE = {
     "train.threads",
 }
 """Settings that may change when a search goes on."""
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """One search at a time in a folder; the lock goes with its process, however that ends."""
-    lock = sqlite3.connect(folder / ".tune.lock", timeout=0, isolation_level=None)
-    with contextlib.closing(lock):
-        try:
-            lock.execute("PRAGMA journal_mode=MEMORY")
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError:
-            raise InputError(f"Another search is running in {folder}.") from None
-        yield
 
 
 def fingerprint(common: Task, task: str, options: dict) -> dict:

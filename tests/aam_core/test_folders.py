@@ -12,8 +12,8 @@ from aam_core.folders import (
     MANIFEST,
     STAGE,
     check_manifest,
+    only_writer,
     read_whole,
-    recover,
     replacing_folder,
     replacing_in,
     whole_folder,
@@ -115,6 +115,11 @@ def write(directory, files, **options):
         for name, text in files.items():
             (folder / name).write_text(text)
     return directory
+
+
+def recover(directory):
+    with only_writer(directory):
+        pass
 
 
 def texts(folder):

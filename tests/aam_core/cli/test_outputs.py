@@ -58,7 +58,7 @@ def test_file_where_a_folder_is_meant(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(click.BadParameter, match="is a file"):
         convert(OutputDirectory(never), tmp_path / "taken")
-    with pytest.raises(click.BadParameter, match="not a folder that can be written"):
+    with pytest.raises(click.BadParameter, match="taken is a file"):
         convert(OutputDirectory(never), tmp_path / "taken" / "below")
     with pytest.raises(click.BadParameter, match="not a folder that can be written"):
         convert(OutputFile(), tmp_path / "taken" / "below.tsv")

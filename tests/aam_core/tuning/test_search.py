@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -13,7 +14,6 @@ from aam_core.cli.settings import read_settings, resolve
 from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.tuning import space as spaces
 from aam_core.tuning import tune
-from aam_core.tuning.storage import alone
 from aam_core.workflows import fit_regressor
 
 DRAWN = {"data.rarefaction": "redraw", "data.shallow_samples": "drop"}
@@ -79,7 +79,7 @@ def test_what_is_found_of_draws_is_what_the_command_line_reads(small, tmp_path, 
 
 def test_what_is_written(tuned):
     found, _, folder = tuned
-    names = {path.name for path in folder.iterdir()} - {".tune.lock"}
+    names = {path.name for path in folder.iterdir()}
     assert names == {"best.yaml", "trials.png", "trials.tsv", "tune.db"}
     table = pd.read_csv(folder / "trials.tsv", sep="\t")
     assert table.pop("error").isna().all()
@@ -256,11 +256,14 @@ def test_the_fits_themselves_say_nothing(search, curve, capsys):
 
 
 def test_two_at_once_in_a_folder(search, small, brief, tmp_path):
-    with alone(tmp_path):
-        with pytest.raises(InputError, match="Another search is running in "):
+    code = f"import sys, aam_core.locks as l; held = l.alone({str(tmp_path)!r}); held.__enter__()"
+    code += "; print('held', flush=True); sys.stdin.read()"
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **streams) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=rf"another aam is writing .*process {other.pid}\)"):
             tune(small, "gradient", config=brief(), space=SPACE, output=tmp_path)
-    with alone(tmp_path):
-        pass
+        other.kill()
 
 
 def test_a_search_without_time(search):
