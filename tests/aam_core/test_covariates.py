@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from aam_core import cross_validate, fit_classifier, fit_regressor, load_model, predict
-from aam_core.artifact import validate
+from aam_core.artifact import FILES, validate
 from aam_core.data.covariates import UNKNOWN
 from aam_core.errors import InputError
+from aam_core.folders import write_manifest
 from aam_core.models.fusion import KINDS
 
 COVARIATES = ("group", "gradient", "weight")
@@ -96,6 +97,7 @@ def test_an_edited_folder_is_refused(saved, tmp_path, edit, said):
     values = json.loads(path.read_text())
     edit(values["covariates"])
     path.write_text(json.dumps(values))
+    write_manifest(tmp_path / "model", FILES)
     assert said in refused(load_model, tmp_path / "model")
 
 
