@@ -62,7 +62,7 @@ def cross_validate(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
 ) -> CrossValidation:
     """Score every sample by a model that never saw it, beside a random forest on the same folds.

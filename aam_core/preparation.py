@@ -44,7 +44,7 @@ class FitOptions:
     group_by: str | pd.Series | None = None
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None
     covariates: Sequence[str] = ()
-    config: Config | None = None
+    config: Config | str | None = None
     output: str | Path | None = None
     label: str | None = None
     resume: str | Path | None = None
@@ -266,7 +266,7 @@ def by_sample(study: Study, values, what: str = "target") -> pd.Series | None:
         If the column does not exist, the values are not a Series by sample id, an id is no text or
         occurs twice, or none is of the study.
     """
-    if values is None:
+    if values is None and what != "target":
         return None
     if isinstance(values, pd.Series):
         where = f"The Series given as {what}"

@@ -40,7 +40,7 @@ SCORED = {
 def pretrain(
     study: Study,
     *,
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
     encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
@@ -54,8 +54,8 @@ def pretrain(
     study : Study
         With a phylogeny or given distances, unless the penalty of the distances is 0 or the metric
         needs neither.
-    config : Config, optional
-        ``presets.pretraining()`` by default.
+    config : Config or str, optional
+        Or the name of a preset; ``presets.pretraining()`` by default.
     output : path, optional
         Folder for the encoder, ``metrics.json``, ``logs/`` and plots.
     encoder : Model or path, optional
@@ -88,7 +88,7 @@ def pretrain(
 def pretrain_nucleotides(
     sequences,
     *,
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
     resume: str | Path | None = None,
 ) -> Model:
@@ -128,7 +128,7 @@ def fit_regressor(
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
@@ -154,9 +154,10 @@ def fit_regressor(
     split : tuple of (train_ids, val_ids) or Split, optional
         A fixed split instead; of a tuple every member leaves out ``val_ids``.
     covariates : sequence of str, optional
-        Metadata columns that the model reads beside the reads (and will need when predicting).
-    config : Config, optional
-        ``presets.fitting()`` by default.
+        Metadata columns (or the name of one) that the model reads beside the reads, and will need
+        when predicting.
+    config : Config or str, optional
+        Or the name of a preset; ``presets.fitting()`` by default.
     output : path, optional
         Folder for the model, its metrics, predictions, logs and plot.
     label : str, optional
@@ -190,13 +191,16 @@ def fit_classifier(
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Fit a categorical metadata column; parameters as in `fit_regressor`.
+
+    Classes are text, letter for letter ('01' is not '1'); numbers of a data frame are as Python
+    writes them, whole ones without '.0'.
 
     Returns
     -------
@@ -218,7 +222,7 @@ def find_lr(
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
     covariates: Sequence[str] = (),
-    config: Config | None = None,
+    config: Config | str | None = None,
     output: str | Path | None = None,
     low: float = 1e-6,
     high: float = 10.0,

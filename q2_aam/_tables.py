@@ -30,9 +30,14 @@ def read_probabilities(file) -> pd.DataFrame:
 
 
 def as_numbers(values: pd.Series) -> pd.Series:
-    """``values`` as numbers if every one reads as such, else as they are."""
+    """``values`` as numbers if every one reads as such, else as they are.
+
+    The file does not say whether it holds numbers or classes: codes, which would be one as numbers
+    (1.1 and 1.10) or lose a zero (01), stay text.
+    """
     numbers = pd.to_numeric(values, errors="coerce")
-    return numbers if numbers.notna().all() else values
+    codes = numbers.nunique() < values.nunique() or values.str.match(r"[-+]?0[0-9]").any()
+    return values if codes or numbers.isna().any() else numbers
 
 
 def write_table(table: pd.DataFrame, file_format):

@@ -24,8 +24,7 @@ from aam_core.cli.outputs import check_apart, load
 @click.option(
     "--task",
     type=click.Choice(["regression", "classification"]),
-    default="regression",
-    help="What kind of column the target is.",
+    help="What kind of column the target is.  [default: classification where it is text]",
 )
 @click.option(
     "--trials", type=click.IntRange(min=1), default=50, help="Fits in all, with those of before."

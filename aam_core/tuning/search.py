@@ -15,6 +15,7 @@ import pandas as pd
 from aam_core import preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
+from aam_core.data.columns import told_task
 from aam_core.data.covariates import as_names
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split, make_folds
@@ -45,7 +46,7 @@ def tune(
     target: str | pd.Series,
     *,
     output: str | Path,
-    task: str = "regression",
+    task: str | None = None,
     trials: int = 50,
     timeout: float | None = None,
     space: dict | None = None,
@@ -56,7 +57,7 @@ def tune(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
-    config: Config | None = None,
+    config: Config | str | None = None,
 ) -> Tuned:
     """Search for the settings with which the validation samples are predicted best.
 
@@ -72,7 +73,8 @@ def tune(
     output : path
         Folder for ``tune.db`` (what a search goes on from), ``best.yaml``, ``trials.tsv`` and
         ``trials.png``; written anew after each trial.
-    task : {'regression', 'classification'}
+    task : {'regression', 'classification'}, optional
+        Told from the target where not given: text means classes.
     trials : int
         In all, earlier calls included; those that failed count, those interrupted do not.
     timeout : float, optional
@@ -104,6 +106,7 @@ def tune(
         If the first three trials all fail, or a worker dies.
     """
     need_optuna()
+    task = task or told_task(preparation.by_sample(study, target))
     check_task(task)
     for name, value, least in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
         if value < least:
@@ -121,6 +124,8 @@ def tune(
     metric = check_metric(metric, task, space)
     split = preparation.splitter(config, options["encoder"], freeze_encoder)
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
+    for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
+        say(f"tune: {line}")
     fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
     fit = functools.partial(fit, **options)
     common = Task(study, values, fit, splits, space, config, metric)

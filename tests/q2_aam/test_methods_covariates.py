@@ -172,3 +172,18 @@ def test_prediction_without_them(methods, fit):
         regressor=regressor,
         metadata=methods.metadata,
     )
+
+
+def test_codes_without_their_letters_are_known_again(methods, fit, described):
+    """Of new samples that hold 01 and 02 alone, QIIME 2 makes numbers."""
+    ids = methods.metadata.ids
+    code = pd.Series((["01", "02", "A"] * 8), ids)
+    regressor, _ = fit(covariates=with_values(described, code=code), columns=["code"])
+    known = with_values(described, code=code.where(code != "A", None))
+    numbers = with_values(described, code=pd.to_numeric(code, errors="coerce"))
+    found = [
+        methods.run("predict_regression", regressor=regressor, metadata=metadata)[0]
+        for metadata in (known, numbers)
+    ]
+    first, second = (read_predictions(item.view(PredictionsFormat)) for item in found)
+    pd.testing.assert_series_equal(first, second)

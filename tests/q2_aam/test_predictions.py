@@ -16,7 +16,7 @@ from qiime2.sdk import PluginManager
 
 from q2_aam import _predictions, _predictions_owned
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._tables import read_predictions, read_probabilities, write_table
+from q2_aam._tables import as_numbers, read_predictions, read_probabilities, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,3 +164,20 @@ def test_without_q2_sample_classifier(tmp_path):
         assert str(artifact.type) == f"SampleData[{name}]"
         artifact.validate()
         assert "007" in artifact.view(qiime2.Metadata).ids
+
+
+@pytest.mark.parametrize(
+    ("texts", "numeric"),
+    [
+        (["1.5", "2", "-3e-4"], True),
+        (["0", "1", "1"], True),
+        (["0.5", "0", "-0.1"], True),
+        (["01", "2", "3"], False),
+        (["1.1", "1.10", "2"], False),
+        (["1", "A", "2"], False),
+    ],
+)
+def test_predicted_codes_stay_text(texts, numeric):
+    values = pd.Series(texts, ["s1", "s2", "s3"])
+    found = as_numbers(values)
+    assert found.tolist() == ([float(text) for text in texts] if numeric else texts)

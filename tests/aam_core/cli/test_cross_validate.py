@@ -103,3 +103,16 @@ def test_refusals(refuses, files, tmp_path):
     assert "--encoder" in refuses("cross-validate", *files, *out, "--freeze-encoder")
     assert "given away" in refuses("cross-validate", *files, *out, "--covariate", "gradient")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_task_is_told_from_the_target(aam, files, tmp_path):
+    call = ("cross-validate", *files, "--target", "group", "--folds", 2, "--no-baseline", *BRIEF)
+    outcome = aam(*call, "--output", tmp_path / "cv")
+    assert outcome.status == 0, outcome.err
+    assert "Column 'group' is text: its values are classes" in outcome.err
+    assert "accuracy" in outcome.out
+
+
+def test_regression_of_text_is_refused_where_it_is_asked_for(refuses, files, tmp_path):
+    call = ("cross-validate", *files, "--target", "group", "--task", "regression", *BRIEF)
+    assert "--task classification" in refuses(*call, "--output", tmp_path / "cv")

@@ -105,3 +105,18 @@ def test_foreign_folder_is_refused_before_the_work(refuses, files, tmp_path):
     (tmp_path / "lr.tsv").touch()
     (tmp_path / "thesis.tex").touch()
     assert "thesis.tex" in refuses("find-lr", *files, "--output", tmp_path, *BRIEF)
+
+
+def test_blank_targets_are_left_out_where_asked_for(aam, refuses, files, study_dir, tmp_path):
+    rows = (study_dir / "metadata.tsv").read_text().splitlines()
+    rows = [f"{row}\t{'ph' if not k else '' if k == 3 else k}" for k, row in enumerate(rows)]
+    path = tmp_path / "metadata.tsv"
+    path.write_text("\n".join(rows) + "\n")
+    call = ("find-lr", *files, "--metadata", path, "--output", tmp_path / "out", *BRIEF, *STEPS)
+    call = (*call, "--set", "train.val_fraction=0.3", "--batch-size", 40)
+    assert "--missing-samples ignore" in refuses(*call, "--target", "ph")
+    outcome = aam(*call, "--target", "ph", "--missing-samples", "ignore")
+    assert suggestion(outcome) > 0
+    assert "have no value in the metadata column 'ph' and were dropped" in outcome.err
+    said = refuses(*call, "--missing-samples", "ignore")
+    assert "--missing-samples ignore: a pretraining has none" in said

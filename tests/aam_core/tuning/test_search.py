@@ -296,7 +296,7 @@ def test_workers_share_the_trials(search, curve, tmp_path, capsys, monkeypatch):
         ({"folds": 1}, "number of folds must be at least 2"),
         ({"task": "ranking"}, "task must be one of"),
         ({"target": "gradiant"}, "'gradient'"),
-        ({"target": "group"}, "is text"),
+        ({"target": "group", "task": "regression"}, "is text"),
         ({"metric": "auc"}, "no figure of a regression 'auc'"),
         ({"metric": "maee"}, "did you mean 'mae'"),
         (
@@ -321,6 +321,16 @@ def test_bad_input_ends_before_anything_is_written(small, brief, tmp_path, given
 
 def test_without_optuna(small, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(InputError, match=r"pip install 'aam-microbiome\[tune\]'"):
+    with pytest.raises(InputError, match="Tuning needs Optuna: pip install optuna"):
         tune(small, "gradient", output=tmp_path / "search")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_of_text_is_a_classification(small, brief, tmp_path, capsys):
+    metadata = small.metadata.assign(state=["NA", "ill", "well"] * 20)
+    study = replace(small, metadata=metadata)
+    space = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
+    capsys.readouterr()
+    found = tune(study, "state", trials=1, space=space, config=brief(), output=tmp_path / "search")
+    assert found.metric == "auc"
+    assert capsys.readouterr().err.count("'NA' (20) in column 'state' is read as a class") == 1
