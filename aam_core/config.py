@@ -232,9 +232,15 @@ class MaskingConfig(Checked):
 class LossConfig(Checked):
     """What is minimized; a weight ('penalty') of 0 leaves that part out, head and all."""
 
-    nucleotide: float = option(1.0, "Penalty of the masked-nucleotide loss.", minimum=0.0)
+    nucleotide: float = option(
+        1.0, "Penalty of the masked-nucleotide loss, which pretraining alone has.", minimum=0.0
+    )
     distance: float = option(
-        50.0, "Penalty of the distance loss (squared differences are small).", minimum=0.0
+        50.0,
+        "Penalty of the distance loss (squared differences are small). A fit learns distances "
+        "beside its target where this is above 0 and there is a tree, given distances, or a metric "
+        "that needs neither.",
+        minimum=0.0,
     )
     metric: str = option(
         "unweighted",
@@ -434,9 +440,20 @@ class ForestConfig(Checked):
     )
 
 
+DRAWN = {"data.rarefaction": "redraw", "data.full_depth": 0.0, "data.sampling_depth_max": 0}
+"""What a sampling depth means."""
+
+
 @dataclass(frozen=True)
 class Config(Checked):
-    """Everything that a run is made of, passed whole and saved inside every artifact."""
+    """Everything that a run is made of, passed whole and saved inside every artifact.
+
+    Attributes
+    ----------
+    given : frozenset of str
+        The ``section.field`` that `replace` gave another value: what `aam_core.idle` speaks of.
+        Neither compared nor saved.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -445,10 +462,13 @@ class Config(Checked):
     optim: OptimConfig = field(default_factory=OptimConfig)
     forest: ForestConfig = field(default_factory=ForestConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def to_dict(self) -> dict:
         """Nested plain dictionary, ready for JSON or YAML."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        del values["given"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict, where: str = "configuration") -> Config:
@@ -469,19 +489,48 @@ class Config(Checked):
         """
         found = {}
         for path in paths():
-            ours, theirs = (functools.reduce(getattr, path.split("."), c) for c in (self, other))
+            ours, theirs = self.at(path), other.at(path)
             if ours != theirs:
                 found[path] = (ours, theirs)
         return found
 
+    def at(self, path: str):
+        """The value at ``section.field``."""
+        return functools.reduce(getattr, path.split("."), self)
+
     def replace(self, changes: dict) -> Config:
         """Copy with changes, given as ``{"section.field": value}``.
 
+        Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
+        Whoever sets ``data.sampling_depth``, but not ``data.rarefaction``, where all reads are
+        read, gets so many, drawn anew each epoch.
+
         >>> Config().replace({"model.encoder.depth": 6}).model.encoder.depth
         6
+        >>> Config().replace({"train.min_steps": 500}).replace({"train.epochs": 3}).train.min_steps
+        0
         """
+        found = self._replaced(changes)
+        now = {path for path in changes if found.at(path) != self.at(path)}
+        return dataclasses.replace(found, given=self.given | now)
+
+    def decide(self, changes: dict) -> Config:
+        """As `replace`, of what nobody asked for: a preset's values, or what a command needs."""
+        return dataclasses.replace(self._replaced(changes), given=self.given - set(changes))
+
+    def said(self) -> Config:
+        """The same, nothing of which is ``given``: what there is to say of it was said."""
+        return dataclasses.replace(self, given=frozenset())
+
+    def _replaced(self, changes: dict) -> Config:
+        implied = {}
+        if "train.epochs" in changes:
+            implied["train.min_steps"] = 0
+        depth_alone = "data.sampling_depth" in changes and "data.rarefaction" not in changes
+        if depth_alone and self.data.rarefaction == "none":
+            implied |= DRAWN
         nested = self.to_dict()
-        for path, value in changes.items():
+        for path, value in {**implied, **changes}.items():
             *parents, leaf = path.split(".")
             node = nested
             for name in parents:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import prediction, preparation, presets, scoring, workflows
+from aam_core import effects, prediction, preparation, presets, scoring, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.columns import as_classes, as_numbers, told_task
@@ -24,6 +24,7 @@ from aam_core.devices import alone
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
 from aam_core.files import check_folder
+from aam_core.transfer import adopt
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
 """Figures of the number of reads alone from which one line warns."""
@@ -109,13 +110,16 @@ def cross_validate(
     lines = [] if task else _told(values)
     task = task or told_task(values)
     covariates = as_names(covariates)
+    study, config, idle = _effective(
+        study, values, task, group_by, encoder, freeze_encoder, covariates, config
+    )
     lines += preparation.told_of_columns(study, values, group_by, covariates, task)
     # Decided by all samples: what a column is must not differ between folds.
     study = dataclasses.replace(study, metadata=declare(study.metadata, covariates)[0])
     groups = preparation.by_sample(study, group_by, "group_by")
     split = preparation.splitter(config, encoder, freeze_encoder)
     parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
-    for line in (*lines, _seen(encoder, samples)):
+    for line in (*lines, *idle, _seen(encoder, samples)):
         _say(line)
     fit = functools.partial(
         workflows.fit_regressor if task == "regression" else workflows.fit_classifier,
@@ -160,6 +164,26 @@ def _told(values: pd.Series) -> list[str]:
 
 def _held_out(samples, groups, folds) -> dict[str, int]:
     return scoring.held_out(len(samples), scoring.count_groups(groups, samples), folds)
+
+
+def _effective(study, values, task, group_by, encoder, freeze_encoder, covariates, config):
+    """The study without what no fold learns, the configuration, and what to say of both."""
+    groups = preparation.by_sample(study, group_by, "group_by")
+    effects.check_columns(values, groups, covariates, study.sample_ids)
+    adopted = adopt(config, encoder)
+    setup = effects.setup_of(
+        task,
+        study,
+        adopted,
+        job="folds",
+        encoder=encoder is not None,
+        frozen=freeze_encoder,
+        covariates=bool(covariates),
+        validates=config.train.val_fraction > 0,
+        output=False,
+    )
+    idle = effects.without_effect(study, adopted, setup, groups)
+    return effects.learned(study, adopted, setup), config.said(), idle
 
 
 def _folds(study, values, groups, folds, task, covariates, split, seed):

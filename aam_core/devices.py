@@ -14,17 +14,17 @@ from aam_core.config import Config
 from aam_core.errors import InputError
 from aam_core.folders import only_writer
 from aam_core.locks import PATIENCE, held_by_parent
-from aam_core.runs import asked
+from aam_core.resuming import asked
 from aam_core.train import checkpoint, launch, parallel
 
 LONG = 30.0
 """Seconds that the first process of before may take to be gone, where it is started anew."""
 
 
-def on_devices(preset: Callable[[], Config]) -> Callable:
+def on_devices(preset: Callable[[], Config], opened: Callable = load_model) -> Callable:
     """Decorate a workflow: ``train.devices`` processes run it together.
 
-    The processes are started by torch elastic, and read the model back from its folder. Where
+    The processes are started by torch elastic, and the outcome is read back from its folder. Where
     torchrun has started them already, this process is one of them. One that was started anew after
     another died goes on from the last checkpoint.
 
@@ -32,6 +32,8 @@ def on_devices(preset: Callable[[], Config]) -> Callable:
     ----------
     preset : callable
         Makes the configuration where none is given.
+    opened : callable
+        Reads what the workflow returns from the folder that it wrote.
     """
 
     def decorate(workflow):
@@ -45,14 +47,14 @@ def on_devices(preset: Callable[[], Config]) -> Callable:
             if train.devices == 1 and not train.max_restarts:
                 with only_writer(output):
                     return workflow(*args, **options)
-            return _spread(run, args, options, train)
+            return _spread(run, args, options, train, opened)
 
         return run
 
     return decorate
 
 
-def _spread(workflow, args, options, train):
+def _spread(workflow, args, options, train, opened):
     if options.get("on_epoch") is not None:
         raise InputError(
             "on_epoch is called within this process: train on one device (train.devices), "
@@ -67,7 +69,7 @@ def _spread(workflow, args, options, train):
             max_restarts=train.max_restarts,
             threads=train.threads,
         )
-        return load_model(folder)
+        return opened(folder)
 
 
 def _call(workflow, args, options):

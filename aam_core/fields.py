@@ -123,7 +123,7 @@ def paths(cls, prefix: str = "") -> list[str]:
     for item in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[item.name]):
             found += paths(hints[item.name], f"{prefix}{item.name}.")
-        else:
+        elif "help" in item.metadata:
             found.append(prefix + item.name)
     return found
 
@@ -156,7 +156,11 @@ def build(cls, values: dict, where: str, prefix: str = ""):
     if not isinstance(values, dict):
         raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
     hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}
+    fields = {
+        item.name: item
+        for item in dataclasses.fields(cls)
+        if "help" in item.metadata or dataclasses.is_dataclass(hints[item.name])
+    }
     built = {}
     for name, value in values.items():
         if name not in fields:

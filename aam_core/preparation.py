@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,21 +15,27 @@ import torch
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.batch import Batcher
-from aam_core.data.columns import as_classes, class_sizes, missing_words
-from aam_core.data.covariates import as_names, declare, fit_covariates
+from aam_core.data.columns import as_classes, class_sizes, missing_words, parse
+from aam_core.data.covariates import Covariates, as_names, declare, fit_covariates
 from aam_core.data.distances import check_metric
+from aam_core.data.fingerprint import fingerprint
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
 from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split, split_among
-from aam_core.data.targets import ClassTarget, fit_target
+from aam_core.data.targets import ClassTarget, fit_target, target_from_dict
+from aam_core.effects import check_columns, setup_of, without_effect
 from aam_core.errors import InputError, first_five
+from aam_core.idle import learns_distances
 from aam_core.models.model import Parts
 from aam_core.prediction import as_model, encode_asvs
 from aam_core.presets import fitting, pretraining
-from aam_core.runs import Run, resumed, split_of
+from aam_core.resuming import Inputs, check_accepted, moved, resumed, split_of
+from aam_core.runs import KINDS, Run
 from aam_core.scoring import count_groups
+from aam_core.train.checkpoint import Checkpoint
+from aam_core.train.parallel import Team
 from aam_core.transfer import adopt, replaced
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -49,16 +55,27 @@ class FitOptions:
     label: str | None = None
     resume: str | Path | None = None
     on_epoch: OnEpoch | None = None
+    accept_changed_inputs: bool = False
+    job: str = "train"
+    """As in `idle.Setup`."""
 
 
 def prepare_pretraining(
-    study, config=None, output=None, encoder=None, group_by=None, resume=None
+    study,
+    config=None,
+    output=None,
+    encoder=None,
+    group_by=None,
+    resume=None,
+    accept_changed_inputs=False,
+    job="train",
 ) -> tuple[Run, Batcher]:
     """The run, with its network, and what makes its batches; see `workflows.pretrain`."""
-    held, asked = resumed(resume, config, pretraining)
-    asked = asked.replace({"model.members": 1})  # the others would have nothing to learn
+    check_accepted(accept_changed_inputs, resume)
+    held, asked = resumed(KINDS[None], resume, config, pretraining)
     encoder = None if encoder is None else as_model(encoder)
-    config = adopt(asked, encoder)
+    alone = asked.decide({"model.members": 1})  # the others would have nothing to learn
+    config = adopt(alone, encoder)
     parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
     if not (parts.nucleotide or parts.distance):
         raise InputError("Both penalties are 0: there is nothing to pretrain.")
@@ -71,18 +88,29 @@ def prepare_pretraining(
         raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
     if parts.distance:
         _check_distances(study, config)
-    samples, left_out = usable_samples(study, config)
     groups = by_sample(study, group_by, "group_by")
+    samples, left_out = usable_samples(study, config)
+    now = fingerprint(study, distances=parts.distance, groups=groups, encoder=_weights(encoder))
+    inputs = Inputs(now, held, accept_changed_inputs)
+    changed = inputs.check(Team(config.train))
     if held is None:
         split = split_samples(samples, config, groups, together=True)
     else:
-        split = split_of(held, samples)
+        split = split_of(held, samples, accept_changed_inputs)
     run = Run(study, config, output, "pretrain", split, held)
-    if group_by is not None:  # a resumed run knows it from its beginning
-        run.groups = count_groups(by_sample(study, group_by), split.val)
+    if groups is not None:  # a resumed run knows it from its beginning
+        run.groups = count_groups(groups, split.val)
+    run.inputs = inputs.tensors()
+    setup = setup_of(
+        "pretraining", study, config, job=job, encoder=bool(encoder), output=output is not None
+    )
+    setup = replace(setup, **_of_split(split, held, None))
     run.say(left_out)
     run.say("" if groups is None else missing_words(groups, "a group"))
-    run.say(replaced(asked, config))
+    run.say(changed)
+    run.say(replaced(alone, config))
+    for line in without_effect(study, replace(config, given=asked.given), setup, groups):
+        run.say(line)
     run.build(parts, encoder)
     return run, Batcher(study, config.data, config.train.seed, distances=parts.distance)
 
@@ -98,29 +126,49 @@ class Fit(NamedTuple):
 
 def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Fit:
     """Split, encode the target and build the network; see `workflows.fit_regressor`."""
-    held, asked = resumed(options.resume, options.config, fitting)
+    check_accepted(options.accept_changed_inputs, options.resume)
+    held, asked = resumed(KINDS[task], options.resume, options.config, fitting)
     encoder = None if options.encoder is None else as_model(options.encoder)
     if options.freeze_encoder and encoder is None and held is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
     config = adopt(asked, encoder)
-    values = by_sample(study, target)
-    covariates = as_names(options.covariates)
-    if values.name in covariates:
-        raise InputError(
-            f"The target {values.name!r} cannot be a covariate: the answer would be given away."
-        )
+    values, covariates = by_sample(study, target), as_names(options.covariates)
+    groups = by_sample(study, options.group_by, "group_by")
+    check_columns(values, groups, covariates, study.sample_ids)
+    setup = setup_of(
+        task,
+        study,
+        config,
+        job=options.job,
+        encoder=bool(encoder or (held and held.run["pretrained"])),
+        frozen=options.freeze_encoder,
+        covariates=bool(covariates),
+        output=options.output is not None,
+    )
+    distances = learns_distances(config, setup)
+    if distances:
+        _check_distances(study, config)
     samples, left_out = usable_samples(study, config)
-    values = values.reindex(samples)
-    split = _split_of(task, study, values, options, config) if not held else split_of(held, samples)
+    everyone, values = values, values.reindex(samples)
+    changed, inputs = "", None
+    if held is None:
+        split = _split_of(task, study, values, options, config)
+    else:
+        inputs = _inputs(study, everyone, groups, task, options, distances, held)
+        changed = inputs.check(Team(config.train), _moved(held, samples, options.split))
+        split = split_of(held, samples, options.accept_changed_inputs)
     values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
     fitted = fit_target(values, task, split.train, config.loss.transform)
     known = fit_covariates(study.metadata, covariates, split.train)
-    distances = _learns_distances(study, config)
-    if distances:
-        _check_distances(study, config)
+    if held is None:
+        inputs = _inputs(study, everyone, groups, task, options, distances, None, known)
+    elif options.accept_changed_inputs:
+        fitted, known = _as_before(held, fitted, known)
     run = Run(study, config, options.output, options.label or task, split, held)
-    if options.group_by is not None:
-        run.groups = count_groups(by_sample(study, options.group_by), split.val)
+    if groups is not None:
+        run.groups = count_groups(groups, split.val)
+    run.inputs = inputs.tensors()
+    setup = replace(setup, **_of_split(split, held, options.split))
     run.say(left_out)
     if isinstance(fitted, ClassTarget):
         run.say(f"classes: {class_sizes(values)}")
@@ -128,17 +176,69 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
         for line in told_of_columns(study, values, options.group_by, covariates, task):
             run.say(line)
         run.say(f"covariates: {known}" if known else "")
+    run.say(changed)
     run.say(replaced(asked, config))
-    if distances and options.freeze_encoder:
-        run.say("the encoder is frozen: distances are not learned")
+    for line in without_effect(study, config, setup, groups):
+        run.say(line)
     parts = Parts(
-        distance=distances and not options.freeze_encoder,
+        distance=distances,
         outputs=len(fitted.classes) if isinstance(fitted, ClassTarget) else 1,
         sizes=known.sizes if known else (),
         numbers=len(known.numeric) if known else 0,
     )
     run.build(parts, encoder, fitted, known, options.freeze_encoder)
     return Fit(run, values, *_batches(run, values, options.freeze_encoder))
+
+
+def _inputs(study, values, groups, task, options, distances, held, known=None) -> Inputs:
+    """The inputs of a fit; covariates are compared as what they were in the run of before."""
+    if held is not None and held.run["covariates"] is not None:
+        known = Covariates.from_dict(held.run["covariates"])
+    numeric = {item[0] for item in known.numeric} if known else set()
+    if task == "regression":
+        values = pd.Series(parse(values), values.index, name=values.name)
+    now = fingerprint(
+        study,
+        distances=distances,
+        target=values,
+        groups=groups,
+        covariates={name: name in numeric for name in as_names(options.covariates)},
+        encoder=_weights(None if options.encoder is None else as_model(options.encoder)),
+    )
+    return Inputs(now, held, options.accept_changed_inputs)
+
+
+def _weights(encoder: Model | None) -> dict[str, np.ndarray] | None:
+    if encoder is None:
+        return None
+    return {name: value.cpu().numpy() for name, value in encoder.network.state_dict().items()}
+
+
+def _moved(held, samples, given) -> str:
+    """What a given split has elsewhere than that of the run, as a clause."""
+    if given is None:
+        return ""
+    return moved(held, given if isinstance(given, Split) else Split.apart(*given), samples)
+
+
+def _as_before(held, fitted, known):
+    """The target and the covariates as the run of before encodes them, where they are the same."""
+    before = target_from_dict(held.run["target"]) if held.run["target"] else fitted
+    if (before.kind, before.name) == (fitted.kind, fitted.name):
+        fitted = before
+    if known is not None and held.run["covariates"] is not None:
+        covariates = Covariates.from_dict(held.run["covariates"])
+        if sorted(covariates.names) == sorted(known.names):
+            known = covariates
+    return fitted, known
+
+
+def _of_split(split: Split, held: Checkpoint | None, given) -> dict:
+    """Of a `Setup`: whether there are validation samples, and who decided on them."""
+    why = "the split is given" if given is not None else ""
+    if held is not None:
+        why = "the split of the run stays"
+    return {"validates": bool(split.val), "split": why}
 
 
 def _split_of(task, study, values, options, config) -> Split:
@@ -293,12 +393,6 @@ def told_of_columns(study, values: pd.Series, group_by, covariates, task: str) -
     if groups is not None:
         lines.append(missing_words(groups, "a group"))
     return [line for line in lines if line]
-
-
-def _learns_distances(study, config):
-    if config.loss.distance == 0:
-        return False
-    return study.distances is not None or study.phylogeny is not None
 
 
 def _check_distances(study, config):

@@ -79,6 +79,7 @@ _FITTING = {
     "model.head.target_hidden": 96,
     "loss.target": "mae",
     "loss.transform": "power",
+    "loss.nucleotide": 0.0,
     "loss.distance": 0.0,
     "forest.trees": 200,
     "train.epochs": 10,
@@ -115,11 +116,10 @@ def pretraining(name: str = "small") -> Config:
 def fitting(name: str = "small") -> Config:
     """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`.
 
-    All reads are read. To draw N of them, replace ``data.sampling_depth`` by N, and with it
-    ``data.rarefaction`` by 'redraw', ``data.full_depth`` and ``data.sampling_depth_max`` by 0, as
-    the command line does; ``data.sampling_depth`` alone changes nothing.
+    All reads are read, and at least 500 steps are made. To draw N reads of each sample, replace
+    ``data.sampling_depth`` by N; for N epochs, ``train.epochs`` (see `Config.replace`).
     """
-    return _preset(name, _FITTING).replace(_FITTING_SIZES.get(name, {}))
+    return _preset(name, _FITTING).decide(_FITTING_SIZES.get(name, {}))
 
 
 def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
@@ -146,4 +146,4 @@ def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Con
 def _preset(name, changes):
     if name not in SIZES:
         raise InputError(f"There is no preset {name!r}; there are: {', '.join(NAMES)}.")
-    return Config().replace({**changes, **SIZES[name]})
+    return Config().decide({**changes, **SIZES[name]})

@@ -11,7 +11,6 @@ import functools
 import json
 import platform
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
 from aam_core.files import check_folder
 from aam_core.models.model import Network, Parts
-from aam_core.presets import as_config
 from aam_core.train import checkpoint, launch, memory
 from aam_core.train.checkpoint import Checkpoint
 from aam_core.train.job import Job, Result
@@ -83,15 +81,14 @@ class Run:
         self.train_ids, self.val_ids = split.train, split.val
         self.resume = resume
         self.team = Team(config.train)
-        trackers = check_trackers(config.train.trackers)
+        check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         self.reporter = Reporter(None, label, silent=not self.team.first)
-        if config.train.histograms and "tensorboard" not in trackers:
-            self.say("train.histograms has no effect without the tracker tensorboard")
         # Of how many groups the validation samples are, where that is known.
         self.groups: int | None = None if resume is None else resume.run.get("val_groups")
         self.model: Model | None = None
+        self.inputs: dict[str, torch.Tensor] | None = None
         self.pretrained: list[str] = []
         if self.output is not None:
             check_folder(self.output)
@@ -155,6 +152,7 @@ class Run:
             keep=None if self.output is None else self._keep,
             on_epoch=on_epoch,
             resume=self.resume,
+            inputs=self.inputs,
         )
         if self.config.train.batch_size == AUTO:
             self._set_batch_size(memory.largest_batch(job, self.team), job)
@@ -280,13 +278,8 @@ class Run:
     def _go_on(self, held: Checkpoint) -> None:
         """Take what the checkpoint has, if it is of this very run."""
         ours = json.loads(json.dumps(self._description()))
-        for name in ("kind", "frozen", "covariates", "target", "parts"):
-            if held.run[name] != ours[name]:
-                was, now = _in_words(name, held.run[name]), _in_words(name, ours[name])
-                raise InputError(
-                    f"The checkpoint is of another run: {was}, and here {now}. Give the inputs and "
-                    "options that it was started with."
-                )
+        names = ("kind", "frozen", "covariates", "target", "parts")
+        check_same_run({name: ours[name] for name in names}, held.run)
         checkpoint.check_weights(held, self.model.network.state_dict())
         self.model.network.load_state_dict(held.weights)
         self.pretrained = held.run["pretrained"]
@@ -344,6 +337,17 @@ class Run:
         }
 
 
+def check_same_run(ours: dict, theirs: dict) -> None:
+    """Refuse to go on where the value of one of ``ours``, of `DESCRIBED`, is another of theirs."""
+    for name, value in ours.items():
+        if theirs[name] != value:
+            was, now = _in_words(name, theirs[name]), _in_words(name, value)
+            raise InputError(
+                f"The checkpoint is of another run: {was}, and here {now}. Give the inputs and "
+                "options that it was started with."
+            )
+
+
 def _in_words(name: str, value) -> str:
     """What a run is, as a clause; ``name`` of `DESCRIBED`."""
     if name == "kind":
@@ -357,54 +361,3 @@ def _in_words(name: str, value) -> str:
         return f"the target is {value!r}"
     parts = [part for part, there in value.items() if there]
     return f"the network has {first_five(parts)}"
-
-
-def resumed(
-    resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
-) -> tuple[Checkpoint | None, Config]:
-    """The checkpoint to go on from, if any, and the configuration that is asked for.
-
-    Parameters
-    ----------
-    resume : path or None
-        Output folder of an earlier run, whose configuration holds where none is given.
-    preset : callable
-        Makes the configuration where there is neither.
-    """
-    config = asked(resume, config, preset)
-    if resume is None:
-        return None, config
-    held = checkpoint.load(checkpoint.find(resume))
-    checkpoint.check_fields(held.folder, "run", held.run, DESCRIBED)
-    return held, config
-
-
-def asked(
-    resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
-) -> Config:
-    """The configuration that `resumed` gives, without the checkpoint's tensors."""
-    if config is not None or resume is None:
-        return as_config(config, preset)
-    folder = checkpoint.find(resume)
-    run = checkpoint.read_run(folder)
-    checkpoint.check_fields(folder, "run", run, ["config"])
-    return Config.from_dict(run["config"], f"the configuration in {resume}")
-
-
-def split_of(held: Checkpoint, samples: list[str]) -> Split:
-    """The split that a checkpoint's run was started with.
-
-    Raises
-    ------
-    InputError
-        If some of its samples are not among ``samples``.
-    """
-    split = Split(*(held.run[name] for name in ("train_samples", "val_samples", "val_folds")))
-    known = set(samples)
-    gone = [name for name in dict.fromkeys([*split.train, *split.val]) if name not in known]
-    if gone:
-        raise InputError(
-            f"{len(gone)} samples of the checkpoint's run are not (or no longer) usable here: "
-            f"{first_five(gone)}. Give the inputs that it was started with."
-        )
-    return split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +17,27 @@ from aam_core.data.corpus import load_corpus
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.data.targets import ClassTarget
-from aam_core.devices import alone, on_devices
+from aam_core.devices import on_devices
+from aam_core.effects import processes, say
 from aam_core.folders import replacing_in
+from aam_core.idle import Setup, idle
 from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.presets import fitting, pretraining
-from aam_core.runs import Run, resumed
-from aam_core.train import parallel, tune
+from aam_core.resuming import asked
+from aam_core.runs import Run
+from aam_core.train import tune
 from aam_core.train.job import Result
 from aam_core.train.tune import RangeTest
+
+CORPUS = {
+    "loss.distance": 0.0,
+    "masking.asv_fraction": 1.0,
+    "data.rarefaction": "none",
+    "data.shallow_samples": "keep",
+}
+"""Settings of a pretraining on sequences without samples."""
+
+RATES = "lr.tsv"
 
 COVERAGE = 0.9
 """Share of new samples that a prediction interval is meant to hold."""
@@ -45,6 +59,7 @@ def pretrain(
     encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
     resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Pretrain an encoder without labels: masked nucleotides and distances between samples.
@@ -66,6 +81,9 @@ def pretrain(
     resume : path, optional
         Output folder of an earlier run to go on from: its split, and its configuration where none
         is given. What is written goes to ``output``.
+    accept_changed_inputs : bool
+        Go on though reads, sequences, samples or what else the run was started with changed, which
+        one line says; else that is refused. The split stays: new samples are not read.
     on_epoch : callable, optional
         Called with the epoch and its losses and figures after each. What it raises ends the run.
 
@@ -79,7 +97,9 @@ def pretrain(
     InputError
         If the study lacks what the losses need, or has too few samples.
     """
-    run, batcher = prepare_pretraining(study, config, output, encoder, group_by, resume)
+    run, batcher = prepare_pretraining(
+        study, config, output, encoder, group_by, resume, accept_changed_inputs
+    )
     result = run.train(run.job(batcher, on_epoch=on_epoch))
     run.finish(_score_pretraining(run, result))
     return run.model
@@ -91,6 +111,7 @@ def pretrain_nucleotides(
     config: Config | str | None = None,
     output: str | Path | None = None,
     resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
 ) -> Model:
     """Pretrain the nucleotide level alone, on sequences without samples.
 
@@ -98,7 +119,7 @@ def pretrain_nucleotides(
     ----------
     sequences : path or sequence of str
         As `aam_core.data.corpus.load_corpus` takes them.
-    config, output, resume
+    config, output, resume, accept_changed_inputs
         As in `pretrain`. A "sample" of the batch size is 16 sequences.
 
     Returns
@@ -106,16 +127,25 @@ def pretrain_nucleotides(
     Model
         Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
     """
-    _, config = resumed(resume, config, pretraining)
-    config = config.replace(
-        {
-            "loss.distance": 0.0,
-            "masking.asv_fraction": 1.0,
-            "data.rarefaction": "none",
-            "data.shallow_samples": "keep",
-        }
+    given = asked(resume, config, pretraining)
+    config = given.decide(CORPUS)
+    corpus = Setup(
+        "pretraining",
+        corpus=True,
+        output=output is not None,
+        split="" if resume is None else "the split of the run stays",
+        **processes(config),
     )
-    return pretrain(load_corpus(sequences), config=config, output=output, resume=resume)
+    for line in idle(replace(config, given=given.given), corpus):
+        say(f"pretrain: {line}")
+    accept = accept_changed_inputs
+    return pretrain(
+        load_corpus(sequences),
+        config=config.said(),
+        output=output,
+        resume=resume,
+        accept_changed_inputs=accept,
+    )
 
 
 @on_devices(fitting)
@@ -132,6 +162,7 @@ def fit_regressor(
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Fit a numeric metadata column.
@@ -139,7 +170,9 @@ def fit_regressor(
     Parameters
     ----------
     study : Study
-        Its phylogeny or distances, if any, are learned beside the target (see freeze_encoder).
+        Its phylogeny or distances, if any, are learned beside the target where ``loss.distance`` is
+        above 0, which it is in no preset of a fit, and the encoder is not frozen; else they change
+        nothing, which one line says.
     target : str or Series
         Metadata column, or values by sample id.
     encoder : Model or path, optional
@@ -162,7 +195,7 @@ def fit_regressor(
         Folder for the model, its metrics, predictions, logs and plot.
     label : str, optional
         What the lines of progress start with.
-    resume, on_epoch
+    resume, accept_changed_inputs, on_epoch
         As in `pretrain`.
 
     Returns
@@ -177,7 +210,7 @@ def fit_regressor(
         If targets are unusable, or there are too few samples or groups.
     """
     given = (encoder, freeze_encoder, group_by, split, covariates, config, output, label)
-    options = FitOptions(*given, resume, on_epoch)
+    options = FitOptions(*given, resume, on_epoch, accept_changed_inputs)
     return _fit("regression", study, target, options)
 
 
@@ -195,6 +228,7 @@ def fit_classifier(
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
 ) -> Model:
     """Fit a categorical metadata column; parameters as in `fit_regressor`.
@@ -208,11 +242,17 @@ def fit_classifier(
         Of kind 'classifier'.
     """
     given = (encoder, freeze_encoder, group_by, split, covariates, config, output, label)
-    options = FitOptions(*given, resume, on_epoch)
+    options = FitOptions(*given, resume, on_epoch, accept_changed_inputs)
     return _fit("classification", study, target, options)
 
 
-@alone
+def _read_rates(folder) -> RangeTest:
+    """What `find_lr` wrote."""
+    table = pd.read_csv(Path(folder, RATES), sep="\t", float_precision="round_trip")
+    return RangeTest(table, tune.suggest(table))
+
+
+@on_devices(pretraining, _read_rates)
 def find_lr(
     study: Study,
     target: str | pd.Series | None = None,
@@ -246,22 +286,23 @@ def find_lr(
     InputError
         If the inputs are unusable, or the loss falls at no rate.
     """
-    with parallel.session():
-        if task == "pretrain":
-            run, batcher = prepare_pretraining(study, config, output, encoder, group_by)
-            job = run.job(batcher)
-        else:
-            given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
-            options = FitOptions(*given)
-            run, _, batcher, weight = prepare_fit(task, study, target, options)
-            job = run.job(batcher, weight)
-        found = tune.find_lr(job, run.team, low, high, steps, run.reporter)
-        if output is not None and run.team.first:
-            with replacing_in(output, ("lr.tsv", "lr.png")) as folder:
-                found.table.to_csv(folder / "lr.tsv", sep="\t", index=False)
-            draw = functools.partial(plots.learning_rates, found.table, found.suggestion)
-            plots.attempt(Path(output, "lr.png"), draw)
-        return found
+    if task == "pretrain":
+        run, batcher = prepare_pretraining(
+            study, config, output, encoder, group_by, job="range test"
+        )
+        job = run.job(batcher)
+    else:
+        given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
+        options = FitOptions(*given, job="range test")
+        run, _, batcher, weight = prepare_fit(task, study, target, options)
+        job = run.job(batcher, weight)
+    found = tune.find_lr(job, run.team, low, high, steps, run.reporter)
+    if output is not None and run.team.first:
+        with replacing_in(output, (RATES, "lr.png")) as folder:
+            found.table.to_csv(folder / RATES, sep="\t", index=False)
+        draw = functools.partial(plots.learning_rates, found.table, found.suggestion)
+        plots.attempt(Path(output, "lr.png"), draw)
+    return found
 
 
 def _score_pretraining(run: Run, result: Result) -> dict[str, Callable]:

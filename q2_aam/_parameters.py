@@ -7,8 +7,8 @@ from operator import attrgetter
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from aam_core import presets
-from aam_core.cli.settings import preset_config, resolve, where_not_given
 from aam_core.config import EVERYDAY, Config, find
+from aam_core.settings import preset_config, resolve, where_not_given
 
 PRESET = "small"
 """The preset where none is named."""

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from aam_core.cli import cli
-from aam_core.cli.settings import preset_config, read_settings, resolve, value_at
 from aam_core.data.simulate import simulate
+from aam_core.settings import preset_config, read_settings, resolve
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"
@@ -80,7 +80,7 @@ def test_a_recipe_says_only_what_differs_from_its_preset(recipe):
     settings = read_settings(RECIPES / recipe)
     assert settings
     for path, value in settings.items():
-        assert value_at(config, path) == value != value_at(plain, path), path
+        assert config.at(path) == value != plain.at(path), path
 
 
 def test_the_encoder_of_the_first_recipe(study):

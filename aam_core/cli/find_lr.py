@@ -18,7 +18,7 @@ from aam_core.cli.options import (
     without_missing,
 )
 from aam_core.cli.outputs import check_apart, load, tell
-from aam_core.cli.settings import FLAGS, resolve
+from aam_core.settings import FLAGS, resolve
 
 
 @click.command("find-lr")

@@ -15,12 +15,12 @@ import click
 
 from aam_core import presets
 from aam_core.cli.outputs import OutputDirectory, OutputFile
-from aam_core.cli.settings import FLAGS, preset_config, resolve, value_at, where_not_given
 from aam_core.config import Config, find
 from aam_core.errors import InputError
 from aam_core.fields import check
 from aam_core.folders import only_writer
 from aam_core.reading import as_text, read_bytes
+from aam_core.settings import FLAGS, preset_config, resolve, where_not_given
 
 SHOWN_PRESET = "small"
 """The preset that runs where none is named, and whose values the help shows."""
@@ -61,7 +61,7 @@ class Setting(click.ParamType):
 
     def describe(self, config: Config | None) -> str:
         """The field's help with its default in ``config``, if any, and the bounds."""
-        default = None if config is None else value_at(config, self.path)
+        default = None if config is None else config.at(self.path)
         more = "" if config is None else where_not_given(config, self.path)
         low, high = self.field.metadata["minimum"], self.field.metadata["maximum"]
         facts = [f"default: {default}"] if config is not None and not more else []
@@ -138,6 +138,14 @@ def config_options(kind: str, resume: bool = False) -> Callable:
                 "another.",
             )
         )
+        added.append(
+            click.option(
+                "--accept-changed-inputs",
+                is_flag=True,
+                help="With --resume: go on though reads, sequences, samples, columns or what else "
+                "the run was started with changed, which is refused otherwise. The split stays.",
+            )
+        )
 
     def decorate(function):
         @functools.wraps(function)
@@ -148,12 +156,23 @@ def config_options(kind: str, resume: bool = False) -> Callable:
             named = source is click.core.ParameterSource.COMMANDLINE
             earlier = None if named else values.get("resume")
             flags = {name: values.pop(name) for name in FLAGS}
-            config = resolve(kind, preset, config_file, flags, assignments, earlier)
+            base = None if earlier is None else _config_of(earlier)
+            config = resolve(kind, preset, config_file, flags, assignments, base)
+            if values.get("accept_changed_inputs"):
+                require(values["resume"] is not None, "--accept-changed-inputs needs --resume.")
             return function(config=config, **values)
 
         return _add(command, added)
 
     return decorate
+
+
+def _config_of(resume) -> Config:
+    """The configuration of the run whose output folder is ``resume``."""
+    from aam_core.train import checkpoint
+
+    run = checkpoint.read_run(checkpoint.find(resume))
+    return Config.from_dict(run["config"], f"the configuration in {resume}")
 
 
 def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable:

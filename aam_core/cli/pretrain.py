@@ -23,7 +23,7 @@ from aam_core.config import WITHOUT_TREE
 @group_option
 @directory_option(earlier.model_of("encoder"))
 @config_options("pretraining", resume=True)
-def pretrain(inputs, encoder, group_by, output, config, resume):
+def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_inputs):
     """Pretrain an encoder, without labels.
 
     It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
@@ -40,7 +40,11 @@ def pretrain(inputs, encoder, group_by, output, config, resume):
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
         workflows.pretrain_nucleotides(
-            inputs["sequences"], config=config, output=output, resume=resume
+            inputs["sequences"],
+            config=config,
+            output=output,
+            resume=resume,
+            accept_changed_inputs=accept_changed_inputs,
         )
         tell(f"Encoder written to {output}")
         return
@@ -58,5 +62,6 @@ def pretrain(inputs, encoder, group_by, output, config, resume):
         encoder=encoder,
         group_by=group_by,
         resume=resume,
+        accept_changed_inputs=accept_changed_inputs,
     )
     tell(f"Encoder written to {output}")

@@ -1,7 +1,8 @@
 """All that a killed run goes on from: a folder of JSON and safetensors. Opening it runs no code.
 
 ``checkpoint.json`` (format, version, what the run is, how far it is) and, as safetensors,
-``weights``, ``optimizer``, ``sums``, ``rng`` and, of a run that has them, ``average`` and ``best``.
+``weights``, ``optimizer``, ``sums``, ``rng`` and, of a run that has them, ``average``, ``best`` and
+``inputs``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Checkpoint:
         `rng_state` of each rank.
     folder : Path, optional
         Where it was loaded from.
+    inputs : dict of str to Tensor, optional
+        What the run was started with, as `aam_core.data.fingerprint` has it; None of runs from
+        before that was recorded.
     """
 
     run: dict
@@ -62,6 +66,7 @@ class Checkpoint:
     sums: dict[str, Tensor]
     rng: list[dict[str, Tensor]]
     folder: Path | None = None
+    inputs: dict[str, Tensor] | None = None
 
 
 def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None:
@@ -77,6 +82,7 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
         "rng": _flat({str(rank): state for rank, state in enumerate(checkpoint.rng)}),
         "average": checkpoint.average,
         "best": checkpoint.best,
+        "inputs": checkpoint.inputs,
     }
     with replacing_folder(folder) as new:
         held = Path(folder, "best.safetensors")
@@ -95,6 +101,7 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
             "ranks": len(checkpoint.rng),
             "average": checkpoint.average is not None,
             "best": tensors.get("best", held) is not None,
+            "inputs": checkpoint.inputs is not None,
         }
         # Python's JSON: Infinity and NaN are written and read, floats are exact.
         (new / HEAD).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
@@ -129,6 +136,7 @@ def load(folder) -> Checkpoint:
         sums=_read(folder, "sums"),
         rng=[rng[str(rank)] for rank in range(head["ranks"])],
         folder=Path(os.path.abspath(folder)),
+        inputs=_read(folder, "inputs") if head.get("inputs") else None,
     )
 
 

@@ -47,6 +47,8 @@ class Job:
         Called with the epoch and its values after each. What it raises ends the run.
     resume : Checkpoint, optional
         Where to go on.
+    inputs : dict of Tensor, optional
+        What a checkpoint says of the inputs; see `aam_core.data.fingerprint`.
     """
 
     network: Network
@@ -62,6 +64,7 @@ class Job:
     keep: Callable[[int, dict[str, Tensor]], None] | None = None
     on_epoch: Callable[[int, dict[str, float]], None] | None = None
     resume: Checkpoint | None = None
+    inputs: dict[str, Tensor] | None = None
 
 
 @dataclass

@@ -281,6 +281,7 @@ class Trainer:
             best=self.best,
             sums=self.losses.state(),
             rng=self.team.exchange(rng_state(self.team.device)),
+            inputs=self.job.inputs,
             **self.learner.state(),
         )
         if self.team.first:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import preparation, presets, workflows
+from aam_core import effects, preparation, presets, workflows
 from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.data.columns import told_task
@@ -25,6 +25,7 @@ from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.evaluation import check_task
 from aam_core.files import check_folder
 from aam_core.prediction import as_model
+from aam_core.transfer import adopt
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import Board, Tuned, best_row, counted, say
 from aam_core.tuning.storage import (
@@ -122,6 +123,7 @@ def tune(
         raise InputError("A trial runs on one device (train.devices); several run as jobs.")
     space = _space(space, encoder is not None, config)
     metric = check_metric(metric, task, space)
+    study, config = _effective(study, target, task, group_by, folds, options, config, space)
     split = preparation.splitter(config, options["encoder"], freeze_encoder)
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
     for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
@@ -144,6 +146,28 @@ def _space(given: dict | None, encoder: bool, config: Config) -> dict:
     given = spaces.check_space(spaces.default(encoder) if given is None else given)
     spaces.check_effect(given, encoder, config)
     return given
+
+
+def _effective(study, target, task, group_by, folds, options, config, space):
+    """The study without what no trial learns, and the configuration, of which all is said."""
+    values, groups = (preparation.by_sample(study, name) for name in (target, group_by))
+    effects.check_columns(values, groups, options["covariates"], study.sample_ids)
+    adopted = adopt(config, options["encoder"])
+    setup = effects.setup_of(
+        task,
+        study,
+        adopted,
+        job="trials",
+        encoder=options["encoder"] is not None,
+        frozen=options["freeze_encoder"],
+        covariates=bool(options["covariates"]),
+        split=f"a trial has {folds} folds" if folds else "",
+        output=False,
+    )
+    spaces.check_effect(space, setup.encoder, adopted, setup)
+    for line in effects.without_effect(study, adopted, setup, groups):
+        effects.say(f"tune: {line}")
+    return effects.learned(study, adopted, setup, space), config.said()
 
 
 def _splits(study, target, task, space, config, group_by, folds, split):

@@ -7,9 +7,13 @@ it is ``{"choices": [...]}``.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from aam_core.config import Config, find
 from aam_core.errors import InputError, first_five
 from aam_core.fields import check, parse, unknown
+from aam_core.idle import RULES, Setup
 from aam_core.reading import read_yaml
 
 DEFAULT = {
@@ -106,8 +110,22 @@ def check_space(space, where: str = "space") -> dict[str, dict]:
     return checked
 
 
-def check_effect(space: dict[str, dict], encoder: bool, config: Config) -> None:
-    """Refuse settings that others, a pretrained encoder or its absence take the effect from."""
+def check_effect(
+    space: dict[str, dict], encoder: bool, config: Config, setup: Setup | None = None
+) -> None:
+    """Refuse settings that others, a pretrained encoder or its absence take the effect from.
+
+    Parameters
+    ----------
+    space : dict
+    encoder : bool
+        Whether the fits start from a pretrained encoder.
+    config : Config
+        What the space does not name.
+    setup : Setup, optional
+        What else the fits are: with it, the rules of `aam_core.idle` hold wherever the space
+        reaches, as far as one other setting of it at a time tells.
+    """
     reached = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]
     idle = [path for path, ways in DRAWING.items() if path in space and not {*ways} & {*reached}]
     if idle:
@@ -123,6 +141,23 @@ def check_effect(space: dict[str, dict], encoder: bool, config: Config) -> None:
             )
     elif "optim.encoder_lr_ratio" in space:
         raise InputError("optim.encoder_lr_ratio has no effect without a pretrained encoder.")
+    for path in space if setup is not None else ():
+        reasons = [RULES[path](reached, setup) for reached in _reached(space, path, config)]
+        if reasons and all(reasons):
+            raise InputError(f"{path} has no effect in any trial: {reasons[0]}.")
+
+
+def _reached(space: dict[str, dict], path: str, config: Config) -> Iterator[Config]:
+    """Configurations at the ends of a setting's range, and at those of one more at a time."""
+    for value in _ends(space[path]):
+        for other in space:
+            for beside in _ends(space[other]):
+                with contextlib.suppress(InputError):  # what does not go together is no trial
+                    yield config.replace({other: beside, path: value})
+
+
+def _ends(given: dict) -> list:
+    return given.get("choices") or [given["low"], given["high"]]
 
 
 def suggest(trial, path: str, given: dict):

@@ -21,7 +21,12 @@ BRIEF = {
 The depth is a pretraining's, and that of fits told to draw.
 """
 
-BRIEF_FIT = {"model.members": 2, "train.val_fraction": 0.5, "forest.trees": 10}
+BRIEF_FIT = {
+    "data.rarefaction": "none",
+    "model.members": 2,
+    "train.val_fraction": 0.5,
+    "forest.trees": 10,
+}
 """Of a fit too: two members, each of which leaves out half of the samples, and few trees."""
 
 
@@ -40,7 +45,7 @@ def brief():
     def make(kind="fitting", changes=()):
         preset = getattr(presets, kind)("tiny")
         fit = BRIEF_FIT if kind == "fitting" else {}
-        return preset.replace({**BRIEF, **fit, **dict(changes)})
+        return preset.decide({**BRIEF, **fit, **dict(changes)})
 
     return make
 

@@ -60,7 +60,9 @@ def test_what_a_frozen_encoder_does_not_learn_is_said(
     small, made, as_study, encoder, brief, capsys
 ):
     config = brief("fitting", {"train.max_steps": 1, "loss.distance": 1.0})
-    line = "regression: the encoder is frozen: distances are not learned\n"
+    line = (
+        "regression: The tree has no effect: the encoder is frozen, so no distances are learned.\n"
+    )
     for study, frozen, said in (
         (small, True, True),
         (small, False, False),

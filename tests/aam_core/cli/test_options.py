@@ -8,8 +8,8 @@ import pytest
 from aam_core import presets
 from aam_core.cli import cli
 from aam_core.cli.options import SHOWN_PRESET, read_ids
-from aam_core.cli.settings import preset_config, value_at
 from aam_core.config import EVERYDAY, find
+from aam_core.settings import preset_config
 
 CONFIGURED = {
     "pretrain": "pretraining",
@@ -34,7 +34,7 @@ def test_flag_of_a_field(command, kind, name, path):
     if (kind, name) == ("fitting", "sampling_depth"):
         assert "Where not given, all reads are read.  [at least 1]" in option.help
     else:
-        shown = value_at(preset_config(kind, SHOWN_PRESET), path)
+        shown = preset_config(kind, SHOWN_PRESET).at(path)
         assert f"[default: {shown}" in option.help
     convert = option.type.convert
     assert convert(str(field.default), None, None) == field.default

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.cli.settings import read_settings, resolve
 from aam_core.errors import AAMError, InputError, Preempted
+from aam_core.settings import read_settings, resolve
 from aam_core.tuning import space as spaces
 from aam_core.tuning import tune
 from aam_core.workflows import fit_regressor

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from aam_core import presets
-from aam_core.cli.settings import read_settings, resolve, value_at
 from aam_core.config import Config, paths
 from aam_core.errors import InputError
+from aam_core.settings import read_settings, resolve
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_precedence(settings):
     touched = {"train.epochs", "train.min_steps", "train.seed", "train.batch_size", "optim.lr"}
     untouched = touched ^ set(paths())
     preset = presets.fitting("tiny")
-    assert all(value_at(config, path) == value_at(preset, path) for path in untouched)
+    assert all(config.at(path) == preset.at(path) for path in untouched)
 
 
 def test_epochs_asked_for_by_any_route_are_what_is_trained(settings):
@@ -57,9 +57,10 @@ def test_steps_asked_for_beside_epochs_stay(settings):
     assert resolve("fitting", "small", None, {"epochs": None}) == presets.fitting("small")
 
 
-def test_last_of_two_assignments_holds():
-    config = resolve("fitting", "tiny", None, {}, ["train.seed=1", " train.seed = 2 "])
-    assert config.train.seed == 2
+def test_a_setting_is_assigned_once():
+    with pytest.raises(InputError, match="train.seed is set twice, to 1 and 2"):
+        resolve("fitting", "tiny", None, {}, ["train.seed=1", " train.seed = 2 "])
+    assert resolve("fitting", "tiny", None, {}, ["train.seed=2", "train.seed=2"]).train.seed == 2
 
 
 def test_a_saved_configuration_restores_itself(settings):

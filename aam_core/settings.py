@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from aam_core.config import EVERYDAY, SCALE, Config, find, paths
 from aam_core.errors import InputError
 from aam_core.fields import check
@@ -12,18 +10,11 @@ from aam_core.reading import read_yaml
 FLAGS = EVERYDAY | SCALE
 """Settings that have a flag of their own."""
 
-DRAWN = {"data.rarefaction": "redraw", "data.full_depth": 0.0, "data.sampling_depth_max": 0}
-"""What a sampling depth means."""
 
-
-def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) -> Config:
+def resolve(kind, preset, file=None, flags=None, assignments=(), base=None) -> Config:
     """Build the configuration of a run: preset < ``--config`` < flags < ``--set``.
 
-    A run that is resumed starts from its own configuration instead of a preset.
-
-    Whoever sets ``train.epochs`` gets that many: ``train.min_steps`` is then 0, unless set too.
-    Whoever sets ``data.sampling_depth``, but not ``data.rarefaction``, where the preset draws none
-    gets so many, drawn anew.
+    What a setting brings with it is said in `Config.replace`.
 
     Parameters
     ----------
@@ -37,30 +28,34 @@ def resolve(kind, preset, file=None, flags=None, assignments=(), resume=None) ->
         Name in ``EVERYDAY`` or ``SCALE`` -> value; None stands for a flag that was not given.
     assignments : sequence of str
         ``section.field=value``.
-    resume : path, optional
-        Output folder of the run to go on from.
+    base : Config, optional
+        What to start from instead of the preset: of a run that is resumed, its own.
 
     Raises
     ------
     InputError
-        For an unknown key (named, with the nearest legal one) or an illegal value.
+        For an unknown key (named, with the nearest legal one), an illegal value, or a setting that
+        is assigned twice.
     """
     changes = {} if file is None else read_settings(file)
     for name, value in (flags or {}).items():
         if value is not None:
             changes[FLAGS[name]] = value
+    changes |= _assigned(assignments)
+    return (preset_config(kind, preset) if base is None else base).replace(changes)
+
+
+def _assigned(assignments) -> dict:
+    """``section.field=value`` as a dictionary."""
+    found = {}
     for assignment in assignments:
-        path, equals, value = assignment.partition("=")
+        path, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise InputError(f"A setting is given as section.field=value, not as {assignment!r}.")
-        changes[path.strip()] = check(find(path.strip()), value.strip(), path.strip())
-    if "train.epochs" in changes:  # a number of epochs that was asked for is what is trained
-        changes.setdefault("train.min_steps", 0)
-    base = preset_config(kind, preset) if resume is None else saved_config(resume)
-    depth_alone = "data.sampling_depth" in changes and "data.rarefaction" not in changes
-    if depth_alone and base.data.rarefaction == "none":
-        changes = DRAWN | changes
-    return base.replace(changes)
+        value = check(find(path), value, path)
+        if found.setdefault(path, value) != value:
+            raise InputError(f"{path} is set twice, to {found[path]} and {value}: set it once.")
+    return found
 
 
 def preset_config(kind: str, name: str) -> Config:
@@ -70,23 +65,15 @@ def preset_config(kind: str, name: str) -> Config:
     return {"pretraining": presets.pretraining, "fitting": presets.fitting}[kind](name)
 
 
-def saved_config(resume) -> Config:
-    """The configuration of the run whose output folder is ``resume``."""
-    from aam_core.train import checkpoint
-
-    run = checkpoint.read_run(checkpoint.find(resume))
-    return Config.from_dict(run["config"], f"the configuration in {resume}")
-
-
-def value_at(config: Config, path: str):
-    """The value at ``section.field``."""
-    return functools.reduce(getattr, path.split("."), config)
-
-
 def where_not_given(config: Config, path: str) -> str:
     """A sentence for a help, where what holds is not the value that ``config`` has; else empty."""
     if path == "data.sampling_depth" and config.data.rarefaction == "none":
         return "Where not given, all reads are read."
+    if path == "train.epochs" and config.train.min_steps:
+        return (
+            f"Where not given, {config.train.epochs}, or as many as make {config.train.min_steps} "
+            "steps (train.min_steps): more on a small study."
+        )
     return ""
 
 
