@@ -173,6 +173,15 @@ def _distances(config: Config, setup: Setup) -> str:
     return why_no_distances(config, setup)
 
 
+def _distances_of_a_fit(config: Config, setup: Setup) -> str:
+    return why_no_distances(config, setup) if setup.fits else ""
+
+
+def _fusion_heads(config: Config, setup: Setup) -> str:
+    attends = _where("model.fusion.kind", "cross-attention", "perceiver")
+    return _any(_covariates, attends)(config, setup) if setup.fits else ""
+
+
 def _metric(config: Config, setup: Setup) -> str:
     why = why_no_distances(config, setup)
     return why or ("the distances are given" if setup.distances else "")
@@ -241,14 +250,12 @@ def _devices(config: Config, setup: Setup) -> str:
     return ""
 
 
-_blocks = _any(
-    _if(
-        lambda c, at: (
-            c.model.sample.depth == 0
-            and (c.model.encoder.features == "profile" or c.model.encoder.depth == 0 or at.frozen)
-        ),
-        "the network has no transformer blocks to train",
-    )
+_blocks = _if(
+    lambda c, at: (
+        c.model.sample.depth == 0
+        and (c.model.encoder.features == "profile" or c.model.encoder.depth == 0 or at.frozen)
+    ),
+    "the network has no transformer blocks to train",
 )
 _attention = _if(
     lambda c, at: (
@@ -292,12 +299,12 @@ RULES: dict[str, Rule] = {
     "model.sample.pool_queries": _acts,
     "model.sample.pool_prior": _acts,
     "model.sample.asv_dropout": _samples,
-    "model.head.distance": _if(lambda c, at: at.fits and bool(_distances(c, at)), "no distances"),
-    "model.head.distance_width": _acts,
+    "model.head.distance": _distances_of_a_fit,
+    "model.head.distance_width": _distances_of_a_fit,
     "model.head.target_hidden": _of_a_fit,
     "model.head.target_dropout": _of_a_fit,
     "model.fusion.kind": _covariates,
-    "model.fusion.heads": _acts,
+    "model.fusion.heads": _fusion_heads,
     "model.fusion.latents": _any(_covariates, _where("model.fusion.kind", "perceiver")),
     "masking.mask_ratio": _nucleotides,
     "masking.strategy": _nucleotides,

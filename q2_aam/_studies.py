@@ -119,7 +119,10 @@ def described(model, arguments: dict) -> pd.DataFrame | None:
     InputError
         If it lacks samples of the table.
     """
-    if model.covariates is None or arguments["metadata"] is None:
+    if arguments["metadata"] is None:
+        return None
+    if model.covariates is None:
+        print("The metadata have no effect: this model reads no covariates.", flush=True)
         return None
     frame = arguments["metadata"].to_dataframe()
     _require_samples(arguments["table"].ids(), frame.index, "metadata")

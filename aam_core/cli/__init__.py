@@ -53,7 +53,10 @@ class _LazyGroup(click.Group):
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             alike = [name for name in COMMANDS if name.startswith(args[0])]
             ctx.fail(str(unknown(args[0], alike or COMMANDS, "command")))
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            _refuse_repeated(command, ctx, rest)
+        return name, command, rest
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):
@@ -80,6 +83,21 @@ class _LazyGroup(click.Group):
             _say(f"aam: error: {_one_line(error)}")
             status = 128 + error.signal if isinstance(error, Preempted) else 2
         sys.exit(status)
+
+
+def _refuse_repeated(command: click.Command, parent: click.Context, args: list[str]) -> None:
+    """Refuse an option that takes one value and is given several: click would keep the last."""
+    ctx = click.Context(command, info_name=command.name, parent=parent)
+    _, _, order = command.make_parser(ctx).parse_args(args=list(args))
+    if any(param.is_eager for param in order):  # --help is asked for
+        return
+    for param in dict.fromkeys(order):
+        once = isinstance(param, click.Option) and not (param.multiple or param.count)
+        if once and order.count(param) > 1:
+            name = max(param.opts, key=len)
+            raise click.UsageError(
+                f"{name} is given {order.count(param)} times: give it once.", ctx
+            )
 
 
 def _say(line: str) -> None:

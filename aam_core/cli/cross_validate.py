@@ -25,7 +25,13 @@ SHOWN = {
 
 @click.command()
 @study_options(
-    "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
+    "table",
+    "metadata",
+    "sequences",
+    "tree",
+    "distances",
+    required=("table", "metadata"),
+    fits=True,
 )
 @target_options(
     "One pretrained on these samples has seen those held out too, without their labels."

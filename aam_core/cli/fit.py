@@ -22,7 +22,13 @@ def _command(name: str, help: str):
 
     @click.command(name, help=help)
     @study_options(
-        "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
+        "table",
+        "metadata",
+        "sequences",
+        "tree",
+        "distances",
+        required=("table", "metadata"),
+        fits=True,
     )
     @target_options()
     @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")

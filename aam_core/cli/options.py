@@ -175,7 +175,16 @@ def _config_of(resume) -> Config:
     return Config.from_dict(run["config"], f"the configuration in {resume}")
 
 
-def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable:
+_BESIDE = (
+    "A fit learns the distances beside its target with --set loss.distance=50, unless its "
+    "encoder is frozen; without that, this changes nothing."
+)
+"""What a tree and distances are to a fit, for its help."""
+
+
+def study_options(
+    *names: str, required: Iterable[str] = ("table",), fits: bool = False
+) -> Callable:
     """Add the files of a study; pass on one ``inputs``, the keywords of ``load_study``.
 
     Parameters
@@ -184,9 +193,17 @@ def study_options(*names: str, required: Iterable[str] = ("table",)) -> Callable
         Which of table, sequences, tree, distances, metadata.
     required : iterable of str
         Those that must be given.
+    fits : bool
+        Whether the command fits a target.
     """
+    beside = dict.fromkeys(("tree", "distances"), f" {_BESIDE}") if fits else {}
     added = [
-        click.option(f"--{name}", type=FILE, required=name in required, help=_STUDY[name])
+        click.option(
+            f"--{name}",
+            type=FILE,
+            required=name in required,
+            help=_STUDY[name] + beside.get(name, ""),
+        )
         for name in names
     ]
     if "metadata" in names:
@@ -330,6 +347,12 @@ def directory_option(
 def file_option(help: str) -> Callable:
     """``--output`` for a file."""
     return click.option("--output", type=OutputFile(), required=True, help=help)
+
+
+def is_given(name: str) -> bool:
+    """Whether the option was given, be it with the value that it has by default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def require(condition: bool, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aam_core.cli.options import DIRECTORY, file_option, setting_option, study_options
-from aam_core.cli.outputs import load
+from aam_core.cli.outputs import load, tell
 from aam_core.config import find
 from aam_core.files import replacing
 
@@ -30,6 +30,12 @@ def predict(inputs, model, output, **options):
     """
     from aam_core import prediction
 
+    model = prediction.as_model(model)
+    if inputs["metadata"] is not None and "where" not in inputs and model.covariates is None:
+        tell(
+            "--metadata has no effect but on which samples are predicted: the model reads no "
+            "covariates."
+        )
     count = write(prediction.predict_batches(model, load(inputs), **options), output)
     click.echo(f"Predictions of {count} samples written to {output}", err=True)
 

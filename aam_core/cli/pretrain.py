@@ -10,6 +10,7 @@ from aam_core.cli.options import (
     directory_option,
     encoder_option,
     group_option,
+    is_given,
     require,
     study_options,
 )
@@ -39,6 +40,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         require(inputs["sequences"] is not None, "Missing option '--table' (or '--sequences').")
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
+        require(not is_given("max_lost_reads"), "--max-lost-reads needs --table.")
         workflows.pretrain_nucleotides(
             inputs["sequences"],
             config=config,

@@ -18,7 +18,13 @@ from aam_core.cli.outputs import check_apart, load
 
 @click.command()
 @study_options(
-    "table", "metadata", "sequences", "tree", "distances", required=("table", "metadata")
+    "table",
+    "metadata",
+    "sequences",
+    "tree",
+    "distances",
+    required=("table", "metadata"),
+    fits=True,
 )
 @target_options()
 @click.option(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from aam_core import config
-from aam_core.cli.options import file_option, require, study_options
-from aam_core.cli.outputs import load, write_table
+from aam_core.cli.options import file_option, is_given, require, study_options
+from aam_core.cli.outputs import load, tell, write_table
 from aam_core.files import replacing
 
 METRICS = (*config.METRICS, "faith_pd")
@@ -33,6 +33,10 @@ def unifrac(inputs, metric, alpha, output):
     )
     from aam_core.data import distances
 
+    if is_given("alpha") and metric != "generalized":
+        tell(f"--alpha has no effect: it is of generalized UniFrac, and the metric is {metric}.")
+    if inputs["tree"] is not None and metric in config.WITHOUT_TREE:
+        tell(f"--tree has no effect but on which features are read: {metric} needs none.")
     study = load(inputs, require_sequences=False, keep_unplaced=False)
     if metric == "faith_pd":
         write_table(_faith_pd(study), output)

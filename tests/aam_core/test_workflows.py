@@ -25,7 +25,8 @@ def lines(path):
 
 @pytest.mark.parametrize("fit", [fit_regressor, fit_classifier])
 def test_help_shows_every_option(fit):
-    names = "encoder freeze_encoder group_by split covariates config output label resume on_epoch"
+    names = "encoder freeze_encoder group_by split covariates config output label resume "
+    names += "accept_changed_inputs on_epoch"
     assert list(inspect.signature(fit).parameters) == ["study", "target", *names.split()]
 
 

@@ -58,6 +58,8 @@ def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
         assert help.startswith(find(path).metadata["help"]), field
         if field == "sampling_depth" and name != "pretrain":
             assert help.endswith(" Where not given, all reads are read.")
+        elif field == "epochs" and name != "pretrain":
+            assert "Where not given, 10, or as many as make 500 steps" in help
         elif field not in STATED:
             preset = presets.pretraining if name == "pretrain" else presets.fitting
             assert f"(small: {attrgetter(path)(preset(PRESET))})" in help, field

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-BRIEF = ("--preset", "tiny", "--sampling-depth", 200, "--device", "cpu", "--batch-size", 16)
+SIZED = ("--preset", "tiny", "--sampling-depth", 200, "--device", "cpu")
+BRIEF = (*SIZED, "--batch-size", 16)
 STEPS = ("--steps", 30, "--low", 1e-4)
 
 
@@ -52,7 +53,7 @@ def test_of_a_fit(aam, files, metadata, tmp_path, target, options):
     out = tmp_path / "out"
     outcome = aam(
         *("find-lr", *files, *metadata, "--target", target, *options, "--output", out),
-        *(*BRIEF, *STEPS, "--batch-size", 40, "--set", "train.val_fraction=0.3"),
+        *(*SIZED, *STEPS, "--batch-size", 40, "--set", "train.val_fraction=0.3"),
     )
     assert 1e-4 <= suggestion(outcome) <= 10
     assert len(pd.read_csv(out / "lr.tsv", sep="\t")) > 10
@@ -79,6 +80,20 @@ def test_presets_are_those_of_the_task(files, metadata, tmp_path, aam, monkeypat
         ("gradient", "regression"),
     ]
     assert asked[1][3]["low"] == 0.01 and asked[1][3]["steps"] == 100
+
+
+def test_on_several_devices_as_on_one(aam, files, tmp_path):
+    """The rates that are tried and the losses are those of one process."""
+    outs = [tmp_path / name for name in ("one", "two")]
+    common = ("find-lr", *files, *BRIEF, "--steps", 20, "--threads", 1)
+    found = [
+        suggestion(aam(*common, "--devices", count, "--output", out))
+        for count, out in zip((1, 2), outs, strict=True)
+    ]
+    one, two = (pd.read_csv(out / "lr.tsv", sep="\t") for out in outs)
+    assert one["lr"].tolist() == two["lr"].tolist()
+    assert two["loss"].to_numpy() == pytest.approx(one["loss"].to_numpy(), rel=1e-3)
+    assert found[1] == pytest.approx(found[0], rel=0.5)
 
 
 def test_what_belongs_together(refuses, files, metadata, tmp_path):

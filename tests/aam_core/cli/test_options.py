@@ -33,6 +33,9 @@ def test_flag_of_a_field(command, kind, name, path):
     assert field.metadata["help"] in option.help
     if (kind, name) == ("fitting", "sampling_depth"):
         assert "Where not given, all reads are read.  [at least 1]" in option.help
+    elif (kind, name) == ("fitting", "epochs"):
+        assert "Where not given, 10, or as many as make 500 steps (train.min_steps)" in option.help
+        assert "[default: 10" not in option.help
     else:
         shown = preset_config(kind, SHOWN_PRESET).at(path)
         assert f"[default: {shown}" in option.help
