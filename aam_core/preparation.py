@@ -162,7 +162,9 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     known = fit_covariates(study.metadata, covariates, split.train)
     if held is None:
         inputs = _inputs(study, everyone, groups, task, options, distances, None, known)
-    elif options.accept_changed_inputs:
+    elif options.accept_changed_inputs or inputs.before is not None:
+        # They are the same, or accepted: what is a standard deviation, and which class is which,
+        # is as the network learned it.
         fitted, known = _as_before(held, fitted, known)
     run = Run(study, config, options.output, options.label or task, split, held)
     if groups is not None:

@@ -106,9 +106,9 @@ GROUP_BY = MetadataColumn[Numeric | Categorical]
 INPUTS = {
     "table": "Reads of each feature in each sample. Feature ids may be the sequences themselves.",
     "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
-    "phylogeny": "Tree whose tips are the features. With the setting 'loss.distance=50' the UniFrac "
-    "distances between the samples are learned beside the target, unless the encoder is frozen; "
-    "without that setting the tree changes nothing, which a line (--verbose) says.",
+    "phylogeny": "Tree whose tips are the features. With the setting 'loss.distance=50' the "
+    "UniFrac distances between the samples are learned beside the target, unless the encoder is "
+    "frozen; without that setting the tree changes nothing, which a line (--verbose) says.",
     "distances": "Distances between the samples, to learn in place of UniFrac (with the same "
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +325,96 @@ def test_another_network(small, finished):
     with pytest.raises(InputError, match="checkpoint is of another model; .* missing") as caught:
         fit_regressor(small, "gradient", config=config, resume=folder)
     assert "\n" not in str(caught.value)
+
+
+# --- changed inputs ------------------------------------------------------------------------------
+
+
+def doubled(study):
+    return replace(study, counts=study.counts * 2)
+
+
+def without_three(study):
+    return study.select(study.sample_ids[3:])
+
+
+def with_another_value(study):
+    metadata = study.metadata.copy()
+    metadata.loc["S001.01", "gradient"] = float(metadata["gradient"].astype(float).median())
+    return replace(study, metadata=metadata)
+
+
+EDITS = {
+    "reads": (doubled, "reads of 60 of 60 samples changed .S001.01, "),
+    "samples": (without_three, "3 samples are gone .S001.01, "),
+    "target": (with_another_value, "values of the target of 1 of 60 samples changed .S001.01."),
+}
+
+
+@pytest.mark.parametrize("edit, words", EDITS.values(), ids=EDITS)
+def test_changed_inputs_are_refused_unless_accepted(
+    small, finished, refused, tmp_path, capsys, edit, words
+):
+    refused(words, lambda **more: fit_regressor(edit(small), "gradient", **more))
+    whole, folder = finished
+    config = whole.config.replace({"train.epochs": 3})
+    options = {"config": config, "output": tmp_path / "b", "resume": folder}
+    capsys.readouterr()
+    found = fit_regressor(edit(small), "gradient", accept_changed_inputs=True, **options)
+    (line,) = (it for it in capsys.readouterr().err.splitlines() if "which is accepted" in it)
+    assert re.search(words, line)
+    assert len(found.history) == 3 and found.history[:2] == whole.history
+    assert found.target == whole.target  # what a standard deviation is stays
+    assert set(found.train_samples) == set(whole.train_samples) & set(edit(small).sample_ids)
+    # What was accepted is what the next one is compared with.
+    fit_regressor(edit(small), "gradient", resume=tmp_path / "b")
+    with pytest.raises(InputError, match="inputs changed"):
+        fit_regressor(small, "gradient", resume=tmp_path / "b")
+
+
+def test_another_group_or_split_is_refused(small, refused):
+    for column in ("host_subject_id", "group"):
+        options = {"group_by": column}
+        words = f"samples are grouped by '{column}' .were not."
+        refused(words, lambda o=options, **more: fit_regressor(small, "gradient", **o, **more))
+    swapped = (small.sample_ids[:50], small.sample_ids[50:])
+    words = "samples are elsewhere in the given split .S0"
+    refused(words, lambda **more: fit_regressor(small, "gradient", split=swapped, **more))
+
+
+def test_a_pretraining_compares_its_tree(small, brief, tmp_path):
+    config = brief("pretraining", {"train.max_steps": 2})
+    pretrain(small, config=config, output=tmp_path / "a")
+    tree = replace(small.phylogeny, lengths=small.phylogeny.lengths * 2)
+    with pytest.raises(InputError, match="was written: branches of the tree. Give"):
+        pretrain(replace(small, phylogeny=tree), resume=tmp_path / "a")
+
+
+def test_changed_sequences_of_a_corpus(made, brief, tmp_path):
+    config, sequences = brief("pretraining", {"train.max_steps": 2}), list(made.sequences.values())
+    pretrain_nucleotides(sequences, config=config, output=tmp_path / "a")
+    sequences[0] = sequences[0][::-1]
+    with pytest.raises(InputError, match="sequences of 1 of .* changed .sequence 1."):
+        pretrain_nucleotides(sequences, resume=tmp_path / "a")
+    pretrain_nucleotides(sequences, resume=tmp_path / "a", accept_changed_inputs=True)
+
+
+def test_a_checkpoint_from_before_says_that_it_cannot_tell(small, finished, capsys):
+    _, folder = finished
+    last = checkpoint.find(folder)
+    head = json.loads((last / "checkpoint.json").read_text())
+    del head["inputs"]
+    (last / "checkpoint.json").write_text(json.dumps(head))
+    (last / "inputs.safetensors").unlink()
+    capsys.readouterr()
+    fit_regressor(doubled(small), "gradient", resume=folder)
+    said = capsys.readouterr().err
+    assert (
+        said.count("was written before inputs were recorded: whether they changed cannot be") == 1
+    )
+
+
+def test_changes_are_accepted_where_a_run_goes_on_alone(small):
+    for call in (pretrained, fit_regressor):
+        with pytest.raises(InputError, match="accept_changed_inputs needs resume"):
+            call(small, "gradient", accept_changed_inputs=True)
