@@ -44,11 +44,6 @@ def started_outside() -> bool:
     return under_torchrun() and "AAM_LAUNCH" not in os.environ
 
 
-def world_size() -> int:
-    """How many processes were started together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def identity() -> str | None:
     """What tells this start of the processes, restarts included, from others; None of one alone."""
     if "AAM_LAUNCH" in os.environ:

@@ -123,7 +123,7 @@ def tune(
         raise InputError("A trial runs on one device (train.devices); several run as jobs.")
     space = _space(space, encoder is not None, config)
     metric = check_metric(metric, task, space)
-    study, config = _effective(study, target, task, group_by, folds, options, config, space)
+    study, config, idle = _effective(study, target, task, group_by, folds, options, config, space)
     split = preparation.splitter(config, options["encoder"], freeze_encoder)
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
     for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
@@ -133,6 +133,8 @@ def tune(
     common = Task(study, values, fit, splits, space, config, metric)
     folder = Path(output)
     search = open_search(folder, common, fingerprint(common, task, options))
+    for line in idle:
+        effects.say(f"tune: {line}")
     return go_on(search, common, folder, trials, timeout, jobs)
 
 
@@ -149,7 +151,7 @@ def _space(given: dict | None, encoder: bool, config: Config) -> dict:
 
 
 def _effective(study, target, task, group_by, folds, options, config, space):
-    """The study without what no trial learns, and the configuration, of which all is said."""
+    """The study without what no trial learns, the configuration, and what to say of both."""
     values, groups = (preparation.by_sample(study, name) for name in (target, group_by))
     effects.check_columns(values, groups, options["covariates"], study.sample_ids)
     adopted = adopt(config, options["encoder"])
@@ -165,9 +167,8 @@ def _effective(study, target, task, group_by, folds, options, config, space):
         output=False,
     )
     spaces.check_effect(space, setup.encoder, adopted, setup)
-    for line in effects.without_effect(study, adopted, setup, groups):
-        effects.say(f"tune: {line}")
-    return effects.learned(study, adopted, setup, space), config.said()
+    idle = effects.without_effect(study, adopted, setup, groups)
+    return effects.learned(study, adopted, setup, space), config.said(), idle
 
 
 def _splits(study, target, task, space, config, group_by, folds, split):

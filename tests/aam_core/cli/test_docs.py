@@ -29,7 +29,7 @@ def test_examples_run_in_their_order(aam, tmp_path, monkeypatch):
             shown.append("tune")  # an extra, which not every environment has
             continue
         if arguments[0] == "simulate":
-            arguments += ["--samples", "40", "--features", "60"]
+            arguments = ["simulate", "study", "--samples", "40", "--features", "60"]
         if "--preset" in arguments:
             arguments += ["--max-steps", "1", "--epochs", "1", "--set", "train.min_steps=0"]
             arguments += ["--set", "forest.trees=4", "--set", "train.val_fraction=0.5"]

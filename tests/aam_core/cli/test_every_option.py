@@ -26,7 +26,7 @@ OPTIONS = {
     "predict": STUDY
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"},
-    "evaluate": {"predictions", "metadata", "target", "output"},
+    "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS | FITS | {"task", "folds", "baseline"},
     "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},
     "tune": TRAINS | FITS | {"task", "trials", "timeout", "jobs", "space_file", "metric", "folds"},

@@ -7,8 +7,9 @@ import json
 import pandas as pd
 import pytest
 
-BRIEF = ("--preset", "tiny", "--max-steps", 3, "--sampling-depth", 200, "--device", "cpu")
-BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
+SHORT = ("--preset", "tiny", "--max-steps", 3, "--sampling-depth", 200, "--device", "cpu")
+SHORT += ("--set", "forest.trees=10")
+BRIEF = (*SHORT, "--set", "model.members=2", "--val-fraction", 0.5)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_a_single_network_holds_out_a_share(aam, files, study_dir, tmp_path):
     model, out = tmp_path / "model", tmp_path / "p.tsv"
     outcome = aam(
         *("fit-regressor", *files, "--target", "gradient", "--group-by", "host_subject_id"),
-        *("--output", model, *BRIEF, "--set", "model.members=1", "--val-fraction", 0.3),
+        *("--output", model, *SHORT, "--set", "model.members=1", "--val-fraction", 0.3),
     )
     assert outcome.status == 0, outcome.err
     train = set((model / "train_samples.txt").read_text().split())
@@ -203,7 +204,7 @@ def test_classes_are_text_and_their_sizes_are_shown(aam, with_column, tmp_path):
     labels = ["1.1", "1.10", "NA", "02"]
     files = with_column("cluster", lambda k: labels[k % 4])
     command = ("fit-classifier", *files, "--target", "cluster", "--output", tmp_path / "m")
-    outcome = aam(*command, *BRIEF, "--set", "model.members=1", "--val-fraction", 0.2)
+    outcome = aam(*command, *SHORT, "--set", "model.members=1", "--val-fraction", 0.2)
     assert outcome.status == 0, outcome.err
     target = json.loads((tmp_path / "m" / "targets.json").read_text())["target"]
     assert target["classes"] == sorted(labels)

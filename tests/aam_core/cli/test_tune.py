@@ -12,7 +12,7 @@ from aam_core.cli import earlier
 from aam_core.settings import read_settings
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
-BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
+BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5)
 
 SPACE = "optim.lr: {low: 1e-4, high: 1e-2, log: true}\nmodel.sample.depth: {choices: [1, 2]}\n"
 
@@ -56,6 +56,7 @@ def test_searches_and_goes_on(aam, files, space, tmp_path):
         "train.best_metric",
     }
     fit = ("fit-regressor", *files, "--target", "gradient", *BRIEF, "--config", out / "best.yaml")
+    fit += ("--set", "forest.trees=10")
     assert aam(*fit, "--output", tmp_path / "model").status == 0
 
 
