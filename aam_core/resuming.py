@@ -23,7 +23,7 @@ NOT_RECORDED = (
 
 
 def resumed(
-    kind: str, resume: str | Path | None, config: Config | None, preset: Callable[[], Config]
+    kind: str, resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
 ) -> tuple[Checkpoint | None, Config]:
     """The checkpoint to go on from, if any, and the configuration that is asked for.
 
@@ -50,7 +50,9 @@ def resumed(
     return held, config
 
 
-def asked(resume: str | Path | None, config: Config | None, preset: Callable[[], Config]) -> Config:
+def asked(
+    resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
+) -> Config:
     """The configuration that `resumed` gives, without the checkpoint's tensors."""
     if config is not None or resume is None:
         return as_config(config, preset)
