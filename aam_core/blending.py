@@ -131,8 +131,8 @@ def in_words(model: Model, samples: int) -> list[str]:
             found.append(f"{one}: {other} did not help on them (weight 0)")
     if "members_with_codes" in count and count.get("network", 1.0):
         share = count["members_with_codes"]
-        kind = "networks with random Fourier features (codes)"
-        found.append(f"{kind} count {share:.2f}, the others {1 - share:.2f}")
+        kind = "networks with random Fourier features"
+        found.append(f"{kind} count {share:.2f}, others {1 - share:.2f}")
     return found
 
 

@@ -136,13 +136,13 @@ def cross_validate(
     found = _predict(study, values, parts, inner, fit, forests, task)
     whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
     metrics = {
-        "held_out": _held_out(samples, groups, len(parts)),
+        "held_out": _held_out(samples, groups) | {"folds": len(parts)},
         **_scores(whole, values, task),
         **({"interval": {"nominal_coverage": workflows.COVERAGE}} if task == "regression" else {}),
         "per_fold": [
             {
                 "fold": number,
-                "held_out": _held_out(frames["aam"].index, groups, 1),
+                "held_out": _held_out(frames["aam"].index, groups),
                 **_scores(frames, values, task),
             }
             for number, frames in enumerate(found, start=1)
@@ -162,8 +162,8 @@ def _told(values: pd.Series) -> list[str]:
     return [f"Column {values.name!r} is text: its values are classes (--task classification)."]
 
 
-def _held_out(samples, groups, folds) -> dict[str, int]:
-    return scoring.held_out(len(samples), scoring.count_groups(groups, samples), folds)
+def _held_out(samples, groups) -> dict[str, int]:
+    return scoring.held_out(len(samples), scoring.count_groups(groups, samples))
 
 
 def _effective(study, values, task, group_by, encoder, freeze_encoder, covariates, config):
@@ -237,7 +237,7 @@ def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, 
         found.append(frames)
         scores = compare(frames["aam"], values.loc[test], task)[1]
         told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        _say(f"{label}: its {len(test)} test samples, which this fit never saw: {told}")
+        _say(f"{label}: {len(test)} test samples: {told}")
     return found
 
 

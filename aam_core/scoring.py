@@ -87,9 +87,9 @@ def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataF
     return frame, metrics
 
 
-def held_out(samples: int, groups: int | None, folds: int) -> dict[str, int]:
-    """How many samples are scored, of how many groups (None: no group is known) and folds."""
-    return {"samples": samples, **({} if groups is None else {"groups": groups}), "folds": folds}
+def held_out(samples: int, groups: int | None) -> dict[str, int]:
+    """How many samples are scored, and of how many groups, where there are any."""
+    return {"samples": samples, **({} if groups is None else {"groups": groups})}
 
 
 def count_groups(groups: pd.Series | None, samples: Sequence[str]) -> int | None:
@@ -102,7 +102,7 @@ def held_out_in_words(counts: dict[str, int]) -> str:
     text = f"{counts['samples']} held-out samples"
     if "groups" in counts:
         text += f" of {counts['groups']} groups"
-    return text if counts["folds"] < 2 else f"{text}, in {counts['folds']} folds"
+    return text if counts.get("folds", 1) < 2 else f"{text}, in {counts['folds']} folds"
 
 
 def coverage(frame: pd.DataFrame, folds: Sequence[int], nominal: float) -> float | None:

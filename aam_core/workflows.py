@@ -373,7 +373,7 @@ def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
 
 def _held_out(run: Run) -> dict[str, int]:
     split = run.split
-    return scoring.held_out(len(split.val), run.groups, len(set(split.folds)))
+    return scoring.held_out(len(split.val), run.groups) | {"folds": len(set(split.folds))}
 
 
 def _add_interval(model: Model, split: Split) -> None:
@@ -401,7 +401,7 @@ def _tell(run: Run) -> None:
         text = f"{COVERAGE:.0%} interval: ± {model.interval['half_width']:.4g}"
         if "coverage" in metrics["model"]:
             share = metrics["model"]["coverage"]
-            text += f" (of each fold, {share:.0%} lie within that of the others)"
+            text += f" (coverage of held-out folds {share:.0%})"
         run.say(text)
 
 

@@ -67,7 +67,7 @@ def cross_validate(inputs, target, output, **options):
     )
     result = crossval.cross_validate(load(inputs), target, output=output, **options)
     metrics = result.metrics
-    tell(f"{held_out_in_words(metrics['held_out'])}, each predicted by what was fitted without it:")
+    tell(f"{held_out_in_words(metrics['held_out'])}:")
     show_metrics({label: metrics[key] for key, label in SHOWN.items() if key in metrics})
     if "interval" in metrics:
         share = metrics["interval"]["nominal_coverage"]

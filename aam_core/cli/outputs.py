@@ -117,11 +117,14 @@ def show_metrics(rows: dict[str, dict[str, float]]) -> None:
         Name of the row -> {name of the figure: value}.
     """
     figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
-    width = max(len(name) for name in rows)
-    click.echo("".join([" " * width, *(f"{figure:>12}" for figure in figures)]))
-    for name, row in rows.items():
-        cells = (_readable(row.get(figure)) for figure in figures)
-        click.echo("".join([name.ljust(width), *(f"{cell:>12}" for cell in cells)]))
+    lines = [["", *figures]]
+    lines += [
+        [name, *(_readable(row.get(figure)) for figure in figures)] for name, row in rows.items()
+    ]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for name, *cells in lines:
+        text = (f"{cell:>{width + 2}}" for cell, width in zip(cells, widths[1:], strict=True))
+        click.echo("".join([name.ljust(widths[0]), *text]))
 
 
 def _readable(value) -> str:

@@ -31,10 +31,13 @@ BAR = {
 what the terminal has no room for is not shown."""
 
 METER = (
-    "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
+    "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
 )
 BAR_WIDTH = 6
 """Characters of the bar itself, at least."""
+
+STAGE_WIDTH = len("validating")
+"""So that the bar stays where it is between that and ``training``."""
 
 PARTS = ("target_loss", "nucleotide_loss", "distance_loss")
 METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
@@ -121,7 +124,7 @@ class Reporter:
         self.bar = tqdm(
             total=steps,
             initial=start,
-            desc=f"{self.label}: {stage}",
+            desc=self._described(stage),
             file=sys.stderr,
             ncols=_columns(),
             smoothing=0,
@@ -135,7 +138,7 @@ class Reporter:
     def doing(self, stage: str) -> None:
         """Say before the bar what is being done for now; nothing where there is none."""
         if self.bar is not None:
-            self.bar.set_description_str(f"{self.label}: {stage}", refresh=False)
+            self.bar.set_description_str(self._described(stage), refresh=False)
             self._fit()
             self.bar.refresh()
 
@@ -151,6 +154,9 @@ class Reporter:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def _described(self, stage: str) -> str:
+        return f"{self.label}: {stage:<{STAGE_WIDTH}}"
 
     def _fit(self) -> None:
         """Put as many values behind the bar as the terminal, be it resized, has room for."""

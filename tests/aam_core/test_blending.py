@@ -190,7 +190,7 @@ def test_what_members_with_codes_count_is_said_where_networks_count(regressor):
     model = dataclasses.replace(regressor.model, network=network, network_weight=0.4)
     network.weigh_codes(0.75)
     assert blending.weights(model)["members_with_codes"] == 0.75
-    codes = "networks with random Fourier features (codes) count 0.75, the others 0.25"
+    codes = "networks with random Fourier features count 0.75, others 0.25"
     assert blending.in_words(model, 60)[-1] == codes
     forest = dataclasses.replace(model, network_weight=0.0)
     assert codes not in blending.in_words(forest, 60)
@@ -214,7 +214,7 @@ def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp
         assert found == pytest.approx({k: model.metrics[name][k] for k in found}, rel=1e-3)
         assert set(found) == {"r2", "mae", "rmse"}
     half = model.interval["half_width"]
-    assert any(line.startswith(f"a fit: 90% interval: ± {half:.4g} (of each") for line in lines)
+    assert any(line.startswith(f"a fit: 90% interval: ± {half:.4g} (") for line in lines)
     assert not any("weight 0.00" in line for line in lines)
 
 

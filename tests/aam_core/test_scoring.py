@@ -147,8 +147,8 @@ def test_what_is_held_out_is_counted():
     groups = pd.Series(["x", "x", "y", "z"], ["a", "b", "c", "d"])
     assert scoring.count_groups(groups, ["b", "a", "c"]) == 2
     assert scoring.count_groups(None, ["b", "a", "c"]) is None
-    assert scoring.held_out(3, 2, 2) == {"samples": 3, "groups": 2, "folds": 2}
-    assert scoring.held_out(2, None, 1) == {"samples": 2, "folds": 1}
+    assert scoring.held_out(3, 2) == {"samples": 3, "groups": 2}
+    assert scoring.held_out(2, None) == {"samples": 2}
     told = [scoring.held_out_in_words(c) for c in ({"samples": 2, "folds": 1},)]
     assert told == ["2 held-out samples"]
     counts = {"samples": 3, "groups": 2, "folds": 2}

@@ -59,7 +59,7 @@ def test_scores_every_sample_beside_a_random_forest(
     for stage in ("fold 1/2: fitting forests", "fold 2/2: fitting the random forests to compare"):
         assert any(line.startswith(stage) for line in said)
     first = metrics["per_fold"][0]["held_out"]["samples"]
-    assert any(f"fold 1/2: its {first} test samples, which" in line for line in said)
+    assert any(f"fold 1/2: {first} test samples: " in line for line in said)
     assert any("coverage: share" in line for line in said) == (task == "regression")
     predictions = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
     metadata = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id")

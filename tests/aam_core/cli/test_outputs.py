@@ -94,7 +94,7 @@ def test_metrics_are_aligned(capsys):
     show_metrics({"AAM": {"r2": 0.71239, "mae": 81234.5}, "random forest": {"r2": nothing}})
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "                       r2         mae",
-        "AAM                0.7124       81234",
-        "random forest         nan           -",
+        "                   r2    mae",
+        "AAM            0.7124  81234",
+        "random forest     nan      -",
     ]

@@ -96,7 +96,7 @@ def test_a_bar_on_a_terminal_shows_what_there_is(monkeypatch):
     reporter.epoch(1, 1, {"train/total_loss": 0.25})
     reporter.close()
     last = frames(screen)[-1]
-    assert last.startswith("pretrain: training: 100%|") and "30/30" in last
+    assert last.startswith("pretrain: training   100%|") and "30/30" in last
     assert last.endswith(", loss 0.25, distance 0.125]")  # of lr there is no room in 80 columns
     assert "epoch" not in screen.getvalue()
 
@@ -163,9 +163,9 @@ def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
         assert capsys.readouterr().err == "fold 2/5: fitting forests\ndone\n"
         return
     shown = frames(screen)
-    assert any(text.startswith("fold 2/5: training: 100%|") for text in shown)
+    assert any(text.startswith("fold 2/5: training   100%|") for text in shown)
     assert any(
-        text.startswith("fold 2/5: fitting forests:  50%|") and "250/500 trees [" in text
+        text.startswith("fold 2/5: fitting forests  50%|") and "250/500 trees [" in text
         for text in shown
     )
     assert shown[-1] == "done" and screen.getvalue().count("\n") == 2  # that of training stays
