@@ -12,7 +12,9 @@ import contextlib
 import hashlib
 import json
 import os
+import random
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +34,7 @@ MANIFEST_FORMAT = "aam-manifest"
 LARGEST_MANIFEST = 1_000_000
 """Bytes; AAM's own have some hundreds."""
 
-TRIES = 5
+TRIES = 10
 """How often a reader starts again that a writer came in between."""
 
 
@@ -135,6 +137,7 @@ def read_whole(directory, read: Callable[[Path], T]) -> T:
         else:
             if before == _stamps(folder):
                 return found
+        time.sleep(random.uniform(0, 0.1))  # who saves at an even pace is not met each time
     raise InputError(f"{directory} is being written again and again: wait until that is done.")
 
 
