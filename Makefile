@@ -1,7 +1,7 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lock fresh bench-speed bench-scale bench-accuracy bench-ablations core-env \
+.PHONY: help env demo test lint lock fresh bench-speed bench-scale bench-accuracy bench-ablations fuzz core-env \
 	test-core test-newest tools clean
 
 # Where the environment is conda's, commands expect to find it named so.
@@ -47,6 +47,11 @@ bench-accuracy: env ## Measure accuracy beside a random forest (MODE=full: every
 
 bench-ablations: env ## Measure variants of the default beside it (QUESTION=1 ... 5: those of one question)
 	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)
+
+CASES ?= 10000
+SEED ?= 0
+fuzz: env ## Feed damaged files to all readers (CASES=10000 SEED=0)
+	@$(IN_ENV) OMP_NUM_THREADS=1 python tests/fuzz/run.py --cases $(CASES) --seed $(SEED)
 
 core-env: ## Set up .venv-core: the core alone on the newest libraries, as locked
 	@scripts/env.sh core

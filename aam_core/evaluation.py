@@ -227,7 +227,8 @@ def _compare_numbers(predictions, truth):
     )
     metrics = regression_metrics(table["actual"], table["prediction"])
     if set(INTERVAL) <= set(predictions.columns):
-        within = table["actual"].between(predictions["lower"], predictions["upper"])
+        lower, upper = (as_numbers(predictions[name]) for name in INTERVAL)
+        within = table["actual"].between(lower, upper)
         metrics["coverage"] = float(within.mean())
     return table, metrics
 

@@ -75,17 +75,17 @@ def _from_file(path) -> tuple[list[str], np.ndarray]:
                 "pandas.DataFrame(array, ids, ids).to_csv('distances.csv')."
             )
         if start == hdf5.MAGIC:
-            return _from_hdf5(file, path)
+            what = "a distance matrix (datasets 'order' and 'matrix')"
+            return hdf5.read_hdf5(file, what, path, _from_datasets)
         return _from_text(text_of(file, "distances", "DistanceMatrix", path), str(path))
 
 
-def _from_hdf5(file, path) -> tuple[list[str], np.ndarray]:
-    with hdf5.opened_hdf5(file, "a distance matrix (datasets 'order' and 'matrix')", path) as held:
-        ids = held.text("order")
-        several = "matrix:0" in held  # of several subsamples, as with UniFrac's own reader
-        (matrix,) = held.read("matrix:0" if several else "matrix", kinds="f", dimensions=2)
-        if matrix.shape != (len(ids), len(ids)) or not ids:
-            raise ValueError(f"{len(ids):,} ids, and a matrix of shape {matrix.shape}")
+def _from_datasets(held: hdf5.Datasets) -> tuple[list[str], np.ndarray]:
+    ids = held.text("order")
+    several = "matrix:0" in held  # of several subsamples, as with UniFrac's own reader
+    (matrix,) = held.read("matrix:0" if several else "matrix", kinds="f", dimensions=2)
+    if matrix.shape != (len(ids), len(ids)) or not ids:
+        raise ValueError(f"{len(ids):,} ids, and a matrix of shape {matrix.shape}")
     return ids, matrix.astype(np.float32)
 
 

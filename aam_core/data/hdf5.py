@@ -7,15 +7,27 @@ before a value is read.
 
 from __future__ import annotations
 
-import contextlib
+import faulthandler
 import math
-from collections.abc import Iterator
-from typing import BinaryIO
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
 
 from aam_core.errors import InputError
 from aam_core.reading import check_unfolded
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+
+T = TypeVar("T")
+
+SECONDS = 5.0
+BYTES_A_SECOND = 1e6
+"""Time of a processor that reading may take: far more than it does."""
+
+_ENDS = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGPROF")
 
 PER_ID = 64
 """Bytes that an id takes in memory, at least."""
@@ -86,9 +98,8 @@ class Datasets:
         check_unfolded(max(sum(sizes), *chunks), self._size, self._where)
 
 
-@contextlib.contextmanager
-def opened_hdf5(file: BinaryIO, what: str, where) -> Iterator[Datasets]:
-    """Open HDF5 to read some datasets.
+def read_hdf5(file: BinaryIO, what: str, where, read: Callable[[Datasets], T]) -> T:
+    """Open HDF5 and read some of its datasets.
 
     Parameters
     ----------
@@ -96,18 +107,57 @@ def opened_hdf5(file: BinaryIO, what: str, where) -> Iterator[Datasets]:
     what : str
         What it should be, with its article, for the message.
     where : path
+    read : callable
+        Takes `Datasets`, and returns what this returns.
 
     Raises
     ------
     InputError
-        If the block meets what is damaged or missing.
+        If it is damaged or lacks something, leads out of itself, or unfolds without measure.
     """
-    import h5py
+    size = file.seek(0, 2)
 
+    def attempt() -> T:
+        import h5py
+
+        try:
+            with h5py.File(file, "r") as root:
+                return read(Datasets(root, size, where))
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            message = " ".join(str(error).split()).strip("'\".")
+            raise InputError(f"{where} is not {what}, or is damaged: {message}.") from error
+
+    if sys.platform == "linux" and _dies(attempt, SECONDS + size / BYTES_A_SECOND):
+        raise InputError(
+            f"{where} is not {what}, or is damaged: the HDF5 library dies of it, or does not end."
+        )
+    return attempt()
+
+
+def _dies(attempt: Callable, seconds: float) -> bool:
+    """Whether a process dies that attempts it, or needs more than ``seconds`` of a processor.
+
+    Some damage crashes the HDF5 library, some sends it in circles.
+
+    A copy of this process tries it first, and throws away what it reads: a hundredth of a second
+    for most files. Elsewhere than on Linux copies of a process are not to be relied on.
+    """
+    import h5py  # noqa: F401  # before the copy is made, which then has it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads that the copy does not have, nor needs
+        child = os.fork()
+    if child == 0:
+        try:
+            faulthandler.disable()
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            attempt()
+        finally:
+            os._exit(0)
     try:
-        size = file.seek(0, 2)
-        with h5py.File(file, "r") as root:
-            yield Datasets(root, size, where)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        message = " ".join(str(error).split()).strip("'\".")
-        raise InputError(f"{where} is not {what}, or is damaged: {message}.") from error
+        _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # somebody else waits for all children
+        return False
+    return os.WIFSIGNALED(status) and signal.Signals(os.WTERMSIG(status)).name in _ENDS

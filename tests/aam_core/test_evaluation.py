@@ -311,3 +311,10 @@ def test_samples_without_a_value_are_an_error_where_asked_for(write):
         evaluate(predictions, metadata, "age", missing_samples="error")
     with pytest.raises(InputError, match="missing_samples must be error or ignore"):
         evaluate(predictions, metadata, "age", missing_samples="drop")
+
+
+def test_bounds_that_are_no_numbers(tmp_path):
+    (tmp_path / "p.tsv").write_text("id\tprediction\tlower\tupper\na\t1\tlow\t2\nb\t2\t1\t3\n")
+    (tmp_path / "m.tsv").write_text("id\tage\na\t1\nb\t2\n")
+    with pytest.raises(InputError, match="'lower' has 1 values that are not numbers: a .'low'."):
+        evaluate(tmp_path / "p.tsv", tmp_path / "m.tsv", "age")

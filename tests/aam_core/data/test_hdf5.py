@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import zipfile
 
 import h5py
 import numpy as np
 import pytest
 
+from aam_core.data import hdf5
 from aam_core.data.distance_files import read_distances
+from aam_core.data.hdf5 import read_hdf5
 from aam_core.data.tables import read_table
 from aam_core.errors import InputError
 
@@ -169,3 +173,23 @@ def test_what_is_left_of_a_zip_is_not_taken_for_the_whole(write_qza):
     path.write_bytes(short)
     with pytest.raises(InputError, match="a.qza is damaged"):
         read_table(path)
+
+
+def test_a_crash_of_the_library_is_one_line(biom, capfd, monkeypatch):
+    """Some damage makes it die, which another process does in the place of this one."""
+
+    def crash(datasets):
+        datasets.text("sample/ids")
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def circle(datasets):
+        while True:
+            pass
+
+    monkeypatch.setattr(hdf5, "SECONDS", 0.1)
+    with open(biom, "rb") as file:
+        for read in (crash, circle):
+            with pytest.raises(InputError, match="t.biom is not a table, .*the HDF5 library dies"):
+                read_hdf5(file, "a table", "t.biom", read)
+        assert read_hdf5(file, "a table", "t.biom", lambda d: d.text("sample/ids")) == ["s1", "s2"]
+    assert capfd.readouterr() == ("", "")
