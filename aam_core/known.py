@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.data.alignment import share
 from aam_core.data.inputs import Study
+from aam_core.data.targets import KNOWN
 from aam_core.errors import InputError
 
 KMER = 12
@@ -25,14 +26,14 @@ START = 32
 """Bases from which sequences that begin alike, but differ in length, are told."""
 
 LITTLE = 0.05
-"""Share of known reads below which a line warns, and of reads from which reversed ones are named."""
+"""Share of known reads below which a line warns, and of reversed ones from which it does."""
 
 ALIKE = 0.5
 """Share of known 12-mers from which a sequence is of the same region: another study of it has more
 than 0.7, another region or direction less than 0.3 (docs/reliability.md)."""
 
-COLUMNS = ("known_reads", "known_kmers")
-"""What a table of predictions has of each sample."""
+WARNING = "warning: "
+"""What a line that warns starts with."""
 
 CHUNK = 4_000_000
 """Bases whose k-mers are held at a time, about."""
@@ -96,7 +97,15 @@ class KnownASVs:
 
     @classmethod
     def of_samples(cls, study: Study, sample_ids) -> KnownASVs:
-        """Those of the features of ``study`` that have reads in these samples."""
+        """Those of the features of ``study`` that have reads in these samples.
+
+        Raises
+        ------
+        InputError
+            If the study has no sequences.
+        """
+        if study.sequences is None:
+            raise InputError("The study was loaded without sequences, which the model reads.")
         wanted = set(sample_ids)
         rows = [row for row, name in enumerate(study.sample_ids) if name in wanted]
         present = np.flatnonzero(study.counts[rows].getnnz(axis=0))
@@ -177,17 +186,17 @@ class Comparison:
     length: int
 
     def columns(self, samples: slice) -> dict[str, np.ndarray]:
-        """`COLUMNS` of some samples, each in [0, 1] and [n]."""
+        """`KNOWN` of some samples, each in [0, 1] and [n]."""
         part = self.counts[samples]
         reads = np.maximum(np.asarray(part.sum(axis=1), np.float64).ravel(), 1.0)
         values = (part @ column.astype(np.float64) for column in (self.known, self.kmers))
         return {
             name: np.round(np.clip(value / reads, 0, 1), 6)
-            for name, value in zip(COLUMNS, values, strict=True)
+            for name, value in zip(KNOWN, values, strict=True)
         }
 
     def lines(self, who: str = "the model was fitted on", similar: bool = False) -> Iterator[str]:
-        """What there is to say, one line each; a warning starts with "warning: ".
+        """What there is to say, one line each; a warning starts with `WARNING`.
 
         Parameters
         ----------
@@ -211,7 +220,7 @@ class Comparison:
             little = f"only {number:,} of the {whole:,} ASVs are ones"
         else:
             little = f"{whole - number:,} of the {whole:,} ASVs are not ones"
-        yield f"warning: {little} that {who}; {self._cause(turned, kmers)}"
+        yield f"{WARNING}{little} that {who}; {self._cause(turned, kmers)}"
 
     def _cause(self, turned: float, kmers: float) -> str:
         """Why so little is known, as far as the sequences tell it, and what to do."""
@@ -236,8 +245,8 @@ class Comparison:
             )
         if self._of_reads(self.starts) < ALIKE:
             return (
-                "they begin elsewhere in the same region: process the reads alike (primers removed, "
-                "the same place to start)"
+                "they begin elsewhere in the same region: process the reads alike (without "
+                "primers, from the same base on)"
             )
         return (
             "they are of the same region: another kind of samples, or another way of denoising; "

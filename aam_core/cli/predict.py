@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aam_core.cli.options import DIRECTORY, file_option, setting_option, study_options
-from aam_core.cli.outputs import load
+from aam_core.cli.outputs import load, tell
 from aam_core.config import find
 from aam_core.files import replacing
 
@@ -26,11 +26,15 @@ def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
     Writes, beside the sample-id, a regressor's prediction in the target's own units with the bounds
-    of its 90 % interval, or a classifier's class with the probability of each.
+    of its 90 % interval, or a classifier's class with the probability of each. Then comes how much
+    of the sample the model knows: known_reads, the share of its reads in ASVs that the model was
+    fitted on; known_kmers, the share of its 12-mers that occur in these; and in_training, whether
+    the model was trained on a sample of this id. Where little is known a line on stderr says why.
     """
     from aam_core import prediction
 
-    count = write(prediction.predict_batches(model, load(inputs), **options), output)
+    frames = prediction.predict_batches(model, load(inputs), say=tell, **options)
+    count = write(frames, output)
     click.echo(f"Predictions of {count} samples written to {output}", err=True)
 
 
