@@ -51,10 +51,12 @@ class Familiarity:
         comparison = None if known is None else known.compare(study)
         if comparison is not None:
             lines += comparison.lines()
+        if model.covariates is not None and study.metadata is not None:
+            lines += [f"{WARNING}{line}" for line in model.covariates.unseen(study.metadata)]
         trained = {*model.train_samples, *model.val_samples}
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():
-            lines.append(_trained_on(study.sample_ids, seen))
+            lines.append(trained_on(study.sample_ids, seen))
         classes = model.target.classes if isinstance(model.target, ClassTarget) else ()
         return cls(comparison, seen, classes, lines)
 
@@ -84,7 +86,8 @@ def warn(line: str) -> None:
         warnings.warn(line.removeprefix(WARNING), stacklevel=4)
 
 
-def _trained_on(samples: list[str], seen: np.ndarray) -> str:
+def trained_on(samples: list[str], seen: np.ndarray) -> str:
+    """The line on samples of which the model has ``seen`` [N] some; it warns."""
     both = [samples[i] for i in np.flatnonzero(seen)]
     return (
         f"{WARNING}{len(both):,} of these {len(samples):,} samples (by id) are ones that the model "
