@@ -144,3 +144,11 @@ def test_an_earlier_encoder_does_not_tell(small, brief):
     bare = Model("encoder", config, Network(config.model, Parts(nucleotide=True)))
     (line,) = known_to_encoder(bare, small)
     assert "an earlier AAM saved the encoder" in line
+
+
+def test_levels_of_a_covariate_that_training_did_not_see(small, brief, lines):
+    config = brief("fitting", {"train.max_steps": 1})
+    model = fit_regressor(small, "gradient", covariates=["group"], config=config)
+    other = small.metadata.assign(group=["somewhere else"] * 4 + ["case"] * 56)
+    predict(model, renamed(dataclasses.replace(small, metadata=other)), say=lines.append)
+    assert len(lines) == 2 and lines[1].startswith("warning: covariate 'group': 4 of 60 samples")
