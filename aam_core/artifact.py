@@ -3,8 +3,9 @@
 ``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
 ``run.json`` (where it came from), and of a predictor ``targets.json`` and, where trees are blended
 with the network, ``forest.json`` and ``forest.safetensors``. A model is rebuilt from these alone.
-Beside them are records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``,
-``val_predictions.tsv``, which may be taken away.
+``known.safetensors`` (since format 5) tells the ASVs that it was fitted on. Beside them are
+records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``val_predictions.tsv``,
+which may be taken away.
 
 ``manifest.json`` (since format 5) lists the size and SHA-256 of all of them: whatever `Model.write`
 writes. `load_model` and `validate` refuse a folder in which one differs. Numbers that are not
@@ -30,6 +31,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files import write_json
 from aam_core.folders import check_manifest, read_whole, replacing_in
 from aam_core.forest import Forest, covariate_inputs
+from aam_core.known import KnownASVs
 from aam_core.reading import member, read_json
 
 FORMAT = "aam"
@@ -42,6 +44,7 @@ FILES = (
     "targets.json",
     "forest.json",
     "forest.safetensors",
+    "known.safetensors",
     "metrics.json",
     "train_samples.txt",
     "val_samples.txt",
@@ -78,6 +81,8 @@ class Model:
         Trees that predict beside the network.
     network_weight : float
         Share of the network in what both predict together, in [0, 1].
+    known : KnownASVs or None
+        What it was fitted or pretrained on; None where an AAM of format 4 or earlier saved it.
     run : dict
         Where the model came from: versions, seed, samples, the encoder it started from.
     metrics : dict or None
@@ -98,6 +103,7 @@ class Model:
     covariates: Covariates | None = None
     forest: Forest | None = None
     network_weight: float = 1.0
+    known: KnownASVs | None = None
     run: dict = field(default_factory=dict)
     metrics: dict | None = None
     train_samples: list[str] = field(default_factory=list)
@@ -154,6 +160,8 @@ class Model:
             write_json(folder / "targets.json", targets, strict=True)
         if self.forest is not None:
             self._write_forest(folder)
+        if self.known is not None:
+            self._write_known(folder)
         if self.metrics is not None:
             write_json(folder / "metrics.json", self.metrics)
         for name, ids in (("train", self.train_samples), ("val", self.val_samples)):
@@ -178,6 +186,11 @@ class Model:
         arrays = self.forest.to_tensors()
         Forest.from_parts(self.forest.sequences, self.forest.covariates, arrays)
         (folder / "forest.safetensors").write_bytes(save(arrays))
+
+    def _write_known(self, folder: Path) -> None:
+        from safetensors.numpy import save
+
+        (folder / "known.safetensors").write_bytes(save(self.known.to_tensors()))
 
 
 def load_model(directory) -> Model:
@@ -215,6 +228,7 @@ def _load(folder: Path) -> Model:
         interval=None if targets is None else targets["interval"],
         covariates=None if targets is None else _covariates(targets),
         **_read_forest(folder, parts, targets),
+        known=_read_known(folder),
         **_read_records(folder),
         **_read_samples(folder, kind),
     )
@@ -254,6 +268,7 @@ def _validate(folder: Path, level: str) -> str:
         path = folder / "model.safetensors"
         _check_finite(load_file(str(path)), f"{path} was damaged or edited")
         _read_forest(folder, parts, targets)
+        _read_known(folder)
         _read_samples(folder, kind)
     else:
         _shapes(folder)
@@ -400,9 +415,6 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
     """The forest and the network's weight, as `Model` has them."""
     if targets is None or not targets["forest"]:
         return {}
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = folder / "forest.json"
     held = _read_json(path)
     weight, sequences = held.get("network_weight"), held.get("sequences")
@@ -413,12 +425,7 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
     if not isinstance(weight, float) or not 0 <= weight <= 1:
         raise InputError(f"{path} has the network_weight {weight!r}; it must be from 0 to 1.")
     path = member(folder, "forest.safetensors")
-    if not path.is_file():
-        raise InputError(f"{path} is missing.")
-    try:
-        arrays = load_file(str(path))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
+    arrays = _read_arrays(path)
     try:
         forest = Forest.from_parts(sequences, held["covariates"], arrays)
     except InputError as error:
@@ -427,6 +434,28 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
     if (forest.outputs, forest.covariates) != (parts["outputs"], inputs):
         raise InputError(f"{path} does not belong to this model: its outputs or covariates differ.")
     return {"forest": forest, "network_weight": weight}
+
+
+def _read_known(folder: Path) -> KnownASVs | None:
+    path = member(folder, "known.safetensors")
+    if not path.exists():  # of an earlier format: the manifest names what there must be
+        return None
+    try:
+        return KnownASVs.from_tensors(_read_arrays(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_arrays(path: Path) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path} is missing.")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
 
 
 def _read_json(path: Path) -> dict:

@@ -226,10 +226,10 @@ def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, 
         label = f"fold {number}/{len(parts)}"
         model = fit(study.select(train), values.loc[train], split=split, label=label)
         held = study.select(test)
-        frames = {"aam": prediction.predict(model, held)}
+        frames = {"aam": _of_target(model, held)}
         if model.forest is not None:
             alone = dataclasses.replace(model, forest=None, interval=None)
-            frames["network"] = prediction.predict(alone, held)
+            frames["network"] = _of_target(alone, held)
         if forests:
             _say(f"{label}: fitting the random forests to compare with")
         for name, forest in forests.items():
@@ -239,6 +239,13 @@ def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, 
         told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         _say(f"{label}: {len(test)} test samples: {told}")
     return found
+
+
+def _of_target(model: Model, study: Study) -> pd.DataFrame:
+    """Predictions alone: what the model knows of samples is for those of other studies."""
+    return pd.concat(
+        prediction.target_frames(model, study, prediction.override(model.config, None, None))
+    )
 
 
 def _depth_tells(metrics: dict, task: str, target: str) -> str:

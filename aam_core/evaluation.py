@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.ids import check_ids, short
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path, read_text
-from aam_core.data.targets import KINDS, RESERVED
+from aam_core.data.targets import IN_TRAINING, KINDS, RESERVED
 from aam_core.errors import InputError, first_five
+from aam_core.familiarity import trained_on, warn
 from aam_core.files import write_json
 from aam_core.folders import replacing_in
 from aam_core.metrics import classification_metrics, regression_metrics
@@ -44,6 +45,7 @@ def evaluate(
     *,
     task: str | None = None,
     missing_samples: str = "ignore",
+    say: Callable[[str], None] | None = None,
 ) -> dict:
     """Compare predictions with the metadata column that they predict.
 
@@ -52,7 +54,7 @@ def evaluate(
     predictions : pandas.DataFrame or path
         As `aam_core.predict` returns or `aam predict` writes it: by sample id, the column
         ``prediction``; ``lower`` and ``upper`` of a regression or a column of probabilities per
-        class may follow.
+        class may follow, and behind these other columns, of which ``in_training`` is read.
     metadata : pandas.DataFrame or path
     target : str
         Metadata column.
@@ -63,13 +65,17 @@ def evaluate(
         Told from the predictions where not given: text, or probabilities, mean classes.
     missing_samples : {'error', 'ignore'}
         Whether predicted samples may lack a value; where they may, they are not compared.
+    say : callable, optional
+        Called with a line on samples that the model was trained on, which warns; by default it is
+        given by `warnings.warn`.
 
     Returns
     -------
     dict
         ``samples`` compared and ``left_out`` (predicted, but without a known value); r2, mae and
         rmse in the target's units, and ``coverage``, the share of samples within [lower, upper];
-        or accuracy, auc and f1.
+        or accuracy, auc and f1. Where the predictions tell it, ``in_training``: on how many of the
+        samples the model was trained.
 
     Raises
     ------
@@ -104,9 +110,19 @@ def evaluate(
         _check_classes(predictions, truth.loc[known], target)
     table, metrics = compare(predictions.loc[known], truth.loc[known], task)
     metrics = {"samples": len(known), "left_out": len(gone), **metrics}
+    if IN_TRAINING in predictions.columns:
+        metrics[IN_TRAINING] = _tell_trained_on(predictions.loc[known, IN_TRAINING], say or warn)
     if output is not None:
         write_scores(table, metrics, task, target, output)
     return metrics
+
+
+def _tell_trained_on(column: pd.Series, say: Callable[[str], None]) -> int:
+    """How many samples the model was trained on; a line where there are some."""
+    seen = column.astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
+    if seen.any():
+        say(trained_on(list(column.index), seen))
+    return int(seen.sum())
 
 
 def write_scores(table: pd.DataFrame, metrics: dict, task: str, target: str, output) -> None:
@@ -203,6 +219,23 @@ def probabilities(predictions: pd.DataFrame) -> pd.DataFrame | None:
     for some in (names, [name for name in names if not is_beside(name)]):
         chances = predictions[some].select_dtypes("number")
         if chances.shape[1] >= 2 and np.allclose(chances.sum(axis=1), 1.0, atol=1e-3):
+            return chances
+    return _leading(predictions)
+
+
+def _leading(predictions: pd.DataFrame) -> pd.DataFrame | None:
+    """The probabilities that follow the prediction where other numbers were put behind them.
+
+    They name every class that is predicted; numbers that do not are no probabilities. A class of
+    a model that an earlier AAM fitted may have a name that is reserved now.
+    """
+    behind = predictions.iloc[:, list(predictions.columns).index("prediction") + 1 :]
+    numbers = [pd.api.types.is_numeric_dtype(kind) for kind in behind.dtypes] + [False]
+    chances = behind.iloc[:, : numbers.index(False)]
+    sums = np.isclose(chances.to_numpy(np.float64).cumsum(axis=1), 1.0, atol=1e-3).all(axis=0)
+    if sums[1:].any():
+        chances = chances.iloc[:, : 1 + int(np.flatnonzero(sums)[-1])]
+        if set(as_classes(predictions["prediction"])) <= set(chances.columns):
             return chances
     return None
 

@@ -7,8 +7,7 @@ K members.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from aam_core.data.ids import listing
 from aam_core.data.inputs import Study, load_study
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
+from aam_core.familiarity import Familiarity, warn
 from aam_core.models.model import ModelOutput, Network, vector_size
 from aam_core.train.precision import autocast, find_device
 
@@ -45,6 +45,7 @@ def predict(
     device: str | None = None,
     precision: str | None = None,
     long_sequences: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Predict a metadata column.
 
@@ -63,6 +64,9 @@ def predict(
         Samples at a time; the numbers do not depend on it.
     device, precision, long_sequences : str, optional
         As in the configuration, which they replace.
+    say : callable, optional
+        Called with each line on how much of the table the model knows; those that warn begin with
+        "warning: ". By default they alone are given, by `warnings.warn`.
 
     Returns
     -------
@@ -70,7 +74,10 @@ def predict(
         Index ``sample-id``, every sample with reads, in the table's order. Of a regressor:
         ``prediction`` in the target's units, and ``lower`` and ``upper``, the interval that held
         90 % of the validation samples (left out where there were none). Of a classifier:
-        ``prediction`` and a column of probabilities per class.
+        ``prediction`` and a column of probabilities per class. Then ``known_reads``, the share of
+        the sample's reads in ASVs that the model was fitted on, ``known_kmers``, the mean share of
+        a read's 12-mers that occur in those, and ``in_training``, whether the model was trained or
+        validated on a sample of this id; without those that the model does not tell.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def predict(
     model = _predictor(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
     options = {"device": device, "precision": precision, "long_sequences": long_sequences}
-    return pd.concat(predict_batches(model, study, batch_size=batch_size, **options))
+    return pd.concat(predict_batches(model, study, batch_size=batch_size, say=say, **options))
 
 
 def predict_batches(
@@ -92,6 +99,7 @@ def predict_batches(
     precision: str | None = None,
     long_sequences: str | None = None,
     chunk: int = SAMPLES,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Predict a metadata column, some samples at a time, however many there are.
 
@@ -101,7 +109,7 @@ def predict_batches(
         Regressor or classifier; not to be used otherwise until the last sample was predicted.
     study : Study
         Samples; their ASVs need not have been trained on.
-    batch_size, device, precision, long_sequences
+    batch_size, device, precision, long_sequences, say
         As in `predict`.
     chunk : int
         Samples in each part; the numbers do not depend on it.
@@ -118,9 +126,17 @@ def predict_batches(
     """
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
-    if model.covariates is not None and study.metadata is not None:
-        for line in model.covariates.unseen(study.metadata):
-            print(line, file=sys.stderr, flush=True)
+    frames = target_frames(model, study, config, batch_size, chunk)
+    familiarity = Familiarity.of(model, study)
+    for line in familiarity.lines:
+        (say or warn)(line)
+    return familiarity.beside(frames)
+
+
+def target_frames(
+    model: Model, study: Study, config: Config, batch_size: int | None = None, chunk: int = SAMPLES
+) -> Iterator[pd.DataFrame]:
+    """What `predict_batches` gives of the target alone; nothing of what the model knows."""
     parts = stream(
         model.network, study, config, ("target",), model.covariates, batch_size, chunk=chunk
     )

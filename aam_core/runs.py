@@ -26,7 +26,9 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
+from aam_core.familiarity import known_to_encoder
 from aam_core.files import check_folder
+from aam_core.known import KnownASVs
 from aam_core.models.model import Network, Parts
 from aam_core.train import checkpoint, launch, memory
 from aam_core.train.checkpoint import Checkpoint
@@ -113,6 +115,7 @@ class Run:
             network=network.eval(),
             target=target,
             covariates=covariates,
+            known=KnownASVs.of_samples(self.study, self.train_ids),
             run=self._record(encoder, freeze),
             train_samples=self.train_ids,
             val_samples=self.val_ids,
@@ -123,7 +126,7 @@ class Run:
         if network.profile is not None:
             network.profile.find(torch.from_numpy(self._present_tokens()))
         if encoder is not None:
-            for line in load_encoder(network, encoder):
+            for line in [*load_encoder(network, encoder), *known_to_encoder(encoder, self.study)]:
                 self.say(line)
             held = common_tensors(network, encoder)
             self.pretrained = [

@@ -195,7 +195,11 @@ def _predict(model, arguments):
     from aam_core import prediction
 
     options = {name: arguments[name] for name in ("batch_size", "device", "precision")}
-    return prediction.predict(model, study, **options)
+    return prediction.predict(model, study, say=_say, **options)
+
+
+def _say(line):
+    print(line, flush=True)
 
 
 def _values(predicted):

@@ -38,6 +38,7 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     config = model.File("config.json", format=AAMTextFormat)
     weights = model.File("model.safetensors", format=AAMBinaryFormat)
     run = model.File("run.json", format=AAMTextFormat)
+    known = model.File("known.safetensors", format=AAMBinaryFormat, optional=True)
     manifest = model.File("manifest.json", format=AAMTextFormat, optional=True)
     metrics = model.File("metrics.json", format=AAMTextFormat, optional=True)
     train_samples = model.File("train_samples.txt", format=AAMTextFormat, optional=True)

@@ -6,7 +6,7 @@ import click
 
 from aam_core.cli import earlier
 from aam_core.cli.options import FILE, directory_option, missing_option
-from aam_core.cli.outputs import show_metrics
+from aam_core.cli.outputs import show_metrics, tell
 
 
 @click.command()
@@ -25,9 +25,11 @@ def evaluate(predictions, metadata, target, output, **options):
     """Compare predictions with the truth.
 
     Prints the figures of the samples that have both, and writes metrics.json, predictions.tsv
-    (sample-id, actual, prediction) and a plot.
+    (sample-id, actual, prediction) and a plot. Samples that the model was trained on are counted
+    and named.
     """
     from aam_core import evaluation
 
-    show_metrics({"AAM": evaluation.evaluate(predictions, metadata, target, output, **options)})
+    metrics = evaluation.evaluate(predictions, metadata, target, output, say=tell, **options)
+    show_metrics({"AAM": metrics})
     click.echo(f"Written to {output}", err=True)

@@ -26,7 +26,10 @@ def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
     Writes, beside the sample-id, a regressor's prediction in the target's own units with the bounds
-    of its 90 % interval, or a classifier's class with the probability of each.
+    of its 90 % interval, or a classifier's class with the probability of each. Then comes how much
+    of the sample the model knows: known_reads, the share of its reads in ASVs that the model was
+    fitted on; known_kmers, the share of its 12-mers that occur in these; and in_training, whether
+    the model was trained on a sample of this id. Where little is known a line on stderr says why.
     """
     from aam_core import prediction
 
@@ -36,7 +39,8 @@ def predict(inputs, model, output, **options):
             "--metadata has no effect but on which samples are predicted: the model reads no "
             "covariates."
         )
-    count = write(prediction.predict_batches(model, load(inputs), **options), output)
+    frames = prediction.predict_batches(model, load(inputs), say=tell, **options)
+    count = write(frames, output)
     click.echo(f"Predictions of {count} samples written to {output}", err=True)
 
 

@@ -14,7 +14,13 @@ from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
 
-RESERVED = ("sample-id", "fold", "actual", "prediction")
+KNOWN = ("known_reads", "known_kmers")
+"""Columns of predictions: shares of a sample's reads, and of its k-mers, that the model knows."""
+
+IN_TRAINING = "in_training"
+"""Column of predictions: whether the model was trained or validated on a sample of this id."""
+
+RESERVED = ("sample-id", "fold", "actual", "prediction", *KNOWN, IN_TRAINING)
 """What no class may be called: in tables of predictions each class has a column beside these."""
 
 

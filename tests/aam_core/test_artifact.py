@@ -18,6 +18,7 @@ from aam_core.config import paths
 from aam_core.data.targets import ClassTarget
 from aam_core.errors import InputError
 from aam_core.folders import MANIFEST, write_manifest
+from aam_core.known import KnownASVs
 from aam_core.models.model import Network, Parts
 from aam_core.prediction import predict
 from aam_core.workflows import fit_regressor
@@ -103,6 +104,14 @@ def test_a_model_comes_back_whole(saved):
     assert not found.network.training
     if model.val_predictions is not None:
         pd.testing.assert_frame_equal(found.val_predictions, model.val_predictions)
+
+
+def test_what_it_knows_comes_back(saved, small):
+    found = load_model(saved.folder).known.to_tensors()
+    expected = KnownASVs.of_samples(small, saved.model.train_samples).to_tensors()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+        assert found[name].dtype == values.dtype
 
 
 @pytest.mark.parametrize("name", ["regressor", "classifier"])
@@ -395,6 +404,18 @@ def test_edited_trees(copy, name, change, words):
     arrays[name] = np.zeros(3) if change is None else change(arrays[name])
     safetensors.numpy.save_file(arrays, path)
     refused(copy, f"forest.safetensors: The forest of this model is damaged: {words}")
+
+
+def test_what_it_knows_truncated_edited_or_missing(copy):
+    path = copy / "known.safetensors"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:5], b"", b"{}" * 20):
+        path.write_bytes(content)
+        refused(copy, "known.safetensors")
+    arrays = safetensors.numpy.load(whole)
+    arrays["kmers"] = arrays["kmers"][::-1].copy()
+    safetensors.numpy.save_file(arrays, str(path))
+    refused(copy, "known.safetensors: What this model knows of its ASVs is damaged: kmers are not")
 
 
 def test_a_forest_of_another_model(copy, classifier, small, brief, tmp_path):

@@ -129,7 +129,7 @@ def test_new_levels_and_blanks_are_read_as_unknown(saved, study):
     blank = with_metadata(study, group=None, gradient=np.nan)
     assert (model.covariates.encode(strange.metadata)[0] == UNKNOWN).all()
     found = predict(model, strange)
-    assert np.isfinite(found.to_numpy()).all()
+    assert np.isfinite(found.to_numpy(float)).all()
     pd.testing.assert_frame_equal(found, predict(model, blank))
 
 

@@ -166,6 +166,49 @@ def test_classes_called_as_what_a_cross_validation_scores_beside(others):
     assert evaluate(predicted, frame(site=[one, two]), "site")["auc"] == 1.0
 
 
+@pytest.mark.parametrize("name", ["a", "z", "0"])
+def test_one_more_number_is_no_class(name):
+    """Be it AAM's own or one that somebody put behind; the AUC stays."""
+    predicted = frame(prediction=["b", "c"], b=[0.7, 0.4], c=[0.3, 0.6])
+    truth = frame(site=["b", "c"])
+    more = predicted.assign(**{name: [7.0, 12.5]})
+    more = more.assign(known_reads=[0.0, 1.0], known_kmers=1.0, in_training=[False, False])
+    assert list(probabilities(more).columns) == ["b", "c"]
+    assert evaluate(more, truth, "site")["auc"] == evaluate(predicted, truth, "site")["auc"] == 1.0
+
+
+def test_classes_called_as_columns_that_came_later(tmp_path):
+    """A model of an earlier AAM may have them."""
+    names = ["known_reads", "lower"]
+    predicted = frame(prediction=names, known_reads=[0.7, 0.4], lower=[0.3, 0.6])
+    predicted.to_csv(tmp_path / "p.tsv", sep="\t")
+    for given in (predicted, tmp_path / "p.tsv"):
+        assert evaluate(given, frame(site=names), "site")["auc"] == 1.0
+
+
+def test_what_is_known_of_numbers_is_no_pair_of_probabilities(ages):
+    """And neither are numbers that name no class that was predicted."""
+    predicted = frame(prediction=[1.5, 2.0, 3.0, 9.0], known_reads=0.0, known_kmers=1.0)
+    found = evaluate(predicted, ages, "age")
+    assert found == evaluate(predicted[["prediction"]], ages, "age") and "r2" in found
+    assert probabilities(predicted.assign(depth=0.4, ph=0.6, more=3.0)) is None
+
+
+def test_samples_that_the_model_was_trained_on_are_named(ages, predicted, tmp_path):
+    lines = []
+    given = predicted.assign(in_training=[True, False, True, False])
+    expected = evaluate(predicted, ages, "age")
+    assert evaluate(given, ages, "age", say=lines.append) == expected | {"in_training": 2}
+    given.to_csv(tmp_path / "p.tsv", sep="\t")
+    evaluate(tmp_path / "p.tsv", ages, "age", say=lines.append)
+    assert lines[0] == lines[1] and lines[0].startswith("warning: 2 of these 4 samples")
+    assert "(s0, s2): their figures flatter it" in lines[0]
+    with pytest.warns(UserWarning, match=r"^2 of these 4 samples .*\(s0, s2\)"):
+        evaluate(given, ages, "age")
+    assert evaluate(given, ages.drop(["s0", "s2"]), "age", say=lines.append)["in_training"] == 0
+    assert len(lines) == 2
+
+
 # --- random forest -------------------------------------------------------------------------------
 
 

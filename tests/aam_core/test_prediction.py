@@ -20,6 +20,7 @@ from aam_core.prediction import (
 )
 from aam_core.workflows import fit_classifier, fit_regressor
 
+BESIDE = ["known_reads", "known_kmers", "in_training"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
 
 
@@ -41,7 +42,7 @@ def alone(regressor):
 def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
     found = predict(regressor.model, small)
     assert found.index.tolist() == small.sample_ids and found.index.name == "sample-id"
-    assert list(found.columns) == ["prediction", "lower", "upper"]
+    assert list(found.columns) == ["prediction", "lower", "upper", *BESIDE]
     assert (found["lower"] < found["prediction"]).all()
     assert (found["prediction"] < found["upper"]).all()
     truth = small.metadata["gradient"]
@@ -50,7 +51,7 @@ def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
 
 def test_a_classifier_gives_classes_and_probabilities(classifier, small):
     found = predict(classifier.model, small)
-    assert list(found.columns) == ["prediction", "case", "control"]
+    assert list(found.columns) == ["prediction", "case", "control", *BESIDE]
     chances = found[["case", "control"]]
     assert chances.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-9)
     assert (found["prediction"] == chances.idxmax(axis=1)).all()
@@ -61,7 +62,7 @@ def test_classes_that_are_not_words(small, brief):
     values = pd.Series([names[i % 4] for i in range(60)], small.sample_ids)
     config = brief("fitting", {"train.max_steps": 1})
     found = predict(fit_classifier(small, values, config=config), small)
-    assert list(found.columns) == ["prediction", *sorted(names)]
+    assert list(found.columns) == ["prediction", *sorted(names), *BESIDE]
     assert set(found["prediction"]) <= set(names)
 
 
@@ -235,7 +236,7 @@ def test_asvs_never_seen_and_of_other_lengths(alone, unseen, tmp_path):
     model = alone.save(tmp_path / "model")
     files = tmp_path / "table.biom", tmp_path / "rep-seqs.fasta"
     found = predict(str(model), str(files[0]), sequences=str(files[1]))
-    assert len(found) == 25 and np.isfinite(found.to_numpy()).all()
+    assert len(found) == 25 and np.isfinite(found.to_numpy(float)).all()
     assert found["prediction"].nunique() > 20
     same = predict(alone, unseen.table, sequences=unseen.sequences)
     pd.testing.assert_frame_equal(found, same.loc[found.index])

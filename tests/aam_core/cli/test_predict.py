@@ -48,7 +48,7 @@ def test_one_table_whatever_the_parts(request, aam, files, small, tmp_path, monk
 
 
 def test_rows_are_on_disk_before_the_next_are_asked_for(
-    aam, refuses, files, regressor, tmp_path, monkeypatch
+    aam, files, regressor, tmp_path, monkeypatch
 ):
     """And what stood at the output stays until the last of them."""
     out, found = tmp_path / "p.tsv", []
@@ -65,9 +65,31 @@ def test_rows_are_on_disk_before_the_next_are_asked_for(
 
     monkeypatch.setattr(prediction, "predict_batches", failing)
     command = ("predict", *files, "--model", regressor.folder, "--output", out)
-    assert "power is gone" in refuses(*command)
+    outcome = aam(*command)
+    assert outcome.status == 2 and outcome.err.endswith("aam: error: The power is gone.\n")
     assert found == [21, 41]
     assert out.read_text() == "of before" and list(tmp_path.iterdir()) == [out]
+
+
+def test_reads_in_the_other_direction(aam, made, regressor, tmp_path):
+    made.write(tmp_path)
+    turn, fasta = str.maketrans("ACGT", "TGCA"), tmp_path / "turned.fasta"
+    turned = {name: dna.translate(turn)[::-1] for name, dna in made.sequences.items()}
+    fasta.write_text("".join(f">{name}\n{dna}\n" for name, dna in turned.items()))
+    command = ("predict", "--table", tmp_path / "table.biom", "--sequences", fasta)
+    outcome = aam(*command, "--model", regressor.folder, "--output", tmp_path / "p.tsv")
+    assert outcome.status == 0
+    known, warning, trained, written = outcome.err.splitlines()
+    assert known.startswith("0.00 % of the reads are of ASVs that the model was fitted on (0 of 60")
+    assert warning.startswith("warning: none of the 60 ASVs is one that the model was fitted on; ")
+    assert warning.endswith("reverse complements of 60 are: turn the sequences round")
+    assert trained.startswith("warning: 60 of these 60 samples") and "written to" in written
+    found = rows(tmp_path / "p.tsv")
+    assert (found["known_reads"] == 0).all() and found["in_training"].all()
+    command = ("evaluate", "--predictions", tmp_path / "p.tsv", "--target", "gradient")
+    outcome = aam(*command, "--metadata", tmp_path / "metadata.tsv", "--output", tmp_path / "e")
+    assert outcome.status == 0 and outcome.err.startswith(trained)
+    assert "in_training" in outcome.out.splitlines()[0]
 
 
 def test_sequences_longer_than_the_model_reads(aam, refuses, long, regressor, tmp_path):

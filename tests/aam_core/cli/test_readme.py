@@ -55,7 +55,9 @@ def test_python(files, monkeypatch):
         monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK_FIT))
     found = {}
     exec(block("Python", "python"), found)
-    assert list(found["predictions"].columns) == ["prediction", "lower", "upper"]
+    assert list(found["predictions"].columns)[:4] == [
+        *("prediction", "lower", "upper", "known_reads")
+    ]
     assert set(found["scores"].metrics) == {
         *("held_out", "aam", "network", "random_forest", "reads", "interval", "per_fold")
     }

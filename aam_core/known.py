@@ -1,0 +1,340 @@
+"""The ASVs that a model was fitted on, and how much of other samples they are.
+
+Kept as hashes and as the 12-mers that occur, so that a saved model tells what it knows without
+holding a sequence. Letters: F features of a study, N its samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from aam_core.data.alignment import share
+from aam_core.data.inputs import Study
+from aam_core.data.targets import KNOWN
+from aam_core.errors import InputError
+
+KMER = 12
+"""Length of the k-mers: at 8 chance alone holds a third of any sequence's among those of 2,000
+ASVs, at 12 0.4 %; and all kinds are a table of 16 MB."""
+
+START = 32
+"""Bases from which sequences that begin alike, but differ in length, are told."""
+
+LITTLE = 0.05
+"""Share of known reads below which a line warns, and of reversed ones from which it does."""
+
+ALIKE = 0.5
+"""Share of known 12-mers from which a sequence is of the same region: another study of it has more
+than 0.7, another region or direction less than 0.3 (docs/reliability.md)."""
+
+WARNING = "warning: "
+"""What a line that warns starts with."""
+
+CHUNK = 4_000_000
+"""Bases whose k-mers are held at a time, about."""
+
+ARRAYS = {
+    "sequences": np.uint64,
+    "starts": np.uint64,
+    "kmers": np.uint32,
+    "lengths": np.int64,
+}
+"""Type of each array."""
+
+_NUMBERS = np.full(256, 255, np.uint8)
+_NUMBERS[np.frombuffer(b"ACGT", np.uint8)] = range(4)
+
+_COMPLEMENTS = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
+
+
+@dataclass(frozen=True, eq=False)
+class KnownASVs:
+    """Distinct sequences that a model has seen.
+
+    Attributes
+    ----------
+    sequences : ndarray
+        [M] uint64, sorted: hashes (BLAKE2b of 8 bytes) of the upper-case DNA.
+    starts : ndarray
+        uint64, sorted: the same of the first `START` bases.
+    kmers : ndarray
+        uint32, sorted: numbers of the k-mers of `KMER` bases that occur in some sequence.
+    lengths : ndarray
+        [3] int64: least, median and greatest length.
+    """
+
+    sequences: np.ndarray
+    starts: np.ndarray
+    kmers: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, sequences: Iterable[str]) -> KnownASVs:
+        """Those of upper-case DNA, one or more.
+
+        >>> known = KnownASVs.of(["ACGTACGTACGTA", "ACGTACGTACGTA", "TTTTTTTTTTTTT"])
+        >>> len(known.sequences), len(known.kmers), known.lengths.tolist()
+        (2, 3, [13, 13, 13])
+        """
+        distinct = sorted(set(sequences))
+        assert distinct
+        lengths = np.array([len(dna) for dna in distinct])
+        there = np.zeros(4**KMER, bool)
+        for numbers, _ in _kmers(distinct):
+            there[numbers] = True
+        ends = [lengths.min(), np.median(lengths), lengths.max()]
+        return cls(
+            np.unique(_hashes(distinct)),
+            np.unique(_hashes(dna[:START] for dna in distinct)),
+            np.flatnonzero(there).astype(np.uint32),
+            np.array(ends).astype(np.int64),
+        )
+
+    @classmethod
+    def of_samples(cls, study: Study, sample_ids) -> KnownASVs:
+        """Those of the features of ``study`` that have reads in these samples.
+
+        Raises
+        ------
+        InputError
+            If the study has no sequences.
+        """
+        if study.sequences is None:
+            raise InputError("The study was loaded without sequences, which the model reads.")
+        wanted = set(sample_ids)
+        rows = [row for row, name in enumerate(study.sample_ids) if name in wanted]
+        present = np.flatnonzero(study.counts[rows].getnnz(axis=0))
+        return cls.of(study.sequences[i] for i in present)
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The arrays, as `from_tensors` takes them."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+    @classmethod
+    def from_tensors(cls, arrays: dict[str, np.ndarray]) -> KnownASVs:
+        """The inverse of `to_tensors`, for arrays that come from a file nobody vouches for.
+
+        Raises
+        ------
+        InputError
+            If they are not what `of` makes.
+        """
+        for problem in _problems(arrays):
+            raise InputError(f"What this model knows of its ASVs is damaged: {problem}.")
+        return cls(**arrays)
+
+    def compare(self, study: Study) -> Comparison:
+        """How much of a study with sequences is known."""
+        sequences, size = study.sequences, len(study.sequences)
+        known = _among(_hashes(sequences), self.sequences)
+        there = np.zeros(4**KMER, bool)
+        there[self.kmers] = True
+        kmers = np.where(known, 1.0, 0.0)
+        others = np.flatnonzero(~known)
+        kmers[others] = _shares([sequences[i] for i in others], there)
+        reads = np.asarray(study.counts.sum(axis=0)).ravel()
+        starts = known.copy()
+        starts[others] = _among(_hashes(sequences[i][:START] for i in others), self.starts)
+        reversed_known, reversed_alike = np.zeros(size, bool), np.zeros(size, bool)
+        strange = np.flatnonzero(kmers < ALIKE)  # what is alike as it is was not turned round
+        turned = [sequences[i].translate(_COMPLEMENTS)[::-1] for i in strange]
+        reversed_known[strange] = _among(_hashes(turned), self.sequences)
+        reversed_alike[strange] = _shares(turned, there) >= np.maximum(ALIKE, 2 * kmers[strange])
+        return Comparison(
+            counts=study.counts,
+            known=known,
+            kmers=kmers,
+            starts=starts,
+            reversed_known=reversed_known,
+            reversed_alike=reversed_alike | reversed_known,
+            lengths=tuple(self.lengths.tolist()),
+            length=_median_length(sequences, reads),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How much of a study is known to a model.
+
+    Attributes
+    ----------
+    counts : csr_matrix
+        [N, F] reads.
+    known, starts, reversed_known, reversed_alike : ndarray
+        [F] bool: whether the sequence is known, its first bases are, its reverse complement is, and
+        whether that has the known k-mers which the sequence has not.
+    kmers : ndarray
+        [F] share of the sequence's k-mers that occur in known ones; 1 of a known one.
+    lengths : tuple of int
+        Least, median and greatest length of the known sequences.
+    length : int
+        Median length of these sequences, by reads.
+    """
+
+    counts: csr_matrix
+    known: np.ndarray
+    kmers: np.ndarray
+    starts: np.ndarray
+    reversed_known: np.ndarray
+    reversed_alike: np.ndarray
+    lengths: tuple[int, int, int]
+    length: int
+
+    def columns(self, samples: slice) -> dict[str, np.ndarray]:
+        """`KNOWN` of some samples, each in [0, 1] and [n]."""
+        part = self.counts[samples]
+        reads = np.maximum(np.asarray(part.sum(axis=1), np.float64).ravel(), 1.0)
+        values = (part @ column.astype(np.float64) for column in (self.known, self.kmers))
+        return {
+            name: np.round(np.clip(value / reads, 0, 1), 6)
+            for name, value in zip(KNOWN, values, strict=True)
+        }
+
+    def lines(self, who: str = "the model was fitted on", similar: bool = False) -> Iterator[str]:
+        """What there is to say, one line each; a warning starts with `WARNING`.
+
+        Parameters
+        ----------
+        who : str
+            Whose ASVs, as the end of a clause.
+        similar : bool
+            Whether other ASVs of the same region are as good, as they are to an encoder.
+        """
+        known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
+        yield (
+            f"{share(known, 1)} of the reads are of ASVs that {who} ({self._of_asvs(self.known)}); "
+            f"{share(kmers, 1)} of their {KMER}-mers occur in those"
+        )
+        turned = self._of_reads(self.reversed_alike)
+        if turned < LITTLE and (known >= LITTLE or (similar and kmers >= ALIKE)):
+            return
+        number, whole = self._count(self.known), self._count(np.ones_like(self.known))
+        if not number:
+            little = f"none of the {whole:,} ASVs is one"
+        elif known < LITTLE:
+            little = f"only {number:,} of the {whole:,} ASVs are ones"
+        else:
+            little = f"{whole - number:,} of the {whole:,} ASVs are not ones"
+        yield f"{WARNING}{little} that {who}; {self._cause(turned, kmers)}"
+
+    def _cause(self, turned: float, kmers: float) -> str:
+        """Why so little is known, as far as the sequences tell it, and what to do."""
+        if turned >= LITTLE:
+            number = self._count(self.reversed_known)
+            what = "are" if number else f"have the {KMER}-mers of those"
+            return (
+                f"reverse complements of {number or self._count(self.reversed_alike):,} {what}: "
+                "turn the sequences round"
+            )
+        if kmers < ALIKE:
+            return (
+                f"{share(1 - kmers, 1)} of their {KMER}-mers are new, too: another region or gene, "
+                "or primers and adapters; predictions tell next to nothing"
+            )
+        low, median, high = self.lengths
+        if not low <= self.length <= high:
+            return (
+                f"the first {START} bases of {self._count(self.starts):,} are, but their length is "
+                f"{self.length} bases and that of those {median}: process the reads alike "
+                "(one length, one denoiser)"
+            )
+        if self._of_reads(self.starts) < ALIKE:
+            return (
+                "they begin elsewhere in the same region: process the reads alike (without "
+                "primers, from the same base on)"
+            )
+        return (
+            "they are of the same region: another kind of samples, or another way of denoising; "
+            "test the model on samples of this kind before you trust it"
+        )
+
+    def _of_reads(self, values: np.ndarray) -> float:
+        reads = np.asarray(self.counts.sum(axis=0), np.float64).ravel()
+        return float(min(1.0, (reads @ values) / max(reads.sum(), 1.0)))
+
+    def _count(self, chosen: np.ndarray) -> int:
+        """How many of the chosen ASVs some sample has."""
+        return int((chosen & (self.counts.getnnz(axis=0) > 0)).sum())
+
+    def _of_asvs(self, chosen: np.ndarray) -> str:
+        return f"{self._count(chosen):,} of {self._count(np.ones_like(chosen)):,} ASVs"
+
+
+def _hashes(texts: Iterable[str]) -> np.ndarray:
+    """[n] uint64."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """[n] bool: whether each value is one of the sorted ``known``, of which there are some."""
+    place = np.searchsorted(known, values)
+    return known[np.minimum(place, len(known) - 1)] == values
+
+
+def _kmers(sequences: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of the k-mers of A, C, G, T, and the place of each's sequence; a chunk at a time."""
+    sizes = np.fromiter((len(dna) + 1 for dna in sequences), np.int64, len(sequences))
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sequences):
+        limit = ends[first] - sizes[first] + CHUNK
+        last = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
+        # Joined by a letter that no k-mer spans.
+        text = "-".join([*sequences[first:last], ""]).encode("ascii", "replace")
+        one = _NUMBERS[np.frombuffer(text, np.uint8)].astype(np.uint32)
+        two = _joined(one, one, 1, 1)
+        four = _joined(two, two, 2, 2)
+        numbers = _joined(_joined(four, four, 4, 4), four, 8, 4)
+        wrong = np.concatenate([[0], np.cumsum(one > 3, dtype=np.int32)])
+        real = wrong[KMER:] == wrong[:-KMER] if len(one) >= KMER else np.zeros(0, bool)
+        owner = np.repeat(np.arange(first, last), sizes[first:last])[: len(numbers)]
+        yield numbers[real], owner[real]
+        first = last
+
+
+def _joined(left: np.ndarray, right: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Numbers of windows of ``before`` bases and the ``after`` that follow; uint32."""
+    size = max(0, len(right) - before)
+    return (left[:size] << np.uint32(2 * after)) | right[before : before + size]
+
+
+def _shares(sequences: list[str], there: np.ndarray) -> np.ndarray:
+    """[n] share of each sequence's k-mers that are ``there`` [4^k]; 0 where it has none."""
+    found, all_of_them = np.zeros(len(sequences)), np.zeros(len(sequences))
+    for numbers, owner in _kmers(sequences):
+        found += np.bincount(owner, there[numbers], minlength=len(sequences))
+        all_of_them += np.bincount(owner, minlength=len(sequences))
+    return found / np.maximum(all_of_them, 1)
+
+
+def _median_length(sequences: list[str], reads: np.ndarray) -> int:
+    """Length that half of the reads do not exceed."""
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    order = np.argsort(lengths, kind="stable")
+    upto = np.cumsum(reads[order])
+    return int(lengths[order[np.searchsorted(upto, upto[-1] / 2)]])
+
+
+def _problems(arrays: dict[str, np.ndarray]) -> Iterator[str]:
+    """What is wrong with the arrays of `KnownASVs`; each check trusts those before it."""
+    if set(arrays) != set(ARRAYS):
+        yield f"its arrays are {', '.join(sorted(arrays)) or 'missing'}"
+    for name, dtype in ARRAYS.items():
+        if (arrays[name].dtype, arrays[name].ndim) != (dtype, 1):
+            yield f"{name} must be {np.dtype(dtype)} of one dimension"
+    for name in ("sequences", "starts", "kmers"):
+        if (arrays[name][1:] <= arrays[name][:-1]).any():
+            yield f"{name} are not sorted, or occur twice"
+    if not 1 <= len(arrays["starts"]) <= len(arrays["sequences"]):
+        yield "it has no sequences, or more starts than these"
+    if len(arrays["kmers"]) and arrays["kmers"][-1] >= 4**KMER:
+        yield f"its k-mers are not of {KMER} bases"
+    lengths = arrays["lengths"]
+    if len(lengths) != 3 or lengths[0] < 1 or (lengths[1:] < lengths[:-1]).any():
+        yield f"its lengths are {lengths.tolist()[:5]}"

@@ -1,0 +1,76 @@
+"""What predictions are worth where the model does not know the samples, and what it says of them.
+
+Fits the default to the age of ECAM's children on three quarters of the subjects, and predicts the
+others as they are, and as somebody may have them: in the other direction, cut, with primers; and
+another study. Prints a row of the table in docs/reliability.md for each::
+
+    .venv/bin/python benchmarks/unknown_samples.py --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+
+from aam_core import fit_regressor, load_study, predict, presets
+from aam_core.data.splits import make_folds
+from aam_core.metrics import regression_metrics
+
+TARGET, SUBJECT = "day_of_life", "host_subject_id"
+PRIMER = "GTGCCAGCAGCCGCGGTAA"
+COMPLEMENTS = str.maketrans("ACGT", "TGCA")
+
+CHANGES = {
+    "as they are": lambda dna: dna,
+    "reverse complements": lambda dna: dna.translate(COMPLEMENTS)[::-1],
+    "first 100 of 150 bases": lambda dna: dna[:100],
+    "primer left on, 150 bases": lambda dna: (PRIMER + dna)[:150],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--preset", default="small")
+    arguments = parser.parse_args()
+    ecam, ibd = arguments.data / "ecam", arguments.data / "ibd"
+    study = load_study(
+        ecam / "table.biom",
+        sequences=ecam / "rep-seqs.fasta",
+        metadata=ecam / "metadata.tsv",
+        where="mom_child=C",
+    )
+    groups = study.metadata[SUBJECT]
+    train, test = make_folds(study.sample_ids, folds=4, seed=0, groups=groups)[0]
+    model = fit_regressor(
+        study.select(train), TARGET, group_by=SUBJECT, config=presets.fitting(arguments.preset)
+    )
+    held = study.select(test)
+    truth = pd.to_numeric(held.metadata[TARGET])
+    print("| samples | known reads | known 12-mers | R2 | MAE, days | distinct | said |")
+    print("|---|---|---|---|---|---|---|")
+    for name, change in CHANGES.items():
+        changed = dataclasses.replace(held, sequences=[change(dna) for dna in held.sequences])
+        row(name, model, changed, truth)
+    row("another study (ibd, 100 bases)", model, load_study(ibd / "table.biom"), None)
+
+
+def row(name: str, model, study, truth: pd.Series | None) -> None:
+    """Predict, and print what came of it."""
+    lines = []
+    found = predict(model, study, say=lines.append)
+    scores = ("-", "-")
+    if truth is not None:
+        metrics = regression_metrics(truth, found["prediction"])
+        scores = (f"{metrics['r2']:.3f}", f"{metrics['mae']:.1f}")
+    known = (f"{found[column].mean():.3f}" for column in ("known_reads", "known_kmers"))
+    said = "; ".join(line.removeprefix("warning: ") for line in lines[1:]) or "nothing more"
+    distinct = f"{found['prediction'].round(2).nunique()} of {len(found)}"
+    print("| " + " | ".join([name, *known, *scores, distinct, said]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
