@@ -1,7 +1,7 @@
 """What users get wrong: one line that says what, exit status 2, and nothing written.
 
-Each row is a call that spoils one thing of a study that is good otherwise. docs/reliability.md counts
-them. What each reader refuses in detail is tested beside it.
+Each row is a call that spoils one thing of a study that is good otherwise. What each reader refuses
+in detail is tested beside it.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ CASES = [
      "more than once|twice|duplicate"),
     ("metadata-wide-row", lambda s: s.edit("m", lambda t: t + "new\t1\t2\t3\t4\t5\t6\t7\t8\t9\n"),
      FIT, "line"),
-    ("metadata-others", metadata("sample-id\tgradient\nx\t1\ny\t2\n"), FIT, "No sample of the table is in the metadata"),
+    ("metadata-others", metadata("sample-id\tgradient\nx\t1\ny\t2\n"), FIT,
+     "No sample of the table"),
     ("metadata-type", lambda s: s.edit("m", lambda t: t.replace("\n", "\n#q2:types\tcolour\n", 1)),
      FIT, "colour"),
     # --- targets, groups, covariates, filters
