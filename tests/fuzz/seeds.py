@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import random
 import shutil
 import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 import yaml
 
 from aam_core import presets
 from aam_core.data.inputs import load_study
 from aam_core.data.qza import MEMBERS
 from aam_core.data.simulate import simulate
+from aam_core.folders import write_manifest
 from aam_core.prediction import predict
 from aam_core.workflows import fit_classifier, fit_regressor
+
+DATE = "2026-01-01T00:00:00+00:00"
+"""Of all seeds: the same seeds make the same cases."""
 
 BRIEF = {
     "train.max_steps": 2,
@@ -32,8 +39,12 @@ BRIEF = {
 
 def build(folder: Path) -> None:
     """Write all seeds into ``folder``: files by kind, and folders of models and a checkpoint."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
     made = simulate(16, 24, 3, sequence_length=40, depth=300)
     made.write(folder)
+    _without_date(folder / "table.biom")
     _tables(folder, made)
     _texts(folder, made)
     study = load_study(made.table, sequences=made.sequences, metadata=made.metadata)
@@ -49,12 +60,24 @@ def build(folder: Path) -> None:
         shutil.rmtree(folder / name / "logs", ignore_errors=True)
         for picture in (folder / name).glob("*.png"):
             picture.unlink()
+        head = folder / name / "run.json"
+        head.write_text(json.dumps(json.loads(head.read_text()) | {"created": DATE}))
+        write_manifest(folder / name)
         found = predict(folder / name, study)
         found.to_csv(folder / f"{name}.tsv", sep="\t", index_label="sample-id")
 
 
+def _without_date(path: Path) -> None:
+    """Make a table anew, but for when it was made."""
+    whole = h5py.File(io.BytesIO(path.read_bytes()), "r")
+    with h5py.File(path, "w") as file:
+        for name in ("sample", "observation"):
+            whole.copy(name, file)
+        file.attrs["format-version"] = (2, 1)
+
+
 def _tables(folder: Path, made) -> None:
-    content = json.loads(made.table.to_json("fuzz"))
+    content = json.loads(made.table.to_json("fuzz")) | {"date": DATE}
     (folder / "table.json").write_text(json.dumps(content))
     content |= {"matrix_type": "dense", "data": made.table.matrix_data.toarray().tolist()}
     (folder / "dense.json").write_text(json.dumps(content))
@@ -91,11 +114,14 @@ def _texts(folder: Path, made) -> None:
         "DistanceMatrix": "distances.tsv",
     }.items():
         pack(folder / f"{name}.qza", kind, (folder / name).read_bytes())
-        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes()))
+        (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes(), mtime=0))
 
 
 def pack(path: Path, kind: str, content: bytes, compression=zipfile.ZIP_DEFLATED) -> None:
     """Write an artifact with ``content`` as its data."""
     with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("u/metadata.yaml", f"uuid: u\ntype: {kind}\nformat: F\n")
-        archive.writestr(f"u/data/{MEMBERS[kind]}", content)
+        for name, data in (
+            ("u/metadata.yaml", f"uuid: u\ntype: {kind}\nformat: F\n"),
+            (f"u/data/{MEMBERS[kind]}", content),
+        ):
+            archive.writestr(zipfile.ZipInfo(name), data, compression)
