@@ -12,7 +12,6 @@ import torch
 from aam_core import presets
 from aam_core.artifact import load_model, validate
 from aam_core.cli.options import read_ids
-from aam_core.cli.settings import read_settings
 from aam_core.data.corpus import load_corpus
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.distance_files import read_distances
@@ -26,6 +25,7 @@ from aam_core.data.targets import fit_target
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
 from aam_core.prediction import predict
+from aam_core.settings import read_settings
 from aam_core.train import checkpoint
 from aam_core.train.rng import set_rng_state
 from aam_core.tuning import space
