@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from aam_core.familiarity import trained_on, warn
 from aam_core.files import write_json
 from aam_core.folders import replacing_in
 from aam_core.metrics import classification_metrics, regression_metrics
+
+MOST_COLUMNS = 5000
+"""Columns of a table of predictions: one a class, and some more."""
 
 TREES = 200
 """Trees of the random forest."""
@@ -296,9 +300,11 @@ def _check_classes(predictions, truth, target):
 
 def _read_predictions(path, task) -> pd.DataFrame:
     """A TSV that AAM or QIIME 2 wrote. Classes stay text, be they written 007."""
+    text = read_text(path, "predictions", "SampleData")
+    _check_header(text.partition("\n")[0].split("\t"), path)
     try:
         cells = pd.read_csv(
-            io.StringIO(read_text(path, "predictions", "SampleData")),
+            io.StringIO(text),
             sep="\t",
             dtype=str,
             keep_default_na=False,
@@ -313,9 +319,20 @@ def _read_predictions(path, task) -> pd.DataFrame:
     frame = pd.DataFrame({k: v if v.notna().all() else cells[k] for k, v in numbers.items()})
     _check_columns(frame, path)
     if task == "classification" or (task is None and _task(frame) == "classification"):
-        text = [name for name in ("actual", "prediction") if name in cells.columns]
-        frame[text] = cells[text].astype(object)
+        names = [name for name in ("actual", "prediction") if name in cells.columns]
+        frame[names] = cells[names].astype(object)
     return frame
+
+
+def _check_header(names: list[str], where) -> None:
+    """Before pandas reads it, which gives repeated names others, and takes long over many."""
+    if len(names) > MOST_COLUMNS:
+        raise InputError(f"{where} is not a table of predictions: it has {len(names):,} columns.")
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise InputError(
+            f"{where}: {len(repeated):,} column names occur more than once: {first_five(repeated)}."
+        )
 
 
 def _check_columns(frame, where) -> None:

@@ -361,3 +361,17 @@ def test_bounds_that_are_no_numbers(tmp_path):
     (tmp_path / "m.tsv").write_text("id\tage\na\t1\nb\t2\n")
     with pytest.raises(InputError, match="'lower' has 1 values that are not numbers: a .'low'."):
         evaluate(tmp_path / "p.tsv", tmp_path / "m.tsv", "age")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("id\tprediction\tx\tprediction", "1 column names occur more than once: prediction"),
+        ("id\tprediction" + "\tx" * 10**5, "p.tsv is not a table of predictions: .* 100,002 col"),
+    ],
+)
+def test_a_header_that_no_predictions_have(tmp_path, header, words):
+    (tmp_path / "p.tsv").write_text(f"{header}\na\t1\n")
+    (tmp_path / "m.tsv").write_text("id\tage\na\t1\nb\t2\n")
+    with pytest.raises(InputError, match=words):
+        evaluate(tmp_path / "p.tsv", tmp_path / "m.tsv", "age")
