@@ -48,6 +48,14 @@ def check_ids(ids, what: str, where: str) -> list[str]:
             "Read them as text (for pandas: dtype=str), so that 007 stays 007."
         )
     ids = [str(item).strip() for item in ids]
+    try:
+        "".join(ids).encode()
+    except UnicodeEncodeError:  # half of a pair of UTF-16, which JSON may hold
+        halves = [item for item in ids if any("\ud800" <= letter <= "\udfff" for letter in item)]
+        raise InputError(
+            f"{where}: {len(halves):,} {what} ids hold what is no character ({listing(halves)}), "
+            "which no file of text can hold; rename them."
+        ) from None
     if not all(ids):
         raise InputError(f"{where}: a {what} id is blank; give each {what} an id.")
     broken = [repr(item) for item in ids if "\t" in item or len(item.splitlines()) > 1]

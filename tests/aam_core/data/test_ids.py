@@ -52,3 +52,8 @@ def test_nothing_in_common_shows_both_sides_and_knows_mangled_numbers():
     assert "the table: 007, 008;" in message and "m.tsv: 7, 8.0." in message
     assert "rewritten ids as numbers" in message
     assert "numbers" not in str(nothing_in_common("sample", ["a"], ["b"], "the table", "m.tsv"))
+
+
+def test_ids_that_no_file_can_hold():
+    with pytest.raises(InputError, match=r"t: 1 sample ids hold what is no character .*ud800"):
+        check_ids(["a", "b\ud800"], "sample", "t")
