@@ -104,6 +104,7 @@ class Run:
         freeze: bool = False,
     ) -> None:
         """Make the network, from ``encoder`` or the checkpoint where there is one."""
+        memory.check_size(self.config.model, parts)
         with torch.random.fork_rng([]):
             torch.manual_seed(self.config.train.seed)
             network = Network(self.config.model, parts)

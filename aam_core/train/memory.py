@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from aam_core.config import Config
+from aam_core.config import Config, ModelConfig
 from aam_core.data.batch import EVALUATION
 from aam_core.errors import InputError
-from aam_core.models.model import part_of
+from aam_core.models.model import Network, Parts, part_of
 from aam_core.train.job import Job
 from aam_core.train.learner import Learner
 from aam_core.train.parallel import Team
@@ -34,6 +34,29 @@ STATES = {"adamw": 2, "adam": 2, "sgd": 1, "lion": 1}
 
 SHARE = 0.8
 """Of the free memory, what a step may fill: the rest is for what is short-lived."""
+
+
+def check_size(config: ModelConfig, parts: Parts) -> None:
+    """Refuse a network whose weights alone the memory of this machine cannot hold.
+
+    They are counted without being made, for two members of however many.
+
+    Raises
+    ------
+    InputError
+        It says how many there are, and what is free.
+    """
+    counted = min(config.members, 2)
+    with torch.device("meta"):
+        network = Network(replace(config, members=counted), parts)
+    needed = 4 * sum(value.numel() for value in network.state_dict().values()) / GB
+    needed *= config.members / counted
+    free = free_gb(torch.device("cpu"))
+    if needed > free:
+        raise InputError(
+            f"The network's weights need {needed:,.0f} GB of memory, and {free:.1f} GB are free: "
+            "make model.encoder.width, the depths, model.members or mlp_ratio smaller."
+        )
 
 
 def describe(network: nn.Module, config: Config) -> list[str]:

@@ -10,7 +10,7 @@ from aam_core.errors import InputError
 from aam_core.models.model import Network, Parts
 from aam_core.train import memory as module
 from aam_core.train.job import Job
-from aam_core.train.memory import GB, describe, free_gb, largest_batch, memory
+from aam_core.train.memory import GB, check_size, describe, free_gb, largest_batch, memory
 from aam_core.train.parallel import Team
 
 PRETRAINING = Parts(nucleotide=True, distance=True)
@@ -240,3 +240,17 @@ def test_processes_share_the_machine(monkeypatch):
     whole = free_gb(device)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert 0.01 < free_gb(device) == pytest.approx(whole / 4, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.encoder.width": 8192, "model.sample.depth": 256, "model.sample.mlp_ratio": 64},
+        {"model.encoder.width": 2048, "model.sample.depth": 20, "model.members": 1000},
+    ],
+)
+def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(changes, brief):
+    config = brief("fitting", changes).model
+    with pytest.raises(InputError, match=r"weights need [0-9,]+ GB of memory, and .* GB are free"):
+        check_size(config, Parts(outputs=1))
+    check_size(brief("fitting").model, Parts(outputs=1))
