@@ -128,7 +128,7 @@ def in_words(model: Model, samples: int) -> list[str]:
             one, other = "the forest alone predicts", "the networks"
             if network:
                 one, other = "the networks alone predict", "the forest"
-            found.append(f"{one}: {other} did not help on them (weight 0)")
+            found.append(f"{one}: {other} did not help on held-out samples (weight 0)")
     if "members_with_codes" in count and count.get("network", 1.0):
         share = count["members_with_codes"]
         kind = "networks with random Fourier features"

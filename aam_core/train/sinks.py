@@ -107,7 +107,7 @@ class TensorBoard:
 
     def figure(self, step: int, name: str, figure: Figure) -> None:
         side, tag = _side_and_tag(name)
-        self._writer(side).add_figure(tag, figure, step, close=False)
+        self._writer(side).add_figure(f"networks/{tag}", figure, step, close=False)
 
     def histograms(self, step: int, tensors: dict) -> None:
         """Distributions of tensors, by name; values that are not finite are left out."""

@@ -173,8 +173,16 @@ def test_without_trees_the_networks_are_the_model(small, brief, tmp_path):
     "weight, samples, sentence",
     [
         (0.63, 60, "the networks count 0.63, the forest 0.37"),
-        (0.0, 60, "the forest alone predicts: the networks did not help on them (weight 0)"),
-        (1.0, 60, "the networks alone predict: the forest did not help on them (weight 0)"),
+        (
+            0.0,
+            60,
+            "the forest alone predicts: the networks did not help on held-out samples (weight 0)",
+        ),
+        (
+            1.0,
+            60,
+            "the networks alone predict: the forest did not help on held-out samples (weight 0)",
+        ),
         (0.5, 29, "the networks and the forest count half each: 29 held-out samples are too few"),
     ],
 )

@@ -200,7 +200,7 @@ def test_values_and_plots_are_logged_under_their_names(tmp_path):
     train, val = (EventAccumulator(str(tmp_path / "logs" / s)).Reload() for s in ("train", "val"))
     assert train.Tags()["scalars"] == ["loss/total_loss", "training/lr"]
     assert [(e.step, e.value) for e in val.Scalars("loss/total_loss")] == [(20, 0.25)]
-    assert [image.step for image in val.Images("scatter")] == [20]
+    assert [image.step for image in val.Images("networks/scatter")] == [20]
     assert [item.step for item in train.Histograms("weights/a")] == [20]
 
 

@@ -56,7 +56,7 @@ def scalars(folder, name="loss/total_loss", side="train"):
 
 
 def plots(folder):
-    return [image.step for image in board(folder, "val").Images("scatter")]
+    return [image.step for image in board(folder, "val").Images("networks/scatter")]
 
 
 def contents(folder):
