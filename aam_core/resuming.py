@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,7 +48,9 @@ def resumed(
     held = checkpoint.load(checkpoint.find(resume))
     checkpoint.check_fields(held.folder, "run", held.run, DESCRIBED)
     check_same_run({"kind": kind}, held.run)
-    return held, config
+    before = Config.from_dict(held.run["config"], "the checkpoint's configuration")
+    # What the run had already it has said already.
+    return held, replace(config, given=config.given & set(before.differences(config)))
 
 
 def asked(

@@ -16,7 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from aam_core import presets
 from aam_core.artifact import FILES, load_model
+from aam_core.config import paths
 from aam_core.errors import InputError, Preempted
 from aam_core.train import checkpoint
 from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
@@ -231,6 +233,17 @@ def test_what_changed_is_said(small, finished, capsys):
     said = capsys.readouterr().err
     assert f"regression: changed: optim.lr 0.25 (was {whole.config.optim.lr})" in said
     assert "train.epochs 3 (was 2)\n" in said
+
+
+def test_what_has_no_effect_is_said_where_it_is_new(small, finished, capsys):
+    whole, folder = finished
+    given = presets.fitting("tiny").replace({path: whole.config.at(path) for path in paths()})
+    assert given == whole.config and "train.val_fraction" in given.given
+    for config, said in ((given, 0), (given.replace({"train.val_fraction": 0.4}), 1)):
+        capsys.readouterr()
+        fit_regressor(small, "gradient", config=config, resume=folder)
+        line = "train.val_fraction has no effect: the split of the run stays"
+        assert capsys.readouterr().err.count(line) == said
 
 
 def test_another_rate_is_used(small, finished, tmp_path):
