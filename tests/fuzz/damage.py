@@ -259,6 +259,8 @@ def as_hdf5(rng: Random, content: bytes, folder: Path) -> bytes:
 
 
 def _dataset(rng, file, name):
+    if (file[name].size or 0) > 10**5:  # what was declared the time before
+        return
     values, shape = file[name][()], file[name].shape
     if rng.random() < 0.5 and shape and file[name].dtype.kind in "iuf":
         changed = np.array(values)
