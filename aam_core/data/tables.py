@@ -86,8 +86,12 @@ def _from_datasets(biom: hdf5.Datasets):
     if not (samples and features):
         return samples, features, csr_matrix(shape)
     (data,) = biom.read("sample/matrix/data", kinds="iuf")
-    where = biom.read("sample/matrix/indices", "sample/matrix/indptr", kinds="iu")
-    matrix = csr_matrix((data, *where), shape=shape)
+    indices, starts = biom.read("sample/matrix/indices", "sample/matrix/indptr", kinds="iu")
+    starts = starts.astype(np.int64)  # differences of unsigned numbers would not be negative
+    # SciPy looks no further where the last of them is 0.
+    if not len(starts) or starts[0] or starts[-1] != len(data) or (np.diff(starts) < 0).any():
+        raise ValueError("sample/matrix/indptr does not lead through its data")
+    matrix = csr_matrix((data, indices, starts), shape=shape)
     matrix.check_format(full_check=True)
     return samples, features, matrix
 

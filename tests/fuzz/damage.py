@@ -407,12 +407,14 @@ def damage(rng: Random, seed: Path, folder: Path) -> Path:
 
 def _member(rng, copy: Path, folder: Path) -> None:
     path = rng.choice(sorted(copy.iterdir()))
+    if path.stat().st_size > 2**30:  # made so the time before
+        return
     how = rng.random()
     if how < 0.85 and path.is_file() and not path.is_symlink():
         path.write_bytes(damaged(rng, path.name, path.read_bytes(), folder))
         return
     other = rng.choice(sorted(copy.iterdir()))
-    if how < 0.88 and other.is_file() and path != other:
+    if how < 0.88 and other.is_file() and other.stat().st_size < 2**30 and path != other:
         path.write_bytes(other.read_bytes())
         return
     if not path.is_file():

@@ -214,6 +214,20 @@ def test_hdf5_that_is_not_biom_or_is_cut_or_lies(write_biom, tmp_path):
             read_table(path)
 
 
+@pytest.mark.parametrize("kind", ["int32", "uint8", "uint64"])
+@pytest.mark.parametrize(
+    "starts", [[0, 5, 3, 0], [0, 2, 1, 5], [1, 2, 3, 5], [0, 2, 3, 4], [], [0]]
+)
+def test_hdf5_whose_rows_do_not_follow_one_another(write_biom, starts, kind):
+    path = write_biom(COUNTS, SAMPLES, FEATURES)
+    with h5py.File(path, "r+") as file:
+        assert file["sample/matrix/indptr"][:].tolist() == [0, 2, 3, 5]
+        del file["sample/matrix/indptr"]
+        file["sample/matrix/indptr"] = np.array(starts, dtype=kind)
+    with pytest.raises(InputError, match="indptr does not lead through its data"):
+        read_table(path)
+
+
 def test_duplicate_ids(write_json, write_biom):
     def repeat(content):
         content["rows"][1]["id"] = "f1"
