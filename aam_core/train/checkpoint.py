@@ -2,7 +2,7 @@
 
 ``checkpoint.json`` (format, version, what the run is, how far it is) and, as safetensors,
 ``weights``, ``optimizer``, ``sums``, ``rng`` and, of a run that has them, ``average``, ``best`` and
-``inputs``.
+``inputs``. ``manifest.json`` lists the size and SHA-256 of each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from aam_core.errors import AAMError, InputError, first_five
-from aam_core.folders import replacing_folder, whole_folder
+from aam_core.folders import (
+    MANIFEST,
+    check_manifest,
+    replacing_folder,
+    whole_folder,
+    write_manifest,
+)
 from aam_core.reading import member, read_json
 from aam_core.train.rng import rng_state, set_rng_state
 
@@ -108,6 +114,7 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
         for name, named in tensors.items():
             if named is not None:
                 _write(new, name, named)
+        write_manifest(new)
 
 
 def load(folder) -> Checkpoint:
@@ -120,6 +127,8 @@ def load(folder) -> Checkpoint:
     """
     folder = whole_folder(folder)
     head = _read_head(folder / HEAD)
+    if (folder / MANIFEST).exists():  # checkpoints of earlier releases have none
+        check_manifest(folder)
     rng = _grouped(_read(folder, "rng"))
     if set(rng) != {str(rank) for rank in range(min(head["ranks"], len(rng) + 1))}:
         raise InputError(

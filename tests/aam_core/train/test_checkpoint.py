@@ -18,6 +18,7 @@ import torch
 
 from aam_core.artifact import Model
 from aam_core.errors import InputError
+from aam_core.folders import MANIFEST, write_manifest
 from aam_core.models.model import Network, Parts
 from aam_core.train.checkpoint import (
     FORMAT_VERSION,
@@ -98,6 +99,7 @@ def edit(folder, change):
     head = json.loads((folder / HEAD).read_text())
     change(head)
     (folder / HEAD).write_text(json.dumps(head))
+    write_manifest(folder)
 
 
 # Round trip
@@ -139,7 +141,7 @@ def test_only_json_and_tensors_that_others_may_read(held, tmp_path):
         finally:
             os.umask(before)
         names = {path.name for path in (tmp_path / "last").iterdir()}
-        assert names == {HEAD, *(f"{name}.safetensors" for name in TENSORS)}
+        assert names == {HEAD, MANIFEST, *(f"{name}.safetensors" for name in TENSORS)}
         modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "last").iterdir()}
         assert modes == {mode}
 
@@ -400,6 +402,22 @@ def test_ranks_without_their_generators_are_refused(last, ranks):
     edit(last, lambda head: head.update(ranks=ranks))
     with pytest.raises(InputError, match=f"is of {ranks} ranks, and there are states .* of 2"):
         load(last)
+
+
+def test_one_flipped_bit_is_named(last):
+    for path in sorted(last.iterdir()):
+        if path.name == MANIFEST:
+            continue
+        sound = path.read_bytes()
+        content = bytearray(sound)
+        content[-3] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=path.name) as caught:
+            load(last)
+        assert "\n" not in str(caught.value)
+        path.write_bytes(sound)
+    (last / MANIFEST).unlink()  # as in earlier releases
+    load(last)
 
 
 def test_a_head_nested_too_deep_and_links_out(last, tmp_path):
