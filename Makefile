@@ -1,7 +1,7 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lock fresh bench-speed bench-scale bench-accuracy bench-ablations fuzz core-env \
+.PHONY: help env demo test lint lock fresh kills bench-speed bench-scale bench-accuracy bench-ablations fuzz core-env \
 	test-core test-newest tools clean
 
 # Where the environment is conda's, commands expect to find it named so.
@@ -34,6 +34,10 @@ lock: tools ## Write scripts/locks anew, on the newest versions; on Debian besid
 
 fresh: ## Prove that set-up works: a clean clone without any cache runs make demo and make test
 	@scripts/fresh.sh
+
+N ?= 50
+kills: env ## Kill N fits while they work and save, and look at what is there
+	@$(IN_ENV) OMP_NUM_THREADS=1 python tests/kills/kills.py $(N)
 
 bench-speed: env ## Measure the speed of pretraining and prediction
 	@$(IN_ENV) python benchmarks/speed.py

@@ -100,6 +100,24 @@ def check_folder(directory) -> None:
         raise InputError(f"{nearest} cannot be written: name another folder, or get the right to.")
 
 
+def check_space(directory, needed: int) -> None:
+    """Say before the work that a disk has less than ``needed`` bytes for ``directory``.
+
+    Raises
+    ------
+    InputError
+        If it has.
+    """
+    directory = Path(os.path.abspath(directory))
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    free = shutil.disk_usage(nearest).free
+    if free < needed:
+        raise InputError(
+            f"{directory} needs {needed / 1e9:.3g} GB at least, and its disk has {free / 1e9:.3g} "
+            "GB left: make room, or name a folder on another disk."
+        )
+
+
 def write_json(path, value, strict: bool = False) -> None:
     """Write JSON into a file of one's own.
 

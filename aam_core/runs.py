@@ -27,7 +27,7 @@ from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
 from aam_core.familiarity import known_to_encoder
-from aam_core.files import check_folder
+from aam_core.files import check_folder, check_space
 from aam_core.known import KnownASVs
 from aam_core.models.model import Network, Parts
 from aam_core.train import checkpoint, launch, memory
@@ -42,6 +42,10 @@ from aam_core.transfer import common_tensors, load_encoder
 
 KINDS = {None: "encoder", "regression": "regressor", "classification": "classifier"}
 """Kind of a target -> kind of the model."""
+
+COPIES = 3
+"""Of the weights, that are on the disk at least: the best model, and the best and the last weights
+of the checkpoint. The optimizer's state and the checkpoint before come to that."""
 
 DESCRIBED = (
     *("kind", "config", "parts", "target", "covariates", "frozen", "encoder", "pretrained"),
@@ -203,6 +207,7 @@ class Run:
 
     def _fit(self, job: Job) -> Result:
         check(job)
+        self._check_space(job)
         self._clear()
         reporter = Reporter(
             None if self.output is None else self.output / "logs",
@@ -229,6 +234,20 @@ class Run:
             raise
         finally:
             reporter.close()
+
+    def _check_space(self, job: Job) -> None:
+        """Refuse, in every process, a disk that has no room for the least that a run writes."""
+        problem = None
+        if self.output is not None and self.team.first:
+            weights = job.network.state_dict().values()
+            size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
+            try:
+                check_space(self.output, COPIES * size)
+            except InputError as error:
+                problem = error
+        problem = self.team.agree(problem)
+        if problem is not None:
+            raise problem
 
     def _clear(self) -> None:
         """Leave no checkpoint of an earlier run, which nobody is to go on from by mistake.

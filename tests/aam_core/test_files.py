@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aam_core.errors import InputError
-from aam_core.files import check_folder, replacing, write_json
+from aam_core.files import check_folder, check_space, replacing, write_json
 from aam_core.folders import replacing_in
 
 
@@ -78,3 +78,49 @@ def test_what_is_not_finite_becomes_null(tmp_path):
     write_json(tmp_path / "m.json", values)
     written = json.loads((tmp_path / "m.json").read_text())
     assert written == {"aam": {"auc": None, "r2": 0.5}, "per_fold": [{"n": 3}, None]}
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "scratch" / "deep")
+    for path in (tmp_path / "out", tmp_path / "out" / "below"):
+        with pytest.raises(InputError, match="out is a link to .*scratch/deep, which is not there"):
+            check_folder(path)
+    (tmp_path / "scratch" / "deep").mkdir(parents=True)
+    check_folder(tmp_path / "out")
+    with replacing_in(tmp_path / "out") as folder:
+        (folder / "a.txt").write_text("a")
+    assert (tmp_path / "scratch" / "deep" / "a.txt").read_text() == "a"
+    assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_rights_are_those_of_the_folder_itself(tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir(mode=0o555)
+    tmp_path.chmod(0o555)
+    try:
+        check_folder(tmp_path / "open")
+        with replacing_in(tmp_path / "open") as folder:
+            (folder / "a.txt").write_text("a")
+        for path in (tmp_path / "closed", tmp_path / "new"):
+            with pytest.raises(InputError, match="cannot be written"):
+                check_folder(path)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_folder_needs_no_right_to_its_parent(tmp_path, monkeypatch):
+    """As root has it everywhere, its use is what is looked at."""
+    out = tmp_path / "out"
+    out.mkdir()
+    before = tmp_path.stat().st_mtime_ns
+    with replacing_in(out) as folder:
+        (folder / "a.txt").write_text("a")
+        assert folder.parent == out
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_a_disk_without_room_is_named(tmp_path):
+    check_space(tmp_path / "new" / "out", 1000)
+    with pytest.raises(InputError, match="needs 1e.09 GB at least, and its disk has .* GB left"):
+        check_space(tmp_path / "new" / "out", 10**18)

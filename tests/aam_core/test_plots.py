@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,3 +216,54 @@ def test_plots_leave_the_style_of_the_caller_alone(numbers):
     before = dict(matplotlib.rcParams)
     plots.scatter(numbers)
     assert dict(matplotlib.rcParams) == before
+
+
+NAMES = (
+    r"delta15N ($\permil$)",
+    "$0-$10k",
+    r"\frac{1}{2}$",
+    r"a\$b",
+    "n" * 20_000,
+    "new\nline\x00\ttab",
+    "_underscore^",
+    "\u6e29\u5ea6",
+    "\ud800",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_drawn_as_they_stand(numbers, name, tmp_path):
+    classes = pd.DataFrame({"actual": [name, "b", name], "prediction": [name, name, "b"]})
+    log = pd.DataFrame({"epoch": [1, 2], f"val/{name}": [1.0, 0.5]})
+    for suffix in ("png", "svg", "pdf"):
+        path = tmp_path / f"plot.{suffix}"
+        words = {"label": name, "title": name}
+        for figure in (
+            plots.scatter(numbers, path, units=name, **words),
+            plots.distances(numbers / numbers.to_numpy().max(), path, **words),
+            plots.confusion(classes, path, **words),
+            plots.curves(log, path, x="epoch", title=name),
+        ):
+            assert path.stat().st_size > 1000
+            width, height = figure.get_size_inches()
+            assert max(width, height) < 20
+
+
+def test_a_formula_is_none(numbers, tmp_path):
+    path = tmp_path / "plot.svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plots.scatter(numbers, path, label="$x^2$ and a\\$b")
+    assert "Actual $x^2$ and a\\$b" in path.read_text()
+
+
+def test_what_cannot_be_drawn_is_one_line(tmp_path, capsys):
+    def draw(path):
+        raise ValueError("Image size of 2000000x100 pixels\nis too large")
+
+    said = []
+    assert not plots.attempt(tmp_path / "a.png", draw, said.append)
+    assert not plots.attempt(tmp_path / "b.png", draw)
+    said += capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and all("could not be drawn (ValueError: Image size" in x for x in said)
+    assert plots.attempt(tmp_path / "c.png", lambda path: path.write_text("drawn"))
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import random
@@ -364,3 +365,30 @@ def test_a_fit_leaves_the_global_generators_alone(small, brief, tmp_path):
         fit_regressor(small, "gradient", **options, **more)
         after = rng_state(torch.device("cpu"))
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_pictures_that_fail_cost_one_line_each(small, brief, tmp_path, monkeypatch, capsys):
+    """Whatever matplotlib says, in the logs and at the end: the model and its figures are there."""
+
+    def broken(*_, **__):
+        raise ValueError("Image size of 2000000x100 pixels is too large")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", broken)
+    monkeypatch.setattr("matplotlib.backends.backend_agg.FigureCanvasAgg.draw", broken)
+    config = brief("fitting", {"train.max_steps": 2, "train.trackers": "tensorboard"})
+    out = tmp_path / "out"
+    model = fit_regressor(small, "gradient", config=config, output=out)
+    assert load_model(out).metrics == model.metrics and not list(out.glob("*.png"))
+    said = [x for x in capsys.readouterr().err.splitlines() if "could not be drawn" in x]
+    assert len(said) == 3, said  # of the logs, of the losses, of the predictions
+
+
+def test_names_that_are_formulas_or_endless(small, brief, tmp_path):
+    config = brief("fitting", {"train.max_steps": 1})
+    names = ["gradient", *(c for c in small.metadata if c != "gradient")]
+    for new in (r"delta15N ($\permil$)", "g" * 3000):
+        study = dataclasses.replace(
+            small, metadata=small.metadata[names].rename(columns={"gradient": new})
+        )
+        fit_regressor(study, new, config=config, output=tmp_path / new[:9])
+        assert (tmp_path / new[:9] / "val_predictions.png").stat().st_size > 1000
