@@ -136,7 +136,7 @@ class Model:
         from safetensors.torch import save
 
         weights = self.network.state_dict() if weights is None else weights
-        _check_finite(weights, "The model cannot be saved")
+        _check_finite(weights, "The training diverged (lower optim.lr), and its model is not saved")
         config = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

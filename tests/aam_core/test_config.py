@@ -131,6 +131,7 @@ def test_unknown_settings_suggest_the_nearest(path, words):
         ({"train": {"epochs": 0}}, "train.epochs must be at least 1, not 0"),
         ({"train": {"epochs": 1.5}}, "train.epochs must be a whole number"),
         ({"train": {"epochs": True}}, "train.epochs must be a whole number"),
+        ({"optim": {"clip": float("inf")}}, "optim.clip must be a finite number, not inf"),
         ({"optim": {"lr": float("nan")}}, "optim.lr must be a finite number, not nan"),
         ({"optim": {"lr": None}}, "optim.lr must be a number"),
         ({"loss": {"target": "hubert"}}, "loss.target must be one of huber, mse, mae"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aam_core.data.simulate import simulate
+from aam_core.locks import LOCK, alone
 
 HERE = Path(__file__).parent
 SETTINGS = [
@@ -179,3 +180,24 @@ def test_a_restart_does_not_go_on_from_an_earlier_run(start, tmp_path):
     assert run.returncode == 0, errors
     assert "restart 1 of 1" in errors and "going on after step" not in errors
     assert max(logs(tmp_path / "out")) == 3
+
+
+@linux
+@pytest.mark.parametrize("torchrun", [False, True])
+def test_a_second_run_is_refused_before_any_work(start, tmp_path, torchrun):
+    """However either is started: the first process holds the folder for all, until it is gone."""
+    out = tmp_path / "out"
+    first = start(out, "--set", "train.min_steps=1000000", torchrun=torchrun)
+    try:
+        until(out, 3)
+        for how in (False, True):
+            second = start(out, "--seed", "7", torchrun=how)
+            errors = second.communicate()[1]
+            said = [line for line in errors.splitlines() if line.startswith("aam: error: ")]
+            assert said and f"another aam is writing {out} (process " in said[0], errors
+            assert second.returncode == (1 if how else 2)  # torchrun has a status of its own
+    finally:
+        first.terminate()
+        first.communicate()
+    with alone(out):
+        assert sorted(path.name for path in out.iterdir()) == [LOCK, "checkpoint", "logs"]

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from aam_core.cli import earlier
+from aam_core.folders import MANIFEST, STAGE
+from aam_core.locks import LOCK
 
 KINDS = ("encoder", "regressor", "classifier")
 
@@ -59,3 +61,23 @@ def test_a_table_alone_is_no_simulated_study(tmp_path):
         assert not earlier.study(tmp_path)
     (tmp_path / names[-1]).touch()
     assert earlier.study(tmp_path)
+
+
+def test_what_a_killed_run_left_hidden_is_that_runs(tmp_path):
+    """Its lock and its stage: alone, as the whole, and beside what is outside."""
+    tests = [earlier.model_of(kind) for kind in KINDS]
+    tests += [earlier.cross_validation, earlier.evaluation, earlier.range_test, earlier.study]
+    (tmp_path / LOCK).touch()
+    assert earlier.nothing(tmp_path)
+    stage = tmp_path / STAGE
+    head(stage, {"format": "aam", "kind": "encoder"})
+    assert earlier.nothing(tmp_path)  # it was killed before that was whole
+    (stage / MANIFEST).touch()
+    assert not earlier.nothing(tmp_path)
+    assert [test(tmp_path) for test in tests] == [True, *[False] * 6]
+    (stage / "config.json").unlink()
+    (stage / "predictions.tsv").touch()
+    (stage / "metrics.json").write_text('{"r2": 0.5}')
+    assert [test(tmp_path) for test in tests[3:5]] == [False, True]
+    (tmp_path / "thesis.tex").touch()
+    assert not earlier.nothing(tmp_path) and not earlier.range_test(tmp_path)
