@@ -41,6 +41,17 @@ def arguments_of(line: list[str]) -> list[str]:
     return line[1:] if line[0] == "aam" else line[line.index("aam_core") + 1 :]
 
 
+def with_others(arguments: list, *more) -> list[str]:
+    """The arguments with ``more`` in the place of the same options, which take one value each."""
+    again = {it for it in map(str, more) if it.startswith("--") and it != "--set"}
+    kept = [
+        it
+        for before, it in zip(["", *arguments], arguments, strict=False)
+        if it not in again and before not in again
+    ]
+    return [str(it) for it in [*kept, *more]]
+
+
 def aam(*arguments) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([str(it) for it in arguments], prog_name="aam")
@@ -65,7 +76,7 @@ def study(tmp_path_factory):
     here = Path.cwd()
     os.chdir(folder)
     try:
-        aam(*arguments_of(command_line("pretrain-small.yaml")), *BRIEF)
+        aam(*with_others(arguments_of(command_line("pretrain-small.yaml")), *BRIEF))
     finally:
         os.chdir(here)
     return folder
@@ -94,7 +105,7 @@ def test_a_fit(recipe, study, monkeypatch, tmp_path):
     monkeypatch.chdir(study)
     arguments = arguments_of(command_line(recipe))
     assert Path(arguments[arguments.index("--config") + 1]).resolve() == RECIPES / recipe
-    aam(*arguments, *BRIEF, "--output", tmp_path / "model")
+    aam(*with_others(arguments, *BRIEF, "--output", tmp_path / "model"))
     metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
     assert read_settings(RECIPES / recipe)["train.best_metric"] in metrics
 
@@ -107,7 +118,7 @@ def test_the_large_model_on_two_processes(study, tmp_path):
     # What compiling is, and that it changes no number, has tests of its own: here it takes minutes.
     more = [*BRIEF, "--set", "train.compile=false", "--output", str(tmp_path / "encoder")]
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *line, *more],
+        [sys.executable, "-m", "torch.distributed.run", *with_others(line, *more)],
         cwd=study,
         env=environment(OMP_NUM_THREADS="1"),
         capture_output=True,
@@ -273,7 +284,7 @@ def long_run() -> list[str]:
     """Settings of a run that is interrupted."""
     more = ["--max-steps", STEPS, "--batch-size", 2, "--sampling-depth", 500]
     sets = ["--set", "train.log_every=1", "--set", "train.trackers=none"]
-    return [str(it) for it in [*BRIEF, *more, *sets]]
+    return with_others(BRIEF, *more, *sets)
 
 
 def read_log(output: Path) -> list[dict]:

@@ -152,7 +152,8 @@ def _space(given: dict | None, encoder: bool, config: Config) -> dict:
 
 def _effective(study, target, task, group_by, folds, options, config, space):
     """The study without what no trial learns, the configuration, and what to say of both."""
-    values, groups = (preparation.by_sample(study, name) for name in (target, group_by))
+    values = preparation.by_sample(study, target)
+    groups = preparation.by_sample(study, group_by, "group_by")
     effects.check_columns(values, groups, options["covariates"], study.sample_ids)
     adopted = adopt(config, options["encoder"])
     setup = effects.setup_of(
