@@ -87,3 +87,23 @@ def test_unseen_features_in_another_order(methods):
     )
     assert set(after.index) == {*some.ids(), "other"}
     np.testing.assert_allclose(after[some.ids()], before[some.ids()], rtol=1e-5)
+
+
+def test_reads_in_the_other_direction_are_told(methods, capsys):
+    """The types have no room for what is known of each sample: the lines are in the output."""
+    turned = methods.sequences.view(pd.Series).map(lambda dna: dna.reverse_complement())
+    fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", turned)
+    for method, predictor in (
+        ("predict_regression", {"regressor": _examples.regressor()}),
+        ("predict_classification", {"classifier": _examples.classifier()}),
+        ("predict", {"predictor": _examples.regressor()}),
+    ):
+        capsys.readouterr()
+        results = methods.run(method, sequences=fasta, **predictor)
+        told = capsys.readouterr().out
+        assert "0.00 % of the reads are of ASVs that the model was fitted on" in told
+        assert "reverse complements of " in told and "turn the sequences round" in told
+        assert "samples (by id) are ones that the model was trained or validated on" in told
+        assert Path(str(results[0].view(PredictionsFormat))).read_text().count("\t") == 1 + len(
+            read_predictions(results[0].view(PredictionsFormat))
+        )
