@@ -45,7 +45,8 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
     assert line.endswith(f"the best model so far is in {best}; go on with --resume {out}")
     assert sorted(item.name for item in out.iterdir()) == ["checkpoint", "logs"]
     found = predict(load_model(best), small)
-    assert list(found.columns) == ["prediction"]  # it was not validated: no interval
+    known = ["known_reads", "known_kmers", "in_training"]
+    assert list(found.columns) == ["prediction", *known]  # it was not validated: no interval
     assert np.isfinite(found["prediction"]).all()
 
 

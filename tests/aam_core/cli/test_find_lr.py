@@ -128,7 +128,7 @@ def test_blank_targets_are_left_out_where_asked_for(aam, refuses, files, study_d
     path = tmp_path / "metadata.tsv"
     path.write_text("\n".join(rows) + "\n")
     call = ("find-lr", *files, "--metadata", path, "--output", tmp_path / "out", *BRIEF, *STEPS)
-    call = (*call, "--set", "train.val_fraction=0.3", "--batch-size", 40)
+    call = (*call, "--set", "train.val_fraction=0.3", "--set", "train.batch_size=40")
     assert "--missing-samples ignore" in refuses(*call, "--target", "ph")
     outcome = aam(*call, "--target", "ph", "--missing-samples", "ignore")
     assert suggestion(outcome) > 0

@@ -152,7 +152,8 @@ def test_an_error_of_the_users_comes_out_as_it_was(toys, tmp_path, capfd):
     with pytest.raises(InputError, match="^column 'age': 2 blanks \\(a, b\\); fill them in\\.$"):
         spread(toys.refuses, {"folder": str(tmp_path)}, devices=2, max_restarts=3)
     assert capfd.readouterr() == ("", "")
-    assert {path.name for path in tmp_path.glob("?-?")} == {"0-0", "1-0"}  # no second start
+    # No second start; the one that fails first ends the other, perhaps before it has begun.
+    assert {path.name for path in tmp_path.glob("?-?")} in ({"0-0"}, {"1-0"}, {"0-0", "1-0"})
 
 
 def test_any_other_error_is_one_line(toys, capfd, monkeypatch):
