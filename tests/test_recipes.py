@@ -107,7 +107,7 @@ def test_a_fit(recipe, study, monkeypatch, tmp_path):
     assert Path(arguments[arguments.index("--config") + 1]).resolve() == RECIPES / recipe
     aam(*with_others(arguments, *BRIEF, "--output", tmp_path / "model"))
     metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
-    assert read_settings(RECIPES / recipe)["train.best_metric"] in metrics
+    assert read_settings(RECIPES / recipe)["train.best_metric"] in metrics["model"]
 
 
 @pytest.mark.slow
