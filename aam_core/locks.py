@@ -103,7 +103,8 @@ def _take(path: Path, directory, patience: float) -> int | None:
             fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(held, path):  # else it was another one's, and is gone
                 os.ftruncate(held, 0)
-                os.write(held, f"{os.getpid()} {socket.gethostname()}\n".encode())
+                with contextlib.suppress(OSError):  # a full disk: what comes to be written says so
+                    os.write(held, f"{os.getpid()} {socket.gethostname()}\n".encode())
                 return held
         except OSError as error:
             if error.errno in UNSUPPORTED:
