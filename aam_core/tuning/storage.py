@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 from aam_core.config import Config
+from aam_core.data import fingerprint as inputs
 from aam_core.errors import InputError, first_five
 from aam_core.tuning.space import holds
 from aam_core.tuning.trial import ALONE, Task
@@ -27,6 +29,7 @@ WARMUP = 3
 
 FREE = {
     *ALONE,
+    "loss.nucleotide",  # of which fits have none
     "train.best_metric",
     "train.checkpoint_every",
     "train.device",
@@ -39,6 +42,7 @@ FREE = {
 def fingerprint(common: Task, task: str, options: dict) -> dict:
     """What must be the same for trials to be compared, as JSON has it."""
     counts, encoder = common.study.counts, options["encoder"]
+    parts = inputs.fingerprint(common.study).parts.values()
     samples = json.dumps([list(map(asdict, common.splits)), common.values.astype(str).tolist()])
     found = {
         "task": task,
@@ -48,6 +52,7 @@ def fingerprint(common: Task, task: str, options: dict) -> dict:
         "freeze_encoder": options["freeze_encoder"],
         "covariates": options["covariates"],
         "table": f"{counts.shape[1]} features, {counts.sum()} reads",
+        "reads or sequences": f"{sum(map(int, itertools.chain(*parts))) % 2**64:016x}",
         "samples, their values or split": hashlib.sha256(samples.encode()).hexdigest()[:8],
         "space": common.space,
         "config": common.config.to_dict(),
@@ -61,7 +66,8 @@ def _differences(before: dict, now: dict) -> list[str]:
     pairs = {path: both for path, both in old.differences(new).items() if path not in FREE}
     for path in {**before["space"], **now["space"]}:
         pairs[f"space of {path}"] = (before["space"].get(path), now["space"].get(path))
-    pairs |= {name: (before[name], now[name]) for name in now if name not in ("config", "space")}
+    others = [name for name in now if name in before and name not in ("config", "space")]
+    pairs |= {name: (before[name], now[name]) for name in others}
     return [f"{name} ({a!r} there, {b!r} here)" for name, (a, b) in pairs.items() if a != b]
 
 

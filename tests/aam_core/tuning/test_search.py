@@ -112,6 +112,10 @@ def test_another_search_in_the_same_folder_is_named(tuned, small):
             {"study": small.select(small.sample_ids[:-4])},
             "table .*reads.*, samples, their values or",
         ),
+        (
+            {"study": replace(small, sequences=[small.sequences[0][::-1], *small.sequences[1:]])},
+            r"differs in reads or sequences \('[0-9a-f]{16}' there, '[0-9a-f]{16}' here\)",
+        ),
     ):
         given = {"study": small, "target": "gradient", "trials": 4, **options, **changes}
         given["study"] = replace(
