@@ -401,6 +401,7 @@ def damage(rng: Random, seed: Path, folder: Path) -> Path:
     for _ in range(rng.choice((1, 1, 2))):
         _member(rng, copy, folder)
     sealed = sealed and all(path.stat().st_size < 2**30 for path in copy.iterdir())
+    sealed = sealed and not (copy / "manifest.json").is_dir()
     if sealed and rng.random() < 0.8:  # digests of what was changed: it is looked into
         write_manifest(copy)
     return copy
