@@ -1,5 +1,8 @@
 """Ways to damage a file or a folder: blind, and by what its format means.
 
+Nothing here names or reaches a file outside the folder of the case: a link that is made leads to a
+file beside the damaged folder, and nothing is ever written through a link.
+
 Each takes the generator of the case first, and everything random comes from it.
 """
 
@@ -28,7 +31,7 @@ WORDS = (
     '""', "''", ",", ";", ":", "(", ")", "[", "]", "{", "}", ">", "@", "#", "#q2:types", "=", "\\",
     "id", "sample-id", "\ufeff", "\u202e", "\x1b[31m", "é", "北京", "𐍈", "\u2028", "x" * 5000,
     "*a", "&a b", "<<: *a", "!!timestamp x", "!!int ''", "2020-99-99", "2020-01-01", "1:2:3",
-    "? a", "- -", "|", "%", "$x$", "../../x", "/etc/passwd",
+    "? a", "- -", "|", "%", "$x$", "../../x",
 )  # fmt: skip
 
 VALUES = (
@@ -283,11 +286,11 @@ def _dataset(rng, file, name):
         case 2:
             file.create_dataset(name, (huge,), h5py.string_dtype(), chunks=(1000,))
         case 3:
-            file[name] = h5py.ExternalLink("/etc/passwd", "x")
+            file[name] = h5py.ExternalLink("outside.h5", "x")
         case 4:
             file[name] = h5py.SoftLink(rng.choice(("/", f"/{name}", "/nowhere")))
         case 5:
-            file.create_dataset(name, (8,), "<i8", external=[("/etc/passwd", 0, 64)])
+            file.create_dataset(name, (8,), "<i8", external=[("outside", 0, 64)])
         case 6:
             file.create_group(name)
         case 7:
@@ -409,21 +412,22 @@ def damage(rng: Random, seed: Path, folder: Path) -> Path:
 
 def _member(rng, copy: Path, folder: Path) -> None:
     path = rng.choice(sorted(copy.iterdir()))
-    if path.stat().st_size > 2**30:  # made so the time before
+    # Made so the time before: nothing is written through a link, nor into a pipe.
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > 2**30:
         return
     how = rng.random()
-    if how < 0.85 and path.is_file() and not path.is_symlink():
+    if how < 0.85:
         path.write_bytes(damaged(rng, path.name, path.read_bytes(), folder))
         return
     other = rng.choice(sorted(copy.iterdir()))
     if how < 0.88 and other.is_file() and other.stat().st_size < 2**30 and path != other:
         path.write_bytes(other.read_bytes())
         return
-    if not path.is_file():
-        return
     path.unlink()
     if how < 0.91:
-        path.symlink_to("/etc/passwd")
+        outside = folder / "outside"
+        outside.write_text("{}")
+        path.symlink_to(outside)
     elif how < 0.93:
         os.mkfifo(path)
     elif how < 0.95:

@@ -121,7 +121,9 @@ def _child(rng, reader, seed: Path, seeds: Path, folder: Path, sender: int) -> N
             os.dup2(nothing, descriptor)
         before = _memory() / 2**20
         _limit()
+        how = "not damaged"  # where it ends here, the fault is the fuzzer's own
         path = damage(rng, seed, folder)
+        how = ""
         try:
             reader.read(path, seeds)
             how = "result"
@@ -130,9 +132,9 @@ def _child(rng, reader, seed: Path, seeds: Path, folder: Path, sender: int) -> N
             whole = said.isprintable() and 0 < len(said) <= LONGEST
             how = "refused" if whole else "not one line"
     except MemoryError:
-        how, said = "too large", traceback.format_exc()
+        how, said = how or "too large", traceback.format_exc()
     except BaseException:
-        how, said = "traceback", traceback.format_exc()
+        how, said = how or "traceback", traceback.format_exc()
     with open(sender, "wb") as file:
         file.write(f"{how}\n{before}\n{said}".encode("utf-8", "backslashreplace"))
     os._exit(0)
