@@ -419,8 +419,6 @@ def _member(rng, copy: Path, folder: Path) -> None:
     if how < 0.85:
         path.write_bytes(damaged(rng, path.name, path.read_bytes(), folder))
         return
-    if not path.is_file():
-        return
     other = rng.choice(sorted(copy.iterdir()))
     if how < 0.88 and other.is_file() and other.stat().st_size < 2**30 and path != other:
         path.write_bytes(other.read_bytes())
