@@ -88,7 +88,6 @@ def _run(number: int, options, seeds: Path, folder: Path) -> Case | None:
     seed = rng.choice(READERS[reader].seeds)
     folder.mkdir()
     receiver, sender = os.pipe()
-    started = time.monotonic()
     child = os.fork()
     if child == 0:
         os.close(receiver)
@@ -97,7 +96,8 @@ def _run(number: int, options, seeds: Path, folder: Path) -> Case | None:
     with open(receiver, "rb") as file:
         how, before, said = f"{file.read().decode('utf-8', 'replace')}\n\n".split("\n", 2)
     _, status, used = os.wait4(child, 0)
-    seconds, megabytes = time.monotonic() - started, used.ru_maxrss / 2**10 - float(before or 0)
+    seconds = used.ru_utime + used.ru_stime
+    megabytes = used.ru_maxrss / 2**10 - float(before or 0)
     if os.WIFSIGNALED(status):
         stopped = signal.Signals(os.WTERMSIG(status)).name
         how = "too slow" if stopped in ("SIGALRM", "SIGXCPU", "SIGPROF") else f"died of {stopped}"
