@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aam_core.artifact import Model
 from aam_core.data.columns import as_numbers
-from aam_core.data.targets import ClassTarget, NumericTarget
-from aam_core.forest import Forest
-from aam_core.growing import TRIED, fit_forest, out_of_fold
+from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.forest_training import TRIED, fit_forest, out_of_fold
+from aam_core.model import Model
 from aam_core.prediction import blend
 from aam_core.runs import Run
 from aam_core.scoring import left_out
+from aam_core.tasks.targets import ClassTarget, NumericTarget
 
 UNKNOWN = 0.5
 """Weight of the network where the samples left out cannot tell it."""

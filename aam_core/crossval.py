@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import effects, prediction, preparation, presets, scoring, workflows
-from aam_core.artifact import Model
-from aam_core.config import Config
+from aam_core import effects, fitting, prediction, preparation, scoring
+from aam_core.config import Config, presets
 from aam_core.data.columns import as_classes, as_numbers, told_task
 from aam_core.data.covariates import as_names, declare, fit_covariates
-from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
-from aam_core.data.targets import fit_target
+from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
-from aam_core.files import check_folder
+from aam_core.files.writing import check_folder
+from aam_core.model import Model
+from aam_core.tasks.targets import fit_target
 from aam_core.transfer import adopt
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
@@ -122,7 +122,7 @@ def cross_validate(
     for line in (*lines, *idle, _seen(encoder, samples)):
         _say(line)
     fit = functools.partial(
-        workflows.fit_regressor if task == "regression" else workflows.fit_classifier,
+        fitting.fit_regressor if task == "regression" else fitting.fit_classifier,
         encoder=encoder,
         freeze_encoder=freeze_encoder,
         covariates=covariates,
@@ -138,7 +138,7 @@ def cross_validate(
     metrics = {
         "held_out": _held_out(samples, groups) | {"folds": len(parts)},
         **_scores(whole, values, task),
-        **({"interval": {"nominal_coverage": workflows.COVERAGE}} if task == "regression" else {}),
+        **({"interval": {"nominal_coverage": fitting.COVERAGE}} if task == "regression" else {}),
         "per_fold": [
             {
                 "fold": number,

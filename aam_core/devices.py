@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aam_core.artifact import load_model
 from aam_core.config import Config
 from aam_core.errors import InputError
-from aam_core.folders import only_writer
-from aam_core.locks import PATIENCE, held_by_parent
+from aam_core.files.folders import only_writer
+from aam_core.files.locks import PATIENCE, held_by_parent
+from aam_core.model import load_model
 from aam_core.resuming import asked
-from aam_core.train import checkpoint, launch, parallel
+from aam_core.training import checkpoint, parallel
+from aam_core.training.launch import spawn
 
 LONG = 30.0
 """Seconds that the first process of before may take to be gone, where it is started anew."""
@@ -40,7 +41,7 @@ def on_devices(preset: Callable[[], Config], opened: Callable = load_model) -> C
         @functools.wraps(workflow)
         def run(*args, **options):
             output = options.get("output")
-            if launch.under_torchrun():
+            if spawn.under_torchrun():
                 with parallel.session(), writing(output):
                     return workflow(*args, **_after_restart(options))
             train = asked(options.get("resume"), options.get("config"), preset).train
@@ -62,7 +63,7 @@ def _spread(workflow, args, options, train, opened):
         )
     parallel.check_devices(train)
     with _folder(options.get("output")) as folder, only_writer(folder):
-        launch.spread(
+        spawn.spread(
             _call,
             {"workflow": workflow, "args": args, "options": {**options, "output": folder}},
             devices=train.devices,
@@ -106,7 +107,7 @@ def writing(output) -> Iterator[None]:
         problem = None
         if os.environ.get("RANK", "0") == "0":
             try:
-                stack.enter_context(only_writer(output, LONG if launch.restarts() else PATIENCE))
+                stack.enter_context(only_writer(output, LONG if spawn.restarts() else PATIENCE))
             except InputError as error:
                 problem = error
         problem = parallel.from_first(problem)
@@ -118,10 +119,10 @@ def writing(output) -> Iterator[None]:
 def _after_restart(options: dict) -> dict:
     """With ``resume`` where this very start, before a process died, has left a checkpoint."""
     output = options.get("output")
-    if not launch.restarts() or output is None or not checkpoint.exists(output):
+    if not spawn.restarts() or output is None or not checkpoint.exists(output):
         return options
     run = checkpoint.read_run(checkpoint.find(output))
-    return {**options, "resume": output} if run.get("launch") == launch.identity() else options
+    return {**options, "resume": output} if run.get("launch") == spawn.identity() else options
 
 
 @contextlib.contextmanager

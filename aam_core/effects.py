@@ -9,11 +9,11 @@ from dataclasses import replace
 import pandas as pd
 
 from aam_core.config import WITHOUT_TREE, Config
+from aam_core.config.unused import Setup, idle, learns_distances, why_no_distances
 from aam_core.data.columns import as_classes, missing_ids
-from aam_core.data.inputs import Study
+from aam_core.data.study import Study
 from aam_core.errors import InputError
-from aam_core.idle import Setup, idle, learns_distances, why_no_distances
-from aam_core.train import launch
+from aam_core.training.launch import spawn
 
 
 def setup_of(task: str, study: Study, config: Config, **more) -> Setup:
@@ -31,8 +31,8 @@ def setup_of(task: str, study: Study, config: Config, **more) -> Setup:
 
 def processes(config: Config) -> dict:
     """Of a `Setup`: how many processes train, and whether they were started from outside."""
-    outside = launch.started_outside()
-    count = launch.world_size() if outside else config.train.devices
+    outside = spawn.started_outside()
+    count = spawn.world_size() if outside else config.train.devices
     return {"processes": count, "torchrun": outside}
 
 

@@ -18,12 +18,12 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.ids import check_ids, short
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path, read_text
-from aam_core.data.targets import IN_TRAINING, KINDS, RESERVED
 from aam_core.errors import InputError, first_five
 from aam_core.familiarity import trained_on, warn
-from aam_core.files import write_json
-from aam_core.folders import replacing_in
-from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.files.folders import replacing_in
+from aam_core.files.writing import write_json
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
+from aam_core.tasks.targets import IN_TRAINING, KINDS, RESERVED
 
 MOST_COLUMNS = 5000
 """Columns of a table of predictions: one a class, and some more."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aam_core.artifact import Model
 from aam_core.data.ids import listing
-from aam_core.data.inputs import Study
-from aam_core.data.targets import IN_TRAINING, ClassTarget
+from aam_core.data.study import Study
 from aam_core.known import WARNING, Comparison, KnownASVs
+from aam_core.model import Model
+from aam_core.tasks.targets import IN_TRAINING, ClassTarget
 
 
 @dataclass(frozen=True, eq=False)

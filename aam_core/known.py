@@ -14,9 +14,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from aam_core.data.alignment import share
-from aam_core.data.inputs import Study
-from aam_core.data.targets import KNOWN
+from aam_core.data.study import Study
 from aam_core.errors import InputError
+from aam_core.tasks.targets import KNOWN
 
 KMER = 12
 """Length of the k-mers: at 8 chance alone holds a third of any sequence's among those of 2,000

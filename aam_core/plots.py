@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from aam_core.errors import InputError
-from aam_core.files import replacing
-from aam_core.metrics import regression_metrics
+from aam_core.files.writing import replacing
+from aam_core.tasks.metrics import regression_metrics
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",

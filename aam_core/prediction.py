@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from aam_core import vocab
-from aam_core.artifact import Model, load_model
 from aam_core.config import AUTO, Config, TrainConfig
-from aam_core.data.batch import Batcher
+from aam_core.data.batches import Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.ids import listing
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.targets import ClassTarget
+from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
 from aam_core.familiarity import Familiarity, warn
-from aam_core.models.model import ModelOutput, Network, vector_size
-from aam_core.train.precision import autocast, find_device
+from aam_core.model import Model, load_model
+from aam_core.models.network import ModelOutput, Network, vector_size
+from aam_core.tasks.targets import ClassTarget
+from aam_core.training.precision import autocast, find_device
 
 CHUNK = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """ASVs encoded at a time: on a CPU what stays in its cache."""

@@ -1,4 +1,4 @@
-"""From a study and options to a run that is ready to train: see `workflows` for the job itself."""
+"""From a study and options to a run that is ready to train: see `fitting` for the job itself."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aam_core.artifact import Model
 from aam_core.config import Config
-from aam_core.data.batch import Batcher
+from aam_core.config.presets import fitting, pretraining
+from aam_core.config.unused import learns_distances
+from aam_core.data.batches import Batcher
 from aam_core.data.columns import as_classes, class_sizes, missing_words, parse
 from aam_core.data.covariates import Covariates, as_names, declare, fit_covariates
-from aam_core.data.distances import check_metric
 from aam_core.data.fingerprint import fingerprint
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
-from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split, split_among
-from aam_core.data.targets import ClassTarget, fit_target, target_from_dict
+from aam_core.data.study import Study
 from aam_core.effects import check_columns, setup_of, without_effect
 from aam_core.errors import InputError, first_five
-from aam_core.idle import learns_distances
-from aam_core.models.model import Parts
+from aam_core.model import Model
+from aam_core.models.network import Parts
+from aam_core.phylogeny.distances import check_metric
 from aam_core.prediction import as_model, encode_asvs
-from aam_core.presets import fitting, pretraining
 from aam_core.resuming import Inputs, check_accepted, moved, resumed, split_of
 from aam_core.runs import KINDS, Run
 from aam_core.scoring import count_groups
-from aam_core.train.checkpoint import Checkpoint
-from aam_core.train.parallel import Team
+from aam_core.tasks.targets import ClassTarget, fit_target, target_from_dict
+from aam_core.training.checkpoint import Checkpoint
+from aam_core.training.parallel import Team
 from aam_core.transfer import adopt, replaced
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -43,7 +43,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit takes beside its data; see `workflows.fit_regressor`."""
+    """What a fit takes beside its data; see `fitting.fit_regressor`."""
 
     encoder: Model | str | Path | None = None
     freeze_encoder: bool = False
@@ -70,7 +70,7 @@ def prepare_pretraining(
     accept_changed_inputs=False,
     job="train",
 ) -> tuple[Run, Batcher]:
-    """The run, with its network, and what makes its batches; see `workflows.pretrain`."""
+    """The run, with its network, and what makes its batches; see `fitting.pretrain`."""
     check_accepted(accept_changed_inputs, resume)
     held, asked = resumed(KINDS[None], resume, config, pretraining)
     encoder = None if encoder is None else as_model(encoder)
@@ -125,7 +125,7 @@ class Fit(NamedTuple):
 
 
 def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Fit:
-    """Split, encode the target and build the network; see `workflows.fit_regressor`."""
+    """Split, encode the target and build the network; see `fitting.fit_regressor`."""
     check_accepted(options.accept_changed_inputs, options.resume)
     held, asked = resumed(KINDS[task], options.resume, options.config, fitting)
     encoder = None if options.encoder is None else as_model(options.encoder)

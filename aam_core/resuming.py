@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 from aam_core.config import Config
+from aam_core.config.presets import as_config
 from aam_core.data.fingerprint import Fingerprint
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
-from aam_core.presets import as_config
 from aam_core.runs import DESCRIBED, check_same_run
-from aam_core.train import checkpoint
-from aam_core.train.checkpoint import Checkpoint
-from aam_core.train.parallel import Team
+from aam_core.training import checkpoint
+from aam_core.training.checkpoint import Checkpoint
+from aam_core.training.parallel import Team
 
 NOT_RECORDED = (
     "the checkpoint was written before inputs were recorded: whether they changed cannot be told"

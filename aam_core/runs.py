@@ -19,25 +19,26 @@ import pandas as pd
 import torch
 
 from aam_core import __version__, plots
-from aam_core.artifact import Model
 from aam_core.config import AUTO, Config
-from aam_core.data.batch import Batcher
+from aam_core.data.batches import Batcher
 from aam_core.data.covariates import Covariates
-from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
+from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.familiarity import known_to_encoder
-from aam_core.files import check_folder, check_space
+from aam_core.files.writing import check_folder, check_space
 from aam_core.known import KnownASVs
-from aam_core.models.model import Network, Parts
-from aam_core.train import checkpoint, launch, memory
-from aam_core.train.checkpoint import Checkpoint
-from aam_core.train.job import Job, Result
-from aam_core.train.parallel import Team
-from aam_core.train.report import Reporter
-from aam_core.train.rng import own_generators
-from aam_core.train.sinks import carry_over, check_trackers
-from aam_core.train.trainer import Trainer, check
+from aam_core.model import Model
+from aam_core.models.network import Network, Parts
+from aam_core.training import checkpoint, memory
+from aam_core.training.checkpoint import Checkpoint
+from aam_core.training.job import Job, Result
+from aam_core.training.launch import spawn
+from aam_core.training.loggers import carry_over, check_trackers
+from aam_core.training.parallel import Team
+from aam_core.training.reporter import Reporter
+from aam_core.training.rng import own_generators
+from aam_core.training.trainer import Trainer, check
 from aam_core.transfer import common_tensors, load_encoder
 
 KINDS = {None: "encoder", "regression": "regressor", "classification": "classifier"}
@@ -337,7 +338,7 @@ class Run:
             "val_samples": self.val_ids,
             "val_folds": self.split.folds,
             "val_groups": self.groups,
-            "launch": launch.identity(),
+            "launch": spawn.identity(),
         }
 
     def _record(self, encoder: Model | None, freeze: bool) -> dict:

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aam_core.artifact import Model
-from aam_core.data.batch import Batcher
+from aam_core.data.batches import Batcher
 from aam_core.data.columns import as_numbers
-from aam_core.data.inputs import Study
 from aam_core.data.splits import Split
-from aam_core.data.targets import ClassTarget
-from aam_core.losses import true_distance
-from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.data.study import Study
+from aam_core.model import Model
 from aam_core.prediction import as_frame, in_units, override, predicted_distances, stream
+from aam_core.tasks.losses import true_distance
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
+from aam_core.tasks.targets import ClassTarget
 
 MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs tell R2 to the third digit."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from aam_core.artifact import Model
 from aam_core.config import Config
 from aam_core.errors import InputError, first_five
-from aam_core.models.model import Network, part_of
+from aam_core.model import Model
+from aam_core.models.network import Network, part_of
 
 MOST_MEMBERS = 3
 """Networks that start from one encoder, at most: they start alike, and layers between ASVs cost."""

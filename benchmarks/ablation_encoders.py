@@ -15,13 +15,13 @@ from accuracy import cpu_seconds
 from accuracy_studies import STUDIES
 
 from aam_core import pretrain
-from aam_core.artifact import Model
 from aam_core.config import Config
-from aam_core.data.inputs import Study
-from aam_core.data.phylogeny import Phylogeny, find_tips
+from aam_core.config.presets import pretraining
 from aam_core.data.readers import read_tree
-from aam_core.presets import pretraining
-from aam_core.workflows import pretrain_nucleotides
+from aam_core.data.study import Study
+from aam_core.fitting import pretrain_nucleotides
+from aam_core.model import Model
+from aam_core.phylogeny.tree import Phylogeny, find_tips
 
 STEPS = {"v4": 1000, "unifrac": 300, "other": 600}
 """Steps of each part of a pretraining."""

@@ -15,10 +15,10 @@ from accuracy_studies import STUDIES, SUBJECT
 from machine import peak_rss
 
 from aam_core import fit_classifier, fit_regressor, predict
-from aam_core.data.inputs import Study
 from aam_core.data.splits import make_folds
-from aam_core.data.targets import as_classes, as_numbers
+from aam_core.data.study import Study
 from aam_core.evaluation import random_forest
+from aam_core.tasks.targets import as_classes, as_numbers
 
 FOLDS = 5
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from aam_core.config import Config
-from aam_core.presets import fitting
+from aam_core.config.presets import fitting
 
 QUESTIONS = {
     1: "What pretraining gives",

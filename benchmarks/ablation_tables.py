@@ -8,7 +8,7 @@ from accuracy import NAMES
 from accuracy_statistics import DRAWS, FIGURES
 from accuracy_studies import STUDIES
 
-from aam_core.presets import fitting
+from aam_core.config.presets import fitting
 
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 

@@ -21,7 +21,7 @@ from accuracy import DATA, DOCS, ROOT
 from accuracy_studies import STUDIES
 
 from aam_core.errors import InputError
-from aam_core.files import replacing, write_json
+from aam_core.files.writing import replacing, write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "ablations.json"
 DEFAULT_STUDIES = ("ecam", "ibd-rarefied")

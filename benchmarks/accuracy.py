@@ -25,9 +25,9 @@ from machine import cpu, versions
 
 from aam_core import cross_validate
 from aam_core.config import Config
-from aam_core.data.inputs import Study
-from aam_core.files import replacing, write_json
-from aam_core.presets import fitting
+from aam_core.config.presets import fitting
+from aam_core.data.study import Study
+from aam_core.files.writing import replacing, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from aam_core.metrics import Classification, Regression
+from aam_core.tasks.metrics import Classification, Regression
 
 DRAWS = 2000
 """Bootstrap draws of the subjects."""

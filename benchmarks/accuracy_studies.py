@@ -11,9 +11,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from aam_core.data.columns import as_numbers
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.rarefy import rarefy, sample_rng
-from aam_core.data.simulate import simulate
+from aam_core.data.rarefaction import rarefy, sample_rng
+from aam_core.data.study import Study, load_study
+from aam_core.simulate.study import simulate
 
 SUBJECT, AGE = "host_subject_id", "day_of_life"
 CLASSES = "classification"

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aam_core.data.batch import Batch, Batcher, Draw, Shared
-from aam_core.models.model import ModelOutput, Network
+from aam_core.data.batches import Batch, Batcher, Draw, Shared
+from aam_core.models.network import ModelOutput, Network
 
 PADDED = 256
 """ASVs that each sample is padded to."""

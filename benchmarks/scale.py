@@ -23,10 +23,10 @@ import torch
 from machine import cpu, versions
 from scale_steps import Case, measure
 
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.simulate import simulate
-from aam_core.presets import NAMES
-from aam_core.train.launch import spread
+from aam_core.config.presets import NAMES
+from aam_core.data.study import Study, load_study
+from aam_core.simulate.study import simulate
+from aam_core.training.launch.spawn import spread
 
 RESULTS = Path(__file__).resolve().parent / "results" / "scale.json"
 

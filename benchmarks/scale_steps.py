@@ -13,14 +13,14 @@ from machine import peak_rss
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from aam_core.config import Config
-from aam_core.data.batch import Batcher
-from aam_core.data.inputs import Study
-from aam_core.models.model import Network, Parts
-from aam_core.presets import pretraining
-from aam_core.train import memory
-from aam_core.train.job import Job
-from aam_core.train.learner import Learner
-from aam_core.train.parallel import Team, session
+from aam_core.config.presets import pretraining
+from aam_core.data.batches import Batcher
+from aam_core.data.study import Study
+from aam_core.models.network import Network, Parts
+from aam_core.training import memory
+from aam_core.training.job import Job
+from aam_core.training.parallel import Team, session
+from aam_core.training.step import Learner
 
 SEED = 0
 GB = 1e9

@@ -27,18 +27,18 @@ from machine import cpu, peak_rss, versions
 from plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
 from aam_core import pretrain
-from aam_core.artifact import Model
 from aam_core.config import Config
-from aam_core.data.batch import Batcher
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.targets import NumericTarget
-from aam_core.models.model import Network, Parts
+from aam_core.config.presets import fitting, pretraining
+from aam_core.data.batches import Batcher
+from aam_core.data.study import Study, load_study
+from aam_core.model import Model
+from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.preparation import usable_samples
-from aam_core.presets import fitting, pretraining
-from aam_core.train.job import Job
-from aam_core.train.learner import Learner
-from aam_core.train.parallel import Team
+from aam_core.tasks.targets import NumericTarget
+from aam_core.training.job import Job
+from aam_core.training.parallel import Team
+from aam_core.training.step import Learner
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "ibd"

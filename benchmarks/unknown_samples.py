@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import fit_regressor, load_study, predict, presets
+from aam_core import fit_regressor, load_study, predict
+from aam_core.config import presets
 from aam_core.data.splits import make_folds
-from aam_core.metrics import regression_metrics
+from aam_core.tasks.metrics import regression_metrics
 
 TARGET, SUBJECT = "day_of_life", "host_subject_id"
 PRIMER = "GTGCCAGCAGCCGCGGTAA"

@@ -20,7 +20,7 @@ QUICK = {
 
 @functools.lru_cache(maxsize=1)
 def _study():
-    from aam_core.data.simulate import simulate
+    from aam_core.simulate.study import simulate
 
     return simulate(samples=24, features=30, seed=1, sequence_length=40, depth=500)
 

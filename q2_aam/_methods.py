@@ -10,8 +10,8 @@ import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
-from aam_core.artifact import Model
 from aam_core.errors import InputError
+from aam_core.model import Model
 from q2_aam._parameters import configure
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
 from q2_aam._studies import described, grouped, read_study, targeted, with_covariates
@@ -42,14 +42,14 @@ def pretrain(
     settings: list = None,
     max_lost_reads: float = 0.5,
 ) -> Model:
-    """Pretrain an encoder: `aam_core.workflows.pretrain`."""
+    """Pretrain an encoder: `aam_core.fitting.pretrain`."""
     arguments = locals()
     config = configure("pretraining", arguments)
     metadata, column = grouped(group_by)
     study = read_study(arguments, metadata=metadata, keep_unplaced=False)
-    from aam_core import workflows
+    from aam_core import fitting
 
-    return workflows.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
+    return fitting.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
 
 
 def fit_regressor(
@@ -176,9 +176,9 @@ def _fit(workflow, arguments):
     metadata, names = with_covariates(metadata, arguments)
     metadata, column = grouped(arguments["group_by"], metadata)
     study = read_study(arguments, metadata=metadata)
-    from aam_core import workflows
+    from aam_core import fitting
 
-    return getattr(workflows, workflow)(
+    return getattr(fitting, workflow)(
         study,
         target.name,
         encoder=arguments["encoder"],

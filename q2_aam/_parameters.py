@@ -6,9 +6,8 @@ from operator import attrgetter
 
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
-from aam_core import presets
-from aam_core.config import EVERYDAY, Config, find
-from aam_core.settings import preset_config, resolve, where_not_given
+from aam_core.config import EVERYDAY, Config, find, presets
+from aam_core.config.resolve import preset_config, resolve, where_not_given
 
 PRESET = "small"
 """The preset where none is named."""
@@ -103,7 +102,7 @@ def configure(kind: str, arguments: dict) -> Config:
     Parameters
     ----------
     kind : {"pretraining", "fitting"}
-        The function of `aam_core.presets` to start from.
+        The function of `aam_core.config.presets` to start from.
     arguments : dict
         Arguments of the action; those that `TRAINING` does not name are passed over.
     """

@@ -14,7 +14,7 @@ def read_study(arguments: dict, metadata: pd.DataFrame | None = None, **options)
     Sequences and phylogeny come as files: the core reads them faster than QIIME 2's objects are
     built, and says what is wrong in them. ``options`` are further ones of ``load_study``.
     """
-    from aam_core.data.inputs import load_study
+    from aam_core.data.study import load_study
 
     sequences, phylogeny = arguments.get("sequences"), arguments.get("phylogeny")
     study = load_study(

@@ -1,4 +1,4 @@
-"""Model folders <-> `aam_core.artifact.Model`; prediction files where this plugin owns them.
+"""Model folders <-> `aam_core.model.Model`; prediction files where this plugin owns them.
 
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
@@ -6,7 +6,7 @@ QIIME 2 reads the annotations as objects, so this file does without postponed an
 import pandas as pd
 import qiime2
 
-from aam_core.artifact import Model, load_model
+from aam_core.model import Model, load_model
 from q2_aam._predictions import OWNED, PredictionsFormat, ProbabilitiesFormat
 from q2_aam._tables import as_numbers, read_predictions, read_probabilities, write_table
 from q2_aam._types_formats import (

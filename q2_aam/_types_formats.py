@@ -26,7 +26,7 @@ class AAMBinaryFormat(model.BinaryFileFormat):
 
 
 class AAMModelDirectoryFormat(model.DirectoryFormat):
-    """A model folder as `aam_core.artifact` writes it: what all kinds share.
+    """A model folder as `aam_core.model` writes it: what all kinds share.
 
     Its ``format_version`` is in ``config.json``; no library version decides whether it opens. What
     the command line leaves beside the model (checkpoints, logs, plots) is accepted, so that such a
@@ -48,7 +48,7 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
     plots = model.File(r"[^/]+\.png", format=AAMBinaryFormat, optional=True)
 
     def _validate_(self, level):
-        from aam_core.artifact import validate
+        from aam_core.model import validate
 
         try:
             kind = validate(str(self), level=level)

@@ -15,7 +15,7 @@ import qiime2
 
 from aam_core import plots
 from aam_core.errors import InputError, first_five
-from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
 from q2_aam._studies import known_values
 from q2_aam._tables import read_predictions, read_probabilities

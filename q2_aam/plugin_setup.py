@@ -23,7 +23,7 @@ from qiime2.plugin import (
 )
 
 import q2_aam
-from aam_core.presets import ENCODER_SIZES
+from aam_core.config.presets import ENCODER_SIZES
 from q2_aam import _examples, _methods, _parameters, _predictions, _types_formats, _visualizers
 
 citations = Citations.load("citations.bib", package="q2_aam")

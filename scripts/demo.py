@@ -17,11 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from aam_core.data.columns import as_numbers
-from aam_core.data.inputs import load_study
 from aam_core.data.metadata import read_metadata
 from aam_core.data.splits import train_val_split
+from aam_core.data.study import load_study
 from aam_core.evaluation import random_forest
-from aam_core.metrics import regression_metrics
+from aam_core.tasks.metrics import regression_metrics
 
 DEMO = Path("demo")
 STUDY = DEMO / "study"

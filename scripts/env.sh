@@ -180,7 +180,7 @@ locked_env() { # locked_env DIRECTORY: the core, its tests and their packages, a
 
 import_core() { # import_core DIRECTORY: with all that it imports only where it needs it
     quietly "import the core" "$1/bin/python" -c \
-        'import aam_core.cli, aam_core.workflows, biom, matplotlib, skbio, sklearn, tensorboard'
+        'import aam_core.cli, aam_core.fitting, biom, matplotlib, skbio, sklearn, tensorboard'
 }
 
 check_env() { # an environment is ready when what it is for has worked in it

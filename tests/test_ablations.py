@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.presets import fitting
+from aam_core.config.presets import fitting
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("ablation_rows", "ablation_encoders", "ablation_fits", "ablation_results")

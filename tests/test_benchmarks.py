@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from aam_core.config import Config
-from aam_core.data.batch import Batcher
-from aam_core.data.inputs import load_study
-from aam_core.data.simulate import simulate
-from aam_core.models.model import Network, Parts
-from aam_core.train.job import Job
-from aam_core.train.learner import Learner
-from aam_core.train.parallel import Team
+from aam_core.data.batches import Batcher
+from aam_core.data.study import load_study
+from aam_core.models.network import Network, Parts
+from aam_core.simulate.study import simulate
+from aam_core.training.job import Job
+from aam_core.training.parallel import Team
+from aam_core.training.step import Learner
 from benchmarks.plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from aam_core.cli import cli
-from aam_core.data.simulate import simulate
-from aam_core.settings import preset_config, read_settings, resolve
+from aam_core.config.resolve import preset_config, read_settings, resolve
+from aam_core.simulate.study import simulate
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "recipes"

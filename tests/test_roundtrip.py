@@ -47,7 +47,8 @@ def write(table, sequences, metadata, folder, name):
 
 def fit_all(folder, known):
     """Every kind of model, trained for a few steps and saved under ``folder``."""
-    from aam_core import fit_classifier, fit_regressor, load_study, presets, pretrain
+    from aam_core import fit_classifier, fit_regressor, load_study, pretrain
+    from aam_core.config import presets
 
     study = load_study(
         known.table, sequences=known.sequences, tree=known.tree, metadata=known.metadata
@@ -94,7 +95,7 @@ def fit_all(folder, known):
 def trip(tmp_path_factory):
     """(models, studies, folder) after a fresh process has predicted from the folders."""
     from aam_core import load_study
-    from aam_core.data.simulate import simulate
+    from aam_core.simulate.study import simulate
 
     folder = tmp_path_factory.mktemp("roundtrip")
     known = simulate(36, 40, 3, sequence_length=50, depth=1200)

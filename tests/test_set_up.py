@@ -67,7 +67,7 @@ def test_not_ready_where_qiime_breaks(checkout):
 
 
 def test_not_ready_where_the_core_cannot_be_imported(checkout):
-    (checkout / "aam_core" / "workflows.py").write_text("import no_such_package\n")
+    (checkout / "aam_core" / "fitting.py").write_text("import no_such_package\n")
     status, output = check(checkout)
     assert status == 1 and "make env: ready" not in output
     assert "No module named 'no_such_package'" in output and "failed to import the core" in output

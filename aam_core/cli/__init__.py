@@ -16,8 +16,8 @@ import traceback
 import click
 
 from aam_core import __version__
+from aam_core.config.fields import unknown
 from aam_core.errors import AAMError, Preempted, one_line
-from aam_core.fields import unknown
 
 COMMANDS = {
     "simulate": ("simulate:simulate", "Write a simulated study with a known signal."),
@@ -113,7 +113,7 @@ def _processes():
     """Context in which this process is one of those that torchrun started, if it did."""
     if "RANK" not in os.environ:
         return contextlib.nullcontext()
-    from aam_core.train import parallel
+    from aam_core.training import parallel
 
     return parallel.session()
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from aam_core.folders import MANIFEST, STAGE, is_hidden
+from aam_core.files.folders import MANIFEST, STAGE, is_hidden
 
 SCORES = ("metrics.json", "predictions.tsv")
 

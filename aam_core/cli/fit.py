@@ -36,7 +36,7 @@ def _command(name: str, help: str):
     @directory_option(earlier.model_of(name.removeprefix("fit-")))
     @config_options("fitting", resume=True)
     def command(inputs, target, train_samples, val_samples, output, **options):
-        from aam_core import workflows
+        from aam_core import fitting
 
         require(
             (train_samples is None) == (val_samples is None),
@@ -51,8 +51,8 @@ def _command(name: str, help: str):
         if train_samples is not None:
             split = (read_ids(train_samples), read_ids(val_samples))
         fit = {
-            "fit-regressor": workflows.fit_regressor,
-            "fit-classifier": workflows.fit_classifier,
+            "fit-regressor": fitting.fit_regressor,
+            "fit-classifier": fitting.fit_classifier,
         }[name]
         fit(load(inputs), target, split=split, output=output, **options)
         tell(f"Model written to {output}")

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import click
 
-from aam_core import presets
 from aam_core.cli.outputs import OutputDirectory, OutputFile
-from aam_core.config import Config, find
+from aam_core.config import Config, find, presets
+from aam_core.config.fields import check
+from aam_core.config.resolve import FLAGS, preset_config, resolve, where_not_given
 from aam_core.errors import InputError
-from aam_core.fields import check
-from aam_core.folders import only_writer
-from aam_core.reading import as_text, read_bytes
-from aam_core.settings import FLAGS, preset_config, resolve, where_not_given
+from aam_core.files.folders import only_writer
+from aam_core.files.reading import as_text, read_bytes
 
 SHOWN_PRESET = "small"
 """The preset that runs where none is named, and whose values the help shows."""
@@ -103,7 +102,7 @@ def config_options(kind: str, resume: bool = False) -> Callable:
     Parameters
     ----------
     kind : {"pretraining", "fitting"}
-        The function of `aam_core.presets` that ``--preset`` names an outcome of.
+        The function of `aam_core.config.presets` that ``--preset`` names an outcome of.
     resume : bool
         Add ``--resume`` too, which is passed on as it is.
     """
@@ -169,7 +168,7 @@ def config_options(kind: str, resume: bool = False) -> Callable:
 
 def _config_of(resume) -> Config:
     """The configuration of the run whose output folder is ``resume``."""
-    from aam_core.train import checkpoint
+    from aam_core.training import checkpoint
 
     run = checkpoint.read_run(checkpoint.find(resume))
     return Config.from_dict(run["config"], f"the configuration in {resume}")

@@ -10,7 +10,7 @@ import click
 
 from aam_core.cli import earlier
 from aam_core.errors import InputError, first_five
-from aam_core.files import check_folder, is_stream, replacing
+from aam_core.files.writing import check_folder, is_stream, replacing
 
 
 class OutputFile(click.Path):
@@ -94,7 +94,7 @@ def write_table(frame, path: Path) -> None:
 
 def load(inputs: dict, **options):
     """Read a study by the keywords of ``load_study`` and say on stderr what was dropped."""
-    from aam_core.data.inputs import load_study
+    from aam_core.data.study import load_study
 
     study = load_study(**inputs, **options)
     for line in study.report:

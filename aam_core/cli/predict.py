@@ -7,7 +7,7 @@ import click
 from aam_core.cli.options import DIRECTORY, file_option, setting_option, study_options
 from aam_core.cli.outputs import load, tell
 from aam_core.config import find
-from aam_core.files import replacing
+from aam_core.files.writing import replacing
 
 
 @click.command()

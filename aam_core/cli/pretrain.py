@@ -32,7 +32,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
     loss.distance is 0. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it
     learns nucleotides alone, and --encoder takes the outcome to a table.
     """
-    from aam_core import workflows
+    from aam_core import fitting
 
     if inputs["table"] is None:
         others = [name for name in ("tree", "distances", "metadata") if inputs[name] is not None]
@@ -41,7 +41,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
         require(not is_given("max_lost_reads"), "--max-lost-reads needs --table.")
-        workflows.pretrain_nucleotides(
+        fitting.pretrain_nucleotides(
             inputs["sequences"],
             config=config,
             output=output,
@@ -57,7 +57,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         not from_tree or inputs["tree"] is not None or inputs["distances"] is not None,
         "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
     )
-    workflows.pretrain(
+    fitting.pretrain(
         load(inputs, keep_unplaced=False),
         config=config,
         output=output,

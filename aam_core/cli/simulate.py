@@ -28,7 +28,7 @@ def simulate(out_dir, **options):
     the metadata columns 'gradient' (numbers) and 'group' (case or control); 'host_subject_id' names
     the host, which is sampled more than once.
     """
-    from aam_core.data import simulate as simulation
+    from aam_core.simulate import study as simulation
 
     simulation.simulate(**options).write(out_dir)
     click.echo(

@@ -7,7 +7,7 @@ import click
 from aam_core import config
 from aam_core.cli.options import file_option, is_given, require, study_options
 from aam_core.cli.outputs import load, tell, write_table
-from aam_core.files import replacing
+from aam_core.files.writing import replacing
 
 METRICS = (*config.METRICS, "faith_pd")
 
@@ -31,7 +31,7 @@ def unifrac(inputs, metric, alpha, output):
         inputs["tree"] is not None or metric in config.WITHOUT_TREE,
         f"Missing option '--tree': {metric} is computed on a phylogeny.",
     )
-    from aam_core.data import distances
+    from aam_core.phylogeny import distances
 
     if is_given("alpha") and metric != "generalized":
         tell(f"--alpha has no effect: it is of generalized UniFrac, and the metric is {metric}.")
@@ -51,7 +51,7 @@ def _faith_pd(study, block=256):
     import pandas as pd
     import torch
 
-    from aam_core.data.distances import faith_pd
+    from aam_core.phylogeny.distances import faith_pd
 
     features = torch.arange(len(study.feature_ids))
     values = []

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from aam_core.data.inputs import Study
 from aam_core.data.readers import parse_fasta, read_text
+from aam_core.data.study import Study
 from aam_core.data.tokens import upper_dna
 from aam_core.errors import InputError
 

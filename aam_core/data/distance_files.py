@@ -13,7 +13,7 @@ from aam_core.data.ids import check_ids, short
 from aam_core.data.metadata_tsv import is_id_header
 from aam_core.data.readers import is_path, text_of
 from aam_core.errors import InputError
-from aam_core.reading import opened
+from aam_core.files.reading import opened
 
 _NPY = b"\x93NUMPY"
 

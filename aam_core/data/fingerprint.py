@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.columns import as_classes, missing_ids, parse
-from aam_core.data.inputs import Study
 from aam_core.data.metadata import column
-from aam_core.data.phylogeny import Phylogeny
+from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
+from aam_core.phylogeny.tree import Phylogeny
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 2**22

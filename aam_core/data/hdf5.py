@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 from aam_core.errors import InputError
-from aam_core.reading import check_unfolded
+from aam_core.files.reading import check_unfolded
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 

@@ -21,7 +21,7 @@ from aam_core.data.metadata_tsv import MISSING, read_cells
 from aam_core.data.qza import is_artifact
 from aam_core.data.readers import text_of
 from aam_core.errors import InputError
-from aam_core.reading import opened
+from aam_core.files.reading import opened
 
 _EXACT = 2**53
 """The whole number up to which float64 holds each."""

@@ -12,7 +12,7 @@ import zipfile
 from typing import BinaryIO
 
 from aam_core.errors import InputError
-from aam_core.reading import DAMAGED, check_unfolded, parse_yaml
+from aam_core.files.reading import DAMAGED, check_unfolded, parse_yaml
 
 MEMBERS = {
     "FeatureTable[Frequency]": "feature-table.biom",

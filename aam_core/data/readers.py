@@ -9,10 +9,10 @@ from typing import BinaryIO
 import pandas as pd
 
 from aam_core.data.ids import check_ids, listing
-from aam_core.data.newick import Tree, parse_newick, read_newick
 from aam_core.data.qza import is_artifact, read_artifact
 from aam_core.errors import InputError
-from aam_core.reading import DAMAGED, as_text, opened
+from aam_core.files.reading import DAMAGED, as_text, opened
+from aam_core.phylogeny.newick import Tree, parse_newick, read_newick
 
 
 def is_path(source) -> bool:

@@ -13,7 +13,7 @@ from aam_core.data.ids import check_ids, listing, short
 from aam_core.data.qza import is_artifact, read_artifact
 from aam_core.data.readers import is_path
 from aam_core.errors import InputError
-from aam_core.reading import DAMAGED, opened, parse_json
+from aam_core.files.reading import DAMAGED, opened, parse_json
 
 _TOO_MANY = 2.0**53  # beyond, float64 (which BIOM stores) no longer holds every whole number
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
 from aam_core.models.draws import chance, mix
+from aam_core.models.kmers import kmers
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
-from aam_core.models.profile import kmers
 
 
 class KmerBag(nn.Module):

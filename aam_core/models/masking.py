@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import MaskingConfig
-from aam_core.data.batch import Batch
+from aam_core.data.batches import Batch
 from aam_core.models.draws import CORRUPT, DIVIDE, bits, chance, mix
 
 

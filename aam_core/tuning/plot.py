@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aam_core.files import replacing
+from aam_core.files.writing import replacing
 from aam_core.plots import BLUE, GREY, RED, STYLE
 from aam_core.tuning.trial import Task
 

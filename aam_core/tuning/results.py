@@ -13,7 +13,7 @@ import pandas as pd
 from aam_core import plots
 from aam_core.config import Config
 from aam_core.errors import AAMError
-from aam_core.folders import replacing_in
+from aam_core.files.folders import replacing_in
 from aam_core.tuning.plot import history
 from aam_core.tuning.trial import Task
 

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import effects, preparation, presets, workflows
-from aam_core.artifact import Model
-from aam_core.config import Config
+from aam_core import effects, fitting, preparation
+from aam_core.config import Config, presets
 from aam_core.data.columns import told_task
 from aam_core.data.covariates import as_names
-from aam_core.data.inputs import Study
 from aam_core.data.splits import Split, make_folds
-from aam_core.data.targets import fit_target
+from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.evaluation import check_task
-from aam_core.files import check_folder
+from aam_core.files.writing import check_folder
+from aam_core.model import Model
 from aam_core.prediction import as_model
+from aam_core.tasks.targets import fit_target
 from aam_core.transfer import adopt
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import Board, Tuned, best_row, counted, say
@@ -128,7 +128,7 @@ def tune(
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
     for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
         say(f"tune: {line}")
-    fit = workflows.fit_regressor if task == "regression" else workflows.fit_classifier
+    fit = fitting.fit_regressor if task == "regression" else fitting.fit_classifier
     fit = functools.partial(fit, **options)
     common = Task(study, values, fit, splits, space, config, metric)
     folder = Path(output)

@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Iterator
 
 from aam_core.config import Config, find
+from aam_core.config.fields import check, parse, unknown
+from aam_core.config.unused import RULES, Setup
 from aam_core.errors import InputError, first_five
-from aam_core.fields import check, parse, unknown
-from aam_core.idle import RULES, Setup
-from aam_core.reading import read_yaml
+from aam_core.files.reading import read_yaml
 
 DEFAULT = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -123,7 +123,7 @@ def check_effect(
     config : Config
         What the space does not name.
     setup : Setup, optional
-        What else the fits are: with it, the rules of `aam_core.idle` hold wherever the space
+        What else the fits are: with it, the rules of `config.unused` hold wherever the space
         reaches, as far as one other setting of it at a time tells.
     """
     reached = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]

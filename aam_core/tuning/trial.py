@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from aam_core.config import Config
-from aam_core.data.inputs import Study
+from aam_core.config.fields import unknown
 from aam_core.data.splits import Split
+from aam_core.data.study import Study
 from aam_core.errors import AAMError, InputError
-from aam_core.fields import unknown
-from aam_core.train.trainer import RISING
+from aam_core.training.trainer import RISING
 from aam_core.tuning import space
 
 FIGURES = {"regression": ("mae", "rmse", "r2"), "classification": ("auc", "accuracy", "f1")}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from aam_core.errors import AAMError, Preempted
-from aam_core.train.signals import Stopper
+from aam_core.training.launch.signals import Stopper
 from aam_core.tuning.results import Board, state_of
 from aam_core.tuning.storage import load, storage_of
 from aam_core.tuning.trial import Task, run

@@ -40,7 +40,7 @@ class Saved(NamedTuple):
 @pytest.fixture(scope="session")
 def brief():
     """Make a small configuration: ``brief("pretraining", {"section.field": value})``."""
-    from aam_core import presets
+    from aam_core.config import presets
 
     def make(kind="fitting", changes=()):
         preset = getattr(presets, kind)("tiny")
@@ -53,7 +53,7 @@ def brief():
 @pytest.fixture(scope="session")
 def as_study():
     """Load a simulated study; ``as_study(made, tree=None)`` leaves the tree out."""
-    from aam_core.data.inputs import load_study
+    from aam_core.data.study import load_study
 
     def load(made, **given):
         parts = {"sequences": made.sequences, "tree": made.tree, "metadata": made.metadata}
@@ -65,7 +65,7 @@ def as_study():
 @pytest.fixture(scope="session")
 def made():
     """What `simulate` made of 60 samples of 15 subjects."""
-    from aam_core.data.simulate import simulate
+    from aam_core.simulate.study import simulate
 
     return simulate(60, 60, 2, sequence_length=50, depth=1500, effect=1.5)
 
@@ -79,7 +79,7 @@ def small(made, as_study):
 @pytest.fixture(scope="session")
 def encoder(small, brief, tmp_path_factory):
     """An encoder pretrained for a few steps, with its folder."""
-    from aam_core.workflows import pretrain
+    from aam_core.fitting import pretrain
 
     folder = tmp_path_factory.mktemp("models") / "encoder"
     return Saved(pretrain(small, config=brief("pretraining"), output=folder), folder)
@@ -88,7 +88,7 @@ def encoder(small, brief, tmp_path_factory):
 @pytest.fixture(scope="session")
 def regressor(small, brief, tmp_path_factory):
     """A regressor of 'gradient', grouped by subject, fitted for a few steps."""
-    from aam_core.workflows import fit_regressor
+    from aam_core.fitting import fit_regressor
 
     folder = tmp_path_factory.mktemp("models") / "regressor"
     options = {"config": brief(), "group_by": "host_subject_id", "output": folder}
@@ -98,7 +98,7 @@ def regressor(small, brief, tmp_path_factory):
 @pytest.fixture(scope="session")
 def classifier(small, brief, tmp_path_factory):
     """A classifier of 'group', grouped by subject, fitted for a few steps."""
-    from aam_core.workflows import fit_classifier
+    from aam_core.fitting import fit_classifier
 
     folder = tmp_path_factory.mktemp("models") / "classifier"
     options = {"config": brief(), "group_by": "host_subject_id", "output": folder}
@@ -111,7 +111,7 @@ def stop_at(monkeypatch):
 
     Updates count from 1; those of later runs are made.
     """
-    from aam_core.train.learner import Learner
+    from aam_core.training.step import Learner
 
     def at(step, error):
         update, steps = Learner.update, []

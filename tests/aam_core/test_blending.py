@@ -11,14 +11,14 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from aam_core import blending, scoring
-from aam_core.artifact import load_model
 from aam_core.blending import FEWER, best_weights
 from aam_core.data.splits import split_among
-from aam_core.growing import fit_forest, out_of_fold
-from aam_core.metrics import regression_metrics
+from aam_core.ensemble.forest_training import fit_forest, out_of_fold
+from aam_core.fitting import fit_classifier, fit_regressor
+from aam_core.model import load_model
 from aam_core.prediction import predict
-from aam_core.train.report import Reporter
-from aam_core.workflows import fit_classifier, fit_regressor
+from aam_core.tasks.metrics import regression_metrics
+from aam_core.training.reporter import Reporter
 
 
 def alone(model):

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from aam_core import cross_validate, fit_classifier, fit_regressor, load_model, predict
-from aam_core.artifact import FILES, validate
 from aam_core.data.covariates import UNKNOWN
 from aam_core.errors import InputError
-from aam_core.folders import write_manifest
+from aam_core.files.folders import write_manifest
+from aam_core.model import FILES, validate
 from aam_core.models.fusion import KINDS
 
 COVARIATES = ("group", "gradient", "weight")

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core import workflows
+from aam_core import fitting
 from aam_core.crossval import cross_validate
 from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
-from aam_core.metrics import classification_metrics, regression_metrics
 from aam_core.prediction import predict
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 QUICK = {"train.max_steps": 1}
 SUBJECTS = 15
@@ -181,7 +181,7 @@ def test_classes_called_as_what_is_scored_beside(small, brief, capsys):
     with pytest.raises(InputError, match=words):
         cross_validate(small, values, task="classification", folds=2, config=config)
     assert capsys.readouterr().err == ""
-    model = workflows.fit_classifier(small, values, config=config)
+    model = fitting.fit_classifier(small, values, config=config)
     found = predict(model, small)
     assert list(found.columns)[:3] == ["prediction", "network", "reads_1"]
     assert "auc" in evaluate(found, values.to_frame(), "source")
@@ -203,13 +203,13 @@ def test_a_test_sample_has_no_part_in_its_training(small, brief):
 
 def test_validation_within_a_fold_honours_the_groups(small, brief, monkeypatch, capsys):
     """Three hosts: one to test, and either other to train and to validate on."""
-    models, fit = [], workflows.fit_regressor
+    models, fit = [], fitting.fit_regressor
 
     def kept(*args, **options):
         models.append((fit(*args, **options), options["split"]))
         return models[-1][0]
 
-    monkeypatch.setattr(workflows, "fit_regressor", kept)
+    monkeypatch.setattr(fitting, "fit_regressor", kept)
     host = pd.Series([f"host {i % 3}" for i in range(60)], small.sample_ids)
     for members in (1, 2):
         models.clear()

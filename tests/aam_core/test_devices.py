@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aam_core.errors import InputError
-from aam_core.workflows import fit_regressor
+from aam_core.fitting import fit_regressor
 
 SETTINGS = {"train.val_fraction": 0.3, "model.sample.dropout": 0.2}
 

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.simulate import simulate
 from aam_core.data.splits import make_folds
+from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
 from aam_core.evaluation import (
     evaluate,
@@ -17,7 +16,8 @@ from aam_core.evaluation import (
     random_forest,
     relative_abundances,
 )
-from aam_core.metrics import classification_metrics, regression_metrics
+from aam_core.simulate.study import simulate
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 FILES = ["metrics.json", "predictions.png", "predictions.tsv"]
 

@@ -6,14 +6,14 @@ import warnings
 import pandas as pd
 import pytest
 
-from aam_core.artifact import Model
-from aam_core.data.simulate import simulate
-from aam_core.data.targets import IN_TRAINING, KNOWN
 from aam_core.errors import InputError
 from aam_core.familiarity import known_to_encoder
-from aam_core.models.model import Network, Parts
+from aam_core.fitting import fit_classifier, fit_regressor, pretrain
+from aam_core.model import Model
+from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
-from aam_core.workflows import fit_classifier, fit_regressor, pretrain
+from aam_core.simulate.study import simulate
+from aam_core.tasks.targets import IN_TRAINING, KNOWN
 
 
 def turned(study):

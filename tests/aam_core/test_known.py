@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core.data.inputs import Study, load_study
-from aam_core.data.simulate import simulate
+from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
 from aam_core.known import KMER, WARNING, KnownASVs
+from aam_core.simulate.study import simulate
 
 
 def turned(dna):

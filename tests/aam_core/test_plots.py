@@ -7,7 +7,7 @@ import pytest
 
 from aam_core import plots
 from aam_core.errors import InputError
-from aam_core.metrics import regression_metrics
+from aam_core.tasks.metrics import regression_metrics
 
 STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from aam_core import prediction
-from aam_core.data.simulate import simulate
 from aam_core.data.tokens import tokenize
 from aam_core.errors import InputError
+from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.prediction import (
     encode_asvs,
     predict,
@@ -18,7 +18,7 @@ from aam_core.prediction import (
     predicted_distances,
     stream,
 )
-from aam_core.workflows import fit_classifier, fit_regressor
+from aam_core.simulate.study import simulate
 
 BESIDE = ["known_reads", "known_kmers", "in_training"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}

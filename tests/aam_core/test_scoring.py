@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from aam_core import scoring
-from aam_core.data.distances import table_distances
 from aam_core.data.splits import Split
-from aam_core.metrics import classification_metrics, regression_metrics
-from aam_core.models.model import Network
+from aam_core.models.network import Network
+from aam_core.phylogeny.distances import table_distances
 from aam_core.prediction import predict, predicted_distances
+from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 
 def test_every_pair_of_validation_samples_once(encoder, small):

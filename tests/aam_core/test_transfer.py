@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aam_core import presets
-from aam_core.artifact import Model
+from aam_core.config import presets
 from aam_core.errors import InputError
-from aam_core.models.model import Network, Parts
+from aam_core.model import Model
+from aam_core.models.network import Network, Parts
 from aam_core.transfer import adopt, load_encoder, replaced
 
 
@@ -206,7 +206,7 @@ def test_members_with_codes_start_from_one_with_codes(pretrained):
 
 
 def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
-    from aam_core.workflows import fit_regressor
+    from aam_core.fitting import fit_regressor
 
     config = brief("fitting", {"train.max_steps": 1})
     model = fit_regressor(small, "gradient", encoder=classifier.model, config=config)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.artifact import load_model
 from aam_core.errors import InputError
+from aam_core.fitting import fit_regressor
+from aam_core.model import load_model
 from aam_core.prediction import predict
-from aam_core.train import checkpoint
-from aam_core.workflows import fit_regressor
+from aam_core.training import checkpoint
 
 CHECKPOINTS = {
     "train.epochs": 9,

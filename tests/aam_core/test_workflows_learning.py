@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from aam_core.data.simulate import simulate
-from aam_core.metrics import regression_metrics
+from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.prediction import predict
-from aam_core.workflows import fit_classifier, fit_regressor
+from aam_core.simulate.study import simulate
+from aam_core.tasks.metrics import regression_metrics
 
 LEARN = {
     "train.epochs": 15,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.data.distances import table_distances
 from aam_core.errors import InputError
-from aam_core.workflows import fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.fitting import fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.phylogeny.distances import table_distances
 
 
 def weights(model):

@@ -16,12 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aam_core import presets
-from aam_core.artifact import FILES, load_model
-from aam_core.config import paths
+from aam_core.config import paths, presets
 from aam_core.errors import InputError, Preempted
-from aam_core.train import checkpoint
-from aam_core.workflows import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.fitting import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.model import FILES, load_model
+from aam_core.training import checkpoint
 
 RANDOM = {
     "train.epochs": 3,
@@ -54,7 +53,7 @@ def stop_after(epoch):
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
     """Leave out what takes long and is none of these tests': waiting for the disk, and plots."""
-    monkeypatch.setattr("aam_core.folders.sync", lambda path: None)
+    monkeypatch.setattr("aam_core.files.folders.sync", lambda path: None)
     monkeypatch.setattr("aam_core.plots.curves", lambda log, path, x: path.write_bytes(b""))
 
 

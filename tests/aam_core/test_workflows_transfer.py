@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.models.model import Network, part_of
-from aam_core.workflows import fit_regressor, pretrain
+from aam_core.fitting import fit_regressor, pretrain
+from aam_core.models.network import Network, part_of
 
 
 def weights(model):

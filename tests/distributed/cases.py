@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aam_core import presets
-from aam_core.data.batch import Batcher
+from aam_core.config import presets
+from aam_core.data.batches import Batcher
 from aam_core.data.covariates import fit_covariates
-from aam_core.data.inputs import load_study
-from aam_core.data.simulate import simulate
-from aam_core.data.targets import fit_target
-from aam_core.models.model import Network, Parts
-from aam_core.train.job import Job
-from aam_core.train.parallel import Team, session, whole
-from aam_core.train.report import Reporter
-from aam_core.train.trainer import Trainer
-from aam_core.train.validation import Losses
+from aam_core.data.study import load_study
+from aam_core.models.network import Network, Parts
+from aam_core.simulate.study import simulate
+from aam_core.tasks.targets import fit_target
+from aam_core.training.job import Job
+from aam_core.training.parallel import Team, session, whole
+from aam_core.training.reporter import Reporter
+from aam_core.training.trainer import Trainer
+from aam_core.training.validation import Losses
 
 PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
 REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient"}

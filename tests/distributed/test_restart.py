@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from aam_core.data.simulate import simulate
-from aam_core.locks import LOCK, alone
+from aam_core.files.locks import LOCK, alone
+from aam_core.simulate.study import simulate
 
 HERE = Path(__file__).parent
 SETTINGS = [

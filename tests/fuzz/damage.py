@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import yaml
 
-from aam_core.folders import write_manifest
+from aam_core.files.folders import write_manifest
 
 WORDS = (
     "", " ", "nan", "NaN", "inf", "-inf", "Infinity", "1e999", "-1e999", "-0", "1e-320", "0x10",

@@ -9,25 +9,25 @@ from pathlib import Path
 
 import torch
 
-from aam_core import presets
-from aam_core.artifact import load_model, validate
 from aam_core.cli.options import read_ids
+from aam_core.config import presets
+from aam_core.config.resolve import read_settings
 from aam_core.data.corpus import load_corpus
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.distance_files import read_distances
-from aam_core.data.inputs import load_study
 from aam_core.data.metadata import read_metadata
-from aam_core.data.newick import tip_names
-from aam_core.data.phylogeny import Phylogeny
 from aam_core.data.readers import read_sequences, read_tree
+from aam_core.data.study import load_study
 from aam_core.data.tables import read_table
-from aam_core.data.targets import fit_target
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
+from aam_core.model import load_model, validate
+from aam_core.phylogeny.newick import tip_names
+from aam_core.phylogeny.tree import Phylogeny
 from aam_core.prediction import predict
-from aam_core.settings import read_settings
-from aam_core.train import checkpoint
-from aam_core.train.rng import set_rng_state
+from aam_core.tasks.targets import fit_target
+from aam_core.training import checkpoint
+from aam_core.training.rng import set_rng_state
 from aam_core.tuning import space
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 import yaml
 
-from aam_core import presets
-from aam_core.data.inputs import load_study
+from aam_core.config import presets
 from aam_core.data.qza import MEMBERS
-from aam_core.data.simulate import simulate
-from aam_core.folders import write_manifest
+from aam_core.data.study import load_study
+from aam_core.files.folders import write_manifest
+from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.prediction import predict
-from aam_core.workflows import fit_classifier, fit_regressor
+from aam_core.simulate.study import simulate
 
 DATE = "2026-01-01T00:00:00+00:00"
 """Of all seeds: the same seeds make the same cases."""

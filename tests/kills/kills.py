@@ -25,10 +25,10 @@ import numpy as np
 
 from aam_core import load_model, load_study, predict
 from aam_core.cli import cli
-from aam_core.data.simulate import simulate
 from aam_core.errors import InputError
-from aam_core.folders import STAGE
-from aam_core.train import checkpoint
+from aam_core.files.folders import STAGE
+from aam_core.simulate.study import simulate
+from aam_core.training import checkpoint
 
 SETTINGS = (
     *("--target", "gradient", "--preset", "tiny", "--device", "cpu", "--threads", "1"),

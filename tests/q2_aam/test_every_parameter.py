@@ -15,7 +15,7 @@ QUICK = _examples.QUICK
 
 READ = {"table", "sequences", "max_lost_reads"}  # a limit acts where it is met
 LEARNED = {"phylogeny", "distances"}  # named where nothing is learned of them
-SETTINGS = {"preset", "settings", *EVERYDAY}  # named by `aam_core.idle`
+SETTINGS = {"preset", "settings", *EVERYDAY}  # named by `aam_core.config.unused`
 FITS = {
     *("target", "encoder", "freeze_encoder", "group_by", "missing_samples"),
     *("covariates", "covariate_columns"),

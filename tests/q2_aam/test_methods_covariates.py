@@ -11,7 +11,7 @@ import pytest
 import qiime2
 
 from aam_core import prediction
-from aam_core.artifact import Model
+from aam_core.model import Model
 from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
 from q2_aam._tables import read_predictions, read_probabilities
 

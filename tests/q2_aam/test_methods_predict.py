@@ -12,7 +12,7 @@ import qiime2
 import skbio
 
 from aam_core import prediction
-from aam_core.artifact import Model
+from aam_core.model import Model
 from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
 from q2_aam._tables import read_predictions, read_probabilities
 

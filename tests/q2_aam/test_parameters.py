@@ -9,8 +9,7 @@ import pytest
 from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
 from qiime2.sdk import PluginManager
 
-from aam_core import presets
-from aam_core.config import EVERYDAY, find, paths
+from aam_core.config import EVERYDAY, find, paths, presets
 from aam_core.errors import InputError
 from q2_aam import _methods
 from q2_aam._parameters import PRESET, STATED, TRAINING, configure, primitive

@@ -6,7 +6,7 @@ import numpy as np
 from qiime2.plugin import ValidationError
 from qiime2.plugin.testing import TestPluginBase
 
-from aam_core.artifact import Model
+from aam_core.model import Model
 from q2_aam import (
     AAMClassifierDirectoryFormat,
     AAMEncoderDirectoryFormat,

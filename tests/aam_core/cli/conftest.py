@@ -45,7 +45,7 @@ def refuses(aam):
 @pytest.fixture(scope="session")
 def study_dir(tmp_path_factory):
     """Folder with the files of a small simulated study."""
-    from aam_core.data.simulate import simulate
+    from aam_core.simulate.study import simulate
 
     folder = tmp_path_factory.mktemp("study")
     simulate(40, 60, 1).write(folder)

@@ -26,7 +26,8 @@ UNIFRAC = "unifrac --table {t} --tree {r}"
 @pytest.fixture(scope="module")
 def model(study_dir, tmp_path_factory):
     """A small regressor."""
-    from aam_core import fit_regressor, load_study, presets
+    from aam_core import fit_regressor, load_study
+    from aam_core.config import presets
 
     study = load_study(
         study_dir / "table.biom",

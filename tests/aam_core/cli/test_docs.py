@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aam_core.cli import COMMANDS
-from aam_core.settings import read_settings
+from aam_core.config.resolve import read_settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 

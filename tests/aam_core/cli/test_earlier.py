@@ -7,8 +7,8 @@ import json
 import pytest
 
 from aam_core.cli import earlier
-from aam_core.folders import MANIFEST, STAGE
-from aam_core.locks import LOCK
+from aam_core.files.folders import MANIFEST, STAGE
+from aam_core.files.locks import LOCK
 
 KINDS = ("encoder", "regressor", "classifier")
 

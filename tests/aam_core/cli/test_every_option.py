@@ -9,7 +9,7 @@ import click
 import pytest
 
 from aam_core.cli import COMMANDS, cli
-from aam_core.settings import FLAGS
+from aam_core.config.resolve import FLAGS
 
 STUDY = {"table", "sequences", "metadata", "where"}  # read, matched, or refused
 LEARNED = {"tree", "distances"}  # named by `effects.without_effect`

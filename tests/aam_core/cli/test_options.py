@@ -5,11 +5,10 @@ from __future__ import annotations
 import click
 import pytest
 
-from aam_core import presets
 from aam_core.cli import cli
 from aam_core.cli.options import SHOWN_PRESET, read_ids
-from aam_core.config import EVERYDAY, find
-from aam_core.settings import preset_config
+from aam_core.config import EVERYDAY, find, presets
+from aam_core.config.resolve import preset_config
 
 CONFIGURED = {
     "pretrain": "pretraining",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aam_core import presets
-from aam_core.data.simulate import simulate
+from aam_core.config import presets
+from aam_core.simulate.study import simulate
 
 README = Path(__file__).parents[3] / "README.md"
 QUICK = {"train.epochs": 1, "train.min_steps": 0, "train.max_steps": 1}
@@ -51,7 +51,7 @@ def test_command_line(files, aam):
 def test_python(files, monkeypatch):
     pretraining, fitting = presets.pretraining("tiny"), presets.fitting("tiny")
     monkeypatch.setattr(presets, "pretraining", lambda name="": pretraining.replace(QUICK))
-    for module in ("aam_core.preparation", "aam_core.presets"):
+    for module in ("aam_core.preparation", "aam_core.config.presets"):
         monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK_FIT))
     found = {}
     exec(block("Python", "python"), found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from aam_core.cli import cli
-from aam_core.data.simulate import simulate
+from aam_core.simulate.study import simulate
 
 FILES = {"table.biom", "rep-seqs.fasta", "tree.nwk", "metadata.tsv"}
 

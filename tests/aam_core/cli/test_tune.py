@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from aam_core.cli import earlier
-from aam_core.settings import read_settings
+from aam_core.config.resolve import read_settings
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
 BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5)

@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import random as sparse
 
 from aam_core.data.fingerprint import Fingerprint, fingerprint
-from aam_core.data.inputs import Study, load_study
+from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import skbio
 
-from aam_core.data.newick import tip_names
 from aam_core.data.readers import read_sequences, read_tree
 from aam_core.errors import InputError
+from aam_core.phylogeny.newick import tip_names
 
 FASTA = ">f1 Bacteria; size=3\nACGT\n>f2\nGG\nTT\n\n> f3\nacgtn\n"
 SEQUENCES = {"f1": "ACGT", "f2": "GGTT", "f3": "acgtn"}

@@ -10,8 +10,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from aam_core.config import DataConfig, EncoderConfig, HeadConfig, ModelConfig, SampleConfig
-from aam_core.data.batch import EVALUATION, Batcher
-from aam_core.data.inputs import Study
+from aam_core.data.batches import EVALUATION, Batcher
+from aam_core.data.study import Study
 from aam_core.data.tokens import tokenize
 
 

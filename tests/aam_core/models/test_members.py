@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from aam_core.config import LossConfig
-from aam_core.losses import counts, totals, weighted
 from aam_core.models.draws import key
-from aam_core.models.model import Network, Parts, part_of
+from aam_core.models.network import Network, Parts, part_of
+from aam_core.tasks.losses import counts, totals, weighted
 
 SAMPLES = {
     "s1": {"ACGTACGTAC": 5, "GGGTTTACCA": 2, "TTTTACGATTACAGG": 9},

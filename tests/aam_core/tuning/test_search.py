@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core.config.resolve import read_settings, resolve
 from aam_core.errors import AAMError, InputError, Preempted
-from aam_core.settings import read_settings, resolve
+from aam_core.fitting import fit_regressor
 from aam_core.tuning import space as spaces
 from aam_core.tuning import tune
-from aam_core.workflows import fit_regressor
 
 DRAWN = {"data.rarefaction": "redraw", "data.shallow_samples": "drop"}
 
@@ -260,7 +260,8 @@ def test_the_fits_themselves_say_nothing(search, curve, capsys):
 
 
 def test_two_at_once_in_a_folder(search, small, brief, tmp_path):
-    code = f"import sys, aam_core.locks as l; held = l.alone({str(tmp_path)!r}); held.__enter__()"
+    code = f"import sys, aam_core.files.locks as l; held = l.alone({str(tmp_path)!r})"
+    code += "; held.__enter__()"
     code += "; print('held', flush=True); sys.stdin.read()"
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], **streams) as other:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from aam_core.config import Config, find, paths
+from aam_core.config.presets import fitting, pretraining
 from aam_core.errors import InputError
-from aam_core.presets import fitting, pretraining
 from aam_core.transfer import adopt
 from aam_core.tuning import space
 

@@ -1,0 +1,149 @@
+"""Named configurations: a function returns a complete one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aam_core.config.sections import Config
+from aam_core.errors import InputError
+
+SIZES = {
+    "tiny": {
+        "model.encoder.width": 32,
+        "model.encoder.depth": 1,
+        "model.sample.depth": 1,
+        "model.encoder.heads": 2,
+        "model.sample.heads": 2,
+        "model.fusion.heads": 2,
+        "model.head.distance_width": 64,
+    },
+    "small": {},
+    "base": {
+        "model.encoder.width": 192,
+        "model.encoder.heads": 6,
+        "model.encoder.depth": 4,
+        "model.encoder.stride": 2,
+        "model.sample.heads": 6,
+        "model.sample.depth": 4,
+        "model.head.distance_width": 512,
+        "model.fusion.heads": 6,
+    },
+    "large": {
+        "model.encoder.width": 512,
+        "model.encoder.heads": 8,
+        "model.encoder.depth": 8,
+        "model.encoder.stride": 1,
+        "model.encoder.mlp_ratio": 4.0,
+        "model.sample.heads": 8,
+        "model.sample.depth": 8,
+        "model.sample.mlp_ratio": 4.0,
+        "model.head.distance_width": 1024,
+        "model.fusion.heads": 8,
+        "optim.lr": 3e-4,
+    },
+}
+"""What each size changes in the defaults of `Config`."""
+
+NAMES = tuple(SIZES)
+
+ENCODER_SIZES = (
+    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a fit "
+    "has 3 networks of them at most."
+)
+"""What a pretrained encoder does to a preset, for the helps."""
+
+_PRETRAINING = {
+    "data.rarefaction": "redraw",
+    "data.sampling_depth": 1000,
+    "data.shallow_samples": "drop",
+    "train.epochs": 60,
+    "optim.lr": 4e-3,
+    "optim.weight_decay": 0.05,
+    "train.patience": 0,
+}
+
+_FITTING = {
+    "data.rarefaction": "none",
+    "data.sampling_depth": 1000,
+    "data.sampling_depth_max": 10000,
+    "data.full_depth": 0.75,  # with sampling_depth*: where 'redraw' is asked for
+    "data.shallow_samples": "keep",
+    "model.members": 10,
+    "model.encoder.features": "profile",
+    "model.encoder.codes": 64,
+    "model.encoder.width": 96,
+    "model.sample.depth": 0,
+    "model.sample.asv_dropout": 0.3,
+    "model.sample.pool_queries": 8,
+    "model.sample.pool_prior": 0.0,
+    "model.head.target_hidden": 96,
+    "loss.target": "mae",
+    "loss.transform": "power",
+    "loss.nucleotide": 0.0,
+    "loss.distance": 0.0,
+    "forest.trees": 200,
+    "train.epochs": 10,
+    "train.min_steps": 500,
+    "train.val_fraction": 0.2,
+    "train.patience": 0,
+    "train.best_metric": "none",
+    "optim.lr": 1e-3,
+    "optim.weight_decay": 0.1,
+    "optim.schedule": "one-cycle",
+    "optim.warmup": 0.25,
+}
+
+
+_FITTING_SIZES = {
+    "tiny": {"model.members": 4, "forest.trees": 50},
+    "base": {"model.members": 3},
+    "large": {"model.members": 2},
+}
+"""What each size changes in a fit beside that: large networks need fewer of them."""
+
+
+def pretraining(name: str = "small") -> Config:
+    """Configuration for `aam_core.pretrain`.
+
+    Parameters
+    ----------
+    name : {'tiny', 'small', 'base', 'large'}
+        'tiny' for a trial, 'small' for a laptop, 'base' and 'large' for a GPU.
+    """
+    return _preset(name, _PRETRAINING)
+
+
+def fitting(name: str = "small") -> Config:
+    """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`.
+
+    All reads are read, and at least 500 steps are made. To draw N reads of each sample, replace
+    ``data.sampling_depth`` by N; for N epochs, ``train.epochs`` (see `Config.replace`).
+    """
+    return _preset(name, _FITTING).decide(_FITTING_SIZES.get(name, {}))
+
+
+def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
+    """A configuration, be it given as such, by the name of a preset, or not at all.
+
+    Parameters
+    ----------
+    config : Config, str or None
+    preset : callable
+        `pretraining` or `fitting`.
+    """
+    if config is None:
+        return preset()
+    if isinstance(config, str):
+        return preset(config)
+    if not isinstance(config, Config):
+        raise InputError(
+            "config must be a Config or the name of a preset "
+            f"({', '.join(NAMES)}), not {type(config).__name__}."
+        )
+    return config
+
+
+def _preset(name, changes):
+    if name not in SIZES:
+        raise InputError(f"There is no preset {name!r}; there are: {', '.join(NAMES)}.")
+    return Config().decide({**changes, **SIZES[name]})

@@ -1,0 +1,386 @@
+"""Batch: the distinct ASVs of some samples, and where each sample has them.
+
+Letters: B samples, A ASVs of a sample (padded to the batch's longest), U distinct ASVs in the
+batch, L bases (+1 START), E size of an ASV's vector, K members of the network, F features of the
+study, N samples of the study, G samples of the batch over all processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aam_core import vocab
+from aam_core.config import DataConfig
+from aam_core.data import rarefaction
+from aam_core.data.study import Study
+
+EVALUATION = -1
+"""Epoch of evaluation: its draw of reads is always the same."""
+
+
+@dataclass
+class Batch:
+    """Tensors of one batch.
+
+    Attributes
+    ----------
+    sample_index : Tensor
+        ``[B]`` int64, positions in the study.
+    feature_index : Tensor
+        ``[U]`` int64, positions of the distinct ASVs in the study.
+    asv_index : Tensor
+        ``[B, A]`` int64 into U; 0 where padded.
+    asv_mask : Tensor
+        ``[B, A]`` bool, true where an ASV is real.
+    counts : Tensor
+        ``[B, A]`` float32 reads; 0 where padded.
+    asv_tokens : Tensor or None
+        ``[U, L + 1]`` uint8.
+    asv_vectors : Tensor or None
+        ``[U, E]``, instead of tokens where these vectors do not change.
+    ragged : bool
+        Whether any token is PAD.
+    first : int
+        Place of the first of these samples among the G that all processes hold of the batch.
+    sizes : tuple of int
+        How many of the G each process holds.
+    everyone : Tensor or None
+        ``[G]`` int64, positions in the study of the G.
+    table : Tensor or None
+        ``[G, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
+        distances are computed from.
+    table_features : Tensor or None
+        ``[F']`` int64, places of that table's features among the tips of the phylogeny, or in the
+        study where it has none.
+    distance : Tensor or None
+        ``[B, G]`` given distances.
+    target : Tensor or None
+        ``[B]`` float32 standardized values or int64 classes.
+    weight : Tensor or None
+        ``[K, B]`` float32, what each member's prediction of each sample counts: in training 0
+        where the member leaves the sample out, in evaluation 0 where it does not.
+    categories, numeric : Tensor or None
+        Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as `Covariates.encode` gives them.
+    key : Tensor or None
+        0-d int64, of the seed and the step: what every random draw of the network is keyed by.
+        None where nothing is drawn.
+    masked_tokens : Tensor or None
+        ``[R, L + 1]`` uint8, corrupted copies of some distinct ASVs; see `models.masking`.
+    masked_index : Tensor or None
+        ``[R]`` int64, their positions in the study.
+    masked_row, masked_column, masked_truth : Tensor or None
+        ``[M]`` int64: row and column in ``masked_tokens`` of each hidden base, and its token.
+    ghost : bool
+        The samples stand in for none: a process that has no sample of this batch computes with
+        the others, and counts nothing.
+    """
+
+    sample_index: Tensor
+    feature_index: Tensor
+    asv_index: Tensor
+    asv_mask: Tensor
+    counts: Tensor
+    asv_tokens: Tensor | None = None
+    asv_vectors: Tensor | None = None
+    ragged: bool = True
+    first: int = 0
+    sizes: tuple[int, ...] = ()
+    everyone: Tensor | None = None
+    table: Tensor | None = None
+    table_features: Tensor | None = None
+    distance: Tensor | None = None
+    target: Tensor | None = None
+    weight: Tensor | None = None
+    categories: Tensor | None = None
+    numeric: Tensor | None = None
+    key: Tensor | None = None
+    masked_tokens: Tensor | None = None
+    masked_index: Tensor | None = None
+    masked_row: Tensor | None = None
+    masked_column: Tensor | None = None
+    masked_truth: Tensor | None = None
+    ghost: bool = False
+
+    @property
+    def own(self) -> int:
+        """Samples of this batch that count."""
+        return 0 if self.ghost else len(self.sample_index)
+
+    def to(self, device) -> Batch:
+        """Move every tensor."""
+        cuda = torch.device(device).type == "cuda"  # which copies from pinned memory meanwhile
+        moved = {
+            item.name: _pinned(value, cuda).to(device, non_blocking=True)
+            for item in dataclasses.fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass
+class Draw:
+    """Reads drawn for the samples of one process, before they are tensors.
+
+    Attributes
+    ----------
+    samples : ndarray
+        ``[B]`` positions in the study.
+    reads : list of (ndarray, ndarray)
+        Features and reads of each sample, all of them.
+    kept : list of ndarray
+        Positions in these that the model reads.
+    features : ndarray
+        ``[U]`` distinct features that the model reads, ascending.
+    place : ndarray
+        Place in ``features`` of each kept one, sample after sample.
+    epoch : int
+        Of training, or `EVALUATION`.
+    ghost : bool
+        As in `Batch`.
+    """
+
+    samples: np.ndarray
+    reads: list[tuple[np.ndarray, np.ndarray]]
+    kept: list[np.ndarray]
+    features: np.ndarray
+    place: np.ndarray
+    epoch: int = EVALUATION
+    ghost: bool = False
+
+
+@dataclass
+class Shared:
+    """What the other processes must know of a draw; nothing, of a ghost's.
+
+    Attributes
+    ----------
+    samples, features : ndarray
+        As in `Draw`.
+    lengths, placed, counts : ndarray
+        For distances computed from reads: how many features each sample has, what they are (tips
+        of the phylogeny, or features), and their reads, sample after sample. Else empty.
+    """
+
+    samples: np.ndarray
+    features: np.ndarray
+    lengths: np.ndarray
+    placed: np.ndarray
+    counts: np.ndarray
+
+
+class Batcher:
+    """Makes the batches of a study.
+
+    Parameters
+    ----------
+    study : Study
+        Aligned inputs.
+    config : DataConfig
+        Rarefaction, selection of ASVs, sequence lengths.
+    seed : int
+        Key of every draw.
+    distances : bool
+        Whether batches carry what distances are computed from.
+    target : ndarray, optional
+        ``[N]`` encoded target.
+    covariates : tuple of ndarray, optional
+        ``[N, C]`` int64 and ``[N, K, 2]`` float32.
+    asv_vectors : Tensor, optional
+        ``[F, E]`` vectors that do not change, used instead of tokens.
+    left_out : ndarray, optional
+        ``[K, N]`` bool, the samples that each member leaves out of its training.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        config: DataConfig,
+        seed: int,
+        *,
+        distances: bool = False,
+        target: np.ndarray | None = None,
+        covariates: tuple[np.ndarray, np.ndarray] | None = None,
+        asv_vectors: Tensor | None = None,
+        left_out: np.ndarray | None = None,
+    ):
+        self.study = study
+        self.config = config
+        self.seed = seed
+        self.distances = distances
+        self.target = target
+        self.covariates = covariates
+        self.asv_vectors = asv_vectors
+        self.left_out = left_out
+        self.tip = _tips(study) if distances else None
+        self.tokens = study.tokens(config) if asv_vectors is None else None
+        # Draws of reads follow the order of the sequences, whatever the table's: the same sample
+        # gets the same reads in any table that holds it.
+        self.rank = np.empty(len(study.sequences), np.int64)
+        self.rank[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
+            len(study.sequences)
+        )
+
+    @functools.cached_property
+    def richness(self) -> np.ndarray:
+        """``[N]`` most ASVs that the model may read of each sample of the study."""
+        return np.minimum(np.diff(self.study.counts.indptr), self.config.max_asvs)
+
+    def reads(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+        """Features ``[A]`` and reads ``[A]`` of one sample, drawn for this epoch."""
+        table = self.study.counts
+        span = slice(table.indptr[sample], table.indptr[sample + 1])
+        features, counts = table.indices[span], table.data[span]
+        if self.config.rarefaction == "fixed":
+            epoch = EVALUATION
+        rng = rarefaction.sample_rng(self.seed, self.study.sample_ids[sample], epoch + 1)
+        if self.config.rarefaction != "none":
+            depth = rarefaction.draw_depth(self.config, None if epoch == EVALUATION else rng)
+            order = np.argsort(self.rank[features])
+            drawn = np.empty_like(counts)
+            drawn[order] = rarefaction.rarefy(counts[order], depth, rng)
+            counts = drawn
+            present = counts > 0
+            features, counts = features[present], counts[present]
+        return features, counts, rng
+
+    def draw(self, samples: np.ndarray, epoch: int = EVALUATION, ghost: bool = False) -> Draw:
+        """Draw the reads of these samples (positions in the study) in this epoch."""
+        drawn = [self.reads(sample, epoch) for sample in samples]
+        kept = [self._select(*part) for part in drawn]
+        flat = np.concatenate(
+            [features[part] for (features, _, _), part in zip(drawn, kept, strict=True)]
+        )
+        features, place = np.unique(flat, return_inverse=True)
+        reads = [(features, counts) for features, counts, _ in drawn]
+        samples = np.asarray(samples, np.int64)
+        features = features.astype(np.int64)
+        return Draw(samples, reads, kept, features, place.reshape(-1), epoch, ghost)
+
+    def share(self, draw: Draw, features: bool = True) -> Shared:
+        """What the other processes must know of it; of its ``features``, where they are asked."""
+        none = np.empty(0, np.int32)
+        if draw.ghost:
+            return Shared(np.empty(0, np.int64), none, none, none, none)
+        distinct = draw.features.astype(np.int32) if features else none
+        if not self.distances or self.study.distances is not None:
+            return Shared(draw.samples, distinct, none, none, none)
+        placed = [self._placed(*part) for part in draw.reads]
+        return Shared(
+            draw.samples,
+            distinct,
+            np.array([len(features) for features, _ in placed], np.int32),
+            np.concatenate([features for features, _ in placed]).astype(np.int32),
+            np.concatenate([counts for _, counts in placed]).astype(np.int32),
+        )
+
+    def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
+        """Make the batch of these samples (positions in the study) in this epoch."""
+        draw = self.draw(samples, epoch)
+        return self.assemble(draw, [self.share(draw)])
+
+    def assemble(self, draw: Draw, shared: Sequence[Shared], process: int = 0) -> Batch:
+        """Make the part of a batch that one process computes.
+
+        Parameters
+        ----------
+        draw : Draw
+            Its own samples.
+        shared : sequence of Shared
+            Of every process, its own among them: pairs of samples are compared across processes.
+        process : int
+            Which of them it is.
+        """
+        lengths = np.array([len(part) for part in draw.kept])
+        mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+        index = np.zeros(mask.shape, np.int64)
+        index[mask] = draw.place
+        counts = np.zeros(mask.shape, np.float32)
+        counts[mask] = np.concatenate(
+            [reads[part] for (_, reads), part in zip(draw.reads, draw.kept, strict=True)]
+        )
+        sizes = tuple(len(part.samples) for part in shared)
+        batch = Batch(
+            sample_index=torch.from_numpy(draw.samples),
+            feature_index=torch.from_numpy(draw.features),
+            asv_index=torch.from_numpy(index),
+            asv_mask=torch.from_numpy(mask),
+            counts=torch.from_numpy(counts),
+            first=sum(sizes[:process]),
+            sizes=sizes,
+            everyone=torch.from_numpy(np.concatenate([part.samples for part in shared])),
+            ghost=draw.ghost,
+        )
+        self._add_asvs(batch, draw.features)
+        if self.distances:
+            self._add_distances(batch, shared)
+        if self.target is not None:
+            batch.target = torch.from_numpy(self.target[draw.samples])
+        if self.left_out is not None:
+            left_out = self.left_out[:, draw.samples]
+            counted = left_out if draw.epoch == EVALUATION else ~left_out
+            batch.weight = torch.from_numpy(counted.astype(np.float32))
+        if self.covariates is not None:
+            categories, numeric = self.covariates
+            batch.categories = torch.from_numpy(categories[draw.samples])
+            batch.numeric = torch.from_numpy(numeric[draw.samples])
+        return batch
+
+    def _select(self, features, counts, rng) -> np.ndarray:
+        """Positions of the ASVs that are read; as the draws, the same in any table's order."""
+        if len(features) <= self.config.max_asvs or self.config.asv_selection == "first":
+            return rarefaction.select(counts, self.config, rng)
+        order = np.argsort(self.rank[features])
+        return np.sort(order[rarefaction.select(counts[order], self.config, rng)])
+
+    def _placed(self, features, counts):
+        """Tips and reads of the features that the phylogeny has (all, where there is none)."""
+        if self.tip is None:
+            return features, counts
+        tips = self.tip[features]
+        return tips[tips >= 0], counts[tips >= 0]
+
+    def _add_asvs(self, batch, unique):
+        if self.asv_vectors is not None:
+            batch.asv_vectors = self.asv_vectors[batch.feature_index.to(self.asv_vectors.device)]
+            return
+        tokens = self.tokens[unique]
+        longest = int((tokens != vocab.PAD).sum(1).max())
+        tokens = np.ascontiguousarray(tokens[:, :longest])
+        batch.asv_tokens = torch.from_numpy(tokens)
+        batch.ragged = bool((tokens == vocab.PAD).any())
+
+    def _add_distances(self, batch, shared):
+        if self.study.distances is not None:
+            rows = batch.sample_index.numpy()
+            columns = np.concatenate([part.samples for part in shared])
+            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, columns)])
+            return
+        lengths = np.concatenate([part.lengths for part in shared])
+        features, column = np.unique(
+            np.concatenate([part.placed for part in shared]), return_inverse=True
+        )
+        table = np.zeros((len(lengths), len(features)), np.float32)
+        row = np.repeat(np.arange(len(lengths)), lengths)
+        table[row, column.reshape(-1)] = np.concatenate([part.counts for part in shared])
+        batch.table = torch.from_numpy(table)
+        batch.table_features = torch.from_numpy(features.astype(np.int64))
+
+
+def _tips(study: Study) -> np.ndarray | None:
+    """[F] place of each feature among the tips of the phylogeny, -1 where it has none."""
+    if study.phylogeny is None:
+        return None
+    place = {name: i for i, name in enumerate(study.phylogeny.tip_ids)}
+    return np.array([place.get(name, -1) for name in study.feature_ids], np.int64)
+
+
+def _pinned(value: Tensor, cuda: bool) -> Tensor:
+    """In pinned memory, unless it is on a device already, as vectors that do not change are."""
+    return value.pin_memory() if cuda and value.device.type == "cpu" else value

@@ -1,0 +1,1 @@
+"""Members and forest, blended by their out-of-fold predictions."""

@@ -1,0 +1,242 @@
+"""The forest beside the network: kept as arrays, predicted by numpy alone.
+
+Fitted by `aam_core.ensemble.forest_training`. Letters: N samples; M DNA sequences, V covariates'
+inputs; T outputs: 1 of a regression, the classes of a classification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from aam_core.data.covariates import Covariates
+from aam_core.data.study import Study
+from aam_core.data.tokens import is_dna
+from aam_core.errors import InputError
+
+CHUNK_BYTES = 100_000_000
+"""Memory that predicting takes at a time, about."""
+
+ARRAYS = {
+    "roots": (np.int64, 1),
+    "feature": (np.int32, 1),
+    "threshold": (np.float32, 1),
+    "left": (np.int32, 1),
+    "right": (np.int32, 1),
+    "value": (np.float32, 2),
+    "units": (np.float64, 1),
+}
+"""Type and number of dimensions of each array."""
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Trees, flat.
+
+    Attributes
+    ----------
+    sequences : list of str
+        The M upper-case DNA sequences that some tree reads: inputs 0 to M - 1.
+    covariates : int
+        V, the inputs after those; see `covariate_inputs`.
+    arrays : dict of ndarray
+        ``roots`` [trees]; of each node ``feature`` (the input compared; -1 at a leaf),
+        ``threshold`` (go left where the input is at most this), ``left`` and ``right`` (nodes; -1
+        at a leaf) and ``value`` [nodes, T]; ``units`` [2]: mean and standard deviation that a
+        regression's values were scaled by, else 0 and 1. Types: see `ARRAYS`.
+    """
+
+    sequences: list[str]
+    covariates: int
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def outputs(self) -> int:
+        """T."""
+        return self.arrays["value"].shape[1]
+
+    def to_tensors(self) -> dict[str, np.ndarray]:
+        """The arrays, as `from_parts` takes them."""
+        return dict(self.arrays)
+
+    @classmethod
+    def from_parts(cls, sequences, covariates, arrays: dict[str, np.ndarray]) -> Forest:
+        """The inverse of `to_tensors`, for parts that come from a file nobody vouches for.
+
+        Raises
+        ------
+        InputError
+            If they are no forest: predicting would fail, not end, or give what no fit can.
+        """
+        for problem in _problems(sequences, covariates, arrays):
+            raise InputError(f"The forest of this model is damaged: {problem}.")
+        return cls(sequences, covariates, dict(arrays))
+
+    def predict(
+        self,
+        study: Study,
+        covariates: Covariates | None = None,
+        samples: slice | np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Predictions of each sample: the mean over the trees.
+
+        Parameters
+        ----------
+        study : Study
+            Its features are matched by sequence; those that no tree reads count only to the reads
+            of their samples.
+        covariates : Covariates, optional
+            As in the fit; the study's metadata has their columns.
+        samples : slice or ndarray of int, optional
+            Positions of the samples; all where not given.
+
+        Returns
+        -------
+        ndarray
+            [N, T] float64: values in the target's units, or probabilities.
+        """
+        assert covariate_inputs(covariates) == self.covariates, (covariates, self.covariates)
+        rows = np.arange(len(study.sample_ids))
+        rows = rows if samples is None else rows[samples]
+        columns, width = columns_of(study, self.sequences), len(self.sequences)
+        each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
+        size = max(1, CHUNK_BYTES // each)
+        found = np.zeros((len(rows), self.outputs))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            shares = shares_of(study.counts, chunk, columns, width).toarray()
+            inputs = np.hstack([shares, encode_covariates(study, covariates, chunk)])
+            found[start : start + size] = self._mean(inputs)
+        if self.outputs > 1:  # leaves are rounded
+            return found / found.sum(axis=1, keepdims=True)
+        mean, deviation = self.arrays["units"]
+        return mean + deviation * found
+
+    def _mean(self, inputs: np.ndarray) -> np.ndarray:
+        """[N, M + V] float32 -> [N, T] float64: all samples go down all trees, level by level."""
+        names = ("roots", "feature", "threshold", "left", "right", "value")
+        roots, feature, threshold, left, right, value = (self.arrays[name] for name in names)
+        node = np.tile(roots.astype(np.int32), len(inputs))
+        going = np.arange(len(node))
+        while len(going):
+            at = node[going]
+            inner = feature[at] >= 0
+            going, at = going[inner], at[inner]
+            low = inputs[going // len(roots), feature[at]] <= threshold[at]
+            node[going] = np.where(low, left[at], right[at])
+        found = np.zeros((len(inputs), self.outputs))
+        for leaves in node.reshape(-1, len(roots)).T:
+            found += value[leaves]
+        return found / len(roots)
+
+
+def covariate_inputs(covariates: Covariates | None) -> int:
+    """V: one input per level of each column, the unknown one included, and two per number."""
+    return 0 if covariates is None else sum(covariates.sizes) + 2 * len(covariates.numeric)
+
+
+def encode_covariates(study, covariates, rows) -> np.ndarray:
+    """Inputs of some samples' covariates.
+
+    Parameters
+    ----------
+    study : Study
+    covariates : Covariates or None
+    rows : ndarray of int
+        Positions of the samples.
+
+    Returns
+    -------
+    ndarray
+        [N, V] float32.
+    """
+    if covariates is None:
+        return np.zeros((len(rows), 0), np.float32)
+    return covariates.matrix(study.metadata.iloc[rows])
+
+
+def columns_of(study, sequences) -> np.ndarray:
+    """The input that each feature of a study adds to.
+
+    Parameters
+    ----------
+    study : Study
+    sequences : list of str
+        Of inputs 0, 1, ...
+
+    Returns
+    -------
+    ndarray
+        [F] int64; -1 where there is none.
+    """
+    place = {dna: i for i, dna in enumerate(sequences)}
+    return np.array([place.get(dna, -1) for dna in study.sequences], dtype=np.int64)
+
+
+def shares_of(counts, rows, columns, width) -> sparse.csr_matrix:
+    """Relative abundances; the reads of all features are the whole.
+
+    Parameters
+    ----------
+    counts : csr_matrix
+        [samples, F] reads.
+    rows : ndarray of int
+        Positions of N samples.
+    columns : ndarray of int
+        [F], as `columns_of` gives it.
+    width : int
+        Number of inputs.
+
+    Returns
+    -------
+    csr_matrix
+        [N, width] float32.
+    """
+    part = counts[rows]
+    reads = np.asarray(part.sum(axis=1)).ravel()
+    row, column = np.repeat(np.arange(len(rows)), np.diff(part.indptr)), columns[part.indices]
+    kept = column >= 0
+    # Features of one sequence are added up before they are rounded: in any order, the same.
+    entries = (part.data[kept], (row[kept], column[kept]))
+    found = sparse.csr_matrix(entries, shape=(len(rows), width))
+    shares = (found.data / np.repeat(reads, np.diff(found.indptr))).astype(np.float32)
+    return sparse.csr_matrix((shares, found.indices, found.indptr), shape=found.shape)
+
+
+def _problems(sequences, covariates, arrays) -> Iterator[str]:
+    """What is wrong with the parts of a forest; each check trusts those before it."""
+    if not isinstance(sequences, list) or not all(
+        isinstance(dna, str) and is_dna(dna) and dna == dna.upper() for dna in sequences
+    ):
+        yield "its sequences are no list of upper-case DNA"
+    if len(set(sequences)) < len(sequences):
+        yield "a sequence occurs twice"
+    if type(covariates) is not int or covariates < 0:
+        yield f"{covariates!r} is no number of inputs"
+    if set(arrays) != set(ARRAYS):
+        yield f"its arrays are {', '.join(sorted(arrays)) or 'missing'}"
+    for name, (dtype, dimensions) in ARRAYS.items():
+        if (arrays[name].dtype, arrays[name].ndim) != (dtype, dimensions):
+            yield f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions"
+        if not np.isfinite(arrays[name]).all():
+            yield f"{name} has values that are not finite"
+    roots, feature, value, units = (arrays[k] for k in ("roots", "feature", "value", "units"))
+    nodes = len(feature)
+    if any(len(arrays[name]) != nodes for name in ("threshold", "left", "right", "value")):
+        yield "its arrays differ in length"
+    if not len(roots) or roots[0] != 0 or roots[-1] >= nodes or (roots[1:] <= roots[:-1]).any():
+        yield "its roots are no nodes in order"
+    if feature.min() < -1 or feature.max() >= len(sequences) + covariates:
+        yield "it reads inputs that there are not"
+    for child in (arrays["left"], arrays["right"]):
+        below = (child > np.arange(nodes)) & (child < nodes)
+        if not np.where(feature >= 0, below, child == -1).all():
+            yield "a child does not come after its parent"
+    if len(units) != 2 or units[1] <= 0 or not value.shape[1]:
+        yield "its values or their units are missing"
+    chances = value.min() >= 0 and value.max() <= 1 and np.allclose(value.sum(axis=1), 1, atol=1e-3)
+    if value.shape[1] > 1 and not (chances and units.tolist() == [0, 1]):
+        yield "its values are no probabilities"

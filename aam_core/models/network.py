@@ -1,0 +1,294 @@
+"""Assembly: encoders and the heads that are asked for.
+
+Letters: B samples, A ASVs of a sample, U distinct ASVs, L bases (+1 START), D width, M masked
+bases, V vocabulary, T outputs, K members, E size of an ASV's vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aam_core.config import ModelConfig
+from aam_core.data.batches import Batch
+from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
+from aam_core.models.encoder import BaseEncoder, SampleEncoder
+from aam_core.models.fourier import codes
+from aam_core.models.fusion import Fusion
+from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
+from aam_core.models.kmers import Profile
+from aam_core.models.layers import Block
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which heads a network has: with its configuration, all that is needed to rebuild it.
+
+    Attributes
+    ----------
+    nucleotide, distance : bool
+        Heads of pretraining.
+    outputs : int
+        Outputs T of the target head; 0 for none.
+    sizes : tuple of int
+        Ids that each categorical covariate has.
+    numbers : int
+        Numeric covariates.
+    """
+
+    nucleotide: bool = False
+    distance: bool = False
+    outputs: int = 0
+    sizes: tuple[int, ...] = ()
+    numbers: int = 0
+
+    def to_dict(self) -> dict:
+        """Plain dictionary, ready for JSON."""
+        return asdict(self) | {"sizes": list(self.sizes)}
+
+
+@dataclass
+class ModelOutput:
+    """What a forward pass computed; a head that does not exist leaves None.
+
+    Attributes
+    ----------
+    sample : Tensor or None
+        Sample vectors ``[B, D]``.
+    nucleotide : Tensor or None
+        Logits ``[M, V]`` of the hidden bases.
+    nucleotide_truth : Tensor or None
+        Token ids ``[M]`` of the hidden bases.
+    distance : Tensor or None
+        Vectors, a row a sample, that ``Network.distance.compare`` turns into distances.
+    target : Tensor or None
+        ``[K, B, T]`` standardized values or class logits, of each member.
+    """
+
+    sample: Tensor | None = None
+    nucleotide: Tensor | None = None
+    nucleotide_truth: Tensor | None = None
+    distance: Tensor | None = None
+    target: Tensor | None = None
+
+
+LEAST_SHARE = 0.05
+"""Least share in a prediction of the members with codes, and of those without."""
+
+
+class Member(nn.Module):
+    """One of the networks over the ASVs' vectors: ASVs -> sample -> target.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    parts : Parts
+    coded : bool
+        Whether it reads the codes of the ASVs, where they have any.
+    """
+
+    def __init__(self, config: ModelConfig, parts: Parts, coded: bool = False):
+        super().__init__()
+        width = config.encoder.width
+        # What the bases gave has the width already; fixed features are mapped to it.
+        fixed = config.encoder.features != "bases"
+        size = vector_size(config) - (0 if coded else code_size(config))
+        self.project = nn.Linear(size, width) if fixed else None
+        self.samples = SampleEncoder(width, config.sample)
+        self.fusion = (
+            Fusion(width, config.fusion, parts.sizes, parts.numbers)
+            if parts.sizes or parts.numbers
+            else None
+        )
+        self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
+
+    def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None):
+        """Sample vectors ``[B, D]``, ASVs in their samples ``[B, A, D]``, and their mask."""
+        vectors_UD = vectors_UE
+        if self.project is not None:  # the codes are last
+            vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
+        return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
+
+    def predict(self, sample_BD: Tensor, batch: Batch, keys_B: Tensor | None) -> Tensor:
+        """Output of the target head, ``[B, T]``."""
+        if self.fusion is not None:
+            sample_BD = self.fusion(sample_BD, batch.categories, batch.numeric)
+        return self.target(sample_BD, keys_B)
+
+
+class Network(nn.Module):
+    """The hierarchical transformer: bases -> ASVs -> samples -> heads.
+
+    Several members read the same ASV vectors, the latter half of them with their codes; the
+    distance head is the first one's.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes.
+    parts : Parts
+        Heads to build.
+    """
+
+    def __init__(self, config: ModelConfig, parts: Parts):
+        super().__init__()
+        self.config = config
+        self.parts = parts
+        latter = np.arange(config.members) >= (config.members + 1) // 2
+        self.coded = latter & (code_size(config) > 0)
+        """``[K]`` bool: whether a member reads the ASVs' codes."""
+        width, features = config.encoder.width, config.encoder.features
+        self.bases = BaseEncoder(config.encoder) if features != "profile" else None
+        self.profile = Profile(config.encoder.components) if features != "bases" else None
+        self.members = nn.ModuleList(Member(config, parts, coded) for coded in self.coded)
+        # What each counts in what they predict together: found after training, saved with the rest.
+        weighed = parts.outputs and self.coded.any()
+        self.register_buffer("member_weight", torch.ones(config.members) if weighed else None)
+        self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
+        self.distance = (
+            DISTANCES[config.head.distance](width, config.head.distance_width)
+            if parts.distance
+            else None
+        )
+
+    def weigh_codes(self, share: float) -> None:
+        """Let the members that read codes count ``share`` together, and the others the rest.
+
+        Of each kind something remains: there may be samples that it alone has left out.
+        """
+        coded, share = torch.from_numpy(self.coded), min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
+        each = torch.where(coded, share / coded.sum(), (1 - share) / (~coded).sum())
+        self.member_weight.copy_(each)
+
+    def blocks(self) -> list[Block]:
+        """Every transformer block: over the bases, then over the ASVs of each member."""
+        bases = [] if self.bases is None else self.bases.blocks
+        return [*bases, *(block for member in self.members for block in member.samples.blocks)]
+
+    def idle(self) -> list[nn.Module]:
+        """Parts that no head reads, and that therefore cannot learn."""
+        first = self.members[0]
+        if self.parts.outputs:
+            return []
+        if self.distance is None:
+            vectors = [self.bases.pool, self.bases.norm, self.bases.kmers]
+            return [*self.members, *(part for part in vectors if part is not None)]
+        if isinstance(self.distance, UnionDistance):  # it reads the ASVs, not the sample
+            return [first.samples.pool, first.samples.norm, *self.members[1:]]
+        return [*self.members[1:]]
+
+    def vectors(
+        self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
+    ) -> Tensor:
+        """Vectors of ASVs, ``[U, E]``; arguments as of `BaseEncoder`."""
+        found = []
+        if self.profile is not None:
+            found.append(self.profile(tokens_UL))
+        if self.bases is not None:
+            found.append(self.bases(tokens_UL, ragged, keys_U))
+        if code_size(self.config):
+            found.append(codes(tokens_UL, code_size(self.config)))
+        return torch.cat([part.float() for part in found], 1) if len(found) > 1 else found[0]
+
+    def forward(self, batch: Batch, heads: Collection[str] = ("distance", "target")) -> ModelOutput:
+        """Run every part on a batch.
+
+        While training, what is random is keyed by ``batch.key``; without one nothing is.
+
+        Parameters
+        ----------
+        batch : Batch
+            On the network's device. Where it has masked sequences, they are read for the
+            nucleotide head; the distances always see uncorrupted ones.
+        heads : collection of str
+            Heads on the samples to run, of those that the network has.
+        """
+        output = ModelOutput()
+        if self.distance is not None or self.parts.outputs:
+            self._samples(batch, heads, output)
+        if self.nucleotide is not None and batch.masked_tokens is not None:
+            self._masked(batch, output)
+        return output
+
+    def average(self, target_KBT: Tensor, weight_KB: Tensor | None = None) -> Tensor:
+        """What the members predict together, ``[B, T]``: mean values, or log mean probabilities.
+
+        Parameters
+        ----------
+        weight_KB : Tensor, optional
+            What each member counts for each sample, beside its ``member_weight``.
+        """
+        if self.parts.outputs > 1:
+            target_KBT = target_KBT.log_softmax(-1)
+        if weight_KB is None:
+            weight_KB = torch.ones_like(target_KBT[..., 0])
+        if self.member_weight is not None:
+            weight_KB = weight_KB * self.member_weight[:, None]
+        share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
+        if self.parts.outputs > 1:
+            return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
+        return (target_KBT * share).sum(0)
+
+    def _samples(self, batch, heads, output):
+        vectors_UE = batch.asv_vectors
+        if vectors_UE is None:
+            keys_U = self._keys(batch, ASVS, batch.feature_index)
+            vectors_UE = self.vectors(batch.asv_tokens, batch.ragged, keys_U)
+        keys_B = self._keys(batch, SAMPLES, batch.sample_index)
+        targets = []
+        for number, member in enumerate(self.members):
+            own_B = own_BA = None
+            if keys_B is not None:
+                own_B = mix(keys_B, number)
+                own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
+            sample_BD, context_BAD, mask_BA = member.read(vectors_UE, batch, own_BA)
+            if number == 0:
+                output.sample = sample_BD
+                if self.distance is not None and "distance" in heads:
+                    output.distance = self.distance.embed(context_BAD, mask_BA, sample_BD)
+            if member.target is None or "target" not in heads:
+                break  # the others serve the target alone
+            targets.append(member.predict(sample_BD, batch, own_B))
+        if targets:
+            output.target = torch.stack(targets)
+
+    def _masked(self, batch, output):
+        tokens_RL, index_R = batch.masked_tokens, batch.masked_index
+        if not len(tokens_RL):
+            # A row of nothing, so that each parameter has a gradient (zero) here as on the other
+            # processes.
+            tokens_RL, index_R = F.pad(tokens_RL, (0, 0, 0, 1)), F.pad(index_R, (0, 1))
+        keys_R = self._keys(batch, MASKED, index_R)
+        states_RPD, _ = self.bases.states(tokens_RL, batch.ragged, keys_R)
+        logits_MV = self.nucleotide(states_RPD, batch.masked_row, batch.masked_column)
+        output.nucleotide, output.nucleotide_truth = logits_MV.float(), batch.masked_truth
+
+    def _keys(self, batch, use, index):
+        """int32 keys of these things in this use, or None where nothing is drawn."""
+        if not self.training or batch.key is None:
+            return None
+        return mix(mix(batch.key, use), index)
+
+
+def vector_size(config: ModelConfig) -> int:
+    """Size E of an ASV's vector: the width, the components of its profile, or both; its code."""
+    encoder = config.encoder
+    sizes = {"bases": encoder.width, "profile": encoder.components}
+    return sizes.get(encoder.features, sum(sizes.values())) + code_size(config)
+
+
+def code_size(config: ModelConfig) -> int:
+    """Features of an ASV's code; 0 where there is no profile beside it, or no member reads it."""
+    read = config.encoder.features != "bases" and config.members > 1
+    return config.encoder.codes if read else 0
+
+
+def part_of(name: str) -> str:
+    """Part of the network that a parameter belongs to, whichever member's it is."""
+    pieces = name.split(".")
+    return pieces[2] if pieces[0] == "members" else pieces[0]

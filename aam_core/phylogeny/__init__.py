@@ -1,0 +1,1 @@
+"""Trees: Newick text -> branches of a study's features -> distances between samples."""

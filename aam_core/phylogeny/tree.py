@@ -1,0 +1,192 @@
+"""The phylogeny of a study's features, sheared to them.
+
+Tips are ranked in postorder, so the features below a branch are a contiguous interval of ranks and
+the whole tree is four arrays: reads below a branch are a difference of two cumulative sums, and
+shearing is a renumbering of intervals. Letters: F features, E branches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from aam_core.errors import InputError, first_five
+from aam_core.phylogeny.newick import Tree, parse_newick, read_newick, tip_names
+
+__all__ = ["Phylogeny", "find_tips", "parse_newick", "read_newick", "tip_names"]
+
+
+@dataclass(frozen=True, eq=False)
+class Phylogeny:
+    """Branches over features.
+
+    Each branch holds at least one feature, and no two branches hold the same ones: a chain of
+    unifurcations is one branch of their summed length. The stem between the features' common
+    ancestor and the root of the tree is a branch too, over all features, as scikit-bio and UniFrac
+    count it (and a length of the root itself, as scikit-bio does).
+
+    Attributes
+    ----------
+    tip_ids : list of str
+        F feature ids.
+    lengths : numpy.ndarray
+        [E] float64, branches in postorder; missing lengths are 0.
+    starts, ends : numpy.ndarray
+        [E] int64. Branch e holds the features of rank ``starts[e]`` up to, not including,
+        ``ends[e]``.
+    ranks : numpy.ndarray
+        [F] int64. Place of each feature among the tips in postorder: a permutation.
+    """
+
+    tip_ids: list[str]
+    lengths: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    ranks: np.ndarray
+
+    @classmethod
+    def from_tree(cls, tree, feature_ids) -> Phylogeny:
+        """Shear a tree to features.
+
+        Parameters
+        ----------
+        tree : Tree, str, path or skbio.TreeNode
+            Anything that `read_newick` takes.
+        feature_ids : sequence of str
+            F distinct ids, each a tip (see `find_tips`).
+
+        Raises
+        ------
+        InputError
+            Where features are not tips, the tree has no branch lengths, or a branch over these
+            features has a negative one.
+        """
+        tree = read_newick(tree)
+        feature_ids = list(feature_ids)
+        tips = find_tips(tree, feature_ids)
+        _check_tips(tree, feature_ids, tips)
+        if not np.any(np.nan_to_num(tree.lengths)):
+            raise InputError(
+                f"{tree.source} has no branch lengths, and UniFrac is made of them: give a tree "
+                "with lengths (as SEPP, FastTree or IQ-TREE write), or use a metric without tree."
+            )
+        return cls(feature_ids, *_shear(*_present(tree, tips), tips))
+
+    def take(self, features) -> Phylogeny:
+        """Shear to some of the features.
+
+        Parameters
+        ----------
+        features : numpy.ndarray
+            Distinct indices of features, in the order wanted.
+        """
+        features = np.asarray(features, dtype=np.int64)
+        sheared = _shear(self.lengths, self.starts, self.ends, self.ranks[features])
+        return Phylogeny([self.tip_ids[f] for f in features.tolist()], *sheared)
+
+    @cached_property
+    def incidence(self) -> sp.csr_matrix:
+        """[F, E] float64: 1 where the branch lies between the feature and the root."""
+        held = self.ends - self.starts
+        column = np.concatenate([[0], np.cumsum(held)])
+        rank = np.arange(column[-1]) + np.repeat(self.starts - column[:-1], held)
+        feature = np.argsort(self.ranks)[rank]
+        shape = (len(self.tip_ids), len(self.lengths))
+        return sp.csc_matrix((np.ones(len(feature)), feature, column), shape=shape).tocsr()
+
+
+def find_tips(tree: Tree, feature_ids) -> np.ndarray:
+    """Which tip each feature is.
+
+    A tip is a feature's where the names are the same. Newick may write a space as an underscore, so
+    scikit-bio reads ``a_b`` as ``a b`` where UniFrac does not: the features left over are looked
+    up with underscores read as spaces on both sides, wherever that leaves no doubt.
+
+    Parameters
+    ----------
+    tree : Tree
+        From `read_newick`.
+    feature_ids : sequence of str
+        F distinct ids.
+
+    Returns
+    -------
+    numpy.ndarray
+        [F] int64 index into ``tree.tip_names``; -1 for a feature that is not in the tree.
+    """
+    feature_ids = list(feature_ids)
+    tips = {name: k for k, name in enumerate(tree.tip_names) if name}
+    found = np.array([tips.get(name, -1) for name in feature_ids], dtype=np.int64)
+    absent = np.flatnonzero(found < 0)
+    if len(absent):
+        taken = set(feature_ids)
+        free = _spaced((name, k) for name, k in tips.items() if name not in taken)
+        for name, f in _spaced((feature_ids[f], f) for f in absent.tolist()).items():
+            found[f] = free.get(name, -1)
+    return found
+
+
+def _spaced(pairs) -> dict:
+    """Names with spaces for underscores -> value, without those that two names share."""
+    seen = {}
+    for name, value in pairs:
+        name = name.replace("_", " ")
+        seen[name] = None if name in seen else value
+    return {name: value for name, value in seen.items() if value is not None}
+
+
+def _check_tips(tree, feature_ids, tips):
+    assert len(set(feature_ids)) == len(feature_ids), "feature ids must be distinct"
+    absent = np.flatnonzero(tips < 0)
+    if not len(absent):
+        return
+    names = [feature_ids[f] for f in absent]
+    if len(absent) == len(feature_ids):
+        raise InputError(
+            f"{tree.source} has none of the table's {len(names):,} features among its tips: "
+            f"features are {first_five(names)}; tips are {first_five(tree.tip_names)}. Give the "
+            "tree that was built for this table."
+        )
+    raise InputError(
+        f"{tree.source} lacks {len(names):,} of {len(feature_ids):,} features: {first_five(names)}."
+        " Drop them from the table, or give the tree that was built for it."
+    )
+
+
+def _present(tree, tips):
+    """The nodes over ``tips``: their lengths (missing ones 0), starts and ends."""
+    below = _tips_before(len(tree.tip_names), tips)
+    used = below[tree.ends] > below[tree.starts]
+    lengths = np.nan_to_num(tree.lengths[used], nan=0.0)
+    negative = lengths[lengths < 0]
+    if len(negative):
+        raise InputError(
+            f"{tree.source} has {len(negative):,} negative branch lengths over the table's "
+            f"features ({first_five(negative)}); set them to 0, or build the tree with a method "
+            "that gives none."
+        )
+    return lengths, tree.starts[used], tree.ends[used]
+
+
+def _tips_before(count: int, tips) -> np.ndarray:
+    """[count + 1]: how many of ``tips`` come before each rank."""
+    before = np.zeros(count + 1, np.int64)
+    before[tips + 1] = 1
+    return np.cumsum(before)
+
+
+def _shear(lengths, starts, ends, tips):
+    """Branches over the ranks ``tips`` alone: lengths, starts, ends, ranks.
+
+    In postorder a branch that holds the same tips as the one before it (among those that hold any)
+    is its parent in a chain of unifurcations.
+    """
+    before = _tips_before(ends.max(initial=0), tips)
+    starts, ends = before[starts], before[ends]
+    used = starts < ends
+    lengths, starts, ends = lengths[used], starts[used], ends[used]
+    first = np.flatnonzero((np.diff(starts, prepend=-1) != 0) | (np.diff(ends, prepend=-1) != 0))
+    return np.add.reduceat(lengths, first), starts[first], ends[first], before[tips]

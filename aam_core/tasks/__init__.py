@@ -1,0 +1,1 @@
+"""What is predicted: target, loss, metrics, columns of the predictions."""

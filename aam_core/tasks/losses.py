@@ -1,0 +1,122 @@
+"""(output, batch) -> sums and counts, so that a mean is right over processes and micro-steps.
+
+The counts are known before the forward pass: each loss is divided by what all processes and
+micro-steps count together, whatever share of it this one has.
+
+Letters: B samples of this process, G samples of all processes, M hidden bases, T outputs, K
+members.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aam_core.config import LossConfig
+from aam_core.data.batches import Batch
+from aam_core.models.network import ModelOutput
+from aam_core.phylogeny.distances import distance_matrix
+from aam_core.phylogeny.tree import Phylogeny
+
+PARTS = ("nucleotide", "distance", "target")
+"""What may be minimized."""
+
+
+def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig) -> Tensor:
+    """Distances ``[B, G]``: those given, or computed from the reads on the batch's device."""
+    if batch.distance is not None:
+        return batch.distance[: batch.own]
+    rows = slice(batch.first, batch.first + batch.own)
+    return distance_matrix(
+        batch.table, batch.table_features, phylogeny, config.metric, config.alpha, rows
+    )
+
+
+def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
+    """``[B, G]``: what a pair of samples counts; each pair has one place where it is not 0.
+
+    Pairs whose true distance is zero weigh ``zero_pair_weight``.
+    """
+    weight = torch.where(truth_BG == 0, config.zero_pair_weight, 1.0)
+    return weight.triu(diagonal=first + 1)
+
+
+def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -> dict[str, Tensor]:
+    """What the sum of each loss is to be divided by: the share of this batch in it.
+
+    Parameters
+    ----------
+    pairs_BG : Tensor or None
+        Of `pair_weights`; None without distances.
+    class_weight : Tensor or None
+        ``[T]`` weights of the classes.
+    """
+    device = batch.counts.device
+    found = {}
+    if batch.masked_truth is not None:
+        found["nucleotide"] = torch.full((), float(len(batch.masked_truth)), device=device)
+    if pairs_BG is not None:
+        found["distance"] = pairs_BG.sum()
+    if batch.target is not None:
+        found["target"] = _target_weight(batch, class_weight).sum()
+    return {name: count * (not batch.ghost) for name, count in found.items()}
+
+
+def totals(
+    output: ModelOutput,
+    batch: Batch,
+    config: LossConfig,
+    class_weight: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Sums of the losses of nucleotides and target, and of correct nucleotides."""
+    found = {}
+    if output.nucleotide is not None:
+        logits_MV, truth = output.nucleotide, output.nucleotide_truth
+        found["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
+        found["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
+    if output.target is not None:
+        each_KB = target_losses(output.target, batch.target, config)
+        if batch.weight is None:
+            each_KB = each_KB.mean(0, keepdim=True)
+        found["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
+    return {name: total * (not batch.ghost) for name, total in found.items()}
+
+
+def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> Tensor:
+    """Sum of the squared errors of pairs of samples, weighed by `pair_weights`."""
+    return ((predicted_BG - truth_BG).square() * pairs_BG).sum()
+
+
+def target_losses(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    """Losses ``[K, B]`` of a regression (``truth_B`` float) or of a classification (int64)."""
+    if truth_B.dtype == torch.int64:
+        truth_KB = truth_B.expand(len(output_KBT), -1)
+        logits_KTB = output_KBT.transpose(1, 2)
+        smoothing = config.label_smoothing
+        return F.cross_entropy(logits_KTB, truth_KB, reduction="none", label_smoothing=smoothing)
+    error_KB = output_KBT[..., 0] - truth_B
+    if config.target == "huber":
+        nothing = torch.zeros_like(error_KB)
+        return F.huber_loss(error_KB, nothing, reduction="none", delta=config.huber_delta)
+    return error_KB.square() if config.target == "mse" else error_KB.abs()
+
+
+def _target_weight(batch: Batch, class_weight: Tensor | None) -> Tensor:
+    """What each member's loss of each sample counts: ``[K, B]``; ``[1, B]``, of their mean."""
+    weight = batch.weight
+    if weight is None:
+        weight = torch.ones(1, len(batch.target), device=batch.counts.device)
+    return weight if class_weight is None else weight * class_weight[batch.target]
+
+
+def weighted(
+    sums: dict[str, Tensor], counts: dict[str, Tensor], config: LossConfig
+) -> dict[str, Tensor]:
+    """Each loss that is minimized: its mean times its penalty (the target's penalty is 1)."""
+    penalties = {"nucleotide": config.nucleotide, "distance": config.distance, "target": 1.0}
+    return {
+        name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]
+        for name in PARTS
+        if name in sums
+    }

@@ -1,0 +1,269 @@
+"""All that a killed run goes on from: a folder of JSON and safetensors. Opening it runs no code.
+
+``checkpoint.json`` (format, version, what the run is, how far it is) and, as safetensors,
+``weights``, ``optimizer``, ``sums``, ``rng`` and, of a run that has them, ``average``, ``best`` and
+``inputs``. ``manifest.json`` lists the size and SHA-256 of each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from aam_core.errors import AAMError, InputError, first_five
+from aam_core.files.folders import (
+    MANIFEST,
+    check_manifest,
+    replacing_folder,
+    whole_folder,
+    write_manifest,
+)
+from aam_core.files.reading import member, read_json
+from aam_core.training.rng import rng_state, set_rng_state
+
+__all__ = ["Checkpoint", "check_weights", "find", "load", "rng_state", "save", "set_rng_state"]
+
+FORMAT, FORMAT_VERSION = "aam-checkpoint", 1
+LAST = Path("checkpoint", "last")  # in the output folder of a run
+HEAD = "checkpoint.json"
+FIELDS = {"run": dict, "progress": dict, "ranks": int, "average": bool, "best": bool}
+
+
+@dataclass
+class Checkpoint:
+    """A run between two steps.
+
+    Attributes
+    ----------
+    run, progress : dict
+        What the run is and how far, as JSON has it: string keys, lists, no tuples. Floats come
+        back to the last bit, infinite and nan too.
+    weights, average, best : dict of str to Tensor
+        Unsharded, by parameter name: now, their running average, and the best so far; of the last
+        two, None where there is none.
+    optimizer : dict of str to dict of str to Tensor
+        By parameter name, then as the optimizer calls it (``exp_avg``, ``step``; no slash in it).
+        A parameter without state is not there after `load`.
+    sums : dict of str to Tensor
+        Running sums of the epoch's losses.
+    rng : list of dict of str to Tensor
+        `rng_state` of each rank.
+    folder : Path, optional
+        Where it was loaded from.
+    inputs : dict of str to Tensor, optional
+        What the run was started with, as `aam_core.data.fingerprint` has it; None of runs from
+        before that was recorded.
+    """
+
+    run: dict
+    progress: dict
+    weights: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]]
+    average: dict[str, Tensor] | None
+    best: dict[str, Tensor] | None
+    sums: dict[str, Tensor]
+    rng: list[dict[str, Tensor]]
+    folder: Path | None = None
+    inputs: dict[str, Tensor] | None = None
+
+
+def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None:
+    """Put ``checkpoint`` in the place of the one in ``folder``; one of the two is always whole.
+
+    With ``reuse_best``, the best weights are those of the checkpoint that is there: its file is
+    linked, and ``checkpoint.best`` written only where there is none. One process writes a folder.
+    """
+    tensors = {
+        "weights": checkpoint.weights,
+        "optimizer": _flat(checkpoint.optimizer),
+        "sums": checkpoint.sums,
+        "rng": _flat({str(rank): state for rank, state in enumerate(checkpoint.rng)}),
+        "average": checkpoint.average,
+        "best": checkpoint.best,
+        "inputs": checkpoint.inputs,
+    }
+    with replacing_folder(folder) as new:
+        held = Path(folder, "best.safetensors")
+        assert not reuse_best or held.is_file() or checkpoint.best, "no best weights to reuse"
+        if reuse_best and held.is_file():
+            del tensors["best"]
+            try:
+                os.link(held, new / held.name)
+            except OSError:  # a file system without links
+                shutil.copyfile(held, new / held.name)
+        head = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "run": checkpoint.run,
+            "progress": checkpoint.progress,
+            "ranks": len(checkpoint.rng),
+            "average": checkpoint.average is not None,
+            "best": tensors.get("best", held) is not None,
+            "inputs": checkpoint.inputs is not None,
+        }
+        # Python's JSON: Infinity and NaN are written and read, floats are exact.
+        (new / HEAD).write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+        for name, named in tensors.items():
+            if named is not None:
+                _write(new, name, named)
+        write_manifest(new)
+
+
+def load(folder) -> Checkpoint:
+    """Open the checkpoint in ``folder``, however the run that saved it ended.
+
+    Raises
+    ------
+    InputError
+        If something is missing, truncated, edited, of another format or of a newer one.
+    """
+    folder = whole_folder(folder)
+    head = _read_head(folder / HEAD)
+    if (folder / MANIFEST).exists():  # checkpoints of earlier releases have none
+        check_manifest(folder)
+    rng = _grouped(_read(folder, "rng"))
+    if set(rng) != {str(rank) for rank in range(min(head["ranks"], len(rng) + 1))}:
+        raise InputError(
+            f"{folder / HEAD} was edited: it is of {head['ranks']} ranks, and there are states of "
+            f"the generators of {len(rng)}."
+        )
+    return Checkpoint(
+        run=head["run"],
+        progress=head["progress"],
+        weights=_read(folder, "weights"),
+        optimizer=_grouped(_read(folder, "optimizer")),
+        average=_read(folder, "average") if head["average"] else None,
+        best=_read(folder, "best") if head["best"] else None,
+        sums=_read(folder, "sums"),
+        rng=[rng[str(rank)] for rank in range(head["ranks"])],
+        folder=Path(os.path.abspath(folder)),
+        inputs=_read(folder, "inputs") if head.get("inputs") else None,
+    )
+
+
+def read_run(folder) -> dict:
+    """What the run is whose checkpoint is in ``folder``, without its tensors; errors as `load`."""
+    return _read_head(whole_folder(folder) / HEAD)["run"]
+
+
+def exists(directory) -> bool:
+    """Whether a run has left a checkpoint in its output folder."""
+    return (whole_folder(Path(directory, LAST)) / HEAD).is_file()
+
+
+def find(directory) -> Path:
+    """The folder to `load`, from the output folder of a run or from the checkpoint's own.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint; it says what there is.
+    """
+    directory = Path(os.path.abspath(directory))
+    for folder in (directory / LAST, directory / LAST.name, directory):
+        if any((whole_folder(folder) / name).is_file() for name in (HEAD, "weights.safetensors")):
+            return folder
+    what, advice = "is not a folder", f"name the output folder of a run, in which there is {LAST}."
+    if (directory / "model.safetensors").is_file():
+        what = "holds a finished model and no checkpoint"
+        advice = "to train it further, give it as the encoder of a new run."
+    elif (directory / LAST.parent).is_dir():
+        what, advice = "is of a run that ended before its first checkpoint", "start it anew."
+    elif directory.is_dir():
+        names = first_five(sorted(item.name for item in directory.iterdir()))
+        what = f"holds no checkpoint but {names or 'nothing'}"
+    raise InputError(f"{directory} {what}: {advice}")
+
+
+def check_fields(where: Path, part: str, found: dict, wanted: Iterable[str]) -> None:
+    """Raise `InputError` that names what ``run`` or ``progress`` of a checkpoint lacks."""
+    gone = sorted(set(wanted) - set(found))
+    if gone:
+        raise InputError(
+            f"The checkpoint {where} is damaged or of another AAM: its {part} lacks "
+            f"{first_five(gone)}."
+        )
+
+
+def check_weights(checkpoint: Checkpoint, wanted: Mapping[str, Tensor | Sequence[int]]) -> None:
+    """Compare the weights with ``wanted``: tensors, or their shapes, by parameter name.
+
+    Raises
+    ------
+    InputError
+        If they are not of the same model; it says how many differ, how, and which.
+    """
+    found = {name: list(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    shapes = {k: list(v.shape if isinstance(v, Tensor) else v) for k, v in wanted.items()}
+    other = [k for k in sorted(found.keys() & shapes.keys()) if found[k] != shapes[k]]
+    differing = {
+        "missing": sorted(shapes.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - shapes.keys()),
+        "of another shape": [f"{name} {found[name]}, not {shapes[name]}" for name in other],
+    }
+    said = [f"{len(k)} {how} ({first_five(k)})" for how, k in differing.items() if k]
+    if said:
+        raise InputError(
+            f"The checkpoint is of another model; of its tensors, {', '.join(said)}. "
+            "Resume with the model settings that the run was started with."
+        )
+
+
+def _flat(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """``{"layer.weight": {"step": t}}`` as ``{"step/layer.weight": t}``."""
+    return {f"{name}/{group}": t for group, held in groups.items() for name, t in held.items()}
+
+
+def _grouped(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The reverse of `_flat`."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, group = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    return groups
+
+
+def _write(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    path = folder / f"{name}.safetensors"
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    except (SafetensorError, OSError) as error:
+        raise AAMError(
+            f"{path} could not be written ({' '.join(str(error).split())}): make room; if there is "
+            "a checkpoint of before, it stays, and --resume goes on from it."
+        ) from None
+    # save_file makes a file that its owner alone can read; Python's own has the mode of the umask.
+    path.chmod((folder / HEAD).stat().st_mode & 0o777)
+
+
+def _read(folder: Path, name: str) -> dict[str, Tensor]:
+    path = member(folder, f"{name}.safetensors")
+    try:
+        # A copy: what load_file gives keeps the file open, which bars its removal on NFS.
+        return {key: tensor.clone() for key, tensor in load_file(path).items()}
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: the checkpoint is not whole.") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def _read_head(path: Path) -> dict:
+    head = read_json(path, infinite=True)
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise InputError(f"{path} is not that of an AAM checkpoint.")
+    version = head.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        newer = f"format {version}, newer than this AAM reads ({FORMAT_VERSION})"
+        raise InputError(f"{path} has {newer}: upgrade AAM to resume from it.")
+    fields = {"format_version": int} | FIELDS
+    if lacking := [name for name, kind in fields.items() if type(head.get(name)) is not kind]:
+        raise InputError(f"{path} was edited: it has no valid {', '.join(lacking)}.")
+    return head

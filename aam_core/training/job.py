@@ -1,0 +1,90 @@
+"""What is trained on what, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from aam_core.config import Config
+from aam_core.data.batches import Batcher
+from aam_core.models.network import Network
+from aam_core.tasks.targets import ClassTarget, NumericTarget
+from aam_core.training.checkpoint import Checkpoint
+
+
+@dataclass
+class Job:
+    """What is trained on what.
+
+    Attributes
+    ----------
+    network : Network
+        On the device of the team; trained in place.
+    config : Config
+        Everything else.
+    batcher : Batcher
+        Makes batches of the study.
+    train, val : ndarray
+        Positions of the samples in the study; ``val`` may be empty.
+    target : NumericTarget or ClassTarget, optional
+        What the network's output for the target means.
+    class_weight : Tensor, optional
+        Weights of the classes.
+    pretrained : collection of str
+        Names of the parameters that came from a pretrained encoder.
+    folder : Path, optional
+        Where checkpoints go; none are written without one.
+    run : dict
+        What a checkpoint says of the run beside its progress; JSON.
+    keep : callable, optional
+        Called, on the first process, with the epoch and the weights whenever they are the best so
+        far.
+    on_epoch : callable, optional
+        Called with the epoch and its values after each. What it raises ends the run.
+    resume : Checkpoint, optional
+        Where to go on.
+    inputs : dict of Tensor, optional
+        What a checkpoint says of the inputs; see `aam_core.data.fingerprint`.
+    """
+
+    network: Network
+    config: Config
+    batcher: Batcher
+    train: np.ndarray
+    val: np.ndarray
+    target: NumericTarget | ClassTarget | None = None
+    class_weight: Tensor | None = None
+    pretrained: Collection[str] = ()
+    folder: Path | None = None
+    run: dict = field(default_factory=dict)
+    keep: Callable[[int, dict[str, Tensor]], None] | None = None
+    on_epoch: Callable[[int, dict[str, float]], None] | None = None
+    resume: Checkpoint | None = None
+    inputs: dict[str, Tensor] | None = None
+
+
+@dataclass
+class Result:
+    """How it went.
+
+    Attributes
+    ----------
+    weights : dict of Tensor
+        The best weights, on the CPU.
+    epoch, step : int
+        Where they were reached.
+    values : dict
+        Losses and figures there, under ``train/`` and ``val/`` names.
+    history : list of dict
+        The same for every epoch.
+    """
+
+    weights: dict[str, Tensor]
+    epoch: int = 0
+    step: int = 0
+    values: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)

@@ -1,0 +1,253 @@
+"""Where the logs of a run go: ``metrics.jsonl``, TensorBoard, Weights & Biases, MLflow.
+
+Names are ``train/...`` and ``val/...`` everywhere but in TensorBoard, where they are two runs,
+``train`` and ``val``, with the same tags. A resumed run goes on in the same files; a tracker that
+holds nothing of the steps before is told them from ``metrics.jsonl``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from aam_core.errors import InputError
+from aam_core.files.writing import replacing
+from aam_core.training.trackers import MLflow, WandB
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+LOG = "metrics.jsonl"
+EVENTS = "events.out.tfevents*"
+SIDES = ("train", "val")
+"""Runs of TensorBoard, each a folder in that of the logs."""
+
+GROUPS = {
+    "loss": ("loss", "loss_weighted"),
+    "networks": ("accuracy", "auc", "f1", "mae", "r2", "rmse"),
+}
+"""Groups of TensorBoard's scalars -> how the names in them end; all others are of ``training``.
+Metrics are called after what is scored while it trains: the networks, without the forest."""
+
+
+class Sink(Protocol):
+    """What takes the course of a run."""
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        """Values at a step, by name."""
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        """A plot at a step."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+class JsonLines:
+    """A line per record, in the file at once; figures are left out.
+
+    Parameters
+    ----------
+    path : path
+        File to write, anew.
+    lines : list of dict
+        What it begins with.
+    """
+
+    def __init__(self, path, lines: list[dict]):
+        with replacing(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self.file = open(path, "a", encoding="utf-8")
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
+        self.file.write(json.dumps({"step": step, **finite}) + "\n")
+        self.file.flush()
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        pass
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TensorBoard:
+    """Event files in ``train/`` and ``val/`` in the folder of the logs.
+
+    The tag is the name without its side, so that TensorBoard draws training and validation, which
+    are runs to it, as two lines of one chart. What has no side belongs to the training. Scalars are
+    in groups (`GROUPS`): TensorBoard opens two, the first by the alphabet, and a tag without a
+    group would be one of its own.
+    """
+
+    def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
+        self.folder = folder
+        self.fresh = not _events(folder / SIDES[0])
+        # readers then drop what an earlier process logged from this step on
+        self.purge = None if resume_step is None else resume_step + 1
+        self.writers: dict[str, SummaryWriter] = {}
+        if self.fresh:  # files of an earlier layout would stand beside as a third run
+            _drop_events(folder)
+        else:
+            for side in SIDES:
+                if (folder / side).is_dir():
+                    self._writer(side)
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            side, tag = _side_and_tag(name)
+            self._writer(side).add_scalar(f"{_group(tag)}/{tag}", value, step)
+        for writer in self.writers.values():
+            writer.flush()
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        side, tag = _side_and_tag(name)
+        self._writer(side).add_figure(f"networks/{tag}", figure, step, close=False)
+
+    def histograms(self, step: int, tensors: dict) -> None:
+        """Distributions of tensors, by name; values that are not finite are left out."""
+        for name, tensor in tensors.items():
+            values = tensor.detach().float()
+            values = values[values.isfinite()]
+            if values.numel():
+                side, tag = _side_and_tag(name)
+                self._writer(side).add_histogram(tag, values.cpu(), step)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+
+    def _writer(self, side: str) -> SummaryWriter:
+        """That of a side; made when there is something to write, for an empty run shows nothing."""
+        if side not in self.writers:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writers[side] = SummaryWriter(str(self.folder / side), purge_step=self.purge)
+        return self.writers[side]
+
+
+TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+
+
+def check_trackers(text: str) -> list[str]:
+    """Names in ``train.trackers``: of `TRACKERS`, joined by commas; or 'none'.
+
+    Raises
+    ------
+    InputError
+        If one is unknown, or not installed.
+    """
+    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+    if names == ["none"]:
+        return []
+    unknown = [name for name in names if name not in TRACKERS]
+    if unknown or not names:
+        raise InputError(
+            f"train.trackers is {text!r}: write one or more of {', '.join(TRACKERS)}, joined by "
+            "commas, or 'none'."
+        )
+    for name in names:
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:  # no origin: a mere folder of that name
+            raise InputError(f"The tracker {name} is not installed: pip install {name}.")
+    return names
+
+
+def make_sinks(
+    trackers: str, folder, config: dict, name: str, resume_step: int | None = None
+) -> list[Sink]:
+    """`JsonLines` and the trackers of a run.
+
+    Parameters
+    ----------
+    trackers : str
+        As in `check_trackers`.
+    folder : path
+        Of the logs; made where it is not there.
+    config : dict
+        Settings that W&B and MLflow show beside the run.
+    name : str
+        What they call it.
+    resume_step : int, optional
+        The last step that stays, where a run resumes; else the logs begin anew.
+    """
+    names = check_trackers(trackers)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume_step is None:
+        _forget(folder)
+    log = folder / LOG
+    earlier = [] if resume_step is None else _read(log, resume_step)
+    sinks: list[Sink] = []
+    for tracker in names:
+        sink = TRACKERS[tracker](folder, config, name, resume_step)
+        for line in earlier if sink.fresh else ():
+            values = {k: math.nan if v is None else v for k, v in line.items() if k != "step"}
+            sink.record(line["step"], values)
+        sinks.append(sink)
+    return [JsonLines(log, earlier), *sinks]
+
+
+def carry_over(old_logs, new_logs, step: int) -> None:
+    """Bring the logs up to ``step`` along, for a run that resumes in another folder.
+
+    The new folder has runs of W&B and MLflow of its own, which begin with the same lines.
+    """
+    old, new = Path(old_logs), Path(new_logs)
+    if old.resolve() == new.resolve():
+        return
+    new.mkdir(parents=True, exist_ok=True)
+    _forget(new)
+    JsonLines(new / LOG, _read(old / LOG, step)).close()
+    for side in SIDES:
+        for events in _events(old / side):
+            (new / side).mkdir(exist_ok=True)
+            shutil.copy2(events, new / side)
+
+
+def _read(log: Path, step: int) -> list[dict]:
+    """Lines up to a step; one that was cut short as its process died is left out."""
+    lines = []
+    for text in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            lines.append(line)
+    return lines
+
+
+def _forget(folder: Path) -> None:
+    """Leave nothing that another run's logs could be taken up by."""
+    _drop_events(folder)
+    for old in (folder / "wandb.run", folder / "mlflow.run"):
+        old.unlink(missing_ok=True)
+
+
+def _drop_events(folder: Path) -> None:
+    """Remove TensorBoard's files of both sides, and those of the layout that had no sides."""
+    for events in (*_events(folder), *(path for side in SIDES for path in _events(folder / side))):
+        events.unlink()
+    for side in SIDES:
+        if (folder / side).is_dir() and not any((folder / side).iterdir()):
+            (folder / side).rmdir()
+
+
+def _events(folder: Path) -> list[Path]:
+    return sorted(folder.glob(EVENTS))
+
+
+def _group(tag: str) -> str:
+    return next((group for group, ends in GROUPS.items() if tag.endswith(ends)), "training")
+
+
+def _side_and_tag(name: str) -> tuple[str, str]:
+    """``train/lr`` -> train, lr; ``weights/a`` -> train, weights/a."""
+    side, _, tag = name.partition("/")
+    return (side, tag) if side in SIDES else (SIDES[0], name)

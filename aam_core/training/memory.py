@@ -1,0 +1,310 @@
+"""What a training step holds, and the largest batch that a device has room for.
+
+Letters: B samples of this process, A ASVs of the richest of them, U distinct ASVs, G samples of all
+processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from aam_core.config import Config, ModelConfig
+from aam_core.data.batches import EVALUATION
+from aam_core.errors import InputError
+from aam_core.models.network import Network, Parts, part_of
+from aam_core.training.job import Job
+from aam_core.training.parallel import Team
+from aam_core.training.step import Learner
+
+GB = 1e9
+
+STATES = {"adamw": 2, "adam": 2, "sgd": 1, "lion": 1}
+"""Tensors that an optimizer keeps beside each weight."""
+
+SHARE = 0.8
+"""Of the free memory, what a step may fill: the rest is for what is short-lived."""
+
+
+def check_size(config: ModelConfig, parts: Parts) -> None:
+    """Refuse a network whose weights alone the memory of this machine cannot hold.
+
+    They are counted without being made, for two members of however many.
+
+    Raises
+    ------
+    InputError
+        It says how many there are, and what is free.
+    """
+    counted = min(config.members, 2)
+    with torch.device("meta"):
+        network = Network(replace(config, members=counted), parts)
+    needed = 4 * sum(value.numel() for value in network.state_dict().values()) / GB
+    needed *= config.members / counted
+    free = free_gb(torch.device("cpu"))
+    if needed > free:
+        raise InputError(
+            f"The network's weights need {needed:,.0f} GB of memory, and {free:.1f} GB are free: "
+            "make model.encoder.width, the depths, model.members or mlp_ratio smaller."
+        )
+
+
+def describe(network: nn.Module, config: Config) -> list[str]:
+    """What a network is made of, and how it is trained, in a few lines."""
+    parts = Counter()
+    for name, parameter in network.named_parameters():
+        parts[part_of(name)] += parameter.numel()
+    total = parts.total()
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    idle = f" ({total - trained:,} of them not trained)" if trained < total else ""
+    optim, train = config.optim, config.train
+    more = [f"{config.model.members} members"] if config.model.members > 1 else []
+    more += [train.precision]
+    more += ["compiled"] if train.compile else []
+    more += ["gradient checkpointing"] if train.gradient_checkpointing else []
+    more += [f"{train.accumulate} micro-steps"] if train.accumulate > 1 else []
+    more += [f"average of the weights ({optim.ema:g})"] if optim.ema else []
+    return [
+        f"{total:,} parameters{idle}: "
+        + ", ".join(f"{name} {count:,}" for name, count in parts.items()),
+        f"{optim.optimizer}, learning rate {optim.lr:g} ({optim.schedule}), {', '.join(more)}",
+    ]
+
+
+def memory(job: Job, team: Team) -> float:
+    """Estimated GB that a training step holds on each device.
+
+    Weights, gradients, the optimizer's state, and what is kept for the backward pass of the most
+    that this process may read at a time: that is measured on a few small batches of the richest
+    samples, and extrapolated. Nothing is exchanged with other processes.
+
+    Parameters
+    ----------
+    job : Job
+        Its network is on the device, and not yet wrapped or sharded: this comes before `Trainer`
+        and `Learner`, and leaves it as it was.
+    team : Team
+
+    Returns
+    -------
+    float
+        NaN where not even these batches fit, unsharded and at once: the run itself may.
+    """
+    try:
+        with borrowed(job.network):
+            return _estimate(_Probe(job, team))(job.config.train.batch_size)
+    except torch.cuda.OutOfMemoryError:
+        return math.nan
+
+
+def largest_batch(job: Job, team: Team) -> int:
+    """The largest batch that leaves every process within its memory.
+
+    That is ``max_memory_gb``, or 80 % of what is free. On a GPU every candidate is tried; elsewhere
+    it is estimated as `memory` does. All processes call this, at the same place as `memory`.
+
+    Returns
+    -------
+    int
+        At most the number of training samples; a multiple of the processes times the micro-steps.
+
+    Raises
+    ------
+    InputError
+        If not even the smallest batch fits.
+    """
+    unit = team.size * job.config.train.accumulate
+    samples = max(2, len(job.train))
+    low = min(max(2, unit), samples)
+    high = max(low, samples // unit * unit)
+    budget = job.config.train.max_memory_gb or SHARE * free_gb(team.device)
+    with borrowed(job.network):
+        probe = _Probe(job, team)
+        needs = _trial(probe) if team.device.type == "cuda" else _estimate(probe)
+        least = needs(low)
+        size = _most(lambda size: needs(size) <= budget, low, high, unit) if least <= budget else 0
+    told = team.exchange((size, least, budget))
+    size, least, budget = min(told)
+    if not size:
+        much = f"about {least:.2g} GB" if math.isfinite(least) else "more"
+        raise InputError(
+            f"A batch of {low} samples needs {much}, and there are {budget:.2g} GB for it: raise "
+            "train.max_memory_gb if there is more, or lower data.max_asvs, the sampling depth or "
+            "the model's sizes, or set train.gradient_checkpointing."
+        )
+    return size
+
+
+def free_gb(device: torch.device) -> float:
+    """Memory that is free for this process: of its GPU, or its share of the machine's."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return (free + cached) / GB
+    facts = Path("/proc/meminfo")
+    if facts.exists():
+        lines = dict(line.split(":") for line in facts.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    else:
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free / int(os.environ.get("LOCAL_WORLD_SIZE", "1")) / GB
+
+
+@contextlib.contextmanager
+def borrowed(network: nn.Module) -> Iterator[None]:
+    """Context that leaves a network's modes as they were, and no gradients."""
+    training, trained = network.training, [p.requires_grad for p in network.parameters()]
+    recompute = [block.recompute for block in network.blocks()]
+    try:
+        yield
+    finally:
+        network.zero_grad(set_to_none=True)
+        network.train(training)
+        for parameter, before in zip(network.parameters(), trained, strict=True):
+            parameter.requires_grad_(before)
+        for block, before in zip(network.blocks(), recompute, strict=True):
+            block.recompute = before
+
+
+class _Alone(Team):
+    """A process among many that does something by itself."""
+
+    def __init__(self, team: Team):
+        self.rank, self.size, self.strategy, self.device = 0, 1, team.strategy, team.device
+
+
+class _Probe:
+    """Steps of this process alone on the richest training samples, which change no weight."""
+
+    def __init__(self, job: Job, team: Team):
+        self.job, self.team = job, team
+        # What is compiled needs no more than what is not; the average is counted, not made.
+        config = job.config.replace({"train.compile": False, "train.accumulate": 1, "optim.ema": 0})
+        self.learner = Learner(replace(job, config=config), _Alone(team), steps=1)
+        self.richness = job.batcher.richness
+        self.order = job.train[np.argsort(-self.richness[job.train], kind="stable")]
+        self.draw = job.batcher.draw(self.order[:2], EVALUATION)
+
+    def own(self, size: int) -> int:
+        """Samples that this process reads at a time, at most, of batches of this size."""
+        train = self.job.config.train
+        size = min(size, len(self.order))
+        if train.max_asvs_per_batch:
+            size = min(size, max(1, train.max_asvs_per_batch // self.richness[self.order[0]]))
+        return -(-size // (self.team.size * train.accumulate))
+
+    def held(self, samples: int) -> list[float]:
+        """What the richest samples take, by what it grows with: 1, U, B x A, B, B x G."""
+        drawn = len(self.draw.samples)
+        if samples > drawn:
+            more = self.order[: max(samples, 2 * drawn)]
+            self.draw = self.job.batcher.draw(more, EVALUATION)
+        asvs = [len(kept) for kept in self.draw.kept[:samples]]
+        distinct = len(np.unique(self.draw.place[: sum(asvs)]))
+        return [1, distinct, samples * max(asvs), samples, samples * samples * self.team.size]
+
+    def step(self, samples: np.ndarray) -> None:
+        """Forward and backward."""
+        self.learner.gradients(samples, EVALUATION, step=0)
+        self.learner.network.zero_grad(set_to_none=True)
+
+    def fixed(self) -> float:
+        """Bytes of weights, gradients and the optimizer's state."""
+        config, team = self.job.config, self.team
+        weights = trained = 0
+        for parameter in self.job.network.parameters():
+            size = parameter.numel() * parameter.element_size()
+            weights += size
+            trained += size * parameter.requires_grad
+        states = 1 + STATES[config.optim.optimizer] + (config.optim.ema > 0)
+        if team.size > 1 and config.train.strategy == "ddp":
+            states += 1  # the gradients on their way between the processes
+        held = weights + states * trained
+        return held / team.size if config.train.strategy == "fsdp" else held
+
+
+def _trial(probe: _Probe) -> Callable[[int], float]:
+    """GB of a batch size by doing it, on a GPU; infinite where it does not fit."""
+    device = probe.team.device
+
+    def needs(size: int) -> float:
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        try:
+            probe.step(probe.order[: probe.own(size)])
+        except torch.cuda.OutOfMemoryError:
+            probe.learner.network.zero_grad(set_to_none=True)
+            return math.inf
+        return (probe.fixed() + torch.cuda.max_memory_allocated(device) - before) / GB
+
+    return needs
+
+
+def _estimate(probe: _Probe) -> Callable[[int], float]:
+    """GB of a batch size by what small batches keep for the backward pass."""
+    from scipy.optimize import nnls
+
+    network, rich, poor = probe.job.network, probe.order[:2], probe.order[-2:]
+    last = [] if network.bases is None else network.bases.blocks[-1:]
+    for blocks in (last, network.members[-1].samples.blocks[-1:]):
+        for block in blocks:
+            block.recompute = False  # one at a time is computed again, and is then held whole
+    # Samples that are read again have no more distinct ASVs: so the rates can be told apart.
+    batches = [rich, np.tile(rich, 2), poor, np.tile(poor, 4), np.tile(poor, 8)]
+    sizes = []
+    for samples in batches:
+        draw = probe.job.batcher.draw(samples, EVALUATION)
+        asvs = max(len(kept) for kept in draw.kept)
+        pairs = len(samples) ** 2
+        sizes.append([1, len(draw.features), len(samples) * asvs, len(samples), pairs])
+    sizes = np.array(sizes, float)
+    scale = sizes.max(0)
+    rates = nnls(sizes / scale, np.array([_kept(probe, samples) for samples in batches]))[0] / scale
+
+    def needs(size: int) -> float:
+        return (probe.fixed() + float(rates @ probe.held(probe.own(size)))) / GB
+
+    return needs
+
+
+def _kept(probe: _Probe, samples: np.ndarray) -> float:
+    """Bytes that a step on these samples keeps for its backward pass, beside the weights."""
+    weights = {p.untyped_storage().data_ptr() for p in probe.job.network.parameters()}
+    found = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        probe.step(samples)
+    return float(sum(found.values()))
+
+
+def _most(fits: Callable[[int], bool], low: int, high: int, unit: int) -> int:
+    """The most that fits, of the multiples of ``unit`` from ``low``, which does, to ``high``."""
+    while low < high:
+        tried = min(2 * low, high)
+        if not fits(tried):
+            break
+        low = tried
+    else:
+        return low
+    while tried - low > unit:
+        middle = (low + tried) // 2 // unit * unit
+        low, tried = (middle, tried) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,157 @@
+"""The learning rate, found by trying all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aam_core.data.sampler import Sampler
+from aam_core.errors import InputError
+from aam_core.training.job import Job
+from aam_core.training.memory import borrowed
+from aam_core.training.parallel import Team, like
+from aam_core.training.reporter import Reporter
+from aam_core.training.step import Learner
+from aam_core.training.validation import Losses
+
+SMOOTHING = 0.9
+"""Share of the smoothed loss that a step keeps."""
+
+DIVERGED = 4.0
+"""A smoothed loss so many times the best one ends the test."""
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What a range test found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row a step: ``lr``, ``loss``, and ``smoothed`` loss.
+    suggestion : float
+        Learning rate to train with, of two digits.
+    """
+
+    table: pd.DataFrame
+    suggestion: float
+
+
+def find_lr(
+    job: Job,
+    team: Team,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+    reporter: Reporter | None = None,
+) -> RangeTest:
+    """Learning-rate range test (Smith 2017, arXiv:1506.01186), the rate rising exponentially.
+
+    Parameters
+    ----------
+    job : Job
+        The weights of its network are afterwards what they were. Groups of weights keep their
+        ratios to the rate.
+    team : Team
+    low, high : float
+        First and last rate.
+    steps : int
+        Optimizer steps, at least 20; fewer are made where the loss gets out of hand.
+    reporter : Reporter, optional
+        Shows how far it is.
+
+    Raises
+    ------
+    InputError
+        If the range is none, or the loss falls nowhere in it.
+    """
+    if not (0 < low < high and steps >= 20):
+        raise InputError(
+            f"A range test goes from a learning rate above 0 to a higher one in at least 20 steps; "
+            f"given are {low:g}, {high:g} and {steps}."
+        )
+    # At a rate of 1, the rates of the groups are their ratios.
+    config = job.config.replace({"optim.lr": 1.0, "optim.ema": 0.0})
+    reporter = reporter or Reporter(silent=True)
+    reporter.begin(steps, stage="trying learning rates")
+    with borrowed(job.network):
+        learner = Learner(replace(job, config=config), team, steps)
+        weights = learner.weights()
+        try:
+            table = _rise(learner, np.geomspace(low, high, steps), reporter)
+        finally:
+            _put_back(learner.network, weights)
+            reporter.close()
+    return RangeTest(table, suggest(table))
+
+
+def suggest(table: pd.DataFrame) -> float:
+    """Rate at which the smoothed loss falls fastest, within the decade before its minimum.
+
+    Further before, a loss can fall faster still: at any rate, the heads soon learn the mean of
+    what they predict. That tells nothing of the rate.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As in `RangeTest`.
+
+    Raises
+    ------
+    InputError
+        If it falls nowhere by more than single steps differ.
+    """
+    rates, raw, loss = (table[name].to_numpy() for name in ("lr", "loss", "smoothed"))
+    first = len(loss) // 10  # before that, it is a mean of few
+    best = int(loss.argmin()) if len(loss) else 0
+    noise = np.diff(raw[: best + 1]).std() / 2**0.5 if best else 0.0
+    if best <= first + 1 or loss[first] - loss[best] <= noise:
+        raise InputError(
+            "The loss falls at no learning rate of the range"
+            + (f" (it is {loss[0]:.4g} at first, {loss[best]:.4g} at best)" if len(loss) else "")
+            + ": try another range (low, high), more steps or larger batches."
+        )
+    first = min(best - 1, max(first, int(np.searchsorted(rates, rates[best] / 10))))
+    slope = np.gradient(loss, np.log(rates))
+    return float(f"{rates[first + int(slope[first:best].argmin())]:.2g}")
+
+
+def _rise(learner: Learner, rates: np.ndarray, reporter: Reporter) -> pd.DataFrame:
+    rows, smoothed, best = [], 0.0, math.inf
+    batches = _cycle(Sampler(learner.job.train, learner.job.batcher.richness, learner.config.train))
+    for step, rate in enumerate(rates):
+        epoch, samples = next(batches)
+        for group in learner.optimizer.param_groups:
+            group["lr"] = rate * group["base_lr"]
+        losses = Losses(learner.config.loss)
+        losses.add(*learner.gradients(samples, epoch, step))
+        loss = learner.team.agree(losses.values()["total_loss"])
+        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
+        mean = smoothed / (1 - SMOOTHING ** (step + 1))
+        if not math.isfinite(mean) or mean > DIVERGED * best:
+            break
+        best = min(best, mean)
+        rows.append((rate, loss, mean))
+        learner.update()
+        reporter.advance({"total_loss": loss, "lr": rate})
+    return pd.DataFrame(rows, columns=["lr", "loss", "smoothed"])
+
+
+def _cycle(sampler: Sampler) -> Iterator[tuple[int, np.ndarray]]:
+    """Batches of one epoch after another, with its number."""
+    epoch = 0
+    while True:
+        for samples in sampler.epoch(epoch):
+            yield epoch, samples
+        epoch += 1
+
+
+@torch.no_grad()
+def _put_back(network, weights) -> None:
+    for name, value in network.state_dict().items():
+        value.copy_(like(weights[name], value))

@@ -1,0 +1,274 @@
+"""Every setting either acts, or is named in one line.
+
+The tables here have an entry for each field of the configuration: one that is new fails until it
+has one, too. Options of commands are in ``cli/test_every_option.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aam_core.config import find, paths, presets
+from aam_core.config.unused import RULES, Setup, idle
+from aam_core.fitting import fit_classifier, fit_regressor, pretrain
+
+FIT, CLASSES, PRETRAIN = (Setup(it) for it in ("regression", "classification", "pretraining"))
+TEST, TRIALS = replace(FIT, job="range test"), replace(FIT, job="trials")
+BASES = {"model.encoder.features": "bases"}
+DEEP = {"model.sample.depth": 1}
+LEARNS = {"loss.distance": 50.0}
+TREE = replace(FIT, tree=True)
+COVARIATES = replace(FIT, covariates=True)
+UNSEEN = replace(FIT, validates=False)
+KEEPS = {"train.best_metric": "mae"}
+REDRAW = {"data.rarefaction": "redraw"}
+
+ALWAYS = {
+    *("data.max_asvs", "data.max_bp", "data.long_sequences"),
+    *("model.encoder.features", "model.encoder.width", "model.sample.depth"),
+    *("model.sample.pool_queries", "model.sample.pool_prior"),
+    *("optim.optimizer", "optim.head_lr_ratio", "optim.weight_decay", "optim.beta1", "optim.clip"),
+    *("train.batch_size", "train.max_asvs_per_batch", "train.accumulate", "train.seed"),
+    *("train.device", "train.precision", "train.threads"),
+}
+"""Fields that act in every run (a limit: where it is met)."""
+
+SOMETIMES = {
+    "data.rarefaction": ({}, replace(PRETRAIN, corpus=True), {}, PRETRAIN),
+    "data.sampling_depth": (REDRAW | {"data.full_depth": 1.0}, FIT, {}, FIT),
+    "data.sampling_depth_max": ({"data.rarefaction": "fixed"}, FIT, REDRAW, FIT),
+    "data.full_depth": ({}, FIT, REDRAW, FIT),
+    "data.shallow_samples": ({}, FIT, REDRAW, FIT),
+    "data.min_reads": ({}, PRETRAIN, {}, FIT),
+    "data.asv_selection": ({}, replace(FIT, richest=9), {"data.max_asvs": 8}, FIT),
+    "model.members": ({}, PRETRAIN, {}, FIT),
+    "model.encoder.components": (BASES, FIT, {}, FIT),
+    "model.encoder.codes": ({"model.members": 1}, FIT, {}, FIT),
+    **{
+        f"model.encoder.{name}": ({}, FIT, BASES, FIT)
+        for name in ("heads", "depth", "stride", "kernel", "kmer", "mlp_ratio")
+    },
+    "model.encoder.dropout": (BASES, replace(FIT, encoder=True, frozen=True), BASES, FIT),
+    **{f"model.sample.{n}": ({}, FIT, DEEP, FIT) for n in ("heads", "mlp_ratio", "dropout")},
+    "model.sample.asv_dropout": ({"loss.distance": 0.0}, PRETRAIN, {}, FIT),
+    "model.head.distance": ({}, TREE, LEARNS, TREE),
+    "model.head.distance_width": ({}, TREE, LEARNS, TREE),
+    "model.head.target_hidden": ({}, PRETRAIN, {}, FIT),
+    "model.head.target_dropout": ({}, PRETRAIN, {}, FIT),
+    "model.fusion.kind": ({}, FIT, {}, COVARIATES),
+    "model.fusion.heads": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES),
+    "model.fusion.latents": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES),
+    "masking.mask_ratio": ({}, FIT, {}, PRETRAIN),
+    "masking.strategy": ({"loss.nucleotide": 0.0}, PRETRAIN, {}, PRETRAIN),
+    "masking.span_length": ({}, PRETRAIN, {"masking.strategy": "span"}, PRETRAIN),
+    "masking.asv_fraction": ({}, replace(PRETRAIN, corpus=True), {}, PRETRAIN),
+    "loss.nucleotide": ({}, FIT, {}, PRETRAIN),
+    "loss.distance": ({}, replace(TREE, encoder=True, frozen=True), {}, TREE),
+    "loss.metric": ({}, replace(PRETRAIN, distances=True), {}, replace(PRETRAIN, tree=True)),
+    "loss.alpha": ({}, PRETRAIN, {"loss.metric": "generalized"}, replace(PRETRAIN, tree=True)),
+    "loss.zero_pair_weight": ({}, TREE, LEARNS, TREE),
+    "loss.target": ({}, CLASSES, {}, FIT),
+    "loss.transform": ({}, PRETRAIN, {}, FIT),
+    "loss.huber_delta": ({}, FIT, {"loss.target": "huber"}, FIT),
+    "loss.label_smoothing": ({}, FIT, {}, CLASSES),
+    "loss.class_weight": ({}, FIT, {}, CLASSES),
+    "optim.lr": ({}, TEST, {}, FIT),
+    "optim.encoder_lr_ratio": ({}, FIT, {}, replace(FIT, encoder=True)),
+    "optim.metadata_lr_ratio": ({}, FIT, {}, COVARIATES),
+    "optim.beta2": ({"optim.optimizer": "sgd"}, FIT, {}, FIT),
+    "optim.schedule": ({}, TEST, {}, FIT),
+    "optim.warmup": ({}, TEST, {}, FIT),
+    "optim.cycles": ({}, FIT, {"optim.schedule": "restarts"}, FIT),
+    "optim.power": ({}, FIT, {"optim.schedule": "polynomial"}, FIT),
+    "optim.plateau_factor": ({}, FIT, {"optim.schedule": "plateau"}, FIT),
+    "optim.plateau_patience": ({"optim.schedule": "plateau"}, UNSEEN, {}, None),
+    "optim.ema": ({}, TEST, {}, FIT),
+    "forest.trees": ({}, TRIALS, {}, FIT),
+    "train.epochs": ({}, TEST, {}, FIT),
+    "train.min_steps": ({}, TEST, {}, FIT),
+    "train.max_steps": ({}, TEST, {}, FIT),
+    "train.max_memory_gb": ({}, FIT, {"train.batch_size": "auto"}, FIT),
+    "train.patience": ({}, UNSEEN, {}, FIT),
+    "train.best_metric": ({}, UNSEEN, {}, FIT),
+    "train.best_direction": ({"train.best_metric": "none"}, FIT, KEEPS, FIT),
+    "train.val_fraction": ({}, replace(FIT, split="the split is given"), {}, FIT),
+    "train.devices": ({}, replace(FIT, torchrun=True, processes=5), {}, FIT),
+    "train.strategy": ({}, FIT, {}, replace(FIT, processes=2)),
+    "train.max_restarts": ({}, replace(FIT, torchrun=True), {}, FIT),
+    "train.checkpoint_every": ({}, replace(FIT, output=False), {}, FIT),
+    "train.compile": ({}, FIT, DEEP, FIT),
+    "train.gradient_checkpointing": ({}, FIT, BASES, FIT),
+    "train.attention": ({}, FIT, {"model.fusion.kind": "perceiver"}, COVARIATES),
+    "train.log_every": ({}, TRIALS, {}, FIT),
+    "train.trackers": ({}, replace(FIT, job="folds"), {}, FIT),
+    "train.histograms": ({"train.trackers": "none"}, FIT, {}, FIT),
+}
+"""Field -> (settings, setup) where it does not act, and where it does (None: nowhere simple)."""
+
+SPECIAL = {
+    "model.encoder.width": 48,
+    "model.encoder.kernel": 11,
+    "train.device": "cpu:0",
+    "train.trackers": "wandb",
+    "train.best_metric": "mae",
+    "data.sampling_depth_max": 5000,
+    "loss.metric": "jaccard",
+    "train.batch_size": 10,
+    "train.val_fraction": 0.3,
+}
+SPECIAL |= {f"model.{part}.heads": 8 for part in ("encoder", "sample", "fusion")}
+
+
+def other(path, value):
+    """Another legal value."""
+    choices = find(path).metadata["choices"]
+    if path in SPECIAL:
+        return SPECIAL[path]
+    if choices:
+        return next(choice for choice in choices if choice != value)
+    if isinstance(value, bool | int):
+        return not value if isinstance(value, bool) else value + 1
+    return value * 0.5 + 0.1
+
+
+def told(path, changes, setup):
+    """What is said where a run has this field changed, beside ``changes``."""
+    make = presets.pretraining if setup.task == "pretraining" else presets.fitting
+    base = make("small").decide(changes)
+    return idle(base.replace({path: other(path, base.at(path))}), setup)
+
+
+def test_each_field_has_its_entry():
+    assert set(paths()) == set(RULES) == ALWAYS | set(SOMETIMES)
+    assert not ALWAYS & set(SOMETIMES)
+
+
+@pytest.mark.parametrize("path", SOMETIMES)
+def test_a_field_is_named_where_it_does_not_act_and_nowhere_else(path):
+    changes, setup, acting, there = SOMETIMES[path]
+    (line,) = told(path, changes, setup)
+    assert line.startswith(f"{path} has no effect: ") and "\n" not in line
+    if there is not None:
+        assert told(path, acting, there) == []
+
+
+@pytest.mark.parametrize("path", sorted(ALWAYS))
+def test_what_always_acts_is_never_named(path):
+    for setup in (FIT, CLASSES, PRETRAIN, TEST, TRIALS, UNSEEN, COVARIATES, TREE):
+        assert told(path, {}, setup) == []
+
+
+def test_what_nobody_set_is_not_named():
+    for make, setup in ((presets.fitting, FIT), (presets.pretraining, PRETRAIN)):
+        for name in presets.NAMES:
+            assert idle(make(name), setup) == []
+            whole = make(name).to_dict()
+            again = {path: make(name).at(path) for path in paths()}
+            assert idle(make(name).replace(again), setup) == [] and "given" not in whole
+
+
+def test_settings_with_one_reason_share_a_line():
+    changes = {"optim.cycles": 5, "optim.power": 2.0, "model.encoder.kmer": 3}
+    lines = idle(presets.fitting().replace({**changes, "model.encoder.depth": 1}), FIT)
+    assert lines == [
+        "model.encoder.depth, model.encoder.kmer have no effect: model.encoder.features is "
+        "'profile'.",
+        "optim.cycles, optim.power have no effect: optim.schedule is 'one-cycle'.",
+    ]
+
+
+# --- in runs -------------------------------------------------------------------------------------
+
+WORK = {
+    "fit": (fit_regressor, "fitting", "gradient", {}),
+    "classify": (fit_classifier, "fitting", "group", {}),
+    "pretrain": (pretrain, "pretraining", None, {}),
+}
+REAL = [  # path, run, settings where it does not act, settings where it does
+    ("optim.cycles", "fit", {}, {"optim.schedule": "restarts"}),
+    ("optim.beta2", "fit", {"optim.optimizer": "sgd"}, {}),
+    ("model.sample.heads", "fit", {"model.sample.depth": 0}, DEEP),
+    ("model.encoder.kmer", "fit", {}, BASES),
+    ("loss.huber_delta", "fit", {}, {"loss.target": "huber"}),
+    ("loss.distance", "fit", None, {}),
+    ("loss.nucleotide", "fit", {}, None),
+    ("loss.label_smoothing", "classify", None, {}),
+    ("data.sampling_depth_max", "fit", {}, REDRAW | {"data.full_depth": 0.0}),
+    ("masking.span_length", "pretrain", {}, {"masking.strategy": "span"}),
+    ("loss.alpha", "pretrain", {}, {"loss.metric": "generalized"}),
+    ("model.head.target_hidden", "pretrain", {}, None),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(small, brief):
+    """Weights of a short run, made once for each configuration."""
+    made = {}
+
+    def train(run, config):
+        key = (run, repr(config))
+        if key not in made:
+            fit, _, target, options = WORK[run]
+            targets = () if target is None else (target,)
+            made[key] = fit(small, *targets, config=config, **options).network.state_dict()
+        return made[key]
+
+    return train
+
+
+@pytest.mark.parametrize("path, run, idle_where, acts_where", REAL, ids=[it[0] for it in REAL])
+def test_a_run_agrees_with_what_is_said(trained, brief, capsys, path, run, idle_where, acts_where):
+    for changes, acts in ((idle_where, False), (acts_where, True)):
+        if changes is None:
+            continue
+        short = {"train.max_steps": 3, "forest.trees": 0, "model.encoder.dropout": 0.1}
+        base = brief(WORK[run][1], {**short, **changes})
+        value = {"data.sampling_depth_max": 900, "loss.huber_delta": 0.01}.get(path)
+        config = base.replace({path: value or other(path, base.at(path))})
+        before = trained(run, base)
+        capsys.readouterr()
+        after = trained(run, config)
+        assert (f"{path} has no effect: " in capsys.readouterr().err) == (not acts)
+        shared = [name for name in before if name in after]
+        same = all(torch.equal(before[name], after[name]) for name in shared)
+        assert same == (not acts), path
+
+
+def test_the_tree_of_a_fit(small, made, as_study, brief, capsys, encoder):
+    """Learned where the penalty is above 0 and the encoder learns; else it changes no bit."""
+    without = as_study(made, tree=None)
+    config = brief("fitting", {"train.max_steps": 3, "forest.trees": 0})
+    learns = config.replace({"loss.distance": 50.0})
+
+    def weights(study, config, **options):
+        capsys.readouterr()
+        state = fit_regressor(study, "gradient", config=config, **options).network.state_dict()
+        lines = [it for it in capsys.readouterr().err.splitlines() if "no effect" in it]
+        return {name: value for name, value in state.items() if "distance" not in name}, lines
+
+    def equal(a, b):
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    plain, lines = weights(without, config)
+    assert lines == []
+    idle_tree, (line,) = weights(small, config)
+    assert equal(plain, idle_tree) and "The tree has no effect: loss.distance is 0" in line
+    assert "'loss.distance=50' turns them on" in line
+    learned, lines = weights(small, learns)
+    assert not equal(plain, learned) and lines == []
+    _, (line,) = weights(without, learns)
+    assert "loss.distance has no effect: unweighted distances need a tree" in line
+    alone, lines = weights(without, learns.replace({"loss.metric": "jaccard"}))
+    assert not equal(plain, alone) and lines == []
+    frozen = {"encoder": encoder.model, "freeze_encoder": True}
+    a, _ = weights(without, config, **frozen)
+    b, lines = weights(small, learns, **frozen)
+    assert equal(a, b) and len(lines) == 2
+    assert all("the encoder is frozen, so no distances are learned" in it for it in lines)
+    starts, _ = weights(without, config, encoder=encoder.model)
+    both, lines = weights(small, learns, encoder=encoder.model)
+    assert lines == []
+    assert not any(torch.equal(starts[n], both[n]) for n in starts if n == "bases.embed")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aam_core.ensemble import forest
+from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.forest_training import fit_forest
+from aam_core.errors import InputError
+
+TRAIN = np.arange(40)
+
+
+@pytest.fixture(scope="module")
+def fitted(small):
+    y = small.metadata["gradient"].to_numpy(np.float64)
+    return fit_forest(small, TRAIN, y[TRAIN], 0, 20, seed=1)
+
+
+@pytest.fixture(scope="module")
+def classifying(small):
+    y = (small.metadata["group"] == "case").to_numpy(np.int64)
+    return fit_forest(small, TRAIN, y[TRAIN], 2, 10, seed=1)
+
+
+def test_parts_of_the_samples_in_chunks(small, fitted, classifying, monkeypatch):
+    for one in (fitted, classifying):
+        whole = one.predict(small)
+        monkeypatch.setattr(forest, "CHUNK_BYTES", 30_000)
+        assert (one.predict(small) == whole).all()
+        assert (one.predict(small, samples=slice(7, 50)) == whole[7:50]).all()
+        assert (one.predict(small, samples=np.array([9, 2])) == whole[[9, 2]]).all()
+
+
+def test_saved_and_opened(small, fitted, classifying):
+    for one in (fitted, classifying):
+        assert one.outputs == one.predict(small).shape[1]
+        copies = {name: array.copy() for name, array in one.to_tensors().items()}
+        opened = Forest.from_parts(list(one.sequences), one.covariates, copies)
+        assert (opened.predict(small) == one.predict(small)).all()
+        assert all(array.flags.c_contiguous for array in copies.values())
+
+
+DAMAGES = {
+    "sequences list": lambda parts: parts.update(sequences="ACGT"),
+    "no DNA": lambda parts: parts["sequences"].__setitem__(0, "A C"),
+    "lower case": lambda parts: parts["sequences"].__setitem__(0, "acgt"),
+    "number": lambda parts: parts["sequences"].__setitem__(0, 7),
+    "twice": lambda parts: parts["sequences"].__setitem__(0, parts["sequences"][1]),
+    "too few sequences": lambda parts: parts["sequences"].pop(),
+    "covariates": lambda parts: parts.update(covariates=-1),
+    "covariates real": lambda parts: parts.update(covariates=1.0),
+    "absent": lambda parts: parts["arrays"].pop("left"),
+    "strange": lambda parts: parts["arrays"].update(more=np.zeros(3)),
+    "type": lambda parts: parts["arrays"].update(left=parts["arrays"]["left"].astype(np.int64)),
+    "dimensions": lambda parts: parts["arrays"].update(value=parts["arrays"]["value"][:, 0]),
+    "shorter": lambda parts: parts["arrays"].update(right=parts["arrays"]["right"][:-1]),
+    "no outputs": lambda parts: parts["arrays"].update(value=parts["arrays"]["value"][:, :0]),
+    "no trees": lambda parts: parts["arrays"].update(roots=np.zeros(0, np.int64)),
+    "units": lambda parts: parts["arrays"].update(units=np.ones(3)),
+    "no unit": lambda parts: parts["arrays"].update(units=np.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_parts_are_refused(fitted, damage):
+    parts = {"sequences": list(fitted.sequences), "covariates": 0, "arrays": fitted.to_tensors()}
+    DAMAGES[damage](parts)
+    with pytest.raises(InputError, match="^The forest of this model is damaged: [^\n]+$"):
+        Forest.from_parts(**parts)
+
+
+def test_empty_arrays_are_refused(fitted):
+    empty = {name: array[:0] for name, array in fitted.to_tensors().items()}
+    for roots in (empty["roots"], np.zeros(1, np.int64)):
+        with pytest.raises(InputError, match="roots"):
+            Forest.from_parts([], 0, empty | {"roots": roots})
+
+
+@pytest.mark.parametrize(
+    "name, value, what",
+    [
+        ("threshold", np.nan, "not finite"),
+        ("value", np.inf, "not finite"),
+        ("feature", 10_000, "inputs"),
+        ("feature", -2, "inputs"),
+        ("left", 0, "child"),
+        ("right", -1, "child"),
+        ("left", 2**31 - 1, "child"),
+        ("roots", 1, "roots"),
+        ("roots", -(2**63), "roots"),
+    ],
+)
+def test_damaged_numbers_are_refused(fitted, name, value, what):
+    arrays = fitted.to_tensors()
+    arrays[name] = arrays[name].copy()
+    arrays[name][0] = value
+    with pytest.raises(InputError, match=what):
+        Forest.from_parts(fitted.sequences, 0, arrays)
+
+
+def test_numbers_that_overflow_are_refused(fitted):
+    roots = np.array([0, 2**62 + 2**61, -(2**62) - 2**61, 5])
+    with pytest.raises(InputError, match="roots"):
+        Forest.from_parts(fitted.sequences, 0, fitted.to_tensors() | {"roots": roots})
+    leaf = np.flatnonzero(fitted.arrays["feature"] < 0)[0]
+    left = fitted.arrays["left"].copy()
+    left[leaf] = leaf + 1
+    with pytest.raises(InputError, match="child"):
+        Forest.from_parts(fitted.sequences, 0, fitted.to_tensors() | {"left": left})
+
+
+@pytest.mark.parametrize("change", [lambda v: v + 0.5, lambda v: v / 2, lambda v: 2 * v - 0.5])
+def test_probabilities_that_are_none_are_refused(classifying, change):
+    arrays = classifying.to_tensors()
+    with pytest.raises(InputError, match="no probabilities"):
+        Forest.from_parts(classifying.sequences, 0, arrays | {"value": change(arrays["value"])})
+    with pytest.raises(InputError, match="no probabilities"):
+        Forest.from_parts(classifying.sequences, 0, arrays | {"units": np.array([0.0, 2.0])})

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from aam_core.data.covariates import fit_covariates
+from aam_core.data.study import Study
+from aam_core.ensemble import forest, forest_training
+from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.forest_training import fit_forest, out_of_fold
+
+TRAIN, NEW = np.arange(40), np.arange(40, 60)
+
+
+@pytest.fixture(scope="module")
+def gradient(small):
+    return small.metadata["gradient"].to_numpy(np.float64)
+
+
+@pytest.fixture(scope="module")
+def group(small):
+    return (small.metadata["group"] == "case").to_numpy(np.int64)
+
+
+@pytest.fixture(scope="module")
+def covariates(small):
+    names = ["sequencing_run", "gradient"]
+    return fit_covariates(small.metadata, names, [small.sample_ids[i] for i in TRAIN])
+
+
+@pytest.fixture(scope="module")
+def fitted(small, gradient):
+    return fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1)
+
+
+@pytest.fixture(scope="module")
+def classifying(small, group):
+    return fit_forest(small, TRAIN, group[TRAIN], 2, 10, seed=1)
+
+
+def with_table(study, counts, sequences):
+    """The study with other features, whose ids say nothing."""
+    ids = [f"feature {i}" for i in range(counts.shape[1])]
+    counts = csr_matrix(counts, dtype=np.int64)
+    return replace(study, counts=counts, sequences=list(sequences), feature_ids=ids, phylogeny=None)
+
+
+def same_arrays(one, other):
+    return all((one.arrays[name] == other.arrays[name]).all() for name in forest.ARRAYS)
+
+
+def spy(monkeypatch):
+    """Keep the forests of scikit-learn that a fit makes."""
+    kept, grow = [], forest_training._grow
+
+    def keeping(*arguments):
+        kept[:] = grow(*arguments)
+        return kept
+
+    monkeypatch.setattr(forest_training, "_grow", keeping)
+    return kept
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("classes, tried", [(0, "some"), (0, "all"), (3, "some")])
+def test_predicts_what_scikit_learn_does(
+    small, gradient, group, covariates, monkeypatch, tried, classes, beside, dense
+):
+    if not dense:
+        monkeypatch.setattr(forest_training, "DENSE", 0)
+    y, known = (group * 2 if classes else gradient), (covariates if beside else None)
+    models = spy(monkeypatch)
+    given = {"covariates": known, "tried": tried}
+    found = fit_forest(small, TRAIN, y[TRAIN], classes, 31, seed=1, **given)
+    predicted = found.predict(small, known)
+
+    counts = small.counts.toarray()
+    order = np.argsort(small.sequences)
+    order = order[(counts[TRAIN] > 0).sum(axis=0)[order] >= 2]
+    shares = (counts / counts.sum(axis=1, keepdims=True))[:, order].astype(np.float32)
+    extra = np.zeros((60, 0), np.float32)
+    if beside:
+        (levels,), (_, mean, std) = covariates.categorical[0][1:], covariates.numeric[0]
+        runs = small.metadata["sequencing_run"].to_numpy()
+        numbers = np.column_stack([(gradient - mean) / std, np.ones(60)])
+        extra = np.column_stack([[[False] + [run == x for x in levels] for run in runs], numbers])
+    expected = 0.0
+    logs = np.log1p(shares.astype(np.float64) * 1e4)
+    kinds = [("RandomForestClassifier", 31, shares)]
+    if not classes:
+        kinds = [("RandomForestRegressor", 16, shares), ("ExtraTreesRegressor", 15, logs)]
+    for (model, _), (kind, size, read) in zip(models, kinds, strict=True):
+        assert type(model).__name__ == kind
+        assert len(model.estimators_) == size
+        assert (model.max_features is None) == (tried == "all")
+        read = np.column_stack([read, extra]).astype(np.float32)
+        if classes:
+            expected = expected + model.predict_proba(read) * size / 31
+        else:
+            expected = expected + model.predict(read)[:, None] * size / 31
+    if classes:
+        assert predicted[:, [0, 2]] == pytest.approx(expected, abs=1e-6)
+        assert not predicted[:, 1].any()  # a class that does not occur has its column
+        assert predicted.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    else:
+        assert predicted.shape == (60, 1)
+        scaled = expected * gradient[TRAIN].std() + gradient[TRAIN].mean()
+        assert predicted == pytest.approx(scaled, rel=1e-6)
+
+
+def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradient, monkeypatch):
+    models = spy(monkeypatch)
+    found = fit_forest(small, TRAIN, gradient[TRAIN], 0, 40, seed=3)
+    sequences, shares = forest_training._training(small, TRAIN)
+    shares = shares.toarray()
+    rng, rows = np.random.default_rng(0), []
+    for model, logged in models:
+        for tree in (estimator.tree_ for estimator in model.estimators_):
+            inner = np.flatnonzero(tree.children_left >= 0)
+            bound = tree.threshold[inner]
+            bound = (np.expm1(bound) * 1e-4 if logged else bound).astype(np.float32)
+            for step in (-1, 0, 1):
+                row = shares[rng.integers(len(shares), size=len(inner))]
+                at = np.nextafter(bound, np.float32(step)) if step else bound
+                row[np.arange(len(inner)), tree.feature[inner]] = np.maximum(at, 0)
+                rows.append(row)
+    rows = np.concatenate(rows)
+    expected = np.mean(
+        [m.predict(forest_training._log(rows) if log else rows) for m, log in models], axis=0
+    )
+    predicted = found._mean(rows[:, [sequences.index(dna) for dna in found.sequences]])
+    assert predicted[:, 0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_bounds_are_exact():
+    rng = np.random.default_rng(0)
+    shares = np.concatenate([[0, 1e-7], rng.uniform(0, 0.99, 500) ** 4]).astype(np.float32)
+    logs = forest_training._log(shares).astype(np.float64)
+    for threshold in (logs, np.nextafter(logs, 99), logs + 1e-3 * rng.uniform(size=len(logs))):
+        bound = forest_training._greatest_share(threshold)
+        assert (shares <= bound).all() and (forest_training._log(bound) <= threshold).all()
+        assert (forest_training._log(np.nextafter(bound, np.float32(2))) > threshold).all()
+
+
+def test_half_of_the_trees_see_every_sample(fitted):
+    nodes = np.diff([*fitted.arrays["roots"], len(fitted.arrays["feature"])])
+    assert (nodes[10:] == 2 * 40 - 1).all() and (nodes[:10] < 2 * 40 - 1).all()
+
+
+def test_learns(small, gradient, fitted):
+    error = np.abs(fitted.predict(small)[NEW, 0] - gradient[NEW]).mean()
+    assert error < 0.9 * np.abs(gradient[NEW] - np.median(gradient[TRAIN])).mean()
+
+
+def test_the_seed_alone_decides(small, gradient, fitted):
+    again = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1, jobs=2)
+    assert again.sequences == fitted.sequences and same_arrays(again, fitted)
+    other = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=2)
+    assert (other.predict(small) != fitted.predict(small)).any()
+
+
+def test_features_are_matched_by_sequence_in_any_order(small, gradient, fitted):
+    order = np.random.default_rng(0).permutation(len(small.sequences))
+    mixed = with_table(small, small.counts[:, order], [small.sequences[i] for i in order])
+    assert (fitted.predict(mixed) == fitted.predict(small)).all()
+    assert same_arrays(fit_forest(mixed, TRAIN, gradient[TRAIN], 0, 20, seed=1), fitted)
+
+
+def test_features_of_one_sequence_are_one(small, gradient, fitted):
+    counts = small.counts.toarray()
+    twice = np.hstack([counts // 3, counts - counts // 3])
+    twice = with_table(small, twice, small.sequences * 2)
+    assert (fitted.predict(twice) == fitted.predict(small)).all()
+    assert same_arrays(fit_forest(twice, TRAIN, gradient[TRAIN], 0, 20, seed=1), fitted)
+
+
+def test_unknown_features_count_to_the_reads(small, gradient):
+    few = fit_forest(small, TRAIN, gradient[TRAIN], 0, 1, seed=1)
+    read = np.isin(small.sequences, few.sequences)
+    assert 0 < read.sum() < 60
+    strange = ["ACGT" * 9 + dna for dna in small.sequences]
+    strange = [x if kept else y for x, y, kept in zip(small.sequences, strange, read, strict=True)]
+    renamed = with_table(small, small.counts, strange)
+    assert (few.predict(renamed) == few.predict(small)).all()
+    without = with_table(small, small.counts[:, read], np.array(small.sequences)[read])
+    assert (few.predict(without) != few.predict(small)).any()
+    nothing = with_table(small, small.counts, strange[::-1])
+    assert np.isfinite(few.predict(nothing)).all()
+
+
+def test_depth_does_not_matter(small, fitted):
+    deep = with_table(small, small.counts * 7, small.sequences)
+    assert (fitted.predict(deep) == fitted.predict(small)).all()
+
+
+def test_rare_features_are_not_split_on(gradient):
+    counts = np.zeros((8, 5), np.int64)
+    counts[:, 0], counts[4:, 1], counts[:2, 2], counts[7, 3], counts[6, 4] = 9, 3, 1, 30, 5
+    names = ["AAA", "CCC", "GGG", "TTT", "ACG"]
+    study = Study(list("abcdefgh"), names, csr_matrix(counts), names)
+    y, rows = counts[:, 3] - 2.0 * counts[:, 4], np.arange(8)
+    found = fit_forest(study, rows, y, 0, 40, seed=0)
+    assert found.sequences == ["AAA", "CCC", "GGG"]
+    study = Study(study.sample_ids, names[1:], csr_matrix(counts[:, 1:]), names[1:])
+    assert "TTT" in fit_forest(study, rows, y, 0, 40, seed=0).sequences
+
+
+def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradient, monkeypatch):
+    monkeypatch.setattr(forest_training, "MAX_FEATURES", 7)
+    monkeypatch.setattr(forest_training, "MAX_DRAWN", 10)
+    found = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1)
+    prevalence = dict(zip(small.sequences, (small.counts[TRAIN] > 0).sum(axis=0).A1, strict=True))
+    assert len(found.sequences) <= 7
+    assert min(prevalence[dna] for dna in found.sequences) >= sorted(prevalence.values())[-7]
+    nodes = np.diff([*found.arrays["roots"], len(found.arrays["feature"])])
+    assert len(nodes) == 20 and 1 < nodes.max() <= 19
+
+
+def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
+    small, gradient, monkeypatch
+):
+    monkeypatch.setattr(forest_training, "MAX_READ", 1)
+    monkeypatch.setattr(forest_training, "MAX_TRIED", 7)
+    y = gradient[TRAIN]
+    counts = small.counts[TRAIN].toarray()
+    roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]
+    names = np.array(small.sequences)[(counts > 0).sum(axis=0) >= 2]
+    best = names[np.argsort(-np.abs(np.corrcoef(roots.T, y)[-1, :-1]))[:7]]
+    found = fit_forest(small, TRAIN, y, 0, 30, seed=1, tried="all")
+    assert set(found.sequences) <= set(best) and len(found.sequences) > 3
+    same = fit_forest(small, TRAIN, np.full(40, y[0]), 0, 30, seed=1, tried="all")
+    assert same.predict(small)[:, 0] == pytest.approx(y[0])
+
+
+@pytest.mark.parametrize("scale, shift", [(1e-12, 0.0), (1e-3, 2e9), (1e30, 0.0)])
+def test_any_unit_will_do(small, gradient, fitted, scale, shift):
+    y = gradient[TRAIN] * scale + shift
+    found = fit_forest(small, TRAIN, y, 0, 20, seed=1).predict(small)
+    plain = fitted.predict(small)
+    # Not equal: which of two equally good splits is taken is left to rounding.
+    assert np.abs((found - shift) / scale - plain).mean() < 0.2 * gradient.std()
+
+
+def test_one_value_and_one_sample(small):
+    assert fit_forest(small, TRAIN, np.full(40, 0.1), 0, 3, seed=0).predict(small) == (
+        pytest.approx(0.1)
+    )
+    alone = fit_forest(small, TRAIN[:1], np.array([1]), 2, 3, seed=0)
+    assert alone.sequences == [] and (alone.predict(small) == [0, 1]).all()
+    assert (Forest.from_parts([], 0, alone.to_tensors()).predict(small) == [0, 1]).all()
+
+
+def test_reads_covariates(small, gradient, covariates):
+    blind = with_table(small, np.ones((60, 1)), ["ACGT"])
+    found = fit_forest(blind, TRAIN, gradient[TRAIN], 0, 40, seed=1, covariates=covariates)
+    assert found.covariates == forest.covariate_inputs(covariates) == 4 + 2
+    predicted = found.predict(blind, covariates)
+    assert np.corrcoef(predicted[NEW, 0], gradient[NEW])[0, 1] > 0.9
+    changed = replace(blind, metadata=blind.metadata.assign(sequencing_run="new", gradient=np.nan))
+    assert np.isfinite(found.predict(changed, covariates)).all()
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_out_of_fold(small, gradient, group, classes):
+    y = group if classes else gradient
+    folds = np.array([0, 1, 2, -1] * 10)
+    found = out_of_fold(small, TRAIN, y[TRAIN], classes, folds, 6, seed=1)
+    assert found.shape == (40, classes or 1)
+    assert (np.isnan(found).all(axis=1) == (folds == -1)).all()
+    rest = folds != 1
+    single = fit_forest(small, TRAIN[rest], y[TRAIN][rest], classes, 6, seed=1)
+    assert (found[~rest] == single.predict(small, samples=TRAIN[~rest])).all()

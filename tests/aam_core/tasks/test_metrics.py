@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as reference
+
+from aam_core.tasks.metrics import (
+    BINS,
+    Classification,
+    Regression,
+    Reservoir,
+    classification_metrics,
+    merged,
+    regression_metrics,
+    roc_auc,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def expected_regression(actual, predicted):
+    return {
+        "r2": reference.r2_score(actual, predicted),
+        "mae": reference.mean_absolute_error(actual, predicted),
+        "rmse": reference.mean_squared_error(actual, predicted) ** 0.5,
+    }
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e7])
+def test_regression_in_parts_is_that_of_the_whole(rng, shift):
+    actual = shift + rng.normal(size=101)
+    predicted = actual + rng.normal(size=101)
+    parts = [Regression(), Regression(), Regression()]  # the last stays empty
+    for start in range(0, 101, 7):
+        rows = slice(start, start + 7)
+        parts[start // 60].update(actual[rows], predicted[rows])
+    whole = Regression()
+    for part in parts:
+        whole.merge(part)
+    assert whole.compute() == pytest.approx(expected_regression(actual, predicted))
+    assert whole.compute() == pytest.approx(regression_metrics(actual, predicted))
+
+
+def test_regression_without_samples_or_spread():
+    assert all(math.isnan(value) for value in Regression().compute().values())
+    constant = regression_metrics([0.1] * 7, [0.2] * 7)
+    assert math.isnan(constant["r2"]) and constant["mae"] == pytest.approx(0.1)
+    single = regression_metrics([3.0], [1.0])
+    assert math.isnan(single["r2"]) and single["rmse"] == 2.0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_auc_of_two_classes(rng, ties):
+    actual = rng.integers(0, 2, 200)
+    score = actual * 0.5 + rng.random(200)
+    score = score.round(1) if ties else score
+    assert roc_auc(actual == 1, score) == pytest.approx(reference.roc_auc_score(actual, score))
+    assert roc_auc(actual == 1, actual) == 1.0
+    assert roc_auc(actual == 1, np.zeros(200)) == 0.5
+
+
+def three(rng, samples=150):
+    actual = rng.integers(0, 3, samples)
+    chances = rng.random((samples, 3)) + np.eye(3)[actual] * 0.4
+    return actual, chances / chances.sum(axis=1, keepdims=True)
+
+
+def test_classification_in_parts_is_that_of_the_whole(rng):
+    actual, chances = three(rng)
+    predicted = chances.argmax(axis=1)
+    parts = [Classification(3), Classification(3)]
+    for start in range(0, 150, 20):
+        rows = slice(start, start + 20)
+        parts[start // 80].update(actual[rows], predicted[rows], chances[rows])
+    parts[0].merge(parts[1])
+    assert parts[0].compute() == pytest.approx(
+        {
+            "accuracy": reference.accuracy_score(actual, predicted),
+            "auc": reference.roc_auc_score(actual, chances, multi_class="ovr", average="macro"),
+            "f1": reference.f1_score(actual, predicted, average="macro"),
+        }
+    )
+
+
+def test_classification_by_name(rng):
+    places, chances = three(rng)
+    names = np.array(["10", "9", "gut"])
+    actual, predicted = names[places], names[chances.argmax(axis=1)]
+    table = pd.DataFrame(chances, columns=names)[["gut", "10", "9"]]  # in any order
+    found = classification_metrics(actual, predicted, table)
+    assert found["auc"] == pytest.approx(
+        reference.roc_auc_score(places, chances, multi_class="ovr")
+    )
+    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+
+
+def test_two_classes_by_name(rng):
+    actual = np.where(rng.random(80) < 0.4, "well", "sick")
+    score = (actual == "well") * 0.3 + rng.random(80) * 0.7
+    table = pd.DataFrame({"well": score, "sick": 1 - score})
+    predicted = np.where(score > 0.5, "well", "sick")
+    found = classification_metrics(actual, predicted, table)
+    assert found["auc"] == pytest.approx(reference.roc_auc_score(actual == "well", score))
+    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+
+
+def test_f1_counts_a_class_that_is_only_predicted():
+    actual, predicted = ["a", "a", "b"], ["a", "c", "b"]
+    found = classification_metrics(actual, predicted)
+    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert math.isnan(found["auc"])
+
+
+def test_a_class_the_model_does_not_know_counts_with_probability_zero():
+    table = pd.DataFrame({"a": [0.9, 0.2, 0.5], "b": [0.1, 0.8, 0.5]})
+    found = classification_metrics(["a", "b", "new"], ["a", "b", "a"], table)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["auc"] == pytest.approx((1.0 + 1.0 + 0.5) / 3)
+
+
+def test_classification_without_samples_or_with_one_class():
+    assert all(math.isnan(value) for value in Classification(2).compute().values())
+    one = classification_metrics(["a", "a"], ["a", "a"], pd.DataFrame({"a": [1, 1], "b": [0, 0]}))
+    assert one["accuracy"] == 1.0 and math.isnan(one["auc"])
+
+
+# --- areas from bins -----------------------------------------------------------------------------
+
+
+def sure(rng, classes, samples=3000):
+    """Probabilities of a model that is sure of itself: most are within 1e-4 of 0 or 1."""
+    actual = rng.integers(0, classes, samples)
+    logits = 9 * rng.normal(size=(samples, classes)) + 8 * np.eye(classes)[actual]
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return actual, odds / odds.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_binned_areas_are_near_the_exact_ones(rng, classes):
+    actual, chances = sure(rng, classes)
+    exact, binned = Classification(classes), Classification(classes, bins=BINS)
+    for metrics in (exact, binned):
+        metrics.update(actual, chances.argmax(1), chances)
+    assert binned.compute() == pytest.approx(exact.compute(), abs=1e-3)
+    assert binned.compute() != exact.compute()
+    coarse = Classification(classes, bins=2)  # all that is left is the side of one half
+    coarse.update(actual, chances.argmax(1), chances)
+    assert coarse.compute()["auc"] < exact.compute()["auc"] - 0.01
+
+
+def test_binned_areas_take_no_more_memory_for_more_samples(rng):
+    metrics = Classification(3, bins=64)
+    for _ in range(5):
+        actual, chances = three(rng)
+        metrics.update(actual, chances.argmax(1), chances)
+    assert metrics.scored == [] and metrics.histogram.shape == (3, 2, 64)
+    assert metrics.histogram.sum(axis=(1, 2)).tolist() == [750] * 3
+
+
+def test_bins_hold_every_probability_there_is():
+    metrics = Classification(2, bins=16)
+    score = np.array([0.0, 1e-300, 0.5, 1.0, 1.0 + 1e-7])
+    metrics.update([0, 0, 1, 1, 1], [0, 0, 1, 1, 1], np.stack([1 - score, score], 1))
+    assert metrics.compute()["auc"] == 1.0
+
+
+def test_binned_areas_without_samples_or_with_one_class():
+    metrics = Classification(2, bins=16)
+    assert math.isnan(metrics.compute()["auc"])
+    metrics.update([1, 1], [1, 1], [[0.2, 0.8], [0.4, 0.6]])
+    assert math.isnan(metrics.compute()["auc"])
+
+
+@pytest.mark.parametrize("bins", [None, 256])
+def test_merging_in_any_order_is_the_whole(rng, bins):
+    actual, chances = three(rng)
+    whole, parts = Classification(3, bins), [Classification(3, bins) for _ in range(4)]
+    whole.update(actual, chances.argmax(1), chances)
+    for rank, part in enumerate(parts[:3]):  # the last process had no sample
+        rows = slice(rank, None, 3)
+        part.update(actual[rows], chances[rows].argmax(1), chances[rows])
+    assert merged(parts).compute() == whole.compute() == merged(parts[::-1]).compute()
+    assert merged(parts).compute() == whole.compute()  # they were left as they are
+
+
+# --- samples of rows -----------------------------------------------------------------------------
+
+
+def test_a_reservoir_keeps_the_same_rows_whatever_the_batches_order_and_ranks(rng):
+    keys = rng.permutation(5000)
+    values, names = keys * 0.5, keys.astype(str)
+    whole = Reservoir(100)
+    whole.update(keys, values, names)
+    kept = whole.rows()
+    assert len(kept[0]) == 100 and (np.diff(kept[0]) > 0).all()
+    assert (kept[1].astype(int) * 0.5 == kept[0]).all()
+
+    ranks = [Reservoir(100) for _ in range(4)]  # the last sees nothing
+    for i, start in enumerate(range(0, 5000, 7)):
+        rows = rng.permutation(np.arange(start, min(start + 7, 5000)))
+        ranks[i % 3].update(keys[rows], values[rows], names[rows])
+        assert all(len(held) <= 100 for held in ranks[i % 3].held)
+    for order in (ranks, ranks[::-1]):
+        for ours, theirs in zip(merged(order).rows(), kept, strict=True):
+            assert (ours == theirs).all()
+
+
+def test_a_reservoir_keeps_all_of_a_few_rows():
+    reservoir = Reservoir(5)
+    assert reservoir.rows() == ()
+    column = np.array([3.0, 1.0])
+    reservoir.update([3, 1], column)
+    column[:] = -1.0  # the caller's own
+    reservoir.update([2], [2.0])
+    (values,) = reservoir.rows()
+    assert values.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_reservoir_is_a_uniform_sample():
+    """Keys that follow each other, and those of pairs, of which i < j: no part is favoured."""
+    reservoir = Reservoir(1000)
+    reservoir.update(np.arange(20000), np.arange(20000))
+    (keys,) = reservoir.rows()
+    assert np.histogram(keys, 10, (0, 20000))[0] == pytest.approx(100, abs=40)
+    assert np.bincount(keys % 7) == pytest.approx(1000 / 7, abs=50)
+    reservoir, (i, j) = Reservoir(1000), np.triu_indices(400, 1)
+    reservoir.update(i * 400 + j, i, j)
+    left, right = reservoir.rows()
+    assert left.mean() == pytest.approx(133, abs=12) and right.mean() == pytest.approx(266, abs=12)
