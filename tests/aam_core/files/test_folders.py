@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from aam_core.errors import InputError
+from aam_core.files import folders
 from aam_core.files.folders import (
     MANIFEST,
     STAGE,
@@ -18,7 +19,6 @@ from aam_core.files.folders import (
     whole_folder,
     write_manifest,
 )
-from aam_core.files.writing import folders
 
 
 def names(folder):

@@ -14,9 +14,10 @@ import threading
 import pytest
 
 from aam_core.errors import InputError
+from aam_core.files import locks
 from aam_core.files.folders import replacing_in
 from aam_core.files.locks import LOCK, alone, held_by_parent
-from aam_core.files.writing import locks, replacing
+from aam_core.files.writing import replacing
 
 HOLD = """
 import sys

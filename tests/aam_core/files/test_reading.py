@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from aam_core.errors import InputError
+from aam_core.files import reading
 from aam_core.files.reading import existing, member, opened, read_bytes, read_json, read_yaml
-from aam_core.files.writing import reading
 
 
 def test_existing_paths(tmp_path):
