@@ -81,7 +81,7 @@ def weigh(
     """
     model, split, forest = run.model, run.split, [] if beside is None else [beside]
     truth, classes = _truth(model.target, values.loc[split.val]), _classes(model.target)
-    masks, coded = split.left_out(split.val, len(model.network.members)), model.network.coded
+    masks, coded = split.held_out(split.val, len(model.network.members)), model.network.coded
     if (masks[coded].any(axis=0) & masks[~coded].any(axis=0)).sum() >= LEAST:
         kinds = [left_out(model, run.study, split, among=kind) for kind in (~coded, coded)]
         plain, codes, *_ = run.team.agree(best_weights([*kinds, *forest], truth, classes))

@@ -14,8 +14,8 @@ import pandas as pd
 
 from aam_core import effects, fitting, prediction, preparation, scoring
 from aam_core.config import Config, presets
-from aam_core.data.columns import as_classes, as_numbers, told_task
-from aam_core.data.covariates import as_names, declare, fit_covariates
+from aam_core.data.columns import as_classes, as_numbers, infer_task
+from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.splits import make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
@@ -108,14 +108,14 @@ def cross_validate(
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
     lines = [] if task else _told(values)
-    task = task or told_task(values)
-    covariates = as_names(covariates)
+    task = task or infer_task(values)
+    covariates = covariate_names(covariates)
     study, config, idle = _effective(
         study, values, task, group_by, encoder, freeze_encoder, covariates, config
     )
     lines += preparation.told_of_columns(study, values, group_by, covariates, task)
     # Decided by all samples: what a column is must not differ between folds.
-    study = dataclasses.replace(study, metadata=declare(study.metadata, covariates)[0])
+    study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
     groups = preparation.by_sample(study, group_by, "group_by")
     split = preparation.splitter(config, encoder, freeze_encoder)
     parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
@@ -157,7 +157,7 @@ def cross_validate(
 
 def _told(values: pd.Series) -> list[str]:
     """What to say of the task that the target tells, where it is not the usual one."""
-    if told_task(values) == "regression":
+    if infer_task(values) == "regression":
         return []
     return [f"Column {values.name!r} is text: its values are classes (--task classification)."]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.ids import listing
+from aam_core.data.known_asvs import WARNING, Comparison, KnownASVs
 from aam_core.data.study import Study
-from aam_core.known import WARNING, Comparison, KnownASVs
 from aam_core.model import Model
 from aam_core.tasks.targets import IN_TRAINING, ClassTarget
 
@@ -29,7 +29,7 @@ class Familiarity:
     classes : tuple of str
         Columns of probabilities.
     lines : list of str
-        What there is to say; a warning starts with `aam_core.known.WARNING`.
+        What there is to say; a warning starts with `aam_core.data.known_asvs.WARNING`.
     """
 
     comparison: Comparison | None

@@ -26,12 +26,12 @@ import pandas as pd
 from aam_core import vocab
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
+from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.forest import Forest, covariate_inputs
 from aam_core.errors import InputError, first_five
 from aam_core.files.folders import check_manifest, read_whole, replacing_in
 from aam_core.files.reading import member, read_json
 from aam_core.files.writing import write_json
-from aam_core.known import KnownASVs
 from aam_core.tasks.targets import ClassTarget, NumericTarget, target_from_dict
 
 FORMAT = "aam"

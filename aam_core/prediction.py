@@ -262,7 +262,7 @@ def stream(
     def parts():
         try:
             vectors = _encode_present(network.to(device), study, tokens, precision)
-            given = {"covariates": read, "asv_vectors": vectors, "left_out": left_out}
+            given = {"covariates": read, "asv_vectors": vectors, "held_out": left_out}
             batcher = Batcher(study, config.data, config.train.seed, **given)
             for start in range(0, len(study.sample_ids), chunk):
                 samples = np.arange(start, min(start + chunk, len(study.sample_ids)))

@@ -16,13 +16,13 @@ from aam_core.config import Config
 from aam_core.config.presets import fitting, pretraining
 from aam_core.config.unused import learns_distances
 from aam_core.data.batches import Batcher
-from aam_core.data.columns import as_classes, class_sizes, missing_words, parse
-from aam_core.data.covariates import Covariates, as_names, declare, fit_covariates
+from aam_core.data.columns import as_classes, class_sizes, missing_words, to_floats
+from aam_core.data.covariates import Covariates, covariate_names, fit_covariates, infer_types
 from aam_core.data.fingerprint import fingerprint
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
 from aam_core.data.metadata import column
-from aam_core.data.splits import Split, split_among
+from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.data.study import Study
 from aam_core.effects import check_columns, setup_of, without_effect
 from aam_core.errors import InputError, first_five
@@ -132,7 +132,7 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     if options.freeze_encoder and encoder is None and held is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
     config = adopt(asked, encoder)
-    values, covariates = by_sample(study, target), as_names(options.covariates)
+    values, covariates = by_sample(study, target), covariate_names(options.covariates)
     groups = by_sample(study, options.group_by, "group_by")
     check_columns(values, groups, covariates, study.sample_ids)
     setup = setup_of(
@@ -198,13 +198,13 @@ def _inputs(study, values, groups, task, options, distances, held, known=None) -
         known = Covariates.from_dict(held.run["covariates"])
     numeric = {item[0] for item in known.numeric} if known else set()
     if task == "regression":
-        values = pd.Series(parse(values), values.index, name=values.name)
+        values = pd.Series(to_floats(values), values.index, name=values.name)
     now = fingerprint(
         study,
         distances=distances,
         target=values,
         groups=groups,
-        covariates={name: name in numeric for name in as_names(options.covariates)},
+        covariates={name: name in numeric for name in covariate_names(options.covariates)},
         encoder=_weights(None if options.encoder is None else as_model(options.encoder)),
     )
     return Inputs(now, held, options.accept_changed_inputs)
@@ -220,7 +220,7 @@ def _moved(held, samples, given) -> str:
     """What a given split has elsewhere than that of the run, as a clause."""
     if given is None:
         return ""
-    return moved(held, given if isinstance(given, Split) else Split.apart(*given), samples)
+    return moved(held, given if isinstance(given, Split) else Split.holdout(*given), samples)
 
 
 def _as_before(held, fitted, known):
@@ -262,7 +262,7 @@ def _given_split(given, samples, usable, members) -> Split:
     if not isinstance(given, Split):
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise InputError("A split must be a Split, or the pair (train_ids, val_ids).")
-        given = Split.apart(*fixed_split(samples, *given))
+        given = Split.holdout(*fixed_split(samples, *given))
     split = fixed_folds(samples, given, members)
     deep = set(usable)
     train = [name for name in split.train if name in deep]
@@ -301,7 +301,7 @@ def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.
         target=truth,
         covariates=model.covariates.encode(study.metadata) if model.covariates else None,
         asv_vectors=_fixed_vectors(run) if frozen or model.network.bases is None else None,
-        left_out=run.left_out,
+        held_out=run.left_out,
     )
     return batcher, _class_weight(model.target, truth[run.positions(run.train_ids)], config)
 
@@ -342,7 +342,7 @@ def split_samples(samples, config, groups=None, strata=None, together: bool = Fa
     Members that learn ``together`` leave out the same samples: what one of them has seen, all have.
     """
     train = config.train
-    return split_among(
+    return cross_fitting_split(
         samples,
         1 if together else config.model.members,
         fraction=train.val_fraction,
@@ -388,7 +388,7 @@ def by_sample(study: Study, values, what: str = "target") -> pd.Series | None:
 
 def told_of_columns(study, values: pd.Series, group_by, covariates, task: str) -> list[str]:
     """Lines on how the columns of a fit are read, where a reader may not expect it."""
-    _, lines = declare(study.metadata, covariates)
+    _, lines = infer_types(study.metadata, covariates)
     if task == "classification":
         lines.append(missing_words(values, "a class"))
     groups = by_sample(study, group_by, "group_by")

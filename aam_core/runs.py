@@ -22,12 +22,12 @@ from aam_core import __version__, plots
 from aam_core.config import AUTO, Config
 from aam_core.data.batches import Batcher
 from aam_core.data.covariates import Covariates
+from aam_core.data.known_asvs import KnownASVs
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.familiarity import known_to_encoder
 from aam_core.files.writing import check_folder, check_space
-from aam_core.known import KnownASVs
 from aam_core.model import Model
 from aam_core.models.network import Network, Parts
 from aam_core.training import checkpoint, memory
@@ -194,7 +194,7 @@ class Run:
     @property
     def left_out(self) -> np.ndarray:
         """``[K, N]`` bool: the samples of the study that each member leaves out."""
-        return self.split.left_out(self.study.sample_ids, self.config.model.members)
+        return self.split.held_out(self.study.sample_ids, self.config.model.members)
 
     def positions(self, ids: list[str]) -> np.ndarray:
         """Places of samples in the study, int64."""

@@ -61,7 +61,7 @@ def left_out(
     held = study.select(split.val)
     config = override(model.config, model.config.train.device, None)
     every = len(split.val)
-    masks = split.left_out(split.val, config.model.members)
+    masks = split.held_out(split.val, config.model.members)
     if among is not None:
         masks &= among[:, None]
     (part,) = stream(

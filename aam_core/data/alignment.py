@@ -35,7 +35,7 @@ class Draft:
         if not keep.all():
             names = [name for name, kept in zip(self.samples, keep, strict=True) if not kept]
             self.report.append(
-                f"{of(len(names), len(self.samples), 'samples')} {why} and were left out "
+                f"{n_of(len(names), len(self.samples), 'samples')} {why} and were left out "
                 f"({listing(names)})."
             )
             self.keep_samples(keep)
@@ -45,7 +45,7 @@ class Draft:
         keep = np.bincount(self.counts.indices, minlength=len(self.features)) > 0
         if not keep.all():
             self.report.append(
-                f"{of(int((~keep).sum()), len(keep), 'features')} have no reads in these samples "
+                f"{n_of(int((~keep).sum()), len(keep), 'features')} have no reads in these samples "
                 "and were left out."
             )
             self._keep_features(keep)
@@ -64,21 +64,21 @@ class Draft:
             raise nothing_in_common("feature", self.features, known, "the table", place)
         before = self._reads()
         totals = before + self._lost
-        number = of(int((~keep).sum()), len(keep), "features")
+        number = n_of(int((~keep).sum()), len(keep), "features")
         names = [name for name, kept in zip(self.features, keep, strict=True) if not kept]
         gone = np.asarray(self.counts[:, ~keep].sum(axis=1)).ravel()
         lost = self._lost + gone
         worst = int(np.argmax(gone / totals))
         self.report.append(
             f"{number} are not in {place} and {fate or 'were left out'}: "
-            f"{share(gone.sum(), totals.sum())} of all reads, and "
-            f"{share(gone[worst], totals[worst])} of the worst sample's "
+            f"{percent(gone.sum(), totals.sum())} of all reads, and "
+            f"{percent(gone[worst], totals[worst])} of the worst sample's "
             f"({short(self.samples[worst])})."
         )
         if lost.sum() > self.max_lost_reads * totals.sum():
             raise InputError(
                 f"{number} are not in {place} ({listing(names)}), and "
-                f"{share(lost.sum(), totals.sum())} of all reads would be lost, more than "
+                f"{percent(lost.sum(), totals.sum())} of all reads would be lost, more than "
                 f"max_lost_reads = {self.max_lost_reads:g}. {advice}, or raise max_lost_reads."
             )
         if fate is None:
@@ -94,12 +94,12 @@ class Draft:
         self.counts.sort_indices()
 
 
-def of(part: int, whole: int, what: str) -> str:
+def n_of(part: int, whole: int, what: str) -> str:
     """'1 of 741 samples'."""
     return f"{part:,} of {whole:,} {what}"
 
 
-def share(part, whole) -> str:
+def percent(part, whole) -> str:
     """A percentage that is not rounded to nothing."""
     percent = 100 * float(part) / float(whole)
     return "less than 0.01 %" if 0 < percent < 0.01 else f"{percent:.2f} %"

@@ -47,11 +47,11 @@ class Batch:
         ``[U, E]``, instead of tokens where these vectors do not change.
     ragged : bool
         Whether any token is PAD.
-    first : int
+    offset : int
         Place of the first of these samples among the G that all processes hold of the batch.
-    sizes : tuple of int
+    rank_sizes : tuple of int
         How many of the G each process holds.
-    everyone : Tensor or None
+    global_index : Tensor or None
         ``[G]`` int64, positions in the study of the G.
     table : Tensor or None
         ``[G, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
@@ -77,7 +77,7 @@ class Batch:
         ``[R]`` int64, their positions in the study.
     masked_row, masked_column, masked_truth : Tensor or None
         ``[M]`` int64: row and column in ``masked_tokens`` of each hidden base, and its token.
-    ghost : bool
+    placeholder : bool
         The samples stand in for none: a process that has no sample of this batch computes with
         the others, and counts nothing.
     """
@@ -90,9 +90,9 @@ class Batch:
     asv_tokens: Tensor | None = None
     asv_vectors: Tensor | None = None
     ragged: bool = True
-    first: int = 0
-    sizes: tuple[int, ...] = ()
-    everyone: Tensor | None = None
+    offset: int = 0
+    rank_sizes: tuple[int, ...] = ()
+    global_index: Tensor | None = None
     table: Tensor | None = None
     table_features: Tensor | None = None
     distance: Tensor | None = None
@@ -106,12 +106,12 @@ class Batch:
     masked_row: Tensor | None = None
     masked_column: Tensor | None = None
     masked_truth: Tensor | None = None
-    ghost: bool = False
+    placeholder: bool = False
 
     @property
-    def own(self) -> int:
+    def num_samples(self) -> int:
         """Samples of this batch that count."""
-        return 0 if self.ghost else len(self.sample_index)
+        return 0 if self.placeholder else len(self.sample_index)
 
     def to(self, device) -> Batch:
         """Move every tensor."""
@@ -142,7 +142,7 @@ class Draw:
         Place in ``features`` of each kept one, sample after sample.
     epoch : int
         Of training, or `EVALUATION`.
-    ghost : bool
+    placeholder : bool
         As in `Batch`.
     """
 
@@ -152,12 +152,12 @@ class Draw:
     features: np.ndarray
     place: np.ndarray
     epoch: int = EVALUATION
-    ghost: bool = False
+    placeholder: bool = False
 
 
 @dataclass
 class Shared:
-    """What the other processes must know of a draw; nothing, of a ghost's.
+    """What the other processes must know of a draw; nothing, of a placeholder's.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class Batcher:
         ``[N, C]`` int64 and ``[N, K, 2]`` float32.
     asv_vectors : Tensor, optional
         ``[F, E]`` vectors that do not change, used instead of tokens.
-    left_out : ndarray, optional
+    held_out : ndarray, optional
         ``[K, N]`` bool, the samples that each member leaves out of its training.
     """
 
@@ -208,7 +208,7 @@ class Batcher:
         target: np.ndarray | None = None,
         covariates: tuple[np.ndarray, np.ndarray] | None = None,
         asv_vectors: Tensor | None = None,
-        left_out: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ):
         self.study = study
         self.config = config
@@ -217,7 +217,7 @@ class Batcher:
         self.target = target
         self.covariates = covariates
         self.asv_vectors = asv_vectors
-        self.left_out = left_out
+        self.held_out = held_out
         self.tip = _tips(study) if distances else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Draws of reads follow the order of the sequences, whatever the table's: the same sample
@@ -250,7 +250,7 @@ class Batcher:
             features, counts = features[present], counts[present]
         return features, counts, rng
 
-    def draw(self, samples: np.ndarray, epoch: int = EVALUATION, ghost: bool = False) -> Draw:
+    def draw(self, samples: np.ndarray, epoch: int = EVALUATION, placeholder: bool = False) -> Draw:
         """Draw the reads of these samples (positions in the study) in this epoch."""
         drawn = [self.reads(sample, epoch) for sample in samples]
         kept = [self._select(*part) for part in drawn]
@@ -261,12 +261,12 @@ class Batcher:
         reads = [(features, counts) for features, counts, _ in drawn]
         samples = np.asarray(samples, np.int64)
         features = features.astype(np.int64)
-        return Draw(samples, reads, kept, features, place.reshape(-1), epoch, ghost)
+        return Draw(samples, reads, kept, features, place.reshape(-1), epoch, placeholder)
 
     def share(self, draw: Draw, features: bool = True) -> Shared:
         """What the other processes must know of it; of its ``features``, where they are asked."""
         none = np.empty(0, np.int32)
-        if draw.ghost:
+        if draw.placeholder:
             return Shared(np.empty(0, np.int64), none, none, none, none)
         distinct = draw.features.astype(np.int32) if features else none
         if not self.distances or self.study.distances is not None:
@@ -285,7 +285,7 @@ class Batcher:
         draw = self.draw(samples, epoch)
         return self.assemble(draw, [self.share(draw)])
 
-    def assemble(self, draw: Draw, shared: Sequence[Shared], process: int = 0) -> Batch:
+    def assemble(self, draw: Draw, shared: Sequence[Shared], rank: int = 0) -> Batch:
         """Make the part of a batch that one process computes.
 
         Parameters
@@ -294,7 +294,7 @@ class Batcher:
             Its own samples.
         shared : sequence of Shared
             Of every process, its own among them: pairs of samples are compared across processes.
-        process : int
+        rank : int
             Which of them it is.
         """
         lengths = np.array([len(part) for part in draw.kept])
@@ -312,19 +312,19 @@ class Batcher:
             asv_index=torch.from_numpy(index),
             asv_mask=torch.from_numpy(mask),
             counts=torch.from_numpy(counts),
-            first=sum(sizes[:process]),
-            sizes=sizes,
-            everyone=torch.from_numpy(np.concatenate([part.samples for part in shared])),
-            ghost=draw.ghost,
+            offset=sum(sizes[:rank]),
+            rank_sizes=sizes,
+            global_index=torch.from_numpy(np.concatenate([part.samples for part in shared])),
+            placeholder=draw.placeholder,
         )
         self._add_asvs(batch, draw.features)
         if self.distances:
             self._add_distances(batch, shared)
         if self.target is not None:
             batch.target = torch.from_numpy(self.target[draw.samples])
-        if self.left_out is not None:
-            left_out = self.left_out[:, draw.samples]
-            counted = left_out if draw.epoch == EVALUATION else ~left_out
+        if self.held_out is not None:
+            held_out = self.held_out[:, draw.samples]
+            counted = held_out if draw.epoch == EVALUATION else ~held_out
             batch.weight = torch.from_numpy(counted.astype(np.float32))
         if self.covariates is not None:
             categories, numeric = self.covariates

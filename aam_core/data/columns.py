@@ -57,10 +57,10 @@ def is_typed(column: pd.Series) -> bool:
     return _has_numbers(column) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def parse(column: pd.Series) -> np.ndarray:
+def to_floats(column: pd.Series) -> np.ndarray:
     """[N] float64 of a column, NaN where it is missing or no number.
 
-    >>> parse(pd.Series(["01", " 2.50", "NA", None, "1e3"])).tolist()
+    >>> to_floats(pd.Series(["01", " 2.50", "NA", None, "1e3"])).tolist()
     [1.0, 2.5, nan, nan, 1000.0]
     """
     if getattr(column.dtype, "kind", "O") in "iufb":
@@ -77,14 +77,15 @@ def as_numbers(column: pd.Series) -> np.ndarray:
         Naming the rows that are missing, infinite or not numbers.
     """
     _refuse_missing(column)
-    values = parse(column)
+    values = to_floats(column)
     wrong = column[np.isnan(values)]
     if len(wrong):
         raise InputError(_not_numbers(column, wrong))
     infinite = column[np.isinf(values)]
     if len(infinite):
         raise InputError(
-            f"Column {column.name!r} has {len(infinite)} infinite values: {rows(infinite)}. {_CURE}"
+            f"Column {column.name!r} has {len(infinite)} infinite values: "
+            f"{list_values(infinite)}. {_CURE}"
         )
     return values
 
@@ -106,11 +107,11 @@ def as_classes(column: pd.Series) -> pd.Series:
     """
     _refuse_missing(column)
     return pd.Series(
-        [plain(value) for value in column], index=column.index, name=column.name, dtype=object
+        [as_name(value) for value in column], index=column.index, name=column.name, dtype=object
     )
 
 
-def codes(labels: pd.Series) -> np.ndarray:
+def label_codes(labels: pd.Series) -> np.ndarray:
     """[N] int, place of each label among the distinct ones.
 
     Numbers are sorted as numbers, also where a file has them as text: scikit-learn breaks ties by
@@ -126,14 +127,14 @@ def codes(labels: pd.Series) -> np.ndarray:
     return np.array([place[name] for name in names], dtype=np.intp)
 
 
-def told_task(column: pd.Series) -> str:
+def infer_task(column: pd.Series) -> str:
     """'classification' of a column of text, 'regression' of numbers, well written or not.
 
     Where only the odd value is no number it stays a regression, which then says what is wrong.
     """
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
         return "classification"
-    names = [plain(value).strip() for value in column[~_blank(column)]]
+    names = [as_name(value).strip() for value in column[~_blank(column)]]
     names = [name for name in names if not is_missing_word(name)]
     text = [name for name in names if not is_number(name) and not _is_spoilt(name)]
     return "classification" if 2 * len(text) > len(names) else "regression"
@@ -177,16 +178,16 @@ def missing_words(column: pd.Series, use: str) -> str:
     )
 
 
-def plain(value) -> str:
+def as_name(value) -> str:
     """A value as a name: a whole number without '.0'."""
     if isinstance(value, (float, np.floating)):
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     return str(value)
 
 
-def rows(column: pd.Series) -> str:
+def list_values(column: pd.Series) -> str:
     """'id (value)' of the first five."""
-    return first_five([f"{i} ({short(plain(value))!r})" for i, value in column.items()])
+    return first_five([f"{i} ({short(as_name(value))!r})" for i, value in column.items()])
 
 
 _CURE = "Correct them, or leave these samples out."
@@ -224,7 +225,7 @@ def _is_spoilt(text: str) -> bool:
 
 def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
     """Why some values are no numbers, and what to do about it."""
-    where, texts = f"Column {column.name!r}", [plain(value).strip() for value in wrong]
+    where, texts = f"Column {column.name!r}", [as_name(value).strip() for value in wrong]
     percents = list(dict.fromkeys(text for text in texts if _PERCENT.fullmatch(text)))
     if percents:
         point = ", and with a decimal point" if any("," in text for text in percents) else ""
@@ -243,8 +244,9 @@ def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
         return f"{where} holds numbers with a decimal comma ({_quoted(commas)}): write {fixed}."
     if all(map(is_missing_word, texts)):
         return (
-            f"{where} has {len(wrong)} values that are words for a missing value: {rows(wrong)}. "
-            "Leave these cells blank, and then these samples out (--missing-samples ignore)."
+            f"{where} has {len(wrong)} values that are words for a missing value: "
+            f"{list_values(wrong)}. Leave these cells blank, and then these samples out "
+            "(--missing-samples ignore)."
         )
     if len(wrong) == len(column):
         return (
@@ -252,7 +254,7 @@ def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
             "use fit-classifier, or --task classification, for classes."
         )
     return (
-        f"{where} has {len(wrong)} values that are not numbers: {rows(wrong)}. {_CURE} "
+        f"{where} has {len(wrong)} values that are not numbers: {list_values(wrong)}. {_CURE} "
         "(For classes: fit-classifier, or --task classification.)"
     )
 

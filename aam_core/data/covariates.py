@@ -17,14 +17,14 @@ import pandas as pd
 
 from aam_core.data.columns import (
     as_classes,
+    as_name,
     as_numbers,
     is_number,
     is_typed,
+    list_values,
     missing_ids,
     missing_words,
-    parse,
-    plain,
-    rows,
+    to_floats,
 )
 from aam_core.data.ids import short
 from aam_core.data.metadata import column
@@ -107,8 +107,8 @@ class Covariates:
             if len(strange):
                 lines.append(
                     f"covariate {name!r}: {len(strange)} of {len(values)} samples have a value "
-                    f"that was not there in training, and is read as unknown: {rows(strange)}; "
-                    f"training had {first_five(levels)}"
+                    f"that was not there in training, and is read as unknown: "
+                    f"{list_values(strange)}; training had {first_five(levels)}"
                 )
         return lines
 
@@ -133,7 +133,7 @@ class Covariates:
         return cls(tuple(categorical), tuple(numeric))
 
 
-def as_names(covariates: str | Sequence[str]) -> list[str]:
+def covariate_names(covariates: str | Sequence[str]) -> list[str]:
     """Names of columns, of a list of them or of one.
 
     Raises
@@ -151,7 +151,7 @@ def as_names(covariates: str | Sequence[str]) -> list[str]:
     return list(names)
 
 
-def declare(
+def infer_types(
     metadata: pd.DataFrame | None, covariates: str | Sequence[str]
 ) -> tuple[pd.DataFrame | None, list[str]]:
     """Decide of undeclared columns, by all samples, whether they are numbers or categories.
@@ -173,7 +173,7 @@ def declare(
         What to say of it: numbers that are read as categories because of some values that are
         none, and words for "missing" that are read as a category.
     """
-    names, lines = as_names(covariates), []
+    names, lines = covariate_names(covariates), []
     if metadata is None or not names:
         return metadata, lines
     decided = metadata.copy()
@@ -188,10 +188,10 @@ def declare(
 def _decide(values: pd.Series) -> tuple[pd.Series, str]:
     """The column as numbers or as categories, and what to say of it."""
     known = _known(values)
-    wrong = known[~np.isfinite(parse(known))]
+    wrong = known[~np.isfinite(to_floats(known))]
     truth = pd.api.types.is_bool_dtype(values)
     if not len(wrong) and not truth:
-        return pd.Series(parse(values), index=values.index, name=values.name), ""
+        return pd.Series(to_floats(values), index=values.index, name=values.name), ""
     text = as_classes(known)
     categories = text.reindex(values.index).astype("category")
     if truth or 2 * len(wrong) > len(known):
@@ -199,9 +199,9 @@ def _decide(values: pd.Series) -> tuple[pd.Series, str]:
     one = len(wrong) == 1
     return categories, (
         f"covariate {values.name} is read as categories ({text.nunique()} levels): {len(wrong)} of "
-        f"{len(known)} values {'is not a number' if one else 'are not numbers'}: {rows(wrong)}; "
-        f"leave {'it' if one else 'them'} blank to have the column read as numbers, or declare it "
-        "categorical in a #q2:types line"
+        f"{len(known)} values {'is not a number' if one else 'are not numbers'}: "
+        f"{list_values(wrong)}; leave {'it' if one else 'them'} blank to have the column read as "
+        "numbers, or declare it categorical in a #q2:types line"
     )
 
 
@@ -213,7 +213,7 @@ def fit_covariates(
     Parameters
     ----------
     metadata : DataFrame
-        Of undeclared columns it is decided as `declare` has it.
+        Of undeclared columns it is decided as `infer_types` has it.
     names : sequence of str
         Columns; none means None.
     train_ids : sequence of str
@@ -224,14 +224,14 @@ def fit_covariates(
         If a column is absent, named twice, or has no value (or an infinite one) among the
         training samples.
     """
-    names = as_names(names)
+    names = covariate_names(names)
     if not names:
         return None
     if metadata is None:
         raise InputError(f"The covariates {first_five(names)} need metadata.")
     if len(set(names)) < len(names):
         raise InputError(f"A covariate is named twice: {first_five(names)}.")
-    metadata, _ = declare(metadata, names)
+    metadata, _ = infer_types(metadata, names)
     categorical, numeric = [], []
     for name in names:
         values = _known(column(metadata, name).loc[list(train_ids)])
@@ -268,7 +268,7 @@ def _places(values: pd.Series, levels: Sequence[str]) -> np.ndarray:
             same.setdefault(float(level), []).append(level)
         for number, found in same.items():
             if len(found) == 1:
-                place.setdefault(plain(number), place[found[0]])
+                place.setdefault(as_name(number), place[found[0]])
     ids[known] = [place.get(value, UNKNOWN) for value in as_classes(values[known])]
     return ids
 
@@ -276,12 +276,12 @@ def _places(values: pd.Series, levels: Sequence[str]) -> np.ndarray:
 def _numbers(values: pd.Series) -> np.ndarray:
     """[N] float64, NaN where missing."""
     missing = values.index.isin(missing_ids(values))
-    numbers = parse(values)
+    numbers = to_floats(values)
     wrong = values[~np.isfinite(numbers) & ~missing]
     if len(wrong):
         raise InputError(
             f"The covariate {values.name!r} was numeric in training, and is not a number in "
-            f"{len(wrong)} of {len(values)} samples here: {rows(wrong)}. Correct them, or "
+            f"{len(wrong)} of {len(values)} samples here: {list_values(wrong)}. Correct them, or "
             "leave them blank."
         )
     return numbers

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_classes, missing_ids, parse
+from aam_core.data.columns import as_classes, missing_ids, to_floats
 from aam_core.data.metadata import column
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
@@ -252,7 +252,7 @@ def _column(values: pd.Series, samples: list[str], numeric: bool) -> np.ndarray:
     if not known.any():
         return found
     if numeric:
-        found[known] = _mix(_numbers(parse(values[known]) + 0.0), 1)  # which makes -0 a 0
+        found[known] = _mix(_numbers(to_floats(values[known]) + 0.0), 1)  # which makes -0 a 0
     else:
         found[known] = _text(as_classes(values[known]))
     return found

@@ -107,14 +107,14 @@ def _side(sample_ids, given, name) -> list[str]:
 def _check_trained(split: Split, members: int) -> None:
     """Each training sample has a member that trains on it, and each member such a sample."""
     names = list(dict.fromkeys([*split.train, *split.val]))
-    left_out = split.left_out(names, members)[:, : len(split.train)]
-    idle = [split.train[i] for i in np.flatnonzero(left_out.all(axis=0))]
+    held_out = split.held_out(names, members)[:, : len(split.train)]
+    idle = [split.train[i] for i in np.flatnonzero(held_out.all(axis=0))]
     if idle:
         raise InputError(
             f"{len(idle)} samples are on both sides of the split, and every member leaves them "
             f"out: {first_five(idle)}. Leave each on one side, or give them several folds."
         )
-    without = np.flatnonzero(left_out.all(axis=1))
+    without = np.flatnonzero(held_out.all(axis=1))
     if len(without):
         raise InputError(
             f"{len(without)} of {members} members leave out every training sample (counted from "

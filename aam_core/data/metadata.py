@@ -15,7 +15,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import is_number, plain
+from aam_core.data.columns import as_name, is_number
 from aam_core.data.ids import check_ids, listing, nearest
 from aam_core.data.metadata_tsv import MISSING, read_cells
 from aam_core.data.qza import is_artifact
@@ -111,10 +111,10 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
     name, value = name.strip(), value.strip()
     values = column(metadata, name)
     known = [item for item in values if not _missing(item)]
-    names = {plain(item) for item in known}
+    names = {as_name(item) for item in known}
     numeric = all(map(is_number, names)) and not isinstance(values.dtype, pd.CategoricalDtype)
     if value in names or not (numeric and is_number(value)):
-        found = [not _missing(item) and plain(item) == value for item in values]
+        found = [not _missing(item) and as_name(item) == value for item in values]
     else:
         number = float(value)
         found = [not _missing(item) and float(item) == number for item in values]
@@ -176,7 +176,7 @@ def _from_series(series: pd.Series) -> np.ndarray | pd.Categorical:
 
 
 def _stripped(values) -> list[str | None]:
-    return [None if _missing(value) else plain(value).strip() or None for value in values]
+    return [None if _missing(value) else as_name(value).strip() or None for value in values]
 
 
 def _missing(value) -> bool:

@@ -62,7 +62,7 @@ class Sampler:
         return np.split(order, cuts)
 
 
-def deal(samples: np.ndarray, richness: np.ndarray, processes: int) -> list[np.ndarray]:
+def split_by_rank(samples: np.ndarray, richness: np.ndarray, processes: int) -> list[np.ndarray]:
     """Share a batch among processes: alike in number, and in ASVs.
 
     The richest samples are dealt first, back and forth.

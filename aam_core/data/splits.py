@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_classes, codes, missing_ids
+from aam_core.data.columns import as_classes, label_codes, missing_ids
 from aam_core.errors import InputError, first_five
 
 TRIES = 50
@@ -40,21 +40,21 @@ class Split:
     folds: list[int]
 
     @classmethod
-    def apart(cls, train: list[str], val: list[str]) -> Split:
+    def holdout(cls, train: list[str], val: list[str]) -> Split:
         """Every member leaves out all of ``val``."""
         return cls(list(train), list(val), [0] * len(val))
 
-    def left_out(self, sample_ids: Sequence[str], members: int) -> np.ndarray:
+    def held_out(self, sample_ids: Sequence[str], members: int) -> np.ndarray:
         """``[K, N]`` bool: whether a member leaves out a sample; it does one fold in their turn."""
         place = {name: i for i, name in enumerate(sample_ids)}
         where = [place[name] for name in self.val]
-        left_out = np.zeros((members, len(place)), bool)
+        held_out = np.zeros((members, len(place)), bool)
         turns = np.arange(members) % (max(self.folds, default=0) + 1)
-        left_out[:, where] = turns[:, None] == np.array(self.folds, int)[None, :]
-        return left_out
+        held_out[:, where] = turns[:, None] == np.array(self.folds, int)[None, :]
+        return held_out
 
 
-def split_among(
+def cross_fitting_split(
     sample_ids: Sequence[str],
     members: int,
     *,
@@ -87,7 +87,7 @@ def split_among(
     units = len(ids) if groups is None else np.unique(_codes(ids, groups, "group")).size
     if members == 1 or units < 2:  # the latter cannot be split, as is said there
         sides = train_val_split(ids, fraction=fraction, seed=seed, groups=groups, strata=strata)
-        return Split.apart(*sides)
+        return Split.holdout(*sides)
     most = max(2, min(round(1 / fraction), units))
     way = {"strata": strata}
     ways = [{}] if strata is None else [way, {**way, "lone_classes": True}, {}]
@@ -326,8 +326,8 @@ def _aligned(ids, values, what) -> pd.Series:
 
 
 def _codes(ids, values, what) -> np.ndarray:
-    """[N] int, place of each sample's label among the sorted labels; see `columns.codes`."""
-    return codes(_aligned(ids, values, what))
+    """[N] int, place of each sample's label among the sorted labels; see `columns.label_codes`."""
+    return label_codes(_aligned(ids, values, what))
 
 
 def _sides(ids, held) -> tuple[list[str], list[str]]:

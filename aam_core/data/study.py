@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.config import DataConfig
 from aam_core.data import tokens
-from aam_core.data.alignment import Draft, of
+from aam_core.data.alignment import Draft, n_of
 from aam_core.data.columns import missing_ids
 from aam_core.data.distance_files import read_distances
 from aam_core.data.ids import check_ids, listing, nearest, nothing_in_common
@@ -198,18 +198,18 @@ def _select_samples(draft: Draft, metadata, where) -> pd.DataFrame | None:
     if not keep.all():
         names = [name for name, kept in zip(draft.samples, keep, strict=True) if not kept]
         draft.report.append(
-            f"{of(len(names), len(keep), 'samples')} of the table are not in the metadata and "
+            f"{n_of(len(names), len(keep), 'samples')} of the table are not in the metadata and "
             f"were left out ({listing(names)})."
         )
     absent = len(known - set(draft.all_samples))
     if absent:
         draft.report.append(
-            f"{of(absent, len(known), 'samples')} of the metadata are not in the table."
+            f"{n_of(absent, len(known), 'samples')} of the metadata are not in the table."
         )
     draft.keep_samples(keep)
     for condition in conditions:
         keep = matches(_rows(frame, draft.samples), condition)
-        draft.report.append(f"{of(int(keep.sum()), len(keep), 'samples')} have {condition}.")
+        draft.report.append(f"{n_of(int(keep.sum()), len(keep), 'samples')} have {condition}.")
         draft.keep_samples(keep)
     return frame
 
@@ -226,7 +226,7 @@ def _drop_missing(draft: Draft, frame: pd.DataFrame | None, names: str | list[st
             raise InputError(f"Column {name!r} has no value for any of {len(values)} samples.")
         if gone:
             draft.report.append(
-                f"{of(len(gone), len(values), 'samples')} have no value in the metadata column "
+                f"{n_of(len(gone), len(values), 'samples')} have no value in the metadata column "
                 f"{name!r} and were dropped ({listing(gone)})."
             )
             draft.keep_samples(~values.index.isin(gone))
@@ -249,7 +249,7 @@ def _find_sequences(draft: Draft, sequences, required: bool) -> dict[str, str] |
     wrong = [name for name in draft.features if not tokens.is_dna(name)]
     if wrong and not tokens.looks_like_sequence(wrong[0]):
         raise InputError(
-            f"{of(len(wrong), len(draft.features), 'feature ids')} are not DNA "
+            f"{n_of(len(wrong), len(draft.features), 'feature ids')} are not DNA "
             f"({listing(wrong)}), so their sequences are needed: give them as FASTA or .qza."
         )
     # Ids that are meant as sequences but hold a gap or a U: upper_dna says where.
@@ -279,7 +279,7 @@ def _align_distances(samples: list[str], distances) -> np.ndarray:
         raise nothing_in_common("sample", samples, ids, "the study", "the distance matrix")
     if lacking:
         raise InputError(
-            f"The distance matrix lacks {of(len(lacking), len(samples), 'samples')} of the study "
+            f"The distance matrix lacks {n_of(len(lacking), len(samples), 'samples')} of the study "
             f"({listing(lacking)}); compute it for all of them, or leave them out of the table."
         )
     rows = np.array([row_of[name] for name in samples], dtype=np.intp)

@@ -26,8 +26,8 @@ PARTS = ("nucleotide", "distance", "target")
 def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig) -> Tensor:
     """Distances ``[B, G]``: those given, or computed from the reads on the batch's device."""
     if batch.distance is not None:
-        return batch.distance[: batch.own]
-    rows = slice(batch.first, batch.first + batch.own)
+        return batch.distance[: batch.num_samples]
+    rows = slice(batch.offset, batch.offset + batch.num_samples)
     return distance_matrix(
         batch.table, batch.table_features, phylogeny, config.metric, config.alpha, rows
     )
@@ -60,7 +60,7 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
         found["distance"] = pairs_BG.sum()
     if batch.target is not None:
         found["target"] = _target_weight(batch, class_weight).sum()
-    return {name: count * (not batch.ghost) for name, count in found.items()}
+    return {name: count * (not batch.placeholder) for name, count in found.items()}
 
 
 def totals(
@@ -80,7 +80,7 @@ def totals(
         if batch.weight is None:
             each_KB = each_KB.mean(0, keepdim=True)
         found["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
-    return {name: total * (not batch.ghost) for name, total in found.items()}
+    return {name: total * (not batch.placeholder) for name, total in found.items()}
 
 
 def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> Tensor:

@@ -9,18 +9,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_classes, as_numbers, plain, rows
+from aam_core.data.columns import as_classes, as_name, as_numbers, list_values
+from aam_core.data.known_asvs import KNOWN_COLUMNS
 from aam_core.errors import InputError, first_five
 
 KINDS = ("regression", "classification")
 
-KNOWN = ("known_reads", "known_kmers")
-"""Columns of predictions: shares of a sample's reads, and of its k-mers, that the model knows."""
-
 IN_TRAINING = "in_training"
 """Column of predictions: whether the model was trained or validated on a sample of this id."""
 
-RESERVED = ("sample-id", "fold", "actual", "prediction", *KNOWN, IN_TRAINING)
+RESERVED = ("sample-id", "fold", "actual", "prediction", *KNOWN_COLUMNS, IN_TRAINING)
 """What no class may be called: in tables of predictions each class has a column beside these."""
 
 
@@ -92,7 +90,7 @@ class ClassTarget:
         if len(strange):
             raise InputError(
                 f"Column {self.name!r} has {len(strange)} samples of a class that was not trained "
-                f"on: {rows(strange)}. The classes are {first_five(self.classes)}."
+                f"on: {list_values(strange)}. The classes are {first_five(self.classes)}."
             )
         return np.array([place[value] for value in column], dtype=np.int64)
 
@@ -168,7 +166,7 @@ def fit_target(
         values = pd.Series(as_numbers(column), index=column.index).loc[ids].to_numpy()
         if np.unique(values).size < 2:
             raise InputError(
-                f"Column {column.name!r} has one value only ({plain(values[0])}) in "
+                f"Column {column.name!r} has one value only ({as_name(values[0])}) in "
                 f"{len(values)} training samples: there is nothing to learn."
             )
         mean, std = float(values.mean()), float(values.std())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from aam_core.data.batches import EVALUATION, Batch
-from aam_core.data.sampler import deal
+from aam_core.data.sampler import split_by_rank
 from aam_core.models import draws, masking
 from aam_core.tasks import losses
 from aam_core.training.average import Average
@@ -219,7 +219,7 @@ class Learner:
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[Micro]:
         """This process's share of each micro-step."""
         batcher, team = self.job.batcher, self.team
-        drawn = [batcher.draw(own, epoch, ghost) for own, ghost in map(self._share, parts)]
+        drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
         shared = [batcher.share(draw, masked) for draw in drawn]
         from_all = team.exchange((self.signal, shared))
@@ -239,7 +239,7 @@ class Learner:
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
         """This process's samples of a micro-step; one that stands in where there are none."""
-        own = deal(part, self.job.batcher.richness, self.team.size)[self.team.rank]
+        own = split_by_rank(part, self.job.batcher.richness, self.team.size)[self.team.rank]
         return (own, False) if len(own) else (part[:1], True)
 
     def _masked_rows(self, from_all, key: int) -> list[np.ndarray]:
@@ -257,7 +257,7 @@ class Learner:
             return None, None
         phylogeny, config = self.job.batcher.study.phylogeny, self.config.loss
         truth = losses.true_distance(batch, phylogeny, config)
-        return truth, losses.pair_weights(truth, batch.first, config)
+        return truth, losses.pair_weights(truth, batch.offset, config)
 
     def _counts(self, micro: Micro) -> dict[str, Tensor]:
         return losses.counts(micro.batch, micro.pairs, self.job.class_weight)
@@ -270,8 +270,8 @@ class Learner:
         sums = losses.totals(output, batch, self.config.loss, self.job.class_weight)
         predicted = None
         if output.distance is not None:
-            own = output.distance[: batch.own]
-            everyone = self.team.gather(own, batch.sizes)
+            own = output.distance[: batch.num_samples]
+            everyone = self.team.gather(own, batch.rank_sizes)
             predicted = self.network.distance.compare(own, everyone)
             sums["distance"] = losses.distance_total(predicted, micro.truth, micro.pairs)
         return sums, output, predicted

@@ -95,7 +95,7 @@ class Validation(Losses):
         """
         if predicted is not None:
             self._score_pairs(batch, predicted, truth, pairs)
-        if output.target is None or self.target is None or batch.ghost:
+        if output.target is None or self.target is None or batch.placeholder:
             return
         actual = batch.target.cpu().numpy()
         places = batch.sample_index.cpu().numpy()
@@ -147,8 +147,8 @@ class Validation(Losses):
         actual = truth.cpu().numpy()[row, column]
         values = predicted.float().cpu().numpy()[row, column]
         self.pairs.update(actual, values)
-        places = batch.everyone.cpu().numpy()
-        left, right = places[row + batch.first], places[column]
+        places = batch.global_index.cpu().numpy()
+        left, right = places[row + batch.offset], places[column]
         key = np.minimum(left, right) * self.samples + np.maximum(left, right)
         self.some_pairs.update(key, actual, values)
 

@@ -14,8 +14,8 @@ import pandas as pd
 
 from aam_core import effects, fitting, preparation
 from aam_core.config import Config, presets
-from aam_core.data.columns import told_task
-from aam_core.data.covariates import as_names
+from aam_core.data.columns import infer_task
+from aam_core.data.covariates import covariate_names
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
@@ -107,7 +107,7 @@ def tune(
         If the first three trials all fail, or a worker dies.
     """
     need_optuna()
-    task = task or told_task(preparation.by_sample(study, target))
+    task = task or infer_task(preparation.by_sample(study, target))
     check_task(task)
     for name, value, least in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
         if value < least:
@@ -116,7 +116,7 @@ def tune(
     options = {
         "encoder": None if encoder is None else as_model(encoder),
         "freeze_encoder": freeze_encoder,
-        "covariates": as_names(covariates),
+        "covariates": covariate_names(covariates),
     }
     config = presets.as_config(config, presets.fitting)
     if config.train.devices > 1:
@@ -192,7 +192,7 @@ def _splits(study, target, task, space, config, group_by, folds, split):
     if folds:
         seed = config.train.seed
         parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-        return study, values, [Split.apart(*part) for part in parts]
+        return study, values, [Split.holdout(*part) for part in parts]
     if config.train.val_fraction == 0:
         raise InputError("Trials are compared on validation samples: train.val_fraction is 0.")
     return study, values, [split(samples, groups=groups, strata=strata)]

@@ -158,7 +158,7 @@ def test_a_fixed_split_among_members_that_does_not_fit(refused, small, config):
         refused(fit_regressor, small, "gradient", split=split, config=config, words=words)
 
 
-@pytest.mark.parametrize("make", [tuple, lambda sides: Split.apart(*sides)])
+@pytest.mark.parametrize("make", [tuple, lambda sides: Split.holdout(*sides)])
 def test_a_fixed_split_whose_validation_samples_have_too_few_reads(refused, small, config, make):
     reads = np.asarray(small.counts.sum(1)).ravel()
     order = [small.sample_ids[i] for i in np.argsort(reads, kind="stable")]

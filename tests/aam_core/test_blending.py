@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core import blending, scoring
 from aam_core.blending import FEWER, best_weights
-from aam_core.data.splits import split_among
+from aam_core.data.splits import cross_fitting_split
 from aam_core.ensemble.forest_training import fit_forest, out_of_fold
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
@@ -33,7 +33,7 @@ def trees_alone(model):
 def apart(model, study, truth, classes=0, groups="host_subject_id"):
     """What networks and trees predict of the samples that they left out, computed anew."""
     config = model.config
-    held = split_among(
+    held = cross_fitting_split(
         study.sample_ids,
         config.model.members,
         fraction=config.train.val_fraction,

@@ -220,7 +220,7 @@ def test_validation_within_a_fold_honours_the_groups(small, brief, monkeypatch, 
         for number, (model, split) in enumerate(models, start=1):
             tested = set(host[fold.index[fold == number]])
             names = np.unique(split.train + split.val)
-            for left_out in split.left_out(names, members):
+            for left_out in split.held_out(names, members):
                 train, val = set(host[names[~left_out]]), set(host[names[left_out]])
                 assert len(train) == len(val) == 1 and tested | train | val == set(host)
             assert model.val_samples == split.val

@@ -6,6 +6,7 @@ import warnings
 import pandas as pd
 import pytest
 
+from aam_core.data.known_asvs import KNOWN_COLUMNS
 from aam_core.errors import InputError
 from aam_core.familiarity import known_to_encoder
 from aam_core.fitting import fit_classifier, fit_regressor, pretrain
@@ -13,7 +14,7 @@ from aam_core.model import Model
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.simulate.study import simulate
-from aam_core.tasks.targets import IN_TRAINING, KNOWN
+from aam_core.tasks.targets import IN_TRAINING
 
 
 def turned(study):
@@ -36,7 +37,7 @@ def lines():
 def test_predictions_tell_what_the_model_knows(request, kind, small, lines):
     model = request.getfixturevalue(kind).model
     found = predict(model, renamed(small), say=lines.append)
-    assert (found[list(KNOWN)] == 1).all(axis=None) and not found[IN_TRAINING].any()
+    assert (found[list(KNOWN_COLUMNS)] == 1).all(axis=None) and not found[IN_TRAINING].any()
     assert len(lines) == 1 and lines[0].startswith("100.00 % of the reads are of ASVs")
     lines.clear()
     other = predict(model, turned(renamed(small)), say=lines.append)
@@ -77,7 +78,7 @@ def test_what_was_learned_of_is_the_training_side(small, brief, lines):
 
 def test_validation_predictions_are_out_of_fold_and_say_nothing(regressor, classifier):
     for model in (regressor.model, classifier.model):
-        assert not {*KNOWN, IN_TRAINING} & set(model.val_predictions.columns)
+        assert not {*KNOWN_COLUMNS, IN_TRAINING} & set(model.val_predictions.columns)
 
 
 # --- models of an earlier AAM --------------------------------------------------------------------

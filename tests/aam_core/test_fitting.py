@@ -219,7 +219,7 @@ def test_a_fixed_split_among_members(small, brief, capsys):
 
 def test_what_is_said_of_members_that_leave_out_the_same(small, brief, capsys):
     config = brief("fitting", {"train.max_steps": 1, "model.members": 2})
-    split = Split.apart(small.sample_ids[:40], small.sample_ids[40:])
+    split = Split.holdout(small.sample_ids[:40], small.sample_ids[40:])
     fit_regressor(small, "gradient", split=split, config=config)
     assert ": 40 samples to train on, 20 to validate on; " in capsys.readouterr().err
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from aam_core import vocab
 from aam_core.config import paths
+from aam_core.data.known_asvs import KnownASVs
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, write_manifest
 from aam_core.fitting import fit_regressor
-from aam_core.known import KnownASVs
 from aam_core.model import FILES, FORMAT_VERSION, Model, load_model, validate
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict

@@ -81,7 +81,7 @@ def test_who_left_a_sample_out_predicts_it(request, small, name):
     each = np.stack([frame[columns].to_numpy() for frame in each])
     np.testing.assert_allclose(found, each[folds, range(len(held))], rtol=1e-5)
     assert members > 1 and not np.allclose(each[0], each[1], rtol=1e-3)
-    together = scoring.left_out(model, small, Split.apart(small.sample_ids, held))
+    together = scoring.left_out(model, small, Split.holdout(small.sample_ids, held))
     if name == "classifier":
         np.testing.assert_allclose(together, each.mean(0), rtol=1e-4)
     else:  # the mean is of values as the network learns them

@@ -28,7 +28,7 @@ from aam_core.training.validation import Losses
 PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
 REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient"}
 CLASSIFY = {"parts": {"outputs": 2}, "target": "group"}
-FOLDS = CLASSIFY | {"left_out": True}
+FOLDS = CLASSIFY | {"held_out": True}
 DROPOUT = {
     "model.encoder.dropout": 0.1,
     "model.sample.dropout": 0.2,
@@ -56,7 +56,7 @@ CASES = {
     "averaged": REGRESS | {"changes": {"optim.ema": 0.5}},
     "members": FOLDS | {"changes": DROPOUT | {"model.members": 3}},
     "members, uneven micro-steps": REGRESS
-    | {"left_out": True, "batch": 9, "changes": {"model.members": 3, "train.accumulate": 2}},
+    | {"held_out": True, "batch": 9, "changes": {"model.members": 3, "train.accumulate": 2}},
     "members that leave out all that a process has": FOLDS
     | {"batch": 2, "changes": {"model.members": 3, "loss.class_weight": "balanced"}},
     "members of fixed vectors": FOLDS
@@ -106,7 +106,7 @@ def job_of(case: dict, strategy: str) -> Job:
     torch.manual_seed(0)
     sizes = {"sizes": known.sizes, "numbers": len(known.numeric)} if known else {}
     network = Network(config.model, Parts(**case["parts"], **sizes))
-    target = truth = weight = vectors = left_out = None
+    target = truth = weight = vectors = held_out = None
     if "target" in case:
         values = study.metadata[case["target"]]
         regression = case["target"] == "gradient"
@@ -117,9 +117,9 @@ def job_of(case: dict, strategy: str) -> Job:
         tokens = torch.from_numpy(study.tokens(config.data))
         network.profile.find(tokens)
         vectors = network.vectors(tokens) if case.get("fixed") else None
-    if case.get("left_out"):
+    if case.get("held_out"):
         members = np.arange(config.model.members)
-        left_out = np.arange(30) % 3 == members[:, None]
+        held_out = np.arange(30) % 3 == members[:, None]
     if case.get("frozen"):
         network.bases.requires_grad_(False)
         vectors = torch.randn(len(study.feature_ids), config.model.encoder.width)
@@ -131,7 +131,7 @@ def job_of(case: dict, strategy: str) -> Job:
         target=truth,
         covariates=known.encode(study.metadata) if known else None,
         asv_vectors=vectors,
-        left_out=left_out,
+        held_out=held_out,
     )
     return Job(
         network=network,

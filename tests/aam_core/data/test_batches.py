@@ -95,12 +95,12 @@ def test_targets_and_covariates_follow_their_samples():
 
 
 def test_what_members_leave_out_does_not_count_in_training_and_alone_in_evaluation():
-    source, left_out = study(), np.eye(3, 4, dtype=bool)
+    source, held_out = study(), np.eye(3, 4, dtype=bool)
     for how in ("fixed", "redraw"):
         config = DataConfig(rarefaction=how)
-        batcher = Batcher(source, config, 0, left_out=left_out)
+        batcher = Batcher(source, config, 0, held_out=held_out)
         samples = np.array([3, 0, 1])
-        expected = left_out[:, samples].astype(float)
+        expected = held_out[:, samples].astype(float)
         assert batcher.batch(samples).weight.tolist() == expected.tolist()
         assert batcher.batch(samples, 0).weight.tolist() == (1 - expected).tolist()
     assert Batcher(source, AS_IT_IS, 0).batch(samples).weight is None
@@ -143,25 +143,25 @@ def test_given_distances_are_taken_by_sample():
 
 def dealt(batcher, *parts):
     """The parts of a batch, as the processes have them; an empty one stands in."""
-    draws = [batcher.draw(np.array(part or [3]), ghost=not part) for part in parts]
+    draws = [batcher.draw(np.array(part or [3]), placeholder=not part) for part in parts]
     shared = [batcher.share(draw) for draw in draws]
     return [batcher.assemble(draw, shared, process) for process, draw in enumerate(draws)]
 
 
 def test_alone_a_process_has_everyone():
     batch = Batcher(study(), AS_IT_IS, 0).batch(np.array([2, 0]))
-    assert (batch.first, batch.sizes, batch.own) == (0, (2,), 2)
-    assert batch.everyone.tolist() == batch.sample_index.tolist() == [2, 0]
-    assert batch.key is None and batch.masked_tokens is None and not batch.ghost
+    assert (batch.offset, batch.rank_sizes, batch.num_samples) == (0, (2,), 2)
+    assert batch.global_index.tolist() == batch.sample_index.tolist() == [2, 0]
+    assert batch.key is None and batch.masked_tokens is None and not batch.placeholder
 
 
 def test_each_process_knows_the_samples_of_all():
     parts = dealt(Batcher(study(), AS_IT_IS, 0, distances=True), [2, 0], [], [1])
-    assert [part.first for part in parts] == [0, 2, 2]
-    assert [part.own for part in parts] == [2, 0, 1]
-    assert [part.ghost for part in parts] == [False, True, False]
+    assert [part.offset for part in parts] == [0, 2, 2]
+    assert [part.num_samples for part in parts] == [2, 0, 1]
+    assert [part.placeholder for part in parts] == [False, True, False]
     for part in parts:
-        assert part.sizes == (2, 0, 1) and part.everyone.tolist() == [2, 0, 1]
+        assert part.rank_sizes == (2, 0, 1) and part.global_index.tolist() == [2, 0, 1]
         whole = np.zeros((3, 5))
         whole[:, part.table_features.numpy()] = part.table.numpy()
         assert whole.tolist() == [COUNTS[2], COUNTS[0], COUNTS[1]]
@@ -190,8 +190,8 @@ def test_processes_tell_no_more_than_is_needed(distances, given):
         assert shared.counts.tolist() == [50, 30, 20, 3]
     else:
         assert not len(shared.lengths) and not len(shared.placed) and not len(shared.counts)
-    ghost = batcher.share(batcher.draw(np.array([0]), ghost=True))
-    assert not any(len(part) for part in vars(ghost).values())
+    placeholder = batcher.share(batcher.draw(np.array([0]), placeholder=True))
+    assert not any(len(part) for part in vars(placeholder).values())
 
 
 def test_the_model_reads_the_same_whoever_is_beside_it():
@@ -207,7 +207,7 @@ def test_every_tensor_moves():
     moved = batcher.batch(np.arange(4)).to("meta")
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == 10 and all(tensor.is_meta for tensor in tensors)
-    assert moved.sizes == (4,)
+    assert moved.rank_sizes == (4,)
 
 
 # --- draws ---------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from aam_core.data.columns import (
     as_classes,
     as_numbers,
     class_sizes,
-    codes,
+    infer_task,
     is_missing_word,
+    label_codes,
     missing_words,
-    parse,
-    told_task,
+    to_floats,
 )
 from aam_core.data.metadata import column, read_metadata
 from aam_core.errors import InputError
@@ -48,7 +48,7 @@ LABELS = ["1.1", "1.10", "01", "1", "1e0", "+1"]
 def test_names_are_the_letters_of_the_file(cells, declared):
     found = cells(LABELS, declared)
     assert as_classes(found).tolist() == LABELS
-    assert len(set(codes(found))) == len(LABELS)
+    assert len(set(label_codes(found))) == len(LABELS)
 
 
 def test_a_column_means_the_same_whatever_else_stands_in_it(cells):
@@ -64,8 +64,11 @@ def test_whole_numbers_of_a_data_frame_have_no_fraction(dtype):
 def test_codes_are_in_the_order_of_the_numbers(cells):
     """So that folds are what they were when the file was read as numbers."""
     texts = ["10", "9", "9.5", "-1", "10"]
-    assert codes(cells(texts)).tolist() == codes(series([float(t) for t in texts])).tolist()
-    assert codes(cells(["10", "9", "b"])).tolist() == [0, 1, 2]
+    assert (
+        label_codes(cells(texts)).tolist()
+        == label_codes(series([float(t) for t in texts])).tolist()
+    )
+    assert label_codes(cells(["10", "9", "b"])).tolist() == [0, 1, 2]
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -78,14 +81,14 @@ def test_numbers_are_what_float_reads(cells):
 
 @pytest.mark.parametrize("text", ["0x1", "1_000", "nan", "1,5", "5%", "\u0661", "1 2", "old"])
 def test_what_python_would_read_but_is_no_number(text):
-    assert np.isnan(parse(series([text]))[0])
+    assert np.isnan(to_floats(series([text]))[0])
 
 
 def test_numbers_of_other_types():
     values = series([np.float32(2), Decimal("2.5"), True, None, pd.NA, 10**400, [1], "3"])
     expected = [2, 2.5, 1, np.nan, np.nan, np.inf, np.nan, 3]
-    np.testing.assert_array_equal(parse(values), expected)
-    assert parse(series([1, None], "Int64")).tolist()[0] == 1.0
+    np.testing.assert_array_equal(to_floats(values), expected)
+    assert to_floats(series([1, None], "Int64")).tolist()[0] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -133,14 +136,14 @@ def test_long_values_are_cut():
     ],
 )
 def test_the_task_that_a_column_tells(values, task):
-    assert told_task(series(values)) == task
+    assert infer_task(series(values)) == task
 
 
 def test_the_task_of_declared_columns(cells):
-    assert told_task(cells(["1", "2"], "categorical")) == "classification"
-    assert told_task(cells(["1", "2"], "numeric")) == "regression"
-    assert told_task(series([True, False], bool)) == "classification"
-    assert told_task(series([0, 1], int)) == "regression"
+    assert infer_task(cells(["1", "2"], "categorical")) == "classification"
+    assert infer_task(cells(["1", "2"], "numeric")) == "regression"
+    assert infer_task(series([True, False], bool)) == "classification"
+    assert infer_task(series([0, 1], int)) == "regression"
 
 
 @pytest.mark.parametrize(

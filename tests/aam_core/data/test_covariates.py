@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.data.covariates import UNKNOWN, Covariates, declare, fit_covariates
+from aam_core.data.covariates import UNKNOWN, Covariates, fit_covariates, infer_types
 from aam_core.data.metadata import from_frame, read_metadata
 from aam_core.errors import InputError
 
@@ -112,7 +112,7 @@ def read(tmp_path):
 
 def test_an_undeclared_column_is_numeric_where_every_value_is_a_number(read):
     metadata = read(age=["1", "02", "", "3e0"], site=["1", "02", "", "gut"])
-    decided, lines = declare(metadata, ["age", "site"])
+    decided, lines = infer_types(metadata, ["age", "site"])
     assert decided["age"].tolist()[:2] == [1.0, 2.0] and decided["age"].isna().iloc[2]
     assert decided["site"].dtype == "category"
     assert lines == [
@@ -124,7 +124,7 @@ def test_an_undeclared_column_is_numeric_where_every_value_is_a_number(read):
 
 
 def test_what_is_declared_is_not_commented(read):
-    _, lines = declare(read("categorical", site=["1", "02", "3", "gut"]), "site")
+    _, lines = infer_types(read("categorical", site=["1", "02", "3", "gut"]), "site")
     assert lines == []
     metadata = read("categorical", site=["1", "02", "1"])
     assert fit_covariates(metadata, "site", IDS[:3]).categorical == (("site", ("02", "1")),)
@@ -133,7 +133,7 @@ def test_what_is_declared_is_not_commented(read):
 
 def test_text_is_not_commented_unless_it_says_that_it_is_missing(read):
     metadata = read(site=["gut", "skin", "NA", "NA"], place=["here", "there", "a", "1"])
-    decided, lines = declare(metadata, ["site", "place"])
+    decided, lines = infer_types(metadata, ["site", "place"])
     (line,) = lines
     assert "'NA' (2) in column 'site' is read as a category" in line
 

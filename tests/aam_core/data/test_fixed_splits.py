@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
-from aam_core.data.splits import Split, split_among
+from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.errors import InputError
 
 IDS = [f"s{i}" for i in range(10)]
@@ -44,7 +44,7 @@ def test_fixed_folds_keep_the_order_of_the_study():
 @pytest.mark.parametrize("members", [1, 2, 3, 8])
 @pytest.mark.parametrize("fraction", [0, 0.1, 0.3, 0.5])
 def test_splits_that_are_made_are_good(members, fraction):
-    split = split_among(IDS, members, fraction=fraction, seed=0)
+    split = cross_fitting_split(IDS, members, fraction=fraction, seed=0)
     assert fixed_folds(IDS, split, members) == split
     assert fixed_folds(IDS, split, members + 3) == split
 

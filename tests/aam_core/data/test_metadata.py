@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from aam_core.data.columns import as_numbers
-from aam_core.data.covariates import declare
+from aam_core.data.covariates import infer_types
 from aam_core.data.metadata import column, from_frame, matches, read_metadata
 from aam_core.errors import InputError
 
@@ -61,7 +61,7 @@ def test_a_file_means_what_it_means_in_qiime2(write, content, mark):
     found = read_metadata(path)
     assert list(found.index) == list(expected.index)
     assert list(found.columns) == list(expected.columns)
-    decided, _ = declare(found, list(found.columns))
+    decided, _ = infer_types(found, list(found.columns))
     for name in expected:
         # As covariates, columns are what QIIME 2 makes of them; until then, text.
         numeric = expected[name].dtype != object

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aam_core.config import TrainConfig
-from aam_core.data.sampler import Sampler, deal
+from aam_core.data.sampler import Sampler, split_by_rank
 
 RICH = np.random.default_rng(0).integers(1, 200, 100)
 SOME = np.arange(20, 95)
@@ -82,7 +82,7 @@ def test_nothing_makes_no_batch(budget):
 
 def test_alone_a_process_keeps_the_order():
     batch = np.array([4, 2, 9])
-    (own,) = deal(batch, RICH, 1)
+    (own,) = split_by_rank(batch, RICH, 1)
     assert own.tolist() == [4, 2, 9]
 
 
@@ -90,7 +90,7 @@ def test_alone_a_process_keeps_the_order():
 @pytest.mark.parametrize("size", [1, 2, 5, 16, 33])
 def test_every_sample_has_one_process(size, processes):
     batch = np.random.default_rng(size).permutation(100)[:size]
-    parts = deal(batch, RICH, processes)
+    parts = split_by_rank(batch, RICH, processes)
     assert len(parts) == processes
     assert sorted(np.concatenate(parts)) == sorted(batch)
     sizes = [len(part) for part in parts]
@@ -102,21 +102,21 @@ def test_processes_have_alike_richness(processes):
     """The sums differ by less than the spread of one round of dealing."""
     for seed in range(20):
         batch = np.random.default_rng(seed).permutation(100)[:32]
-        sums = [RICH[part].sum() for part in deal(batch, RICH, processes)]
+        sums = [RICH[part].sum() for part in split_by_rank(batch, RICH, processes)]
         assert max(sums) - min(sums) <= np.ptp(RICH[batch])
     naive = [
         np.ptp([RICH[part].sum() for part in np.array_split(np.arange(s, s + 32), processes)])
         for s in range(0, 60, 3)
     ]
     fair = [
-        np.ptp([RICH[part].sum() for part in deal(np.arange(s, s + 32), RICH, processes)])
+        np.ptp([RICH[part].sum() for part in split_by_rank(np.arange(s, s + 32), RICH, processes)])
         for s in range(0, 60, 3)
     ]
     assert np.mean(fair) < 0.2 * np.mean(naive)
 
 
 def test_fewer_samples_than_processes():
-    parts = deal(np.array([7, 3]), RICH, 5)
+    parts = split_by_rank(np.array([7, 3]), RICH, 5)
     assert sorted(map(len, parts)) == [0, 0, 0, 1, 1]
 
 
@@ -124,6 +124,6 @@ def test_dealing_does_not_follow_the_order_of_the_batch():
     """Samples of different richness: the same share, whichever way the batch lies."""
     rich = np.random.default_rng(1).permutation(100)
     batch = np.arange(40, 60)
-    first = deal(batch, rich, 3)
-    second = deal(batch[::-1], rich, 3)
+    first = split_by_rank(batch, rich, 3)
+    second = split_by_rank(batch[::-1], rich, 3)
     assert [part.tolist() for part in first] == [part.tolist() for part in second]

@@ -8,7 +8,7 @@ import pytest
 import sklearn
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from aam_core.data.splits import Split, make_folds, split_among, train_val_split
+from aam_core.data.splits import Split, cross_fitting_split, make_folds, train_val_split
 from aam_core.errors import InputError
 
 SKLEARN = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -241,12 +241,12 @@ def folds_of(split):
 @pytest.mark.parametrize("groups", [None, SUBJECT])
 @pytest.mark.parametrize("strata", [None, DISEASE])
 def test_each_member_leaves_out_another_share(groups, strata):
-    split = split_among(IDS, 5, fraction=0.2, seed=0, groups=groups, strata=strata)
+    split = cross_fitting_split(IDS, 5, fraction=0.2, seed=0, groups=groups, strata=strata)
     folds = folds_of(split)
     assert len(folds) == 5 and sorted(sum(folds, [])) == IDS
-    left_out = split.left_out(IDS, 5)
-    assert left_out.sum(0).tolist() == [1] * 100
-    for row, held in zip(left_out, folds, strict=True):
+    held_out = split.held_out(IDS, 5)
+    assert held_out.sum(0).tolist() == [1] * 100
+    for row, held in zip(held_out, folds, strict=True):
         assert [IDS[i] for i in np.flatnonzero(row)] == held
         if groups is None:
             assert len(held) == 20
@@ -256,42 +256,42 @@ def test_each_member_leaves_out_another_share(groups, strata):
         if strata is not None and groups is None:
             assert Counter(strata[held]) == {"rare": 2, "common": 18}
     settings = {"fraction": 0.2, "groups": groups, "strata": strata}
-    assert split_among(IDS, 5, seed=0, **settings) == split
+    assert cross_fitting_split(IDS, 5, seed=0, **settings) == split
     grouped_alone = groups is not None and strata is None  # whose folds have no seed
-    assert (split_among(IDS, 5, seed=1, **settings) == split) == grouped_alone
+    assert (cross_fitting_split(IDS, 5, seed=1, **settings) == split) == grouped_alone
 
 
 def test_fewer_members_than_folds_leave_some_samples_to_all():
-    split = split_among(IDS, 3, fraction=0.1, seed=0)
+    split = cross_fitting_split(IDS, 3, fraction=0.1, seed=0)
     assert [len(fold) for fold in folds_of(split)] == [10, 10, 10]
-    assert split.left_out(IDS, 3).sum(1).tolist() == [10, 10, 10]
+    assert split.held_out(IDS, 3).sum(1).tolist() == [10, 10, 10]
 
 
 def test_more_members_than_folds_take_turns():
-    split = split_among(IDS, 5, fraction=0.5, seed=0)
+    split = cross_fitting_split(IDS, 5, fraction=0.5, seed=0)
     assert len(folds_of(split)) == 2
-    left_out = split.left_out(IDS, 5)
-    assert (left_out[0] == left_out[2]).all() and (left_out[1] == left_out[3]).all()
-    assert (left_out[0] == ~left_out[1]).all() and (left_out[0] == left_out[4]).all()
+    held_out = split.held_out(IDS, 5)
+    assert (held_out[0] == held_out[2]).all() and (held_out[1] == held_out[3]).all()
+    assert (held_out[0] == ~held_out[1]).all() and (held_out[0] == held_out[4]).all()
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_fewer_groups_than_folds(count):
     groups = np.repeat([f"g{i}" for i in range(count)], [60, 40] if count == 2 else [50, 30, 20])
-    split = split_among(IDS, 10, fraction=0.1, seed=0, groups=groups)
+    split = cross_fitting_split(IDS, 10, fraction=0.1, seed=0, groups=groups)
     folds = folds_of(split)
     assert len(folds) == count and sorted(sum(folds, [])) == IDS
     assert all(len(set(groups[[IDS.index(i) for i in fold]])) == 1 for fold in folds)
     with pytest.raises(InputError, match="All 100 samples are of one group"):
-        split_among(IDS, 10, fraction=0.1, seed=0, groups=["g"] * 100)
+        cross_fitting_split(IDS, 10, fraction=0.1, seed=0, groups=["g"] * 100)
 
 
 def test_classes_that_cannot_be_shared_out_are_left_to_chance():
     strata = [f"c{i // 2}" for i in range(100)]  # two samples each
-    folds = folds_of(split_among(IDS, 10, fraction=0.1, seed=0, strata=strata))
+    folds = folds_of(cross_fitting_split(IDS, 10, fraction=0.1, seed=0, strata=strata))
     assert 2 <= len(folds) <= 10 and sorted(sum(folds, [])) == IDS
     alone = ["only"] + ["common"] * 99
-    folds = folds_of(split_among(IDS, 10, fraction=0.1, seed=0, strata=alone))
+    folds = folds_of(cross_fitting_split(IDS, 10, fraction=0.1, seed=0, strata=alone))
     assert len(folds) == 10 and sorted(sum(folds, [])) == IDS
 
 
@@ -301,13 +301,13 @@ def test_classes_of_one_host_leave_the_others_shared_out():
     strata = hosts.map(lambda host: "control" if host % 5 < 2 else "case")
     strata.iloc[[8, 9]], strata.iloc[[52, 53]] = "only here", "only there"
     settings = {"fraction": 0.2, "groups": hosts, "strata": strata}
-    splits = [split_among(IDS, 5, seed=seed, **settings) for seed in range(5)]
+    splits = [cross_fitting_split(IDS, 5, seed=seed, **settings) for seed in range(5)]
     for folds in map(folds_of, splits):
         assert len(folds) == 5 and sorted(sum(folds, [])) == IDS
         assert sum(hosts[fold].nunique() for fold in folds) == 25
         for fold in folds:
             assert Counter(strata[fold] == "control") == {True: 8, False: 12}
-    assert splits[0] == split_among(IDS, 5, seed=0, **settings)
+    assert splits[0] == cross_fitting_split(IDS, 5, seed=0, **settings)
     assert splits[0] != splits[1]
 
 
@@ -315,26 +315,26 @@ def test_a_class_of_one_sample_leaves_the_others_shared_out():
     strata = pd.Series(["rare" if i % 10 == 0 else "common" for i in range(100)], index=IDS)
     strata.iloc[1] = "only"
     for seed in range(5):
-        folds = folds_of(split_among(IDS, 5, fraction=0.2, seed=seed, strata=strata))
+        folds = folds_of(cross_fitting_split(IDS, 5, fraction=0.2, seed=seed, strata=strata))
         assert [Counter(strata[fold])["rare"] for fold in folds] == [2] * 5
 
 
 def test_a_single_member_has_the_split_of_before():
     settings = {"fraction": 0.2, "seed": 3, "groups": SUBJECT, "strata": DISEASE}
     train, held = train_val_split(IDS, **settings)
-    split = split_among(IDS, 1, **settings)
-    assert split == Split(train, held, [0] * len(held)) == Split.apart(train, held)
-    assert split.left_out(IDS, 1).tolist() == [[name in set(held) for name in IDS]]
+    split = cross_fitting_split(IDS, 1, **settings)
+    assert split == Split(train, held, [0] * len(held)) == Split.holdout(train, held)
+    assert split.held_out(IDS, 1).tolist() == [[name in set(held) for name in IDS]]
 
 
 @pytest.mark.parametrize("members", [1, 4])
 def test_nothing_need_be_left_out(members):
-    split = split_among(IDS, members, fraction=0, seed=0)
+    split = cross_fitting_split(IDS, members, fraction=0, seed=0)
     assert split == Split(IDS, [], [])
-    assert split.left_out(IDS, members).tolist() == [[False] * 100] * members
+    assert split.held_out(IDS, members).tolist() == [[False] * 100] * members
 
 
 def test_a_split_that_was_given_is_every_members():
-    split = Split.apart(["s002", "s000"], ["s001"])
-    left_out = split.left_out(["s000", "s001", "s002", "s003"], 2)
-    assert left_out.tolist() == [[False, True, False, False]] * 2
+    split = Split.holdout(["s002", "s000"], ["s001"])
+    held_out = split.held_out(["s000", "s001", "s002", "s003"], 2)
+    assert held_out.tolist() == [[False, True, False, False]] * 2

@@ -114,7 +114,7 @@ def test_average_of_probabilities(config):
 
 # --- samples that are left out -------------------------------------------------------------------
 
-LEFT_OUT = np.array([[True, False, False], [False, True, False], [False, False, True]])
+HELD_OUT = np.array([[True, False, False], [False, True, False], [False, False, True]])
 
 
 def gradients(network, batch):
@@ -133,13 +133,13 @@ def test_a_member_does_not_learn_from_what_it_leaves_out(config, batch_of, shake
     truth = np.array([0.5, -1.0, 2.0], np.float32) if parts.outputs == 1 else np.array([0, 1, 1])
     other = truth.copy()
     other[1] = 7.0 if parts.outputs == 1 else 0
-    batches = [batch_of(SAMPLES, target=t, left_out=LEFT_OUT, epoch=0) for t in (truth, other)]
-    assert batches[0].weight.tolist() == (~LEFT_OUT).astype(float).tolist()
+    batches = [batch_of(SAMPLES, target=t, held_out=HELD_OUT, epoch=0) for t in (truth, other)]
+    assert batches[0].weight.tolist() == (~HELD_OUT).astype(float).tolist()
     before, after = (gradients(network, batch) for batch in batches)
     assert torch.equal(before[1], after[1]) and before[1].any()
     assert not torch.equal(before[0], after[0]) and not torch.equal(before[2], after[2])
 
 
 def test_evaluation_counts_what_was_left_out(batch_of):
-    batch = batch_of(SAMPLES, target=np.zeros(3, np.float32), left_out=LEFT_OUT)
-    assert batch.weight.tolist() == LEFT_OUT.astype(float).tolist()
+    batch = batch_of(SAMPLES, target=np.zeros(3, np.float32), held_out=HELD_OUT)
+    assert batch.weight.tolist() == HELD_OUT.astype(float).tolist()

@@ -92,9 +92,9 @@ def test_members_without_weights_count_by_their_mean(batch_of, members):
 
 @pytest.mark.parametrize("class_weight", [None, torch.tensor([0.5, 2.0])])
 def test_samples_count_for_the_members_that_do_not_leave_them_out(batch_of, class_weight):
-    left_out = np.zeros((2, 60), bool)
-    left_out[0, 0] = left_out[1, 2:4] = True
-    batcher = {"target": np.array([0, 0, 1, 0] * 15), "left_out": left_out}
+    held_out = np.zeros((2, 60), bool)
+    held_out[0, 0] = held_out[1, 2:4] = True
+    batcher = {"target": np.array([0, 0, 1, 0] * 15), "held_out": held_out}
     training, scoring = batch_of(range(4), epoch=0, **batcher), batch_of(range(4), **batcher)
     logits = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0))
     each = -logits.log_softmax(-1)[:, range(4), training.target]
@@ -112,10 +112,10 @@ def test_samples_count_for_the_members_that_do_not_leave_them_out(batch_of, clas
 
 def test_parts_of_a_batch_add_up(batch_of):
     """What distributed and accumulated training relies on."""
-    left_out = np.random.default_rng(0).random((3, 60)) < 0.4
+    held_out = np.random.default_rng(0).random((3, 60)) < 0.4
     classes, values = np.arange(60) % 2, np.linspace(-1, 1, 60, dtype=np.float32)
     for target, weight, outputs in ((classes, torch.tensor([1.0, 3.0]), 2), (values, None, 1)):
-        given = {"target": target, "left_out": left_out, "epoch": 0}
+        given = {"target": target, "held_out": held_out, "epoch": 0}
         output = torch.randn(3, 6, outputs, generator=torch.Generator().manual_seed(0))
         whole = target_total(output, batch_of(range(6), **given), class_weight=weight)
         parts = [
@@ -269,17 +269,17 @@ def test_who_stands_in_counts_nothing(small, brief):
     config = brief("pretraining")
     parts = Parts(nucleotide=True, distance=True, outputs=1)
     batcher = Batcher(small, config.data, 0, distances=True, target=np.ones(60, np.float32))
-    ghost = batcher.draw(np.array([3]), ghost=True)
+    placeholder = batcher.draw(np.array([3]), placeholder=True)
     others = batcher.draw(np.array([1, 2]))
-    shared = [batcher.share(draw) for draw in (others, ghost)]
-    batch = batcher.assemble(ghost, shared, 1)
+    shared = [batcher.share(draw) for draw in (others, placeholder)]
+    batch = batcher.assemble(placeholder, shared, 1)
     masking.mask(batch, np.arange(0), config.masking, 0)
     network = Network(config.model, parts)
     output = network(batch)
     sums = totals(output, batch, config.loss)
     truth = true_distance(batch, small.phylogeny, config.loss)
-    pairs_BG = pair_weights(truth, batch.first, config.loss)
-    own = output.distance[: batch.own]
+    pairs_BG = pair_weights(truth, batch.offset, config.loss)
+    own = output.distance[: batch.num_samples]
     predicted = network.distance.compare(own, torch.rand(2, own.shape[1]))
     sums["distance"] = distance_total(predicted, truth, pairs_BG)
     known = counts(batch, pairs_BG, None)

@@ -38,7 +38,7 @@ def job(small, brief):
 
     def make(changes=(), parts=PRETRAINING, train=40, val=20, target=None, **more):
         batcher, weights = more.pop("batcher", Batcher), more.pop("weights", 0)
-        left_out = more.pop("left_out", None)
+        held_out = more.pop("held_out", None)
         changes = {"train.max_steps": 0, "train.patience": 0, **dict(changes)}
         config = brief("pretraining", changes)
         torch.manual_seed(weights)
@@ -61,7 +61,7 @@ def job(small, brief):
                 config.train.seed,
                 distances=parts.distance,
                 target=values,
-                left_out=left_out,
+                held_out=held_out,
             ),
             train=np.arange(train),
             val=np.arange(train, train + val),

@@ -36,7 +36,7 @@ def make(small, brief):
             distances=parts.distance,
             target=np.zeros(60, np.float32) if parts.outputs else None,
             asv_vectors=vectors,
-            left_out=np.arange(60) % members == np.arange(members)[:, None],
+            held_out=np.arange(60) % members == np.arange(members)[:, None],
         )
         return Job(network, config, batcher, np.arange(samples), np.arange(0))
 

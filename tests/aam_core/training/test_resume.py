@@ -48,10 +48,10 @@ class Ending(Batcher):
         super().__init__(*args, **options)
         self.steps, self.at, self.do = itertools.count(1), at, do
 
-    def draw(self, samples, epoch=EVALUATION, ghost=False):
+    def draw(self, samples, epoch=EVALUATION, placeholder=False):
         if epoch != EVALUATION and next(self.steps) == self.at:
             self.do()
-        return super().draw(samples, epoch, ghost)
+        return super().draw(samples, epoch, placeholder)
 
 
 class Watched(Batcher):
@@ -61,9 +61,9 @@ class Watched(Batcher):
         super().__init__(*args, **options)
         self.asked = []
 
-    def draw(self, samples, epoch=EVALUATION, ghost=False):
+    def draw(self, samples, epoch=EVALUATION, placeholder=False):
         self.asked += [(epoch, int(sample)) for sample in samples]
-        return super().draw(samples, epoch, ghost)
+        return super().draw(samples, epoch, placeholder)
 
     def of_epoch(self, number):
         return [sample for epoch, sample in self.asked if epoch == number]
@@ -177,7 +177,7 @@ def test_whatever_is_learned(job, cut, resumed, given):
 
 def test_members_and_what_they_leave_out(job, cut, resumed):
     changes = {"model.members": 3, "model.encoder.features": "both", "optim.ema": 0.7}
-    given = {"left_out": np.arange(60) % 3 == np.arange(3)[:, None], **REGRESS}
+    given = {"held_out": np.arange(60) % 3 == np.arange(3)[:, None], **REGRESS}
     cut(changes, step=6, **given)
     _, trainer = resumed(changes, **given)
     same(trainer.fit(), fit(job({**RANDOM, **changes}, **given)))

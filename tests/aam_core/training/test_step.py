@@ -30,7 +30,7 @@ MEMBERS = {
     "model.encoder.features": "profile",
     "model.encoder.components": 6,
 }
-LEFT_OUT = np.arange(60) % 3 == np.arange(3)[:, None]
+HELD_OUT = np.arange(60) % 3 == np.arange(3)[:, None]
 
 compiler = shutil.which("g++") or shutil.which("clang++")
 headers = Path(sysconfig.get_path("include"), "Python.h").exists()
@@ -100,7 +100,7 @@ def test_members_keep_what_they_leave_out_over_micro_steps(job, given):
     found = []
     for micro_steps in (1, 3, 16):
         changes = {**DROPOUT, **MEMBERS, "train.accumulate": micro_steps}
-        found.append(computed(job(changes, **given, left_out=LEFT_OUT)))
+        found.append(computed(job(changes, **given, held_out=HELD_OUT)))
     for losses, gradients in found[1:]:
         assert losses == pytest.approx(found[0][0], rel=1e-5)
         assert_alike(found[0][1], gradients)
@@ -212,10 +212,10 @@ def test_a_member_is_the_same_whatever_it_leaves_out(job, optimizer):
     """After some steps: its samples reach it neither by its loss nor by another member."""
     changes = {**DROPOUT, **MEMBERS, "optim.optimizer": optimizer, "optim.clip": 0.0}
     truth = np.linspace(-1, 1, 60, dtype=np.float32)
-    other = np.where(LEFT_OUT[1], -3 * truth, truth)
+    other = np.where(HELD_OUT[1], -3 * truth, truth)
     found = []
     for target in (truth, other):
-        given = {"target": target, "left_out": LEFT_OUT, "val": 0}
+        given = {"target": target, "held_out": HELD_OUT, "val": 0}
         found.append(fit(job(changes, Parts(outputs=1), **given)).weights)
     differ = {n.split(".")[1] for n in found[0] if not torch.equal(found[0][n], found[1][n])}
     assert differ == {"0", "2"}

@@ -22,9 +22,9 @@ class Watched(Batcher):
         super().__init__(*args, **options)
         self.asked = []
 
-    def draw(self, samples, epoch=EVALUATION, ghost=False):
+    def draw(self, samples, epoch=EVALUATION, placeholder=False):
         self.asked.append((epoch, samples.tolist()))
-        return super().draw(samples, epoch, ghost)
+        return super().draw(samples, epoch, placeholder)
 
     def of(self, epoch):
         return [samples for asked, samples in self.asked if asked == epoch]

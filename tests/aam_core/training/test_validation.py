@@ -169,9 +169,9 @@ def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch)
 def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, given):
     """The third and the fourth member leave out the same samples: their mean counts."""
     turns = np.arange(60) % 3
-    left_out = turns == np.array([0, 1, 2, 2])[:, None]
+    held_out = turns == np.array([0, 1, 2, 2])[:, None]
     changes = {"model.members": 4}
-    made, found = evaluated(size, changes, left_out=left_out, **given)
+    made, found = evaluated(size, changes, held_out=held_out, **given)
     with torch.no_grad():
         each = outputs(made).target.double()
     actual = torch.from_numpy(made.batcher.target[HELD])
@@ -191,7 +191,7 @@ def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, giv
     values = found.values()
     assert {name: values[name] for name in exact} == pytest.approx(exact, rel=1e-4, abs=1e-6)
     assert values["target_loss"] == pytest.approx(
-        float(losses_KB[torch.from_numpy(left_out[:, HELD])].mean()), rel=1e-5
+        float(losses_KB[torch.from_numpy(held_out[:, HELD])].mean()), rel=1e-5
     )
 
 
@@ -274,8 +274,8 @@ def test_pairs_are_told_apart_over_processes(job):
         found = Validation(made)
         for process, draw in enumerate(draws):
             batch = made.batcher.assemble(draw, shared, process)
-            rows = truth[batch.first : batch.first + batch.own]
-            pairs = losses.pair_weights(rows, batch.first, made.config.loss)
+            rows = truth[batch.offset : batch.offset + batch.num_samples]
+            pairs = losses.pair_weights(rows, batch.offset, made.config.loss)
             found.score(batch, ModelOutput(), rows / 2, rows, pairs)
         _, keys, actual, predicted = found.some_pairs.held
         expected = {60 * i + j: float(truth[i - 40, j - 40]) for i in HELD for j in HELD if i < j}

@@ -54,7 +54,7 @@ def task(curve):
         study=None,
         values=pd.Series([1.0, 2.0], ["a", "b"], name="age"),
         fit=curve.fit,
-        splits=[Split.apart(["a"], ["b"])],
+        splits=[Split.holdout(["a"], ["b"])],
         space={
             "optim.lr": {"low": 1e-5, "high": 1e-1, "log": True},
             "model.sample.dropout": {"low": 0.0, "high": 0.6, "log": False},

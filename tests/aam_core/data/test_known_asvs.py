@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from aam_core.data.known_asvs import KMER, WARNING, KnownASVs
 from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
-from aam_core.known import KMER, WARNING, KnownASVs
 from aam_core.simulate.study import simulate
 
 
@@ -76,7 +76,7 @@ def test_kmers_are_those_of_a_naive_count():
 def test_kmers_do_not_depend_on_the_chunks(study, known, monkeypatch):
     others = simulate(10, 20, 6, sequence_length=120)
     expected = known.compare(changed(study, lambda dna: dna[3:])).kmers
-    monkeypatch.setattr("aam_core.known.CHUNK", 500)
+    monkeypatch.setattr("aam_core.data.known_asvs.CHUNK", 500)
     again = KnownASVs.of_samples(study, study.sample_ids)
     np.testing.assert_array_equal(again.kmers, known.kmers)
     found = again.compare(changed(study, lambda dna: dna[3:])).kmers

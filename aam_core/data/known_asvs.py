@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from aam_core.data.alignment import share
+from aam_core.data.alignment import percent
 from aam_core.data.study import Study
 from aam_core.errors import InputError
-from aam_core.tasks.targets import KNOWN
+
+KNOWN_COLUMNS = ("known_reads", "known_kmers")
+"""Columns of predictions: shares of a sample's reads, and of its k-mers, that the model knows."""
 
 KMER = 12
 """Length of the k-mers: at 8 chance alone holds a third of any sequence's among those of 2,000
@@ -191,13 +193,13 @@ class Comparison:
     length: int
 
     def columns(self, samples: slice) -> dict[str, np.ndarray]:
-        """`KNOWN` of some samples, each in [0, 1] and [n]."""
+        """`KNOWN_COLUMNS` of some samples, each in [0, 1] and [n]."""
         part = self.counts[samples]
         reads = np.maximum(np.asarray(part.sum(axis=1), np.float64).ravel(), 1.0)
         values = (part @ column.astype(np.float64) for column in (self.known, self.kmers))
         return {
             name: np.round(np.clip(value / reads, 0, 1), 6)
-            for name, value in zip(KNOWN, values, strict=True)
+            for name, value in zip(KNOWN_COLUMNS, values, strict=True)
         }
 
     def lines(self, who: str = "the model was fitted on", similar: bool = False) -> Iterator[str]:
@@ -212,8 +214,9 @@ class Comparison:
         """
         known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
         yield (
-            f"{share(known, 1)} of the reads are of ASVs that {who} ({self._of_asvs(self.known)}); "
-            f"{share(kmers, 1)} of their {KMER}-mers occur in those"
+            f"{percent(known, 1)} of the reads are of ASVs that {who} "
+            f"({self._of_asvs(self.known)}); "
+            f"{percent(kmers, 1)} of their {KMER}-mers occur in those"
         )
         turned = self._of_reads(self.reversed_alike)
         alike = kmers >= ALIKE or self._of_reads(self.starts) >= BEGUN
@@ -240,7 +243,7 @@ class Comparison:
         if self._of_reads(self.starts) < BEGUN:
             if kmers < ALIKE:
                 return (
-                    f"{share(1 - kmers, 1)} of their {KMER}-mers are new, too: another region or "
+                    f"{percent(1 - kmers, 1)} of their {KMER}-mers are new, too: another region or "
                     "gene, or adapters; predictions tell next to nothing"
                 )
             return (
