@@ -35,6 +35,7 @@ quietly() { # quietly WHAT COMMAND...: silent, unless it fails
     die "failed to $what; the command was: $*"
 }
 fingerprint() { cat "$@" | cksum | tr ' ' '-'; }
+packaging() { sed '/^\[tool\.pytest/,$d' pyproject.toml; } # the settings of pytest and of the linters follow
 
 conda_command() { command -v mamba || command -v conda || command -v micromamba; }
 can_be_root() {
@@ -180,7 +181,7 @@ locked_env() { # locked_env DIRECTORY: the core, its tests and their packages, a
 
 import_core() { # import_core DIRECTORY: with all that it imports only where it needs it
     quietly "import the core" "$1/bin/python" -c \
-        'import aam_core.cli, aam_core.fitting, biom, matplotlib, skbio, sklearn, tensorboard'
+        'from aam_core import *; import aam_core.cli, biom, matplotlib, skbio, sklearn, tensorboard'
 }
 
 check_env() { # an environment is ready when what it is for has worked in it
@@ -193,7 +194,7 @@ check_env() { # an environment is ready when what it is for has worked in it
     plugin_fingerprint >.venv/aam-plugin
 }
 in_env() { CONDA_PREFIX=$root/.venv PATH=$root/.venv/bin:$PATH "$@"; }
-plugin_fingerprint() { fingerprint q2_aam/*.py aam_core/*.py; }
+plugin_fingerprint() { fingerprint q2_aam/*.py aam_core/__init__.py aam_core/config/*.py; }
 
 refresh_qiime() { # q2cli caches what plugins offer, and notices a new version only
     [ "$kind" != plain ] || return 0
@@ -215,7 +216,7 @@ main_env() {
     local old_kind='' old_state='' state
     [ ! -f .venv/aam-env ] || read -r old_kind old_state <.venv/aam-env
     choose
-    state=$(fingerprint setup.py environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
+    state=$(fingerprint <(packaging) environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
     if [ "$kind $state" != "$old_kind $old_state" ] || ! .venv/bin/python -c '' 2>/dev/null; then
         # Anew: what another lock, or anybody, put there would stay and hide what is to be tried.
         [ "$kind" = conda ] && [ "$old_kind" = conda ] || rm -rf .venv
@@ -223,7 +224,7 @@ main_env() {
         "${kind}_env"
         check_env
         # Once more: installing the distribution's packages changes what it stands on.
-        state=$(fingerprint setup.py environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
+        state=$(fingerprint <(packaging) environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
         printf '%s %s\n' "$kind" "$state" >.venv/aam-env
         say "ready: .venv ($kind)"
     fi
@@ -233,7 +234,7 @@ main_env() {
 other_env() { # other_env NAME COMMAND...: .venv-NAME, made anew by the command where it must be
     local name=$1 state
     shift
-    state=$(fingerprint setup.py scripts/env.sh $locks/*.txt <(echo "$root"))
+    state=$(fingerprint <(packaging) scripts/env.sh $locks/*.txt <(echo "$root"))
     if [ "$state" != "$(cat ".venv-$name/aam-env" 2>/dev/null)" ]; then
         say "installing into .venv-$name ..."
         rm -rf ".venv-$name"

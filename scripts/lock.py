@@ -25,7 +25,7 @@ APART = re.compile(r"torch|triton|nvidia-|cuda-")
 """Names of torch and of what its CUDA build alone needs."""
 
 HEADER = "# Written by 'make lock' from {}. Do not edit.\n"
-PROJECT = ["setup.py", "--extra", "test", "--extra", "tune", "scripts/locks/build.in"]
+PROJECT = ["pyproject.toml", "--extra", "test", "--extra", "tune", "scripts/locks/build.in"]
 
 
 BUILT = {
@@ -54,7 +54,7 @@ def compile_lock(name: str, sources: list[str], python: str, *options: str, with
     names = [distribution.normalized(entry.partition("==")[0]) for entry in entries]
     both = zip(entries, names, strict=True)
     kept = [entry for entry, name in both if name not in without and not APART.match(name)]
-    made_from = " ".join(source for source in sources if source.endswith((".py", ".in")))
+    made_from = " ".join(source for source in sources if source.endswith((".toml", ".in")))
     (LOCKS / f"{name}.txt").write_text(HEADER.format(made_from) + "".join(kept), encoding="utf-8")
     print(f"{name}: {len(kept)} entries")
 

@@ -67,7 +67,7 @@ def test_not_ready_where_qiime_breaks(checkout):
 
 
 def test_not_ready_where_the_core_cannot_be_imported(checkout):
-    (checkout / "aam_core" / "fitting.py").write_text("import no_such_package\n")
+    (checkout / "aam_core" / "model.py").write_text("import no_such_package\n")
     status, output = check(checkout)
     assert status == 1 and "make env: ready" not in output
     assert "No module named 'no_such_package'" in output and "failed to import the core" in output
@@ -106,9 +106,9 @@ def test_tools_are_not_where_users_run():
 
 
 def test_what_the_package_needs_is_locked():
-    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    core = setup.partition("CORE = [")[2].partition("]")[0]
-    needed = set(re.findall(r'"([\w-]+)>=', core)) - {"torch"}
+    tomllib = pytest.importorskip("tomllib")  # of Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {requirement.partition(">=")[0] for requirement in project["dependencies"]} - {"torch"}
     normal = {distribution.normalized(name) for name in needed}
     assert len(normal) > 8 and normal <= set(distribution.locked(LOCKS / "core.txt"))
     beside = distribution.locked(LOCKS / "apt.txt") | distribution.locked(LOCKS / "apt-held.txt")
