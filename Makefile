@@ -25,8 +25,10 @@ test: env ## Run the whole suite, both packages
 tools: ## Set up .venv-tools: what lints and locks
 	@scripts/env.sh tools
 
-lint: tools ## ruff, and the direction of imports
+lint: tools ## ruff, its format, mypy, and the direction of imports
 	@.venv-tools/bin/ruff check .
+	@.venv-tools/bin/ruff format --check .
+	@.venv-tools/bin/mypy
 	@PYTHONPATH=. .venv-tools/bin/lint-imports
 
 lock: tools ## Write scripts/locks anew, on the newest versions; on Debian beside its own QIIME 2
@@ -68,5 +70,5 @@ test-newest: ## The same on today's newest, not locked (AAM_TORCH='torch==2.13.0
 	@.venv-newest/bin/python -m pytest -W default tests/aam_core
 
 clean: ## Remove what was built, but not the environments
-	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .import_linter_cache docs/_build
+	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache docs/_build
 	@find aam_core q2_aam tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,5 +1,6 @@
-"""For what still calls setup.py; the package is described in pyproject.toml."""
+"""The package is described in pyproject.toml; this is for what still calls setup.py."""
 
 from setuptools import setup
 
-setup()
+# Here, as setuptools 66 of Debian 12 and the newest want different forms of it in pyproject.toml.
+setup(license="BSD-3-Clause")

@@ -251,6 +251,7 @@ tools_env() {
     make_venv .venv-tools python3
     install_locked .venv-tools $locks/tools.txt
     quietly "run ruff" .venv-tools/bin/ruff --version
+    quietly "run mypy" .venv-tools/bin/mypy --version
     quietly "run import-linter" .venv-tools/bin/lint-imports --help
 }
 newest_env() { # not locked, and so made anew each time

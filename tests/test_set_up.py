@@ -98,11 +98,11 @@ def test_the_lock_replaces_nothing_of_the_distribution():
 
 
 def test_tools_are_not_where_users_run():
-    tools = {"ruff", "import-linter", "uv"}
+    tools = {"ruff", "mypy", "import-linter", "pre-commit", "uv"}
     assert tools <= set(distribution.locked(LOCKS / "tools.txt"))
     for name in ("apt", "core"):
         assert not tools & set(distribution.locked(LOCKS / f"{name}.txt"))
-    assert not re.search("ruff|import-linter", (ROOT / "environment.yml").read_text())
+    assert not re.search("ruff|mypy|import-linter", (ROOT / "environment.yml").read_text())
 
 
 def test_what_the_package_needs_is_locked():
