@@ -20,7 +20,7 @@ _HOME = {
     "pretrain": "aam_core.fitting",
     "fit_regressor": "aam_core.fitting",
     "fit_classifier": "aam_core.fitting",
-    "find_lr": "aam_core.fitting",
+    "find_lr": "aam_core.tuning.learning_rate",
     "tune": "aam_core.tuning",
     "predict": "aam_core.prediction",
     "evaluate": "aam_core.evaluation",

@@ -19,15 +19,12 @@ from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.devices import on_devices
 from aam_core.effects import processes, say
-from aam_core.files.folders import replacing_in
 from aam_core.model import Model
 from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.resuming import asked
 from aam_core.runs import Run
 from aam_core.tasks.targets import ClassTarget
-from aam_core.training import range_test
 from aam_core.training.job import Result
-from aam_core.training.range_test import RangeTest
 
 CORPUS = {
     "loss.distance": 0.0,
@@ -36,8 +33,6 @@ CORPUS = {
     "data.shallow_samples": "keep",
 }
 """Settings of a pretraining on sequences without samples."""
-
-RATES = "lr.tsv"
 
 COVERAGE = 0.9
 """Share of new samples that a prediction interval is meant to hold."""
@@ -244,65 +239,6 @@ def fit_classifier(
     given = (encoder, freeze_encoder, group_by, split, covariates, config, output, label)
     options = FitOptions(*given, resume, on_epoch, accept_changed_inputs)
     return _fit("classification", study, target, options)
-
-
-def _read_rates(folder) -> RangeTest:
-    """What `find_lr` wrote."""
-    table = pd.read_csv(Path(folder, RATES), sep="\t", float_precision="round_trip")
-    return RangeTest(table, range_test.suggest(table))
-
-
-@on_devices(pretraining, _read_rates)
-def find_lr(
-    study: Study,
-    target: str | pd.Series | None = None,
-    *,
-    task: str = "pretrain",
-    encoder: Model | str | Path | None = None,
-    freeze_encoder: bool = False,
-    group_by: str | pd.Series | None = None,
-    covariates: Sequence[str] = (),
-    config: Config | str | None = None,
-    output: str | Path | None = None,
-    low: float = 1e-6,
-    high: float = 10.0,
-    steps: int = 100,
-) -> RangeTest:
-    """Look for the learning rate of a pretraining or a fit, by a range test.
-
-    Parameters
-    ----------
-    study, target, encoder, freeze_encoder, group_by, covariates, config
-        As of the run that the rate is for; a pretraining has no target.
-    task : {'pretrain', 'regression', 'classification'}
-        What run that is.
-    output : path, optional
-        Folder for ``lr.tsv``, a row a step, and ``lr.png``.
-    low, high, steps
-        First and last rate, and the steps from one to the other.
-
-    Raises
-    ------
-    InputError
-        If the inputs are unusable, or the loss falls at no rate.
-    """
-    if task == "pretrain":
-        run, batcher = prepare_pretraining(
-            study, config, output, encoder, group_by, job="range test"
-        )
-        job = run.job(batcher)
-    else:
-        given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
-        options = FitOptions(*given, job="range test")
-        run, _, batcher, weight = prepare_fit(task, study, target, options)
-        job = run.job(batcher, weight)
-    found = range_test.find_lr(job, run.team, low, high, steps, run.reporter)
-    if output is not None and run.team.first:
-        with replacing_in(output, (RATES, "lr.png")) as folder:
-            found.table.to_csv(folder / RATES, sep="\t", index=False)
-        draw = functools.partial(plots.learning_rates, found.table, found.suggestion)
-        plots.attempt(Path(output, "lr.png"), draw)
-    return found
 
 
 def _score_pretraining(run: Run, result: Result) -> dict[str, Callable]:

@@ -76,11 +76,11 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
         "--group-by needs --metadata.",
     )
     check_apart(options["encoder"], output)
-    from aam_core import fitting
+    from aam_core.tuning import learning_rate
 
     inputs = without_missing(inputs, target, missing_samples)
     study = load(inputs, keep_unplaced=task != "pretrain")
-    found = fitting.find_lr(study, target, task=task, config=config, output=output, **options)
+    found = learning_rate.find_lr(study, target, task=task, config=config, output=output, **options)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"--lr {found.suggestion:g}")
     tell(f"Give that to the run (or optim.lr in a file of settings); see {output / 'lr.png'}")

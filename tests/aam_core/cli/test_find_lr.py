@@ -66,10 +66,10 @@ def test_presets_are_those_of_the_task(files, metadata, tmp_path, aam, monkeypat
         asked.append((target, task, config, options))
         raise KeyboardInterrupt
 
-    from aam_core import fitting
     from aam_core.config import presets
+    from aam_core.tuning import learning_rate
 
-    monkeypatch.setattr(fitting, "find_lr", find_lr)
+    monkeypatch.setattr(learning_rate, "find_lr", find_lr)
     common = (*files, *metadata, "--output", tmp_path / "out", "--preset", "tiny", "--seed", 7)
     aam("find-lr", *common, "--set", "optim.clip=2")
     aam("find-lr", *common, "--set", "optim.clip=2", "--target", "gradient", "--low", 0.01)

@@ -1,0 +1,91 @@
+"""The learning rate of a pretraining or a fit, found by a range test (``aam find-lr``)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from aam_core import plots
+from aam_core.config import Config
+from aam_core.config.presets import pretraining
+from aam_core.data.study import Study
+from aam_core.devices import on_devices
+from aam_core.files.folders import replacing_in
+from aam_core.model import Model
+from aam_core.preparation import FitOptions, prepare_fit, prepare_pretraining
+from aam_core.training import range_test
+from aam_core.training.range_test import RangeTest
+
+__all__ = ["find_lr"]
+
+_TABLE, _PLOT = "lr.tsv", "lr.png"
+
+
+def _read_result(folder) -> RangeTest:
+    """The result that `find_lr` wrote into a folder."""
+    table = pd.read_csv(Path(folder, _TABLE), sep="\t", float_precision="round_trip")
+    return RangeTest(table, range_test.suggest(table))
+
+
+@on_devices(pretraining, _read_result)
+def find_lr(
+    study: Study,
+    target: str | pd.Series | None = None,
+    *,
+    task: str = "pretrain",
+    encoder: Model | str | Path | None = None,
+    freeze_encoder: bool = False,
+    group_by: str | pd.Series | None = None,
+    covariates: Sequence[str] = (),
+    config: Config | str | None = None,
+    output: str | Path | None = None,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+) -> RangeTest:
+    """Find the learning rate of a pretraining or a fit by a range test.
+
+    The loss of every step is recorded while the rate rises. No trained weights are kept.
+
+    Parameters
+    ----------
+    study, target, encoder, freeze_encoder, group_by, covariates, config
+        As in the run that the rate is for; a pretraining has no target.
+    task : {'pretrain', 'regression', 'classification'}
+        Kind of that run.
+    output : path, optional
+        Folder for ``lr.tsv`` (one row per step) and its plot ``lr.png``.
+    low, high : float
+        First and last learning rate.
+    steps : int
+        Optimizer steps from the first rate to the last.
+
+    Returns
+    -------
+    RangeTest
+
+    Raises
+    ------
+    InputError
+        If the inputs are unusable, or the loss falls at no rate of the range.
+    """
+    if task == "pretrain":
+        run, batcher = prepare_pretraining(
+            study, config, output, encoder, group_by, job="range test"
+        )
+        job = run.job(batcher)
+    else:
+        given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
+        options = FitOptions(*given, job="range test")
+        run, _, batcher, weight = prepare_fit(task, study, target, options)
+        job = run.job(batcher, weight)
+    result = range_test.find_lr(job, run.team, low, high, steps, run.reporter)
+    if output is not None and run.team.first:
+        with replacing_in(output, (_TABLE, _PLOT)) as folder:
+            result.table.to_csv(folder / _TABLE, sep="\t", index=False)
+        draw = functools.partial(plots.learning_rates, result.table, result.suggestion)
+        plots.attempt(Path(output, _PLOT), draw)
+    return result
