@@ -14,6 +14,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shown():
+    """Show on stderr what the library says, as a notebook that asks for it."""
+    from aam_core import log
+
+    with log.showing():
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of the real studies (``ecam``, ``ibd``, ``v4``)."""

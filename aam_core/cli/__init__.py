@@ -15,7 +15,7 @@ import traceback
 
 import click
 
-from aam_core import __version__
+from aam_core import __version__, log
 from aam_core.config.fields import unknown
 from aam_core.errors import AAMError, Preempted, one_line
 
@@ -64,7 +64,7 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx):
         try:
-            with _processes():
+            with log.showing(), _processes():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             click.echo(" ".join(f"Interrupted. {stop}".split()), err=True)

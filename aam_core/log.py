@@ -1,0 +1,89 @@
+"""One voice: all that the library says goes to the standard logger ``aam_core``.
+
+Nothing is installed at import, as for any library: Python shows warnings on stderr, and what else
+there is to say where `show` is called. The command line and the QIIME 2 plugin call it; a notebook
+may, or configure `logging` as it likes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["Handler", "labelled", "logger", "show", "showing"]
+
+logger = logging.getLogger("aam_core")
+
+
+class Handler(logging.Handler):
+    """Writes each message as a line on stderr, above a progress bar if there is one.
+
+    Warnings begin with ``warning: ``. Of several processes that do the same the first one speaks.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if os.environ.get("RANK", "0") != "0":
+            return
+        try:
+            text = record.getMessage()
+            if record.levelno >= logging.WARNING:
+                text = f"warning: {text}"
+            _write(text)
+        except Exception:
+            self.handleError(record)
+
+
+def show(level: int | str = "INFO") -> None:
+    """Show what the library says on stderr, from this level on.
+
+    Parameters
+    ----------
+    level : {'DEBUG', 'INFO', 'WARNING', 'ERROR'} or int
+
+    Examples
+    --------
+    >>> import aam_core.log
+    >>> aam_core.log.show("WARNING")
+    """
+    if not any(isinstance(handler, Handler) for handler in logger.handlers):
+        logger.addHandler(Handler())
+        logger.propagate = False  # else a handler of the root logger would say it twice
+    logger.setLevel(level)
+
+
+@contextmanager
+def showing(level: int | str = "INFO") -> Iterator[None]:
+    """As `show`, within a block; afterwards the logger is as it was."""
+    handlers, propagate, before = list(logger.handlers), logger.propagate, logger.level
+    show(level)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(before)
+
+
+class _Labelled(logging.LoggerAdapter):
+    """A logger whose messages begin with a label."""
+
+    def log(self, level, msg, *args, **kwargs):
+        if self.isEnabledFor(level):
+            text = msg % args if args else msg
+            self.logger.log(level, "%s: %s", self.extra["label"], text, **kwargs)
+
+
+def labelled(label: str) -> logging.LoggerAdapter:
+    """The logger, each of whose messages begins with ``label`` and a colon."""
+    return _Labelled(logger, {"label": label})
+
+
+def _write(text: str) -> None:
+    tqdm = sys.modules.get("tqdm")  # without it there is no bar
+    if tqdm is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        tqdm.tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
