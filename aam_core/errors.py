@@ -1,5 +1,12 @@
 """Errors that a user can act on: one readable line each."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 LONGEST = 2000
 """Letters of a message, at most: a file may hold a name of a million."""
 
@@ -33,6 +40,20 @@ class Preempted(AAMError):
     def __init__(self, message: str, signal: int = 15):
         super().__init__(message)
         self.signal = signal
+
+
+def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of a registry; an unknown name is an `InputError` that lists those there are.
+
+    >>> lookup({"a": 1, "b": 2}, "b", "letter")
+    2
+    """
+    try:
+        return registry[name]
+    except (KeyError, TypeError):
+        raise InputError(
+            f"The {what} must be one of {', '.join(registry)}, not {short(repr(name))}."
+        ) from None
 
 
 def one_line(text, longest: int = LONGEST) -> str:

@@ -28,7 +28,7 @@ from aam_core.effects import check_columns, setup_of, without_effect
 from aam_core.errors import InputError, first_five
 from aam_core.model import Model
 from aam_core.models.network import Parts
-from aam_core.phylogeny.distances import check_metric
+from aam_core.phylogeny.distances import find_distance
 from aam_core.prediction import as_model, encode_asvs
 from aam_core.resuming import Inputs, check_accepted, moved, resumed, split_of
 from aam_core.runs import KINDS, Run
@@ -400,7 +400,7 @@ def told_of_columns(study, values: pd.Series, group_by, covariates, task: str) -
 def _check_distances(study, config):
     """What is learned lies in [0, 1], as the predicted distances do."""
     if study.distances is None:
-        check_metric(config.loss.metric, study.phylogeny)
+        find_distance(config.loss.metric, study.phylogeny)
     elif study.distances.max() > 1 + 1e-6:
         raise InputError(
             f"The given distances reach {study.distances.max():.4g}; those that are learned lie "

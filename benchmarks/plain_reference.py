@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aam_core.data.batches import Batch, Batcher, Draw, Shared
+from aam_core.data.batches import Batch, Batcher, Draw, SharedDraw
 from aam_core.models.network import ModelOutput, Network
 
 PADDED = 256
@@ -29,14 +29,14 @@ class PlainBatcher(Batcher):
     which is the faster for the reference.
     """
 
-    def share(self, draw: Draw, features: bool = True) -> Shared:
-        """What the other processes must know; here, what masking chooses from."""
+    def share(self, draw: Draw, features: bool = True) -> SharedDraw:
+        """What the other ranks must know; here, what masking chooses from."""
         rows = np.arange(len(draw.samples) * PADDED)
         return dataclasses.replace(super().share(draw), features=rows)
 
-    def assemble(self, draw: Draw, shared, process: int = 0) -> Batch:
+    def assemble(self, draw: Draw, shared, rank: int = 0) -> Batch:
         """Make the batch; parameters as in `Batcher.assemble`."""
-        batch = super().assemble(draw, shared, process)
+        batch = super().assemble(draw, shared, rank)
         shape = (len(draw.samples), PADDED)
         short = PADDED - batch.asv_index.shape[1]
         assert short >= 0, "rarefy deeper, or set data.max_asvs"

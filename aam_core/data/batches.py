@@ -1,8 +1,12 @@
 """Batch: the distinct ASVs of some samples, and where each sample has them.
 
-Letters: B samples, A ASVs of a sample (padded to the batch's longest), U distinct ASVs in the
-batch, L bases (+1 START), E size of an ASV's vector, K members of the network, F features of the
-study, N samples of the study, G samples of the batch over all processes.
+A batch is made in three steps, so that pairs of samples can be compared across processes: each rank
+draws the reads of its samples (`Batcher.draw`), the ranks exchange what the others need of that
+(`Batcher.share`), and each rank makes its tensors (`Batcher.assemble`).
+
+Letters: B samples of this rank, A ASVs of a sample (padded to the batch's longest), U distinct ASVs
+in the batch, L bases (+1 START), E size of an ASV's vector, K members of the ensemble, F features
+of the study, N samples of the study, G samples of the batch over all ranks.
 """
 
 from __future__ import annotations
@@ -19,13 +23,13 @@ from torch import Tensor
 from aam_core import vocab
 from aam_core.config import DataConfig
 from aam_core.data import rarefaction
+from aam_core.data.rarefaction import EVALUATION
 from aam_core.data.study import Study
 
-EVALUATION = -1
-"""Epoch of evaluation: its draw of reads is always the same."""
+__all__ = ["EVALUATION", "Batch", "Batcher", "Draw", "SharedDraw"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Batch:
     """Tensors of one batch.
 
@@ -44,15 +48,15 @@ class Batch:
     asv_tokens : Tensor or None
         ``[U, L + 1]`` uint8.
     asv_vectors : Tensor or None
-        ``[U, E]``, instead of tokens where these vectors do not change.
+        ``[U, E]``, instead of tokens where the encoder is frozen or fixed.
     ragged : bool
         Whether any token is PAD.
     offset : int
-        Place of the first of these samples among the G that all processes hold of the batch.
+        Position of this rank's first sample among the G of all ranks.
     rank_sizes : tuple of int
-        How many of the G each process holds.
+        How many of the G each rank has.
     global_index : Tensor or None
-        ``[G]`` int64, positions in the study of the G.
+        ``[G]`` int64, positions in the study of the samples of all ranks.
     table : Tensor or None
         ``[G, F']`` float32 reads of the whole (rarefied) samples, before ``max_asvs``: what the
         distances are computed from.
@@ -60,14 +64,14 @@ class Batch:
         ``[F']`` int64, places of that table's features among the tips of the phylogeny, or in the
         study where it has none.
     distance : Tensor or None
-        ``[B, G]`` given distances.
+        ``[B, G]`` distances from the study's own matrix.
     target : Tensor or None
         ``[B]`` float32 standardized values or int64 classes.
     weight : Tensor or None
-        ``[K, B]`` float32, what each member's prediction of each sample counts: in training 0
-        where the member leaves the sample out, in evaluation 0 where it does not.
+        ``[K, B]`` float32, weight of each member's prediction of each sample: in training 0 where
+        the member holds the sample out, in evaluation 0 where it was trained on it.
     categories, numeric : Tensor or None
-        Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as `Covariates.encode` gives them.
+        Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as from `Covariates.encode`.
     key : Tensor or None
         0-d int64, of the seed and the step: what every random draw of the network is keyed by.
         None where nothing is drawn.
@@ -78,8 +82,8 @@ class Batch:
     masked_row, masked_column, masked_truth : Tensor or None
         ``[M]`` int64: row and column in ``masked_tokens`` of each hidden base, and its token.
     placeholder : bool
-        The samples stand in for none: a process that has no sample of this batch computes with
-        the others, and counts nothing.
+        Whether the samples only keep this rank in step: a rank without a sample of this batch runs
+        the same collectives as the others, on samples of weight 0.
     """
 
     sample_index: Tensor
@@ -110,23 +114,34 @@ class Batch:
 
     @property
     def num_samples(self) -> int:
-        """Samples of this batch that count."""
+        """Samples of this rank; 0 of a placeholder."""
         return 0 if self.placeholder else len(self.sample_index)
 
     def to(self, device) -> Batch:
-        """Move every tensor."""
-        cuda = torch.device(device).type == "cuda"  # which copies from pinned memory meanwhile
+        """Copy with every tensor on ``device``."""
+        cuda = torch.device(device).type == "cuda"
         moved = {
-            item.name: _pinned(value, cuda).to(device, non_blocking=True)
-            for item in dataclasses.fields(self)
-            if isinstance(value := getattr(self, item.name), Tensor)
+            name: _pinned(value, cuda).to(device, non_blocking=True)
+            for name, value in self._tensors().items()
         }
         return dataclasses.replace(self, **moved)
+
+    def __repr__(self) -> str:
+        """Shape and type of each tensor, not its values."""
+        shapes = (
+            f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+            for name, value in self._tensors().items()
+        )
+        return f"Batch({', '.join(shapes)})"
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass
 class Draw:
-    """Reads drawn for the samples of one process, before they are tensors.
+    """Reads drawn for the samples of one rank, before they are tensors.
 
     Attributes
     ----------
@@ -134,12 +149,12 @@ class Draw:
         ``[B]`` positions in the study.
     reads : list of (ndarray, ndarray)
         Features and reads of each sample, all of them.
-    kept : list of ndarray
-        Positions in these that the model reads.
+    selected : list of ndarray
+        Positions in these of the ASVs that the model reads (``max_asvs`` at most).
     features : ndarray
         ``[U]`` distinct features that the model reads, ascending.
     place : ndarray
-        Place in ``features`` of each kept one, sample after sample.
+        Place in ``features`` of each selected one, sample after sample.
     epoch : int
         Of training, or `EVALUATION`.
     placeholder : bool
@@ -148,7 +163,7 @@ class Draw:
 
     samples: np.ndarray
     reads: list[tuple[np.ndarray, np.ndarray]]
-    kept: list[np.ndarray]
+    selected: list[np.ndarray]
     features: np.ndarray
     place: np.ndarray
     epoch: int = EVALUATION
@@ -156,22 +171,23 @@ class Draw:
 
 
 @dataclass
-class Shared:
-    """What the other processes must know of a draw; nothing, of a placeholder's.
+class SharedDraw:
+    """What the other ranks must know of a draw; empty for a placeholder.
 
     Attributes
     ----------
     samples, features : ndarray
         As in `Draw`.
-    lengths, placed, counts : ndarray
-        For distances computed from reads: how many features each sample has, what they are (tips
-        of the phylogeny, or features), and their reads, sample after sample. Else empty.
+    lengths, tips, counts : ndarray
+        For distances computed from reads: how many features each sample has, their places among
+        the tips of the phylogeny (or in the study, without one), and their reads, sample after
+        sample. Else empty.
     """
 
     samples: np.ndarray
     features: np.ndarray
     lengths: np.ndarray
-    placed: np.ndarray
+    tips: np.ndarray
     counts: np.ndarray
 
 
@@ -193,9 +209,9 @@ class Batcher:
     covariates : tuple of ndarray, optional
         ``[N, C]`` int64 and ``[N, K, 2]`` float32.
     asv_vectors : Tensor, optional
-        ``[F, E]`` vectors that do not change, used instead of tokens.
+        ``[F, E]`` vectors of a frozen or fixed encoder, used instead of tokens.
     held_out : ndarray, optional
-        ``[K, N]`` bool, the samples that each member leaves out of its training.
+        ``[K, N]`` bool, the samples that each member holds out of its training.
     """
 
     def __init__(
@@ -218,12 +234,12 @@ class Batcher:
         self.covariates = covariates
         self.asv_vectors = asv_vectors
         self.held_out = held_out
-        self.tip = _tips(study) if distances else None
+        self._tips = _tip_of_features(study) if distances else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
-        # Draws of reads follow the order of the sequences, whatever the table's: the same sample
-        # gets the same reads in any table that holds it.
-        self.rank = np.empty(len(study.sequences), np.int64)
-        self.rank[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
+        # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
+        # the same reads in any table.
+        self._order = np.empty(len(study.sequences), np.int64)
+        self._order[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
             len(study.sequences)
         )
 
@@ -237,12 +253,11 @@ class Batcher:
         table = self.study.counts
         span = slice(table.indptr[sample], table.indptr[sample + 1])
         features, counts = table.indices[span], table.data[span]
-        if self.config.rarefaction == "fixed":
-            epoch = EVALUATION
+        epoch = rarefaction.draw_epoch(self.config, epoch)
         rng = rarefaction.sample_rng(self.seed, self.study.sample_ids[sample], epoch + 1)
-        if self.config.rarefaction != "none":
-            depth = rarefaction.draw_depth(self.config, None if epoch == EVALUATION else rng)
-            order = np.argsort(self.rank[features])
+        depth = rarefaction.draw_depth(self.config, None if epoch == EVALUATION else rng)
+        if counts.sum() > depth:
+            order = np.argsort(self._order[features])
             drawn = np.empty_like(counts)
             drawn[order] = rarefaction.rarefy(counts[order], depth, rng)
             counts = drawn
@@ -253,31 +268,31 @@ class Batcher:
     def draw(self, samples: np.ndarray, epoch: int = EVALUATION, placeholder: bool = False) -> Draw:
         """Draw the reads of these samples (positions in the study) in this epoch."""
         drawn = [self.reads(sample, epoch) for sample in samples]
-        kept = [self._select(*part) for part in drawn]
+        selected = [self._select(*part) for part in drawn]
         flat = np.concatenate(
-            [features[part] for (features, _, _), part in zip(drawn, kept, strict=True)]
+            [features[part] for (features, _, _), part in zip(drawn, selected, strict=True)]
         )
         features, place = np.unique(flat, return_inverse=True)
         reads = [(features, counts) for features, counts, _ in drawn]
         samples = np.asarray(samples, np.int64)
         features = features.astype(np.int64)
-        return Draw(samples, reads, kept, features, place.reshape(-1), epoch, placeholder)
+        return Draw(samples, reads, selected, features, place.reshape(-1), epoch, placeholder)
 
-    def share(self, draw: Draw, features: bool = True) -> Shared:
-        """What the other processes must know of it; of its ``features``, where they are asked."""
+    def share(self, draw: Draw, features: bool = True) -> SharedDraw:
+        """What the other ranks must know of a draw; its distinct features only where needed."""
         none = np.empty(0, np.int32)
         if draw.placeholder:
-            return Shared(np.empty(0, np.int64), none, none, none, none)
+            return SharedDraw(np.empty(0, np.int64), none, none, none, none)
         distinct = draw.features.astype(np.int32) if features else none
         if not self.distances or self.study.distances is not None:
-            return Shared(draw.samples, distinct, none, none, none)
-        placed = [self._placed(*part) for part in draw.reads]
-        return Shared(
+            return SharedDraw(draw.samples, distinct, none, none, none)
+        on_tips = [self._on_tips(*part) for part in draw.reads]
+        return SharedDraw(
             draw.samples,
             distinct,
-            np.array([len(features) for features, _ in placed], np.int32),
-            np.concatenate([features for features, _ in placed]).astype(np.int32),
-            np.concatenate([counts for _, counts in placed]).astype(np.int32),
+            np.array([len(features) for features, _ in on_tips], np.int32),
+            np.concatenate([features for features, _ in on_tips]).astype(np.int32),
+            np.concatenate([counts for _, counts in on_tips]).astype(np.int32),
         )
 
     def batch(self, samples: np.ndarray, epoch: int = EVALUATION) -> Batch:
@@ -285,25 +300,25 @@ class Batcher:
         draw = self.draw(samples, epoch)
         return self.assemble(draw, [self.share(draw)])
 
-    def assemble(self, draw: Draw, shared: Sequence[Shared], rank: int = 0) -> Batch:
-        """Make the part of a batch that one process computes.
+    def assemble(self, draw: Draw, shared: Sequence[SharedDraw], rank: int = 0) -> Batch:
+        """Make one rank's part of a batch.
 
         Parameters
         ----------
         draw : Draw
-            Its own samples.
-        shared : sequence of Shared
-            Of every process, its own among them: pairs of samples are compared across processes.
+            Of this rank.
+        shared : sequence of SharedDraw
+            Of every rank, in their order.
         rank : int
-            Which of them it is.
+            This rank.
         """
-        lengths = np.array([len(part) for part in draw.kept])
+        lengths = np.array([len(part) for part in draw.selected])
         mask = np.arange(lengths.max())[None, :] < lengths[:, None]
         index = np.zeros(mask.shape, np.int64)
         index[mask] = draw.place
         counts = np.zeros(mask.shape, np.float32)
         counts[mask] = np.concatenate(
-            [reads[part] for (_, reads), part in zip(draw.reads, draw.kept, strict=True)]
+            [reads[part] for (_, reads), part in zip(draw.reads, draw.selected, strict=True)]
         )
         sizes = tuple(len(part.samples) for part in shared)
         batch = Batch(
@@ -324,8 +339,8 @@ class Batcher:
             batch.target = torch.from_numpy(self.target[draw.samples])
         if self.held_out is not None:
             held_out = self.held_out[:, draw.samples]
-            counted = held_out if draw.epoch == EVALUATION else ~held_out
-            batch.weight = torch.from_numpy(counted.astype(np.float32))
+            weight = held_out if draw.epoch == EVALUATION else ~held_out
+            batch.weight = torch.from_numpy(weight.astype(np.float32))
         if self.covariates is not None:
             categories, numeric = self.covariates
             batch.categories = torch.from_numpy(categories[draw.samples])
@@ -333,17 +348,17 @@ class Batcher:
         return batch
 
     def _select(self, features, counts, rng) -> np.ndarray:
-        """Positions of the ASVs that are read; as the draws, the same in any table's order."""
+        """Positions of the ASVs that the model reads; the same in any order of the table."""
         if len(features) <= self.config.max_asvs or self.config.asv_selection == "first":
             return rarefaction.select(counts, self.config, rng)
-        order = np.argsort(self.rank[features])
+        order = np.argsort(self._order[features])
         return np.sort(order[rarefaction.select(counts[order], self.config, rng)])
 
-    def _placed(self, features, counts):
+    def _on_tips(self, features, counts):
         """Tips and reads of the features that the phylogeny has (all, where there is none)."""
-        if self.tip is None:
+        if self._tips is None:
             return features, counts
-        tips = self.tip[features]
+        tips = self._tips[features]
         return tips[tips >= 0], counts[tips >= 0]
 
     def _add_asvs(self, batch, unique):
@@ -364,7 +379,7 @@ class Batcher:
             return
         lengths = np.concatenate([part.lengths for part in shared])
         features, column = np.unique(
-            np.concatenate([part.placed for part in shared]), return_inverse=True
+            np.concatenate([part.tips for part in shared]), return_inverse=True
         )
         table = np.zeros((len(lengths), len(features)), np.float32)
         row = np.repeat(np.arange(len(lengths)), lengths)
@@ -373,7 +388,7 @@ class Batcher:
         batch.table_features = torch.from_numpy(features.astype(np.int64))
 
 
-def _tips(study: Study) -> np.ndarray | None:
+def _tip_of_features(study: Study) -> np.ndarray | None:
     """[F] place of each feature among the tips of the phylogeny, -1 where it has none."""
     if study.phylogeny is None:
         return None
@@ -382,5 +397,5 @@ def _tips(study: Study) -> np.ndarray | None:
 
 
 def _pinned(value: Tensor, cuda: bool) -> Tensor:
-    """In pinned memory, unless it is on a device already, as vectors that do not change are."""
+    """In pinned memory, which CUDA copies asynchronously, unless it is on a device already."""
     return value.pin_memory() if cuda and value.device.type == "cpu" else value

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from aam_core import vocab
 from aam_core.data.alignment import percent
 from aam_core.data.study import Study
 from aam_core.errors import InputError
@@ -55,8 +56,6 @@ ARRAYS = {
 
 _NUMBERS = np.full(256, 255, np.uint8)
 _NUMBERS[np.frombuffer(b"ACGT", np.uint8)] = range(4)
-
-_COMPLEMENTS = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +148,7 @@ class KnownASVs:
         starts[others] = _among(_hashes(sequences[i][:START] for i in others), self.starts)
         reversed_known, reversed_alike = np.zeros(size, bool), np.zeros(size, bool)
         strange = np.flatnonzero(kmers < ALIKE)  # what is alike as it is was not turned round
-        turned = [sequences[i].translate(_COMPLEMENTS)[::-1] for i in strange]
+        turned = [sequences[i].translate(vocab.COMPLEMENT)[::-1] for i in strange]
         reversed_known[strange] = _among(_hashes(turned), self.sequences)
         reversed_alike[strange] = _shares(turned, there) >= np.maximum(ALIKE, 2 * kmers[strange])
         return Comparison(

@@ -1,7 +1,7 @@
-"""Subsampling of reads, and the choice of the ASVs that the model reads.
+"""Rarefaction, and the choice of the ASVs that the model reads.
 
 Every draw is keyed by (seed, sample id, epoch), so that it depends neither on the order of the
-samples nor on the batch or rank they fall into.
+samples nor on the batch or rank they fall into. Letters: A ASVs of a sample.
 """
 
 from __future__ import annotations
@@ -11,10 +11,29 @@ import zlib
 import numpy as np
 
 from aam_core.config import DataConfig
+from aam_core.errors import lookup
+
+__all__ = [
+    "ALL",
+    "EVALUATION",
+    "RAREFACTIONS",
+    "SELECTIONS",
+    "draw_depth",
+    "draw_epoch",
+    "rarefy",
+    "sample_rng",
+    "select",
+]
+
+ALL = np.iinfo(np.int64).max
+"""Depth that keeps every read."""
+
+EVALUATION = -1
+"""Epoch of evaluation: its draw of reads is always the same."""
 
 
 def sample_rng(seed: int, sample_id: str, epoch: int) -> np.random.Generator:
-    """Generator of one sample in one epoch."""
+    """Generator of one sample in one epoch, from 0."""
     return np.random.default_rng((seed, zlib.crc32(sample_id.encode()), len(sample_id), epoch))
 
 
@@ -38,24 +57,44 @@ def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarr
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
 
 
-ALL = np.iinfo(np.int64).max
-"""Depth that keeps every read."""
+def draw_epoch(config: DataConfig, epoch: int) -> int:
+    """The epoch that keys the draws: 'fixed' rarefaction draws as in evaluation in every epoch."""
+    return EVALUATION if config.rarefaction == "fixed" else epoch
 
 
 def draw_depth(config: DataConfig, rng: np.random.Generator | None) -> int:
-    """Sampling depth of one draw; with 'redraw', log-uniform up to ``sampling_depth_max``.
+    """Sampling depth of one draw, by the kind of rarefaction.
 
-    With 'redraw', ``full_depth`` of the draws keep `ALL` reads. Evaluation (``rng`` None) draws
-    the most reads that training may: the least noise within what the model was trained on.
+    Parameters
+    ----------
+    rng : Generator or None
+        None in evaluation, which draws the most reads that training may: the least noise within
+        what the model was trained on.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind.
     """
-    low = high = config.sampling_depth
-    if config.rarefaction == "redraw":
-        high = max(low, config.sampling_depth_max)
-        if config.full_depth > 0 and (rng is None or rng.random() < config.full_depth):
-            return ALL
+    return lookup(RAREFACTIONS, config.rarefaction, "rarefaction")(config, rng)
+
+
+def _redrawn_depth(config: DataConfig, rng: np.random.Generator | None) -> int:
+    """Log-uniform up to ``sampling_depth_max``; `ALL` for ``full_depth`` of the draws."""
+    low, high = config.sampling_depth, max(config.sampling_depth, config.sampling_depth_max)
+    if config.full_depth > 0 and (rng is None or rng.random() < config.full_depth):
+        return ALL
     if rng is None or high == low:
         return high
     return int(round(np.exp(rng.uniform(np.log(low), np.log(high)))))
+
+
+RAREFACTIONS = {
+    "redraw": _redrawn_depth,
+    "fixed": lambda config, rng: config.sampling_depth,
+    "none": lambda config, rng: ALL,
+}
+"""Kinds of rarefaction (`DataConfig.rarefaction`): the depth of a draw."""
 
 
 def select(counts: np.ndarray, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
@@ -64,13 +103,23 @@ def select(counts: np.ndarray, config: DataConfig, rng: np.random.Generator) -> 
     Parameters
     ----------
     counts : ndarray
-        Positive reads ``[A]``. Ties go to the ASV that comes first.
+        Positive reads ``[A]``.
+
+    Raises
+    ------
+    InputError
+        For an unknown ``asv_selection``.
     """
-    most = config.max_asvs
-    if len(counts) <= most:
+    choose = lookup(SELECTIONS, config.asv_selection, "selection of ASVs")
+    if len(counts) <= config.max_asvs:
         return np.arange(len(counts))
-    if config.asv_selection == "first":
-        return np.arange(most)
-    if config.asv_selection == "random":
-        return np.sort(rng.choice(len(counts), most, replace=False))
-    return np.sort(np.argsort(-counts, kind="stable")[:most])
+    return np.sort(choose(counts, config.max_asvs, rng))
+
+
+SELECTIONS = {
+    # Ties go to the ASV that comes first.
+    "abundance": lambda counts, most, rng: np.argsort(-counts, kind="stable")[:most],
+    "random": lambda counts, most, rng: rng.choice(len(counts), most, replace=False),
+    "first": lambda counts, most, rng: np.arange(most),
+}
+"""Ways to select ASVs (`DataConfig.asv_selection`): positions of ``most`` of them."""

@@ -1,6 +1,6 @@
-"""DNA -> token ids.
+"""DNA -> token ids, by the letters of `aam_core.vocab`.
 
-F sequences; L the longest of them.
+Letters: F sequences, L bases of the longest of them.
 """
 
 from __future__ import annotations
@@ -11,21 +11,26 @@ import numpy as np
 
 from aam_core import vocab
 from aam_core.data.ids import listing, short
-from aam_core.errors import InputError
+from aam_core.errors import InputError, lookup
+
+__all__ = ["is_dna", "looks_like_sequence", "tokenize", "upper_dna"]
 
 _NOT_DNA = 255
 
 
-def _codes() -> np.ndarray:
-    codes = np.full(256, _NOT_DNA, dtype=np.uint8)
-    letters = {"A": vocab.A, "C": vocab.C, "G": vocab.G, "T": vocab.T}
-    letters.update(dict.fromkeys(vocab.AMBIGUOUS, vocab.N))
-    for letter, token in letters.items():
-        codes[[ord(letter), ord(letter.lower())]] = token
-    return codes
+_TRUNCATES = {"error": False, "truncate": True}
+"""What is done with long sequences (`DataConfig.long_sequences`): whether they are cut."""
 
 
-_CODES = _codes()
+def _token_table() -> np.ndarray:
+    """[256] uint8, the token of each ASCII letter."""
+    table = np.full(256, _NOT_DNA, dtype=np.uint8)
+    for letter, token in vocab.LETTERS.items():
+        table[[ord(letter), ord(letter.lower())]] = token
+    return table
+
+
+_TOKEN_OF = _token_table()
 
 _ADVICE = {
     "U": "this is RNA: write T for U",
@@ -61,12 +66,13 @@ def tokenize(
     Raises
     ------
     InputError
-        For a letter that is neither a base nor an IUPAC ambiguity code, an empty sequence, or
-        one that is too long.
+        For a letter that is neither a base nor an IUPAC ambiguity code, an empty sequence, one
+        that is too long, or an unknown ``long_sequences``.
     """
+    truncates = lookup(_TRUNCATES, long_sequences, "treatment of long sequences")
     lengths = _lengths(sequences)
     too_long = np.flatnonzero(lengths > max_bp)
-    if too_long.size and long_sequences == "error":
+    if too_long.size and not truncates:
         raise InputError(
             f"{too_long.size:,} of {len(sequences):,} sequences are longer than data.max_bp = "
             f"{max_bp} bases ({listing(feature_ids[i] for i in too_long)}; the longest has "
@@ -76,11 +82,11 @@ def tokenize(
     if too_long.size:
         sequences = [sequence[:max_bp] for sequence in sequences]
         lengths = np.minimum(lengths, max_bp)
-    codes = _encode(sequences, lengths, feature_ids)
+    ids = _encode(sequences, lengths, feature_ids)
     longest = int(lengths.max(initial=0))
     tokens = np.full((len(sequences), longest + 1), vocab.PAD, dtype=np.uint8)
     tokens[:, 0] = vocab.START
-    tokens[:, 1:][np.arange(longest) < lengths[:, None]] = codes
+    tokens[:, 1:][np.arange(longest) < lengths[:, None]] = ids
     return tokens
 
 
@@ -92,7 +98,7 @@ def upper_dna(sequences: Sequence[str], feature_ids: Sequence[str]) -> list[str]
 
 def is_dna(text: str) -> bool:
     """Whether every letter is a base or an IUPAC ambiguity code (and there is one)."""
-    return bool(text) and not text.upper().strip("ACGT" + vocab.AMBIGUOUS)
+    return bool(text) and not text.upper().strip("".join(vocab.LETTERS))
 
 
 def looks_like_sequence(text: str) -> bool:
@@ -110,12 +116,12 @@ def _encode(sequences, lengths: np.ndarray, feature_ids) -> np.ndarray:
     if empty.size:
         raise InputError(
             f"{empty.size:,} features have an empty sequence "
-            f"({listing(feature_ids[i] for i in empty)}); leave them out or give their sequences."
+            f"({listing(feature_ids[i] for i in empty)}); drop them or give their sequences."
         )
     # 'replace' makes each letter beyond ASCII one '?': positions stay, and '?' is no base.
     letters = "".join(sequences).encode("ascii", "replace")
-    codes = _CODES[np.frombuffer(letters, dtype=np.uint8)]
-    wrong = np.flatnonzero(codes == _NOT_DNA)
+    ids = _TOKEN_OF[np.frombuffer(letters, dtype=np.uint8)]
+    wrong = np.flatnonzero(ids == _NOT_DNA)
     if wrong.size:
         ends = np.cumsum(lengths)
         features = np.unique(np.searchsorted(ends, wrong, side="right"))
@@ -128,4 +134,4 @@ def _encode(sequences, lengths: np.ndarray, feature_ids) -> np.ndarray:
             f"the first: feature {short(feature_ids[first])} has {letter!r} at position "
             f"{position + 1} ({advice})."
         )
-    return codes
+    return ids

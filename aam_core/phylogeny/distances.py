@@ -1,10 +1,10 @@
 """Distances between samples, computed on a batch and on its device.
 
-The UniFrac family, Faith's PD, Bray-Curtis (of the counts as given) and Jaccard (of presence and
+The UniFrac family, Faith's PD, Bray-Curtis (of counts as they are) and Jaccard (of presence and
 absence); all but ``weighted``, which is not normalized, lie in [0, 1]. No N x N matrix and no
 sparse matrix is needed: with tips ranked in postorder (see `phylogeny`), the reads below a branch
 are a difference of two cumulative sums. Nothing here waits for the device, and all arithmetic is in
-float64.
+float64. `DISTANCES` names them all.
 
 Letters: B samples (X and Y where two blocks meet), U distinct features of the batch, E branches of
 the phylogeny, K branches that those features leave of them (2 U slots; unused ones have length 0).
@@ -12,6 +12,7 @@ the phylogeny, K branches that those features leave of them (2 U slots; unused o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -19,8 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aam_core.config import METRICS, WITHOUT_TREE
-from aam_core.errors import InputError
+from aam_core.errors import InputError, lookup
 from aam_core.phylogeny.tree import Phylogeny
 
 _BLOCK = 2**22  # elements of a block of samples x branches in `table_distances`
@@ -28,6 +28,33 @@ _PIECE = {"cpu": 2**17, "cuda": 2**24}  # elements of a piece of `_generalized`:
 _TINY = torch.finfo(torch.float64).tiny
 
 _on_device: WeakKeyDictionary = WeakKeyDictionary()
+"""Phylogeny -> device -> its arrays there: each batch needs them, and a transfer waits."""
+
+__all__ = ["DISTANCES", "Distance", "distance_matrix", "faith_pd", "find_distance",
+           "table_distances"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How one distance between samples is computed.
+
+    Attributes
+    ----------
+    values : callable
+        ``(counts_BU, branches)`` -> ``[B, K]`` float64, what samples are compared by; ``branches``
+        is None where no tree is needed, and K then U.
+    compare : callable
+        ``(x_XK, y_YK, lengths_K, alpha)`` -> ``[X, Y]`` float64; lengths are 1 without a tree.
+    needs_tree : bool
+        Whether it is computed over the branches of a phylogeny.
+    bounded : bool
+        Whether it lies in [0, 1], as a distance must that is learned.
+    """
+
+    values: Callable[[Tensor, _Branches | None], Tensor]
+    compare: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    needs_tree: bool = True
+    bounded: bool = True
 
 
 @torch.no_grad()
@@ -51,33 +78,33 @@ def distance_matrix(
     feature_index_U : Tensor
         Which feature of ``phylogeny`` each column is; distinct.
     phylogeny : Phylogeny, optional
-        May be None for ``braycurtis`` and ``jaccard``.
+        May be None for a distance that needs no tree.
     metric : str
-        One of `METRICS`.
+        A key of `DISTANCES`.
     alpha : float
         Exponent of ``generalized``: 1 is ``weighted_normalized``.
     rows : slice
-        Samples whose distances to all are wanted, if not those of every sample.
+        Samples whose distances to all are computed, if not those of every sample.
 
     Returns
     -------
     Tensor
-        [B, B] (fewer rows, as asked) float32 on the device of ``counts_BU``; symmetric, zero on the
-        diagonal.
+        [B, B] (fewer rows where ``rows`` selects some) float32 on the device of ``counts_BU``;
+        symmetric, zero on the diagonal.
 
     Raises
     ------
     InputError
         For an unknown metric, or a phylogenetic one without a phylogeny.
     """
-    check_metric(metric, phylogeny)
-    values, lengths_K = _prepare(counts_BU, feature_index_U, phylogeny, metric)
-    distance = _between(values[rows], values, lengths_K, metric, alpha)
-    if len(distance) == len(values):
-        distance = (distance + distance.T) / 2
-    itself = torch.arange(len(values), device=distance.device)
-    distance.masked_fill_(itself[rows, None] == itself, 0)
-    return distance.to(counts_BU.device, torch.float32)
+    distance = find_distance(metric, phylogeny)
+    values, lengths_K = _prepare(distance, counts_BU, feature_index_U, phylogeny)
+    matrix = distance.compare(values[rows], values, lengths_K, alpha)
+    if len(matrix) == len(values):
+        matrix = (matrix + matrix.T) / 2
+    itself = torch.arange(len(values), device=matrix.device)
+    matrix.masked_fill_(itself[rows, None] == itself, 0)
+    return matrix.to(counts_BU.device, torch.float32)
 
 
 @torch.no_grad()
@@ -89,7 +116,8 @@ def faith_pd(counts_BU: Tensor, feature_index_U: Tensor, phylogeny: Phylogeny) -
     Tensor
         [B] float32, in units of branch length.
     """
-    present, lengths_K = _prepare(counts_BU, feature_index_U, phylogeny, "unweighted")
+    unweighted = DISTANCES["unweighted"]
+    present, lengths_K = _prepare(unweighted, counts_BU, feature_index_U, phylogeny)
     return (present @ lengths_K).to(counts_BU.device, torch.float32)
 
 
@@ -116,42 +144,44 @@ def table_distances(
     numpy.ndarray
         [N, N] float32.
     """
-    check_metric(metric, phylogeny)
+    distance = find_distance(metric, phylogeny)
     samples = counts.shape[0]
     features = np.flatnonzero(counts.getnnz(axis=0))
-    if metric in WITHOUT_TREE:
-        sheared = None
-    else:
-        sheared = phylogeny.take(features)
+    sheared = phylogeny.take(features) if distance.needs_tree else None
     columns = torch.arange(len(features))
     block = block or max(1, _BLOCK // max(1, 2 * len(features)))
 
     def prepared(start):
         rows = torch.from_numpy(counts[start : start + block][:, features].toarray())
-        return _prepare(rows, columns, sheared, metric)
+        return _prepare(distance, rows, columns, sheared)
 
     out = np.zeros((samples, samples), np.float32)
     for i in range(0, samples, block):
         x, lengths_K = prepared(i)
         for j in range(i, samples, block):
             y = x if j == i else prepared(j)[0]
-            distance = _between(x, y, lengths_K, metric, alpha).numpy()
+            part = distance.compare(x, y, lengths_K, alpha).numpy()
             if j == i:
-                distance = (distance + distance.T) / 2
-            out[i : i + block, j : j + block] = distance
-            out[j : j + block, i : i + block] = distance.T
+                part = (part + part.T) / 2
+            out[i : i + block, j : j + block] = part
+            out[j : j + block, i : i + block] = part.T
     np.fill_diagonal(out, 0)
     return out
 
 
-def check_metric(metric: str, phylogeny: Phylogeny | None) -> None:
-    """Raise `InputError` unless ``metric`` can be computed."""
-    if metric not in METRICS:
-        raise InputError(f"The metric must be one of {', '.join(METRICS)}, not {metric!r}.")
-    if phylogeny is None and metric not in WITHOUT_TREE:
-        raise InputError(
-            f"The metric {metric} needs a phylogeny: give a tree, or use braycurtis or jaccard."
-        )
+def find_distance(metric: str, phylogeny: Phylogeny | None) -> Distance:
+    """The entry of `DISTANCES` for a metric that can be computed with this phylogeny.
+
+    Raises
+    ------
+    InputError
+        For an unknown metric, or one that needs a phylogeny where there is none.
+    """
+    distance = lookup(DISTANCES, metric, "metric")
+    if distance.needs_tree and phylogeny is None:
+        without = " or ".join(name for name, each in DISTANCES.items() if not each.needs_tree)
+        raise InputError(f"The metric {metric} needs a phylogeny: give a tree, or use {without}.")
+    return distance
 
 
 @dataclass(frozen=True)
@@ -197,42 +227,68 @@ def _shear(phylogeny: Phylogeny, feature_index_U: Tensor, device) -> _Branches:
 
 def _arrays(phylogeny: Phylogeny, device) -> tuple[Tensor, ...]:
     """Ranks, starts, ends and lengths as tensors, moved to a device once."""
-    held = _on_device.setdefault(phylogeny, {})
-    if device not in held:
+    by_device = _on_device.setdefault(phylogeny, {})
+    if device not in by_device:
         arrays = (phylogeny.ranks, phylogeny.starts, phylogeny.ends, phylogeny.lengths)
-        held[device] = tuple(torch.from_numpy(array).to(device) for array in arrays)
-    return held[device]
+        by_device[device] = tuple(torch.from_numpy(array).to(device) for array in arrays)
+    return by_device[device]
 
 
-def _prepare(counts_BU, feature_index_U, phylogeny, metric) -> tuple[Tensor, Tensor]:
-    """What `_between` compares: [B, K] values per branch (or feature), and [K] lengths."""
+def _prepare(
+    distance: Distance, counts_BU: Tensor, feature_index_U: Tensor, phylogeny: Phylogeny | None
+) -> tuple[Tensor, Tensor]:
+    """[B, K] values that ``distance`` compares, and the [K] lengths of their branches."""
     if counts_BU.device.type == "mps":
         counts_BU = counts_BU.cpu()  # that device has no float64
-    if metric == "jaccard":
-        return (counts_BU > 0).double(), torch.ones_like(counts_BU[0], dtype=torch.float64)
-    if metric == "braycurtis":
-        return counts_BU.double(), torch.ones_like(counts_BU[0], dtype=torch.float64)
+    if not distance.needs_tree:
+        lengths = torch.ones_like(counts_BU[0], dtype=torch.float64)
+        return distance.values(counts_BU, None), lengths
     branches = _shear(phylogeny, feature_index_U, counts_BU.device)
-    if metric == "unweighted":
-        # Whole numbers: a difference of sums is zero only where there is nothing below.
-        return (branches.below((counts_BU > 0).int()) > 0).double(), branches.lengths_K
+    return distance.values(counts_BU, branches), branches.lengths_K
+
+
+# --- what two samples are compared by: [B, K] float64 ---------------------------------------------
+
+
+def _presence(counts_BU: Tensor, branches: _Branches | None) -> Tensor:
+    """1 for each branch (without a tree: feature) over reads of the sample, else 0."""
+    present = counts_BU > 0
+    if branches is None:
+        return present.double()
+    # Whole numbers: a difference of sums is zero only where there is nothing below.
+    return (branches.below(present.int()) > 0).double()
+
+
+def _relative_abundance(counts_BU: Tensor, branches: _Branches) -> Tensor:
+    """Share of the sample's reads below each branch."""
     counts_BU = counts_BU.double()
     share_BU = counts_BU / counts_BU.sum(1, keepdim=True).clamp_min(_TINY)
-    return branches.below(share_BU).clamp_min(0), branches.lengths_K
+    return branches.below(share_BU).clamp_min(0)
 
 
-def _between(x_XK, y_YK, lengths_K, metric, alpha) -> Tensor:
-    """[X, Y] float64."""
-    if metric in ("unweighted", "jaccard"):
-        shared = (x_XK * lengths_K) @ y_YK.T
-        total = (x_XK @ lengths_K)[:, None] + (y_YK @ lengths_K)
-        return _ratio(total - 2 * shared, total - shared)
-    if metric == "generalized":
-        return _generalized(x_XK, y_YK, lengths_K, alpha)
+def _counts(counts_BU: Tensor, branches: None) -> Tensor:
+    """The counts as they are: scikit-bio's Bray-Curtis does not make them relative either."""
+    return counts_BU.double()
+
+
+# --- how they are compared: [X, Y] float64 --------------------------------------------------------
+
+
+def _unshared_length(x_XK, y_YK, lengths_K, alpha) -> Tensor:
+    """Length over one of two samples alone, over the length over either."""
+    shared = (x_XK * lengths_K) @ y_YK.T
+    total = (x_XK @ lengths_K)[:, None] + (y_YK @ lengths_K)
+    return _ratio(total - 2 * shared, total - shared)
+
+
+def _difference(x_XK, y_YK, lengths_K, alpha) -> Tensor:
+    return torch.cdist(x_XK * lengths_K, y_YK * lengths_K, p=1)
+
+
+def _relative_difference(x_XK, y_YK, lengths_K, alpha) -> Tensor:
+    """The difference over the greatest that it can be."""
     x_XK, y_YK = x_XK * lengths_K, y_YK * lengths_K
     difference = torch.cdist(x_XK, y_YK, p=1)
-    if metric == "weighted":
-        return difference
     return _ratio(difference, x_XK.sum(1)[:, None] + y_YK.sum(1))
 
 
@@ -256,3 +312,15 @@ def _generalized(x_XK, y_YK, lengths_K, alpha) -> Tensor:
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     """part / whole; exactly 0 where the part is nothing but rounding, and for 0 / 0."""
     return torch.where(part <= 1e-12 * whole, 0.0, part / whole)
+
+
+DISTANCES: dict[str, Distance] = {
+    "unweighted": Distance(_presence, _unshared_length),
+    "weighted": Distance(_relative_abundance, _difference, bounded=False),
+    "weighted_normalized": Distance(_relative_abundance, _relative_difference),
+    "generalized": Distance(_relative_abundance, _generalized),
+    "braycurtis": Distance(_counts, _relative_difference, needs_tree=False),
+    "jaccard": Distance(_presence, _unshared_length, needs_tree=False),
+}
+"""Every distance by its name. A new one is an entry here and its name in `config.METRICS` (and in
+`config.WITHOUT_TREE`, where it needs no tree): options, help and checks follow from those."""

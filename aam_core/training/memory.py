@@ -209,7 +209,7 @@ class _Probe:
         if samples > drawn:
             more = self.order[: max(samples, 2 * drawn)]
             self.draw = self.job.batcher.draw(more, EVALUATION)
-        asvs = [len(kept) for kept in self.draw.kept[:samples]]
+        asvs = [len(kept) for kept in self.draw.selected[:samples]]
         distinct = len(np.unique(self.draw.place[: sum(asvs)]))
         return [1, distinct, samples * max(asvs), samples, samples * samples * self.team.size]
 
@@ -266,7 +266,7 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     sizes = []
     for samples in batches:
         draw = probe.job.batcher.draw(samples, EVALUATION)
-        asvs = max(len(kept) for kept in draw.kept)
+        asvs = max(len(kept) for kept in draw.selected)
         pairs = len(samples) ** 2
         sizes.append([1, len(draw.features), len(samples) * asvs, len(samples), pairs])
     sizes = np.array(sizes, float)

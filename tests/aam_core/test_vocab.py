@@ -23,4 +23,11 @@ def test_every_letter_of_dna_has_a_token():
     assert tokens[0] == vocab.START
     assert tokens[1:5] == list(vocab.BASES)
     assert set(tokens[5:]) == {vocab.N}
-    assert set("ACGT" + vocab.AMBIGUOUS) == set("ACGTRYSWKMBDHVN")
+    assert set(vocab.LETTERS) == set("ACGTRYSWKMBDHVN")
+
+
+def test_every_letter_has_a_complement():
+    letters = "".join(vocab.LETTERS)
+    complement = letters.translate(vocab.COMPLEMENT)
+    assert sorted(complement) == sorted(letters)
+    assert complement.translate(vocab.COMPLEMENT) == letters

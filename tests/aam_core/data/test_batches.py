@@ -94,7 +94,7 @@ def test_targets_and_covariates_follow_their_samples():
     assert batch.numeric.tolist() == [[[6, 7]], [[2, 3]]]
 
 
-def test_what_members_leave_out_does_not_count_in_training_and_alone_in_evaluation():
+def test_held_out_samples_have_weight_0_in_training_and_1_in_evaluation():
     source, held_out = study(), np.eye(3, 4, dtype=bool)
     for how in ("fixed", "redraw"):
         config = DataConfig(rarefaction=how)
@@ -104,6 +104,11 @@ def test_what_members_leave_out_does_not_count_in_training_and_alone_in_evaluati
         assert batcher.batch(samples).weight.tolist() == expected.tolist()
         assert batcher.batch(samples, 0).weight.tolist() == (1 - expected).tolist()
     assert Batcher(source, AS_IT_IS, 0).batch(samples).weight is None
+
+
+def test_repr_is_a_few_lines():
+    text = repr(Batcher(study(), AS_IT_IS, 0).batch(np.arange(4)))
+    assert text.startswith("Batch(sample_index [4] int64, ") and len(text) < 400
 
 
 def test_vectors_of_a_frozen_encoder():
@@ -186,10 +191,10 @@ def test_processes_tell_no_more_than_is_needed(distances, given):
     assert shared.samples.tolist() == [0, 3] and shared.features.tolist() == [0, 2, 3]
     if distances and given is None:
         assert shared.lengths.tolist() == [3, 1]
-        assert shared.placed.tolist() == [0, 2, 3, 2]
+        assert shared.tips.tolist() == [0, 2, 3, 2]
         assert shared.counts.tolist() == [50, 30, 20, 3]
     else:
-        assert not len(shared.lengths) and not len(shared.placed) and not len(shared.counts)
+        assert not len(shared.lengths) and not len(shared.tips) and not len(shared.counts)
     placeholder = batcher.share(batcher.draw(np.array([0]), placeholder=True))
     assert not any(len(part) for part in vars(placeholder).values())
 

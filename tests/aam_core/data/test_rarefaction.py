@@ -1,16 +1,45 @@
 from __future__ import annotations
 
+from dataclasses import fields
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from aam_core.config import DataConfig
-from aam_core.data.rarefaction import ALL, draw_depth, rarefy, sample_rng, select
+from aam_core.data.rarefaction import (
+    ALL,
+    RAREFACTIONS,
+    SELECTIONS,
+    draw_depth,
+    rarefy,
+    sample_rng,
+    select,
+)
+from aam_core.errors import InputError
 
 COUNTS = np.array([500, 300, 150, 40, 9, 1], np.int64)
 
 
 def rng(seed=0):
     return np.random.default_rng(seed)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+def test_the_configuration_offers_every_kind():
+    choices = {field.name: field.metadata["choices"] for field in fields(DataConfig)}
+    assert choices["rarefaction"] == tuple(RAREFACTIONS)
+    assert choices["asv_selection"] == tuple(SELECTIONS)
+
+
+def test_an_unknown_kind_is_refused():
+    unknown = SimpleNamespace(rarefaction="twice", asv_selection="rare", max_asvs=9)
+    with pytest.raises(InputError, match="rarefaction must be one of redraw, .* not 'twice'"):
+        draw_depth(unknown, None)
+    with pytest.raises(InputError, match="must be one of abundance, .* not 'rare'"):
+        select(COUNTS, unknown, rng())
 
 
 # --- draws ---------------------------------------------------------------------------------------
@@ -67,7 +96,7 @@ def test_a_smallest_depth_above_the_largest():
     assert draw_depth(config, rng()) == draw_depth(config, None) == 5000
 
 
-def test_a_fixed_depth_is_the_one_that_was_asked_for():
+def test_a_fixed_depth_is_sampling_depth():
     config = DataConfig(rarefaction="fixed", sampling_depth=100, sampling_depth_max=10000)
     assert draw_depth(config, None) == draw_depth(config, rng()) == 100
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
+from aam_core.config import METRICS, WITHOUT_TREE, LossConfig
 from aam_core.errors import InputError
-from aam_core.phylogeny.distances import METRICS, distance_matrix, faith_pd, table_distances
+from aam_core.phylogeny.distances import DISTANCES, distance_matrix, faith_pd, table_distances
 from aam_core.phylogeny.tree import Phylogeny, find_tips, read_newick
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
@@ -72,6 +74,13 @@ def ours(metric, counts, ids, text, alpha=0.5):
     ).numpy()
 
 
+def test_the_configuration_offers_every_distance():
+    assert tuple(DISTANCES) == METRICS
+    assert tuple(n for n, each in DISTANCES.items() if not each.needs_tree) == WITHOUT_TREE
+    (learned,) = [f.metadata["choices"] for f in fields(LossConfig) if f.name == "metric"]
+    assert learned == tuple(name for name, each in DISTANCES.items() if each.bounded)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("seed", range(25))
 def test_scikit_bio_on_random_trees(seed):
@@ -130,7 +139,7 @@ def test_generalized_by_definition(alpha):
         )
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCES)
 def test_properties(metric):
     text, ids, counts = random_study(3)
     distance = ours(metric, counts, ids, text)
@@ -140,12 +149,12 @@ def test_properties(metric):
     assert (np.diag(distance) == 0).all()
     assert distance[2, 5] == 0  # both empty
     assert distance[1, 4] == 0  # alike: exactly zero, for zero-distance pairs are weighted apart
-    if metric != "weighted":
+    if DISTANCES[metric].bounded:
         assert 0 <= distance.min() and distance.max() <= 1
         assert distance[2, 0] == 1  # one empty
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCES)
 @pytest.mark.parametrize("rows", [slice(0, 4), slice(3, 7), slice(7, 9), slice(5, 5), slice(2, 3)])
 def test_some_rows_alone(metric, rows):
     """Those of a process's own samples: the same numbers, and a zero for each with itself."""
@@ -160,7 +169,7 @@ def test_some_rows_alone(metric, rows):
     assert ((found == 0) == (whole[rows] == 0)).all()  # pairs at distance zero are weighted apart
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCES)
 def test_columns_may_be_any_features_in_any_order(metric):
     text, ids, counts = random_study(11)
     phylogeny = Phylogeny.from_tree(text, ids)
@@ -173,7 +182,7 @@ def test_columns_may_be_any_features_in_any_order(metric):
     np.testing.assert_allclose(part, whole, **TOLERANCE)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCES)
 @pytest.mark.parametrize("block", [None, 1, 4])
 def test_table_in_blocks(metric, block):
     text, ids, counts = random_study(8)
@@ -206,7 +215,7 @@ def test_nothing_below():
     """No features, no samples, samples without reads."""
     text, ids, counts = random_study(1)
     phylogeny = Phylogeny.from_tree(text, ids)
-    for metric in METRICS:
+    for metric in DISTANCES:
         none = torch.zeros(3, 0)
         empty = distance_matrix(none, torch.arange(0), phylogeny, metric)
         np.testing.assert_array_equal(empty, np.zeros((3, 3)))
@@ -216,7 +225,7 @@ def test_nothing_below():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DISTANCES)
 def test_on_a_gpu_without_waiting(metric):
     text, ids, counts = random_study(6, tips=300)
     phylogeny = Phylogeny.from_tree(text, ids)
