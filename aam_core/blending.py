@@ -52,7 +52,9 @@ def add_forest(run: Run, values: pd.Series) -> np.ndarray:
     """
     # One process fits for all: scikit-learn has the threads of a machine to itself.
     try:
-        forest, beside = run.team.exchange(_forest(run, values) if run.team.first else None)[0]
+        forest, beside = run.process_group.all_gather(
+            _forest(run, values) if run.process_group.is_first else None
+        )[0]
     finally:
         run.reporter.end()
     run.model.forest, run.model.network_weight = forest, UNKNOWN
@@ -84,14 +86,16 @@ def weigh(
     masks, coded = split.held_out(split.val, len(model.network.members)), model.network.coded
     if (masks[coded].any(axis=0) & masks[~coded].any(axis=0)).sum() >= LEAST:
         kinds = [left_out(model, run.study, split, among=kind) for kind in (~coded, coded)]
-        plain, codes, *_ = run.team.agree(best_weights([*kinds, *forest], truth, classes))
+        plain, codes, *_ = run.process_group.broadcast(
+            best_weights([*kinds, *forest], truth, classes)
+        )
         if plain + codes:
             model.network.weigh_codes(codes / (plain + codes))
             held = left_out(model, run.study, split)
     if beside is None:
         return held, held
     if len(held) >= LEAST:
-        weight, _ = run.team.agree(best_weights([held, beside], truth, classes))
+        weight, _ = run.process_group.broadcast(best_weights([held, beside], truth, classes))
         model.network_weight = weight
     return held, blend(model.network_weight, held, beside)
 

@@ -35,7 +35,7 @@ from aam_core.runs import KINDS, Run
 from aam_core.scoring import count_groups
 from aam_core.tasks.targets import ClassTarget, fit_target, target_from_dict
 from aam_core.training.checkpoint import Checkpoint
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.transfer import adopt, replaced
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -92,7 +92,7 @@ def prepare_pretraining(
     samples, left_out = usable_samples(study, config)
     now = fingerprint(study, distances=parts.distance, groups=groups, encoder=_weights(encoder))
     inputs = Inputs(now, held, accept_changed_inputs)
-    changed = inputs.check(Team(config.train))
+    changed = inputs.check(join_process_group(config.train))
     if held is None:
         split = split_samples(samples, config, groups, together=True)
     else:
@@ -155,7 +155,9 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
         split = _split_of(task, study, values, options, config)
     else:
         inputs = _inputs(study, everyone, groups, task, options, distances, held)
-        changed = inputs.check(Team(config.train), _moved(held, samples, options.split))
+        changed = inputs.check(
+            join_process_group(config.train), _moved(held, samples, options.split)
+        )
         split = split_of(held, samples, options.accept_changed_inputs)
     values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
     fitted = fit_target(values, task, split.train, config.loss.transform)
@@ -410,8 +412,8 @@ def _check_distances(study, config):
 
 def _fixed_vectors(run: Run) -> torch.Tensor:
     tokens = run.study.tokens(run.config.data)
-    network = run.model.network.to(run.team.device)
-    return encode_asvs(network, tokens, run.team.device, run.config.train.precision)
+    network = run.model.network.to(run.process_group.device)
+    return encode_asvs(network, tokens, run.process_group.device, run.config.train.precision)
 
 
 def _class_weight(target, encoded: np.ndarray, config: Config) -> torch.Tensor | None:

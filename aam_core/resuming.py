@@ -16,7 +16,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.runs import DESCRIBED, check_same_run
 from aam_core.training import checkpoint
 from aam_core.training.checkpoint import Checkpoint
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import ProcessGroup
 
 NOT_RECORDED = (
     "the checkpoint was written before inputs were recorded: whether they changed cannot be told"
@@ -93,12 +93,12 @@ class Inputs:
             self.before = Fingerprint.from_arrays(arrays)
         self.now = now.keeping(self.before)
 
-    def check(self, team: Team, *more: str) -> str:
+    def check(self, process_group: ProcessGroup, *more: str) -> str:
         """Compare; every process must ask.
 
         Parameters
         ----------
-        team : Team
+        process_group : ProcessGroup
             Its processes may each have read the inputs.
         *more : str
             Other changes, as clauses.
@@ -116,7 +116,9 @@ class Inputs:
         if self.held is None:
             return ""
         own = [] if self.before is None else self.before.changes(self.now)
-        changed = next((found for found in team.exchange([*own, *filter(None, more)]) if found), [])
+        changed = next(
+            (found for found in process_group.all_gather([*own, *filter(None, more)]) if found), []
+        )
         told = "; ".join(changed)
         if changed and not self.accept:
             raise InputError(

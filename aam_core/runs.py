@@ -35,7 +35,7 @@ from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.job import Job, Result
 from aam_core.training.launch import spawn
 from aam_core.training.loggers import carry_over, check_trackers
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.reporter import Reporter
 from aam_core.training.rng import own_generators
 from aam_core.training.trainer import Trainer, check
@@ -87,11 +87,11 @@ class Run:
         self.split = split
         self.train_ids, self.val_ids = split.train, split.val
         self.resume = resume
-        self.team = Team(config.train)
+        self.process_group = join_process_group(config.train)
         check_trackers(config.train.trackers)
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
-        self.reporter = Reporter(None, label, silent=not self.team.first)
+        self.reporter = Reporter(None, label, silent=not self.process_group.is_first)
         # Of how many groups the validation samples are, where that is known.
         self.groups: int | None = None if resume is None else resume.run.get("val_groups")
         self.model: Model | None = None
@@ -149,13 +149,15 @@ class Run:
     def job(self, batcher: Batcher, class_weight=None, on_epoch=None) -> Job:
         """What is to be trained; its batch size is a number."""
         job = Job(
-            network=self.model.network.to(self.team.device),
+            network=self.model.network.to(self.process_group.device),
             config=self.config,
             batcher=batcher,
             train=self.positions(self.train_ids),
             val=self.positions(self.val_ids),
             target=self.model.target,
-            class_weight=None if class_weight is None else class_weight.to(self.team.device),
+            class_weight=None
+            if class_weight is None
+            else class_weight.to(self.process_group.device),
             pretrained=self.pretrained,
             folder=None if self.output is None else self.output / "checkpoint" / "last",
             keep=None if self.output is None else self._keep,
@@ -164,7 +166,7 @@ class Run:
             inputs=self.inputs,
         )
         if self.config.train.batch_size == AUTO:
-            self._set_batch_size(memory.largest_batch(job, self.team), job)
+            self._set_batch_size(memory.largest_batch(job, self.process_group), job)
         job.run = self._description()
         return job
 
@@ -182,14 +184,14 @@ class Run:
 
     def finish(self, drawings: dict) -> None:
         """Write the model, then the plots ``{file name: callable(path)}`` that can be drawn."""
-        if self.output is not None and self.team.first:
+        if self.output is not None and self.process_group.is_first:
             self.model.save(self.output)
             log = pd.DataFrame(self.model.history)
             shown = [c for c in log if c != "step" and not c.endswith("_weighted")]
             curves = functools.partial(plots.curves, log[shown], x="epoch")
             for name, draw in {"losses.png": curves, **drawings}.items():
                 plots.attempt(self.output / name, draw, self.say)
-        self.team.exchange(None)  # the others wait until it is there
+        self.process_group.barrier()  # the others wait until it is there
 
     @property
     def left_out(self) -> np.ndarray:
@@ -216,15 +218,16 @@ class Run:
             trackers=self.config.train.trackers,
             config=self.config.to_dict(),
             resume_step=None if self.resume is None else self.resume.progress["step"],
-            silent=not self.team.first,
+            silent=not self.process_group.is_first,
         )
         try:
-            with own_generators(self.team.device):
+            with own_generators(self.process_group.device):
                 torch.manual_seed(self.config.train.seed)
-                needed = memory.memory(job, self.team)
-                if self.team.device.type == "cuda":  # the peak that is logged is the training's own
-                    torch.cuda.reset_peak_memory_stats(self.team.device)
-                trainer = Trainer(job, reporter, self.team)
+                needed = memory.memory(job, self.process_group)
+                # The peak that is logged is the training's own.
+                if self.process_group.device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(self.process_group.device)
+                trainer = Trainer(job, reporter, self.process_group)
                 self._summary(job, trainer, needed)
                 return trainer.fit()
         except KeyboardInterrupt:
@@ -239,14 +242,14 @@ class Run:
     def _check_space(self, job: Job) -> None:
         """Refuse, in every process, a disk that has no room for the least that a run writes."""
         problem = None
-        if self.output is not None and self.team.first:
+        if self.output is not None and self.process_group.is_first:
             weights = job.network.state_dict().values()
             size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
             try:
                 check_space(self.output, COPIES * size)
             except InputError as error:
                 problem = error
-        problem = self.team.agree(problem)
+        problem = self.process_group.broadcast(problem)
         if problem is not None:
             raise problem
 
@@ -255,7 +258,7 @@ class Run:
 
         Where a run goes on in another folder, what it has logged is taken along.
         """
-        if self.output is None or not self.team.first:
+        if self.output is None or not self.process_group.is_first:
             return
         held = self.resume
         before = None if held is None else held.folder.parent.parent
@@ -266,11 +269,15 @@ class Run:
 
     def _summary(self, job: Job, trainer: Trainer, needed: float) -> None:
         """What is trained on what, in a few lines, before it starts."""
-        team, train = self.team, self.config.train
+        process_group, train = self.process_group, self.config.train
         for line in memory.describe(self.model.network, self.config):
             self.say(line)
-        devices = f"{team.device}" if team.size == 1 else f"{team.size} x {team.device.type}"
-        if team.size > 1:
+        devices = (
+            f"{process_group.device}"
+            if process_group.world_size == 1
+            else f"{process_group.world_size} x {process_group.device.type}"
+        )
+        if process_group.world_size > 1:
             devices += f" ({train.strategy})"
         fits = needed == needed
         self.say(
@@ -350,8 +357,8 @@ class Run:
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
-            "device": str(self.team.device),
-            "processes": self.team.size,
+            "device": str(self.process_group.device),
+            "processes": self.process_group.world_size,
             "seed": self.config.train.seed,
             "samples": len(self.study.sample_ids),
             "features": len(self.study.feature_ids),

@@ -19,7 +19,7 @@ from aam_core.data.study import Study
 from aam_core.models.network import Network, Parts
 from aam_core.training import memory
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team, session
+from aam_core.training.parallel import ProcessGroup, join_process_group, session
 from aam_core.training.step import Learner
 
 SEED = 0
@@ -70,43 +70,43 @@ def measure(study: Study, case: Case, folder: Path) -> None:
 
 def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
     """The figures of this process, and its rank; nothing sharded outlives the call."""
-    team = Team(case.config(1).train)
-    config = case.config(team.size)
+    group = join_process_group(case.config(1).train)
+    config = case.config(group.world_size)
     # A step of a tiny network loads all code: what is held from here on is for the real one.
-    changes = {"train.batch_size": 2 * team.size, "train.compile": False}
+    changes = {"train.batch_size": 2 * group.world_size, "train.compile": False}
     tiny = pretraining("tiny").replace({**case.changes, **changes})
-    _step(Learner(_job(study, tiny, team), team, 1), 0)
+    _step(Learner(_job(study, tiny, group), group, 1), 0)
     began = peak_rss()
-    learner = Learner(_job(study, config, team), team, case.warmup + case.steps)
+    learner = Learner(_job(study, config, group), group, case.warmup + case.steps)
     for step in range(case.warmup):
         _step(learner, step)
-    if team.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(team.device)
-    start = _now(team)
+    if group.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(group.device)
+    start = _now(group)
     for step in range(case.warmup, case.warmup + case.steps):
         _step(learner, step)
-    wall, cpu = (after - before for before, after in zip(start, _now(team), strict=True))
+    wall, cpu = (after - before for before, after in zip(start, _now(group), strict=True))
     figures = {
         "wall_s": wall / case.steps,
         "cpu_s": cpu / case.steps,
         "samples": config.train.batch_size,
         "state_gb": _state(learner) / GB,
     }
-    if team.device.type == "cuda":
-        figures["peak_gb"] = torch.cuda.max_memory_allocated(team.device) / GB
+    if group.device.type == "cuda":
+        figures["peak_gb"] = torch.cuda.max_memory_allocated(group.device) / GB
     else:
         figures["peak_gb"] = peak_rss() / GB
         figures["above_start_gb"] = (peak_rss() - began) / GB
     if case.estimate:
-        figures["estimate_gb"] = memory.memory(_job(study, config, team), team)
+        figures["estimate_gb"] = memory.memory(_job(study, config, group), group)
     if case.count:
-        figures["flops"] = _flops(study, case, team) / case.steps
-    return figures, team.rank
+        figures["flops"] = _flops(study, case, group) / case.steps
+    return figures, group.rank
 
 
-def _job(study: Study, config: Config, team: Team) -> Job:
+def _job(study: Study, config: Config, group: ProcessGroup) -> Job:
     torch.manual_seed(SEED)
-    network = Network(config.model, Parts(nucleotide=True, distance=True)).to(team.device)
+    network = Network(config.model, Parts(nucleotide=True, distance=True)).to(group.device)
     batcher = Batcher(study, config.data, SEED, distances=True)
     everyone = np.arange(len(study.sample_ids))
     return Job(network, config, batcher, everyone, everyone[:0])
@@ -123,10 +123,10 @@ def _samples(learner: Learner, step: int) -> np.ndarray:
     return np.random.default_rng(step).choice(learner.job.train, train.batch_size, replace=False)
 
 
-def _now(team: Team) -> tuple[float, float]:
+def _now(group: ProcessGroup) -> tuple[float, float]:
     """Wall-clock and CPU seconds when the device is done."""
-    if team.device.type == "cuda":
-        torch.cuda.synchronize(team.device)
+    if group.device.type == "cuda":
+        torch.cuda.synchronize(group.device)
     return time.perf_counter(), time.process_time()
 
 
@@ -146,13 +146,13 @@ def _bytes(tensor: torch.Tensor) -> int:
 # --- floating-point operations -------------------------------------------------------------------
 
 
-def _flops(study: Study, case: Case, team: Team) -> int:
+def _flops(study: Study, case: Case, group: ProcessGroup) -> int:
     """Operations of the matrix products of the measured steps, forward and backward.
 
     Counted without compilation and recomputation: they change how it is computed, not what.
     """
     plain = {"train.compile": False, "train.gradient_checkpointing": False}
-    learner = Learner(_job(study, case.config(1).replace(plain), team), team, case.steps)
+    learner = Learner(_job(study, case.config(1).replace(plain), group), group, case.steps)
     with FlopCounterMode(display=False, custom_mapping=_attention()) as counter:
         for step in range(case.warmup, case.warmup + case.steps):
             learner.gradients(_samples(learner, step), epoch=0, step=step)

@@ -37,7 +37,7 @@ from aam_core.prediction import predict
 from aam_core.preparation import usable_samples
 from aam_core.tasks.targets import NumericTarget
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.step import Learner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,7 +159,7 @@ class Side:
         self.samples = np.array([place[name] for name in samples])
         nobody = np.empty(0, np.int64)
         job = Job(network, config, batcher, self.samples, nobody)
-        self.learner = Learner(job, Team(config.train), config.train.max_steps)
+        self.learner = Learner(job, join_process_group(config.train), config.train.max_steps)
         self.steps = 0
         # What distances cost: the table of reads that they need, and the distances.
         batcher.share, batcher._add_distances = Clock(batcher.share), Clock(batcher._add_distances)

@@ -19,7 +19,7 @@ from aam_core.data.study import load_study
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.step import Learner
 from benchmarks.plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
@@ -59,7 +59,7 @@ def setting():
         network = network(config.model, Parts(nucleotide=True, distance=True))
         batcher = batcher(study, config.data, 0, distances=True)
         job = Job(network, config, batcher, np.arange(6), np.arange(0))
-        learners.append(Learner(job, Team(config.train), steps=1))
+        learners.append(Learner(job, join_process_group(config.train), steps=1))
     return config, learners
 
 
@@ -169,6 +169,6 @@ def test_operations_are_counted_whatever_the_attention_kernel(setting, monkeypat
     for kernel in ("auto", "math"):  # of the latter, torch counts every product by itself
         changes = {"train.device": "cpu", "train.attention": kernel}
         case = steps.Case("tiny", 4, warmup=0, steps=1, changes=changes)
-        team = Team(case.config(1).train)
-        counts.append(steps._flops(ours.job.batcher.study, case, team))
+        group = join_process_group(case.config(1).train)
+        counts.append(steps._flops(ours.job.batcher.study, case, group))
     assert counts[0] == counts[1] > 0

@@ -23,7 +23,7 @@ class Job:
     Attributes
     ----------
     network : Network
-        On the device of the team; trained in place.
+        On the device of the process group; trained in place.
     config : Config
         Everything else.
     batcher : Batcher

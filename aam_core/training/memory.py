@@ -24,7 +24,7 @@ from aam_core.data.batches import EVALUATION
 from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts, part_of
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import ProcessGroup
 from aam_core.training.step import Learner
 
 GB = 1e9
@@ -81,19 +81,19 @@ def describe(network: nn.Module, config: Config) -> list[str]:
     ]
 
 
-def memory(job: Job, team: Team) -> float:
+def memory(job: Job, group: ProcessGroup) -> float:
     """Estimated GB that a training step holds on each device.
 
     Weights, gradients, the optimizer's state, and what is kept for the backward pass of the most
     that this process may read at a time: that is measured on a few small batches of the richest
-    samples, and extrapolated. Nothing is exchanged with other processes.
+    samples, and extrapolated. It is not collective.
 
     Parameters
     ----------
     job : Job
         Its network is on the device, and not yet wrapped or sharded: this comes before `Trainer`
         and `Learner`, and leaves it as it was.
-    team : Team
+    group : ProcessGroup
 
     Returns
     -------
@@ -102,12 +102,12 @@ def memory(job: Job, team: Team) -> float:
     """
     try:
         with borrowed(job.network):
-            return _estimate(_Probe(job, team))(job.config.train.batch_size)
+            return _estimate(_Probe(job, group))(job.config.train.batch_size)
     except torch.cuda.OutOfMemoryError:
         return math.nan
 
 
-def largest_batch(job: Job, team: Team) -> int:
+def largest_batch(job: Job, group: ProcessGroup) -> int:
     """The largest batch that leaves every process within its memory.
 
     That is ``max_memory_gb``, or 80 % of what is free. On a GPU every candidate is tried; elsewhere
@@ -123,18 +123,18 @@ def largest_batch(job: Job, team: Team) -> int:
     InputError
         If not even the smallest batch fits.
     """
-    unit = team.size * job.config.train.accumulate
+    unit = group.world_size * job.config.train.accumulate
     samples = max(2, len(job.train))
     low = min(max(2, unit), samples)
     high = max(low, samples // unit * unit)
-    budget = job.config.train.max_memory_gb or SHARE * free_gb(team.device)
+    budget = job.config.train.max_memory_gb or SHARE * free_gb(group.device)
     with borrowed(job.network):
-        probe = _Probe(job, team)
-        needs = _trial(probe) if team.device.type == "cuda" else _estimate(probe)
+        probe = _Probe(job, group)
+        needs = _trial(probe) if group.device.type == "cuda" else _estimate(probe)
         least = needs(low)
         size = _most(lambda size: needs(size) <= budget, low, high, unit) if least <= budget else 0
-    told = team.exchange((size, least, budget))
-    size, least, budget = min(told)
+    needs_of_ranks = group.all_gather((size, least, budget))
+    size, least, budget = min(needs_of_ranks)
     if not size:
         much = f"about {least:.2g} GB" if math.isfinite(least) else "more"
         raise InputError(
@@ -176,21 +176,14 @@ def borrowed(network: nn.Module) -> Iterator[None]:
             block.recompute = before
 
 
-class _Alone(Team):
-    """A process among many that does something by itself."""
-
-    def __init__(self, team: Team):
-        self.rank, self.size, self.strategy, self.device = 0, 1, team.strategy, team.device
-
-
 class _Probe:
     """Steps of this process alone on the richest training samples, which change no weight."""
 
-    def __init__(self, job: Job, team: Team):
-        self.job, self.team = job, team
+    def __init__(self, job: Job, group: ProcessGroup):
+        self.job, self.group = job, group
         # What is compiled needs no more than what is not; the average is counted, not made.
         config = job.config.replace({"train.compile": False, "train.accumulate": 1, "optim.ema": 0})
-        self.learner = Learner(replace(job, config=config), _Alone(team), steps=1)
+        self.learner = Learner(replace(job, config=config), group.alone(), steps=1)
         self.richness = job.batcher.richness
         self.order = job.train[np.argsort(-self.richness[job.train], kind="stable")]
         self.draw = job.batcher.draw(self.order[:2], EVALUATION)
@@ -201,7 +194,7 @@ class _Probe:
         size = min(size, len(self.order))
         if train.max_asvs_per_batch:
             size = min(size, max(1, train.max_asvs_per_batch // self.richness[self.order[0]]))
-        return -(-size // (self.team.size * train.accumulate))
+        return -(-size // (self.group.world_size * train.accumulate))
 
     def held(self, samples: int) -> list[float]:
         """What the richest samples take, by what it grows with: 1, U, B x A, B, B x G."""
@@ -211,7 +204,13 @@ class _Probe:
             self.draw = self.job.batcher.draw(more, EVALUATION)
         asvs = [len(kept) for kept in self.draw.selected[:samples]]
         distinct = len(np.unique(self.draw.place[: sum(asvs)]))
-        return [1, distinct, samples * max(asvs), samples, samples * samples * self.team.size]
+        return [
+            1,
+            distinct,
+            samples * max(asvs),
+            samples,
+            samples * samples * self.group.world_size,
+        ]
 
     def step(self, samples: np.ndarray) -> None:
         """Forward and backward."""
@@ -220,22 +219,22 @@ class _Probe:
 
     def fixed(self) -> float:
         """Bytes of weights, gradients and the optimizer's state."""
-        config, team = self.job.config, self.team
+        config, group = self.job.config, self.group
         weights = trained = 0
         for parameter in self.job.network.parameters():
             size = parameter.numel() * parameter.element_size()
             weights += size
             trained += size * parameter.requires_grad
         states = 1 + STATES[config.optim.optimizer] + (config.optim.ema > 0)
-        if team.size > 1 and config.train.strategy == "ddp":
+        if group.world_size > 1 and config.train.strategy == "ddp":
             states += 1  # the gradients on their way between the processes
         held = weights + states * trained
-        return held / team.size if config.train.strategy == "fsdp" else held
+        return held / group.world_size if config.train.strategy == "fsdp" else held
 
 
 def _trial(probe: _Probe) -> Callable[[int], float]:
     """GB of a batch size by doing it, on a GPU; infinite where it does not fit."""
-    device = probe.team.device
+    device = probe.group.device
 
     def needs(size: int) -> float:
         gc.collect()

@@ -1,9 +1,9 @@
-"""The processes that train one model together; a process alone is a team of one.
+"""Data-parallel training: the process group, its collectives, DDP and FSDP2.
 
-Every process calls every method here that talks to the others, in the same order: none of them
-stands under a condition that only some processes meet.
+Every rank calls every collective function here, in the same order: none stands under a condition
+that only some ranks meet.
 
-Letters: B samples of this process, G of all processes, K numbers of a vector.
+Letters: B samples of this rank, G samples of all ranks, K numbers of a vector.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -28,14 +29,24 @@ from aam_core.models.network import ModelOutput
 from aam_core.training.launch import spawn
 from aam_core.training.precision import find_device
 
-LONGEST_WAIT = datetime.timedelta(days=1)
-"""Until those that wait on the host give up: the first fits a forest meanwhile, which may take
-longer than torch's 30 minutes. That a process has ended they notice at once."""
+__all__ = [
+    "ProcessGroup",
+    "broadcast",
+    "check_devices",
+    "full_tensor",
+    "join_process_group",
+    "session",
+    "shard_like",
+]
+
+TIMEOUT = datetime.timedelta(days=1)
+"""Of collectives on the host. Rank 0 fits a forest while the others wait, which may take longer
+than torch's default of 30 minutes. A rank that died is noticed at once."""
 
 _sessions = itertools.count()
 
 _host = None
-"""The group that exchanges what is on the host, whatever the device; one for each process group."""
+"""Gloo group for objects on the host, whatever the device; None where no session is running."""
 
 
 @contextlib.contextmanager
@@ -56,7 +67,7 @@ def session() -> Iterator[None]:
         store = dist.PrefixStore(f"{spawn.restarts()}-{next(_sessions)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    _host = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    _host = dist.new_group(backend="gloo", timeout=TIMEOUT)
     try:
         yield
     except BaseException:
@@ -70,108 +81,100 @@ def session() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def from_first(value):
-    """What the first process of the running `session` has; of one alone, its own."""
+def broadcast(value):
+    """The value of rank 0 of the running `session`; that of a process alone is its own."""
     if _host is None:
         return value
-    held = [value]
-    dist.broadcast_object_list(held, 0, _host)
-    return held[0]
+    values = [value]
+    dist.broadcast_object_list(values, 0, _host)
+    return values[0]
 
 
-class Team:
-    """The processes of the running `session`, and this one's place among them.
+@dataclass(frozen=True)
+class ProcessGroup:
+    """The processes that train together, and this one's rank among them.
 
-    Parameters
-    ----------
-    config : TrainConfig
-        Device and strategy.
+    `join_process_group` makes it. The methods that talk to the others are collective: every rank
+    calls them, in the same order.
 
     Attributes
     ----------
-    rank, size : int
-        Number of this process, from 0, and of all.
+    rank, world_size : int
+        Number of this process, from 0, and of all processes.
     device : torch.device
         Where this process computes.
+    strategy : str
+        How the network is trained on several: "ddp" or "fsdp".
     """
 
-    def __init__(self, config: TrainConfig):
-        several = _host is not None
-        self.rank = dist.get_rank() if several else 0
-        self.size = dist.get_world_size() if several else 1
-        self.strategy = config.strategy
-        if several:
-            self._take_gpu(config.device)
-        self.device = find_device(config.device)
-
-    def _take_gpu(self, name: str) -> None:
-        """Make one GPU of the machine this process's own, before anything is put on another."""
-        there, place = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
-        wanted = name in ("auto", "cuda") and torch.cuda.is_available()
-        without = [rank for rank, fits in enumerate(self.exchange(place < there)) if not fits]
-        if name.startswith("cuda:"):
-            raise InputError(f"The device {name!r} is one; several processes take 'cuda'.")
-        if not wanted:
-            return
-        if without:
-            raise InputError(
-                f"{len(without)} of {self.size} processes have no GPU of their own (ranks "
-                f"{first_five(without)}): ask for no more devices than a machine has GPUs."
-            )
-        torch.cuda.set_device(place)
+    rank: int
+    world_size: int
+    device: torch.device
+    strategy: str = "ddp"
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes and reports."""
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which writes and reports."""
         return self.rank == 0
 
-    def exchange(self, value) -> list:
-        """What every process has, in the order of their ranks; on the host."""
-        if self.size == 1:
+    def alone(self) -> ProcessGroup:
+        """A group of this process only, on the same device."""
+        return dataclasses.replace(self, rank=0, world_size=1)
+
+    def all_gather(self, value) -> list:
+        """The picklable values of all ranks, in their order; exchanged on the host."""
+        if self.world_size == 1:
             return [value]
-        held = [None] * self.size
-        dist.all_gather_object(held, value, _host)
-        return held
+        values = [None] * self.world_size
+        dist.all_gather_object(values, value, _host)
+        return values
 
-    def collect(self, value) -> list | None:
-        """What every process has, for the first process alone; None for the others."""
-        if self.size == 1:
+    def gather(self, value) -> list | None:
+        """The picklable values of all ranks on rank 0; None on the others."""
+        if self.world_size == 1:
             return [value]
-        held = [None] * self.size if self.first else None
-        dist.gather_object(value, held, 0, _host)
-        return held
+        values = [None] * self.world_size if self.is_first else None
+        dist.gather_object(value, values, 0, _host)
+        return values
 
-    def agree(self, value):
-        """What the first process has."""
-        return from_first(value)
+    def broadcast(self, value):
+        """The picklable value of rank 0."""
+        return value if self.world_size == 1 else broadcast(value)
 
-    def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sum numbers over the processes, on the device; nothing waits for it."""
-        if self.size == 1 or not values:
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier(_host)
+
+    def all_reduce(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the ranks of 0-d tensors, on the device, in float64; the host does not wait."""
+        if self.world_size == 1 or not values:
             return values
         stacked = torch.stack([value.detach().to(torch.float64) for value in values.values()])
         dist.all_reduce(stacked)
         return dict(zip(values, stacked, strict=True))
 
-    def gather(self, vectors_BK: Tensor, sizes: Sequence[int]) -> Tensor:
-        """Rows of all processes ``[G, K]``, through which gradients flow back to each.
+    def all_gather_rows(self, rows_BK: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Rows of all ranks ``[G, K]``, through which gradients flow back to each.
 
         Parameters
         ----------
         sizes : sequence of int
-            Rows that each process has.
+            Number of rows of each rank.
         """
-        return vectors_BK if self.size == 1 else _Gather.apply(vectors_BK, self.rank, tuple(sizes))
+        if self.world_size == 1:
+            return rows_BK
+        return _AllGatherRows.apply(rows_BK, self.rank, tuple(sizes))
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as all processes train it: its gradients are means over the processes.
+        """The network as all ranks train it: its gradients are means over the ranks.
 
         FSDP2 shards the parameters of ``network`` in place, block by block.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return network
         if self.strategy == "ddp":
-            # Of a few small parameters; it tells users nothing.
+            # The warning is about a few small parameters, and users can do nothing about it.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
             # The buffers do not change in training: they are sent once, at the start.
             options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
@@ -184,22 +187,22 @@ class Team:
                 f"train.strategy fsdp needs torch 2.6 or newer; this is {torch.__version__}."
             ) from None
 
-        # FSDP finds the tensors of an output by torch's trees, which do not know our class.
+        # FSDP finds the tensors of an output by pytree, which must know our class.
         _register(ModelOutput)
-        mesh = init_device_mesh(self.device.type, (self.size,))
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
         for block in network.blocks():
             fully_shard(block, mesh=mesh)
         return fully_shard(network, mesh=mesh)
 
     def reshard(self, network: nn.Module) -> None:
-        """After a forward pass without gradient: let go of what FSDP2 has gathered for it."""
-        if self.size > 1 and self.strategy == "fsdp":
+        """Free what FSDP2 gathered for a forward pass without gradient."""
+        if self.world_size > 1 and self.strategy == "fsdp":
             network.reshard()
 
     @contextlib.contextmanager
-    def syncing(self, wrapped: nn.Module, is_last: bool) -> Iterator[None]:
-        """Let processes exchange gradients at the last micro-step of a step alone."""
-        if self.size == 1:
+    def sync_gradients(self, wrapped: nn.Module, is_last: bool) -> Iterator[None]:
+        """Context of a micro-step: gradients are exchanged in the last one of a step only."""
+        if self.world_size == 1:
             yield
         elif self.strategy == "ddp":
             with contextlib.nullcontext() if is_last else wrapped.no_sync():
@@ -207,6 +210,36 @@ class Team:
         else:
             wrapped.set_requires_gradient_sync(is_last)
             yield
+
+
+def join_process_group(config: TrainConfig) -> ProcessGroup:
+    """The processes of the running `session`, or this process alone; collective.
+
+    On a machine with GPUs, this one becomes the process's current GPU: this comes before anything
+    is put on a device.
+
+    Raises
+    ------
+    InputError
+        If the device does not exist here, or some ranks have no GPU of their own.
+    """
+    if _host is None:
+        return ProcessGroup(0, 1, find_device(config.device), config.strategy)
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    if config.device.startswith("cuda:"):
+        raise InputError(f"The device {config.device!r} is one; several processes take 'cuda'.")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    has_gpu: list = [None] * world_size
+    dist.all_gather_object(has_gpu, local_rank < torch.cuda.device_count(), _host)
+    if config.device in ("auto", "cuda") and torch.cuda.is_available():
+        if not all(has_gpu):
+            without = [rank for rank, has in enumerate(has_gpu) if not has]
+            raise InputError(
+                f"{len(without)} of {world_size} processes have no GPU of their own (ranks "
+                f"{first_five(without)}): ask for no more devices than a machine has GPUs."
+            )
+        torch.cuda.set_device(local_rank)
+    return ProcessGroup(rank, world_size, find_device(config.device), config.strategy)
 
 
 def check_devices(config: TrainConfig) -> None:
@@ -221,24 +254,24 @@ def check_devices(config: TrainConfig) -> None:
         )
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself, or of a shard the whole; every process must ask."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """The unsharded tensor; collective."""
     return tensor.full_tensor() if _is_shard(tensor) else tensor
 
 
-def like(tensor: Tensor, model: Tensor) -> Tensor:
-    """``tensor`` on the device of ``model``, sharded as ``model`` is."""
-    tensor = tensor.to(model.device)
-    if not _is_shard(model):
+def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """``tensor`` on the device of ``other``, and sharded as ``other`` is."""
+    tensor = tensor.to(other.device)
+    if not _is_shard(other):
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor, model.device_mesh, model.placements)
+    return distribute_tensor(tensor, other.device_mesh, other.placements)
 
 
 @functools.cache
 def _register(kind) -> None:
-    """Let torch's trees look into a dataclass."""
+    """Register a dataclass as a pytree node."""
     from torch.utils._pytree import register_pytree_node
 
     names = [item.name for item in dataclasses.fields(kind)]
@@ -259,7 +292,7 @@ def _is_shard(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-class _Gather(torch.autograd.Function):
+class _AllGatherRows(torch.autograd.Function):
     """All rows on every process; a row's gradient is the sum of what each made of it."""
 
     @staticmethod
@@ -267,9 +300,9 @@ class _Gather(torch.autograd.Function):
         ctx.span = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
         padded[: len(rows)] = rows
-        held = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(held, padded)
-        return torch.cat([part[:size] for part, size in zip(held, sizes, strict=True)])
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx, gradient):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 
 import torch
 
@@ -39,6 +40,18 @@ def find_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"The device {name!r} is not there: {reason}") from None
     return device
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Context in which torch computes with ``count`` threads; 0 leaves their number as it is."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve(precision: str, device: torch.device) -> str:

@@ -14,7 +14,7 @@ from aam_core.data.sampler import Sampler
 from aam_core.errors import InputError
 from aam_core.training.job import Job
 from aam_core.training.memory import borrowed
-from aam_core.training.parallel import Team, like
+from aam_core.training.parallel import ProcessGroup, shard_like
 from aam_core.training.reporter import Reporter
 from aam_core.training.step import Learner
 from aam_core.training.validation import Losses
@@ -44,7 +44,7 @@ class RangeTest:
 
 def find_lr(
     job: Job,
-    team: Team,
+    group: ProcessGroup,
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
@@ -57,7 +57,7 @@ def find_lr(
     job : Job
         The weights of its network are afterwards what they were. Groups of weights keep their
         ratios to the rate.
-    team : Team
+    group : ProcessGroup
     low, high : float
         First and last rate.
     steps : int
@@ -80,7 +80,7 @@ def find_lr(
     reporter = reporter or Reporter(silent=True)
     reporter.begin(steps, stage="trying learning rates")
     with borrowed(job.network):
-        learner = Learner(replace(job, config=config), team, steps)
+        learner = Learner(replace(job, config=config), group, steps)
         weights = learner.weights()
         try:
             table = _rise(learner, np.geomspace(low, high, steps), reporter)
@@ -126,11 +126,11 @@ def _rise(learner: Learner, rates: np.ndarray, reporter: Reporter) -> pd.DataFra
     batches = _cycle(Sampler(learner.job.train, learner.job.batcher.richness, learner.config.train))
     for step, rate in enumerate(rates):
         epoch, samples = next(batches)
-        for group in learner.optimizer.param_groups:
-            group["lr"] = rate * group["base_lr"]
+        for param_group in learner.optimizer.param_groups:
+            param_group["lr"] = rate * param_group["base_lr"]
         losses = Losses(learner.config.loss)
         losses.add(*learner.gradients(samples, epoch, step))
-        loss = learner.team.agree(losses.values()["total_loss"])
+        loss = learner.group.broadcast(losses.values()["total_loss"])
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
         mean = smoothed / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(mean) or mean > DIVERGED * best:
@@ -154,4 +154,4 @@ def _cycle(sampler: Sampler) -> Iterator[tuple[int, np.ndarray]]:
 @torch.no_grad()
 def _put_back(network, weights) -> None:
     for name, value in network.state_dict().items():
-        value.copy_(like(weights[name], value))
+        value.copy_(shard_like(weights[name], value))

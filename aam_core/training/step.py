@@ -25,7 +25,7 @@ from aam_core.training.average import Average
 from aam_core.training.checkpoint import Checkpoint, check_fields, check_weights
 from aam_core.training.job import Job
 from aam_core.training.optim import Schedule, make_optimizer
-from aam_core.training.parallel import Team, like, whole
+from aam_core.training.parallel import ProcessGroup, full_tensor, shard_like
 from aam_core.training.precision import attention, autocast, grad_scaler, prepare_blocks
 from aam_core.training.validation import Validation
 
@@ -53,22 +53,22 @@ class Learner:
     ----------
     job : Job
         What to train; its network is trained in place (and sharded, under FSDP).
-    team : Team
+    group : ProcessGroup
     steps : int
         Optimizer steps of the whole run, for the schedule.
     """
 
-    def __init__(self, job: Job, team: Team, steps: int):
-        self.job, self.team, self.config = job, team, job.config
+    def __init__(self, job: Job, group: ProcessGroup, steps: int):
+        self.job, self.group, self.config = job, group, job.config
         self.network = job.network
         for part in self.network.idle():  # DDP waits for a gradient of all that could have one
             part.requires_grad_(False)
-        prepare_blocks(self.network, self.config.train, team.device)
-        self.wrapped = team.wrap(self.network)
+        prepare_blocks(self.network, self.config.train, group.device)
+        self.wrapped = group.wrap(self.network)
         optim = self.config.optim
-        self.optimizer = make_optimizer(self.network, optim, job.pretrained, team.device)
+        self.optimizer = make_optimizer(self.network, optim, job.pretrained, group.device)
         self.schedule = Schedule(self.optimizer, optim, steps)
-        self.scaler = grad_scaler(team.device, self.config.train.precision)
+        self.scaler = grad_scaler(group.device, self.config.train.precision)
         self.average = Average(self.network, optim.ema) if optim.ema else None
         self.signal = 0
         """Set by whoever wants the run to stop; after a step, agreed by all processes."""
@@ -91,20 +91,20 @@ class Learner:
         parts = np.array_split(samples, min(self.config.train.accumulate, len(samples)))
         key = draws.key(self.config.train.seed, step)
         micros = self._micros(parts, epoch, key)
-        counts = self.team.sum(_added(self._counts(micro) for micro in micros))
+        counts = self.group.all_reduce(_added(self._counts(micro) for micro in micros))
         self.wrapped.train()
         self.optimizer.zero_grad(set_to_none=True)
         found = []
         for place, micro in enumerate(micros):
-            with self.team.syncing(self.wrapped, place == len(micros) - 1):
+            with self.group.sync_gradients(self.wrapped, place == len(micros) - 1):
                 sums, _, _ = self._forward(self.wrapped, micro)
                 parts = losses.weighted(sums, counts, self.config.loss)
                 # The processes' gradients are averaged; the losses are shares of a sum.
-                loss = sum(parts.values()) * self.team.size
+                loss = sum(parts.values()) * self.group.world_size
                 with attention(self.config.train.attention):
                     self.scaler.scale(loss).backward()
             found.append({name: total.detach() for name, total in sums.items()})
-        return self.team.sum(_added(found)), counts
+        return self.group.all_reduce(_added(found)), counts
 
     def update(self) -> Tensor:
         """Change the weights by the gradients; returns the gradients' norm before clipping."""
@@ -116,7 +116,7 @@ class Learner:
         self.schedule.advance()
         if self.average is not None:
             self.average.update()
-        return whole(norm)
+        return full_tensor(norm)
 
     @torch.no_grad()
     def evaluate(self, batches: list[np.ndarray]) -> Validation:
@@ -127,10 +127,13 @@ class Learner:
             key = draws.key(self.config.train.seed, place, 0)  # no step has three parts
             (micro,) = self._micros([samples], EVALUATION, key)
             sums, output, predicted = self._forward(self.network, micro)
-            found.add(self.team.sum(sums), self.team.sum(self._counts(micro)))
+            found.add(
+                self.group.all_reduce(sums),
+                self.group.all_reduce(self._counts(micro)),
+            )
             found.score(micro.batch, output, predicted, micro.truth, micro.pairs)
-        found.merge(self.team)
-        self.team.reshard(self.network)
+        found.merge(self.group)
+        self.group.reshard(self.network)
         return found
 
     def averaged(self):
@@ -156,7 +159,7 @@ class Learner:
 
     def state(self) -> dict:
         """The fields of a `Checkpoint` that belong here; every process asks, the first has them."""
-        kept = self.team.first
+        kept = self.group.is_first
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         return {
             "weights": self._copies(self.network.state_dict(), kept),
@@ -188,7 +191,7 @@ class Learner:
         schedule = held.progress["schedule"]
         check_fields(held.folder, "schedule", schedule, self.schedule.state_dict())
         for name, value in own.items():
-            value.copy_(like(held.weights[name], value))
+            value.copy_(shard_like(held.weights[name], value))
         if held.progress["optimizer"] == self.config.optim.optimizer:
             self._restore_optimizer(held)
         self.schedule.load_state_dict(schedule)
@@ -197,19 +200,19 @@ class Learner:
         if self.average is not None:  # one that only begins now begins at these weights
             self.average.count = held.progress["average_count"]
             for name, value in self.average.weights.items():
-                value.copy_(like((held.average or held.weights)[name], value))
+                value.copy_(shard_like((held.average or held.weights)[name], value))
 
     def _restore_optimizer(self, held: Checkpoint) -> None:
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         keys = {key for kept in held.optimizer.values() for key in kept}
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
+        for param_group in self.optimizer.param_groups:
+            for parameter in param_group["params"]:
                 kept = held.optimizer.get(names[parameter], {})
                 check_fields(held.folder, f"optimizer of {names[parameter]}", kept, keys)
                 for key, value in kept.items():
                     if value.shape == parameter.shape:
-                        value = like(value, parameter)
-                    elif group.get("fused"):  # whose count of steps is on the device
+                        value = shard_like(value, parameter)
+                    elif param_group.get("fused"):  # whose count of steps is on the device
                         value = value.to(parameter.device)
                     self.optimizer.state[parameter][key] = value
 
@@ -218,28 +221,28 @@ class Learner:
 
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[Micro]:
         """This process's share of each micro-step."""
-        batcher, team = self.job.batcher, self.team
+        batcher, group = self.job.batcher, self.group
         drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
         shared = [batcher.share(draw, masked) for draw in drawn]
-        from_all = team.exchange((self.signal, shared))
+        from_all = group.all_gather((self.signal, shared))
         self.signal = max(signal for signal, _ in from_all)
         rows = self._masked_rows([shared for _, shared in from_all], key) if masked else None
         micros = []
         for place, draw in enumerate(drawn):
             shared = [of_process[place] for _, of_process in from_all]
-            batch = batcher.assemble(draw, shared, team.rank)
+            batch = batcher.assemble(draw, shared, group.rank)
             batch.key = torch.tensor(key)
             if rows is not None:
                 masking.mask(batch, rows[place], self.config.masking, key)
-            batch = batch.to(team.device)
+            batch = batch.to(group.device)
             micros.append(Micro(batch, *self._truth(batch)))
             batch.table = batch.table_features = None  # large, and read no more
         return micros
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
         """This process's samples of a micro-step; one that stands in where there are none."""
-        own = split_by_rank(part, self.job.batcher.richness, self.team.size)[self.team.rank]
+        own = split_by_rank(part, self.job.batcher.richness, self.group.world_size)[self.group.rank]
         return (own, False) if len(own) else (part[:1], True)
 
     def _masked_rows(self, from_all, key: int) -> list[np.ndarray]:
@@ -250,7 +253,7 @@ class Learner:
         features = [shared.features for of_process in from_all for shared in of_process]
         rows = masking.divide(features, self.config.masking.asv_fraction, key)
         micros = len(from_all[0])
-        return rows[self.team.rank * micros : (self.team.rank + 1) * micros]
+        return rows[self.group.rank * micros : (self.group.rank + 1) * micros]
 
     def _truth(self, batch: Batch):
         if self.network.distance is None:
@@ -265,13 +268,13 @@ class Learner:
     def _forward(self, network, micro: Micro):
         """Sums of the losses (0-d), the network's output, and predicted distances ``[B, G]``."""
         batch, train = micro.batch, self.config.train
-        with autocast(self.team.device, train.precision), attention(train.attention):
+        with autocast(self.group.device, train.precision), attention(train.attention):
             output = network(batch)
         sums = losses.totals(output, batch, self.config.loss, self.job.class_weight)
         predicted = None
         if output.distance is not None:
             own = output.distance[: batch.num_samples]
-            everyone = self.team.gather(own, batch.rank_sizes)
+            everyone = self.group.all_gather_rows(own, batch.rank_sizes)
             predicted = self.network.distance.compare(own, everyone)
             sums["distance"] = losses.distance_total(predicted, micro.truth, micro.pairs)
         return sums, output, predicted
@@ -287,5 +290,5 @@ def _added(parts: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _copy(value: Tensor, kept: bool = True) -> Tensor:
     """A whole copy on the CPU; where it is not kept, the others are only helped to theirs."""
-    value = whole(value.detach())
+    value = full_tensor(value.detach())
     return value.to("cpu", copy=True) if kept else value

@@ -17,7 +17,7 @@ from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.training.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
 from aam_core.training.job import Job, Result
 from aam_core.training.launch.signals import Stopper
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import ProcessGroup, join_process_group
 from aam_core.training.reporter import Reporter
 from aam_core.training.step import Learner
 from aam_core.training.validation import Losses
@@ -75,13 +75,13 @@ class Trainer:
         What to train.
     reporter : Reporter
         Where it shows.
-    team : Team, optional
+    group : ProcessGroup, optional
         The processes that train it; this one alone, by default.
     """
 
-    def __init__(self, job: Job, reporter: Reporter, team: Team | None = None):
+    def __init__(self, job: Job, reporter: Reporter, group: ProcessGroup | None = None):
         self.job, self.reporter = job, reporter
-        self.team = team or Team(job.config.train)
+        self.group = group or join_process_group(job.config.train)
         self.config = job.config.train
         self.sign, self.metric = check(job), chosen_by(job.config)
         rich = job.batcher.richness
@@ -98,7 +98,7 @@ class Trainer:
             self._restore(job.resume)
         now = self.progress
         self.epochs, self.steps = plan(self.sampler, self.config, now.epoch, now.step - now.batch)
-        self.learner = Learner(job, self.team, self.steps)
+        self.learner = Learner(job, self.group, self.steps)
         if job.resume is not None:
             self.learner.restore(job.resume)
 
@@ -152,7 +152,7 @@ class Trainer:
             self._show(sums, counts, rates | {"gradient_norm": norm}, len(samples))
             if self.learner.signal:
                 self._save_within_epoch()
-                self.team.exchange(None)  # who ends earlier has torchrun end the one that writes
+                self.group.barrier()  # who ends earlier has torchrun end the one that writes
                 raise self._stopped()
             # At an epoch's end another follows at once, when its validation is logged.
             if now.step % self.config.checkpoint_every == 0 and now.batch < len(batches):
@@ -168,7 +168,7 @@ class Trainer:
             seconds = time.perf_counter() - began
             more = {
                 "samples_per_second": (seen + samples) / max(seconds, 1e-9),
-                "memory_gb": memory_gb(self.team.device),
+                "memory_gb": memory_gb(self.group.device),
             }
             self.reporter.record(now.step, {f"train/{k}": v for k, v in {**shown, **more}.items()})
             self.since = (time.perf_counter(), 0)
@@ -186,7 +186,7 @@ class Trainer:
                 self.reporter.doing("validating")
                 found = self.learner.evaluate(self.val)
                 values |= {f"val/{name}": value for name, value in found.values().items()}
-            values = self.team.agree(values)
+            values = self.group.broadcast(values)
             self._check(values)
             better = self._is_better(values)
             if better:
@@ -211,7 +211,7 @@ class Trainer:
         self.since = (time.perf_counter(), 0)
 
     def _keep_best(self) -> None:
-        if self.best is not None and self.job.keep is not None and self.team.first:
+        if self.best is not None and self.job.keep is not None and self.group.is_first:
             self.job.keep(self.progress.best_epoch, self.best)
 
     def _report(self, epoch: int, values, drawings) -> None:
@@ -280,11 +280,11 @@ class Trainer:
             progress=asdict(self.progress) | self.learner.progress() | {"cut": self._cut()},
             best=self.best,
             sums=self.losses.state(),
-            rng=self.team.exchange(rng_state(self.team.device)),
+            rng=self.group.all_gather(rng_state(self.group.device)),
             inputs=self.job.inputs,
             **self.learner.state(),
         )
-        if self.team.first:
+        if self.group.is_first:
             save(held, self.job.folder, reuse_best=self.best_saved)
         self.best_saved = self.best is not None
 
@@ -292,12 +292,12 @@ class Trainer:
         """Take up where the run was; the learner takes up its part by itself."""
         names = Progress.__dataclass_fields__
         check_fields(held.folder, "progress", held.progress, [*names, "cut"])
-        if self.team.rank < len(held.rng):
-            own = held.rng[self.team.rank]
-            check_fields(held.folder, "rng", own, rng_state(self.team.device))
-            set_rng_state(own, self.team.device)
+        if self.group.rank < len(held.rng):
+            own = held.rng[self.group.rank]
+            check_fields(held.folder, "rng", own, rng_state(self.group.device))
+            set_rng_state(own, self.group.device)
         self.progress = now = Progress(**{name: held.progress[name] for name in names})
-        self.losses.restore(held.sums, self.team.device)
+        self.losses.restore(held.sums, self.group.device)
         self.best = held.best
         name = f"val/{self.metric}"
         if self.chooses and now.best_values:  # the figure, or its direction, may be another one now

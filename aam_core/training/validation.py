@@ -17,7 +17,7 @@ from aam_core.tasks import losses
 from aam_core.tasks.metrics import BINS, Classification, Regression, Reservoir, merged
 from aam_core.tasks.targets import ClassTarget
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import ProcessGroup
 
 EXACT = 10_000
 """Most validation samples whose probabilities are kept, for an exact area under the curve."""
@@ -110,9 +110,9 @@ class Validation(Losses):
         self.scores.update(actual, values)
         self.some_values.update(places, actual, values)
 
-    def merge(self, team: Team) -> None:
+    def merge(self, group: ProcessGroup) -> None:
         """Let the first process take in what the others have scored."""
-        told = team.collect((self.scores, self.pairs, self.some_values, self.some_pairs))
+        told = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
         if told is not None:
             self.scores, self.pairs, self.some_values, self.some_pairs = (
                 merged(of_all) for of_all in zip(*told, strict=True)

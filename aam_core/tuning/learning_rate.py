@@ -82,8 +82,8 @@ def find_lr(
         options = FitOptions(*given, job="range test")
         run, _, batcher, weight = prepare_fit(task, study, target, options)
         job = run.job(batcher, weight)
-    result = range_test.find_lr(job, run.team, low, high, steps, run.reporter)
-    if output is not None and run.team.first:
+    result = range_test.find_lr(job, run.process_group, low, high, steps, run.reporter)
+    if output is not None and run.process_group.is_first:
         with replacing_in(output, (_TABLE, _PLOT)) as folder:
             result.table.to_csv(folder / _TABLE, sep="\t", index=False)
         draw = functools.partial(plots.learning_rates, result.table, result.suggestion)

@@ -20,7 +20,7 @@ from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
 from aam_core.tasks.targets import fit_target
 from aam_core.training.job import Job
-from aam_core.training.parallel import Team, session, whole
+from aam_core.training.parallel import full_tensor, join_process_group, session
 from aam_core.training.reporter import Reporter
 from aam_core.training.trainer import Trainer
 from aam_core.training.validation import Losses
@@ -147,13 +147,13 @@ def job_of(case: dict, strategy: str) -> Job:
 def compute(case: dict, strategy: str) -> dict:
     """Losses and gradients of a batch, and the values of a short training."""
     job = job_of(case, strategy)
-    team = Team(job.config.train)
-    trainer = Trainer(job, Reporter(silent=not team.first), team)
+    group = join_process_group(job.config.train)
+    trainer = Trainer(job, Reporter(silent=not group.is_first), group)
     sums, counts = trainer.learner.gradients(np.arange(case.get("batch", 8)), 0, 0)
     step = Losses(job.config.loss)
     step.add(sums, counts)
     gradients = {
-        name: whole(p.grad).clone()
+        name: full_tensor(p.grad).clone()
         for name, p in job.network.named_parameters()
         if p.grad is not None
     }
@@ -170,13 +170,13 @@ def compute(case: dict, strategy: str) -> dict:
 def main() -> None:
     torch.set_num_threads(1)
     with session():
-        team = Team(presets.fitting().train)
+        group = join_process_group(presets.fitting().train)
         for name, case in CASES.items():
-            for strategy in STRATEGIES[: 1 if team.size == 1 else None]:
+            for strategy in STRATEGIES[: 1 if group.world_size == 1 else None]:
                 found = compute(case, strategy)
                 gc.collect()
-                if team.first:
-                    torch.save(found, Path(sys.argv[1], f"{name} {strategy} {team.size}.pt"))
+                if group.is_first:
+                    torch.save(found, Path(sys.argv[1], f"{name} {strategy} {group.world_size}.pt"))
 
 
 if __name__ == "__main__":

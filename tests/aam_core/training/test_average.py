@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from aam_core.training.average import Average
-from aam_core.training.parallel import whole
+from aam_core.training.parallel import full_tensor
 
 
 def module(*values):
@@ -22,7 +22,7 @@ def put(network, values):
 
 
 def values(tensor):
-    return whole(tensor.detach()).flatten().tolist()
+    return full_tensor(tensor.detach()).flatten().tolist()
 
 
 def test_by_hand():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from aam_core.models.network import Network, Parts
 from aam_core.training import memory as module
 from aam_core.training.job import Job
 from aam_core.training.memory import GB, check_size, describe, free_gb, largest_batch, memory
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 
 PRETRAINING = Parts(nucleotide=True, distance=True)
 
@@ -43,11 +45,9 @@ def make(small, brief):
     return job
 
 
-def team_of(job, size=1):
+def group_of(job, size=1):
     """This process, as if there were others: what asks them would wait for ever, or fail."""
-    team = Team(job.config.train)
-    team.size = size
-    return team
+    return dataclasses.replace(join_process_group(job.config.train), world_size=size)
 
 
 # --- description ---------------------------------------------------------------------------------
@@ -100,10 +100,10 @@ def test_description_of_members(make):
 def test_estimate_is_what_a_large_batch_keeps(make, changes):
     parts = Parts(nucleotide=not changes.get("loss.nucleotide", 1) == 0, distance=True)
     job = make({**changes, "train.batch_size": 40}, parts)
-    team = team_of(job)
-    probe = module._Probe(job, team)
+    group = group_of(job)
+    probe = module._Probe(job, group)
     kept = module._kept(probe, probe.order[:40])
-    assert memory(job, team) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+    assert memory(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
 
 
 @pytest.mark.parametrize("features", ["profile", "both"])
@@ -116,25 +116,25 @@ def test_estimate_of_members(make, features, depth):
         "train.batch_size": 40,
     }
     job = make(changes, Parts(outputs=1))
-    team = team_of(job)
-    probe = module._Probe(job, team)
+    group = group_of(job)
+    probe = module._Probe(job, group)
     kept = module._kept(probe, probe.order[:40])
-    assert memory(job, team) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+    assert memory(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
     fewer = make({**changes, "model.members": 1}, Parts(outputs=1))
-    assert memory(fewer, team_of(fewer)) < memory(job, team)
+    assert memory(fewer, group_of(fewer)) < memory(job, group)
 
 
 def test_less_is_kept_where_it_is_computed_again(make):
     deep = {"model.encoder.depth": 6, "train.batch_size": 40}
     plain, again = make(deep), make({**deep, "train.gradient_checkpointing": True})
-    team = team_of(plain)
-    assert memory(again, team) < 0.6 * memory(plain, team)
-    probe = module._Probe(again, team)
-    assert memory(again, team) * GB - probe.fixed() > module._kept(probe, probe.order[:40])
+    group = group_of(plain)
+    assert memory(again, group) < 0.6 * memory(plain, group)
+    probe = module._Probe(again, group)
+    assert memory(again, group) * GB - probe.fixed() > module._kept(probe, probe.order[:40])
 
 
 def test_less_is_read_at_a_time(make):
-    whole = memory(job := make({"train.batch_size": 48, "model.encoder.depth": 0}), team_of(job))
+    whole = memory(job := make({"train.batch_size": 48, "model.encoder.depth": 0}), group_of(job))
     for changes, size in (
         ({"train.accumulate": 4}, 1),
         ({}, 4),
@@ -142,14 +142,14 @@ def test_less_is_read_at_a_time(make):
         ({"train.max_asvs_per_batch": 12 * int(np.diff(job.batcher.study.counts.indptr).max())}, 1),
     ):
         part = make({"train.batch_size": 48, "model.encoder.depth": 0, **changes})
-        team = team_of(part, size)
-        assert module._Probe(part, team).own(48) == 12
-        assert memory(part, team) < whole
+        group = group_of(part, size)
+        assert module._Probe(part, group).own(48) == 12
+        assert memory(part, group) < whole
 
 
 def test_no_more_samples_than_there_are(make):
     sizes = [
-        memory(job := make({"train.batch_size": n}, samples=20), team_of(job)) for n in (20, 90)
+        memory(job := make({"train.batch_size": n}, samples=20), group_of(job)) for n in (20, 90)
     ]
     assert sizes[0] == pytest.approx(sizes[1])
 
@@ -167,7 +167,7 @@ def test_no_more_samples_than_there_are(make):
 def test_weights_and_what_goes_with_them(make, changes, size, tensors):
     job = make(changes)
     job.network.bases.requires_grad_(False)
-    probe = module._Probe(job, team_of(job, size))
+    probe = module._Probe(job, group_of(job, size))
     parameters = list(job.network.parameters())
     every = sum(parameter.numel() for parameter in parameters)
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
@@ -182,7 +182,7 @@ def test_nothing_is_changed(make, training):
     job.network.train(training)
     before = {name: value.clone() for name, value in job.network.state_dict().items()}
     drawn = torch.get_rng_state()
-    largest_batch(job, team_of(job))
+    largest_batch(job, group_of(job))
     assert all(torch.equal(before[name], value) for name, value in job.network.state_dict().items())
     assert all(parameter.grad is None for parameter in job.network.parameters())
     assert all(parameter.requires_grad for parameter in job.network.parameters())
@@ -201,29 +201,29 @@ def test_the_largest_that_fits(make, share, accumulate):
     sized = {"train.accumulate": accumulate}
 
     def need(size):
-        return memory(job := make({**sized, "train.batch_size": size}), team_of(job))
+        return memory(job := make({**sized, "train.batch_size": size}), group_of(job))
 
     low, high = need(max(2, accumulate)), need(60)
     budget = low + share * (high - low)
     job = make({**sized, "train.batch_size": AUTO, "train.max_memory_gb": budget})
-    size = largest_batch(job, team_of(job))
+    size = largest_batch(job, group_of(job))
     assert size % accumulate == 0 and 2 < size < 60
     assert need(size) <= budget < need(size + accumulate)
 
 
 def test_never_more_than_the_samples(make):
     job = make({"train.batch_size": AUTO, "train.max_memory_gb": 100}, samples=50)
-    assert largest_batch(job, team_of(job)) == 50
+    assert largest_batch(job, group_of(job)) == 50
     job = make({"train.batch_size": AUTO, "train.accumulate": 8}, samples=50)
-    assert largest_batch(job, team_of(job)) == 48
+    assert largest_batch(job, group_of(job)) == 48
     job = make({"train.batch_size": AUTO, "train.accumulate": 64}, samples=50)
-    assert largest_batch(job, team_of(job)) == 50
+    assert largest_batch(job, group_of(job)) == 50
 
 
 def test_nothing_fits(make):
     job = make({"train.batch_size": AUTO, "train.max_memory_gb": 1e-4})
     with pytest.raises(InputError, match=r"batch of 2 samples needs about 0\.\d+ GB.* 0.0001 GB"):
-        largest_batch(job, team_of(job))
+        largest_batch(job, group_of(job))
     assert all(parameter.grad is None for parameter in job.network.parameters())
 
 

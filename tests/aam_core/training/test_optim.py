@@ -11,7 +11,7 @@ from torch import nn
 from aam_core.config import OptimConfig, presets
 from aam_core.models.network import Network, Parts, part_of
 from aam_core.training.optim import Lion, Schedule, factor, make_optimizer
-from aam_core.training.parallel import like
+from aam_core.training.parallel import shard_like
 
 
 def choices(field):
@@ -181,7 +181,7 @@ def test_a_weight_does_not_depend_on_its_place(kind):
 def two_steps_of_lion(weight):
     optimizer = Lion([weight], lr=0.1, betas=(0.9, 0.99), weight_decay=0.2)
     for gradient in ([0.5, -1.0, 0.0], [-0.03, 0.2, -1.0]):
-        weight.grad = like(torch.tensor(gradient), weight)
+        weight.grad = shard_like(torch.tensor(gradient), weight)
         optimizer.step()
     return optimizer.state[weight]["momentum"]
 

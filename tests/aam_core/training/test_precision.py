@@ -13,6 +13,7 @@ from aam_core.training.precision import (
     BACKENDS,
     attention,
     autocast,
+    cpu_threads,
     find_device,
     grad_scaler,
     prepare_blocks,
@@ -112,3 +113,13 @@ def test_no_compiler_is_said_in_one_line(monkeypatch):
     with pytest.raises(InputError, match=r"train.compile needs a C\+\+ compiler") as caught:
         prepare_blocks(Blocks(), TrainConfig(compile=True), CPU)
     assert "\n" not in str(caught.value)
+
+
+def test_threads_are_set_for_a_block_only():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+    with cpu_threads(0):
+        assert torch.get_num_threads() == before

@@ -10,7 +10,7 @@ from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts
 from aam_core.training.job import Job
 from aam_core.training.optim import make_optimizer
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.range_test import find_lr, suggest
 from aam_core.training.step import Learner
 from aam_core.training.validation import Losses
@@ -33,7 +33,7 @@ def make(small, brief):
 
 
 def find(job, **options):
-    return find_lr(job, Team(job.config.train), **{"steps": STEPS, **options})
+    return find_lr(job, join_process_group(job.config.train), **{"steps": STEPS, **options})
 
 
 def weights(network):
@@ -150,7 +150,7 @@ def test_suggestion_trains(make):
     reached = []
     for factor in (1e-3, 1.0, 1e3):
         trial = make({"optim.lr": suggestion * factor, "optim.schedule": "constant"})
-        learner = Learner(trial, Team(trial.config.train), 20)
+        learner = Learner(trial, join_process_group(trial.config.train), 20)
         for step in range(20):
             sums, counts = learner.gradients(np.arange(40), 0, step)
             learner.update()

@@ -10,7 +10,7 @@ import torch
 
 from aam_core.models.layers import Block
 from aam_core.models.network import Parts, part_of
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.reporter import Reporter
 from aam_core.training.step import Learner
 from aam_core.training.trainer import Trainer
@@ -37,7 +37,7 @@ headers = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 def learner_of(job):
-    return Learner(job, Team(job.config.train), steps=10)
+    return Learner(job, join_process_group(job.config.train), steps=10)
 
 
 def computed(job, samples=range(16), epoch=0, step=3):

@@ -14,7 +14,7 @@ from aam_core.models.network import ModelOutput, Parts
 from aam_core.phylogeny.distances import table_distances
 from aam_core.tasks import losses
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
-from aam_core.training.parallel import Team
+from aam_core.training.parallel import join_process_group
 from aam_core.training.step import Learner
 from aam_core.training.validation import Losses, Validation
 
@@ -30,7 +30,7 @@ def evaluated(job):
 
     def run(size=20, changes=(), **given):
         made = job(changes, **given)
-        learner = Learner(made, Team(made.config.train), steps=1)
+        learner = Learner(made, join_process_group(made.config.train), steps=1)
         batches = np.split(HELD, range(size, len(HELD), size))
         return made, learner.evaluate(batches)
 
@@ -227,7 +227,7 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
     for weight, expected in ((1.0, 1), (0.25, 1), (0.0, 0)):
         changes = {"loss.zero_pair_weight": weight, "data.rarefaction": "none"}
         made, _ = evaluated(20, changes, parts=Parts(distance=True))
-        learner = Learner(made, Team(made.config.train), steps=1)
+        learner = Learner(made, join_process_group(made.config.train), steps=1)
         found = learner.evaluate([np.array([40, 40])])
         assert found.pairs.count == expected
         assert math.isfinite(found.values()["distance_loss"])
@@ -236,7 +236,7 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
 def test_nothing_evaluated_has_no_figures(job):
     for given in (REGRESS, CLASSIFY):
         made = job(**given)
-        found = Learner(made, Team(made.config.train), steps=1).evaluate([])
+        found = Learner(made, join_process_group(made.config.train), steps=1).evaluate([])
         assert found.values() == {} and found.drawings() == {}
 
 
@@ -244,17 +244,17 @@ def test_processes_join_what_they_have_scored(evaluated, job):
     """As if two had evaluated ten samples each."""
 
     class Pair:
-        """A team whose other half has already said what it has."""
+        """A process group whose other half has already said what it has."""
 
         def __init__(self, other):
             self.other = other
 
-        def collect(self, mine):
+        def gather(self, mine):
             return [mine, self.other]
 
     for given in (REGRESS, CLASSIFY):
         made, whole = evaluated(10, **given)
-        learner = Learner(made, Team(made.config.train), steps=1)
+        learner = Learner(made, join_process_group(made.config.train), steps=1)
         first, second = (learner.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
         other = second.scores, second.pairs, second.some_values, second.some_pairs
         first.add(second.sums, second.counts)
@@ -330,6 +330,6 @@ def test_memory_does_not_grow_with_the_samples(job):
 def test_the_batcher_is_asked_for_the_same_draws_each_time(job):
     made = job({"data.rarefaction": "redraw"}, **REGRESS)
     assert isinstance(made.batcher, Batcher)
-    learner = Learner(made, Team(made.config.train), steps=1)
+    learner = Learner(made, join_process_group(made.config.train), steps=1)
     first, second = (learner.evaluate([HELD]).values() for _ in range(2))
     assert first == second
