@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aam_core.data.columns import as_numbers
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import TRIED, fit_forest, out_of_fold
 from aam_core.model import Model
 from aam_core.prediction import blend
 from aam_core.runs import Run
 from aam_core.scoring import left_out
-from aam_core.tasks.targets import ClassTarget, NumericTarget
+from aam_core.tasks import Task
 
 UNKNOWN = 0.5
 """Weight of the network where the samples left out cannot tell it."""
@@ -240,12 +239,10 @@ def _forest(run: Run, values: pd.Series) -> tuple[Forest, np.ndarray]:
     return forest, beside[tried]
 
 
-def _classes(target: NumericTarget | ClassTarget) -> int:
-    return len(target.classes) if isinstance(target, ClassTarget) else 0
+def _classes(target: Task) -> int:
+    return len(target.classes)
 
 
-def _truth(target: NumericTarget | ClassTarget, values: pd.Series) -> np.ndarray:
+def _truth(target: Task, values: pd.Series) -> np.ndarray:
     """Numbers as they are, or places among the classes."""
-    if isinstance(target, ClassTarget):
-        return target.encode(values)
-    return as_numbers(values)
+    return target.forest_target(values)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from aam_core import effects, fitting, prediction, preparation, scoring
+from aam_core.baseline import baseline_forest
 from aam_core.config import Config, presets
 from aam_core.data.columns import as_classes, as_numbers, infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
@@ -20,10 +21,11 @@ from aam_core.data.splits import make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.errors import InputError, first_five
-from aam_core.evaluation import check_task, compare, is_beside, random_forest, write_scores
+from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
 from aam_core.model import Model
-from aam_core.tasks.targets import fit_target
+from aam_core.tasks import task_named
+from aam_core.tasks.prediction_columns import is_of_method
 from aam_core.transfer import adopt
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
@@ -98,7 +100,7 @@ def cross_validate(
         If the target is unusable, or there are fewer samples or groups than folds.
     """
     if task is not None:
-        check_task(task)
+        task_named(task)
     if output is not None:
         check_folder(output)
     config = presets.as_config(config, presets.fitting)
@@ -131,8 +133,10 @@ def cross_validate(
     settings = {"task": task, "seed": config.train.seed, "covariates": covariates}
     forests = {}
     if baseline:
-        forests["random_forest"] = functools.partial(random_forest, y=values, **settings)
-        forests["reads"] = functools.partial(random_forest, y=values, reads_alone=True, **settings)
+        forests["random_forest"] = functools.partial(baseline_forest, values=values, **settings)
+        forests["reads"] = functools.partial(
+            baseline_forest, values=values, depth_only=True, **settings
+        )
     found = _predict(study, values, parts, inner, fit, forests, task)
     whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
     metrics = {
@@ -151,7 +155,7 @@ def cross_validate(
     table = _table(whole, parts, values, task)
     _say(_depth_tells(metrics, task, str(values.name)))
     if output is not None and os.environ.get("RANK", "0") == "0":
-        write_scores(table, metrics, task, str(values.name), output)
+        write_scores(table, metrics, task_named(task), str(values.name), output)
     return CrossValidation(table, metrics)
 
 
@@ -191,7 +195,7 @@ def _folds(study, values, groups, folds, task, covariates, split, seed):
 
     What cannot be split says so before anything is trained.
     """
-    fit_target(values, task)
+    task_named(task).check(values)
     strata = values if task == "classification" else None
     if strata is not None:
         _check_names(strata)
@@ -201,7 +205,7 @@ def _folds(study, values, groups, folds, task, covariates, split, seed):
     for number, (train, _) in enumerate(parts, start=1):
         try:
             inner.append(split(train, groups=groups, strata=strata))
-            fit_target(values, task, inner[-1].train)
+            task_named(task).fit(values, inner[-1].train)
             fit_covariates(study.metadata, covariates, inner[-1].train)
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"
@@ -211,7 +215,7 @@ def _folds(study, values, groups, folds, task, covariates, split, seed):
 
 def _check_names(classes: pd.Series) -> None:
     """Refuse classes whose columns would be taken for those of what is scored beside."""
-    taken = sorted(name for name in set(as_classes(classes)) if is_beside(name))
+    taken = sorted(name for name in set(as_classes(classes)) if is_of_method(name))
     if taken:
         raise InputError(
             f"Column {classes.name!r} has classes that are columns of a cross-validation's "
@@ -235,7 +239,7 @@ def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, 
         for name, forest in forests.items():
             frames[name] = forest(study, train, test)
         found.append(frames)
-        scores = compare(frames["aam"], values.loc[test], task)[1]
+        scores = task_named(task).compare(frames["aam"], values.loc[test])[1]
         told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         _say(f"{label}: {len(test)} test samples: {told}")
     return found
@@ -292,7 +296,8 @@ def _whole(frames: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataF
 def _scores(frames: dict[str, pd.DataFrame], values: pd.Series, task: str) -> dict:
     """``{"aam": {...}, "random_forest": {...}}`` of some predicted samples."""
     return {
-        name: compare(frame, values.loc[frame.index], task)[1] for name, frame in frames.items()
+        name: task_named(task).compare(frame, values.loc[frame.index])[1]
+        for name, frame in frames.items()
     }
 
 

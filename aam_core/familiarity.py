@@ -13,7 +13,7 @@ from aam_core.data.ids import listing
 from aam_core.data.known_asvs import WARNING, Comparison, KnownASVs
 from aam_core.data.study import Study
 from aam_core.model import Model
-from aam_core.tasks.targets import IN_TRAINING, ClassTarget
+from aam_core.tasks.prediction_columns import IN_TRAINING
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Familiarity:
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():
             lines.append(trained_on(study.sample_ids, seen))
-        classes = model.target.classes if isinstance(model.target, ClassTarget) else ()
+        classes = model.target.classes
         return cls(comparison, seen, classes, lines)
 
     def beside(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

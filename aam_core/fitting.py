@@ -23,7 +23,7 @@ from aam_core.model import Model
 from aam_core.preparation import FitOptions, OnEpoch, prepare_fit, prepare_pretraining
 from aam_core.resuming import asked
 from aam_core.runs import Run
-from aam_core.tasks.targets import ClassTarget
+from aam_core.tasks.metrics import regression_metrics
 from aam_core.training.job import Result
 
 CORPUS = {
@@ -257,7 +257,7 @@ def _score_pretraining(run: Run, result: Result) -> dict[str, Callable]:
         return {}
     run.say("predicting the distances of held-out samples")
     pairs = scoring.distances(model, study)
-    scores = scoring.regression_metrics(pairs["actual"], pairs["prediction"])
+    scores = regression_metrics(pairs["actual"], pairs["prediction"])
     model.metrics["distances"] = {"pairs": len(pairs), **scores}
     told = scoring.held_out_in_words(model.metrics["held_out"])
     run.say(f"distances of {len(pairs)} pairs of {told}: {_in_words(scores)}")
@@ -298,12 +298,11 @@ def _score(run: Run, values: pd.Series) -> dict[str, Callable]:
         for name, predicted in (("network", alone), ("forest", beside)):
             rows[name] = scoring.target(model, truth, predicted)[1]
     model.metrics |= {"held_out": _held_out(run), **rows, "weights": weights(model)}
-    numeric = not isinstance(model.target, ClassTarget)
+    numeric = model.target.has_interval
     if numeric:
         _add_interval(model, split)
     _tell(run)
-    draw = plots.scatter if numeric else plots.confusion
-    drawn = functools.partial(draw, model.val_predictions, label=model.target.name)
+    drawn = functools.partial(model.target.plot, model.val_predictions, label=model.target.column)
     return {"val_predictions.png": drawn}
 
 

@@ -32,11 +32,11 @@ from aam_core.errors import InputError, first_five
 from aam_core.files.folders import check_manifest, read_whole, replacing_in
 from aam_core.files.reading import member, read_json
 from aam_core.files.writing import write_json
-from aam_core.tasks.targets import ClassTarget, NumericTarget, target_from_dict
+from aam_core.tasks import TASKS, Task, task_from_dict, task_of_model
 
 FORMAT = "aam"
 FORMAT_VERSION = 5
-KINDS = ("encoder", "regressor", "classifier")
+KINDS = ("encoder", *(task.model_kind for task in TASKS.values()))
 FILES = (
     "config.json",
     "model.safetensors",
@@ -70,7 +70,7 @@ class Model:
         The resolved configuration of the run.
     network : aam_core.models.network.Network
         In evaluation mode, on the CPU.
-    target : NumericTarget or ClassTarget or None
+    target : Task or None
         None for an encoder.
     interval : dict or None
         Of a regressor: ``coverage`` of its prediction interval, and the interval's ``half_width``
@@ -98,7 +98,7 @@ class Model:
     kind: str
     config: Config
     network: object
-    target: NumericTarget | ClassTarget | None = None
+    target: Task | None = None
     interval: dict | None = None
     covariates: Covariates | None = None
     forest: Forest | None = None
@@ -224,7 +224,7 @@ def _load(folder: Path) -> Model:
         kind=kind,
         config=config,
         network=network,
-        target=None if targets is None else target_from_dict(targets["target"]),
+        target=None if targets is None else task_from_dict(targets["target"]),
         interval=None if targets is None else targets["interval"],
         covariates=None if targets is None else _covariates(targets),
         **_read_forest(folder, parts, targets),
@@ -337,11 +337,9 @@ def _check_targets(targets, kind, parts, where):
     covariates = _covariates(targets) or Covariates()
     if (covariates.sizes, len(covariates.numeric)) != (parts["sizes"], parts["numbers"]):
         raise InputError(f"{where} does not belong to this model: its covariates differ.")
-    target = target_from_dict(targets["target"])
-    outputs = len(target.classes) if isinstance(target, ClassTarget) else 1
-    expected = "classifier" if isinstance(target, ClassTarget) else "regressor"
-    if kind != expected or outputs != parts["outputs"]:
-        raise InputError(f"{where} does not belong to this model: it is of a {expected}.")
+    target = task_from_dict(targets["target"])
+    if kind != target.model_kind or target.outputs != parts["outputs"]:
+        raise InputError(f"{where} does not belong to this model: it is of a {target.model_kind}.")
     interval = targets["interval"]
     if interval is not None and not (
         isinstance(interval, dict)
@@ -494,7 +492,10 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_predictions(path: Path, kind: str) -> pd.DataFrame:
-    text = ("sample-id",) if kind == "regressor" else ("sample-id", "actual", "prediction")
+    task = task_of_model(kind)
+    text = (
+        ("sample-id",) if task and not task.text_values else ("sample-id", "actual", "prediction")
+    )
     try:
         # Ids and classes are text, be they written 007 or NA; numbers come back to the last digit.
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)

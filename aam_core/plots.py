@@ -17,7 +17,6 @@ import pandas as pd
 
 from aam_core.errors import InputError
 from aam_core.files.writing import replacing
-from aam_core.tasks.metrics import regression_metrics
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
@@ -421,18 +420,26 @@ def _lines(axes, table):
 
 
 def _note(axes, table, what, units=None):
-    found = regression_metrics(table["actual"], table["prediction"])
+    r2, mae = _r2_and_mae(table)
     unit = f" {plain(units)}" if units else ""
     axes.text(
         0.03,
         0.97,
-        f"R² = {found['r2']:.3f}\nMAE = {_readable(found['mae'])}{unit}\nn = {len(table):,} {what}",
+        f"R² = {r2:.3f}\nMAE = {_readable(mae)}{unit}\nn = {len(table):,} {what}",
         transform=axes.transAxes,
         va="top",
         ha="left",
         zorder=5,
         bbox=PALE,
     )
+
+
+def _r2_and_mae(table) -> tuple[float, float]:
+    """R2 is NaN where the actual values are all one."""
+    actual, error = table["actual"], table["prediction"] - table["actual"]
+    spread = ((actual - actual.mean()) ** 2).sum()
+    r2 = 1 - (error**2).sum() / spread if actual.nunique() > 1 else np.nan
+    return float(r2), float(error.abs().mean())
 
 
 def _readable(value: float) -> str:

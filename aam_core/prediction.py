@@ -25,7 +25,6 @@ from aam_core.errors import InputError
 from aam_core.familiarity import Familiarity, warn
 from aam_core.model import Model, load_model
 from aam_core.models.network import ModelOutput, Network, vector_size
-from aam_core.tasks.targets import ClassTarget
 from aam_core.training.precision import autocast, find_device
 
 CHUNK = {"cpu": 128, "cuda": 4096, "mps": 1024}
@@ -376,9 +375,7 @@ def encode_asvs(
 
 def in_units(model: Model, output: Tensor) -> np.ndarray:
     """Network output ``[N, T]`` -> float64: probabilities, or one column in the target's units."""
-    if isinstance(model.target, ClassTarget):
-        return output.double().softmax(-1).numpy()
-    return np.asarray(model.target.decode(output[:, 0].numpy()), np.float64)[:, None]
+    return model.target.predictions(output)
 
 
 def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
@@ -388,16 +385,7 @@ def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
 
 def as_frame(model: Model, sample_ids: list[str], values: np.ndarray) -> pd.DataFrame:
     """Predictions ``[N, T]``, as `in_units` gives them, as `predict` returns them."""
-    index = pd.Index(sample_ids, name="sample-id")
-    if isinstance(model.target, ClassTarget):
-        frame = pd.DataFrame(values, index=index, columns=list(model.target.classes))
-        frame.insert(0, "prediction", model.target.decode(values.argmax(1)), allow_duplicates=True)
-        return frame
-    frame = pd.DataFrame({"prediction": values[:, 0]}, index=index)
-    if model.interval is not None:
-        frame["lower"] = values[:, 0] - model.interval["half_width"]
-        frame["upper"] = values[:, 0] + model.interval["half_width"]
-    return frame
+    return model.target.frame(sample_ids, values, model.interval)
 
 
 def as_study(table, **files) -> Study:

@@ -33,7 +33,7 @@ from aam_core.prediction import as_model, encode_asvs
 from aam_core.resuming import Inputs, check_accepted, moved, resumed, split_of
 from aam_core.runs import KINDS, Run
 from aam_core.scoring import count_groups
-from aam_core.tasks.targets import ClassTarget, fit_target, target_from_dict
+from aam_core.tasks import Classification, task_from_dict, task_named
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.parallel import join_process_group
 from aam_core.transfer import adopt, replaced
@@ -160,7 +160,7 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
         )
         split = split_of(held, samples, options.accept_changed_inputs)
     values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
-    fitted = fit_target(values, task, split.train, config.loss.transform)
+    fitted = task_named(task).fit(values, split.train, config.loss)
     known = fit_covariates(study.metadata, covariates, split.train)
     if held is None:
         inputs = _inputs(study, everyone, groups, task, options, distances, None, known)
@@ -174,7 +174,7 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
     run.inputs = inputs.tensors()
     setup = replace(setup, **_of_split(split, held, options.split))
     run.say(left_out)
-    if isinstance(fitted, ClassTarget):
+    if isinstance(fitted, Classification):
         run.say(f"classes: {class_sizes(values)}")
     if options.label is None:  # else whoever made the folds has said it
         for line in told_of_columns(study, values, options.group_by, covariates, task):
@@ -186,7 +186,7 @@ def prepare_fit(task: str, study: Study, target: str | pd.Series, options: FitOp
         run.say(line)
     parts = Parts(
         distance=distances,
-        outputs=len(fitted.classes) if isinstance(fitted, ClassTarget) else 1,
+        outputs=fitted.outputs,
         sizes=known.sizes if known else (),
         numbers=len(known.numeric) if known else 0,
     )
@@ -227,8 +227,8 @@ def _moved(held, samples, given) -> str:
 
 def _as_before(held, fitted, known):
     """The target and the covariates as the run of before encodes them, where they are the same."""
-    before = target_from_dict(held.run["target"]) if held.run["target"] else fitted
-    if (before.kind, before.name) == (fitted.kind, fitted.name):
+    before = task_from_dict(held.run["target"]) if held.run["target"] else fitted
+    if (before.name, before.column) == (fitted.name, fitted.column):
         fitted = before
     if known is not None and held.run["covariates"] is not None:
         covariates = Covariates.from_dict(held.run["covariates"])
@@ -250,7 +250,7 @@ def _split_of(task, study, values, options, config) -> Split:
     if options.split is not None:
         members = config.model.members
         return _given_split(options.split, study.sample_ids, list(values.index), members)
-    fit_target(values, task)  # says what is wrong with the target before the split does
+    task_named(task).check(values)  # says what is wrong with the target before the split does
     strata = values if task == "classification" else None
     if strata is not None and config.train.val_fraction > 0:
         _check_two(strata)
@@ -305,7 +305,7 @@ def _batches(run: Run, values: pd.Series, frozen: bool) -> tuple[Batcher, torch.
         asv_vectors=_fixed_vectors(run) if frozen or model.network.bases is None else None,
         held_out=run.left_out,
     )
-    return batcher, _class_weight(model.target, truth[run.positions(run.train_ids)], config)
+    return batcher, model.target.class_weights(truth[run.positions(run.train_ids)], config.loss)
 
 
 def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
@@ -414,11 +414,3 @@ def _fixed_vectors(run: Run) -> torch.Tensor:
     tokens = run.study.tokens(run.config.data)
     network = run.model.network.to(run.process_group.device)
     return encode_asvs(network, tokens, run.process_group.device, run.config.train.precision)
-
-
-def _class_weight(target, encoded: np.ndarray, config: Config) -> torch.Tensor | None:
-    """Inverse class frequencies among the training samples, of mean 1 over samples."""
-    if config.loss.class_weight == "none" or not isinstance(target, ClassTarget):
-        return None
-    sizes = np.bincount(encoded, minlength=len(target.classes))
-    return torch.tensor(len(encoded) / (len(sizes) * np.maximum(sizes, 1)), dtype=torch.float32)

@@ -116,7 +116,7 @@ class Run:
         if freeze and network.bases is not None:
             network.bases.requires_grad_(False)
         self.model = Model(
-            kind=KINDS[None if target is None else target.kind],
+            kind=KINDS[None if target is None else target.name],
             config=self.config,
             network=network.eval(),
             target=target,

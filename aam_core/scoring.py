@@ -10,14 +10,11 @@ import pandas as pd
 import torch
 
 from aam_core.data.batches import Batcher
-from aam_core.data.columns import as_numbers
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.model import Model
 from aam_core.prediction import as_frame, in_units, override, predicted_distances, stream
 from aam_core.tasks.losses import true_distance
-from aam_core.tasks.metrics import classification_metrics, regression_metrics
-from aam_core.tasks.targets import ClassTarget
 
 MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs tell R2 to the third digit."""
@@ -75,15 +72,8 @@ def left_out(
 def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataFrame, dict]:
     """Predictions ``[n, T]`` of the samples of ``truth`` beside it, and their metrics."""
     frame = as_frame(model, list(truth.index), values)
-    if isinstance(model.target, ClassTarget):
-        actual = model.target.decode(model.target.encode(truth))
-        metrics = classification_metrics(
-            actual, frame["prediction"], frame.drop(columns="prediction")
-        )
-    else:
-        actual = as_numbers(truth)
-        metrics = regression_metrics(actual, frame["prediction"])
-    frame.insert(0, "actual", actual)
+    table, metrics = model.target.compare(frame, truth, model.target.columns())
+    frame.insert(0, "actual", table["actual"])
     return frame, metrics
 
 

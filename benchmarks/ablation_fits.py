@@ -15,10 +15,10 @@ from accuracy_studies import STUDIES, SUBJECT
 from machine import peak_rss
 
 from aam_core import fit_classifier, fit_regressor, predict
+from aam_core.baseline import baseline_forest
+from aam_core.data.columns import as_classes, as_numbers
 from aam_core.data.splits import make_folds
 from aam_core.data.study import Study
-from aam_core.evaluation import random_forest
-from aam_core.tasks.targets import as_classes, as_numbers
 
 FOLDS = 5
 
@@ -123,7 +123,7 @@ def cross_validated(
             costs[encoder.run["benchmark"]] = cost
         start = cpu_seconds()
         if row.is_forest:
-            frames.append(random_forest(study, train, test, values, source.task, seed))
+            frames.append(baseline_forest(study, train, test, values, source.task, seed))
         else:
             label = f"{name}, {row.name}, fold {number + 1}/{FOLDS}"
             given = {"encoder": encoder, "freeze_encoder": row.frozen, "label": label}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from aam_core.tasks.metrics import Classification, Regression
+from aam_core.tasks.metrics import ClassificationMetrics, RegressionMetrics
 
 DRAWS = 2000
 """Bootstrap draws of the subjects."""
@@ -45,7 +45,7 @@ class Numbers:
 
     def figures(self, rows=slice(None)) -> dict[str, float]:
         """mae, r2 of some of the samples."""
-        seen = Regression()
+        seen = RegressionMetrics()
         seen.update(self.actual[rows], self.predicted[rows])
         return _named(seen.compute(), "regression")
 
@@ -78,7 +78,7 @@ class Chances:
 
     def figures(self, rows=slice(None)) -> dict[str, float]:
         """auc, accuracy of some of the samples; auc is NaN where they are all of one class."""
-        seen = Classification(self.chances.shape[1])
+        seen = ClassificationMetrics(self.chances.shape[1])
         seen.update(self.actual[rows], self.predicted[rows], self.chances[rows])
         return _named(seen.compute(), "classification")
 

@@ -35,7 +35,7 @@ from aam_core.model import Model
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.preparation import usable_samples
-from aam_core.tasks.targets import NumericTarget
+from aam_core.tasks import Regression
 from aam_core.training.job import Job
 from aam_core.training.parallel import join_process_group
 from aam_core.training.step import Learner
@@ -223,7 +223,7 @@ def time_prediction(study: Study, changes: dict, rounds: int) -> dict[str, float
     """From a study in memory to a table of predictions: tokens, ASV vectors, samples."""
     config = fitting().replace({**SIZES, **changes})
     torch.manual_seed(0)
-    target = NumericTarget("age", 40.0, 10.0)
+    target = Regression("age", 40.0, 10.0)
     network = Network(config.model, Parts(outputs=1))
     model = Model(kind="regressor", config=config, network=network, target=target)
     rates: dict[str, list[float]] = {"fp32": [], "bf16": []}

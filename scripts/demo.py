@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from aam_core.baseline import baseline_forest
 from aam_core.data.columns import as_numbers
 from aam_core.data.metadata import read_metadata
 from aam_core.data.splits import train_val_split
 from aam_core.data.study import load_study
-from aam_core.evaluation import random_forest
 from aam_core.tasks.metrics import regression_metrics
 
 DEMO = Path("demo")
@@ -107,7 +107,7 @@ def report(predictions: pd.DataFrame, train_ids: list[str], held_out_ids: list[s
         STUDY / "table.biom", sequences=STUDY / "rep-seqs.fasta", metadata=STUDY / "metadata.tsv"
     )
     truth = study.metadata[TARGET]
-    forest = random_forest(study, train_ids, held_out_ids, truth, "regression", SEED)
+    forest = baseline_forest(study, train_ids, held_out_ids, truth, "regression", SEED)
     print(f"\n{TARGET!r} of {len(held_out_ids)} samples, of subjects that training never saw:\n")
     print(f"{'':14}{'R2':>8}{'MAE':>8}")
     for name, table in (("AAM", predictions), ("random forest", forest)):

@@ -304,7 +304,7 @@ def test_unknown_row(modules, capsys):
 
 def test_forests_are_run_once_and_kept(modules, tmp_path, monkeypatch, capsys):
     """The whole way, of rows that train nothing."""
-    monkeypatch.setattr("aam_core.evaluation.TREES", 5)
+    monkeypatch.setattr("aam_core.baseline._TREES", 5)
     rows = modules.rows.rows()
     small = {name: dataclasses.replace(rows[name], fresh=False) for name in rows}
     for module in (modules.rows, modules.ablations):

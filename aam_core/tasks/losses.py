@@ -9,17 +9,32 @@ members.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from aam_core.config import LossConfig
 from aam_core.data.batches import Batch
+from aam_core.errors import InputError
 from aam_core.models.network import ModelOutput
 from aam_core.phylogeny.distances import distance_matrix
 from aam_core.phylogeny.tree import Phylogeny
+from aam_core.tasks.task import Task
 
-PARTS = ("nucleotide", "distance", "target")
+__all__ = [
+    "LOSSES",
+    "counts",
+    "distance_total",
+    "loss_named",
+    "pair_weights",
+    "totals",
+    "true_distance",
+    "weighted",
+]
+
+_PARTS = ("nucleotide", "distance", "target")
 """What may be minimized."""
 
 
@@ -67,20 +82,30 @@ def totals(
     output: ModelOutput,
     batch: Batch,
     config: LossConfig,
+    task: Task | None = None,
     class_weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Sums of the losses of nucleotides and target, and of correct nucleotides."""
-    found = {}
+    """Sums of the losses of nucleotides and target, and of correct nucleotides.
+
+    Parameters
+    ----------
+    task : Task or None
+        What the output for the target means; None where there is no such output.
+    class_weight : Tensor or None
+        ``[T]`` weights of the classes.
+    """
+    sums = {}
     if output.nucleotide is not None:
         logits_MV, truth = output.nucleotide, output.nucleotide_truth
-        found["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
-        found["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
+        sums["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
+        sums["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
     if output.target is not None:
-        each_KB = target_losses(output.target, batch.target, config)
+        assert task is not None
+        each_KB = task.loss(output.target, batch.target, config)
         if batch.weight is None:
             each_KB = each_KB.mean(0, keepdim=True)
-        found["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
-    return {name: total * (not batch.placeholder) for name, total in found.items()}
+        sums["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
+    return {name: total * (not batch.placeholder) for name, total in sums.items()}
 
 
 def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> Tensor:
@@ -88,18 +113,57 @@ def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> 
     return ((predicted_BG - truth_BG).square() * pairs_BG).sum()
 
 
-def target_losses(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
-    """Losses ``[K, B]`` of a regression (``truth_B`` float) or of a classification (int64)."""
-    if truth_B.dtype == torch.int64:
-        truth_KB = truth_B.expand(len(output_KBT), -1)
-        logits_KTB = output_KBT.transpose(1, 2)
-        smoothing = config.label_smoothing
-        return F.cross_entropy(logits_KTB, truth_KB, reduction="none", label_smoothing=smoothing)
-    error_KB = output_KBT[..., 0] - truth_B
-    if config.target == "huber":
-        nothing = torch.zeros_like(error_KB)
-        return F.huber_loss(error_KB, nothing, reduction="none", delta=config.huber_delta)
-    return error_KB.square() if config.target == "mse" else error_KB.abs()
+def _huber(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    error_KB = _error(output_KBT, truth_B)
+    zero = torch.zeros_like(error_KB)
+    return F.huber_loss(error_KB, zero, reduction="none", delta=config.huber_delta)
+
+
+def _mse(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    return _error(output_KBT, truth_B).square()
+
+
+def _mae(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    return _error(output_KBT, truth_B).abs()
+
+
+def _error(output_KBT: Tensor, truth_B: Tensor) -> Tensor:
+    return output_KBT[..., 0] - truth_B
+
+
+def _cross_entropy(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    truth_KB = truth_B.expand(len(output_KBT), -1)
+    logits_KTB = output_KBT.transpose(1, 2)
+    smoothing = config.label_smoothing
+    return F.cross_entropy(logits_KTB, truth_KB, reduction="none", label_smoothing=smoothing)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
+    "huber": _huber,
+    "mse": _mse,
+    "mae": _mae,
+    "cross_entropy": _cross_entropy,
+}
+"""Losses of a target: output ``[K, B, T]`` and encoded truth ``[B]`` -> ``[K, B]``.
+
+A further one is an entry here, a name in the ``losses`` of its task, and a choice of
+``loss.target``.
+"""
+
+
+def loss_named(
+    name: str, legal: Collection[str] = tuple(LOSSES)
+) -> Callable[[Tensor, Tensor, LossConfig], Tensor]:
+    """The loss of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none among the ``legal`` ones.
+    """
+    if name not in legal:
+        raise InputError(f"The loss must be one of {', '.join(legal)}, not {name!r}.")
+    return LOSSES[name]
 
 
 def _target_weight(batch: Batch, class_weight: Tensor | None) -> Tensor:
@@ -117,6 +181,6 @@ def weighted(
     penalties = {"nucleotide": config.nucleotide, "distance": config.distance, "target": 1.0}
     return {
         name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]
-        for name in PARTS
+        for name in _PARTS
         if name in sums
     }

@@ -1,35 +1,65 @@
-"""Streaming metrics: fed batch by batch, merged over processes in any order, in numpy alone.
+"""Metrics, and what accumulates them: batch by batch, merged over processes in any order.
 
-Letters: N samples, C classes.
+In numpy alone. To add a metric: a function of an accumulator, an entry of `METRICS`, and its name
+in the ``metrics`` of a task. Letters: N samples, C classes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
-NAN = float("nan")
+from aam_core.errors import InputError
+
+__all__ = [
+    "BINS",
+    "METRICS",
+    "Accumulator",
+    "ClassificationMetrics",
+    "Metric",
+    "RegressionMetrics",
+    "Reservoir",
+    "classification_metrics",
+    "greater_is_better",
+    "merged",
+    "metric_named",
+    "regression_metrics",
+    "roc_auc",
+]
+
+_NAN = float("nan")
 
 BINS = 4096
 """Bins of a class's scores: enough for the area under the curve to the third digit."""
 
-WIDEST = 32.0
+_WIDEST = 32.0
 """Log odds that the bins reach to on both sides; what lies beyond counts as tied."""
 
-Accumulator = TypeVar("Accumulator")
+
+class Accumulator(Protocol):
+    """What takes in samples, and has metrics of all of them."""
+
+    def merge(self, other: Any) -> None:
+        """Take in what another accumulator has seen."""
+
+    def compute(self) -> dict[str, float]:
+        """Metrics by name."""
 
 
-def merged(parts: Iterable[Accumulator]) -> Accumulator:
+_Merged = TypeVar("_Merged", "RegressionMetrics", "ClassificationMetrics", "Reservoir")
+
+
+def merged(parts: Iterable[_Merged]) -> _Merged:
     """One accumulator of what all of these have seen, which stay as they are.
 
     Parameters
     ----------
-    parts : iterable of Regression, Classification or Reservoir
+    parts : iterable of RegressionMetrics, ClassificationMetrics or Reservoir
         At least one, all of a kind: those of the processes that shared the samples.
     """
     first, *others = parts
@@ -40,7 +70,7 @@ def merged(parts: Iterable[Accumulator]) -> Accumulator:
 
 
 @dataclass
-class Regression:
+class RegressionMetrics:
     """R2, mean absolute error and root mean squared error, in the target's units.
 
     The variance is merged from centred sums, so that a large mean costs no precision (Chan TF,
@@ -62,7 +92,7 @@ class Regression:
         error = predicted - actual
         mean = float(actual.mean())
         self.merge(
-            Regression(
+            RegressionMetrics(
                 len(actual),
                 mean,
                 float(((actual - mean) ** 2).sum()),
@@ -71,7 +101,7 @@ class Regression:
             )
         )
 
-    def merge(self, other: Regression) -> None:
+    def merge(self, other: RegressionMetrics) -> None:
         """Take in what another accumulator has seen."""
         count = self.count + other.count
         if not count:
@@ -85,19 +115,11 @@ class Regression:
 
     def compute(self) -> dict[str, float]:
         """r2, mae, rmse; NaN without samples, and r2 NaN where the actual values are all one."""
-        if not self.count:
-            return {"r2": NAN, "mae": NAN, "rmse": NAN}
-        # a constant column leaves rounding errors, not a spread
-        varies = self.spread > self.count * (1e-12 * self.mean) ** 2
-        return {
-            "r2": 1.0 - self.squared / self.spread if varies else NAN,
-            "mae": self.absolute / self.count,
-            "rmse": (self.squared / self.count) ** 0.5,
-        }
+        return {name: METRICS[name].function(self) for name in ("r2", "mae", "rmse")}
 
 
 @dataclass
-class Classification:
+class ClassificationMetrics:
     """Accuracy, macro F1 and area under the ROC curve of C classes.
 
     Parameters
@@ -137,7 +159,7 @@ class Classification:
             ours = (actual[:, None] == every).astype(np.int64)
             np.add.at(self.histogram, (every, ours, _bin(probabilities, self.bins)), 1)
 
-    def merge(self, other: Classification) -> None:
+    def merge(self, other: ClassificationMetrics) -> None:
         """Take in what another accumulator has seen."""
         assert self.classes == other.classes, (self.classes, other.classes)
         assert self.bins == other.bins, (self.bins, other.bins)
@@ -146,39 +168,8 @@ class Classification:
         self.histogram += other.histogram
 
     def compute(self) -> dict[str, float]:
-        """accuracy, auc, f1; auc is NaN without probabilities or with one actual class.
-
-        auc: of two classes, that of the second; of more, the mean over the classes that occur of
-        each against the rest. f1: the mean over the classes that occur or are predicted.
-        """
-        hit = np.diag(self.confusion)
-        seen = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
-        f1 = 2 * hit[seen > 0] / seen[seen > 0]
-        total = self.confusion.sum()
-        return {
-            "accuracy": float(hit.sum() / total) if total else NAN,
-            "auc": self._auc(),
-            "f1": float(f1.mean()) if total else NAN,
-        }
-
-    def _auc(self) -> float:
-        if self.bins is not None:
-            others, ours = self.histogram[:, 0], self.histogram[:, 1]
-            judged = self._judged(np.flatnonzero(ours.any(axis=1)))
-            areas = [_area(ours[c], others[c]) for c in judged]
-        elif self.scored:
-            actual = np.concatenate([a for a, _ in self.scored])
-            scores = np.concatenate([p for _, p in self.scored])
-            areas = [roc_auc(actual == c, scores[:, c]) for c in self._judged(np.unique(actual))]
-        else:
-            areas = []
-        return float(np.mean(areas)) if areas else NAN
-
-    def _judged(self, occurring: np.ndarray) -> list[int]:
-        """The classes whose areas count: none, unless there are others to tell them from."""
-        if len(occurring) < 2:
-            return []
-        return [1] if self.classes == 2 else occurring.tolist()
+        """accuracy, auc, f1; auc is NaN without probabilities or with one actual class."""
+        return {name: METRICS[name].function(self) for name in ("accuracy", "auc", "f1")}
 
 
 @dataclass
@@ -237,6 +228,99 @@ class Reservoir:
         self.held = rows
 
 
+def _r2(seen: RegressionMetrics) -> float:
+    # a constant column leaves rounding errors, not a spread
+    varies = seen.count and seen.spread > seen.count * (1e-12 * seen.mean) ** 2
+    return 1.0 - seen.squared / seen.spread if varies else _NAN
+
+
+def _mae(seen: RegressionMetrics) -> float:
+    return seen.absolute / seen.count if seen.count else _NAN
+
+
+def _rmse(seen: RegressionMetrics) -> float:
+    return (seen.squared / seen.count) ** 0.5 if seen.count else _NAN
+
+
+def _accuracy(seen: ClassificationMetrics) -> float:
+    total = seen.confusion.sum()
+    return float(np.diag(seen.confusion).sum() / total) if total else _NAN
+
+
+def _f1(seen: ClassificationMetrics) -> float:
+    """Mean over the classes that occur or are predicted."""
+    occurrences = seen.confusion.sum(axis=0) + seen.confusion.sum(axis=1)
+    counted = occurrences > 0
+    f1 = 2 * np.diag(seen.confusion)[counted] / occurrences[counted]
+    return float(f1.mean()) if counted.any() else _NAN
+
+
+def _auc(seen: ClassificationMetrics) -> float:
+    """Of two classes, that of the second; of more, the mean over the classes that occur of each
+    against the rest."""
+    if seen.bins is not None:
+        others, ours = seen.histogram[:, 0], seen.histogram[:, 1]
+        counted = _counted(seen, np.flatnonzero(ours.any(axis=1)))
+        areas = [_area(ours[c], others[c]) for c in counted]
+    elif seen.scored:
+        actual = np.concatenate([a for a, _ in seen.scored])
+        scores = np.concatenate([p for _, p in seen.scored])
+        counted = _counted(seen, np.unique(actual))
+        areas = [roc_auc(actual == c, scores[:, c]) for c in counted]
+    else:
+        areas = []
+    return float(np.mean(areas)) if areas else _NAN
+
+
+def _counted(seen: ClassificationMetrics, occurring: np.ndarray) -> list[int]:
+    """The classes whose areas count: none, unless there are others to tell them from."""
+    if len(occurring) < 2:
+        return []
+    return [1] if seen.classes == 2 else occurring.tolist()
+
+
+class Metric(NamedTuple):
+    """A number that tells how good predictions are."""
+
+    greater_is_better: bool
+    function: Callable[[Any], float]
+    """Of `RegressionMetrics` or `ClassificationMetrics`; NaN where it is not defined."""
+
+
+METRICS = {
+    "r2": Metric(True, _r2),
+    "mae": Metric(False, _mae),
+    "rmse": Metric(False, _rmse),
+    "accuracy": Metric(True, _accuracy),
+    "auc": Metric(True, _auc),
+    "f1": Metric(True, _f1),
+}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in METRICS:
+        raise InputError(f"The metric must be one of {', '.join(METRICS)}, not {name!r}.")
+    return METRICS[name]
+
+
+def greater_is_better(name: str) -> bool:
+    """Whether more is better of what a log holds: ``auc``, ``distance_r2`` or ``target_loss``.
+
+    >>> greater_is_better("distance_r2"), greater_is_better("total_loss")
+    (True, False)
+    """
+    if name.removesuffix("_weighted").endswith("loss"):
+        return False
+    return metric_named(name.rpartition("_")[2]).greater_is_better
+
+
 def roc_auc(positive, score) -> float:
     """Area under the ROC curve; ties count half.
 
@@ -254,7 +338,7 @@ def roc_auc(positive, score) -> float:
 
 def regression_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
     """r2, mae and rmse of two [N] sequences in the same order."""
-    metrics = Regression()
+    metrics = RegressionMetrics()
     metrics.update(actual, predicted)
     return metrics.compute()
 
@@ -274,7 +358,7 @@ def classification_metrics(
     known = [] if probabilities is None else list(probabilities.columns)
     classes = sorted({*actual, *predicted, *known})
     place = {name: i for i, name in enumerate(classes)}
-    metrics = Classification(len(classes))
+    metrics = ClassificationMetrics(len(classes))
     metrics.update(
         [place[name] for name in actual],
         [place[name] for name in predicted],
@@ -302,7 +386,7 @@ def _bin(probabilities: np.ndarray, bins: int) -> np.ndarray:
     chances = np.clip(probabilities, 0.0, 1.0)
     with np.errstate(divide="ignore"):  # log 0
         odds = np.log(chances) - np.log1p(-chances)
-    share = np.clip(np.where(np.isnan(odds), np.inf, odds) / WIDEST, -1.0, 1.0)
+    share = np.clip(np.where(np.isnan(odds), np.inf, odds) / _WIDEST, -1.0, 1.0)
     return np.minimum((share + 1) * (bins / 2), bins - 1).astype(np.int64)
 
 

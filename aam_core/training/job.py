@@ -12,7 +12,7 @@ from torch import Tensor
 from aam_core.config import Config
 from aam_core.data.batches import Batcher
 from aam_core.models.network import Network
-from aam_core.tasks.targets import ClassTarget, NumericTarget
+from aam_core.tasks import Task
 from aam_core.training.checkpoint import Checkpoint
 
 
@@ -30,7 +30,7 @@ class Job:
         Makes batches of the study.
     train, val : ndarray
         Positions of the samples in the study; ``val`` may be empty.
-    target : NumericTarget or ClassTarget, optional
+    target : Task, optional
         What the network's output for the target means.
     class_weight : Tensor, optional
         Weights of the classes.
@@ -56,7 +56,7 @@ class Job:
     batcher: Batcher
     train: np.ndarray
     val: np.ndarray
-    target: NumericTarget | ClassTarget | None = None
+    target: Task | None = None
     class_weight: Tensor | None = None
     pretrained: Collection[str] = ()
     folder: Path | None = None

@@ -270,7 +270,8 @@ class Learner:
         batch, train = micro.batch, self.config.train
         with autocast(self.group.device, train.precision), attention(train.attention):
             output = network(batch)
-        sums = losses.totals(output, batch, self.config.loss, self.job.class_weight)
+        job = self.job
+        sums = losses.totals(output, batch, self.config.loss, job.target, job.class_weight)
         predicted = None
         if output.distance is not None:
             own = output.distance[: batch.num_samples]

@@ -14,6 +14,7 @@ import torch
 from aam_core.config import Config, TrainConfig
 from aam_core.data.sampler import Sampler
 from aam_core.errors import AAMError, InputError, Preempted
+from aam_core.tasks.metrics import greater_is_better
 from aam_core.training.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
 from aam_core.training.job import Job, Result
 from aam_core.training.launch.signals import Stopper
@@ -21,9 +22,6 @@ from aam_core.training.parallel import ProcessGroup, join_process_group
 from aam_core.training.reporter import Reporter
 from aam_core.training.step import Learner
 from aam_core.training.validation import Losses
-
-RISING = ("r2", "accuracy", "auc", "f1")
-"""Ends of the names of figures that are better when greater."""
 
 LAST = "none"
 """The figure that chooses no epoch: the last weights are kept."""
@@ -369,11 +367,10 @@ def check_metric(job: Job) -> int:
     legal |= {"nucleotide_accuracy"} if parts.nucleotide else set()
     legal |= {"distance_r2", "distance_mae"} if parts.distance else set()
     if job.target is not None:
-        classes = job.target.kind == "classification"
-        legal |= {"accuracy", "auc", "f1"} if classes else {"r2", "mae", "rmse"}
+        legal |= set(job.target.metrics)
     if name not in legal:
         raise InputError(f"train.best_metric is {name!r}; this run has {', '.join(sorted(legal))}.")
-    rises = name.endswith(RISING)
+    rises = greater_is_better(name)
     if config.best_direction != "auto":
         rises = config.best_direction == "max"
     return -1 if rises else 1

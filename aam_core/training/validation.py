@@ -14,8 +14,7 @@ from aam_core.config import LossConfig
 from aam_core.data.batches import Batch
 from aam_core.models.network import ModelOutput
 from aam_core.tasks import losses
-from aam_core.tasks.metrics import BINS, Classification, Regression, Reservoir, merged
-from aam_core.tasks.targets import ClassTarget
+from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, merged
 from aam_core.training.job import Job
 from aam_core.training.parallel import ProcessGroup
 
@@ -77,13 +76,12 @@ class Validation(Losses):
         self.target = job.target
         self.average = job.network.average
         self.samples = len(job.batcher.study.sample_ids)
-        self.pairs = Regression()
+        self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
         self.some_values = Reservoir()
-        classes = isinstance(self.target, ClassTarget)
-        # In bins, probabilities that hardly differ are tied, as those of the first epochs do.
-        bins = BINS if len(job.val) > EXACT else None
-        self.scores = Classification(len(self.target.classes), bins) if classes else Regression()
+        self.scores: Accumulator | None = None
+        if self.target is not None:
+            self.scores = self.target.accumulator(exact=len(job.val) <= EXACT)
 
     def score(self, batch: Batch, output: ModelOutput, predicted, truth, pairs) -> None:
         """Take in the predictions of a batch, in the target's units, and of its pairs.
@@ -99,16 +97,9 @@ class Validation(Losses):
             return
         actual = batch.target.cpu().numpy()
         places = batch.sample_index.cpu().numpy()
-        together = self.average(output.target, batch.weight)
-        if isinstance(self.target, ClassTarget):
-            chances = together.double().softmax(-1).cpu().numpy()
-            self.scores.update(actual, chances.argmax(1), chances)
-            self.some_values.update(places, actual, chances.argmax(1))
-            return
-        actual = self.target.decode(actual)
-        values = self.target.decode(together[:, 0].float().cpu().numpy())
-        self.scores.update(actual, values)
-        self.some_values.update(places, actual, values)
+        together = self.average(output.target, batch.weight).cpu()
+        predictions = self.target.predictions(together)
+        self.some_values.update(places, *self.target.accumulate(self.scores, actual, predictions))
 
     def merge(self, group: ProcessGroup) -> None:
         """Let the first process take in what the others have scored."""
@@ -132,12 +123,10 @@ class Validation(Losses):
         """Plots by name: functions that make a figure of at most 1,000 points."""
         found = {}
         if self.target is not None and self.some_values.rows():
-            frame = _points(self.some_values)
-            classes = isinstance(self.target, ClassTarget)
-            if classes:
-                frame = frame.apply(lambda column: self.target.decode(column.astype(int)))
-            draw = plots.confusion if classes else plots.scatter
-            found["val/predictions"] = functools.partial(draw, frame, label=self.target.name)
+            frame = self.target.points(*self.some_values.rows())
+            found["val/predictions"] = functools.partial(
+                self.target.plot, frame, label=self.target.column
+            )
         if self.pairs.count:
             found["val/distances"] = functools.partial(plots.distances, _points(self.some_pairs))
         return found

@@ -20,11 +20,10 @@ from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
-from aam_core.evaluation import check_task
 from aam_core.files.writing import check_folder
 from aam_core.model import Model
 from aam_core.prediction import as_model
-from aam_core.tasks.targets import fit_target
+from aam_core.tasks import task_named
 from aam_core.transfer import adopt
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import Board, Tuned, best_row, counted, say
@@ -108,7 +107,7 @@ def tune(
     """
     need_optuna()
     task = task or infer_task(preparation.by_sample(study, target))
-    check_task(task)
+    task_named(task)
     for name, value, least in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
         if value < least:
             raise InputError(f"The number of {name} must be at least {least}, not {value}.")
@@ -186,9 +185,9 @@ def _splits(study, target, task, space, config, group_by, folds, split):
         say(f"tune: {len(left_out)} samples have too few reads for a trial: {first_five(left_out)}")
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
-    fit_target(values, task)
+    task_named(task).check(values)
     groups = preparation.by_sample(study, group_by, "group_by")
-    strata = values if task == "classification" else None
+    strata = task_named(task).strata(values)
     if folds:
         seed = config.train.seed
         parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)

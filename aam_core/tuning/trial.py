@@ -21,11 +21,9 @@ from aam_core.config.fields import unknown
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import AAMError, InputError
-from aam_core.training.trainer import RISING
+from aam_core.tasks import task_named
+from aam_core.tasks.metrics import greater_is_better
 from aam_core.tuning import space
-
-FIGURES = {"regression": ("mae", "rmse", "r2"), "classification": ("auc", "accuracy", "f1")}
-"""Those of a target, the default first."""
 
 LOSSES = ("total_loss", "target_loss", "distance_loss", "distance_mae", "distance_r2")
 """The others that a fit may have."""
@@ -53,8 +51,9 @@ def check_metric(metric: str, task: str, searched) -> str:
         Settings of the space.
     """
     if metric == "auto":
-        return FIGURES[task][0]
-    legal = (*FIGURES[task], *LOSSES)
+        return task_named(task).metrics[0]
+    metrics = task_named(task).metrics
+    legal = (*metrics, *LOSSES)
     metric = metric.removeprefix("val/")
     if metric not in legal:
         raise unknown(metric, legal, f"figure of a {task}")
@@ -62,7 +61,7 @@ def check_metric(metric: str, task: str, searched) -> str:
     if metric.endswith("_loss") and losses:
         raise InputError(
             f"Trials cannot be compared by {metric} where the space has {losses[0]}, which changes "
-            f"what it means: choose another metric ({', '.join(FIGURES[task])})."
+            f"what it means: choose another metric ({', '.join(metrics)})."
         )
     return metric
 
@@ -98,7 +97,7 @@ class Task:
     @property
     def direction(self) -> str:
         """As Optuna has it."""
-        return "maximize" if self.metric.endswith(RISING) else "minimize"
+        return "maximize" if greater_is_better(self.metric) else "minimize"
 
     def best(self, values):
         """The best of some figures."""

@@ -5,18 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_matrix
 
-from aam_core.data.splits import make_folds
-from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
-from aam_core.evaluation import (
-    evaluate,
-    probabilities,
-    random_forest,
-    relative_abundances,
-)
-from aam_core.simulate.study import simulate
+from aam_core.evaluation import evaluate
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 FILES = ["metrics.json", "predictions.png", "predictions.tsv"]
@@ -150,19 +141,10 @@ def test_an_interval_is_no_pair_of_probabilities():
     assert found["coverage"] == 0.5 and "auc" not in found
 
 
-def test_probabilities_are_told_from_other_numbers(predicted):
-    predicted = predicted.drop(columns=["lower", "upper"])
-    assert probabilities(predicted) is None
-    assert probabilities(predicted.assign(depth=1000.0, ph=7.0)) is None
-    chances = frame(prediction=["a"], fold=[1], actual=["a"], a=[0.7], b=[0.3])
-    assert list(probabilities(chances).columns) == ["a", "b"]
-
-
 @pytest.mark.parametrize("others", [("network", "reads"), ("random_forest_a", "b"), ("a", "b")])
 def test_classes_called_as_what_a_cross_validation_scores_beside(others):
     one, two = others
     predicted = frame(prediction=[one, two], **{one: [0.7, 0.4], two: [0.3, 0.6]})
-    assert list(probabilities(predicted).columns) == [one, two]
     assert evaluate(predicted, frame(site=[one, two]), "site")["auc"] == 1.0
 
 
@@ -173,7 +155,6 @@ def test_one_more_number_is_no_class(name):
     truth = frame(site=["b", "c"])
     more = predicted.assign(**{name: [7.0, 12.5]})
     more = more.assign(known_reads=[0.0, 1.0], known_kmers=1.0, in_training=[False, False])
-    assert list(probabilities(more).columns) == ["b", "c"]
     assert evaluate(more, truth, "site")["auc"] == evaluate(predicted, truth, "site")["auc"] == 1.0
 
 
@@ -187,11 +168,9 @@ def test_classes_called_as_columns_that_came_later(tmp_path):
 
 
 def test_what_is_known_of_numbers_is_no_pair_of_probabilities(ages):
-    """And neither are numbers that name no class that was predicted."""
     predicted = frame(prediction=[1.5, 2.0, 3.0, 9.0], known_reads=0.0, known_kmers=1.0)
     found = evaluate(predicted, ages, "age")
     assert found == evaluate(predicted[["prediction"]], ages, "age") and "r2" in found
-    assert probabilities(predicted.assign(depth=0.4, ph=0.6, more=3.0)) is None
 
 
 def test_samples_that_the_model_was_trained_on_are_named(ages, predicted, tmp_path):
@@ -207,56 +186,6 @@ def test_samples_that_the_model_was_trained_on_are_named(ages, predicted, tmp_pa
         evaluate(given, ages, "age")
     assert evaluate(given, ages.drop(["s0", "s2"]), "age", say=lines.append)["in_training"] == 0
     assert len(lines) == 2
-
-
-# --- random forest -------------------------------------------------------------------------------
-
-
-def test_relative_abundances_sum_to_one():
-    shares = relative_abundances(csr_matrix([[1, 3, 0], [0, 0, 0], [0, 5, 0]]))
-    assert shares.toarray().tolist() == [[0.25, 0.75, 0], [0, 0, 0], [0, 1, 0]]
-
-
-@pytest.fixture(scope="module")
-def study():
-    made = simulate(120, 100, seed=3, effect=1.5)
-    return load_study(made.table, sequences=made.sequences, tree=made.tree, metadata=made.metadata)
-
-
-@pytest.fixture(scope="module")
-def sides(study):
-    groups = study.metadata["host_subject_id"]
-    return make_folds(study.sample_ids, folds=4, seed=0, groups=groups)[0]
-
-
-def test_the_forest_predicts_unseen_subjects(study, sides):
-    train, test = sides
-    y = study.metadata["gradient"]
-    known = y.where(y.index.isin(train))  # it must not look at the rest
-    found = random_forest(study, train, test, known, "regression", seed=1)
-    assert list(found.index) == test and found.index.name == "sample-id"
-    assert regression_metrics(y[test], found["prediction"])["r2"] > 0.3
-    again = random_forest(study, train, test[::-1], known, "regression", seed=1)
-    pd.testing.assert_frame_equal(again.loc[test], found)
-
-
-def test_the_forest_classifies(study, sides):
-    train, test = sides
-    y = study.metadata["group"].map({"case": 1.0, "control": 0.0})
-    found = random_forest(study, train, test, y, "classification", seed=1)
-    assert list(found.columns) == ["prediction", "0", "1"]
-    assert found[["0", "1"]].sum(axis=1).to_numpy() == pytest.approx(1)
-    assert (found["prediction"] == found[["0", "1"]].idxmax(axis=1)).all()
-    assert evaluate(found, study.metadata.assign(sick=y), "sick")["auc"] > 0.6
-
-
-def test_the_forest_sees_shares_and_not_depth():
-    counts = csr_matrix(np.array([[1, 3], [10, 30], [3, 1], [30, 10]], dtype=np.int64))
-    toy = Study(sample_ids=list("abcd"), feature_ids=["x", "y"], counts=counts)
-    y = pd.Series([0.0, 0.0, 1.0, 1.0], index=list("abcd"))
-    found = random_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
-    same = random_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
-    assert found.tolist() == same.tolist()
 
 
 def test_classes_in_a_file_stay_text(tmp_path):

@@ -14,7 +14,7 @@ from aam_core.model import Model
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.simulate.study import simulate
-from aam_core.tasks.targets import IN_TRAINING
+from aam_core.tasks.prediction_columns import IN_TRAINING
 
 
 def turned(study):

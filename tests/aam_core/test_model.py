@@ -21,7 +21,7 @@ from aam_core.fitting import fit_regressor
 from aam_core.model import FILES, FORMAT_VERSION, Model, load_model, validate
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
-from aam_core.tasks.targets import ClassTarget
+from aam_core.tasks import Classification
 
 KINDS = ("encoder", "regressor", "classifier")
 
@@ -212,7 +212,7 @@ def test_a_model_straight_from_memory(brief, tmp_path):
     """One that was never validated has neither metrics nor predictions."""
     config = brief()
     model = Model("classifier", config, Network(config.model, Parts(outputs=2)))
-    model.target = ClassTarget("ibd", ("NA", "no"))
+    model.target = Classification("ibd", ("NA", "no"))
     found = load_model(model.save(tmp_path / "new" / "model"))
     assert found.target == model.target
     assert found.metrics is None and found.val_predictions is None and found.interval is None

@@ -18,7 +18,7 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.study import load_study
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
-from aam_core.tasks.targets import fit_target
+from aam_core.tasks import task_named
 from aam_core.training.job import Job
 from aam_core.training.parallel import full_tensor, join_process_group, session
 from aam_core.training.reporter import Reporter
@@ -110,7 +110,7 @@ def job_of(case: dict, strategy: str) -> Job:
     if "target" in case:
         values = study.metadata[case["target"]]
         regression = case["target"] == "gradient"
-        target = fit_target(values, "regression" if regression else "classification")
+        target = task_named("regression" if regression else "classification").fit(values)
         truth = target.encode(values)
         weight = None if regression else torch.tensor([0.5, 2.0])
     if network.profile is not None:

@@ -25,7 +25,7 @@ from aam_core.model import load_model, validate
 from aam_core.phylogeny.newick import tip_names
 from aam_core.phylogeny.tree import Phylogeny
 from aam_core.prediction import predict
-from aam_core.tasks.targets import fit_target
+from aam_core.tasks import task_named
 from aam_core.training import checkpoint
 from aam_core.training.rng import set_rng_state
 from aam_core.tuning import space
@@ -80,8 +80,8 @@ def _metadata(path, seeds):
     ids = list(frame.index)
     for name in frame.columns:
         for use in (
-            lambda name=name: fit_target(frame[name], "regression", ids),
-            lambda name=name: fit_target(frame[name], "classification", ids),
+            lambda name=name: task_named("regression").fit(frame[name], ids),
+            lambda name=name: task_named("classification").fit(frame[name], ids),
             lambda name=name: fit_covariates(frame, [name], ids),
         ):
             _refusing(use)

@@ -147,7 +147,7 @@ class TestFit:
             group_by=qiime2.CategoricalMetadataColumn(group),
             **QUICK,
         )
-        assert regressor.view(Model).target.name == "gradient"
+        assert regressor.view(Model).target.column == "gradient"
 
     def test_bad_input(self, methods):
         values = methods.column("gradient").to_series()

@@ -76,7 +76,7 @@ class TestTypesAndFormats(TestPluginBase):
     def test_an_exported_folder_opens_in_the_core(self):
         model = load_model(self.folder)
         self.assertEqual(model.kind, "regressor")
-        self.assertEqual(model.target.name, "gradient")
+        self.assertEqual(model.target.column, "gradient")
 
     def test_a_folder_of_the_command_line_is_imported_as_it_is(self):
         (self.folder / "logs" / "fit").mkdir(parents=True)

@@ -11,6 +11,7 @@ import torch
 from aam_core.config import LossConfig
 from aam_core.models.draws import key
 from aam_core.models.network import Network, Parts, part_of
+from aam_core.tasks import Classification, Regression
 from aam_core.tasks.losses import counts, totals, weighted
 
 SAMPLES = {
@@ -114,13 +115,16 @@ def test_average_of_probabilities(config):
 
 # --- samples that are left out -------------------------------------------------------------------
 
+NUMBER, CLASS = Regression("age", 0.0, 1.0), Classification("site", ("a", "b"))
 HELD_OUT = np.array([[True, False, False], [False, True, False], [False, False, True]])
 
 
 def gradients(network, batch):
     """Of each member, the gradients of the mean loss."""
     network.zero_grad()
-    sums, config = totals(network(batch), batch, LossConfig()), LossConfig()
+    task = CLASS if network.parts.outputs > 1 else NUMBER
+    config = LossConfig()
+    sums = totals(network(batch), batch, config, task)
     weighted(sums, counts(batch, None, None), config)["target"].backward()
     return [
         torch.cat([p.grad.flatten() for p in member.parameters()]) for member in network.members

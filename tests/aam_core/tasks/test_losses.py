@@ -9,20 +9,24 @@ import torch
 
 from aam_core.config import DataConfig, LossConfig
 from aam_core.data.batches import EVALUATION, Batcher
+from aam_core.errors import InputError
 from aam_core.models import masking
 from aam_core.models.network import ModelOutput, Network, Parts
 from aam_core.phylogeny.distances import distance_matrix
+from aam_core.tasks import Classification, Regression
 from aam_core.tasks.losses import (
+    LOSSES,
     counts,
     distance_total,
+    loss_named,
     pair_weights,
-    target_losses,
     totals,
     true_distance,
     weighted,
 )
 
 CONFIG = LossConfig()
+NUMBER, CLASS = Regression("age", 0.0, 1.0), Classification("site", ("a", "b", "c"))
 READS = DataConfig(rarefaction="none")
 
 
@@ -43,7 +47,8 @@ TRUTH = torch.tensor([0.5, 1.0, 2.0])
 
 
 def target_total(output, batch, config=CONFIG, class_weight=None):
-    return float(totals(ModelOutput(target=output), batch, config, class_weight)["target"])
+    task = NUMBER if batch.target.dtype.is_floating_point else CLASS
+    return float(totals(ModelOutput(target=output), batch, config, task, class_weight)["target"])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def target_total(output, batch, config=CONFIG, class_weight=None):
 )
 def test_regression(name, delta, expected):
     config = LossConfig(target=name, huber_delta=delta)
-    found = target_losses(OUTPUT, TRUTH, config)
+    found = NUMBER.loss(OUTPUT, TRUTH, config)
     assert found.tolist() == [pytest.approx(expected), [0, 0, 0]]
 
 
@@ -66,13 +71,13 @@ CLASSES = torch.tensor([2, 1])
 
 
 def test_classification():
-    found = target_losses(CHANCES.log(), CLASSES, CONFIG)
+    found = CLASS.loss(CHANCES.log(), CLASSES, CONFIG)
     assert found.tolist() == [pytest.approx([-math.log(0.1), -math.log(0.5)])]
 
 
 def test_label_smoothing():
     config = LossConfig(label_smoothing=0.3)
-    (found,) = target_losses(CHANCES.log(), CLASSES, config)
+    (found,) = CLASS.loss(CHANCES.log(), CLASSES, config)
     aim = torch.tensor([[0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
     torch.testing.assert_close(found, -(aim * CHANCES[0].log()).sum(1))
 
@@ -82,7 +87,7 @@ def test_members_without_weights_count_by_their_mean(batch_of, members):
     """Which is what equal weights are: the losses do not grow with the members."""
     batch = batch_of(range(4), target=np.arange(60, dtype=np.float32))
     output = torch.randn(members, 4, 1, generator=torch.Generator().manual_seed(0))
-    each = target_losses(output, batch.target, CONFIG)
+    each = NUMBER.loss(output, batch.target, CONFIG)
     assert target_total(output, batch) == pytest.approx(float(each.mean(0).sum()))
     equal = replace(batch, weight=torch.ones(members, 4))
     for case in (batch, equal):
@@ -123,6 +128,19 @@ def test_parts_of_a_batch_add_up(batch_of):
             for a, b in ((0, 2), (2, 6))
         ]
         assert sum(parts) == pytest.approx(whole, rel=1e-5)
+
+
+def test_an_unknown_loss():
+    with pytest.raises(InputError, match="must be one of huber, mse, mae, not 'cross_entropy'"):
+        loss_named("cross_entropy", Regression.losses)
+    with pytest.raises(InputError, match="not 'hinge'"):
+        loss_named("hinge")
+
+
+def test_the_choices_of_the_configuration():
+    field = LossConfig.__dataclass_fields__["target"]
+    assert Regression.losses == field.metadata["choices"]
+    assert {*Regression.losses, *Classification.losses} == set(LOSSES)
 
 
 # --- distances -----------------------------------------------------------------------------------
@@ -253,7 +271,7 @@ def test_losses_of_the_heads_that_there_are(small, brief):
         if parts.nucleotide:
             masking.mask(batch, np.arange(3), config.masking, 0)
         output = Network(config.model, parts)(batch)
-        sums, pairs_BG = totals(output, batch, config.loss), None
+        sums, pairs_BG = totals(output, batch, config.loss, NUMBER), None
         if parts.distance:
             truth = true_distance(batch, small.phylogeny, config.loss)
             pairs_BG = pair_weights(truth, 0, config.loss)
@@ -276,7 +294,7 @@ def test_who_stands_in_counts_nothing(small, brief):
     masking.mask(batch, np.arange(0), config.masking, 0)
     network = Network(config.model, parts)
     output = network(batch)
-    sums = totals(output, batch, config.loss)
+    sums = totals(output, batch, config.loss, NUMBER)
     truth = true_distance(batch, small.phylogeny, config.loss)
     pairs_BG = pair_weights(truth, batch.offset, config.loss)
     own = output.distance[: batch.num_samples]

@@ -9,8 +9,8 @@ from sklearn import metrics as reference
 
 from aam_core.tasks.metrics import (
     BINS,
-    Classification,
-    Regression,
+    ClassificationMetrics,
+    RegressionMetrics,
     Reservoir,
     classification_metrics,
     merged,
@@ -36,11 +36,11 @@ def expected_regression(actual, predicted):
 def test_regression_in_parts_is_that_of_the_whole(rng, shift):
     actual = shift + rng.normal(size=101)
     predicted = actual + rng.normal(size=101)
-    parts = [Regression(), Regression(), Regression()]  # the last stays empty
+    parts = [RegressionMetrics(), RegressionMetrics(), RegressionMetrics()]  # the last stays empty
     for start in range(0, 101, 7):
         rows = slice(start, start + 7)
         parts[start // 60].update(actual[rows], predicted[rows])
-    whole = Regression()
+    whole = RegressionMetrics()
     for part in parts:
         whole.merge(part)
     assert whole.compute() == pytest.approx(expected_regression(actual, predicted))
@@ -48,7 +48,7 @@ def test_regression_in_parts_is_that_of_the_whole(rng, shift):
 
 
 def test_regression_without_samples_or_spread():
-    assert all(math.isnan(value) for value in Regression().compute().values())
+    assert all(math.isnan(value) for value in RegressionMetrics().compute().values())
     constant = regression_metrics([0.1] * 7, [0.2] * 7)
     assert math.isnan(constant["r2"]) and constant["mae"] == pytest.approx(0.1)
     single = regression_metrics([3.0], [1.0])
@@ -74,7 +74,7 @@ def three(rng, samples=150):
 def test_classification_in_parts_is_that_of_the_whole(rng):
     actual, chances = three(rng)
     predicted = chances.argmax(axis=1)
-    parts = [Classification(3), Classification(3)]
+    parts = [ClassificationMetrics(3), ClassificationMetrics(3)]
     for start in range(0, 150, 20):
         rows = slice(start, start + 20)
         parts[start // 80].update(actual[rows], predicted[rows], chances[rows])
@@ -126,7 +126,7 @@ def test_a_class_the_model_does_not_know_counts_with_probability_zero():
 
 
 def test_classification_without_samples_or_with_one_class():
-    assert all(math.isnan(value) for value in Classification(2).compute().values())
+    assert all(math.isnan(value) for value in ClassificationMetrics(2).compute().values())
     one = classification_metrics(["a", "a"], ["a", "a"], pd.DataFrame({"a": [1, 1], "b": [0, 0]}))
     assert one["accuracy"] == 1.0 and math.isnan(one["auc"])
 
@@ -145,18 +145,18 @@ def sure(rng, classes, samples=3000):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_binned_areas_are_near_the_exact_ones(rng, classes):
     actual, chances = sure(rng, classes)
-    exact, binned = Classification(classes), Classification(classes, bins=BINS)
+    exact, binned = ClassificationMetrics(classes), ClassificationMetrics(classes, bins=BINS)
     for metrics in (exact, binned):
         metrics.update(actual, chances.argmax(1), chances)
     assert binned.compute() == pytest.approx(exact.compute(), abs=1e-3)
     assert binned.compute() != exact.compute()
-    coarse = Classification(classes, bins=2)  # all that is left is the side of one half
+    coarse = ClassificationMetrics(classes, bins=2)  # all that is left is the side of one half
     coarse.update(actual, chances.argmax(1), chances)
     assert coarse.compute()["auc"] < exact.compute()["auc"] - 0.01
 
 
 def test_binned_areas_take_no_more_memory_for_more_samples(rng):
-    metrics = Classification(3, bins=64)
+    metrics = ClassificationMetrics(3, bins=64)
     for _ in range(5):
         actual, chances = three(rng)
         metrics.update(actual, chances.argmax(1), chances)
@@ -165,14 +165,14 @@ def test_binned_areas_take_no_more_memory_for_more_samples(rng):
 
 
 def test_bins_hold_every_probability_there_is():
-    metrics = Classification(2, bins=16)
+    metrics = ClassificationMetrics(2, bins=16)
     score = np.array([0.0, 1e-300, 0.5, 1.0, 1.0 + 1e-7])
     metrics.update([0, 0, 1, 1, 1], [0, 0, 1, 1, 1], np.stack([1 - score, score], 1))
     assert metrics.compute()["auc"] == 1.0
 
 
 def test_binned_areas_without_samples_or_with_one_class():
-    metrics = Classification(2, bins=16)
+    metrics = ClassificationMetrics(2, bins=16)
     assert math.isnan(metrics.compute()["auc"])
     metrics.update([1, 1], [1, 1], [[0.2, 0.8], [0.4, 0.6]])
     assert math.isnan(metrics.compute()["auc"])
@@ -181,7 +181,10 @@ def test_binned_areas_without_samples_or_with_one_class():
 @pytest.mark.parametrize("bins", [None, 256])
 def test_merging_in_any_order_is_the_whole(rng, bins):
     actual, chances = three(rng)
-    whole, parts = Classification(3, bins), [Classification(3, bins) for _ in range(4)]
+    whole, parts = (
+        ClassificationMetrics(3, bins),
+        [ClassificationMetrics(3, bins) for _ in range(4)],
+    )
     whole.update(actual, chances.argmax(1), chances)
     for rank, part in enumerate(parts[:3]):  # the last process had no sample
         rows = slice(rank, None, 3)

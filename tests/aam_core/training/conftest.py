@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from aam_core.data.batches import Batcher
 from aam_core.models.network import Network, Parts
-from aam_core.tasks.targets import fit_target
+from aam_core.tasks import Regression, task_named
 from aam_core.training.job import Job
 
 PRETRAINING = Parts(nucleotide=True, distance=True)
@@ -32,8 +32,7 @@ def mesh():
 def job(small, brief):
     """Make a job of the small study: ``job(settings, parts, train, val, target)``.
 
-    The target is a metadata column; or its values as the network learns them, which nobody
-    decodes.
+    The target is a metadata column, or a number as the network learns it.
     """
 
     def make(changes=(), parts=PRETRAINING, train=40, val=20, target=None, **more):
@@ -48,10 +47,10 @@ def job(small, brief):
         named = values = None
         if isinstance(target, str):
             kind = "regression" if parts.outputs == 1 else "classification"
-            named = fit_target(small.metadata[target], kind, small.sample_ids[:train])
+            named = task_named(kind).fit(small.metadata[target], small.sample_ids[:train])
             values = named.encode(small.metadata[target])
         elif target is not None:
-            values = target
+            values, named = target, Regression("values", 0.0, 1.0)
         return Job(
             network=network,
             config=config,

@@ -10,6 +10,7 @@ from aam_core.config import AUTO
 from aam_core.data.batches import Batcher
 from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts
+from aam_core.tasks import Regression
 from aam_core.training import memory as module
 from aam_core.training.job import Job
 from aam_core.training.memory import GB, check_size, describe, free_gb, largest_batch, memory
@@ -40,7 +41,8 @@ def make(small, brief):
             asv_vectors=vectors,
             held_out=np.arange(60) % members == np.arange(members)[:, None],
         )
-        return Job(network, config, batcher, np.arange(samples), np.arange(0))
+        target = Regression("values", 0.0, 1.0) if parts.outputs else None
+        return Job(network, config, batcher, np.arange(samples), np.arange(0), target)
 
     return job
 

@@ -1,0 +1,265 @@
+"""A class, out of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core import plots
+from aam_core.config import LossConfig
+from aam_core.data.columns import as_classes, class_sizes, list_values, missing_words
+from aam_core.errors import InputError, first_five
+from aam_core.tasks.metrics import BINS, ClassificationMetrics, classification_metrics
+from aam_core.tasks.prediction_columns import BOUNDS, RESERVED, ColumnKind, named, schema_of
+from aam_core.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Classification"]
+
+_LEAST_PROBABILITY = 1e-3
+"""In `Classification.blend_loss`: one sample that is surely wrong must not decide alone."""
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """A class, by its place among the classes sorted as text.
+
+    Attributes
+    ----------
+    column : str
+    classes : tuple of str
+    """
+
+    column: str
+    classes: tuple[str, ...]
+
+    name = "classification"
+    model_kind = "classifier"
+    metrics = ("auc", "accuracy", "f1")
+    losses = ("cross_entropy",)
+    text_values = True
+    has_interval = False
+    # All inputs are too many for the few subjects of a class.
+    max_features = ("some",)
+    informative = ("auc", 0.75)
+
+    @classmethod
+    def read(cls, values: pd.Series) -> pd.Series:
+        """[N] names, letter for letter."""
+        return as_classes(values)
+
+    @classmethod
+    def fit(
+        cls,
+        values: pd.Series,
+        train_ids: Sequence[str] | None = None,
+        config: LossConfig | None = None,
+    ) -> Classification:
+        """Classes of the whole column, so that the folds of a cross-validation agree on them."""
+        names = cls.read(values)
+        ids = values.index if train_ids is None else pd.Index([str(i) for i in train_ids])
+        present = sorted(set(names.loc[ids]))
+        if len(present) < 2:
+            raise InputError(
+                f"Column {values.name!r} has one class only ({present[0]!r}) in {len(ids)} "
+                "training samples: there is nothing to learn."
+            )
+        classes = tuple(sorted(set(names)))
+        reserved = [name for name in classes if name in RESERVED]
+        if reserved:
+            raise InputError(
+                f"Column {values.name!r} has classes that are columns of the predictions: "
+                f"{first_five(reserved)}. Give them other names."
+            )
+        return cls(str(values.name), classes)
+
+    @classmethod
+    def check(cls, values: pd.Series, splits: bool = False) -> None:
+        """Refuse also classes of one sample: mostly the column holds numbers or ids."""
+        cls.fit(values)
+        sizes = as_classes(values).value_counts()
+        lone = sorted(sizes.index[sizes < 2])
+        if splits and lone:
+            raise InputError(
+                f"{len(lone)} classes are found in one sample only, and cannot be both trained on "
+                f"and held out: {first_five(lone)}. Leave these samples out (where the column is a "
+                "number, use a regressor)."
+            )
+
+    @classmethod
+    def strata(cls, values: pd.Series) -> pd.Series:
+        """The classes."""
+        return values
+
+    @classmethod
+    def notes(cls, values: pd.Series, inferred: bool = False) -> list[str]:
+        """Text is taken for classes; words for a missing value are classes too."""
+        lines = [missing_words(values, "a class")]
+        if inferred:
+            lines.insert(
+                0,
+                f"Column {values.name!r} is text: its values are classes (--task classification).",
+            )
+        return [line for line in lines if line]
+
+    def summary(self, values: pd.Series) -> str:
+        """The classes and their sizes."""
+        return f"classes: {class_sizes(values)}"
+
+    @property
+    def outputs(self) -> int:
+        """One of each class."""
+        return len(self.classes)
+
+    def encode(self, values) -> np.ndarray:
+        """[N] int64, place of each value in ``classes``; a class that was not fitted is refused."""
+        names = as_classes(self._series(values))
+        place = {name: i for i, name in enumerate(self.classes)}
+        strange = names[~names.isin(self.classes)]
+        if len(strange):
+            raise InputError(
+                f"Column {self.column!r} has {len(strange)} samples of a class that was not "
+                f"trained on: {list_values(strange)}. The classes are {first_five(self.classes)}."
+            )
+        return np.array([place[value] for value in names], dtype=np.int64)
+
+    def decode(self, encoded) -> list[str]:
+        """Places -> class names."""
+        return [self.classes[int(i)] for i in encoded]
+
+    def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+        """Cross-entropy with ``loss.label_smoothing``."""
+        from aam_core.tasks.losses import loss_named
+
+        return loss_named("cross_entropy", self.losses)(output_KBT, truth_B, config)
+
+    def class_weights(self, encoded: np.ndarray, config: LossConfig) -> Tensor | None:
+        """Inverse class frequencies among the training samples, of mean 1 over samples."""
+        if config.class_weight == "none":
+            return None
+        import torch
+
+        sizes = np.bincount(encoded, minlength=len(self.classes))
+        weights = len(encoded) / (len(sizes) * np.maximum(sizes, 1))
+        return torch.tensor(weights, dtype=torch.float32)
+
+    def predictions(self, output: Tensor) -> np.ndarray:
+        """[N, T] probabilities."""
+        return output.double().softmax(-1).numpy()
+
+    def columns(self, interval: bool = False) -> dict[str, ColumnKind]:
+        """``prediction``, and a probability per class."""
+        probabilities = dict.fromkeys(self.classes, ColumnKind.PROBABILITY)
+        return {"prediction": ColumnKind.PREDICTION, **probabilities}
+
+    def frame(
+        self, sample_ids: Sequence[str], predictions: np.ndarray, interval: dict | None = None
+    ) -> pd.DataFrame:
+        """The likeliest class, and the probability of each."""
+        index = pd.Index(sample_ids, name="sample-id")
+        frame = pd.DataFrame(predictions, index=index, columns=list(self.classes))
+        likeliest = self.decode(predictions.argmax(1))
+        # A model of an earlier version may have a class that is called so.
+        frame.insert(0, "prediction", likeliest, allow_duplicates=True)
+        return frame
+
+    @classmethod
+    def recognizes(cls, predictions: pd.DataFrame, schema: dict[str, ColumnKind]) -> bool:
+        """Text; or classes that are called 0 and 1, beside their probabilities."""
+        if not pd.api.types.is_numeric_dtype(predictions["prediction"]):
+            return True
+        if set(BOUNDS) <= set(predictions.columns):
+            return False
+        return bool(named(schema, ColumnKind.PROBABILITY))
+
+    @classmethod
+    def compare(
+        cls,
+        predictions: pd.DataFrame,
+        truth: pd.Series,
+        schema: dict[str, ColumnKind] | None = None,
+    ) -> tuple[pd.DataFrame, dict[str, float]]:
+        """accuracy, auc and f1."""
+        table = pd.DataFrame(
+            {"actual": as_classes(truth), "prediction": as_classes(predictions["prediction"])},
+            index=predictions.index,
+        )
+        names = named(schema or schema_of(predictions), ColumnKind.PROBABILITY)
+        probabilities = predictions[names] if names else None
+        return table, classification_metrics(table["actual"], table["prediction"], probabilities)
+
+    @classmethod
+    def check_same_column(cls, predictions: pd.DataFrame, truth: pd.Series) -> None:
+        """Without a class in common, nothing but another column was meant."""
+        probabilities = named(schema_of(predictions), ColumnKind.PROBABILITY)
+        predicted = {*as_classes(predictions["prediction"]), *probabilities}
+        actual = sorted(set(as_classes(truth)))
+        if not predicted & set(actual):
+            raise InputError(
+                f"None of the {len(actual)} classes in column {truth.name!r} "
+                f"({first_five(actual)}) is among those predicted "
+                f"({first_five(sorted(predicted))}), letter for letter: is it another column, or "
+                "written otherwise?"
+            )
+
+    def accumulator(self, exact: bool = True) -> ClassificationMetrics:
+        """Keeps every sample's probabilities where it is exact, and counts of them where not."""
+        return ClassificationMetrics(len(self.classes), None if exact else BINS)
+
+    def accumulate(
+        self, scores: ClassificationMetrics, encoded: np.ndarray, predictions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the actual and the likeliest classes."""
+        likeliest = predictions.argmax(1)
+        scores.update(encoded, likeliest, predictions)
+        return encoded, likeliest
+
+    def points(self, actual: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+        """Names of classes."""
+        return pd.DataFrame({"actual": self.decode(actual), "prediction": self.decode(predicted)})
+
+    @classmethod
+    def plot(cls, table: pd.DataFrame, path=None, *, label: str, title: str | None = None):
+        """A confusion matrix."""
+        return plots.confusion(table, path, label=label, title=title)
+
+    def forest_target(self, values: pd.Series) -> np.ndarray:
+        """[N] int64, places of the classes."""
+        return self.encode(values)
+
+    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
+        """Log loss of probabilities that are at least 0.001."""
+        probability = predictions[np.arange(len(truth)), truth]
+        return float(-np.log(probability.clip(_LEAST_PROBABILITY)).sum())
+
+    def baseline(self, **settings) -> Any:
+        """A classifier."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        return RandomForestClassifier(**settings)
+
+    def baseline_predictions(self, forest: Any, inputs) -> np.ndarray:
+        """[N, T] probabilities; 0 of a class that the forest has not seen."""
+        predictions = np.zeros((inputs.shape[0], len(self.classes)))
+        predictions[:, forest.classes_] = forest.predict_proba(inputs)
+        return predictions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of the keys, ``name`` is the column's."""
+        return {"kind": self.name, "name": self.column, "classes": list(self.classes)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Classification | None:
+        """Two classes at least, sorted."""
+        match values:
+            case {"name": str(column), "classes": [_, _, *_] as classes}:
+                text = all(isinstance(name, str) for name in classes)
+                if text and sorted(set(classes)) == classes:
+                    return cls(column, tuple(classes))
+        return None

@@ -1,0 +1,331 @@
+"""What a task is: all that depends on whether numbers or classes are learned.
+
+Letters: N samples, B samples of a batch, K members, T outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from aam_core.config import LossConfig
+from aam_core.tasks.metrics import Accumulator
+from aam_core.tasks.prediction_columns import ColumnKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """A metadata column and how it is learned, fitted on the training samples.
+
+    What is known without a column are class attributes and class methods; an instance is what
+    `fit` returns and what a model saves. Nothing else in the library asks which task it has: a
+    further task is a subclass, and an entry of `aam_core.tasks.TASKS`.
+
+    Attributes
+    ----------
+    name : str
+        As in ``--task``, and the key ``kind`` of the saved format.
+    model_kind : str
+        Kind of the models that are fitted for it.
+    metrics : tuple of str
+        Keys of `aam_core.tasks.metrics.METRICS`; by the first one settings are compared.
+    losses : tuple of str
+        Keys of `aam_core.tasks.losses.LOSSES` that it can be trained with.
+    text_values : bool
+        Whether its actual and predicted values are text in a table.
+    has_interval : bool
+        Whether its predictions have an interval.
+    max_features : tuple of str
+        How many inputs each split of the ensemble's forest may try: as the first says, or as
+        another where that predicts held-out samples clearly better.
+    informative : tuple of (str, float)
+        A metric, and the value from which it says that something predicts the target.
+    column : str
+        Name of the metadata column.
+    classes : tuple of str
+        Names of the classes, in the order of the outputs; () of numbers.
+    """
+
+    name: ClassVar[str]
+    model_kind: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    losses: ClassVar[tuple[str, ...]]
+    text_values: ClassVar[bool]
+    has_interval: ClassVar[bool]
+    max_features: ClassVar[tuple[str, ...]]
+    informative: ClassVar[tuple[str, float]]
+    column: str
+    classes: tuple[str, ...]
+
+    # --- the column, before anything is fitted ---------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def read(cls, values: pd.Series) -> pd.Series:
+        """The column as the task reads it: numbers (float64) or names (text).
+
+        Raises
+        ------
+        InputError
+            If a value is missing, or unusable for the task.
+        """
+
+    @classmethod
+    @abstractmethod
+    def fit(
+        cls,
+        values: pd.Series,
+        train_ids: Sequence[str] | None = None,
+        config: LossConfig | None = None,
+    ) -> Task:
+        """Fit the task to a metadata column, every value of which must be usable.
+
+        Parameters
+        ----------
+        values : Series
+            By sample id, of training and held-out samples alike; its name is the column's.
+        train_ids : sequence of str, optional
+            Samples to fit to; all where not given.
+        config : LossConfig, optional
+
+        Raises
+        ------
+        InputError
+            For missing or unusable values, or if there is nothing to learn from the training
+            samples because all have one value.
+        """
+
+    @classmethod
+    def check(cls, values: pd.Series, splits: bool = False) -> None:
+        """Raise `InputError` where the column cannot be learned.
+
+        Parameters
+        ----------
+        values : Series
+        splits : bool
+            Whether some of the samples are held out, so that each class needs two samples.
+        """
+        cls.fit(values)
+
+    @classmethod
+    def strata(cls, values: pd.Series) -> pd.Series | None:
+        """The classes that each side of a split shall have in the same shares; None without."""
+        return None
+
+    @classmethod
+    def comparable(cls, values: pd.Series) -> pd.Series:
+        """The column, so that it equals that of an earlier run where the task reads it alike."""
+        return values
+
+    @classmethod
+    def notes(cls, values: pd.Series, inferred: bool = False) -> list[str]:
+        """Lines on how the column is read, where a user may not expect it.
+
+        Parameters
+        ----------
+        values : Series
+        inferred : bool
+            Whether the task was inferred from the column.
+        """
+        return []
+
+    def summary(self, values: pd.Series) -> str:
+        """A line on the values of the samples of a fit; empty where there is nothing to say."""
+        return ""
+
+    # --- what the network learns -----------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """T, outputs of the network."""
+
+    @abstractmethod
+    def encode(self, values) -> np.ndarray:
+        """Values of N samples -> ``[N]`` as the network learns them.
+
+        Raises
+        ------
+        InputError
+            If a value is missing or unusable.
+        """
+
+    @abstractmethod
+    def decode(self, encoded) -> Any:
+        """What `encode` has made -> values, or names of classes."""
+
+    @abstractmethod
+    def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+        """Loss ``[K, B]`` of each member and sample; ``truth_B`` is encoded."""
+
+    def class_weights(self, encoded: np.ndarray, config: LossConfig) -> Tensor | None:
+        """Weights ``[T]`` of the classes in the loss; None where all count alike.
+
+        Parameters
+        ----------
+        encoded : ndarray
+            ``[N]`` encoded values of the training samples.
+        config : LossConfig
+        """
+        return None
+
+    # --- predictions -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def predictions(self, output: Tensor) -> np.ndarray:
+        """Network output ``[N, T]``, on the CPU -> float64 ``[N, T]``: units or probabilities."""
+
+    @abstractmethod
+    def columns(self, interval: bool = False) -> dict[str, ColumnKind]:
+        """The columns that `frame` makes, and what each holds."""
+
+    @abstractmethod
+    def frame(
+        self, sample_ids: Sequence[str], predictions: np.ndarray, interval: dict | None = None
+    ) -> pd.DataFrame:
+        """Predictions as a table.
+
+        Parameters
+        ----------
+        sample_ids : sequence of str
+        predictions : ndarray
+            ``[N, T]``, as `predictions` returns them.
+        interval : dict, optional
+            With ``half_width``, in units.
+
+        Returns
+        -------
+        DataFrame
+            Index ``sample-id``; its columns are `columns`.
+        """
+
+    @classmethod
+    @abstractmethod
+    def recognizes(cls, predictions: pd.DataFrame, schema: dict[str, ColumnKind]) -> bool:
+        """Whether a table of predictions, whose columns are of these kinds, is of this task."""
+
+    @classmethod
+    @abstractmethod
+    def compare(
+        cls,
+        predictions: pd.DataFrame,
+        truth: pd.Series,
+        schema: dict[str, ColumnKind] | None = None,
+    ) -> tuple[pd.DataFrame, dict[str, float]]:
+        """Predictions beside the truth, and their metrics.
+
+        Parameters
+        ----------
+        predictions : DataFrame
+        truth : Series
+            Values of the same samples in the same order.
+        schema : dict, optional
+            Kinds of the columns; as `aam_core.tasks.prediction_columns.schema_of` tells them
+            where not given.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``actual`` and ``prediction``.
+        dict
+            ``metrics`` of the task, and ``coverage`` where there is an interval.
+
+        Raises
+        ------
+        InputError
+            If a value is missing or unusable.
+        """
+
+    @classmethod
+    def check_same_column(cls, predictions: pd.DataFrame, truth: pd.Series) -> None:
+        """Raise `InputError` where predictions are clearly of another column than the truth."""
+        return None
+
+    @abstractmethod
+    def accumulator(self, exact: bool = True) -> Accumulator:
+        """What takes in samples batch by batch, by `accumulate`, and has the metrics.
+
+        Parameters
+        ----------
+        exact : bool
+            Whether memory may grow with the samples where a metric needs it.
+        """
+
+    @abstractmethod
+    def accumulate(
+        self, scores: Accumulator, encoded: np.ndarray, predictions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add samples to an `accumulator`.
+
+        Parameters
+        ----------
+        scores : Accumulator
+        encoded : ndarray
+            ``[B]`` encoded true values.
+        predictions : ndarray
+            ``[B, T]``
+
+        Returns
+        -------
+        tuple of ndarray
+            Actual and predicted ``[B]``: numbers in units, or places of classes.
+        """
+
+    @abstractmethod
+    def points(self, actual: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+        """What `accumulate` returned, as the table that `plot` draws."""
+
+    @classmethod
+    @abstractmethod
+    def plot(cls, table: pd.DataFrame, path=None, *, label: str, title: str | None = None):
+        """Draw ``actual`` and ``prediction``; returns the figure, which is written to ``path``."""
+
+    # --- forests ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def forest_target(self, values: pd.Series) -> np.ndarray:
+        """Values of N samples -> ``[N]`` as a forest learns them: units, or places of classes."""
+
+    @abstractmethod
+    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
+        """Sum of the errors by which blend and ensemble weights are chosen.
+
+        Parameters
+        ----------
+        predictions : ndarray
+            ``[N, T]``
+        truth : ndarray
+            ``[N]``, as `forest_target` returns it.
+        """
+
+    @abstractmethod
+    def baseline(self, **settings) -> Any:
+        """A random forest of scikit-learn, to be fitted on `forest_target`: the baseline."""
+
+    @abstractmethod
+    def baseline_predictions(self, forest: Any, inputs) -> np.ndarray:
+        """What a fitted `baseline` predicts, ``[N, T]``, in units or probabilities."""
+
+    # --- the saved format ------------------------------------------------------------------------
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; the key ``kind`` has the task's name."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task | None:
+        """The inverse of `to_dict`; None where these are not such values."""
+
+    def _series(self, values) -> pd.Series:
+        return (
+            values if isinstance(values, pd.Series) else pd.Series(list(values), name=self.column)
+        )

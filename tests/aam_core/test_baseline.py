@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_matrix
+
+from aam_core.baseline import baseline_forest, relative_abundances
+from aam_core.data.splits import make_folds
+from aam_core.data.study import Study, load_study
+from aam_core.evaluation import evaluate
+from aam_core.simulate.study import simulate
+from aam_core.tasks.metrics import regression_metrics
+
+
+def test_relative_abundances_sum_to_one():
+    shares = relative_abundances(csr_matrix([[1, 3, 0], [0, 0, 0], [0, 5, 0]]))
+    assert shares.toarray().tolist() == [[0.25, 0.75, 0], [0, 0, 0], [0, 1, 0]]
+
+
+@pytest.fixture(scope="module")
+def study():
+    made = simulate(120, 100, seed=3, effect=1.5)
+    return load_study(made.table, sequences=made.sequences, tree=made.tree, metadata=made.metadata)
+
+
+@pytest.fixture(scope="module")
+def sides(study):
+    groups = study.metadata["host_subject_id"]
+    return make_folds(study.sample_ids, folds=4, seed=0, groups=groups)[0]
+
+
+def test_the_forest_predicts_unseen_subjects(study, sides):
+    train, test = sides
+    y = study.metadata["gradient"]
+    known = y.where(y.index.isin(train))  # it must not look at the rest
+    found = baseline_forest(study, train, test, known, "regression", seed=1)
+    assert list(found.index) == test and found.index.name == "sample-id"
+    assert regression_metrics(y[test], found["prediction"])["r2"] > 0.3
+    again = baseline_forest(study, train, test[::-1], known, "regression", seed=1)
+    pd.testing.assert_frame_equal(again.loc[test], found)
+
+
+def test_the_forest_classifies(study, sides):
+    train, test = sides
+    y = study.metadata["group"].map({"case": 1.0, "control": 0.0})
+    found = baseline_forest(study, train, test, y, "classification", seed=1)
+    assert list(found.columns) == ["prediction", "0", "1"]
+    assert found[["0", "1"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (found["prediction"] == found[["0", "1"]].idxmax(axis=1)).all()
+    assert evaluate(found, study.metadata.assign(sick=y), "sick")["auc"] > 0.6
+
+
+def test_the_forest_sees_shares_and_not_depth():
+    counts = csr_matrix(np.array([[1, 3], [10, 30], [3, 1], [30, 10]], dtype=np.int64))
+    toy = Study(sample_ids=list("abcd"), feature_ids=["x", "y"], counts=counts)
+    y = pd.Series([0.0, 0.0, 1.0, 1.0], index=list("abcd"))
+    found = baseline_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
+    same = baseline_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
+    assert found.tolist() == same.tolist()
