@@ -10,7 +10,7 @@ import pandas as pd
 
 from aam_core.data import hdf5
 from aam_core.data.ids import check_ids, short
-from aam_core.data.metadata_tsv import is_id_header
+from aam_core.data.metadata import is_id_header
 from aam_core.data.readers import is_path, text_of
 from aam_core.errors import InputError
 from aam_core.files.reading import opened

@@ -1,7 +1,10 @@
-"""Sample metadata: QIIME 2's TSV rules, or a data frame.
+"""Sample metadata: QIIME 2's TSV, or a data frame.
 
-A column keeps the text of the file; what it is used as asks for numbers or names
-(`aam_core.data.columns`). What is known of a column beforehand is its dtype:
+The rules of the file are QIIME 2's (https://docs.qiime2.org, "Metadata in QIIME 2"), so that it
+means the same here as there; reading it needs no QIIME 2.
+
+A column keeps the text of the file; its use turns it into numbers or names (`data.columns`). Its
+dtype says what is declared of it:
 
 - object: text, undeclared. As a covariate it is numeric where every value is a number.
 - category: names, declared (``#q2:types`` categorical; a pandas category).
@@ -10,20 +13,42 @@ A column keeps the text of the file; what it is used as asks for numbers or name
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from aam_core.data.columns import as_name, is_number
 from aam_core.data.ids import check_ids, listing, nearest
-from aam_core.data.metadata_tsv import MISSING, read_cells
 from aam_core.data.qza import is_artifact
 from aam_core.data.readers import text_of
 from aam_core.errors import InputError
 from aam_core.files.reading import opened
 
-_EXACT = 2**53
+__all__ = ["column", "from_frame", "is_id_header", "matches", "read_metadata"]
+
+_ANY_CASE = ("id", "sampleid", "sample id", "sample-id", "featureid", "feature id", "feature-id")
+"""Id headers that are legal in upper and lower case."""
+
+_EXACT_CASE = ("#SampleID", "#Sample ID", "#OTUID", "#OTU ID", "sample_name")
+"""Id headers that are legal as they stand."""
+
+_TYPES = ("categorical", "numeric")
+_MISSING = {
+    "blank": (),
+    "no-missing": (),
+    "INSDC:missing": (
+        "not applicable", "missing", "not collected", "not provided", "restricted access",
+    ),
+}  # fmt: skip
+"""Schemes of ``#q2:missing``, and the words that each counts as missing besides a blank."""
+
+_LARGEST_EXACT = 2**53
 """The whole number up to which float64 holds each."""
 
 
@@ -58,10 +83,14 @@ def read_metadata(path) -> pd.DataFrame:
 
 
 def from_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same form as `read_metadata`, from any data frame with text ids as its index.
+    """A data frame with text ids as its index, in the form that `read_metadata` returns.
 
-    Numbers become float64, a category one of text, everything else text; the frame that was given
-    stays as it is.
+    Numbers become float64, a category one of text, everything else text, in a copy.
+
+    Raises
+    ------
+    InputError
+        If it is no data frame, or an id or a column name is not text or occurs twice.
     """
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"The metadata must be a path or a DataFrame, not {type(frame).__name__}.")
@@ -74,14 +103,20 @@ def from_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def column(metadata: pd.DataFrame, name: str) -> pd.Series:
-    """A column by name; where there is none, the error names the nearest."""
+    """A column by name.
+
+    Raises
+    ------
+    InputError
+        Where there is none; the message names the nearest.
+    """
     if name not in metadata.columns:
         raise InputError(f"There is no metadata column {name!r}{nearest(name, metadata.columns)}")
     return metadata[name]
 
 
 def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
-    """Which samples fulfil ``"column=value"``.
+    """Which samples have ``"column=value"``.
 
     Parameters
     ----------
@@ -110,31 +145,30 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
         raise InputError(f"The filter {condition!r} must have the form column=value.")
     name, value = name.strip(), value.strip()
     values = column(metadata, name)
-    known = [item for item in values if not _missing(item)]
-    names = {as_name(item) for item in known}
+    names = {as_name(item) for item in values if not _missing(item)}
     numeric = all(map(is_number, names)) and not isinstance(values.dtype, pd.CategoricalDtype)
     if value in names or not (numeric and is_number(value)):
-        found = [not _missing(item) and as_name(item) == value for item in values]
+        mask = [not _missing(item) and as_name(item) == value for item in values]
     else:
         number = float(value)
-        found = [not _missing(item) and float(item) == number for item in values]
-    if not any(found):
+        mask = [not _missing(item) and float(item) == number for item in values]
+    if not any(mask):
         legal = sorted(names, key=float) if numeric else sorted(names)
         raise InputError(
             f"No sample has {value!r} in the metadata column {name!r}{nearest(value, legal)}"
         )
-    return np.array(found, dtype=bool)
+    return np.array(mask, dtype=bool)
 
 
 def _from_file(path, text: str) -> pd.DataFrame:
-    cells = read_cells(text, path)
+    cells = _read_cells(text, path)
     if not cells.ids:
         raise InputError(f"{path} (metadata) has a header but no samples.")
     ids = check_ids(cells.ids, "sample", str(path))
     columns = {}
     for i, name in enumerate(cells.columns):
         scheme = cells.missing.get(name, "blank")
-        empty = {"", *MISSING[scheme]}
+        empty = {"", *_MISSING[scheme]}
         values = [None if row[i] in empty else row[i] for row in cells.rows]
         if scheme == "no-missing" and None in values:
             blank = [key for key, value in zip(ids, values, strict=True) if value is None]
@@ -147,7 +181,7 @@ def _from_file(path, text: str) -> pd.DataFrame:
 
 
 def _declared(values: list, declared: str | None, where: str) -> np.ndarray | pd.Categorical:
-    """The text, or a category where the file declares one; `InputError` where it declares wrong."""
+    """The text, or a category where the file declares one; checked against the declaration."""
     if declared == "categorical":
         return _category(values)
     if declared == "numeric":
@@ -164,13 +198,15 @@ def _from_series(series: pd.Series) -> np.ndarray | pd.Categorical:
     if isinstance(series.dtype, pd.CategoricalDtype):
         return _category(_stripped(series))
     if getattr(series.dtype, "kind", "O") in "iuf":
-        known = series.dropna()
+        present = series.dropna()
     else:
-        known = [value for value in series if not _missing(value)]
+        present = [value for value in series if not _missing(value)]
         number = (int, float, np.integer, np.floating)
-        if not known or not all(isinstance(v, number) and not isinstance(v, bool) for v in known):
+        if not present or not all(
+            isinstance(v, number) and not isinstance(v, bool) for v in present
+        ):
             return _text(_stripped(series))
-    if any(isinstance(v, (int, np.integer)) and abs(int(v)) > _EXACT for v in known):
+    if any(isinstance(v, (int, np.integer)) and abs(int(v)) > _LARGEST_EXACT for v in present):
         return _text(_stripped(series))  # ids, as a rule: float64 would make some equal
     return np.array([np.nan if _missing(v) else v for v in series], dtype=np.float64)
 
@@ -199,3 +235,143 @@ def _frame(ids, columns: dict[str, np.ndarray]) -> pd.DataFrame:
     index = pd.Index(ids, dtype=object, name="sample-id")
     series = {name: pd.Series(v, index=index, dtype=v.dtype) for name, v in columns.items()}
     return pd.DataFrame(series, index=index)
+
+
+# --- the file, cell by cell --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A metadata file as text: ``rows`` has a list of cells for each id, one for each of
+    ``columns``; ``types`` and ``missing`` are what the directives declare, by column."""
+
+    columns: list[str]
+    ids: list[str]
+    rows: list[list[str]]
+    types: dict[str, str]
+    missing: dict[str, str]
+
+
+def _read_cells(text: str, path) -> _Cells:
+    """Read the text of a metadata file; `InputError` names the line that breaks a rule."""
+    reader = _Reader(io.StringIO(text), path)
+    try:
+        return reader.read()
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.start}: {_quote_error(str(error))}.") from None
+
+
+def _quote_error(problem: str) -> str:
+    """The csv module's message in words: it prints the tab itself."""
+    if "expected after" in problem:
+        problem = "a tab is expected after a cell in double quotes"
+    elif "unexpected end" in problem:
+        problem = "a double quote is opened here and never closed"
+    else:
+        return problem
+    return (
+        f"{problem}; a quoted cell must begin and end with a double quote, and a double quote "
+        'within is written twice ("")'
+    )
+
+
+def is_id_header(cell: str) -> bool:
+    """Whether a cell is a legal header of the id column."""
+    return cell in _EXACT_CASE or cell.lower() in _ANY_CASE
+
+
+class _Reader:
+    def __init__(self, file: io.StringIO, path):
+        self._csv = csv.reader(file, dialect="excel-tab", strict=True)
+        self._path = path
+        self.start = 1
+        """Line on which the row begins: a quoted cell may have several."""
+
+    def read(self) -> _Cells:
+        rows = self._filled_rows()
+        columns = self._header(rows)
+        directives, rows = self._directives(rows, columns)
+        ids, cells = [], []
+        for row in rows:
+            if row[0].startswith("#q2:"):
+                raise self._error(f"the directive {row[0]} must follow the header")
+            if is_id_header(row[0]):
+                raise self._error(f"the id {row[0]!r} is reserved for the header")
+            row = self._fit(row, columns)
+            if not row[0]:
+                raise self._error("the id is blank")
+            ids.append(row[0])
+            cells.append(row[1:])
+        types = self._checked(directives.get("#q2:types", {}), str.lower, _TYPES, "type")
+        missing = self._checked(directives.get("#q2:missing", {}), str, _MISSING, "missing scheme")
+        return _Cells(columns, ids, cells, types, missing)
+
+    def _filled_rows(self) -> Iterator[list[str]]:
+        """Rows without blanks round their cells; no empty rows and no comments."""
+        for row in self._csv:
+            row = [cell.strip() for cell in row]
+            comment = row and row[0].startswith("#") and not row[0].startswith("#q2:")
+            if any(row) and not (comment and not is_id_header(row[0])):
+                yield row
+            self.start = self._csv.line_num + 1
+
+    def _header(self, rows: Iterator[list[str]]) -> list[str]:
+        header = next(rows, None)
+        if header is None:
+            raise InputError(f"{self._path} (metadata) is empty: it has no header.")
+        if not is_id_header(header[0]):
+            raise self._error(
+                f"the first column of the header is {header[0]!r}, but must be an id header "
+                "such as 'sample-id', '#SampleID' or 'id', and columns are separated by tabs"
+            )
+        while not header[-1]:
+            header.pop()
+        columns = header[1:]
+        if not all(columns):
+            raise self._error("a column has no name")
+        repeated = sorted({name for name in header if header.count(name) > 1})
+        if repeated:
+            raise self._error(f"column names occur more than once ({listing(repeated)})")
+        reserved = [name for name in columns if is_id_header(name)]
+        if reserved:
+            raise self._error(f"column names are reserved for ids ({listing(reserved)})")
+        return columns
+
+    def _directives(self, rows, columns):
+        directives: dict[str, dict[str, str]] = {}
+        for row in rows:
+            if not row[0].startswith("#q2:"):
+                return directives, itertools.chain([row], rows)
+            kind = row[0].split(" ")[0]
+            if kind not in ("#q2:types", "#q2:missing"):
+                raise self._error(
+                    f"there is no directive {row[0]}; there are #q2:types and #q2:missing"
+                )
+            if kind in directives:
+                raise self._error(f"the directive {kind} occurs twice")
+            cells = self._fit(row, columns)[1:]
+            directives[kind] = {
+                name: cell for name, cell in zip(columns, cells, strict=True) if cell
+            }
+        return directives, iter(())
+
+    def _fit(self, row, columns) -> list[str]:
+        """Pad a short row; a longer one may only hold blanks there."""
+        width = len(columns) + 1
+        if any(row[width:]):
+            raise self._error(f"the row has {len(row)} cells, the header {width}")
+        return row[:width] + [""] * (width - len(row))
+
+    def _checked(
+        self, declared: dict[str, str], normal: Callable, legal: Collection[str], what: str
+    ) -> dict[str, str]:
+        for name, value in declared.items():
+            if normal(value) not in legal:
+                raise InputError(
+                    f"{self._path}: column {name!r} is declared of {what} {value!r}; "
+                    f"there are: {', '.join(legal)}."
+                )
+        return {name: normal(value) for name, value in declared.items()}
+
+    def _error(self, problem: str) -> InputError:
+        return InputError(f"{self._path}, line {self._csv.line_num}: {problem}.")

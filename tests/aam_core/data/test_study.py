@@ -46,8 +46,8 @@ def make_study(**changes):
     return load_study(changes.pop("table", make_table()), **{**given, **changes})
 
 
-def as_known(study: Study) -> dict:
-    """What is known of each id, whatever the order."""
+def by_id(study: Study) -> dict:
+    """All values by id, whatever the order."""
     counts = study.counts.toarray()
     lengths = study.phylogeny.incidence @ study.phylogeny.lengths
     return {
@@ -83,7 +83,7 @@ def test_everything_is_aligned():
 
 
 def test_order_never_matters():
-    expected = as_known(make_study())
+    expected = by_id(make_study())
     rng = np.random.default_rng(3)
     samples, features = list(rng.permutation(SAMPLES)), list(rng.permutation(FEATURES))
     rows = [SAMPLES.index(name) for name in samples]
@@ -96,7 +96,7 @@ def test_order_never_matters():
         distances=make_distances(list(rng.permutation(SAMPLES))),
     )
     assert study.sample_ids == samples and study.feature_ids == features
-    assert as_known(study) == expected
+    assert by_id(study) == expected
 
 
 def test_from_files(write_biom, tmp_path):
@@ -114,10 +114,10 @@ def test_from_files(write_biom, tmp_path):
     ages = study.metadata["age"]
     assert ages.tolist() == ["1.0", "2.0", "3.0", "4.0"]  # the file's text
     study = replace(study, metadata=study.metadata.assign(age=as_numbers(ages)))
-    assert as_known(study) == as_known(make_study())
+    assert by_id(study) == by_id(make_study())
 
 
-def test_select_takes_samples_in_the_order_asked_for():
+def test_select_keeps_the_order_of_the_ids():
     study = make_study().select(["s4", "007"])
     assert study.sample_ids == ["s4", "007"]
     assert study.counts.toarray().tolist() == COUNTS[[3, 0]].tolist()
@@ -158,7 +158,7 @@ def test_blanks_at_the_ends_of_ids_do_not_part_files():
     assert study.sample_ids == SAMPLES and study.feature_ids == FEATURES
 
 
-def test_samples_without_a_value_are_dropped_where_asked_for():
+def test_samples_without_a_value_are_dropped_with_drop_missing():
     metadata = METADATA.assign(ph=[7.0, None, 6.0, None], site=["a", "b", " ", "c"])
     study = make_study(metadata=metadata, drop_missing="ph")
     assert study.sample_ids == ["007", "s3"]
@@ -191,7 +191,7 @@ def test_samples_without_reads_are_dropped_and_reported():
     assert study.metadata.index.tolist() == study.sample_ids
     np.testing.assert_allclose(study.distances[0], [0, 0.2, 0.3], rtol=1e-6)
     assert study.report[0] == (
-        "1 of 4 samples had no reads in the table and were left out (2538.10)."
+        "1 of 4 samples had no reads in the table and were dropped (2538.10)."
     )
 
 
@@ -206,7 +206,7 @@ def test_samples_without_metadata_are_dropped_and_reported():
     assert study.sample_ids == ["2538.10", "s3"]
     assert study.counts.toarray().tolist() == COUNTS[[1, 2]][:, [0, 1, 3, 4]].tolist()
     assert study.report[:2] == [
-        "2 of 4 samples of the table are not in the metadata and were left out (007, s4).",
+        "2 of 4 samples of the table are not in the metadata and were dropped (007, s4).",
         "4 of 6 samples of the metadata are not in the table.",
     ]
 
@@ -227,7 +227,7 @@ def test_where_keeps_the_samples_and_only_their_features():
     assert study.phylogeny.tip_ids == study.feature_ids
     assert study.report == [
         "2 of 4 samples have sex=m.",
-        "1 of 5 features have no reads in these samples and were left out.",
+        "1 of 5 features have no reads in these samples and were dropped.",
     ]
     assert make_study(where=["sex=m", "age=4"]).sample_ids == ["s4"]
 
@@ -289,7 +289,7 @@ def test_features_without_sequence_are_dropped_with_their_reads():
     assert study.counts.toarray().tolist() == COUNTS[:, [1, 2, 4]].tolist()
     assert study.sequences == ["ACGTN", "GGTTA", "CCCCA"]
     assert study.report == [
-        "2 of 5 features are not in the sequences and were left out: 20.00 % of all reads, "
+        "2 of 5 features are not in the sequences and were dropped: 20.00 % of all reads, "
         "and 50.00 % of the worst sample's (007)."
     ]
 
@@ -307,7 +307,7 @@ def test_features_that_are_not_in_the_tree_are_dropped_with_their_reads():
     assert study.feature_ids == ["h1", "h2", "h4", "h5"]
     assert study.phylogeny.tip_ids == study.feature_ids and len(study.sequences) == 4
     assert study.report == [
-        "1 of 5 features are not in the tree and were left out: 26.00 % of all reads, "
+        "1 of 5 features are not in the tree and were dropped: 26.00 % of all reads, "
         "and 50.00 % of the worst sample's (s4)."
     ]
 
@@ -324,7 +324,7 @@ def test_losses_add_up_to_the_threshold():
     study = make_study(**without, max_lost_reads=0.6)
     assert study.feature_ids == ["h1", "h2", "h4"]
     assert study.sample_ids == ["007", "2538.10", "s3"]
-    assert study.report[-1].startswith("1 of 4 samples have no reads left and were left out (s4)")
+    assert study.report[-1].startswith("1 of 4 samples have no reads left and were dropped (s4)")
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
@@ -348,7 +348,7 @@ def test_tree_without_these_tips():
 # Distances
 
 
-def test_distances_may_hold_more_but_not_fewer_samples():
+def test_distances_may_have_more_but_not_fewer_samples():
     names = [*SAMPLES, "x"]
     place = np.arange(5.0)
     more = skbio.DistanceMatrix(np.abs(place[:, None] - place) / 10, names)
@@ -359,7 +359,7 @@ def test_distances_may_hold_more_but_not_fewer_samples():
         make_study(distances=skbio.DistanceMatrix([[0, 1], [1, 0]], ["a", "b"]))
 
 
-def test_distances_need_not_hold_samples_that_are_left_out():
+def test_distances_need_no_samples_that_are_dropped():
     study = make_study(distances=make_distances(["s4", "2538.10"]), where="sex=m")
     np.testing.assert_allclose(study.distances, [[0, 0.2], [0.2, 0]], rtol=1e-6)
 
@@ -440,7 +440,7 @@ def test_ibd(real_data):
     assert study.counts.shape == (470, 9970)
     assert study.sequences == study.feature_ids == study.phylogeny.tip_ids
     assert len(study.report) == 1
-    assert study.report[0].startswith("129 of 10,099 features are not in the tree and were left")
+    assert study.report[0].startswith("129 of 10,099 features are not in the tree and were dropped")
     assert set(study.metadata["ibd"]) == {"Control", "Crohns"}
 
 
@@ -457,7 +457,7 @@ def test_unplaced_features_may_stay_for_the_model():
     tree = f"(({sequences[3]}:1,{sequences[0]}:2):1,{sequences[1]}:3);"
     study = load_study(table, tree=tree)
     assert study.feature_ids == sequences
-    assert any("left out of the distances alone" in line for line in study.report)
+    assert any("ignored by the distances alone" in line for line in study.report)
     batch = Batcher(study, DataConfig(rarefaction="none"), 0, distances=True).batch(np.arange(3))
     found = distance_matrix(
         batch.table, batch.table_features, study.phylogeny, "weighted_normalized"
@@ -479,3 +479,26 @@ def test_rna_as_feature_ids_is_told_from_hashes():
     table = pd.DataFrame(np.ones((2, 3), int), index=["s1", "s2"], columns=names)
     with pytest.raises(InputError, match="RNA: write T for U"):
         load_study(table)
+
+
+# repr
+
+
+def test_repr_of_a_study():
+    assert repr(make_study()).splitlines() == [
+        "Study: 4 samples x 5 features, 50 reads",
+        "  sequences  5 of 5 to 6 bases",
+        "  phylogeny  5 tips, 9 branches",
+        "  metadata   2 columns: age, sex",
+        "  distances  4 x 4",
+    ]
+    bare = load_study(make_table(), require_sequences=False)
+    assert repr(bare).splitlines()[1] == "  sequences  none"
+
+
+def test_repr_is_short_and_escaped_in_notebooks():
+    names = {f"<b>{i}" + "x" * 5000: 1 for i in range(300)}
+    study = make_study(metadata=pd.DataFrame(names, index=METADATA.index))
+    assert len(repr(study)) < 600
+    page = study._repr_html_()
+    assert "&lt;b&gt;0" in page and "<b>" not in page and len(page) < 1000
