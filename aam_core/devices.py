@@ -110,7 +110,7 @@ def writing(output) -> Iterator[None]:
                 stack.enter_context(only_writer(output, LONG if spawn.restarts() else PATIENCE))
             except InputError as error:
                 problem = error
-        problem = parallel.from_first(problem)
+        problem = parallel.broadcast(problem)
         if problem is not None:
             raise problem
         yield
