@@ -13,7 +13,7 @@ from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.model import Model
-from aam_core.prediction import as_frame, in_units, override, predicted_distances, stream
+from aam_core.prediction import in_units, override, predicted_distances, stream
 from aam_core.tasks.losses import true_distance
 
 MOST_SAMPLES = 500
@@ -71,7 +71,7 @@ def left_out(
 
 def target(model: Model, truth: pd.Series, values: np.ndarray) -> tuple[pd.DataFrame, dict]:
     """Predictions ``[n, T]`` of the samples of ``truth`` beside it, and their metrics."""
-    frame = as_frame(model, list(truth.index), values)
+    frame = model.target.frame(list(truth.index), values)
     table, metrics = model.target.compare(frame, truth, model.target.columns())
     frame.insert(0, "actual", table["actual"])
     return frame, metrics
