@@ -12,7 +12,7 @@ from pathlib import Path
 from aam_core.config import Config
 from aam_core.errors import InputError
 from aam_core.files.folders import only_writer
-from aam_core.files.locks import PATIENCE, held_by_parent
+from aam_core.files.locks import PATIENCE, locked_by_parent
 from aam_core.model import load_model
 from aam_core.resuming import asked
 from aam_core.training import checkpoint, parallel
@@ -75,7 +75,7 @@ def _spread(workflow, args, options, train, opened):
 
 def _call(workflow, args, options):
     """What each process does; a function of a module, so that it can be sent to one."""
-    with held_by_parent(options["output"]):
+    with locked_by_parent(options["output"]):
         workflow(*args, **options)
 
 

@@ -29,7 +29,7 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.forest import Forest, covariate_inputs
 from aam_core.errors import InputError, first_five
-from aam_core.files.folders import check_manifest, read_whole, replacing_in
+from aam_core.files.folders import check_manifest, read_consistent, replacing_in
 from aam_core.files.reading import member, read_json
 from aam_core.files.writing import write_json
 from aam_core.tasks import TASKS, Task, task_from_dict, task_of_model
@@ -207,7 +207,7 @@ def load_model(directory) -> Model:
         If something is missing, truncated, edited, damaged, not finite, of a newer format or
         another vocabulary.
     """
-    return read_whole(directory, _load)
+    return read_consistent(directory, _load)
 
 
 def _load(folder: Path) -> Model:
@@ -255,7 +255,7 @@ def validate(directory, level: str = "max") -> str:
     InputError
         As `load_model`.
     """
-    return read_whole(directory, lambda folder: _validate(folder, level))
+    return read_consistent(directory, lambda folder: _validate(folder, level))
 
 
 def _validate(folder: Path, level: str) -> str:

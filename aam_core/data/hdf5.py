@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 from aam_core.errors import InputError
-from aam_core.files.reading import check_unfolded
+from aam_core.files.reading import check_expansion
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -95,7 +95,7 @@ class Datasets:
         """What they declare, and the chunks that they are unzipped by, against the file's size."""
         sizes = (math.prod(dataset.shape) * n for dataset, n in zip(datasets, each, strict=True))
         chunks = (math.prod(dataset.chunks or ()) * dataset.dtype.itemsize for dataset in datasets)
-        check_unfolded(max(sum(sizes), *chunks), self._size, self._where)
+        check_expansion(max(sum(sizes), *chunks), self._size, self._where)
 
 
 def read_hdf5(file: BinaryIO, what: str, where, read: Callable[[Datasets], T]) -> T:

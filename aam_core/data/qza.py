@@ -12,7 +12,7 @@ import zipfile
 from typing import BinaryIO
 
 from aam_core.errors import InputError
-from aam_core.files.reading import DAMAGED, check_unfolded, parse_yaml
+from aam_core.files.reading import DAMAGED, check_expansion, parse_yaml
 
 MEMBERS = {
     "FeatureTable[Frequency]": "feature-table.biom",
@@ -82,7 +82,7 @@ def _read(archive: zipfile.ZipFile, name: str, where, most: int | None = None) -
     if member.compress_type not in _COMPRESSIONS:
         raise InputError(f"{where}: {name} is compressed as QIIME 2 does not; save it anew.")
     size = member.file_size if most is None else min(member.file_size, most)
-    check_unfolded(size, member.compress_size, where)
+    check_expansion(size, member.compress_size, where)
     pieces, left = [], size
     with archive.open(member) as file:
         # One call for all would unzip everything, before it keeps what is declared.

@@ -1,9 +1,10 @@
-"""Folders whose files are one whole: written all or nothing, and read as they were written.
+"""Folders whose files belong together: written all or nothing, read as one version.
 
-New files are laid into a hidden folder within the output folder, `STAGE`; its manifest comes last,
-and makes it the whole. Then the files outside are replaced one after another, and the stage goes.
-Killed before the manifest, a process leaves the earlier whole; killed after it, the new one, which
-readers find in the stage and the next writer puts in its place. A mixture is never all there is.
+New files are written into a hidden folder within the output folder, `STAGE`. Its manifest comes
+last and commits it: from then on the stage is the current version. Then the files outside are
+replaced one after another, and the stage is removed. A process that is killed before the manifest
+leaves the earlier version; killed after it, the new one, which readers find in the stage and the
+next writer publishes. There is never only a mixture of two versions.
 """
 
 from __future__ import annotations
@@ -20,22 +21,35 @@ from pathlib import Path
 from typing import TypeVar
 
 from aam_core.errors import InputError, first_five
-from aam_core.files.locks import PATIENCE, alone
+from aam_core.files.locks import PATIENCE, lock_folder
 from aam_core.files.reading import member
-from aam_core.files.writing import check_folder, clear_leftovers, make_folder, put, sync
+from aam_core.files.writing import check_folder, clear_leftovers, link_or_copy, make_folder, sync
+
+__all__ = [
+    "MANIFEST",
+    "STAGE",
+    "check_manifest",
+    "current_folder",
+    "is_hidden",
+    "only_writer",
+    "read_consistent",
+    "replacing_folder",
+    "replacing_in",
+    "write_manifest",
+]
 
 T = TypeVar("T")
 
 STAGE = ".aam-new"
 MANIFEST = "manifest.json"
 
-MANIFEST_FORMAT = "aam-manifest"
+_MANIFEST_FORMAT = "aam-manifest"
 
-LARGEST_MANIFEST = 1_000_000
+_LARGEST_MANIFEST = 1_000_000
 """Bytes; AAM's own have some hundreds."""
 
-TRIES = 10
-"""How often a reader starts again that a writer came in between."""
+_TRIES = 10
+"""How often a reader starts again because a writer replaced files meanwhile."""
 
 
 @contextlib.contextmanager
@@ -44,20 +58,22 @@ def replacing_in(
 ) -> Iterator[Path]:
     """Write several files into ``directory``, all or none.
 
-    The block writes into a folder that it is given, whose files then replace their namesakes;
-    files of other names stay.
-
     Parameters
     ----------
     directory : path
     owned : collection of str
-        Names that belong to what is written: where the block leaves one out, an older file of
-        that name goes, so that it is not taken for part of the new whole.
+        Names that belong to what is written: where the block does not write one, an older file of
+        that name is removed, so that it is not taken for part of the new version.
     manifest : bool
         Whether `MANIFEST` stays in ``directory``, for `check_manifest`.
     durable : bool
         Wait until all is on the disk: otherwise a power cut (not a killed process) may leave
-        files that their manifest refuses.
+        files that do not match their manifest.
+
+    Yields
+    ------
+    Path
+        A folder to write into, whose files then replace those of the same names; others stay.
 
     Raises
     ------
@@ -66,7 +82,7 @@ def replacing_in(
     """
     directory = Path(os.path.abspath(directory))
     stage = directory / STAGE
-    with alone(directory):
+    with lock_folder(directory):
         make_folder(directory)
         _recover(directory)
         try:
@@ -81,29 +97,29 @@ def replacing_in(
 
 @contextlib.contextmanager
 def only_writer(directory, patience: float = PATIENCE) -> Iterator[None]:
-    """Keep others from writing into ``directory``, and put in order what a killed one left there.
+    """Lock ``directory`` against other writers, after a recovery from a killed one.
 
-    A whole stage takes its place; a part of one goes, and so do the files that `replacing` left.
+    A committed stage is published; an uncommitted one and temporary files are removed.
 
     Parameters
     ----------
     directory : path or None
         Nothing is done for None.
     patience : float
-        As `aam_core.files.locks.alone` takes it, and raises.
+        As in `aam_core.files.locks.lock_folder`, which also says what is raised.
     """
     if directory is None:
         yield
         return
-    with alone(directory, patience) as new:
-        if new:
+    with lock_folder(directory, patience) as is_new:
+        if is_new:
             _recover(Path(directory))
         yield
 
 
 def _recover(directory: Path) -> None:
     stage = directory / STAGE
-    if stage.is_symlink():  # none of ours, and it may lead anywhere
+    if stage.is_symlink():  # AAM makes none, and it may lead anywhere
         stage.unlink()
     if (stage / MANIFEST).is_file():
         _publish(directory, durable=True)
@@ -111,33 +127,34 @@ def _recover(directory: Path) -> None:
     clear_leftovers(directory)
 
 
-def read_whole(directory, read: Callable[[Path], T]) -> T:
-    """``read(folder)`` of a folder that `replacing_in` may be writing at this moment.
+def read_consistent(directory, read: Callable[[Path], T]) -> T:
+    """Read one version of a folder that `replacing_in` may be replacing at this moment.
 
     Parameters
     ----------
     directory : path
     read : callable
-        Takes the folder in which the whole is: ``directory``, or the stage in it.
+        Takes the folder of the current version: ``directory``, or the stage in it. Called again
+        where files were replaced meanwhile.
 
     Raises
     ------
     InputError
-        What ``read`` raises, if nobody wrote meanwhile.
+        What ``read`` raises, if no file was replaced meanwhile; or after `_TRIES` versions.
     """
     directory = Path(directory)
-    for _ in range(TRIES):
-        folder = _whole(directory)
+    for _ in range(_TRIES):
+        folder = _current(directory)
         before = _stamps(folder)
         try:
-            found = read(folder)
+            content = read(folder)
         except (InputError, OSError):
-            if folder == _whole(directory) and before == _stamps(folder):
+            if folder == _current(directory) and before == _stamps(folder):
                 raise
         else:
             if before == _stamps(folder):
-                return found
-        time.sleep(random.uniform(0, 0.1))  # who saves at an even pace is not met each time
+                return content
+        time.sleep(random.uniform(0, 0.1))  # random: a writer may save at an even pace, too
     raise InputError(f"{directory} is being written again and again: wait until that is done.")
 
 
@@ -148,14 +165,15 @@ def write_manifest(folder, owned: Collection[str] = (), published: bool = True) 
     ----------
     folder : path
     owned : collection of str
-        Names that belong to such a folder: a file so called that is not listed is of another.
+        Names that belong to such a folder: a file of that name that is not listed is of another
+        version.
     published : bool
-        Whether the manifest is to stay beside the files.
+        Whether the manifest is to stay with the files.
     """
     folder = Path(folder)
-    names = sorted(p.name for p in folder.iterdir() if _counts(p))
+    names = sorted(p.name for p in folder.iterdir() if _is_listed(p))
     values = {
-        "format": MANIFEST_FORMAT,
+        "format": _MANIFEST_FORMAT,
         "files": {name: _describe(folder / name) for name in names},
         "owned": sorted(owned),
         "published": published,
@@ -166,7 +184,7 @@ def write_manifest(folder, owned: Collection[str] = (), published: bool = True) 
 
 
 def check_manifest(folder, optional: Collection[str] = ()) -> None:
-    """Compare the files of ``folder`` with what `write_manifest` noted of them.
+    """Compare the files of ``folder`` with their sizes and digests in the manifest.
 
     Parameters
     ----------
@@ -178,25 +196,25 @@ def check_manifest(folder, optional: Collection[str] = ()) -> None:
     ------
     InputError
         If the manifest, or a file that it lists, is missing, or was truncated, edited or damaged;
-        or if there is a file that belongs to another whole.
+        or if there is a file that belongs to another version.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder / MANIFEST)
-    for name, noted in manifest["files"].items():
+    for name, expected in manifest["files"].items():
         path = member(folder, name)
         if not path.is_file():
             if name in optional:
                 continue
             raise InputError(f"{path} is missing: {MANIFEST} lists it.")
-        if path.stat().st_size != noted.get("size") or _describe(path) != noted:
+        if path.stat().st_size != expected.get("size") or _describe(path) != expected:
             raise InputError(
                 f"{path} is truncated or not what was saved: it has {path.stat().st_size} bytes, "
-                f"and {MANIFEST} notes {noted.get('size')} bytes of another content. It was "
+                f"and {MANIFEST} lists {expected.get('size')} bytes of another content. It was "
                 "damaged, edited or mixed with another folder's: take it anew from where it was "
                 "made."
             )
     owned = {name for name in manifest["owned"] if (folder / name).is_file()}
-    strange = sorted(name for name in owned - set(manifest["files"]) if _counts(folder / name))
+    strange = sorted(name for name in owned - set(manifest["files"]) if _is_listed(folder / name))
     if strange:
         raise InputError(
             f"{folder} holds {len(strange)} files that {MANIFEST} does not list, of another "
@@ -206,11 +224,11 @@ def check_manifest(folder, optional: Collection[str] = ()) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(directory) -> Iterator[Path]:
-    """Write a whole folder: the block fills the one it is given, which takes ``directory``'s place.
+    """Replace a whole folder by the one that the block fills.
 
     A folder cannot be renamed over another, so the old one is moved aside first. Whenever the
-    process is killed, or the machine stops, one of the two is whole, and `whole_folder` says
-    where. What a killed one left is cleared by the next. One process writes a ``directory``.
+    process is killed, or the machine stops, one of the two is complete, and `current_folder` says
+    where. The next writer clears up. Only one process may write a ``directory``.
 
     Raises
     ------
@@ -221,7 +239,7 @@ def replacing_folder(directory) -> Iterator[Path]:
     check_folder(directory)
     make_folder(directory.parent)
     new, old = (directory.parent / f".{directory.name}.{age}" for age in ("new", "old"))
-    if whole_folder(directory) == old:
+    if current_folder(directory) == old:
         os.rename(old, directory)
     for leftover in (new, old):
         if leftover.exists():
@@ -240,10 +258,10 @@ def replacing_folder(directory) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def whole_folder(directory) -> Path:
-    """Where the last whole folder is that `replacing_folder` wrote as ``directory``.
+def current_folder(directory) -> Path:
+    """Where the last complete folder is that `replacing_folder` wrote as ``directory``.
 
-    Under that name, or beside it if the process was killed while the two changed places.
+    It has that name, or is moved aside if the process was killed between the two renames.
     """
     directory = Path(os.path.abspath(directory))
     old = directory.parent / f".{directory.name}.old"
@@ -251,7 +269,7 @@ def whole_folder(directory) -> Path:
 
 
 def _commit(stage: Path, owned: Collection[str], manifest: bool, durable: bool) -> None:
-    """Make the stage the whole: from here on the earlier one is over."""
+    """Make the stage the current version."""
     if durable:
         for path in stage.iterdir():
             sync(path)
@@ -262,36 +280,36 @@ def _commit(stage: Path, owned: Collection[str], manifest: bool, durable: bool) 
 
 
 def _publish(directory: Path, durable: bool) -> None:
-    """Put the files of a whole stage in their places; cut short, it is done again from the start.
+    """Put the files of a committed stage in their places; may be repeated from the start.
 
-    All that is old goes first: what looks into ``directory`` without `read_whole` may miss a file,
-    and never meets files of two wholes.
+    Old files are removed first: a program that reads ``directory`` without `read_consistent` may
+    miss a file, but never finds files of two versions.
     """
     stage = directory / STAGE
-    held = _read_manifest(stage / MANIFEST)
+    manifest = _read_manifest(stage / MANIFEST)
     written = sorted(path.name for path in stage.iterdir() if path.is_file())
     written = [name for name in written if not name.startswith(".") and name != MANIFEST]
-    old = {*held["owned"], *written}
+    old = {*manifest["owned"], *written}
     with contextlib.suppress(InputError):  # there may be none
         old |= _read_manifest(directory / MANIFEST)["files"].keys()
     for name in (MANIFEST, *sorted(old)):
         if not _same(stage / name, directory / name):
             with contextlib.suppress(FileNotFoundError):
                 (directory / name).unlink()
-    for name in (*written, *([MANIFEST] if held["published"] else [])):
-        put(stage / name, directory / name)
+    for name in (*written, *([MANIFEST] if manifest["published"] else [])):
+        link_or_copy(stage / name, directory / name)
     if durable:
         sync(directory)
-    (stage / MANIFEST).unlink()  # now the files outside are the whole
+    (stage / MANIFEST).unlink()  # now the files outside are the current version
     shutil.rmtree(stage, ignore_errors=True)
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is one that writers have beside what they write."""
+    """Whether a file or folder is a temporary one of a writer: stage, lock, partial file."""
     return name.startswith(".aam-")
 
 
-def _whole(directory: Path) -> Path:
+def _current(directory: Path) -> Path:
     stage = directory / STAGE
     return stage if (stage / MANIFEST).is_file() and not stage.is_symlink() else directory
 
@@ -300,20 +318,20 @@ def _same(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and os.path.samefile(one, other)
 
 
-def _counts(path: Path) -> bool:
-    """Whether a file is part of the whole: pictures, manifests and what is hidden are not."""
+def _is_listed(path: Path) -> bool:
+    """Whether a manifest lists a file: not pictures, manifests and hidden files."""
     hidden = path.name.startswith(".") or path.name == MANIFEST
     return path.is_file() and not hidden and path.suffix not in (".png", ".svg", ".pdf")
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What changes whenever a file of a whole is replaced."""
+    """Values of each listed file that change when it is replaced."""
     stamps = {}
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _counts(path) or path.name == MANIFEST:
-                held = path.stat()
-                stamps[path.name] = (held.st_dev, held.st_ino, held.st_size, held.st_mtime_ns)
+            if _is_listed(path) or path.name == MANIFEST:
+                info = path.stat()
+                stamps[path.name] = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
     return stamps
 
 
@@ -328,20 +346,20 @@ def _describe(path: Path) -> dict:
 def _read_manifest(path: Path) -> dict:
     try:
         member(path.parent, path.name)
-        if path.stat().st_size > LARGEST_MANIFEST:
+        if path.stat().st_size > _LARGEST_MANIFEST:
             raise InputError(f"{path} is no manifest that AAM wrote: it is too large.")
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"{path} is missing: without it nobody can tell that the folder is whole."
+            f"{path} is missing: without it nobody can tell whether the folder is complete."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is truncated or not JSON: {error}") from None
     match values:
         case {"format": str(format), "files": dict(files), "owned": list(owned), **rest}:
-            named = all(_is_name(name) for name in (*files, *owned))
-            noted = all(isinstance(item, dict) for item in files.values())
-            if format == MANIFEST_FORMAT and named and noted:
+            valid = format == _MANIFEST_FORMAT
+            valid = valid and all(_is_name(name) for name in (*files, *owned))
+            if valid and all(isinstance(item, dict) for item in files.values()):
                 return {"files": files, "owned": owned, "published": rest.get("published") is True}
     raise InputError(f"{path} is no manifest that AAM wrote.")
 

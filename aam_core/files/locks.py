@@ -1,7 +1,8 @@
-"""One writer at a time in a folder: a lock that goes with its process, however that ends.
+"""One writer at a time in a folder: a lock that ends with its process, however that ends.
 
-It is a POSIX record lock on `LOCK` in the folder: the kernel (on NFS, the server) knows who holds
-it, so that what a killed process leaves is no lock. Processes that are forked do not inherit it.
+It is a POSIX record lock on the file `LOCK` in the folder. The kernel (on NFS, the server) releases
+it when the process ends, so that a killed process leaves no lock, as a file with its id would.
+Forked processes do not inherit it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,63 +18,73 @@ from pathlib import Path
 
 from aam_core.errors import InputError
 from aam_core.files.writing import check_folder, make_folder
+from aam_core.log import logger
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
+__all__ = ["LOCK", "PATIENCE", "lock_folder", "locked_by_parent"]
+
 LOCK = ".aam-lock"
 
 PATIENCE = 1.0
-"""Seconds that a process may take to be gone after it was killed."""
+"""Seconds that a process may take to end after it was killed."""
 
-UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system says that has no locks."""
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of a file system that has no locks."""
 
-_held: dict[Path, tuple[int, int]] = {}
-"""Folder -> process and thread that hold it."""
+_owners: dict[Path, tuple[int, int]] = {}
+"""Locked folder -> process and thread that locked it."""
 
 
 @contextlib.contextmanager
-def alone(directory, patience: float = PATIENCE) -> Iterator[bool]:
-    """Be the only one that writes into ``directory``; the block is told whether that is new.
+def lock_folder(directory, patience: float = PATIENCE) -> Iterator[bool]:
+    """Lock ``directory`` against other writers while the block runs.
 
-    Who holds a folder holds those within it, and may ask for them again. On a file system without
-    locks one line says so. A folder that is made for the lock goes again if nothing is in it.
+    The lock covers the folders within, and its owner may take it again. Where the file system has
+    no locks, a warning says so. The folder is made if it is absent, and removed again if it is
+    empty in the end.
 
     Parameters
     ----------
     directory : path
     patience : float
-        Seconds to wait for another one to end.
+        Seconds to wait for another owner to end.
+
+    Yields
+    ------
+    bool
+        Whether the lock is new: false where this process had it.
 
     Raises
     ------
     InputError
-        If another process (or thread) is writing there; or as `check_folder`.
+        If another process (or thread) has the lock; or as `check_folder`.
     """
     folder = Path(os.path.realpath(directory))
     me = (os.getpid(), threading.get_ident())
-    holders = {_held[path] for path in (folder, *folder.parents) if path in _held}
-    holders = {holder for holder in holders if holder[0] == me[0]}  # else it was forked
-    if holders:
-        if holders != {me}:
+    owners = {_owners[path] for path in (folder, *folder.parents) if path in _owners}
+    owners = {owner for owner in owners if owner[0] == me[0]}  # another's entry came with a fork
+    if owners:
+        if owners != {me}:
             raise _refusal(directory, f"process {me[0]}, another thread")
         yield False
         return
     check_folder(directory)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
-    _held[folder] = me
+    _owners[folder] = me
     lock = None
     try:
         lock = _take(folder / LOCK, directory, patience)
         yield True
     finally:
-        del _held[folder]
+        del _owners[folder]
         if lock is not None:
-            (folder / LOCK).unlink(missing_ok=True)  # before it is free: nobody else's goes
+            # Before the lock is released: afterwards the file could be another owner's.
+            (folder / LOCK).unlink(missing_ok=True)
             os.close(lock)
         for path in made:
             with contextlib.suppress(OSError):
@@ -82,73 +92,70 @@ def alone(directory, patience: float = PATIENCE) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def held_by_parent(directory) -> Iterator[None]:
-    """Let this process write into ``directory``, which the one that started it holds."""
+def locked_by_parent(directory) -> Iterator[None]:
+    """Let this process write into ``directory``, which the process that started it has locked."""
     folder = Path(os.path.realpath(directory))
-    _held[folder] = (os.getpid(), threading.get_ident())
+    _owners[folder] = (os.getpid(), threading.get_ident())
     try:
         yield
     finally:
-        del _held[folder]
+        del _owners[folder]
 
 
 def _take(path: Path, directory, patience: float) -> int | None:
-    """The descriptor of the file that is locked now; None where there are no locks."""
+    """Descriptor of the locked file; None where there are no locks."""
     if fcntl is None:
         return None
     until = time.monotonic() + patience
     while True:
-        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
-            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(held, path):  # else it was another one's, and is gone
-                os.ftruncate(held, 0)
-                with contextlib.suppress(OSError):  # a full disk: what comes to be written says so
-                    os.write(held, f"{os.getpid()} {socket.gethostname()}\n".encode())
-                return held
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The file may have been another owner's, who removed it meanwhile: then try again.
+            if _is_at(descriptor, path):
+                os.ftruncate(descriptor, 0)
+                with contextlib.suppress(OSError):  # a full disk: the first real write reports it
+                    os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
+                return descriptor
         except OSError as error:
-            if error.errno in UNSUPPORTED:
-                _warn(directory, error)
-                os.close(held)
+            if error.errno in _UNSUPPORTED:
+                logger.warning(
+                    "%s: this file system has no locks (%s): start no second run that writes there "
+                    "meanwhile",
+                    directory,
+                    error.strerror,
+                )
+                os.close(descriptor)
                 path.unlink(missing_ok=True)
                 return None
             if error.errno not in (errno.EACCES, errno.EAGAIN):
-                os.close(held)
+                os.close(descriptor)
                 raise
             if time.monotonic() >= until:
-                holder = _holder(held)
-                os.close(held)
-                raise _refusal(directory, holder) from None
+                owner = _owner(descriptor)
+                os.close(descriptor)
+                raise _refusal(directory, owner) from None
             time.sleep(0.05)
-        os.close(held)
+        os.close(descriptor)
 
 
-def _is_at(held: int, path: Path) -> bool:
+def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(held), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _holder(held: int) -> str:
-    words = os.pread(held, 300, 0).decode(errors="replace").split()
+def _owner(descriptor: int) -> str:
+    words = os.pread(descriptor, 300, 0).decode(errors="replace").split()
     if not words or not words[0].isdigit():
         return "a process that just began"
     elsewhere = len(words) > 1 and words[1] != socket.gethostname()
     return f"process {words[0]}" + (f" on {words[1]}" if elsewhere else "")
 
 
-def _refusal(directory, holder: str) -> InputError:
+def _refusal(directory, owner: str) -> InputError:
     return InputError(
-        f"another aam is writing {directory} ({holder}): wait until it is done, or name another "
+        f"another aam is writing {directory} ({owner}): wait until it is done, or name another "
         "folder."
-    )
-
-
-def _warn(directory, error: OSError) -> None:
-    print(
-        f"{directory}: this file system has no locks ({error.strerror}): start no second run that "
-        "writes there meanwhile",
-        file=sys.stderr,
-        flush=True,
     )

@@ -1,7 +1,7 @@
-"""Files that nobody vouches for: what is read of them is bounded before it is allocated.
+"""Untrusted files: what is read of them is bounded before memory is allocated.
 
-A file may be compressed, or have holes, or declare arrays: it unfolds. A true one unfolds to a few
-times its own size, one that was made to harm to a million times.
+A file may be compressed, have holes, or declare large arrays: its content is larger than the file.
+An honest file expands to a few times its size, a decompression bomb to a million times.
 """
 
 from __future__ import annotations
@@ -22,46 +22,65 @@ from typing import BinaryIO
 
 from aam_core.errors import InputError
 
-FREE = 2**27
-"""Bytes that any file may unfold to."""
+__all__ = [
+    "DAMAGED",
+    "as_text",
+    "check_expansion",
+    "existing",
+    "member",
+    "opened",
+    "parse_json",
+    "parse_yaml",
+    "read_bytes",
+    "read_json",
+    "read_yaml",
+]
 
-MOST_TIMES = 200
-"""Times its own size that a larger one may unfold to: text of few letters has been seen at 100."""
+_ALWAYS_ALLOWED = 2**27
+"""Bytes that any file may expand to."""
 
-LONGEST_PIPE = 2**33
-"""Bytes that are read of a pipe: who writes into it may never stop."""
+_LARGEST_RATIO = 200
+"""Times its own size that a larger file may expand to: text of few letters has been seen at 100."""
 
-LARGEST_YAML = 2**18
+_LARGEST_PIPE = 2**33
+"""Bytes that are read of a pipe: its writer may never stop."""
+
+_LARGEST_YAML = 2**18
 """Bytes of a YAML file; reading a million of them would take half a minute."""
 
-WAIT = 5.0
-"""Seconds until somebody must have written into a pipe that nobody holds open."""
+_PIPE_TIMEOUT = 5.0
+"""Seconds until a pipe without a writer must have got one."""
 
 _PIECE = 2**20
 _GZIP = b"\x1f\x8b"
 
 DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a file raises that is cut short, overwritten or on a disk that fails."""
+"""What reading raises where a file is truncated, overwritten or on a failing disk."""
 
 
-def check_unfolded(size: int, held: int, where) -> None:
-    """Raise `InputError` unless ``held`` bytes of a file may unfold to ``size``."""
-    if size > max(FREE, MOST_TIMES * held):
+def check_expansion(size: int, stored: int, where) -> None:
+    """Raise `InputError` if ``stored`` bytes of a file may not expand to ``size``."""
+    if size > max(_ALWAYS_ALLOWED, _LARGEST_RATIO * stored):
         raise InputError(
-            f"{where} would unfold from {held:,} bytes to {size:.3g} or more, as no true file "
-            "does; it is damaged, or was made to fill the memory. Get it anew from its source."
+            f"{where} would expand from {stored:,} bytes to {size:.3g} or more; it is damaged, or "
+            "was made to fill the memory. Get it again from its source."
         )
 
 
 def existing(source, what: str) -> Path:
-    """The path of a file or a pipe that can be read, or a one-line error.
+    """The path of a file or a pipe that can be read.
 
     Parameters
     ----------
     source : path
         As given by the user.
     what : str
-        What it should hold ('table', 'sequences', ...), for the message.
+        What it should contain ('table', 'sequences', ...), for the message.
+
+    Raises
+    ------
+    InputError
+        If there is none, it is a folder or a device, or may not be read.
     """
     path = Path(source).expanduser()
     try:
@@ -79,7 +98,7 @@ def existing(source, what: str) -> Path:
 
 @contextlib.contextmanager
 def opened(source, what: str) -> Iterator[BinaryIO]:
-    """Open what a file or a pipe holds, unzipped where it is gzipped.
+    """Open a file or a pipe for reading; gzip is decompressed.
 
     Parameters
     ----------
@@ -94,7 +113,7 @@ def opened(source, what: str) -> Iterator[BinaryIO]:
     Raises
     ------
     InputError
-        If there is no such file, it is damaged, or would unfold without measure.
+        If there is no such file, it is damaged, or would expand too much.
     """
     path = existing(source, what)
     with contextlib.ExitStack() as stack:
@@ -110,7 +129,7 @@ def opened(source, what: str) -> Iterator[BinaryIO]:
 
 
 def read_bytes(source, what: str) -> bytes:
-    """What `opened` gives, whole."""
+    """The content of what `opened` opens."""
     with opened(source, what) as file:
         try:
             return file.read()
@@ -119,7 +138,13 @@ def read_bytes(source, what: str) -> bytes:
 
 
 def as_text(content: bytes, where) -> str:
-    """Decode UTF-8, with or without its mark; any line ends are made ``\\n``."""
+    """Decode UTF-8, with or without a byte-order mark; line ends become ``\\n``.
+
+    Raises
+    ------
+    InputError
+        If it is not UTF-8.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -131,13 +156,13 @@ def as_text(content: bytes, where) -> str:
 
 
 def member(folder, name: str) -> Path:
-    """The path of a file of a saved folder: a regular one, and not a way out of the folder.
+    """The path of a file of a saved folder, which may be absent.
 
     Raises
     ------
     InputError
-        If it is a pipe, a device, a folder, a link that leads elsewhere, or has more holes than
-        content. That it is absent is not looked for.
+        If it is a pipe, a device, a folder, a link out of the folder, or has more holes than
+        content.
     """
     path = Path(folder, name)
     try:
@@ -154,7 +179,7 @@ def member(folder, name: str) -> Path:
 
 
 def read_json(path: Path, infinite: bool = False):
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Parameters
     ----------
@@ -176,7 +201,7 @@ def read_json(path: Path, infinite: bool = False):
 
 
 def parse_json(content: bytes, infinite: bool = True):
-    """Parse JSON in any of its encodings, with or without a mark; `ValueError` where it is none."""
+    """Parse JSON in any of its encodings; `ValueError` if it is not JSON."""
     hooks = {} if infinite else {"parse_constant": _refuse, "parse_float": _finite}
     try:
         return json.loads(content, **hooks)
@@ -185,15 +210,15 @@ def parse_json(content: bytes, infinite: bool = True):
 
 
 def read_yaml(source):
-    """What a YAML file holds; `InputError`, in one line, where it is not YAML.
+    """The content of a YAML file; `InputError` if it is not YAML.
 
-    A name for something (``&name``) may stand for a single value, not for a list or a mapping:
-    nine lines of those can stand for a billion values.
+    An alias (``*name``) may stand for a single value, not for a list or a mapping: nine lines of
+    those can stand for a billion values.
     """
     with opened(source, "settings") as file:
-        content = file.read(LARGEST_YAML + 1)
-    if len(content) > LARGEST_YAML:
-        raise InputError(f"{source} has more than {LARGEST_YAML:,} bytes: it is no such file.")
+        content = file.read(_LARGEST_YAML + 1)
+    if len(content) > _LARGEST_YAML:
+        raise InputError(f"{source} has more than {_LARGEST_YAML:,} bytes: it is no such file.")
     try:
         return parse_yaml(content)
     except ValueError as error:
@@ -201,14 +226,14 @@ def read_yaml(source):
 
 
 def parse_yaml(content: bytes):
-    """Parse YAML of plain values; `ValueError` where it is none."""
+    """Parse YAML of plain values; `ValueError` if it is not that."""
     import yaml
 
     try:
         return yaml.load(content, _loader())
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    # The second line is what values raise that YAML's words say to be a date or a number.
+    # The second line is what PyYAML raises for malformed dates and numbers.
     except (yaml.YAMLError, UnicodeDecodeError,
             TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:  # fmt: skip
         raise ValueError(str(error)) from None
@@ -244,7 +269,7 @@ def _finite(text: str) -> float:
 
 @contextlib.contextmanager
 def _plain(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, or a copy of what a pipe gives."""
+    """A regular file, or a copy of a pipe's content: a pipe cannot be rewound."""
     if stat.S_ISFIFO(path.stat().st_mode):
         with tempfile.TemporaryFile() as copy:
             _copy_pipe(path, copy)
@@ -257,47 +282,47 @@ def _plain(path: Path) -> Iterator[BinaryIO]:
 
 
 def _copy_pipe(path: Path, copy: BinaryIO) -> None:
-    """Read a pipe to its end. Opening one that nobody writes into would wait for ever."""
+    """Read a pipe to its end, without blocking forever where it has no writer."""
     pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(pipe, "rb", buffering=0) as source:
-        until = time.monotonic() + WAIT
-        # None: somebody holds it open, and has not written yet. Nothing: nobody does.
+        until = time.monotonic() + _PIPE_TIMEOUT
+        # None: it has a writer, which has not written yet. Empty: it has none.
         while (piece := source.read(_PIECE)) == b"":
             if time.monotonic() > until:
                 raise InputError(f"Nothing was written into the pipe {path}.")
             time.sleep(0.05)
         os.set_blocking(pipe, True)
         while piece != b"":
-            if copy.tell() > LONGEST_PIPE:
-                raise InputError(f"More than {LONGEST_PIPE:,} bytes came from the pipe {path}.")
+            if copy.tell() > _LARGEST_PIPE:
+                raise InputError(f"More than {_LARGEST_PIPE:,} bytes came from the pipe {path}.")
             copy.write(piece or b"")
             piece = source.read(_PIECE)
 
 
 @contextlib.contextmanager
 def _unzipped(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    held = os.fstat(file.fileno()).st_size
+    stored = os.fstat(file.fileno()).st_size
     with tempfile.TemporaryFile() as copy, gzip.GzipFile(fileobj=file) as source:
         while piece := source.read(_PIECE):
             copy.write(piece)
-            check_unfolded(copy.tell(), held, path)
+            check_expansion(copy.tell(), stored, path)
         copy.seek(0)
         yield copy
 
 
 def _check_holes(file: BinaryIO, path: Path) -> None:
-    """A sparse file takes less of the disk than its size, and all of its size in memory."""
+    """Count a sparse file's data: its holes take no disk, but would take memory."""
     size = os.fstat(file.fileno()).st_size
-    if size <= FREE:
+    if size <= _ALWAYS_ALLOWED:
         return
-    end = held = 0
+    end = stored = 0
     try:
         while end < size:
             start = os.lseek(file.fileno(), end, os.SEEK_DATA)
             end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
-            held += end - start
+            stored += end - start
     except OSError as error:
-        if error.errno != errno.ENXIO:  # a file system that knows of no holes
+        if error.errno != errno.ENXIO:  # a file system that does not tell holes
             return
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    check_unfolded(size, held, path)
+    check_expansion(size, stored, path)

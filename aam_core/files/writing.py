@@ -16,14 +16,31 @@ from pathlib import Path
 
 from aam_core.errors import InputError, first_five
 
+__all__ = [
+    "check_folder",
+    "check_space",
+    "clear_leftovers",
+    "is_stream",
+    "link_or_copy",
+    "make_folder",
+    "replacing",
+    "sync",
+    "write_json",
+]
+
 
 @contextlib.contextmanager
 def replacing(path) -> Iterator[Path]:
-    """Write one file: the block writes to the path it is given, which then becomes ``path``.
+    """Write one file: the block writes a temporary one, which is then renamed to ``path``.
 
-    Whatever stood at ``path`` stays until the new file is whole. The temporary name keeps the
+    The earlier file at ``path`` stays until the new one is complete. The temporary name keeps the
     suffix, from which some writers take the format. Into a pipe or a device (``/dev/stdout``) the
-    whole file is copied.
+    finished file is copied.
+
+    Yields
+    ------
+    Path
+        The temporary file.
 
     Raises
     ------
@@ -48,7 +65,7 @@ def replacing(path) -> Iterator[Path]:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether what is written to ``path`` goes on to somebody else: a pipe, or a device."""
+    """Whether ``path`` is a pipe or a device, which cannot be replaced by a rename."""
     return bool(_DESCRIPTOR.fullmatch(str(path))) or (
         path.exists() and not path.is_file() and not path.is_dir()
     )
@@ -63,16 +80,16 @@ def _streaming(path: Path) -> Iterator[Path]:
         temporary = Path(folder, path.name)
         yield temporary
         try:
-            with open(temporary, "rb") as whole, open(_descriptor(path), "wb") as stream:
-                shutil.copyfileobj(whole, stream)
+            with open(temporary, "rb") as file, open(_descriptor(path), "wb") as stream:
+                shutil.copyfileobj(file, stream)
         except OSError as error:
             raise InputError(f"{path} takes no more: {error.strerror}.") from None
 
 
 def _descriptor(path: Path) -> int | Path:
-    """What is open already is not opened anew: a file behind it would be cut to nothing."""
-    found = _DESCRIPTOR.fullmatch(str(path))
-    if found is None:
+    """The descriptor of a standard stream: opened by its path, a file that it is redirected to
+    would be truncated."""
+    if _DESCRIPTOR.fullmatch(str(path)) is None:
         return path
     named = {"stdout": 1, "stderr": 2}.get(path.name)
     sys.stdout.flush()
@@ -80,12 +97,12 @@ def _descriptor(path: Path) -> int | Path:
 
 
 def check_folder(directory) -> None:
-    """Say before the work, not after it, that nothing can be written into ``directory``.
+    """Check, before the work is done, that ``directory`` can be written or made.
 
     Raises
     ------
     InputError
-        If it, or what should hold it, is a file, a link that leads nowhere, or not to be written.
+        If it, or its nearest parent that exists, is a file, a dangling link, or not writable.
     """
     directory = Path(os.path.abspath(directory))
     nearest = next(p for p in (directory, *directory.parents) if p.exists() or p.is_symlink())
@@ -101,12 +118,12 @@ def check_folder(directory) -> None:
 
 
 def check_space(directory, needed: int) -> None:
-    """Say before the work that a disk has less than ``needed`` bytes for ``directory``.
+    """Check, before the work is done, that the disk of ``directory`` has ``needed`` bytes.
 
     Raises
     ------
     InputError
-        If it has.
+        If it has fewer.
     """
     directory = Path(os.path.abspath(directory))
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
@@ -119,7 +136,7 @@ def check_space(directory, needed: int) -> None:
 
 
 def write_json(path, value, strict: bool = False) -> None:
-    """Write JSON into a file of one's own.
+    """Write JSON; not atomic by itself.
 
     JSON has no infinities and no NaN: they become null or, where ``strict``, an `InputError`.
     """
@@ -152,7 +169,7 @@ def _not_finite(value, path: str = "") -> Iterator[str]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those that hold it; `InputError` where that cannot be."""
+    """Make a folder and its parents; `InputError` where that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -161,15 +178,15 @@ def make_folder(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    held = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(held)
+        os.fsync(descriptor)
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
-def put(source: Path, target: Path) -> None:
-    """Have ``target`` be the same file as ``source``, or a copy where there are no links."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, or a copy where the file system has no links."""
     temporary = _temporary(target)
     try:
         try:
@@ -179,30 +196,31 @@ def put(source: Path, target: Path) -> None:
             sync(temporary)
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)  # of two names of one file, a rename leaves both
+        # Where both are the same file already, a rename does nothing and leaves both names.
+        temporary.unlink(missing_ok=True)
 
 
 def clear_leftovers(folder: Path, name: str = "") -> None:
-    """Remove what killed processes left in ``folder``: all, or only of the file ``name``."""
+    """Remove temporary files of killed processes in ``folder``: all, or those of file ``name``."""
     for path in folder.iterdir():
-        found = _TEMPORARY.match(path.name)
-        if found and path.name.endswith(_kept(name)) and not _is_alive(int(found[1])):
+        match = _TEMPORARY.match(path.name)
+        if match and path.name.endswith(_tail(name)) and not _is_alive(int(match[1])):
             path.unlink(missing_ok=True)
 
 
 _TEMPORARY = re.compile(r"\.aam-([1-9][0-9]{0,6})-[0-9a-f]{8}-")
 
-_LONGEST = 100
-"""Bytes of a name that its temporary name keeps: more than 255 no file's name may have."""
+_TAIL = 100
+"""Bytes of a name that its temporary name keeps: a file's name may have 255 at most."""
 
 
 def _temporary(path: Path) -> Path:
-    """A name of this writer's own beside ``path``, which ends as that does."""
-    return path.parent / f".aam-{os.getpid()}-{secrets.token_hex(4)}-{_kept(path.name)}"
+    """A name in the same folder that no other writer uses, and that ends as ``path`` does."""
+    return path.parent / f".aam-{os.getpid()}-{secrets.token_hex(4)}-{_tail(path.name)}"
 
 
-def _kept(name: str) -> str:
-    return name.encode()[-_LONGEST:].decode(errors="ignore")
+def _tail(name: str) -> str:
+    return name.encode()[-_TAIL:].decode(errors="ignore")
 
 
 def _is_alive(pid: int) -> bool:

@@ -22,8 +22,8 @@ from aam_core.errors import AAMError, InputError, first_five
 from aam_core.files.folders import (
     MANIFEST,
     check_manifest,
+    current_folder,
     replacing_folder,
-    whole_folder,
     write_manifest,
 )
 from aam_core.files.reading import member, read_json
@@ -125,7 +125,7 @@ def load(folder) -> Checkpoint:
     InputError
         If something is missing, truncated, edited, of another format or of a newer one.
     """
-    folder = whole_folder(folder)
+    folder = current_folder(folder)
     head = _read_head(folder / HEAD)
     if (folder / MANIFEST).exists():  # checkpoints of earlier releases have none
         check_manifest(folder)
@@ -151,12 +151,12 @@ def load(folder) -> Checkpoint:
 
 def read_run(folder) -> dict:
     """What the run is whose checkpoint is in ``folder``, without its tensors; errors as `load`."""
-    return _read_head(whole_folder(folder) / HEAD)["run"]
+    return _read_head(current_folder(folder) / HEAD)["run"]
 
 
 def exists(directory) -> bool:
     """Whether a run has left a checkpoint in its output folder."""
-    return (whole_folder(Path(directory, LAST)) / HEAD).is_file()
+    return (current_folder(Path(directory, LAST)) / HEAD).is_file()
 
 
 def find(directory) -> Path:
@@ -169,7 +169,7 @@ def find(directory) -> Path:
     """
     directory = Path(os.path.abspath(directory))
     for folder in (directory / LAST, directory / LAST.name, directory):
-        if any((whole_folder(folder) / name).is_file() for name in (HEAD, "weights.safetensors")):
+        if any((current_folder(folder) / name).is_file() for name in (HEAD, "weights.safetensors")):
             return folder
     what, advice = "is not a folder", f"name the output folder of a run, in which there is {LAST}."
     if (directory / "model.safetensors").is_file():

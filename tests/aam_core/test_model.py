@@ -613,7 +613,7 @@ def test_files_that_are_no_files(copy, tmp_path, name):
     path.unlink()
     (tmp_path / "elsewhere").rename(path)
     os.truncate(path, 2**43)
-    refused(copy, f"{name} would unfold from")
+    refused(copy, f"{name} would expand from")
 
 
 def test_a_manifest_is_not_led_out_nor_made_to_wait(copy, tmp_path):
@@ -628,7 +628,7 @@ def test_a_manifest_is_not_led_out_nor_made_to_wait(copy, tmp_path):
     (copy / "run.json").unlink()
     (tmp_path / "run.json").rename(copy / "run.json")
     (copy / "forest.safetensors").open("r+b").truncate(2**43)
-    with pytest.raises(InputError, match="forest.safetensors would unfold from"):
+    with pytest.raises(InputError, match="forest.safetensors would expand from"):
         load_model(copy)
     (copy / MANIFEST).unlink()
     os.mkfifo(copy / MANIFEST)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aam_core.files.locks import LOCK, alone
+from aam_core.files.locks import LOCK, lock_folder
 from aam_core.simulate.study import simulate
 
 HERE = Path(__file__).parent
@@ -199,5 +199,5 @@ def test_a_second_run_is_refused_before_any_work(start, tmp_path, torchrun):
     finally:
         first.terminate()
         first.communicate()
-    with alone(out):
+    with lock_folder(out):
         assert sorted(path.name for path in out.iterdir()) == [LOCK, "checkpoint", "logs"]

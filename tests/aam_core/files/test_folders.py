@@ -12,11 +12,11 @@ from aam_core.files.folders import (
     MANIFEST,
     STAGE,
     check_manifest,
+    current_folder,
     only_writer,
-    read_whole,
+    read_consistent,
     replacing_folder,
     replacing_in,
-    whole_folder,
     write_manifest,
 )
 
@@ -77,20 +77,20 @@ def test_a_folder_replaces_another_whole(tmp_path):
 
 def test_a_folder_is_found_whatever_a_killed_writer_left(tmp_path):
     out = tmp_path / "out"
-    assert whole_folder(out) == out
+    assert current_folder(out) == out
     put(out, "a")
     # Killed while it wrote; while it swapped; while it removed the old one.
     (tmp_path / ".out.new").mkdir()
     (tmp_path / ".out.new" / "half.txt").write_text("half")
-    assert names(whole_folder(out)) == ["a.txt"]
+    assert names(current_folder(out)) == ["a.txt"]
     out.rename(tmp_path / ".out.old")
-    assert names(whole_folder(out)) == ["a.txt"]
+    assert names(current_folder(out)) == ["a.txt"]
     with replacing_folder(out) as folder:
         assert names(out) == ["a.txt"] and names(folder) == []
         (folder / "b.txt").write_text("b")
-    assert whole_folder(out) == out and names(out) == ["b.txt"] and names(tmp_path) == ["out"]
+    assert current_folder(out) == out and names(out) == ["b.txt"] and names(tmp_path) == ["out"]
     (tmp_path / ".out.old").mkdir()
-    assert whole_folder(out) == out
+    assert current_folder(out) == out
     put(out, "c")
     assert names(out) == ["c.txt"] and names(tmp_path) == ["out"]
 
@@ -169,7 +169,7 @@ def test_killed_at_any_file_operation_the_old_or_the_new_whole_is_there(tmp_path
             done = killed_after(at, patch)
             with contextlib.suppress(Killed):
                 write(out, NEW)
-        found = read_whole(out, texts)
+        found = read_consistent(out, texts)
         assert found in (whole(OLD), NEW), at
         if at and seen[-1]:
             assert found == NEW, "what was new is old again"
@@ -200,7 +200,7 @@ def test_a_reader_during_a_save_sees_one_of_the_two(tmp_path):
         tries.append(first)
         return first, (folder / "b.txt").read_text()
 
-    assert read_whole(out, read) == ("new a", "new b")
+    assert read_consistent(out, read) == ("new a", "new b")
     assert tries == ["old a", "new a"]
 
 
@@ -210,23 +210,23 @@ def test_a_reader_finds_the_stage_and_then_what_it_became(tmp_path):
     stage.mkdir()
     for name, text in NEW.items():
         (stage / name).write_text(text)
-    assert read_whole(out, texts) == whole(OLD)  # without a manifest it is not whole
+    assert read_consistent(out, texts) == whole(OLD)  # without a manifest it is not whole
     write_manifest(stage, (*OLD, *NEW))
-    assert read_whole(out, texts) == NEW
+    assert read_consistent(out, texts) == NEW
 
     def read(folder):
         if folder == stage:
             recover(out)
         return texts(folder)
 
-    assert read_whole(out, read) == NEW and not stage.exists()
+    assert read_consistent(out, read) == NEW and not stage.exists()
     assert names(out) == sorted([*NEW, MANIFEST])
 
 
 def test_who_never_stops_writing_is_named(tmp_path):
     out = write(tmp_path / "out", OLD)
     with pytest.raises(InputError, match="is being written again and again"):
-        read_whole(out, lambda folder: write(out, NEW))
+        read_consistent(out, lambda folder: write(out, NEW))
 
 
 def test_without_links_files_are_copied(tmp_path, monkeypatch):
@@ -278,6 +278,6 @@ def test_a_stage_that_is_a_link_is_none(tmp_path):
     elsewhere = write(tmp_path / "elsewhere", NEW)
     out = write(tmp_path / "out", OLD)
     (out / STAGE).symlink_to(elsewhere)
-    assert read_whole(out, texts) == whole(OLD)
+    assert read_consistent(out, texts) == whole(OLD)
     write(out, {"a.json": "third"})
     assert texts(out) == {"a.json": "third"} and texts(elsewhere) == NEW

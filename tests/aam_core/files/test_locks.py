@@ -16,13 +16,13 @@ import pytest
 from aam_core.errors import InputError
 from aam_core.files import locks
 from aam_core.files.folders import replacing_in
-from aam_core.files.locks import LOCK, alone, held_by_parent
+from aam_core.files.locks import LOCK, lock_folder, locked_by_parent
 from aam_core.files.writing import replacing
 
 HOLD = """
 import sys
-from aam_core.files.locks import alone
-with alone(sys.argv[1]):
+from aam_core.files.locks import lock_folder
+with lock_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.readline()
 print("free", flush=True)
@@ -55,7 +55,7 @@ def test_another_process_is_named(tmp_path, other):
     out = tmp_path / "new" / "out"
     process = other(out)
     words = re.escape(f"another aam is writing {out} (process {process.pid})")
-    for attempt in (alone, replacing_in):
+    for attempt in (lock_folder, replacing_in):
         with pytest.raises(InputError, match=words), attempt(out):
             pytest.fail("two at once")
     assert names(out) == [LOCK]
@@ -63,7 +63,7 @@ def test_another_process_is_named(tmp_path, other):
     process.stdin.flush()
     assert process.stdout.readline() == "free\n"
     assert names(tmp_path) == []  # it made them, and wrote nothing
-    with alone(out):
+    with lock_folder(out):
         pass
 
 
@@ -72,7 +72,7 @@ def test_a_killed_process_holds_nothing(tmp_path, other):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert names(tmp_path) == [LOCK]
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         assert (tmp_path / LOCK).read_text().split()[0] == str(os.getpid())
     assert names(tmp_path) == []
 
@@ -81,17 +81,17 @@ def test_a_process_that_is_going_is_waited_for(tmp_path, other):
     process = other(tmp_path)
     timer = threading.Timer(0.2, process.kill)
     timer.start()
-    with alone(tmp_path, patience=20.0):
+    with lock_folder(tmp_path, patience=20.0):
         timer.join()
 
 
 def test_who_holds_a_folder_holds_those_in_it(tmp_path):
-    with alone(tmp_path) as first, alone(tmp_path / "checkpoint" / "best") as inner:
+    with lock_folder(tmp_path) as first, lock_folder(tmp_path / "checkpoint" / "best") as inner:
         assert (first, inner) == (True, False)
         with replacing_in(tmp_path / "checkpoint" / "best") as folder:
             (folder / "a.txt").write_text("a")
         (tmp_path / "link").symlink_to(tmp_path)
-        with alone(tmp_path / "link") as again:
+        with lock_folder(tmp_path / "link") as again:
             assert not again
     assert names(tmp_path) == ["checkpoint", "link"]
 
@@ -101,12 +101,12 @@ def test_another_thread_is_another_writer(tmp_path):
 
     def attempt():
         try:
-            with alone(tmp_path):
+            with lock_folder(tmp_path):
                 found.append("held")
         except InputError as error:
             found.append(str(error))
 
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         thread = threading.Thread(target=attempt)
         thread.start()
         thread.join()
@@ -115,7 +115,7 @@ def test_another_thread_is_another_writer(tmp_path):
 
 def _fork(folder, queue):
     try:
-        with alone(folder, 0.0):
+        with lock_folder(folder, 0.0):
             queue.put("held")
     except InputError as error:
         queue.put(str(error))
@@ -124,7 +124,7 @@ def _fork(folder, queue):
 def test_what_is_forked_holds_nothing(tmp_path):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         child = context.Process(target=_fork, args=(tmp_path, queue))
         child.start()
         assert f"process {os.getpid()}" in queue.get(timeout=20)
@@ -134,9 +134,9 @@ def test_what_is_forked_holds_nothing(tmp_path):
 
 def test_a_worker_writes_where_its_parent_holds(tmp_path, other):
     other(tmp_path)
-    with held_by_parent(tmp_path), alone(tmp_path) as new:
+    with locked_by_parent(tmp_path), lock_folder(tmp_path) as new:
         assert not new
-    with pytest.raises(InputError, match="another aam"), alone(tmp_path, 0.0):
+    with pytest.raises(InputError, match="another aam"), lock_folder(tmp_path, 0.0):
         pass
 
 
@@ -146,7 +146,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(locks.fcntl, "lockf", refuse)
-    with alone(tmp_path) as new:
+    with lock_folder(tmp_path) as new:
         assert new and names(tmp_path) == []
     (line,) = capsys.readouterr().err.splitlines()
     assert "this file system has no locks" in line and str(tmp_path) in line
@@ -155,7 +155,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, capsys, code):
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / LOCK).symlink_to(tmp_path / "mine.txt")
-    with pytest.raises(OSError), alone(tmp_path):
+    with pytest.raises(OSError), lock_folder(tmp_path):
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
 

@@ -43,9 +43,9 @@ def test_damaged_gzip(tmp_path, cut):
         read_bytes(tmp_path / "a.gz", "table")
 
 
-def test_gzip_that_unfolds_without_measure(tmp_path):
+def test_gzip_that_expands_too_much(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(2**28), 9))
-    with pytest.raises(InputError, match="a.gz would unfold from .* no true file"):
+    with pytest.raises(InputError, match="a.gz would expand from .* damaged"):
         read_bytes(tmp_path / "a.gz", "table")
 
 
@@ -53,9 +53,9 @@ def test_a_file_of_holes(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.write(b"{}")
         file.truncate(2**43)
-    with pytest.raises(InputError, match="sparse would unfold from .* to 8.8e.12"):
+    with pytest.raises(InputError, match="sparse would expand from .* to 8.8e.12"):
         read_bytes(tmp_path / "sparse", "table")
-    with pytest.raises(InputError, match="would unfold"):
+    with pytest.raises(InputError, match="would expand"):
         member(tmp_path, "sparse")
 
 
@@ -77,7 +77,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path, squeeze):
 
 
 def test_a_pipe_whose_writer_is_slow(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "WAIT", 0.1)
+    monkeypatch.setattr(reading, "_PIPE_TIMEOUT", 0.1)
     writer = subprocess.Popen(["sh", "-c", "sleep 0.6; echo late"], stdout=subprocess.PIPE)
     assert read_bytes(f"/dev/fd/{writer.stdout.fileno()}", "table") == b"late\n"
     writer.stdout.close()
@@ -85,8 +85,8 @@ def test_a_pipe_whose_writer_is_slow(tmp_path, monkeypatch):
 
 
 def test_pipes_without_content_and_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "WAIT", 0.1)
-    monkeypatch.setattr(reading, "LONGEST_PIPE", 2**20)
+    monkeypatch.setattr(reading, "_PIPE_TIMEOUT", 0.1)
+    monkeypatch.setattr(reading, "_LARGEST_PIPE", 2**20)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="Nothing was written into the pipe"):
         read_bytes(tmp_path / "pipe", "table")
