@@ -12,7 +12,8 @@ from aam_core.cli.options import (
     study_options,
     target_options,
 )
-from aam_core.cli.outputs import load, show_metrics, tell
+from aam_core.cli.outputs import load, show_metrics
+from aam_core.log import logger
 
 SHOWN = {
     "aam": "AAM",
@@ -67,9 +68,9 @@ def cross_validate(inputs, target, output, **options):
     )
     result = crossval.cross_validate(load(inputs), target, output=output, **options)
     metrics = result.metrics
-    tell(f"{held_out_in_words(metrics['held_out'])}:")
+    logger.info(f"{held_out_in_words(metrics['held_out'])}:")
     show_metrics({label: metrics[key] for key, label in SHOWN.items() if key in metrics})
     if "interval" in metrics:
         share = metrics["interval"]["nominal_coverage"]
-        tell(f"coverage: share of these samples within the {share:.0%} interval")
-    tell(f"Written to {output}")
+        logger.info(f"coverage: share of these samples within the {share:.0%} interval")
+    logger.info(f"Written to {output}")

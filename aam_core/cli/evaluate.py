@@ -6,7 +6,8 @@ import click
 
 from aam_core.cli import earlier
 from aam_core.cli.options import FILE, directory_option, missing_option
-from aam_core.cli.outputs import show_metrics, tell
+from aam_core.cli.outputs import show_metrics
+from aam_core.log import logger
 
 
 @click.command()
@@ -30,6 +31,6 @@ def evaluate(predictions, metadata, target, output, **options):
     """
     from aam_core import evaluation
 
-    metrics = evaluation.evaluate(predictions, metadata, target, output, say=tell, **options)
+    metrics = evaluation.evaluate(predictions, metadata, target, output, say=logger.info, **options)
     show_metrics({"AAM": metrics})
-    click.echo(f"Written to {output}", err=True)
+    logger.info(f"Written to {output}")

@@ -17,8 +17,9 @@ from aam_core.cli.options import (
     study_options,
     without_missing,
 )
-from aam_core.cli.outputs import check_apart, load, tell
+from aam_core.cli.outputs import check_apart, load
 from aam_core.config.resolve import FLAGS, resolve
+from aam_core.log import logger
 
 
 @click.command("find-lr")
@@ -83,7 +84,9 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
     found = learning_rate.find_lr(study, target, task=task, config=config, output=output, **options)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"--lr {found.suggestion:g}")
-    tell(f"Give that to the run (or optim.lr in a file of settings); see {output / 'lr.png'}")
+    logger.info(
+        f"Give that to the run (or optim.lr in a file of settings); see {output / 'lr.png'}"
+    )
 
 
 def _fitting():

@@ -14,7 +14,8 @@ from aam_core.cli.options import (
     study_options,
     target_options,
 )
-from aam_core.cli.outputs import check_apart, load, tell
+from aam_core.cli.outputs import check_apart, load
+from aam_core.log import logger
 
 
 def _command(name: str, help: str):
@@ -55,7 +56,7 @@ def _command(name: str, help: str):
             "fit-classifier": fitting.fit_classifier,
         }[name]
         fit(load(inputs), target, split=split, output=output, **options)
-        tell(f"Model written to {output}")
+        logger.info(f"Model written to {output}")
 
     return command
 

@@ -11,6 +11,7 @@ import click
 from aam_core.cli import earlier
 from aam_core.errors import InputError, first_five
 from aam_core.files.writing import check_folder, is_stream, replacing
+from aam_core.log import logger
 
 
 class OutputFile(click.Path):
@@ -98,14 +99,8 @@ def load(inputs: dict, **options):
 
     study = load_study(**inputs, **options)
     for line in study.report:
-        tell(line)
+        logger.info(line)
     return study
-
-
-def tell(text: str) -> None:
-    """One line on stderr; of several processes that do the same, the first says it."""
-    if os.environ.get("RANK", "0") == "0":
-        click.echo(text, err=True)
 
 
 def show_metrics(rows: dict[str, dict[str, float]]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from aam_core.cli.options import DIRECTORY, file_option, setting_option, study_options
-from aam_core.cli.outputs import load, tell
+from aam_core.cli.outputs import load
 from aam_core.config import find
 from aam_core.files.writing import replacing
+from aam_core.log import logger
 
 
 @click.command()
@@ -35,13 +36,13 @@ def predict(inputs, model, output, **options):
 
     model = prediction.as_model(model)
     if inputs["metadata"] is not None and "where" not in inputs and model.covariates is None:
-        tell(
+        logger.info(
             "--metadata has no effect but on which samples are predicted: the model reads no "
             "covariates."
         )
-    frames = prediction.predict_batches(model, load(inputs), say=tell, **options)
+    frames = prediction.predict_batches(model, load(inputs), say=logger.info, **options)
     count = write(frames, output)
-    click.echo(f"Predictions of {count} samples written to {output}", err=True)
+    logger.info(f"Predictions of {count} samples written to {output}")
 
 
 def write(frames, path) -> int:

@@ -14,8 +14,9 @@ from aam_core.cli.options import (
     require,
     study_options,
 )
-from aam_core.cli.outputs import check_apart, load, tell
+from aam_core.cli.outputs import check_apart, load
 from aam_core.config import WITHOUT_TREE
+from aam_core.log import logger
 
 
 @click.command()
@@ -48,7 +49,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
             resume=resume,
             accept_changed_inputs=accept_changed_inputs,
         )
-        tell(f"Encoder written to {output}")
+        logger.info(f"Encoder written to {output}")
         return
     require(group_by is None or inputs["metadata"] is not None, "--group-by needs --metadata.")
     check_apart(encoder, output)
@@ -66,4 +67,4 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         resume=resume,
         accept_changed_inputs=accept_changed_inputs,
     )
-    tell(f"Encoder written to {output}")
+    logger.info(f"Encoder written to {output}")

@@ -6,6 +6,7 @@ import click
 
 from aam_core.cli import earlier
 from aam_core.cli.outputs import OutputDirectory
+from aam_core.log import logger
 
 
 @click.command()
@@ -31,7 +32,6 @@ def simulate(out_dir, **options):
     from aam_core.simulate import study as simulation
 
     simulation.simulate(**options).write(out_dir)
-    click.echo(
-        f"Wrote {options['samples']} samples of {options['features']} features to {out_dir}",
-        err=True,
+    logger.info(
+        f"Wrote {options['samples']} samples of {options['features']} features to {out_dir}"
     )

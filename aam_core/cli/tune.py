@@ -14,6 +14,7 @@ from aam_core.cli.options import (
     target_options,
 )
 from aam_core.cli.outputs import check_apart, load
+from aam_core.log import logger
 
 
 @click.command()
@@ -86,4 +87,4 @@ def tune(inputs, target, space_file, output, **options):
     searched = None if space_file is None else space.read(space_file)
     found = tuning.tune(load(inputs), target, space=searched, output=output, **options)
     click.echo(results.as_yaml(found.settings), nl=False)
-    click.echo(f"Best val/{found.metric}: {found.value:.4g}; written to {output}", err=True)
+    logger.info(f"Best val/{found.metric}: {found.value:.4g}; written to {output}")

@@ -6,8 +6,9 @@ import click
 
 from aam_core import config
 from aam_core.cli.options import file_option, is_given, require, study_options
-from aam_core.cli.outputs import load, tell, write_table
+from aam_core.cli.outputs import load, write_table
 from aam_core.files.writing import replacing
+from aam_core.log import logger
 
 METRICS = (*config.METRICS, "faith_pd")
 
@@ -34,9 +35,11 @@ def unifrac(inputs, metric, alpha, output):
     from aam_core.phylogeny import distances
 
     if is_given("alpha") and metric != "generalized":
-        tell(f"--alpha has no effect: it is of generalized UniFrac, and the metric is {metric}.")
+        logger.info(
+            f"--alpha has no effect: it is of generalized UniFrac, and the metric is {metric}."
+        )
     if inputs["tree"] is not None and metric in config.WITHOUT_TREE:
-        tell(f"--tree has no effect but on which features are read: {metric} needs none.")
+        logger.info(f"--tree has no effect but on which features are read: {metric} needs none.")
     study = load(inputs, require_sequences=False, keep_unplaced=False)
     if metric == "faith_pd":
         write_table(_faith_pd(study), output)
@@ -44,7 +47,7 @@ def unifrac(inputs, metric, alpha, output):
         matrix = distances.table_distances(study.counts, study.phylogeny, metric, alpha)
         with replacing(output) as temporary:
             _write_square(temporary, study.sample_ids, matrix)
-    click.echo(f"Wrote {metric} of {len(study.sample_ids)} samples to {output}", err=True)
+    logger.info(f"Wrote {metric} of {len(study.sample_ids)} samples to {output}")
 
 
 def _faith_pd(study, block=256):
