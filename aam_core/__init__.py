@@ -1,39 +1,78 @@
 """AAM (Attention All Microbes): deep learning on microbiome samples.
 
-The public names are loaded on first use, so that ``import aam_core`` costs nothing.
+A public name is loaded when it is first used, so that ``import aam_core`` takes no time and imports
+neither torch nor pandas.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the same to Python
+    from aam_core import log
+    from aam_core.config import Config, presets
+    from aam_core.crossval import cross_validate
+    from aam_core.data.study import Study, load_study
+    from aam_core.errors import AAMError, InputError
+    from aam_core.evaluation import evaluate
+    from aam_core.fitting import fit_classifier, fit_regressor, pretrain
+    from aam_core.model import Model, load_model
+    from aam_core.prediction import predict
+    from aam_core.tuning import tune
+    from aam_core.tuning.learning_rate import find_lr
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "AAMError": "aam_core.errors",
-    "InputError": "aam_core.errors",
-    "Config": "aam_core.config",
-    "Study": "aam_core.data.study",
-    "load_study": "aam_core.data.study",
-    "Model": "aam_core.model",
-    "load_model": "aam_core.model",
-    "pretrain": "aam_core.fitting",
-    "fit_regressor": "aam_core.fitting",
-    "fit_classifier": "aam_core.fitting",
-    "find_lr": "aam_core.tuning.learning_rate",
-    "tune": "aam_core.tuning",
-    "predict": "aam_core.prediction",
-    "evaluate": "aam_core.evaluation",
-    "cross_validate": "aam_core.crossval",
-}
+__all__ = [
+    "AAMError",
+    "Config",
+    "InputError",
+    "Model",
+    "Study",
+    "__version__",
+    "cross_validate",
+    "evaluate",
+    "find_lr",
+    "fit_classifier",
+    "fit_regressor",
+    "load_model",
+    "load_study",
+    "log",
+    "predict",
+    "presets",
+    "pretrain",
+    "tune",
+]
 
-__all__ = ["__version__", *_HOME]
+# No name here may be that of a module in aam_core (but for `log`, which is that module): importing
+# the module would replace the function.
+_MODULES = {
+    "AAMError": "aam_core.errors",
+    "Config": "aam_core.config",
+    "InputError": "aam_core.errors",
+    "Model": "aam_core.model",
+    "Study": "aam_core.data.study",
+    "cross_validate": "aam_core.crossval",
+    "evaluate": "aam_core.evaluation",
+    "find_lr": "aam_core.tuning.learning_rate",
+    "fit_classifier": "aam_core.fitting",
+    "fit_regressor": "aam_core.fitting",
+    "load_model": "aam_core.model",
+    "load_study": "aam_core.data.study",
+    "predict": "aam_core.prediction",
+    "presets": "aam_core.config",
+    "pretrain": "aam_core.fitting",
+    "tune": "aam_core.tuning",
+}
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    if name == "log":
+        return importlib.import_module("aam_core.log")
+    if name not in _MODULES:
         raise AttributeError(f"module 'aam_core' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
