@@ -1,6 +1,6 @@
 """Usage examples: shown by QIIME 2 beside each action, executed by the tests.
 
-The studies are simulated and tiny, and the models barely trained: what an example shows is how an
+The study is simulated and tiny, and the models are trained for two steps: an example shows how an
 action is called.
 """
 
@@ -15,7 +15,7 @@ QUICK = {
     "sampling_depth": 100,
     "val_fraction": 0.5,
 }
-"""Parameters that end a training in a second or two."""
+"""Parameters of a training that takes a second or two."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -85,7 +85,7 @@ def regressor():
 
 
 def regressor_predictions():
-    """Its predictions of the samples it was not trained on."""
+    """Its out-of-fold predictions."""
     return _fitted("regressor").predictions
 
 
@@ -95,12 +95,12 @@ def classifier():
 
 
 def classifier_predictions():
-    """Its predictions of the samples it was not trained on."""
+    """Its out-of-fold predictions."""
     return _fitted("classifier").predictions
 
 
 def classifier_probabilities():
-    """Its probabilities of the classes, of the same samples."""
+    """Its out-of-fold probabilities of the classes."""
     return _fitted("classifier").probabilities
 
 
@@ -128,7 +128,7 @@ def pretrain_example(use):
 
 
 def fit_regressor_example(use):
-    """Fit a numeric column; a subject's samples stay on one side of the split."""
+    """Fit a numeric column; a subject's samples are in the same fold."""
     sample_metadata = use.init_metadata("sample_metadata", metadata)
     fitted, predictions = use.action(
         use.UsageAction("aam", "fit_regressor"),
@@ -145,7 +145,7 @@ def fit_regressor_example(use):
 
 
 def fit_classifier_example(use):
-    """Fit a categorical column; a subject's samples stay on one side of the split."""
+    """Fit a categorical column; a subject's samples are in the same fold."""
     sample_metadata = use.init_metadata("sample_metadata", metadata)
     fitted, predictions, probabilities = use.action(
         use.UsageAction("aam", "fit_classifier"),

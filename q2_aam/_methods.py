@@ -1,23 +1,42 @@
-"""Methods: annotated wrappers of the workflows.
+"""Methods: the jobs of `aam_core` as QIIME 2 calls them.
 
-QIIME 2 reads the annotations as objects, so this file does without postponed annotations; and
-torch is imported only once a method runs.
+QIIME 2 reads the annotations as objects (hence no ``from __future__ import annotations``) and wants
+the type of a view even where None is the default. torch is imported only once a method runs.
 """
 
+from collections.abc import Callable, Sequence
+
 import biom
+import pandas as pd
 import qiime2
 import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.errors import InputError
+from aam_core.log import logger, showing
 from aam_core.model import Model
-from q2_aam._parameters import configure
-from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._studies import described, grouped, read_study, targeted, with_covariates
-from q2_aam._tables import write_table
+from q2_aam._parameters import configure, shares_predicting, shares_training
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
+from q2_aam._studies import (
+    add_covariates,
+    add_group,
+    covariates_to_predict,
+    read_study,
+    target_metadata,
+)
+
+__all__ = [
+    "fit_classifier",
+    "fit_regressor",
+    "predict",
+    "predict_classification",
+    "predict_regression",
+    "pretrain",
+]
 
 
+@shares_training
 def pretrain(
     table: biom.Table,
     phylogeny: NewickFormat = None,
@@ -25,33 +44,21 @@ def pretrain(
     distances: skbio.DistanceMatrix = None,
     initial_encoder: Model = None,
     group_by: qiime2.MetadataColumn = None,
-    preset: str = "small",
-    epochs: int = None,
-    max_steps: int = None,
-    batch_size: int = None,
-    lr: float = None,
-    sampling_depth: int = None,
-    max_asvs: int = None,
-    patience: int = None,
-    val_fraction: float = None,
-    seed: int = 0,
-    device: str = "auto",
-    devices: int = 1,
-    precision: str = None,
-    threads: int = 0,
-    settings: list = None,
-    max_lost_reads: float = 0.5,
+    **training,
 ) -> Model:
-    """Pretrain an encoder: `aam_core.fitting.pretrain`."""
-    arguments = locals()
-    config = configure("pretraining", arguments)
-    metadata, column = grouped(group_by)
-    study = read_study(arguments, metadata=metadata, keep_unplaced=False)
-    from aam_core import fitting
+    """Pretrain an encoder: `aam_core.pretrain`."""
+    import aam_core
 
-    return fitting.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
+    with showing():
+        config = configure("pretraining", training)
+        metadata, column = add_group(None, group_by)
+        inputs = (table, sequences, phylogeny, distances)
+        lost = training["max_lost_reads"]
+        study = read_study(*inputs, metadata=metadata, max_lost_reads=lost, keep_unplaced=False)
+        return aam_core.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
 
 
+@shares_training
 def fit_regressor(
     table: biom.Table,
     target: qiime2.NumericMetadataColumn,
@@ -64,28 +71,26 @@ def fit_regressor(
     freeze_encoder: bool = False,
     covariates: qiime2.Metadata = None,
     covariate_columns: list = None,
-    preset: str = "small",
-    epochs: int = None,
-    max_steps: int = None,
-    batch_size: int = None,
-    lr: float = None,
-    sampling_depth: int = None,
-    max_asvs: int = None,
-    patience: int = None,
-    val_fraction: float = None,
-    seed: int = 0,
-    device: str = "auto",
-    devices: int = 1,
-    precision: str = None,
-    threads: int = 0,
-    settings: list = None,
-    max_lost_reads: float = 0.5,
-) -> (Model, PredictionsFormat):
-    """Fit a numeric column; the model, and predictions of samples that it left out."""
-    model = _fit("fit_regressor", locals())
-    return model, _values(model.val_predictions)
+    **training,
+) -> (Model, PredictionsFormat):  # type: ignore[syntax]
+    """Fit a numeric column: the model, and its predictions of held-out samples."""
+    import aam_core
+
+    model = _fit(
+        aam_core.fit_regressor,
+        (table, sequences, phylogeny, distances),
+        target,
+        group_by,
+        missing_samples,
+        (covariates, covariate_columns or []),
+        training,
+        encoder=encoder,
+        freeze_encoder=freeze_encoder,
+    )
+    return model, _predictions(model.val_predictions)
 
 
+@shares_training
 def fit_classifier(
     table: biom.Table,
     target: qiime2.CategoricalMetadataColumn,
@@ -98,115 +103,119 @@ def fit_classifier(
     freeze_encoder: bool = False,
     covariates: qiime2.Metadata = None,
     covariate_columns: list = None,
-    preset: str = "small",
-    epochs: int = None,
-    max_steps: int = None,
-    batch_size: int = None,
-    lr: float = None,
-    sampling_depth: int = None,
-    max_asvs: int = None,
-    patience: int = None,
-    val_fraction: float = None,
-    seed: int = 0,
-    device: str = "auto",
-    devices: int = 1,
-    precision: str = None,
-    threads: int = 0,
-    settings: list = None,
-    max_lost_reads: float = 0.5,
-) -> (Model, PredictionsFormat, ProbabilitiesFormat):
-    """Fit a categorical column; the model, and predictions of samples that it left out."""
-    model = _fit("fit_classifier", locals())
-    return model, _values(model.val_predictions), _chances(model, model.val_predictions)
+    **training,
+) -> (Model, PredictionsFormat, ProbabilitiesFormat):  # type: ignore[syntax]
+    """Fit a categorical column: the model, and its predictions of held-out samples."""
+    import aam_core
+
+    model = _fit(
+        aam_core.fit_classifier,
+        (table, sequences, phylogeny, distances),
+        target,
+        group_by,
+        missing_samples,
+        (covariates, covariate_columns or []),
+        training,
+        encoder=encoder,
+        freeze_encoder=freeze_encoder,
+    )
+    held_out = model.val_predictions
+    return model, _predictions(held_out), _probabilities(model, held_out)
 
 
+@shares_predicting
 def predict_regression(
     table: biom.Table,
     regressor: Model,
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
-    batch_size: int = None,
-    device: str = "auto",
-    precision: str = None,
-    max_lost_reads: float = 0.5,
+    **predicting,
 ) -> PredictionsFormat:
     """Predict the number of each sample."""
-    return _values(_predict(regressor, locals()))
+    return _predictions(_predict(regressor, table, sequences, metadata, predicting))
 
 
+@shares_predicting
 def predict_classification(
     table: biom.Table,
     classifier: Model,
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
-    batch_size: int = None,
-    device: str = "auto",
-    precision: str = None,
-    max_lost_reads: float = 0.5,
-) -> (PredictionsFormat, ProbabilitiesFormat):
+    **predicting,
+) -> (PredictionsFormat, ProbabilitiesFormat):  # type: ignore[syntax]
     """Predict the class of each sample, and the probability of every class."""
-    predicted = _predict(classifier, locals())
-    return _values(predicted), _chances(classifier, predicted)
+    predictions = _predict(classifier, table, sequences, metadata, predicting)
+    return _predictions(predictions), _probabilities(classifier, predictions)
 
 
+@shares_predicting
 def predict(
     table: biom.Table,
     predictor: Model,
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
-    batch_size: int = None,
-    device: str = "auto",
-    precision: str = None,
-    max_lost_reads: float = 0.5,
+    **predicting,
 ) -> PredictionsFormat:
     """Predict the number or class of each sample."""
-    return _values(_predict(predictor, locals()))
+    return _predictions(_predict(predictor, table, sequences, metadata, predicting))
 
 
-def _fit(workflow, arguments):
-    """Run a workflow on the arguments of a fitting method."""
-    config = configure("fitting", arguments)
-    if config.train.val_fraction == 0:
-        raise InputError(
-            "val_fraction is 0, but the predictions returned are those of held-out samples: "
-            "give it a value above 0."
-        )
-    target = arguments["target"]
-    metadata = targeted(target, arguments["table"], arguments["missing_samples"])
-    metadata, names = with_covariates(metadata, arguments)
-    metadata, column = grouped(arguments["group_by"], metadata)
-    study = read_study(arguments, metadata=metadata)
-    from aam_core import fitting
+def _fit(
+    fit: Callable[..., Model],
+    inputs: tuple,
+    target,
+    group_by,
+    missing_samples: str,
+    covariates: tuple[qiime2.Metadata, Sequence[str]],
+    training: dict,
+    **options,
+) -> Model:
+    """Fit ``target`` by `aam_core.fit_regressor` or `fit_classifier`.
 
-    return getattr(fitting, workflow)(
-        study,
-        target.name,
-        encoder=arguments["encoder"],
-        freeze_encoder=arguments["freeze_encoder"],
-        group_by=column,
-        covariates=names,
-        config=config,
-    )
+    Parameters
+    ----------
+    inputs : tuple
+        Table, sequences, phylogeny and distances.
+    covariates : tuple
+        Metadata, or None, and the names of the columns to read.
+    training : dict
+        The shared parameters.
+    options : dict
+        Further arguments of ``fit``.
+    """
+    with showing():
+        config = configure("fitting", training)
+        if config.train.val_fraction == 0:
+            raise InputError(
+                "val_fraction is 0, but the predictions returned are those of held-out samples: "
+                "give it a value above 0."
+            )
+        table = inputs[0]
+        metadata = target_metadata(target, table, missing_samples)
+        metadata, names = add_covariates(metadata, *covariates, table, missing_samples)
+        metadata, column = add_group(metadata, group_by)
+        study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
+        options |= {"group_by": column, "covariates": names, "config": config}
+        return fit(study, target.name, **options)
 
 
-def _predict(model, arguments):
-    """Predict the samples among the arguments of a predicting method."""
-    study = read_study(arguments, metadata=described(model, arguments))
-    from aam_core import prediction
+def _predict(model: Model, table, sequences, metadata, predicting: dict) -> pd.DataFrame:
+    import aam_core
 
-    options = {name: arguments[name] for name in ("batch_size", "device", "precision")}
-    return prediction.predict(model, study, say=_say, **options)
-
-
-def _say(line):
-    print(line, flush=True)
+    options = dict(predicting)
+    with showing():
+        frame = covariates_to_predict(model, metadata, table)
+        lost = options.pop("max_lost_reads")
+        study = read_study(table, sequences, metadata=frame, max_lost_reads=lost)
+        return aam_core.predict(model, study, say=logger.info, **options)
 
 
-def _values(predicted):
+def _predictions(table: pd.DataFrame) -> PredictionsFormat:
     """The predicted value or class of each sample."""
-    return write_table(predicted[["prediction"]], PredictionsFormat)
+    return write_table(table[["prediction"]], PredictionsFormat)
 
 
-def _chances(classifier, predicted):
+def _probabilities(classifier: Model, table: pd.DataFrame) -> ProbabilitiesFormat:
     """The probability of each class of each sample."""
-    return write_table(predicted[list(classifier.target.classes)], ProbabilitiesFormat)
+    classes = classifier.target.classes  # type: ignore[union-attr]
+    return write_table(table[list(classes)], ProbabilitiesFormat)

@@ -1,7 +1,16 @@
-"""Parameters of the actions, made from the configuration's own fields."""
+"""Parameters that actions share, made from the configuration's own fields.
+
+To give every training action a parameter, make its field of the configuration an everyday one
+(``EVERYDAY`` of `aam_core.config`); to give them one that is no field, add it to `TRAINING`, its
+default to `_TRAINING_DEFAULTS` and its help to `training_descriptions`. For the predicting actions
+it is `PREDICTING`, `_PREDICTING_DEFAULTS` and `PREDICTING_DESCRIPTIONS`. In either case
+tests/q2_aam/test_every_parameter.py wants an entry.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from operator import attrgetter
 
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
@@ -9,12 +18,27 @@ from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 from aam_core.config import EVERYDAY, Config, find, presets
 from aam_core.config.resolve import preset_config, resolve, where_not_given
 
+__all__ = [
+    "MISSING",
+    "MISSING_DESCRIPTION",
+    "PREDICTING",
+    "PREDICTING_DESCRIPTIONS",
+    "PRESET",
+    "STATED",
+    "TRAINING",
+    "configure",
+    "primitive",
+    "shares_predicting",
+    "shares_training",
+    "training_descriptions",
+]
+
 PRESET = "small"
 """The preset where none is named."""
 
 STATED = ("seed", "device", "devices", "threads")
 """Everyday fields whose default is the same under every preset: it is stated, so that provenance
-records the value itself. The others default to None: whatever the preset says."""
+records the value itself. The others default to None, which stands for the preset's value."""
 
 _PRIMITIVES = {int: Int, float: Float, str: Str, bool: Bool}
 
@@ -31,8 +55,8 @@ def primitive(path: str):
     return kind
 
 
-def description(name: str, kind: str) -> str:
-    """Help of an everyday field, with its value under `PRESET` unless its default says it."""
+def _description(name: str, kind: str) -> str:
+    """Help of an everyday field, with its value under `PRESET` unless it is a stated default."""
     field = find(EVERYDAY[name])
     text = field.metadata["help"]
     for word in field.metadata["words"]:
@@ -45,17 +69,28 @@ def description(name: str, kind: str) -> str:
     return f"{text} {where_not_given(config, EVERYDAY[name]) or default}"
 
 
-EVERYDAY_TYPES = {name: primitive(path) for name, path in EVERYDAY.items()}
+_EVERYDAY_TYPES = {name: primitive(path) for name, path in EVERYDAY.items()}
 
 TRAINING = {
     "preset": Str % Choices(*presets.NAMES),
-    **EVERYDAY_TYPES,
+    **_EVERYDAY_TYPES,
     "settings": List[Str],
     "max_lost_reads": Float % Range(0.0, 1.0, inclusive_end=True),
 }
 """Parameters of every action that trains."""
 
-MAX_LOST_READS = (
+_TRAINING_DEFAULTS = {
+    "preset": (str, PRESET),
+    **{
+        name: (type(find(path).default), find(path).default if name in STATED else None)
+        for name, path in EVERYDAY.items()
+    },
+    "settings": (list, None),
+    "max_lost_reads": (float, 0.5),
+}
+"""What Python gets of each: its type and default."""
+
+_MAX_LOST_READS = (
     "Stop where features without a sequence, or not in the phylogeny, cost more than this share of "
     "the reads."
 )
@@ -66,27 +101,34 @@ def training_descriptions(kind: str) -> dict[str, str]:
     return {
         "preset": "Configuration to start from: size of the network and length of the training. "
         "With an encoder, the encoder's sizes take the place of the preset's.",
-        **{name: description(name, kind) for name in EVERYDAY},
+        **{name: _description(name, kind) for name in EVERYDAY},
         "settings": "Any other setting of the configuration, as 'section.field=value' (for "
         "example 'model.encoder.depth=4' or 'loss.metric=weighted_normalized').",
-        "max_lost_reads": MAX_LOST_READS,
+        "max_lost_reads": _MAX_LOST_READS,
     }
 
 
 PREDICTING = {
     "batch_size": Int % Range(1, None),  # training alone needs two samples to compare
-    "device": EVERYDAY_TYPES["device"],
-    "precision": EVERYDAY_TYPES["precision"],
+    "device": _EVERYDAY_TYPES["device"],
+    "precision": _EVERYDAY_TYPES["precision"],
     "max_lost_reads": TRAINING["max_lost_reads"],
 }
 """Parameters of every action that predicts."""
+
+_PREDICTING_DEFAULTS = {
+    "batch_size": (int, None),
+    "device": (str, "auto"),
+    "precision": (str, None),
+    "max_lost_reads": (float, 0.5),
+}
 
 PREDICTING_DESCRIPTIONS = {
     "batch_size": "Samples read at a time; no prediction depends on it. Where not given, the "
     "model's.",
     "device": find(EVERYDAY["device"]).metadata["help"],
     "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
-    "max_lost_reads": MAX_LOST_READS,
+    "max_lost_reads": _MAX_LOST_READS,
 }
 
 MISSING = {"missing_samples": Str % Choices("error", "ignore")}
@@ -104,7 +146,31 @@ def configure(kind: str, arguments: dict) -> Config:
     kind : {"pretraining", "fitting"}
         The function of `aam_core.config.presets` to start from.
     arguments : dict
-        Arguments of the action; those that `TRAINING` does not name are passed over.
+        Its arguments that `TRAINING` names.
     """
     everyday = {name: arguments[name] for name in EVERYDAY}
     return resolve(kind, arguments["preset"], None, everyday, arguments["settings"] or ())
+
+
+def shares_training(action: Callable) -> Callable:
+    """Decorate an action whose ``**training`` stands for the parameters of `TRAINING`."""
+    return _with_parameters(action, _TRAINING_DEFAULTS)
+
+
+def shares_predicting(action: Callable) -> Callable:
+    """Decorate an action whose ``**predicting`` stands for the parameters of `PREDICTING`."""
+    return _with_parameters(action, _PREDICTING_DEFAULTS)
+
+
+def _with_parameters(action: Callable, defaults: dict) -> Callable:
+    """Put parameters in the place of the ``**`` of a signature: QIIME 2 reads each by name."""
+    signature = inspect.signature(action)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    kept = [it for it in signature.parameters.values() if it.kind is kind]
+    shared = [
+        inspect.Parameter(name, kind, default=default, annotation=view)
+        for name, (view, default) in defaults.items()
+    ]
+    merged = signature.replace(parameters=[*kept, *shared])
+    action.__signature__ = merged  # type: ignore[attr-defined]
+    return action

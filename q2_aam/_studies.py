@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from aam_core.data.ids import nothing_in_common
 from aam_core.errors import InputError, first_five
+from aam_core.log import logger
+
+__all__ = [
+    "add_covariates",
+    "add_group",
+    "column_values",
+    "covariates_to_predict",
+    "read_study",
+    "target_metadata",
+]
 
 
-def read_study(arguments: dict, metadata: pd.DataFrame | None = None, **options):
-    """The study among the arguments of an action; says what was left out of it.
+def read_study(
+    table,
+    sequences=None,
+    phylogeny=None,
+    distances=None,
+    *,
+    metadata: pd.DataFrame | None = None,
+    max_lost_reads: float,
+    keep_unplaced: bool = True,
+):
+    """Read a study, and say what was dropped from it.
 
-    Sequences and phylogeny come as files: the core reads them faster than QIIME 2's objects are
-    built, and says what is wrong in them. ``options`` are further ones of ``load_study``.
+    Sequences and phylogeny come as files: the core reads them faster than QIIME 2 builds its
+    objects, and says what is wrong in them.
+
+    Parameters
+    ----------
+    table : biom.Table
+    sequences : DNAFASTAFormat, optional
+    phylogeny : NewickFormat, optional
+    distances : skbio.DistanceMatrix, optional
+    metadata, max_lost_reads, keep_unplaced
+        As in `aam_core.load_study`.
+
+    Returns
+    -------
+    aam_core.Study
     """
-    from aam_core.data.study import load_study
+    import aam_core
 
-    sequences, phylogeny = arguments.get("sequences"), arguments.get("phylogeny")
-    study = load_study(
-        arguments["table"],
+    study = aam_core.load_study(
+        table,
         sequences=None if sequences is None else str(sequences),
         tree=None if phylogeny is None else str(phylogeny),
-        distances=arguments.get("distances"),
+        distances=distances,
         metadata=metadata,
-        max_lost_reads=arguments["max_lost_reads"],
-        **options,
+        max_lost_reads=max_lost_reads,
+        keep_unplaced=keep_unplaced,
     )
     for line in study.report:
-        print(line, flush=True)
+        logger.info(line)
     return study
 
 
-def targeted(target, table, missing_samples: str) -> pd.DataFrame:
-    """Metadata of the one column ``target``, without the samples that lack a value.
+def target_metadata(target, table, missing_samples: str) -> pd.DataFrame:
+    """Metadata with the one column ``target``, without the samples that lack a value.
 
     Parameters
     ----------
@@ -44,15 +77,13 @@ def targeted(target, table, missing_samples: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        As `known_values`.
+        As `column_values`.
     """
-    values = known_values(table.ids(), target, missing_samples, "the table")
+    values = column_values(table.ids(), target, missing_samples, "the table")
     return _frame({target.name: values})
 
 
-def grouped(
-    group_by, metadata: pd.DataFrame | None = None
-) -> tuple[pd.DataFrame | None, str | None]:
+def add_group(metadata: pd.DataFrame | None, group_by) -> tuple[pd.DataFrame | None, str | None]:
     """Add the column ``group_by`` (a MetadataColumn or None) to ``metadata``.
 
     Returns
@@ -66,115 +97,129 @@ def grouped(
     values, name = group_by.to_series(), group_by.name
     if metadata is None:
         return _frame({name: values}), name
-    if name in metadata:  # the target's namesake, from another file perhaps
+    if name in metadata:  # a column of the target's name, perhaps from another file
         name = f"{name} (group_by)"
     return metadata.assign(**{name: values.reindex(metadata.index)}), name
 
 
-def with_covariates(metadata: pd.DataFrame, arguments: dict) -> tuple[pd.DataFrame, list[str]]:
-    """Add the columns that ``covariate_columns`` names to ``metadata``.
+def add_covariates(
+    metadata: pd.DataFrame, covariates, columns: Sequence[str], table, missing_samples: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add ``columns`` of the metadata ``covariates`` to ``metadata``.
 
-    Samples that ``covariates`` lacks are treated as ``missing_samples`` says; a blank value does
-    no harm.
+    Samples that ``covariates`` lacks are treated as ``missing_samples`` says; blank values are
+    allowed.
+
+    Parameters
+    ----------
+    metadata : DataFrame
+    covariates : qiime2.Metadata or None
+    columns : sequence of str
+    table : biom.Table
+    missing_samples : {"error", "ignore"}
 
     Returns
     -------
     metadata : DataFrame
-    names : list of str
+    columns : list of str
 
     Raises
     ------
     InputError
-        If one of the two arguments was given without the other, a column does not exist, or
-        samples are missing that must not be.
+        If one of ``covariates`` and ``columns`` was given without the other, a column does not
+        exist, or samples are missing that must not be.
     """
     from aam_core.data.metadata import column
 
-    given, names = arguments["covariates"], arguments["covariate_columns"] or []
-    if (given is None) != (not names):
+    if (covariates is None) != (not columns):
         raise InputError(
             "covariates (metadata) and covariate_columns (which of its columns to read) go "
             "together: give both, or neither."
         )
-    if given is None:
+    if covariates is None:
         return metadata, []
-    frame = given.to_dataframe()
-    if arguments["missing_samples"] == "error":
-        _require_samples(arguments["table"].ids(), frame.index, "covariates metadata")
+    frame = covariates.to_dataframe()
+    if missing_samples == "error":
+        _require_samples(table.ids(), frame.index, "covariates metadata")
     # A column named as the target is left to the core, which refuses it.
-    chosen = {name: _typed(column(frame, name)) for name in names if name not in metadata}
-    return metadata.join(pd.DataFrame(chosen, index=frame.index), how="inner"), names
+    added = {name: _as_typed(column(frame, name)) for name in columns if name not in metadata}
+    return metadata.join(pd.DataFrame(added, index=frame.index), how="inner"), list(columns)
 
 
-def _typed(values: pd.Series) -> pd.Series:
-    """A column with QIIME 2's own decision on it: what is not numeric is categorical."""
-    return values if pd.api.types.is_numeric_dtype(values) else values.astype("category")
+def covariates_to_predict(model, metadata, table) -> pd.DataFrame | None:
+    """Metadata of the samples to predict, for a model with covariates; None for any other.
 
-
-def described(model, arguments: dict) -> pd.DataFrame | None:
-    """Metadata of the samples to predict, for a model that reads some; None for any other.
+    Parameters
+    ----------
+    model : aam_core.Model
+    metadata : qiime2.Metadata or None
+    table : biom.Table
 
     Raises
     ------
     InputError
-        If it lacks samples of the table.
+        If ``metadata`` lacks samples of the table.
     """
-    if arguments["metadata"] is None:
+    if metadata is None:
         return None
     if model.covariates is None:
-        print("The metadata have no effect: this model reads no covariates.", flush=True)
+        logger.info("The metadata have no effect: this model reads no covariates.")
         return None
-    frame = arguments["metadata"].to_dataframe()
-    _require_samples(arguments["table"].ids(), frame.index, "metadata")
+    frame = metadata.to_dataframe()
+    _require_samples(table.ids(), frame.index, "metadata")
     return frame
 
 
-def _require_samples(samples, known, where: str) -> None:
-    held = set(known)
-    if held.isdisjoint(samples):
-        raise nothing_in_common("sample", samples, known, "the table", f"the {where}")
-    missing = [sample for sample in samples if sample not in held]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(samples)} samples are not in the {where}: "
-            f"{first_five(missing)}. Add them (their values may be blank), or leave them out of "
-            "the table."
-        )
-
-
-def known_values(samples, column, missing_samples: str, where: str) -> pd.Series:
+def column_values(samples, column, missing_samples: str, where: str) -> pd.Series:
     """Values of a metadata column, without the blank ones.
 
     Parameters
     ----------
     samples : sequence of str
-        Those that are to have a value.
+        Those that should have a value.
     column : qiime2.MetadataColumn
-        It may hold more samples.
+        It may have more samples.
     missing_samples : {"error", "ignore"}
         Whether some of ``samples`` may lack a value.
     where : str
-        What the samples were found in, for the message.
+        Where ``samples`` come from, for the message.
 
     Raises
     ------
     InputError
-        If the metadata has none of ``samples``, none of them has a value, or some that must have
-        one lack it.
+        If none of ``samples`` is in the metadata, none has a value, or some lack one that may not.
     """
     values = column.to_series()
     if set(values.index).isdisjoint(samples):
         raise nothing_in_common("sample", samples, values.index, where, "the metadata")
     values = values.dropna()
-    known = set(values.index)
-    missing = [sample for sample in samples if sample not in known]
+    with_value = set(values.index)
+    missing = [sample for sample in samples if sample not in with_value]
     if len(missing) == len(samples) or (missing and missing_samples == "error"):
-        some = "" if len(missing) == len(samples) else ", or set missing_samples to 'ignore'"
+        ignoring = "" if len(missing) == len(samples) else ", or set missing_samples to 'ignore'"
         raise InputError(
             f"{len(missing)} of {len(samples)} samples have no value in the metadata column "
-            f"{column.name!r}: {first_five(missing)}. Give them one, leave them out{some}."
+            f"{column.name!r}: {first_five(missing)}. Give them one, filter them out{ignoring}."
         )
     return values
+
+
+def _as_typed(values: pd.Series) -> pd.Series:
+    """A column with the type that QIIME 2 gave it: what is not numeric is categorical."""
+    return values if pd.api.types.is_numeric_dtype(values) else values.astype("category")
+
+
+def _require_samples(samples, metadata_ids, where: str) -> None:
+    present = set(metadata_ids)
+    if present.isdisjoint(samples):
+        raise nothing_in_common("sample", samples, metadata_ids, "the table", f"the {where}")
+    missing = [sample for sample in samples if sample not in present]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(samples)} samples are not in the {where}: "
+            f"{first_five(missing)}. Add them (their values may be blank), or filter them out of "
+            "the table."
+        )
 
 
 def _frame(columns: dict) -> pd.DataFrame:

@@ -1,66 +1,83 @@
-"""Model folders <-> `aam_core.model.Model`; prediction files where this plugin owns them.
+"""Model folders <-> `aam_core.Model`; prediction files where this plugin owns them.
 
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
+
+from collections.abc import Callable
 
 import pandas as pd
 import qiime2
 
 from aam_core.model import Model, load_model
-from q2_aam._predictions import OWNED, PredictionsFormat, ProbabilitiesFormat
-from q2_aam._tables import as_numbers, read_predictions, read_probabilities, write_table
+from q2_aam._predictions import (
+    OWNED,
+    PredictionsFormat,
+    ProbabilitiesFormat,
+    as_numbers,
+    read_predictions,
+    read_probabilities,
+    write_table,
+)
 from q2_aam._types_formats import (
     AAMClassifierDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMRegressorDirectoryFormat,
 )
-from q2_aam.plugin_setup import plugin
+
+__all__ = ["TRANSFORMERS"]
 
 
-def _register_models(directory_format):
-    """Register both directions between a kind's folder and the model."""
+def _model_transformers(directory_format: type) -> tuple[Callable, Callable]:
+    """Reader and writer of one kind of model folder."""
 
-    @plugin.register_transformer
-    def _read(folder: directory_format) -> Model:
+    def read(folder) -> Model:
         return load_model(str(folder))
 
-    @plugin.register_transformer
-    def _write(model: Model) -> directory_format:
+    def write(model: Model):
         folder = directory_format()
         model.save(str(folder))
         return folder
 
-
-for _format in (
-    AAMEncoderDirectoryFormat,
-    AAMRegressorDirectoryFormat,
-    AAMClassifierDirectoryFormat,
-):
-    _register_models(_format)
+    read.__annotations__ = {"folder": directory_format, "return": Model}
+    write.__annotations__ = {"model": Model, "return": directory_format}
+    return read, write
 
 
+def _predictions_to_series(file: PredictionsFormat) -> pd.Series:
+    return as_numbers(read_predictions(file))
+
+
+def _predictions_to_metadata(file: PredictionsFormat) -> qiime2.Metadata:
+    return qiime2.Metadata(as_numbers(read_predictions(file)).to_frame())
+
+
+def _series_to_predictions(values: pd.Series) -> PredictionsFormat:
+    return write_table(values.to_frame(), PredictionsFormat)
+
+
+def _probabilities_to_frame(file: ProbabilitiesFormat) -> pd.DataFrame:
+    return read_probabilities(file)
+
+
+def _probabilities_to_metadata(file: ProbabilitiesFormat) -> qiime2.Metadata:
+    return qiime2.Metadata(read_probabilities(file))
+
+
+def _frame_to_probabilities(values: pd.DataFrame) -> ProbabilitiesFormat:
+    return write_table(values, ProbabilitiesFormat)
+
+
+TRANSFORMERS = [
+    *_model_transformers(AAMEncoderDirectoryFormat),
+    *_model_transformers(AAMRegressorDirectoryFormat),
+    *_model_transformers(AAMClassifierDirectoryFormat),
+]
 if OWNED:
-
-    @plugin.register_transformer
-    def _1(file: PredictionsFormat) -> pd.Series:
-        return as_numbers(read_predictions(file))
-
-    @plugin.register_transformer
-    def _2(file: PredictionsFormat) -> qiime2.Metadata:
-        return qiime2.Metadata(as_numbers(read_predictions(file)).to_frame())
-
-    @plugin.register_transformer
-    def _3(values: pd.Series) -> PredictionsFormat:
-        return write_table(values.to_frame(), PredictionsFormat)
-
-    @plugin.register_transformer
-    def _4(file: ProbabilitiesFormat) -> pd.DataFrame:
-        return read_probabilities(file)
-
-    @plugin.register_transformer
-    def _5(file: ProbabilitiesFormat) -> qiime2.Metadata:
-        return qiime2.Metadata(read_probabilities(file))
-
-    @plugin.register_transformer
-    def _6(values: pd.DataFrame) -> ProbabilitiesFormat:
-        return write_table(values, ProbabilitiesFormat)
+    TRANSFORMERS += [
+        _predictions_to_series,
+        _predictions_to_metadata,
+        _series_to_predictions,
+        _probabilities_to_frame,
+        _probabilities_to_metadata,
+        _frame_to_probabilities,
+    ]

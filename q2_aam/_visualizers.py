@@ -1,4 +1,8 @@
-"""Visualizers: the core's figures and metrics on a page.
+"""Visualizers: the core's plots and metrics on a page.
+
+A new visualizer touches these places: its function here, which writes files and renders the page
+``assets/NAME/index.html``; its registration in `plugin_setup`; its usage example in `_examples`; an
+entry in tests/q2_aam/test_every_parameter.py, and tests in test_visualizers.py.
 
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
@@ -16,14 +20,20 @@ import qiime2
 from aam_core import plots
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
-from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._studies import known_values
-from q2_aam._tables import read_predictions, read_probabilities
+from q2_aam._predictions import (
+    PredictionsFormat,
+    ProbabilitiesFormat,
+    read_predictions,
+    read_probabilities,
+)
+from q2_aam._studies import column_values
 
-ASSETS = Path(__file__).parent / "assets"
+__all__ = ["confusion_matrix", "scatterplot"]
 
-WORST = 10
-"""Samples that the page of a regression names, those furthest from the truth."""
+_ASSETS = Path(__file__).parent / "assets"
+
+_LARGEST_ERRORS = 10
+"""Samples that the page of a regression lists: those with the largest absolute errors."""
 
 
 def scatterplot(
@@ -38,12 +48,12 @@ def scatterplot(
     metrics["mae_of_median"] = float((table["actual"] - table["actual"].median()).abs().mean())
     metrics |= _fitted_line(table)
     errors = table.assign(error=table["prediction"] - table["actual"])
-    worst = errors["error"].abs().sort_values(ascending=False, kind="stable").index[:WORST]
-    places = _places(table)
+    by_error = errors["error"].abs().sort_values(ascending=False, kind="stable").index
+    places = _decimal_places(table)
     _write(table, output_dir, "predictions.tsv")
     _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
     context = {
-        "drawn": _draw(plots.scatter, table, truth.name, output_dir, "scatterplot"),
+        "plots": _draw(plots.scatter, table, truth.name, output_dir, "scatterplot"),
         "column": truth.name,
         "samples": len(table),
         "r2": _number(metrics["r2"], 3),
@@ -52,12 +62,12 @@ def scatterplot(
             name: _number(metrics[name], places)
             for name in ("mae", "mae_of_median", "rmse", "intercept")
         },
-        "worst": [
+        "largest_errors": [
             (name, *(_number(value, places) for value in row))
-            for name, row in errors.loc[worst].iterrows()
+            for name, row in errors.loc[by_error[:_LARGEST_ERRORS]].iterrows()
         ],
     }
-    q2templates.render(str(ASSETS / "scatterplot" / "index.html"), output_dir, context=context)
+    _render("scatterplot", output_dir, context)
 
 
 def confusion_matrix(
@@ -69,10 +79,10 @@ def confusion_matrix(
 ) -> None:
     """Write a page with the confusion matrix of a classifier into ``output_dir``."""
     table = _table(read_predictions(predictions), truth, missing_samples)
-    chances = None if probabilities is None else _chances(probabilities, table.index)
-    metrics = classification_metrics(table["actual"], table["prediction"], chances)
+    by_class = None if probabilities is None else _probabilities(probabilities, table.index)
+    metrics = classification_metrics(table["actual"], table["prediction"], by_class)
     metrics["accuracy_of_most_common"] = float(table["actual"].value_counts(normalize=True).max())
-    if chances is None:
+    if by_class is None:
         del metrics["auc"]
     counts = pd.crosstab(table["actual"], table["prediction"])
     classes = _classes(counts)
@@ -81,49 +91,53 @@ def confusion_matrix(
     _write(classes, output_dir, "classes.tsv", index_label="class")
     _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
     context = {
-        "drawn": _draw(plots.confusion, table, truth.name, output_dir, "confusion_matrix"),
+        "plots": _draw(plots.confusion, table, truth.name, output_dir, "confusion_matrix"),
         "column": truth.name,
         "samples": len(table),
-        "accuracy": _share(metrics["accuracy"]),
-        "accuracy_of_most_common": _share(metrics["accuracy_of_most_common"]),
+        "accuracy": _percent(metrics["accuracy"]),
+        "accuracy_of_most_common": _percent(metrics["accuracy_of_most_common"]),
         "f1": _number(metrics["f1"], 3),
-        "auc": None if chances is None else _number(metrics["auc"], 3),
+        "auc": None if by_class is None else _number(metrics["auc"], 3),
         "classes": [
             (
                 name,
                 _number(row["samples"], 0),
-                _share(row["recall"]),
-                _share(row["precision"]),
+                _percent(row["recall"]),
+                _percent(row["precision"]),
                 _number(row["f1"], 3),
             )
             for name, row in classes.iterrows()
         ],
     }
-    q2templates.render(str(ASSETS / "confusion_matrix" / "index.html"), output_dir, context=context)
+    _render("confusion_matrix", output_dir, context)
+
+
+def _render(name: str, output_dir: str, context: dict) -> None:
+    q2templates.render(str(_ASSETS / name / "index.html"), output_dir, context=context)
 
 
 def _table(predictions: pd.Series, truth, missing_samples: str) -> pd.DataFrame:
     """Columns ``actual`` and ``prediction`` of the samples that have both."""
-    values = known_values(predictions.index, truth, missing_samples, "the predictions")
+    values = column_values(predictions.index, truth, missing_samples, "the predictions")
     shared = [sample for sample in predictions.index if sample in values.index]
     return pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
 
 
 def _draw(plot, table: pd.DataFrame, label: str, output_dir: str, name: str) -> list[str]:
-    """Draw a plot; the kinds of files that could be."""
+    """Draw a plot as PNG and PDF; the suffixes of the files that were written."""
     draw = functools.partial(plot, table, label=label)
     paths = {suffix: os.path.join(output_dir, f"{name}.{suffix}") for suffix in ("png", "pdf")}
     return [suffix for suffix, path in paths.items() if plots.attempt(path, draw)]
 
 
-def _chances(probabilities, samples) -> pd.DataFrame:
+def _probabilities(file, samples) -> pd.DataFrame:
     """Probabilities of ``samples``, in their order."""
-    table = read_probabilities(probabilities)
-    lacking = [sample for sample in samples if sample not in table.index]
-    if lacking:
+    table = read_probabilities(file)
+    missing = [sample for sample in samples if sample not in table.index]
+    if missing:
         raise InputError(
-            f"{len(lacking)} of {len(samples)} predicted samples have no probabilities: "
-            f"{first_five(lacking)}. Give those of the same prediction."
+            f"{len(missing)} of {len(samples)} predicted samples have no probabilities: "
+            f"{first_five(missing)}. Give those of the same prediction."
         )
     return table.loc[samples]
 
@@ -140,14 +154,14 @@ def _classes(counts: pd.DataFrame) -> pd.DataFrame:
     """Samples, recall, precision and F1 of each class; NaN where there is nothing to divide by."""
     names = sorted({*counts.index, *counts.columns})
     counts = counts.reindex(index=names, columns=names, fill_value=0)
-    right = pd.Series(np.diag(counts).astype(float), index=names)
+    correct = pd.Series(np.diag(counts).astype(float), index=names)
     actual, predicted = counts.sum(axis=1), counts.sum(axis=0)
     return pd.DataFrame(
         {
             "samples": actual,
-            "recall": right / actual.where(actual > 0),
-            "precision": right / predicted.where(predicted > 0),
-            "f1": 2 * right / (actual + predicted),
+            "recall": correct / actual.where(actual > 0),
+            "precision": correct / predicted.where(predicted > 0),
+            "f1": 2 * correct / (actual + predicted),
         }
     )
 
@@ -160,7 +174,7 @@ def _write(table: pd.DataFrame, output_dir: str, name: str, index_label: str = "
     table.to_csv(os.path.join(output_dir, name), sep="\t", index_label=index_label)
 
 
-def _places(table: pd.DataFrame) -> int:
+def _decimal_places(table: pd.DataFrame) -> int:
     """Decimal places that show four digits of the largest number."""
     largest = float(table.abs().to_numpy().max())
     return max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 0
@@ -170,5 +184,5 @@ def _number(value: float, places: int) -> str:
     return f"{value:,.{places}f}" if np.isfinite(value) else "not defined"
 
 
-def _share(value: float) -> str:
+def _percent(value: float) -> str:
     return f"{value:.1%}" if np.isfinite(value) else "not defined"

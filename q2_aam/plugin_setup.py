@@ -1,8 +1,6 @@
-"""Registrations, and nothing else."""
+"""Registrations, and nothing else: types and formats, transformers, methods, visualizers."""
 
 from __future__ import annotations
-
-import importlib
 
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
@@ -24,7 +22,17 @@ from qiime2.plugin import (
 
 import q2_aam
 from aam_core.config.presets import ENCODER_SIZES
-from q2_aam import _examples, _methods, _parameters, _predictions, _types_formats, _visualizers
+from q2_aam import (
+    _examples,
+    _methods,
+    _parameters,
+    _predictions,
+    _transformers,
+    _types_formats,
+    _visualizers,
+)
+
+__all__ = ["plugin"]
 
 citations = Citations.load("citations.bib", package="q2_aam")
 
@@ -35,8 +43,8 @@ plugin = Plugin(
     package="q2_aam",
     short_description="Predict metadata from amplicon sequences with a transformer.",
     description="Attention All Microbes reads the bases of each ASV and the ASVs of each sample "
-    "with a hierarchical transformer. An encoder is pretrained without labels, on hidden bases and "
-    "on the phylogenetic distances between samples, and fitted to a numeric or categorical "
+    "with a hierarchical transformer. An encoder is pretrained without labels, on masked bases and "
+    "on the phylogenetic distances between samples, and fine-tuned to a numeric or categorical "
     "metadata column.",
     citations=[citations["vaswani2017attention"]],
 )
@@ -95,6 +103,9 @@ if _predictions.OWNED:
         description="The predicted probability of each class, of each sample.",
     )
 
+for transformer in _transformers.TRANSFORMERS:
+    plugin.register_transformer(transformer)
+
 # What several actions share -------------------------------------------------------------------
 
 RegressorPredictions = SampleData[_predictions.RegressorPredictions]
@@ -104,18 +115,18 @@ Probabilities = SampleData[_predictions.Probabilities]
 GROUP_BY = MetadataColumn[Numeric | Categorical]
 
 INPUTS = {
-    "table": "Reads of each feature in each sample. Feature ids may be the sequences themselves.",
+    "table": "Counts of each feature in each sample. Feature ids may be the sequences themselves.",
     "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
     "phylogeny": "Tree whose tips are the features. With the setting 'loss.distance=50' the "
-    "UniFrac distances between the samples are learned beside the target, unless the encoder is "
-    "frozen; without that setting the tree changes nothing, which a line (--verbose) says.",
-    "distances": "Distances between the samples, to learn in place of UniFrac (with the same "
+    "UniFrac distances between the samples are learned together with the target, unless the "
+    "encoder is frozen; without that setting the tree has no effect, which --verbose shows.",
+    "distances": "Distances between the samples, to learn instead of UniFrac (with the same "
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
 }
-SPLIT = (
-    "Column whose value samples of one group share (a host, a site): a group is never divided "
-    "between those that a network learns from and those that it leaves out."
+GROUP_BY_DESCRIPTION = (
+    "Column whose value samples of one group share (a host, a site): the samples of a group are "
+    "always in the same fold."
 )
 
 FIT_INPUTS = {
@@ -135,32 +146,32 @@ FIT_PARAMETERS = {
 }
 FIT_PARAMETER_DESCRIPTIONS = {
     "target": "Metadata column to predict.",
-    "group_by": SPLIT,
+    "group_by": GROUP_BY_DESCRIPTION,
     **_parameters.MISSING_DESCRIPTION,
-    "freeze_encoder": "Leave the encoder as it was pretrained: the vector of each ASV is computed "
+    "freeze_encoder": "Do not train the pretrained encoder: the vector of each ASV is computed "
     "once, and an epoch takes seconds. Needs an encoder.",
-    "covariates": "Metadata with the columns to read beside the reads. The model needs them when "
-    "predicting too.",
-    "covariate_columns": "Which columns of the covariates to read; all others are passed over.",
+    "covariates": "Metadata with the covariates. The model needs these columns to predict, too.",
+    "covariate_columns": "Columns of the covariates metadata that the model reads.",
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " Several small networks, each of which leaves out a share of the samples (all the same "
-    "one, from an encoder that is not frozen), and a random forest beside them predict together. "
-    "The predictions returned are of the samples left out, each by networks and trees that did not "
-    "learn from it: of all samples under the preset small without an encoder, else of as many "
-    "shares as there are networks that leave out another. They took part in choosing how much "
-    "networks and trees count, and what trees; for a figure free of that, predict samples that "
-    "were not in the table."
+    " The model is an ensemble of small networks, trained by cross-fitting: each member is trained "
+    "without one fold of the samples (from an encoder that is not frozen, all without the same "
+    "fold). A random forest is fitted, too, and their predictions are averaged. The predictions "
+    "returned are out-of-fold: each sample's come from members and trees that were not trained on "
+    "it. They cover all samples under the preset small without an encoder, else the folds that "
+    "were held out. The ensemble weights, the blend weight and the settings of the forest were "
+    "chosen on these samples; for an unbiased metric, predict samples that were not in the table."
 )
 PREDICT_INPUTS = {
-    "table": "Reads of the samples to predict. Features that training never saw are fine.",
+    "table": "Counts of the samples to predict. They may have features that the model was not "
+    "trained on.",
     "sequences": INPUTS["sequences"],
 }
 PREDICT_PARAMETERS = {"metadata": Metadata, **_parameters.PREDICTING}
 PREDICT_PARAMETER_DESCRIPTIONS = {
-    "metadata": "Columns that the model was fitted with as covariates; no others are read, and "
-    "none by a model without covariates.",
+    "metadata": "The covariates that the model was fitted with; other columns are ignored, and all "
+    "are by a model without covariates.",
     **_parameters.PREDICTING_DESCRIPTIONS,
 }
 
@@ -181,22 +192,21 @@ plugin.methods.register_function(
         "table": INPUTS["table"],
         "sequences": INPUTS["sequences"],
         "phylogeny": "Tree whose tips are the features: the UniFrac distances that pretraining "
-        "learns are computed from it, for each batch anew. Needed, unless distances are given, or "
+        "learns are computed from it for each batch. Needed, unless distances are given, or "
         "settings choose a distance without a tree (loss.metric=braycurtis or jaccard) or none "
         "(loss.distance=0).",
-        "distances": "Distances between the samples, to learn in place of UniFrac.",
-        "initial_encoder": f"Pretrained encoder to go on from. {ENCODER_SIZES}",
+        "distances": "Distances between the samples, to learn instead of UniFrac.",
+        "initial_encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
     },
     parameter_descriptions={
-        "group_by": SPLIT,
+        "group_by": GROUP_BY_DESCRIPTION,
         **_parameters.training_descriptions("pretraining"),
     },
     output_descriptions={"encoder": "Pretrained encoder."},
     name="Pretrain an encoder without labels.",
-    description="Learn from the table alone what sequences and communities look like: hidden "
-    "bases are predicted from their neighbours, and distances between samples (unweighted UniFrac, "
-    "unless settings say otherwise) from their reads. The encoder is the start of fit-regressor "
-    "and fit-classifier.",
+    description="Train an encoder to predict masked bases from their neighbours, and distances "
+    "between samples (unweighted UniFrac, unless settings say otherwise) from their counts. "
+    "fit-regressor and fit-classifier can start from it.",
     citations=[citations["lozupone2005unifrac"]],
     examples={"pretrain": _examples.pretrain_example},
 )
@@ -210,8 +220,7 @@ plugin.methods.register_function(
     parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
     output_descriptions={
         "regressor": "Fitted model.",
-        "predictions": "Predictions of samples by what did not learn from them, in the column's "
-        "own units.",
+        "predictions": "Out-of-fold predictions, in the column's own units.",
     },
     name="Fit a numeric metadata column.",
     description="Train a model that predicts a numeric metadata column." + FIT_DESCRIPTION,
@@ -231,8 +240,8 @@ plugin.methods.register_function(
     parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
     output_descriptions={
         "classifier": "Fitted model.",
-        "predictions": "Predicted classes of samples, by what did not learn from them.",
-        "probabilities": "Probabilities of the classes, of the same.",
+        "predictions": "Out-of-fold predicted classes.",
+        "probabilities": "Out-of-fold probabilities of the classes.",
     },
     name="Fit a categorical metadata column.",
     description="Train a model that predicts a categorical metadata column." + FIT_DESCRIPTION,
@@ -311,7 +320,7 @@ plugin.visualizers.register_function(
     parameters={"truth": MetadataColumn[Numeric], **_parameters.MISSING},
     input_descriptions={"predictions": "Predicted numbers."},
     parameter_descriptions={
-        "truth": "Metadata column with the true values. It may hold more samples.",
+        "truth": "Metadata column with the true values. It may have more samples.",
         **_parameters.MISSING_DESCRIPTION,
     },
     name="Plot predicted against true values.",
@@ -330,7 +339,7 @@ plugin.visualizers.register_function(
         "is reported.",
     },
     parameter_descriptions={
-        "truth": "Metadata column with the true classes. It may hold more samples.",
+        "truth": "Metadata column with the true classes. It may have more samples.",
         **_parameters.MISSING_DESCRIPTION,
     },
     name="Count predicted against true classes.",
@@ -338,5 +347,3 @@ plugin.visualizers.register_function(
     "and precision of each class. Plot and tables can be downloaded.",
     examples={"confusion_matrix": _examples.confusion_matrix_example},
 )
-
-importlib.import_module("q2_aam._transformers")

@@ -15,7 +15,7 @@ import skbio
 
 from aam_core.model import Model
 from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
-from q2_aam._tables import read_predictions, read_probabilities
+from q2_aam._predictions import read_predictions, read_probabilities
 
 QUICK = _examples.QUICK
 
@@ -67,11 +67,11 @@ class TestPretrain:
 class TestFit:
     def test_predictions_are_those_of_the_held_out_samples(self, methods):
         regressor, predictions = _examples.regressor(), _examples.regressor_predictions()
-        found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+        actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
         held_out = methods.saved(regressor, "val_samples.txt").split()
-        assert sorted(found.index) == sorted(held_out) == sorted(methods.metadata.ids)
+        assert sorted(actual.index) == sorted(held_out) == sorted(methods.metadata.ids)
         np.testing.assert_allclose(
-            found, regressor.view(Model).val_predictions["prediction"][found.index], rtol=1e-6
+            actual, regressor.view(Model).val_predictions["prediction"][actual.index], rtol=1e-6
         )
 
     def test_group_by_keeps_subjects_whole(self, methods):
@@ -176,12 +176,12 @@ class TestFit:
             **QUICK,
         )
         assert classifier.view(Model).target.classes == ("01", "1.0")
-        found = read_predictions(predictions.view(PredictionsFormat))
-        assert set(found) <= {"01", "1.0"}
-        assert set(found.index) <= set(names)
-        chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
-        assert list(chances.columns) == ["01", "1.0"]
-        assert list(chances.idxmax(axis=1)) == list(found)
+        actual = read_predictions(predictions.view(PredictionsFormat))
+        assert set(actual) <= {"01", "1.0"}
+        assert set(actual.index) <= set(names)
+        by_class = read_probabilities(probabilities.view(ProbabilitiesFormat))
+        assert list(by_class.columns) == ["01", "1.0"]
+        assert list(by_class.idxmax(axis=1)) == list(actual)
 
 
 class TestProvenance:

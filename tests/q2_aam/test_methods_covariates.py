@@ -13,7 +13,7 @@ import qiime2
 from aam_core import prediction
 from aam_core.model import Model
 from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
-from q2_aam._tables import read_predictions, read_probabilities
+from q2_aam._predictions import read_predictions, read_probabilities
 
 QUICK = _examples.QUICK
 
@@ -54,7 +54,7 @@ def test_only_the_columns_named_are_read(fit):
 def test_numbers_are_the_cores(methods, described, fit):
     regressor, _ = fit()
     (predictions,) = methods.run("predict_regression", regressor=regressor, metadata=described)
-    found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+    actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
     study = _examples._study()
     expected = prediction.predict(
         regressor.view(Model),
@@ -62,7 +62,7 @@ def test_numbers_are_the_cores(methods, described, fit):
         sequences=study.sequences,
         metadata=described.to_dataframe(),
     )["prediction"]
-    np.testing.assert_allclose(found, expected[found.index], rtol=1e-5)
+    np.testing.assert_allclose(actual, expected[actual.index], rtol=1e-5)
 
 
 def test_the_values_count_and_other_columns_do_not(methods, described, fit):
@@ -85,9 +85,9 @@ def test_a_classifier(methods, fit):
     predictions, probabilities = methods.run(
         "predict_classification", classifier=classifier, metadata=methods.metadata
     )
-    chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
-    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
-    assert list(chances.idxmax(axis=1)) == list(
+    by_class = read_probabilities(probabilities.view(ProbabilitiesFormat))
+    np.testing.assert_allclose(by_class.sum(axis=1), 1, atol=1e-5)
+    assert list(by_class.idxmax(axis=1)) == list(
         read_predictions(predictions.view(PredictionsFormat))
     )
 
@@ -181,9 +181,9 @@ def test_codes_without_their_letters_are_known_again(methods, fit, described):
     regressor, _ = fit(covariates=with_values(described, code=code), columns=["code"])
     known = with_values(described, code=code.where(code != "A", None))
     numbers = with_values(described, code=pd.to_numeric(code, errors="coerce"))
-    found = [
+    actual = [
         methods.run("predict_regression", regressor=regressor, metadata=metadata)[0]
         for metadata in (known, numbers)
     ]
-    first, second = (read_predictions(item.view(PredictionsFormat)) for item in found)
+    first, second = (read_predictions(item.view(PredictionsFormat)) for item in actual)
     pd.testing.assert_series_equal(first, second)

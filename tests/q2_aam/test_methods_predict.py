@@ -14,18 +14,18 @@ import skbio
 from aam_core import prediction
 from aam_core.model import Model
 from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
-from q2_aam._tables import read_predictions, read_probabilities
+from q2_aam._predictions import read_predictions, read_probabilities
 
 
 def test_regression_gives_the_cores_predictions(methods):
     (predictions,) = methods.run("predict_regression", regressor=_examples.regressor())
-    found = read_predictions(predictions.view(PredictionsFormat)).astype(float)
+    actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
     study = _examples._study()
     expected = prediction.predict(
         _examples.regressor().view(Model), study.table, sequences=study.sequences
     )["prediction"]
-    assert sorted(found.index) == sorted(study.table.ids())
-    np.testing.assert_allclose(found, expected[found.index], rtol=1e-5)
+    assert sorted(actual.index) == sorted(study.table.ids())
+    np.testing.assert_allclose(actual, expected[actual.index], rtol=1e-5)
 
 
 def test_classification_gives_classes_and_probabilities(methods):
@@ -33,11 +33,11 @@ def test_classification_gives_classes_and_probabilities(methods):
         "predict_classification", classifier=_examples.classifier()
     )
     classes = read_predictions(predictions.view(PredictionsFormat))
-    chances = read_probabilities(probabilities.view(ProbabilitiesFormat))
-    assert list(chances.columns) == ["case", "control"]
-    assert list(chances.index) == list(classes.index)
-    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
-    assert list(chances.idxmax(axis=1)) == list(classes)
+    by_class = read_probabilities(probabilities.view(ProbabilitiesFormat))
+    assert list(by_class.columns) == ["case", "control"]
+    assert list(by_class.index) == list(classes.index)
+    np.testing.assert_allclose(by_class.sum(axis=1), 1, atol=1e-5)
+    assert list(by_class.idxmax(axis=1)) == list(classes)
 
 
 def test_predict_takes_either(methods):
@@ -89,8 +89,8 @@ def test_unseen_features_in_another_order(methods):
     np.testing.assert_allclose(after[some.ids()], before[some.ids()], rtol=1e-5)
 
 
-def test_reads_in_the_other_direction_are_told(methods, capsys):
-    """The types have no room for what is known of each sample: the lines are in the output."""
+def test_reads_in_the_other_direction_are_reported(methods, capsys):
+    """The types have no column for it, so that it is logged."""
     turned = methods.sequences.view(pd.Series).map(lambda dna: dna.reverse_complement())
     fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", turned)
     for method, predictor in (
@@ -100,10 +100,10 @@ def test_reads_in_the_other_direction_are_told(methods, capsys):
     ):
         capsys.readouterr()
         results = methods.run(method, sequences=fasta, **predictor)
-        told = capsys.readouterr().out
-        assert "0.00 % of the reads are of ASVs that the model was fitted on" in told
-        assert "reverse complements of " in told and "turn the sequences round" in told
-        assert "samples (by id) are ones that the model was trained or validated on" in told
+        messages = capsys.readouterr().err
+        assert "0.00 % of the reads are of ASVs that the model was fitted on" in messages
+        assert "reverse complements of " in messages and "turn the sequences round" in messages
+        assert "samples (by id) are ones that the model was trained or validated on" in messages
         assert Path(str(results[0].view(PredictionsFormat))).read_text().count("\t") == 1 + len(
             read_predictions(results[0].view(PredictionsFormat))
         )

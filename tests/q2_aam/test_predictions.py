@@ -1,4 +1,4 @@
-"""Predictions are q2-sample-classifier's own, with that plugin or without it."""
+"""Predictions have q2-sample-classifier's types, with that plugin or without it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from qiime2.plugin import ValidationError
 from qiime2.sdk import PluginManager
 
 from q2_aam import _predictions, _predictions_owned
-from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._tables import as_numbers, read_predictions, read_probabilities, write_table
+from q2_aam._predictions import (
+    PredictionsFormat,
+    ProbabilitiesFormat,
+    as_numbers,
+    read_predictions,
+    read_probabilities,
+    write_table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,15 +49,15 @@ def test_one_plugin_alone_registers_the_types():
 
 def test_ids_and_classes_stay_text():
     table = pd.DataFrame({"prediction": ["01", "1e3", "NA"]}, index=["007", "1.0", "NA"])
-    found = read_predictions(write_table(table, PredictionsFormat))
-    assert list(found) == ["01", "1e3", "NA"]
-    assert list(found.index) == ["007", "1.0", "NA"]
+    actual = read_predictions(write_table(table, PredictionsFormat))
+    assert list(actual) == ["01", "1e3", "NA"]
+    assert list(actual.index) == ["007", "1.0", "NA"]
 
 
 def test_probabilities_survive_the_file():
     table = pd.DataFrame({"01": [0.1, 1 / 3], "b c": [0.9, 2 / 3]}, index=["007", "s"])
-    found = read_probabilities(write_table(table, ProbabilitiesFormat))
-    pd.testing.assert_frame_equal(found, table.rename_axis(index="id"))
+    actual = read_probabilities(write_table(table, ProbabilitiesFormat))
+    pd.testing.assert_frame_equal(actual, table.rename_axis(index="id"))
 
 
 @needs_sample_classifier
@@ -115,9 +121,9 @@ aam = manager.get_plugin(name="aam")
 index = pd.Index(["007", "b"], name="id")
 numbers = pd.Series([1.0, 2.5], index=index, name="prediction")
 classes = pd.Series(["x", "y"], index=index, name="prediction")
-chances = pd.DataFrame({"x": [0.9, 0.2], "y": [0.1, 0.8]}, index=index)
+by_class = pd.DataFrame({"x": [0.9, 0.2], "y": [0.1, 0.8]}, index=index)
 for name, value in (("RegressorPredictions", numbers), ("ClassifierPredictions", classes),
-                    ("Probabilities", chances)):
+                    ("Probabilities", by_class)):
     artifact = qiime2.Artifact.import_data(f"SampleData[{name}]", value)
     back = artifact.view(type(value))
     assert (back.to_numpy() == value.to_numpy()).all() and list(back.index) == list(index), back
@@ -179,5 +185,5 @@ def test_without_q2_sample_classifier(tmp_path):
 )
 def test_predicted_codes_stay_text(texts, numeric):
     values = pd.Series(texts, ["s1", "s2", "s3"])
-    found = as_numbers(values)
-    assert found.tolist() == ([float(text) for text in texts] if numeric else texts)
+    actual = as_numbers(values)
+    assert actual.tolist() == ([float(text) for text in texts] if numeric else texts)

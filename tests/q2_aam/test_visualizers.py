@@ -11,8 +11,7 @@ import qiime2
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core.errors import InputError
-from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat
-from q2_aam._tables import write_table
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam._visualizers import confusion_matrix, scatterplot
 
 NAMES = ["007", "2538.1000101", "a", "b", "c", "d"]
@@ -36,7 +35,7 @@ def read(path, name):
     return pd.read_csv(Path(path) / name, sep="\t", index_col=0, dtype=str)
 
 
-def test_scatterplot_reports_the_figures_of_these_samples(tmp_path):
+def test_scatterplot_reports_the_metrics_of_these_samples(tmp_path):
     scatterplot(str(tmp_path), predictions(PREDICTED), column(ACTUAL, "age"))
     metrics = read(tmp_path, "metrics.tsv")["value"].astype(float)
     error = np.subtract(PREDICTED, ACTUAL)
@@ -120,7 +119,7 @@ def test_ids_that_a_program_took_for_numbers(tmp_path):
 
 def test_truth_that_is_all_blank_for_these_samples(tmp_path):
     truth = column([*[np.nan] * 6, 1.0], "age", [*NAMES, "other"])
-    with pytest.raises(InputError, match="6 of 6 samples have no value .*leave them out.$"):
+    with pytest.raises(InputError, match="6 of 6 samples have no value .*filter them out.$"):
         scatterplot(str(tmp_path), predictions(PREDICTED), truth, missing_samples="ignore")
     assert not list(tmp_path.iterdir())
 
@@ -150,7 +149,7 @@ def test_confusion_matrix_counts_and_scores_each_class(tmp_path):
         assert (tmp_path / name).stat().st_size and f'href="{name}"' in page
 
 
-def test_a_class_never_predicted_or_never_seen_has_undefined_figures(tmp_path):
+def test_a_class_never_predicted_or_never_seen_has_undefined_metrics(tmp_path):
     confusion_matrix(str(tmp_path), predictions(["01"] * 5 + ["new"]), column(CLASSES, "diet"))
     classes = read(tmp_path, "classes.tsv")
     assert pd.isna(classes.loc["three", "precision"])
@@ -173,7 +172,7 @@ def png_size(path):
     return int.from_bytes(header[4:], "big"), int.from_bytes(header[:4], "big")
 
 
-def chances(names):
+def by_class(names):
     table = pd.DataFrame(0.1, index=names, columns=["01", "<b>two</b>", "three"])
     for name, guess in zip(NAMES, CLASSES, strict=True):
         if name in table.index:
@@ -183,7 +182,7 @@ def chances(names):
 
 def test_probabilities_add_the_area_under_the_curve(tmp_path):
     confusion_matrix(
-        str(tmp_path), predictions(GUESSES), column(CLASSES, "diet"), chances(NAMES[::-1])
+        str(tmp_path), predictions(GUESSES), column(CLASSES, "diet"), by_class(NAMES[::-1])
     )
     assert float(read(tmp_path, "metrics.tsv").loc["auc", "value"]) == 1.0
     assert "ROC" in (tmp_path / "index.html").read_text()
@@ -195,7 +194,7 @@ def test_probabilities_of_other_samples_are_an_error(tmp_path):
             str(tmp_path),
             predictions(GUESSES),
             column(CLASSES, "diet"),
-            chances([name for name in NAMES if name not in ("007", "a")]),
+            by_class([name for name in NAMES if name not in ("007", "a")]),
         )
 
 
