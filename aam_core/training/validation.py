@@ -106,7 +106,10 @@ class Validation(Losses):
         told = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
         if told is not None:
             self.scores, self.pairs, self.some_values, self.some_pairs = (
-                merged(of_all) for of_all in zip(*told, strict=True)
+                None
+                if of_all[0] is None
+                else merged(of_all)  # a pretraining has no target to score
+                for of_all in zip(*told, strict=True)
             )
 
     def values(self) -> dict[str, float]:
