@@ -14,7 +14,6 @@ from aam_core import plots
 from aam_core.config import Config
 from aam_core.errors import AAMError
 from aam_core.files.folders import replacing_in
-from aam_core.tuning.plot import history
 from aam_core.tuning.trial import Task
 
 ENDED = ("complete", "pruned", "failed", "interrupted")
@@ -153,7 +152,9 @@ class Board:
                 text += as_yaml(self.settings(best["number"]))
                 (folder / "best.yaml").write_text(text, encoding="utf-8")
         if best is not None:
-            draw = functools.partial(history, frame, self.task)
+            draw = functools.partial(
+                plots.trials, frame, self.task.metric, self.task.direction == "maximize"
+            )
             plots.attempt(self.folder / "trials.png", draw)
 
     def settings(self, number: int) -> dict:

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from aam_core.errors import InputError
-from aam_core.tuning.plot import history
 from aam_core.tuning.results import as_yaml, best_row, counted
 from aam_core.tuning.trial import check_metric
 
@@ -51,32 +50,3 @@ def test_names_of_figures():
     assert check_metric("mae", "regression", ["loss.distance"]) == "mae"
     with pytest.raises(InputError, match="target_loss where the space has loss.huber_delta"):
         check_metric("target_loss", "regression", ["optim.lr", "loss.huber_delta"])
-
-
-@pytest.mark.parametrize("metric, best", [("mae", [3, 2, 2, 2]), ("accuracy", [3, 3, 3, 3])])
-def test_plot_shows_the_best_so_far(frame, task, tmp_path, metric, best):
-    figure = history(frame, replace(task, metric=metric), tmp_path / "trials.png")
-    assert (tmp_path / "trials.png").stat().st_size > 5000
-    (axes,) = figure.axes
-    (line,) = axes.get_lines()
-    assert list(line.get_ydata())[:4] == best
-    assert list(line.get_xdata()) == [0, 2, 4, 6, 6]
-    name = {"mae": "MAE (lower", "accuracy": "accuracy (higher"}[metric]
-    assert axes.get_ylabel() == f"Validation {name} is better)"
-
-
-def test_plot_is_not_squeezed_by_a_value_far_off(frame, task):
-    (axes,) = history(frame, task).axes
-    assert axes.get_ylim()[1] < 10
-    assert "Off the scale" in [text.get_text() for text in axes.get_legend().get_texts()]
-    drawn = [tuple(point) for dots in axes.collections for point in dots.get_offsets()]
-    assert (3, axes.get_ylim()[1]) in drawn  # at the edge
-    near = frame.assign(value=frame["value"].clip(upper=4))
-    (axes,) = history(near, task).axes
-    assert "Off the scale" not in [text.get_text() for text in axes.get_legend().get_texts()]
-
-
-def test_plot_of_one_trial(frame, task):
-    (axes,) = history(frame[:1], task).axes
-    low, high = axes.get_ylim()
-    assert low < 3 < high

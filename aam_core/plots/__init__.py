@@ -1,0 +1,27 @@
+"""Tables -> figures; knows nothing of models.
+
+Every function returns a `matplotlib.figure.Figure` and, given a path, writes it there: PNG, SVG
+or PDF, by the suffix. Matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from aam_core.plots.confusion import MANY_CLASSES, confusion
+from aam_core.plots.curves import curves
+from aam_core.plots.learning_rates import learning_rates
+from aam_core.plots.scatter import CROWDED, distances, scatter
+from aam_core.plots.style import SUFFIXES, attempt
+from aam_core.plots.trials import trials
+
+__all__ = [
+    "CROWDED",
+    "MANY_CLASSES",
+    "SUFFIXES",
+    "attempt",
+    "confusion",
+    "curves",
+    "distances",
+    "learning_rates",
+    "scatter",
+    "trials",
+]

@@ -1,0 +1,141 @@
+"""How all plots look: colours, sizes, names as they stand; and how a figure is made and written.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aam_core.errors import InputError
+from aam_core.files.writing import replacing
+from aam_core.log import logger
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREY",
+    "PALE",
+    "RED",
+    "SUFFIXES",
+    "attempt",
+    "new_figure",
+    "plain",
+    "save",
+    "style",
+]
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#595959",
+)
+COLOURS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, GREY)
+
+SUFFIXES = (".png", ".svg", ".pdf")
+"""Formats that a figure is written in."""
+
+PALE = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+"""Box behind text that lies on points, which stay visible."""
+
+_STYLE = {
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "aam",  # else two files of the same figure differ
+    "text.usetex": False,
+}
+
+_LONGEST = 60
+"""Characters of a name that are drawn: of a column, say, whose name may have thousands."""
+
+
+def attempt(
+    path: str | Path,
+    draw: Callable[[Any], object],
+    warn: Callable[[str], None] = logger.warning,
+) -> bool:
+    """``draw(path)`` after the results are written: a plot that fails must not cost those.
+
+    Parameters
+    ----------
+    path : path
+    draw : callable
+        One of the functions of `aam_core.plots`, but for ``path``.
+    warn : callable
+        Takes the one line that says why there is no plot.
+
+    Returns
+    -------
+    bool
+        Whether it was drawn.
+    """
+    try:
+        draw(path)
+    except Exception as error:  # whatever stops matplotlib: a font, a size, the memory, the disk
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        warn(f"{path} could not be drawn ({reason}); nothing else is missing")
+        return False
+    return True
+
+
+def style() -> AbstractContextManager[None]:
+    """Context in which figures look like AAM's."""
+    import matplotlib
+
+    return matplotlib.rc_context(_STYLE)
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure, its sizes in inches, and its axes.
+
+    It is outside pyplot, so that there is nothing to close and no backend to choose.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def save(figure: Figure, path: str | Path | None) -> Figure:
+    """Write the figure, where a path is given; returns it.
+
+    Raises
+    ------
+    InputError
+        If the path's suffix is not one of `SUFFIXES`.
+    """
+    if path is None:
+        return figure
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a figure is written as {', '.join(SUFFIXES)}.")
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font
+        figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
+    return figure
+
+
+def plain(name: object, longest: int = _LONGEST) -> str:
+    """A name as it stands, cut in its middle; of ``$x^2$`` matplotlib would make a formula."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(name))
+    if len(text) > longest:
+        text = f"{text[: longest - longest // 4 - 1]}…{text[-(longest // 4) :]}"
+    return text.replace("$", r"\$")
