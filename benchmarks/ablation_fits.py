@@ -16,9 +16,9 @@ from machine import peak_rss
 
 from aam_core import fit_classifier, fit_regressor, predict
 from aam_core.baseline import baseline_forest
-from aam_core.data.columns import as_classes, as_numbers
 from aam_core.data.splits import make_folds
 from aam_core.data.study import Study
+from aam_core.tasks import task_named
 
 FOLDS = 5
 
@@ -51,7 +51,7 @@ class Run:
 def folds(name: str, study: Study, seed: int) -> list[tuple[list[str], list[str]]]:
     """The folds of `aam_core.cross_validate`: (train_ids, test_ids)."""
     source = STUDIES[name]
-    strata = study.metadata[source.target] if source.task == "classification" else None
+    strata = task_named(source.task).strata(study.metadata[source.target])
     groups = study.metadata[SUBJECT]
     return make_folds(study.sample_ids, folds=FOLDS, seed=seed, groups=groups, strata=strata)
 
@@ -107,7 +107,7 @@ def cross_validated(
     """Predict every sample of a study by the row's fits, or forests, that never saw its subject."""
     study, source = load(name, data), STUDIES[name]
     values, subject = study.metadata[source.target], study.metadata[SUBJECT]
-    classes = values if source.task == "classification" else None
+    classes = task_named(source.task).strata(values)
     wanted = {"samples": row.samples, "subjects": row.subjects}
     config = fit_config(row, seed, threads, steps)
     fit = fit_regressor if classes is None else fit_classifier
@@ -138,16 +138,10 @@ def cross_validated(
 
 def joined(frames: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
     """The folds' predictions as one table in the order of ``values``, behind what is true."""
-    table = pd.concat(frames).loc[values.index]
-    if task == "regression":
-        table = table[["prediction"]].assign(actual=as_numbers(values))
-    else:
-        truth = as_classes(values)
-        names = sorted(set(truth))
-        table = table.reindex(columns=["prediction", *names])
-        # Where a class was not among the training samples of a fold, it has no chance there.
-        table = table.fillna(dict.fromkeys(names, 0.0)).assign(actual=truth)
-    return table
+    fitted = task_named(task).fit(values)
+    table = pd.concat(frames).loc[values.index].reindex(columns=list(fitted.columns()))
+    # Where a class was not among the training samples of a fold, it has no chance there.
+    return table.fillna(dict.fromkeys(fitted.classes, 0.0)).assign(actual=fitted.read(values))
 
 
 def lacks(row: Row, name: str, data: Path) -> str:

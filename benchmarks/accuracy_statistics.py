@@ -38,6 +38,12 @@ class Numbers:
     actual: np.ndarray
     predicted: np.ndarray
 
+    @classmethod
+    def of(cls, predictions: pd.DataFrame, method: str) -> Numbers:
+        """As `scored` takes them."""
+        columns = predictions["actual"], predictions[_first(method)]
+        return cls(*(column.to_numpy(np.float64) for column in columns))
+
     @property
     def losses(self) -> np.ndarray:
         """[N] absolute errors."""
@@ -66,6 +72,18 @@ class Chances:
     predicted: np.ndarray
     chances: np.ndarray
 
+    @classmethod
+    def of(cls, predictions: pd.DataFrame, method: str) -> Chances:
+        """As `scored` takes them; a class that no fold could learn has chance 0."""
+        classes = sorted(set(predictions["actual"]))
+        place = {name: i for i, name in enumerate(classes)}
+        names = classes if method == "aam" else [f"{method}_{name}" for name in classes]
+        return cls(
+            actual=predictions["actual"].map(place).to_numpy(np.int64),
+            predicted=predictions[_first(method)].map(place).to_numpy(np.int64),
+            chances=predictions[names].to_numpy(np.float64),
+        )
+
     @property
     def losses(self) -> np.ndarray:
         """[N] Brier scores: squared differences from the truth, summed over the classes.
@@ -83,7 +101,15 @@ class Chances:
         return _named(seen.compute(), "classification")
 
 
+def _first(method: str) -> str:
+    """The column of a method's predictions."""
+    return "prediction" if method == "aam" else method
+
+
 Scored = Numbers | Chances
+
+SCORED = {"regression": Numbers, "classification": Chances}
+"""By the name of the task."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +148,7 @@ def scored(predictions: pd.DataFrame, method: str, task: str) -> Scored:
     method : str
     task : {'regression', 'classification'}
     """
-    first = "prediction" if method == "aam" else method
-    if task == "regression":
-        columns = predictions["actual"], predictions[first]
-        return Numbers(*(column.to_numpy(np.float64) for column in columns))
-    # An actual class stands in the table even where no fold could learn it, with chance 0.
-    classes = sorted(set(predictions["actual"]))
-    place = {name: i for i, name in enumerate(classes)}
-    names = classes if method == "aam" else [f"{method}_{name}" for name in classes]
-    return Chances(
-        actual=predictions["actual"].map(place).to_numpy(np.int64),
-        predicted=predictions[first].map(place).to_numpy(np.int64),
-        chances=predictions[names].to_numpy(np.float64),
-    )
+    return SCORED[task].of(predictions, method)
 
 
 def mean_figures(runs: Sequence[Scored], rows=slice(None)) -> dict[str, float]:
