@@ -59,12 +59,12 @@ def baseline_forest(
         If the target is unusable, or has one value only among the training samples.
     """
     train_ids, test_ids = list(train_ids), list(test_ids)
-    known = values.loc[train_ids]
-    fitted = task_named(task).fit(known)
+    train_values = values.loc[train_ids]
+    fitted = task_named(task).fit(train_values)
     columns = fit_covariates(study.metadata, covariates, train_ids)
     train, test = (_inputs(study.select(ids), columns, depth_only) for ids in (train_ids, test_ids))
     forest = fitted.baseline(n_estimators=_TREES, random_state=seed, n_jobs=-1)
-    forest.fit(train, fitted.forest_target(known))
+    forest.fit(train, fitted.forest_target(train_values))
     return fitted.frame(test_ids, fitted.baseline_predictions(forest, test))
 
 

@@ -98,15 +98,15 @@ class Classification(Task):
         return values
 
     @classmethod
-    def notes(cls, values: pd.Series, inferred: bool = False) -> list[str]:
-        """Text is taken for classes; words for a missing value are classes too."""
-        lines = [missing_words(values, "a class")]
-        if inferred:
-            lines.insert(
-                0,
-                f"Column {values.name!r} is text: its values are classes (--task classification).",
-            )
-        return [line for line in lines if line]
+    def notes(cls, values: pd.Series) -> list[str]:
+        """Words for a missing value are classes, too."""
+        line = missing_words(values, "a class")
+        return [line] if line else []
+
+    @classmethod
+    def inference_note(cls, values: pd.Series) -> str:
+        """Text is taken for classes."""
+        return f"Column {values.name!r} is text: its values are classes (--task classification)."
 
     def summary(self, values: pd.Series) -> str:
         """The classes and their sizes."""
@@ -171,7 +171,7 @@ class Classification(Task):
 
     @classmethod
     def recognizes(cls, predictions: pd.DataFrame, schema: dict[str, ColumnKind]) -> bool:
-        """Text; or classes that are called 0 and 1, beside their probabilities."""
+        """Text; or classes that are called 0 and 1, with columns of probabilities."""
         if not pd.api.types.is_numeric_dtype(predictions["prediction"]):
             return True
         if set(BOUNDS) <= set(predictions.columns):

@@ -1,7 +1,7 @@
 """(output, batch) -> sums and counts, so that a mean is right over processes and micro-steps.
 
-The counts are known before the forward pass: each loss is divided by what all processes and
-micro-steps count together, whatever share of it this one has.
+The counts are known before the forward pass: each loss is divided by the count of all processes and
+micro-steps together.
 
 Letters: B samples of this process, G samples of all processes, M hidden bases, T outputs, K
 members.
@@ -39,7 +39,7 @@ _PARTS = ("nucleotide", "distance", "target")
 
 
 def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig) -> Tensor:
-    """Distances ``[B, G]``: those given, or computed from the reads on the batch's device."""
+    """Distances ``[B, G]``: the study's own, or computed from the reads on the batch's device."""
     if batch.distance is not None:
         return batch.distance[: batch.num_samples]
     rows = slice(batch.offset, batch.offset + batch.num_samples)
@@ -58,7 +58,7 @@ def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
 
 
 def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -> dict[str, Tensor]:
-    """What the sum of each loss is to be divided by: the share of this batch in it.
+    """What the sum of each loss is to be divided by: the part of this batch.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
         ``[T]`` weights of the classes.
     """
     device = batch.counts.device
-    found = {}
+    sums = {}
     if batch.masked_truth is not None:
-        found["nucleotide"] = torch.full((), float(len(batch.masked_truth)), device=device)
+        sums["nucleotide"] = torch.full((), float(len(batch.masked_truth)), device=device)
     if pairs_BG is not None:
-        found["distance"] = pairs_BG.sum()
+        sums["distance"] = pairs_BG.sum()
     if batch.target is not None:
-        found["target"] = _target_weight(batch, class_weight).sum()
-    return {name: count * (not batch.placeholder) for name, count in found.items()}
+        sums["target"] = _target_weight(batch, class_weight).sum()
+    return {name: count * (not batch.placeholder) for name, count in sums.items()}
 
 
 def totals(

@@ -128,7 +128,7 @@ class ClassificationMetrics:
         How many there are.
     bins : int, optional
         Count each class's probabilities in so many bins, of equal width in log odds, so that
-        those near 0 and 1 are told apart; within a bin they count as tied. Without it the area is
+        those near 0 and 1 are resolved; within a bin they count as tied. Without it the area is
         exact, and every sample's probabilities are kept: [N, C].
     """
 
@@ -187,7 +187,7 @@ class Reservoir:
     """
 
     size: int = 1000
-    held: tuple[np.ndarray, ...] = field(init=False, default=())
+    kept: tuple[np.ndarray, ...] = field(init=False, default=())
     """Hashes [n] uint64, keys [n] int64, and the columns; nothing before the first update."""
 
     def update(self, keys, *columns) -> None:
@@ -196,8 +196,7 @@ class Reservoir:
         Parameters
         ----------
         keys : [n] int
-            What the rows are told apart by, each given once: a sample's position i; i * N + j of
-            a pair.
+            Identity of each row, which comes once: a sample's position i; i * N + j of a pair.
         *columns : [n]
             Arrays of the rows' values, as many at every call.
         """
@@ -208,24 +207,24 @@ class Reservoir:
     def merge(self, other: Reservoir) -> None:
         """Take in what another reservoir has kept."""
         assert self.size == other.size, (self.size, other.size)
-        if other.held:
-            self._take(other.held)
+        if other.kept:
+            self._take(other.kept)
 
     def rows(self) -> tuple[np.ndarray, ...]:
         """The columns of what was kept, in order of the keys; () before any update."""
-        if not self.held:
+        if not self.kept:
             return ()
-        _, keys, *columns = self.held
+        _, keys, *columns = self.kept
         order = np.argsort(keys)
         return tuple(column[order] for column in columns)
 
     def _take(self, rows):
-        if self.held:
-            rows = tuple(np.concatenate(pair) for pair in zip(self.held, rows, strict=True))
+        if self.kept:
+            rows = tuple(np.concatenate(pair) for pair in zip(self.kept, rows, strict=True))
         if len(rows[0]) > self.size:
             kept = np.argpartition(rows[0], self.size - 1)[: self.size]
             rows = tuple(column[kept] for column in rows)
-        self.held = rows
+        self.kept = rows
 
 
 def _r2(seen: RegressionMetrics) -> float:
@@ -355,8 +354,8 @@ def classification_metrics(
         model does not know counts with probability 0.
     """
     actual, predicted = list(actual), list(predicted)
-    known = [] if probabilities is None else list(probabilities.columns)
-    classes = sorted({*actual, *predicted, *known})
+    scored = [] if probabilities is None else list(probabilities.columns)
+    classes = sorted({*actual, *predicted, *scored})
     place = {name: i for i, name in enumerate(classes)}
     metrics = ClassificationMetrics(len(classes))
     metrics.update(
@@ -386,8 +385,8 @@ def _bin(probabilities: np.ndarray, bins: int) -> np.ndarray:
     chances = np.clip(probabilities, 0.0, 1.0)
     with np.errstate(divide="ignore"):  # log 0
         odds = np.log(chances) - np.log1p(-chances)
-    share = np.clip(np.where(np.isnan(odds), np.inf, odds) / _WIDEST, -1.0, 1.0)
-    return np.minimum((share + 1) * (bins / 2), bins - 1).astype(np.int64)
+    scaled = np.clip(np.where(np.isnan(odds), np.inf, odds) / _WIDEST, -1.0, 1.0)
+    return np.minimum((scaled + 1) * (bins / 2), bins - 1).astype(np.int64)
 
 
 def _hash(keys: np.ndarray) -> np.ndarray:

@@ -74,15 +74,15 @@ class Regression(Task):
         numbers = cls.read(values)
         transform = transform_named((config or LossConfig()).transform)
         ids = values.index if train_ids is None else pd.Index([str(i) for i in train_ids])
-        known = numbers.loc[ids].to_numpy()
-        if np.unique(known).size < 2:
+        train = numbers.loc[ids].to_numpy()
+        if np.unique(train).size < 2:
             raise InputError(
-                f"Column {values.name!r} has one value only ({as_name(known[0])}) in "
-                f"{len(known)} training samples: there is nothing to learn."
+                f"Column {values.name!r} has one value only ({as_name(train[0])}) in "
+                f"{len(train)} training samples: there is nothing to learn."
             )
-        mean, std = float(known.mean()), float(known.std())
-        power = transform.fit((known - mean) / std)
-        ends = None if power is None else (float(known.min()), float(known.max()))
+        mean, std = float(train.mean()), float(train.std())
+        power = transform.fit((train - mean) / std)
+        ends = None if power is None else (float(train.min()), float(train.max()))
         return cls(str(values.name), mean, std, power, ends)
 
     @classmethod

@@ -25,8 +25,8 @@ __all__ = ["Task"]
 class Task(ABC):
     """A metadata column and how it is learned, fitted on the training samples.
 
-    What is known without a column are class attributes and class methods; an instance is what
-    `fit` returns and what a model saves. Nothing else in the library asks which task it has: a
+    All that needs no column are class attributes and class methods; an instance is what `fit`
+    returns and what a model saves. Nothing else in the library asks which task it has: a
     further task is a subclass, and an entry of `aam_core.tasks.TASKS`.
 
     Attributes
@@ -126,16 +126,14 @@ class Task(ABC):
         return values
 
     @classmethod
-    def notes(cls, values: pd.Series, inferred: bool = False) -> list[str]:
-        """Lines on how the column is read, where a user may not expect it.
-
-        Parameters
-        ----------
-        values : Series
-        inferred : bool
-            Whether the task was inferred from the column.
-        """
+    def notes(cls, values: pd.Series) -> list[str]:
+        """Lines on how the column is read, where a user may not expect it."""
         return []
+
+    @classmethod
+    def inference_note(cls, values: pd.Series) -> str:
+        """A line that this task was inferred from the column; empty where no one wonders."""
+        return ""
 
     def summary(self, values: pd.Series) -> str:
         """A line on the values of the samples of a fit; empty where there is nothing to say."""

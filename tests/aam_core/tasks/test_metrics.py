@@ -209,7 +209,7 @@ def test_a_reservoir_keeps_the_same_rows_whatever_the_batches_order_and_ranks(rn
     for i, start in enumerate(range(0, 5000, 7)):
         rows = rng.permutation(np.arange(start, min(start + 7, 5000)))
         ranks[i % 3].update(keys[rows], values[rows], names[rows])
-        assert all(len(held) <= 100 for held in ranks[i % 3].held)
+        assert all(len(kept) <= 100 for kept in ranks[i % 3].kept)
     for order in (ranks, ranks[::-1]):
         for ours, theirs in zip(merged(order).rows(), kept, strict=True):
             assert (ours == theirs).all()

@@ -277,7 +277,7 @@ def test_pairs_are_told_apart_over_processes(job):
             rows = truth[batch.offset : batch.offset + batch.num_samples]
             pairs = losses.pair_weights(rows, batch.offset, made.config.loss)
             found.score(batch, ModelOutput(), rows / 2, rows, pairs)
-        _, keys, actual, predicted = found.some_pairs.held
+        _, keys, actual, predicted = found.some_pairs.kept
         expected = {60 * i + j: float(truth[i - 40, j - 40]) for i in HELD for j in HELD if i < j}
         assert dict(zip(keys.tolist(), actual.tolist(), strict=True)) == pytest.approx(expected)
         np.testing.assert_allclose(predicted, actual / 2)
