@@ -1,9 +1,14 @@
-"""Distance matrices that others computed: from a path, a ``.qza`` or an object."""
+"""Ready distance matrices: from a path, a ``.qza`` or an object. Letters: N samples.
+
+Text is read line by line, not by `skbio.DistanceMatrix.read`; docs/dependencies.md has the figures.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -11,9 +16,12 @@ import pandas as pd
 from aam_core.data import hdf5
 from aam_core.data.ids import check_ids, short
 from aam_core.data.metadata import is_id_header
-from aam_core.data.readers import is_path, text_of
+from aam_core.data.qza import is_artifact, read_artifact
+from aam_core.data.readers import is_path
 from aam_core.errors import InputError
-from aam_core.files.reading import opened
+from aam_core.files.reading import DAMAGED, decoded, opened
+
+__all__ = ["read_distances"]
 
 _NPY = b"\x93NUMPY"
 
@@ -24,8 +32,9 @@ def read_distances(source) -> tuple[list[str], np.ndarray]:
     Parameters
     ----------
     source : path, skbio.DistanceMatrix or pandas.DataFrame
-        Square table of values separated by tabs or commas, with ids above and beside; HDF5 as
-        UniFrac's programs write it (``order`` and ``matrix``); or a ``DistanceMatrix`` ``.qza``.
+        Square table of values separated by tabs or commas, with ids in the first row and column;
+        HDF5 as UniFrac's programs write it (``order`` and ``matrix``); or a ``DistanceMatrix``
+        ``.qza``.
 
     Returns
     -------
@@ -77,20 +86,29 @@ def _from_file(path) -> tuple[list[str], np.ndarray]:
         if start == hdf5.MAGIC:
             what = "a distance matrix (datasets 'order' and 'matrix')"
             return hdf5.read_hdf5(file, what, path, _from_datasets)
-        return _from_text(text_of(file, "distances", "DistanceMatrix", path), str(path))
+        if is_artifact(file):
+            file = io.BytesIO(read_artifact(file, "DistanceMatrix", path))
+        try:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            with decoded(file, f"{path} (distances)") as text:
+                return _from_text(text, size, str(path))
+        except DAMAGED as error:
+            raise InputError(f"{path} (distances) cannot be read: {error}.") from error
 
 
-def _from_datasets(held: hdf5.Datasets) -> tuple[list[str], np.ndarray]:
-    ids = held.text("order")
-    several = "matrix:0" in held  # of several subsamples, as with UniFrac's own reader
-    (matrix,) = held.read("matrix:0" if several else "matrix", kinds="f", dimensions=2)
+def _from_datasets(file: hdf5.Datasets) -> tuple[list[str], np.ndarray]:
+    ids = file.text("order")
+    several = "matrix:0" in file  # of several subsamples the first, as UniFrac's own reader does
+    (matrix,) = file.read("matrix:0" if several else "matrix", kinds="f", dimensions=2)
     if matrix.shape != (len(ids), len(ids)) or not ids:
         raise ValueError(f"{len(ids):,} ids, and a matrix of shape {matrix.shape}")
     return ids, matrix.astype(np.float32)
 
 
-def _from_text(text: str, name: str) -> tuple[list[str], np.ndarray]:
-    lines = (line for line in io.StringIO(text) if line.strip() and line[0] != "#")
+def _from_text(file: TextIO, size: int, name: str) -> tuple[list[str], np.ndarray]:
+    """The matrix of a text file of ``size`` bytes."""
+    lines = (line for line in file if line.strip() and line[0] != "#")
     first = next(lines, "")
     between = "," if "," in first and "\t" not in first else "\t"
     header = _cells(first, between)
@@ -101,8 +119,9 @@ def _from_text(text: str, name: str) -> tuple[list[str], np.ndarray]:
             f"{name} is not a distance matrix: its first line must be an empty cell and the "
             "sample ids, separated by tabs or commas."
         )
-    # A digit and what separates it: less text holds no such square, whatever the first line says.
-    if 2 * len(ids) ** 2 > len(text):
+    # A value takes two bytes at least, with its tab: the first line of a small file must not have a
+    # large matrix allocated.
+    if 2 * len(ids) ** 2 > size:
         raise InputError(
             f"{name} is not square: {len(ids):,} ids in its first line, but too few values for "
             "as many rows."

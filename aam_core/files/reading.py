@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from aam_core.errors import InputError
 
@@ -26,6 +27,7 @@ __all__ = [
     "DAMAGED",
     "as_text",
     "check_expansion",
+    "decoded",
     "existing",
     "member",
     "opened",
@@ -153,6 +155,26 @@ def as_text(content: bytes, where) -> str:
             hint = "it may be UTF-16: save it as plain text (UTF-8), not as 'Unicode text'."
         raise InputError(f"{where} is not text: {hint}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@contextlib.contextmanager
+def decoded(file: BinaryIO, where) -> Iterator[TextIO]:
+    """A binary file as text, for reading line by line what is too large to decode at once.
+
+    Raises
+    ------
+    InputError
+        If what the block reads is not UTF-8; as `as_text`.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig")
+    try:
+        yield text
+    except UnicodeDecodeError:
+        file.seek(0)
+        as_text(file.read(), where)  # which says where, and what to do
+        raise
+    finally:
+        text.detach()  # the caller closes the file
 
 
 def member(folder, name: str) -> Path:

@@ -12,7 +12,15 @@ import pytest
 
 from aam_core.errors import InputError
 from aam_core.files import reading
-from aam_core.files.reading import existing, member, opened, read_bytes, read_json, read_yaml
+from aam_core.files.reading import (
+    decoded,
+    existing,
+    member,
+    opened,
+    read_bytes,
+    read_json,
+    read_yaml,
+)
 
 
 def test_existing_paths(tmp_path):
@@ -216,3 +224,15 @@ def test_a_command_reads_and_writes_pipes(tmp_path):
         assert done.stdout.decode() == expected
     subprocess.run(f"{unifrac} --table table.biom --output /dev/stdout >> dm.tsv", **run)
     assert (tmp_path / "dm.tsv").read_text() == 2 * expected
+
+
+def test_text_is_decoded_line_by_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffä\r\nb\rc".encode())
+    with open(path, "rb") as file, decoded(file, "a.txt") as text:
+        assert list(text) == ["ä\n", "b\n", "c"]
+    path.write_bytes(b"good\n" * 5000 + b"\xff\n")
+    words = "a.txt is not text: its byte 25,000 is not UTF-8"
+    with open(path, "rb") as file, pytest.raises(InputError, match=words):
+        with decoded(file, "a.txt") as text:
+            list(text)
