@@ -78,13 +78,13 @@ def tune(inputs, target, space_file, output, **options):
     from aam_core import tuning
     from aam_core.tuning import results, space
 
-    tuning.need_optuna()
+    tuning.require_optuna()
     require(
         options["encoder"] is not None or not options["freeze_encoder"],
         "--freeze-encoder needs --encoder.",
     )
     check_apart(options["encoder"], output)
-    searched = None if space_file is None else space.read(space_file)
-    found = tuning.tune(load(inputs), target, space=searched, output=output, **options)
-    click.echo(results.as_yaml(found.settings), nl=False)
-    logger.info(f"Best val/{found.metric}: {found.value:.4g}; written to {output}")
+    searched = None if space_file is None else space.read_space(space_file)
+    result = tuning.tune(load(inputs), target, space=searched, output=output, **options)
+    click.echo(results.as_yaml(result.settings), nl=False)
+    logger.info(f"Best val/{result.metric}: {result.value:.4g}; written to {output}")

@@ -1,10 +1,11 @@
-"""Search for the settings that fit a study best, by Optuna (extra ``[tune]``).
+"""Hyperparameter search by Optuna (extra ``[tune]``), and the range test of the learning rate.
 
-`space` says what is searched, `trial` what a trial is, `storage` what is kept, `results` and `plot`
-what is shown; `workers` runs trials, and `search` is the whole.
+`search` is the search from its arguments to its result. It reads a search `space`, keeps an Optuna
+study in a file (`storage`), runs each `trial` here or in `workers`, and reports `results`.
+`learning_rate` needs no Optuna.
 """
 
-from aam_core.tuning.results import Tuned
-from aam_core.tuning.search import need_optuna, tune
+from aam_core.tuning.results import TuningResult
+from aam_core.tuning.search import require_optuna, tune
 
-__all__ = ["Tuned", "need_optuna", "tune"]
+__all__ = ["TuningResult", "require_optuna", "tune"]

@@ -1,9 +1,8 @@
-"""What a search has found so far: a line a trial, a table, the best settings and a plot."""
+"""Results of a search so far: a message per trial, a table, the best settings and a plot."""
 
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,33 +13,45 @@ from aam_core import plots
 from aam_core.config import Config
 from aam_core.errors import AAMError
 from aam_core.files.folders import replacing_in
-from aam_core.tuning.trial import Task
+from aam_core.log import logger
+from aam_core.tuning.trial import Objective
 
-ENDED = ("complete", "pruned", "failed", "interrupted")
-"""States of trials that are shown."""
+__all__ = [
+    "FINISHED_STATES",
+    "TrialsReport",
+    "TuningResult",
+    "as_yaml",
+    "best_row",
+    "counted",
+    "trial_state",
+    "trials_table",
+]
 
-FIRST = 3
-"""Trials of which at least one must succeed."""
+FINISHED_STATES = ("complete", "pruned", "failed", "interrupted")
+"""States of the trials in the table."""
 
-COLUMNS = ("number", "state", "value", "epochs")
+_FIRST_TRIALS = 3
+"""If so many trials all fail, the search ends."""
+
+_COLUMNS = ("number", "state", "value", "epochs")
 
 
 @dataclass
-class Tuned:
-    """The outcome of a search.
+class TuningResult:
+    """The result of a search.
 
     Attributes
     ----------
     config : Config
-        The configuration searched from, with the best settings.
+        The configuration of the search, with the best settings.
     settings : dict
-        Those alone, by ``section.field``.
+        These settings alone, by ``section.field``.
     value : float
-        Their figure.
+        Metric of the best trial.
     metric : str
-        Its name in the logs.
+        Name of the metric, without ``val/``.
     trials : DataFrame
-        A row a trial: ``number``, ``state``, ``value``, ``epochs``, the settings, and ``error``.
+        A row per trial: ``number``, ``state``, ``value``, ``epochs``, the settings, and ``error``.
     """
 
     config: Config
@@ -50,77 +61,77 @@ class Tuned:
     trials: pd.DataFrame
 
 
-def state_of(trial) -> str:
-    """One of `ENDED`, or 'running' or 'waiting'."""
-    if trial.state.name == "FAIL":  # one that was given up has noted why
+def trial_state(trial) -> str:
+    """One of `FINISHED_STATES`, or 'running' or 'waiting'."""
+    if trial.state.name == "FAIL":  # a trial whose settings cannot be fitted has a reason noted
         return "failed" if "error" in trial.user_attrs else "interrupted"
     return trial.state.name.lower()
 
 
-def table(trials, task: Task) -> pd.DataFrame:
-    """The finished ones of Optuna's trials; of a pruned one, ``value`` is the best it reached.
+def trials_table(trials, objective: Objective) -> pd.DataFrame:
+    """A row for each finished trial of Optuna's; the ``value`` of a pruned one is its best.
 
-    States are complete, pruned, failed, and interrupted, which counts as no trial.
+    The states are in `FINISHED_STATES`; interrupted trials do not count, see `counted`.
     """
     rows = []
     for trial in trials:
-        state = state_of(trial)
-        if state not in ENDED:
+        state = trial_state(trial)
+        if state not in FINISHED_STATES:
             continue
         reached = [v for v in trial.intermediate_values.values() if np.isfinite(v)]
         value = trial.value if state == "complete" else None
         if state == "pruned" and reached:
-            value = task.best(reached)
+            value = objective.best(reached)
         epochs = trial.user_attrs.get("epochs", 0)
-        settings = {path: trial.params.get(path) for path in task.space}
-        head = dict(zip(COLUMNS, (trial.number, state, value, epochs), strict=True))
+        settings = {path: trial.params.get(path) for path in objective.space}
+        head = dict(zip(_COLUMNS, (trial.number, state, value, epochs), strict=True))
         rows.append({**head, **settings, "error": trial.user_attrs.get("error")})
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *task.space, "error"])
+    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *objective.space, "error"])
     return frame.astype({"value": float})
 
 
 def counted(frame: pd.DataFrame) -> pd.DataFrame:
-    """The trials that ran to an end of their own."""
+    """The trials that count: those that were not interrupted."""
     return frame[frame["state"] != "interrupted"]
 
 
-def best_row(frame: pd.DataFrame, task: Task) -> pd.Series | None:
+def best_row(frame: pd.DataFrame, objective: Objective) -> pd.Series | None:
     """The best complete trial, the first of equals; None where there is none."""
     done = frame[frame["state"] == "complete"]
     if not len(done):
         return None
     values = done["value"]
-    return done.loc[values.idxmax() if task.direction == "maximize" else values.idxmin()]
+    return done.loc[values.idxmax() if objective.direction == "maximize" else values.idxmin()]
 
 
-class Board:
-    """Reports finished trials, and keeps the files of a search up to them.
+class TrialsReport:
+    """Reports finished trials, and writes the files of a search after each.
 
     Parameters
     ----------
-    search : optuna.Study
-    task : Task
+    optuna_study : optuna.Study
+    objective : Objective
     trials : int
-        How many are asked for.
+        Number of trials of the search.
     folder : Path
     """
 
-    def __init__(self, search, task: Task, trials: int, folder: Path):
-        # Now, so that Ctrl-C cannot leave half of it when the last plot is made.
+    def __init__(self, optuna_study, objective: Objective, trials: int, folder: Path):
+        # Imported here, so that Ctrl-C cannot leave half of it imported when the last plot is made.
         import matplotlib.figure  # noqa: F401
 
-        self.search = search
-        self.task = task
+        self.optuna_study = optuna_study
+        self.objective = objective
         self.trials = trials
         self.folder = folder
-        self.shown = set(self.table()["number"])
+        self.reported = set(self.table()["number"])
 
     def table(self) -> pd.DataFrame:
-        """All finished trials, as `table` has them."""
-        return table(self.search.get_trials(deepcopy=False), self.task)
+        """All finished trials, as in `trials_table`."""
+        return trials_table(self.optuna_study.get_trials(deepcopy=False), self.objective)
 
     def update(self) -> None:
-        """Show what has finished since the last call, a line each, and write the files anew.
+        """Report the trials that finished since the last call, and write the files again.
 
         Raises
         ------
@@ -128,42 +139,42 @@ class Board:
             If every one of the first trials failed.
         """
         frame = self.table()
-        ended = counted(frame)
-        fresh = ended[~ended["number"].isin(self.shown)]
-        if len(frame) == len(self.shown):
+        finished = counted(frame)
+        new = finished[~finished["number"].isin(self.reported)]
+        if len(frame) == len(self.reported):
             return
-        self.shown = set(frame["number"])
-        best = best_row(frame, self.task)
-        for place, (_, row) in enumerate(fresh.iterrows(), start=len(ended) - len(fresh) + 1):
-            say(f"tune: {place}/{self.trials}  {self._line(row, best)}")
+        self.reported = set(frame["number"])
+        best = best_row(frame, self.objective)
+        for place, (_, row) in enumerate(new.iterrows(), start=len(finished) - len(new) + 1):
+            logger.info(f"tune: {place}/{self.trials}  {self._message(row, best)}")
         self.write(frame, best)
-        if len(ended) >= FIRST and (ended["state"] == "failed").all():
+        if len(finished) >= _FIRST_TRIALS and (finished["state"] == "failed").all():
             raise AAMError(
-                f"The first {len(ended)} trials all failed; the last: {ended['error'].iloc[-1]}"
+                f"The first {len(finished)} trials all failed; the last: {finished['error'].iloc[-1]}"
             )
 
     def write(self, frame: pd.DataFrame, best: pd.Series | None) -> None:
         """Replace ``trials.tsv`` and ``best.yaml`` together, and then ``trials.png``."""
         names = ("trials.tsv", "best.yaml", "trials.png")
-        with replacing_in(self.folder, names, durable=False) as folder:  # all is in Optuna's file
+        with replacing_in(self.folder, names, durable=False) as folder:  # Optuna's file has it all
             frame.to_csv(folder / "trials.tsv", sep="\t", index=False)
             if best is not None:
-                text = f"# val/{self.task.metric} {best['value']:.6g} in trial {best['number']}\n"
+                text = f"# val/{self.objective.metric} {best['value']:.6g} in trial {best['number']}\n"
                 text += as_yaml(self.settings(best["number"]))
                 (folder / "best.yaml").write_text(text, encoding="utf-8")
         if best is not None:
-            draw = functools.partial(
-                plots.trials, frame, self.task.metric, self.task.direction == "maximize"
-            )
+            rising = self.objective.direction == "maximize"
+            draw = functools.partial(plots.trials, frame, self.objective.metric, rising)
             plots.attempt(self.folder / "trials.png", draw)
 
     def settings(self, number: int) -> dict:
-        """The settings of a trial, by ``section.field``."""
-        (found,) = (t for t in self.search.get_trials(deepcopy=False) if t.number == number)
-        return self.task.settings(found.params)
+        """Settings of a trial, by ``section.field``."""
+        trials = self.optuna_study.get_trials(deepcopy=False)
+        (trial,) = (trial for trial in trials if trial.number == number)
+        return self.objective.settings(trial.params)
 
-    def _line(self, row, best) -> str:
-        number, metric = row["number"], self.task.metric
+    def _message(self, row, best) -> str:
+        number, metric = row["number"], self.objective.metric
         if row["state"] == "failed":
             return f"trial {number} failed: {row['error']}"
         text = f"trial {number}: {metric} {row['value']:.4g}"
@@ -173,7 +184,7 @@ class Board:
 
 
 def as_yaml(settings: dict) -> str:
-    """Settings as ``--config`` reads them."""
+    """Settings as YAML for ``--config``."""
     import yaml
 
     nested: dict = {}
@@ -184,9 +195,3 @@ def as_yaml(settings: dict) -> str:
             node = node.setdefault(name, {})
         node[leaf] = value
     return yaml.safe_dump(nested, sort_keys=False)
-
-
-def say(text: str) -> None:
-    """One line on stderr; nothing for an empty text."""
-    if text:
-        print(text, file=sys.stderr, flush=True)

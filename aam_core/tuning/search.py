@@ -1,4 +1,4 @@
-"""A search from its arguments to its outcome; one that was stopped goes on."""
+"""A search from its arguments to its result; one that was stopped can be continued."""
 
 from __future__ import annotations
 
@@ -21,23 +21,26 @@ from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.files.writing import check_folder
+from aam_core.log import logger
 from aam_core.model import Model
 from aam_core.prediction import as_model
 from aam_core.tasks import task_named
 from aam_core.transfer import adopt
 from aam_core.tuning import space as spaces
-from aam_core.tuning.results import Board, Tuned, best_row, counted, say
+from aam_core.tuning.results import TrialsReport, TuningResult, best_row, counted
 from aam_core.tuning.storage import (
     FILE,
     fail_running,
-    fingerprint,
-    open_search,
+    open_optuna_study,
+    search_fingerprint,
 )
-from aam_core.tuning.trial import Task, check_metric
-from aam_core.tuning.workers import one_trial, spread
+from aam_core.tuning.trial import Objective, check_metric
+from aam_core.tuning.workers import run_in_workers, run_next_trial
 
-_READS = ("data.rarefaction", "data.sampling_depth", "data.shallow_samples", "data.min_reads")
-"""Settings that decide which samples can be used."""
+__all__ = ["require_optuna", "run_trials", "tune"]
+
+_SAMPLE_SETTINGS = ("data.rarefaction", "data.sampling_depth", "data.shallow_samples", "data.min_reads")
+"""Settings that determine which samples can be used."""
 
 
 @alone
@@ -58,59 +61,59 @@ def tune(
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
     config: Config | str | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search for the settings with which the validation samples are predicted best.
 
     Every trial is a fit on the same training and validation samples. The first has the settings
-    of ``config``; the next ones are drawn, and after ten chosen by what the others found (TPE;
-    Bergstra et al. 2011). A trial below the median of those before it, after as many epochs, is
-    pruned. The same call goes on where the last was stopped.
+    of ``config``; those of the next are random, and from the eleventh trial on suggested from the
+    results so far (TPE; Bergstra et al. 2011). A trial that is worse than the median of those
+    before it, after as many epochs, is pruned. The same call continues a search that was stopped.
 
     Parameters
     ----------
     study, target, group_by, encoder, freeze_encoder, covariates
         As in `fit_regressor`.
     output : path
-        Folder for ``tune.db`` (what a search goes on from), ``best.yaml``, ``trials.tsv`` and
-        ``trials.png``; written anew after each trial.
+        Folder for ``tune.db`` (from which a search continues), ``best.yaml``, ``trials.tsv`` and
+        ``trials.png``; written again after each trial.
     task : {'regression', 'classification'}, optional
-        Told from the target where not given: text means classes.
+        Inferred from the target where not given: text means classes.
     trials : int
-        In all, earlier calls included; those that failed count, those interrupted do not.
+        Number of trials, with those of earlier calls; failed ones count, interrupted ones do not.
     timeout : float, optional
         Seconds after which no trial is started.
     space : dict, optional
         ``{"section.field": range}``, as `aam_core.tuning.space` has it; by default the rates, the
         dropouts, the depth over samples, the rarefaction and the batch size.
     metric : str
-        Figure of the validation samples: by default ``mae`` or ``auc``. A trial's is the best of
-        its epochs.
+        Metric of the validation samples: by default ``mae`` or ``auc``. A trial has that of its
+        best epoch.
     folds : int
-        Where not 0, a trial is a fit of each of so many folds, and its figure their mean: slower,
-        and steadier on a small study.
+        Where not 0, a trial is a fit for each of so many folds, and its metric their mean: slower,
+        and less noisy on a small study.
     jobs : int
         Processes that run trials. A script that asks for several must do so below
         ``if __name__ == "__main__":``.
     config : Config, optional
-        What the space does not name; ``presets.fitting()`` by default.
+        Settings that are not in the space; ``presets.fitting()`` by default.
 
     Returns
     -------
-    Tuned
+    TuningResult
 
     Raises
     ------
     InputError
-        If the space or the target is unusable, or the folder holds a search for something else.
+        If the space or the target is unusable, or the folder has another search.
     AAMError
         If the first three trials all fail, or a worker dies.
     """
-    need_optuna()
+    require_optuna()
     task = task or infer_task(preparation.by_sample(study, target))
     task_named(task)
-    for name, value, least in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
-        if value < least:
-            raise InputError(f"The number of {name} must be at least {least}, not {value}.")
+    for name, value, minimum in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
+        if value < minimum:
+            raise InputError(f"The number of {name} must be at least {minimum}, not {value}.")
     check_folder(output)
     options = {
         "encoder": None if encoder is None else as_model(encoder),
@@ -119,34 +122,35 @@ def tune(
     }
     config = presets.as_config(config, presets.fitting)
     if config.train.devices > 1:
-        raise InputError("A trial runs on one device (train.devices); several run as jobs.")
-    space = _space(space, encoder is not None, config)
+        raise InputError("A trial runs on one device (train.devices); run several trials at a time by jobs.")
+    space = _checked_space(space, encoder is not None, config)
     metric = check_metric(metric, task, space)
     study, config, idle = _effective(study, target, task, group_by, folds, options, config, space)
     split = preparation.splitter(config, options["encoder"], freeze_encoder)
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
     for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
-        say(f"tune: {line}")
+        logger.info(f"tune: {line}")
     fit = fitting.fit_regressor if task == "regression" else fitting.fit_classifier
     fit = functools.partial(fit, **options)
-    common = Task(study, values, fit, splits, space, config, metric)
+    objective = Objective(study, values, fit, splits, space, config, metric)
     folder = Path(output)
-    search = open_search(folder, common, fingerprint(common, task, options))
+    fingerprint = search_fingerprint(objective, task, options)
+    optuna_study = open_optuna_study(folder, objective, fingerprint)
     for line in idle:
-        effects.say(f"tune: {line}")
-    return go_on(search, common, folder, trials, timeout, jobs)
+        logger.info(f"tune: {line}")
+    return run_trials(optuna_study, objective, folder, trials, timeout, jobs)
 
 
-def need_optuna() -> None:
+def require_optuna() -> None:
     """Raise `InputError` where Optuna is not installed."""
     if importlib.util.find_spec("optuna") is None:
         raise InputError("Tuning needs Optuna: pip install optuna.")
 
 
-def _space(given: dict | None, encoder: bool, config: Config) -> dict:
-    given = spaces.check_space(spaces.default(encoder) if given is None else given)
-    spaces.check_effect(given, encoder, config)
-    return given
+def _checked_space(space: dict | None, encoder: bool, config: Config) -> dict:
+    space = spaces.check_space(spaces.default_space(encoder) if space is None else space)
+    spaces.check_effect(space, encoder, config)
+    return space
 
 
 def _effective(study, target, task, group_by, folds, options, config, space):
@@ -172,17 +176,16 @@ def _effective(study, target, task, group_by, folds, options, config, space):
 
 
 def _splits(study, target, task, space, config, group_by, folds, split):
-    """The study and target of the samples that every trial can use, and their splits."""
-    reads = {path: space[path] for path in _READS if path in space}
-    ends = [given.get("choices") or [given["low"], given["high"]] for given in reads.values()]
-    some = (dict(zip(reads, values, strict=True)) for values in itertools.product(*ends))
-    usable = [
-        set(preparation.usable_samples(study, config.replace(changes))[0]) for changes in some
-    ]
-    samples = [name for name in study.sample_ids if all(name in some for some in usable)]
-    left_out = sorted(set(study.sample_ids) - set(samples))
-    if left_out:
-        say(f"tune: {len(left_out)} samples have too few reads for a trial: {first_five(left_out)}")
+    """Study and target of the samples that every trial can use, and their splits."""
+    paths = [path for path in _SAMPLE_SETTINGS if path in space]
+    ends = itertools.product(*(spaces.range_ends(space[path]) for path in paths))
+    variants = [config.replace(dict(zip(paths, values, strict=True))) for values in ends]
+    usable = [set(preparation.usable_samples(study, variant)[0]) for variant in variants]
+    samples = [name for name in study.sample_ids if all(name in ids for ids in usable)]
+    dropped = sorted(set(study.sample_ids) - set(samples))
+    if dropped:
+        few = f"{len(dropped)} samples have too few reads for a trial"
+        logger.info(f"tune: {few}: {first_five(dropped)}")
     study = study.select(samples)
     values = preparation.by_sample(study, target).reindex(samples)
     task_named(task).check(values)
@@ -190,52 +193,59 @@ def _splits(study, target, task, space, config, group_by, folds, split):
     strata = task_named(task).strata(values)
     if folds:
         seed = config.train.seed
-        parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-        return study, values, [Split.holdout(*part) for part in parts]
+        sides = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
+        return study, values, [Split.holdout(*ids) for ids in sides]
     if config.train.val_fraction == 0:
-        raise InputError("Trials are compared on validation samples: train.val_fraction is 0.")
+        raise InputError("Trials are compared on validation samples, but train.val_fraction is 0.")
     return study, values, [split(samples, groups=groups, strata=strata)]
 
 
-def go_on(search, common: Task, folder: Path, trials: int, timeout=None, jobs: int = 1) -> Tuned:
-    """Run what is left of the trials; the best of all.
+def run_trials(
+    optuna_study,
+    objective: Objective,
+    folder: Path,
+    trials: int,
+    timeout: float | None = None,
+    jobs: int = 1,
+) -> TuningResult:
+    """Run the trials that are left, and return the best of all.
 
     Parameters
     ----------
-    search : optuna.Study
-        As `aam_core.tuning.storage.open_search` returns.
-    common : Task
+    optuna_study : optuna.Study
+        As `aam_core.tuning.storage.open_optuna_study` returns.
+    objective : Objective
     folder : Path
     trials, timeout, jobs
         As in `tune`.
     """
-    board = Board(search, common, trials, folder)
-    begun = len(counted(board.table()))
-    if begun:
-        say(f"tune: {begun} of {trials} trials are in {folder / FILE}; going on")
+    report = TrialsReport(optuna_study, objective, trials, folder)
+    done = len(counted(report.table()))
+    if done:
+        logger.info(f"tune: {done} of {trials} trials are in {folder / FILE}; continuing")
     deadline = math.inf if timeout is None else time.time() + timeout
     try:
         if jobs == 1:
-            for _ in range(trials - begun):
+            for _ in range(trials - done):
                 if time.time() < deadline:
-                    one_trial(search, common)
-                    board.update()
-        elif begun < trials:
-            spread(board, common, trials - begun, jobs, deadline)
+                    run_next_trial(optuna_study, objective)
+                    report.update()
+        elif done < trials:
+            run_in_workers(report, objective, trials - done, jobs, deadline)
     except (KeyboardInterrupt, Preempted) as stop:
-        done = len(counted(board.table()))
-        text = f"{done} of {trials} trials are in {folder / FILE}; the same command goes on."
+        done = len(counted(report.table()))
+        text = f"{done} of {trials} trials are in {folder / FILE}; the same command continues them."
         if isinstance(stop, Preempted):
             raise Preempted(f"Stopped by signal {stop.signal}. {text}", stop.signal) from None
         raise KeyboardInterrupt(text) from None
     finally:
-        fail_running(search)
-        board.update()
-    frame = board.table()
-    best = best_row(frame, common)
+        fail_running(optuna_study)
+        report.update()
+    frame = report.table()
+    best = best_row(frame, objective)
     if best is None:
-        raise AAMError(f"None of {len(frame)} trials came to an end.")
-    board.write(frame, best)
-    settings = board.settings(best["number"])
-    config = common.config.replace(settings)
-    return Tuned(config, settings, float(best["value"]), common.metric, frame)
+        raise AAMError(f"None of {len(frame)} trials was completed.")
+    report.write(frame, best)
+    settings = report.settings(best["number"])
+    config = objective.config.replace(settings)
+    return TuningResult(config, settings, float(best["value"]), objective.metric, frame)

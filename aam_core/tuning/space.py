@@ -1,4 +1,4 @@
-"""What a search goes through: settings, and the values that each may take.
+"""Search space: the settings of a search, and the values that each may take.
 
 A space is ``{"section.field": range}``. A range is ``{"low": ..., "high": ...}``, both included,
 with ``"log": True`` for a setting whose orders of magnitude count or ``"step": ...`` for a grid; or
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from aam_core.config import Config, find
 from aam_core.config.fields import check, parse, unknown
@@ -16,7 +17,18 @@ from aam_core.config.unused import RULES, Setup
 from aam_core.errors import InputError, first_five
 from aam_core.files.reading import read_yaml
 
-DEFAULT = {
+__all__ = [
+    "DEFAULT",
+    "check_effect",
+    "check_space",
+    "contains",
+    "default_space",
+    "range_ends",
+    "read_space",
+    "suggest",
+]
+
+DEFAULT: dict[str, dict[str, Any]] = {
     "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
     "optim.encoder_lr_ratio": {"low": 0.03, "high": 1.0, "log": True},
     "optim.weight_decay": {"low": 1e-3, "high": 1.0, "log": True},
@@ -27,9 +39,9 @@ DEFAULT = {
     "data.rarefaction": {"choices": ["none", "redraw"]},
     "train.batch_size": {"choices": [16, 32, 64]},
 }
-"""What is searched where no space is given; see `default`."""
+"""The default space; see `default_space`."""
 
-OF_TRAIN = (
+_SEARCHED_OF_TRAIN = (
     "epochs",
     "min_steps",
     "max_steps",
@@ -38,12 +50,13 @@ OF_TRAIN = (
     "accumulate",
     "patience",
 )
-"""The rest of the section says where a run takes place and how it is compared with others."""
+"""Settings of the section ``train`` that can be searched. Its others say where a run takes place and how
+it is compared."""
 
-NOT_SEARCHED = ("model.members", "model.encoder.features", "forest.trees")
-"""What decides who validates, and what the figure of a trial does not see."""
+_NOT_SEARCHED = ("model.members", "model.encoder.features", "forest.trees")
+"""Settings that change which samples are held out, or that the metric of a trial does not depend on."""
 
-BESIDE_ENCODER = (
+_NOT_OF_ENCODER = (
     "model.members",
     "model.encoder.dropout",
     "model.sample.dropout",
@@ -53,58 +66,58 @@ BESIDE_ENCODER = (
     "model.fusion.kind",
     "model.fusion.latents",
 )
-"""Of ``model``, what a pretrained encoder does not bring with it."""
+"""Settings of the section ``model`` that a pretrained encoder does not determine."""
 
-DRAWING = {
+_OF_RAREFACTION = {
     "data.sampling_depth": ("redraw", "fixed"),
     "data.sampling_depth_max": ("redraw",),
     "data.full_depth": ("redraw",),
 }
-"""Settings of a draw of reads, and the values of ``data.rarefaction`` under which they count."""
+"""Settings of the rarefaction, and the values of ``data.rarefaction`` with which they have an effect."""
 
-EXAMPLE = "{low: 0.0001, high: 0.01, log: true}, or {choices: [16, 32]}"
+_EXAMPLE = "{low: 0.0001, high: 0.01, log: true}, or {choices: [16, 32]}"
 
 _KEYS = {"low", "high", "log", "step"}
 
 
-def default(encoder: bool) -> dict[str, dict]:
-    """The default space, without what has no effect with, or without, a pretrained encoder."""
+def default_space(encoder: bool) -> dict[str, dict]:
+    """The default space, without settings that have no effect with (or without) an encoder."""
     if not encoder:
         return {path: DEFAULT[path] for path in DEFAULT if path != "optim.encoder_lr_ratio"}
-    return {path: DEFAULT[path] for path in DEFAULT if not _brought(path)}
+    return {path: DEFAULT[path] for path in DEFAULT if not _determined_by_encoder(path)}
 
 
-def read(file) -> dict[str, dict]:
-    """Read a space from YAML, and `check_space` it.
+def read_space(file) -> dict[str, dict]:
+    """Read a space from YAML, and check it.
 
     Raises
     ------
     InputError
-        For a file that is not a YAML mapping, or a space that is not legal.
+        If the file is not a YAML mapping, or the space is not valid.
     """
     return check_space(read_yaml(file), str(file))
 
 
 def check_space(space, where: str = "space") -> dict[str, dict]:
-    """The space with every value as its setting's type.
+    """Check a space; its values get the types of their settings.
 
     Parameters
     ----------
     space : dict
     where : str
-        What it came from, for the messages.
+        Where the space comes from, for the messages.
 
     Raises
     ------
     InputError
-        Names the setting, what is wrong with its range, and what is legal.
+        Names the setting, what is wrong with its range, and what is valid.
     """
     if not isinstance(space, dict) or not space:
-        raise InputError(f"{where} must map settings to ranges, as in 'optim.lr: {EXAMPLE}'.")
+        raise InputError(f"{where} must map settings to ranges, as in 'optim.lr: {_EXAMPLE}'.")
     checked = {}
-    for path, given in space.items():
+    for path, range_ in space.items():
         try:
-            checked[path] = _range(str(path), given)
+            checked[path] = _check_range(str(path), range_)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
     return checked
@@ -113,7 +126,7 @@ def check_space(space, where: str = "space") -> dict[str, dict]:
 def check_effect(
     space: dict[str, dict], encoder: bool, config: Config, setup: Setup | None = None
 ) -> None:
-    """Refuse settings that others, a pretrained encoder or its absence take the effect from.
+    """Refuse settings without effect: because of others, or of a pretrained encoder or its absence.
 
     Parameters
     ----------
@@ -121,93 +134,102 @@ def check_effect(
     encoder : bool
         Whether the fits start from a pretrained encoder.
     config : Config
-        What the space does not name.
+        Settings that are not in the space.
     setup : Setup, optional
-        What else the fits are: with it, the rules of `config.unused` hold wherever the space
-        reaches, as far as one other setting of it at a time tells.
+        What else is known of the fits. With it, the rules of `config.unused` are checked, too: each
+        setting at the ends of its range, together with one other setting at the ends of its own.
+
+    Raises
+    ------
+    InputError
     """
-    reached = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]
-    idle = [path for path, ways in DRAWING.items() if path in space and not {*ways} & {*reached}]
-    if idle:
+    ways = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]
+    unused = [
+        path for path, of in _OF_RAREFACTION.items() if path in space and not {*of} & {*ways}
+    ]
+    if unused:
         raise InputError(
-            f"{' and '.join(idle)}: no effect where data.rarefaction is {' or '.join(reached)}; "
-            "set that to 'redraw', beside the space or in it."
+            f"{' and '.join(unused)}: no effect where data.rarefaction is {' or '.join(ways)}; "
+            "set that to 'redraw', in the configuration or in the space."
         )
     if encoder:
-        idle = [path for path in space if _brought(path)]
-        if idle:
+        unused = [path for path in space if _determined_by_encoder(path)]
+        if unused:
             raise InputError(
-                f"The pretrained encoder decides {first_five(idle)}: leave them out of the space."
+                f"The pretrained encoder determines {first_five(unused)}: remove them from the space."
             )
     elif "optim.encoder_lr_ratio" in space:
         raise InputError("optim.encoder_lr_ratio has no effect without a pretrained encoder.")
-    for path in space if setup is not None else ():
-        reasons = [RULES[path](reached, setup) for reached in _reached(space, path, config)]
+    if setup is None:
+        return
+    for path in space:
+        reasons = [RULES[path](variant, setup) for variant in _variants(space, path, config)]
         if reasons and all(reasons):
             raise InputError(f"{path} has no effect in any trial: {reasons[0]}.")
 
 
-def _reached(space: dict[str, dict], path: str, config: Config) -> Iterator[Config]:
-    """Configurations at the ends of a setting's range, and at those of one more at a time."""
-    for value in _ends(space[path]):
+def _variants(space: dict[str, dict], path: str, config: Config) -> Iterator[Config]:
+    """Configurations with a setting and one other, each at the ends of its range."""
+    for value in range_ends(space[path]):
         for other in space:
-            for beside in _ends(space[other]):
-                with contextlib.suppress(InputError):  # what does not go together is no trial
-                    yield config.replace({other: beside, path: value})
+            for other_value in range_ends(space[other]):
+                with contextlib.suppress(InputError):  # such a trial would fail
+                    yield config.replace({other: other_value, path: value})
 
 
-def _ends(given: dict) -> list:
-    return given.get("choices") or [given["low"], given["high"]]
+def range_ends(range_: dict) -> list:
+    """The choices of a range, or its lowest and highest value."""
+    return range_.get("choices") or [range_["low"], range_["high"]]
 
 
-def suggest(trial, path: str, given: dict):
-    """The value of a setting in an Optuna trial."""
-    if "choices" in given:
-        return trial.suggest_categorical(path, given["choices"])
+def suggest(trial, path: str, range_: dict):
+    """The value of a setting that an Optuna trial suggests."""
+    if "choices" in range_:
+        return trial.suggest_categorical(path, range_["choices"])
     if type(find(path).default) is int:
-        return trial.suggest_int(path, **given)
-    return trial.suggest_float(path, **given)
+        return trial.suggest_int(path, **range_)
+    return trial.suggest_float(path, **range_)
 
 
-def holds(given: dict, value) -> bool:
-    """Whether a range has this value."""
-    if "choices" in given:
-        return value in given["choices"]
-    if not given["low"] <= value <= given["high"]:
+def contains(range_: dict, value) -> bool:
+    """Whether a value is in a range."""
+    if "choices" in range_:
+        return value in range_["choices"]
+    if not range_["low"] <= value <= range_["high"]:
         return False
-    steps = (value - given["low"]) / given.get("step", 1)
-    return "step" not in given or abs(steps - round(steps)) < 1e-9
+    steps = (value - range_["low"]) / range_.get("step", 1)
+    return "step" not in range_ or abs(steps - round(steps)) < 1e-9
 
 
-def _range(path: str, given) -> dict:
+def _check_range(path: str, range_) -> dict:
     field = find(path)
     section, _, name = path.rpartition(".")
-    if section == "train" and name not in OF_TRAIN:
-        legal = ", ".join(f"train.{name}" for name in OF_TRAIN)
-        raise InputError(f"{path} cannot be searched; of its section there are: {legal}.")
-    if path in NOT_SEARCHED:
-        raise InputError(f"{path} cannot be searched: the figures of such trials do not compare.")
-    if not isinstance(given, dict):
-        raise InputError(f"{path} must be given a range, as in {EXAMPLE}; not {given!r}.")
-    if "choices" in given:
-        return _choices(path, field, given)
-    for key in given:
+    if section == "train" and name not in _SEARCHED_OF_TRAIN:
+        legal = ", ".join(f"train.{name}" for name in _SEARCHED_OF_TRAIN)
+        raise InputError(f"{path} cannot be searched; settings of its section that can: {legal}.")
+    if path in _NOT_SEARCHED:
+        raise InputError(f"{path} cannot be searched: the metrics of such trials are not comparable.")
+    if not isinstance(range_, dict):
+        raise InputError(f"{path} must have a range, as in {_EXAMPLE}; not {range_!r}.")
+    if "choices" in range_:
+        return _check_choices(path, field, range_)
+    for key in range_:
         if key not in _KEYS:
             raise unknown(key, sorted({*_KEYS, "choices"}), f"key of a range ({path})")
     kind = type(field.default)
     if kind not in (int, float):
-        some = field.metadata["choices"] or ("true", "false")
-        raise InputError(f"{path} is no number: give it as {{choices: [{', '.join(some)}]}}.")
-    if not {"low", "high"} <= set(given):
-        raise InputError(f"{path} needs both low and high, as in {EXAMPLE}.")
-    ends = {key: _number(f"{path}: {key}", field, given[key]) for key in ("low", "high")}
+        choices = field.metadata["choices"] or ("true", "false")
+        raise InputError(f"{path} is not a number: use {{choices: [{', '.join(choices)}]}}.")
+    if not {"low", "high"} <= set(range_):
+        raise InputError(f"{path} needs both low and high, as in {_EXAMPLE}.")
+    ends = {key: _number(f"{path}: {key}", field, range_[key]) for key in ("low", "high")}
     if ends["low"] >= ends["high"]:
         raise InputError(f"{path}: low ({ends['low']}) must be below high ({ends['high']}).")
-    log, step = given.get("log", False), given.get("step")
+    log, step = range_.get("log", False), range_.get("step")
     if not isinstance(log, bool):
         raise InputError(f"{path}: log must be true or false, not {log!r}.")
     if log and (step is not None or ends["low"] <= 0):
-        raise InputError(f"{path}: with log, low must be above 0 and there is no step.")
+        raise InputError(f"{path}: with log, low must be above 0, and step is not allowed.")
     if step is None:
         return {**ends, "log": log}
     step = parse(str(step), kind, f"{path}: step")
@@ -217,22 +239,22 @@ def _range(path: str, given) -> dict:
 
 
 def _number(name: str, field, value):
-    """An end of a range: within the field's bounds, which a word such as 'auto' is not."""
+    """An end of a range: within the field's bounds, and no word such as 'auto'."""
     number, least = check(field, value, name), field.metadata["minimum"]
     if least is not None and number < least:
         raise InputError(f"{name} must be at least {least}, not {value!r}.")
     return number
 
 
-def _choices(path: str, field, given: dict) -> dict:
-    values = given["choices"]
-    if set(given) != {"choices"} or not isinstance(values, list) or not values:
-        raise InputError(f"{path}: choices must be a list of values, and stand alone.")
+def _check_choices(path: str, field, range_: dict) -> dict:
+    values = range_["choices"]
+    if set(range_) != {"choices"} or not isinstance(values, list) or not values:
+        raise InputError(f"{path}: choices must be a list of values, without other keys.")
     values = [check(field, value, path) for value in values]
     if len(set(values)) < len(values):
-        raise InputError(f"{path}: the choices name a value twice: {first_five(values)}.")
+        raise InputError(f"{path}: the choices have a value twice: {first_five(values)}.")
     return {"choices": values}
 
 
-def _brought(path: str) -> bool:
-    return path.startswith("model.") and path not in BESIDE_ENCODER
+def _determined_by_encoder(path: str) -> bool:
+    return path.startswith("model.") and path not in _NOT_OF_ENCODER

@@ -1,4 +1,7 @@
-"""The file that a search goes on from: Optuna's, and what must be the same to go on."""
+"""The file of a search: Optuna's storage, and what must be the same for a search to continue.
+
+Optuna calls a search a study; here that is an ``optuna_study``, as a `Study` is a table of samples.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +15,68 @@ from pathlib import Path
 from aam_core.config import Config
 from aam_core.data import fingerprint as inputs
 from aam_core.errors import InputError, first_five
-from aam_core.tuning.space import holds
-from aam_core.tuning.trial import ALONE, Task
+from aam_core.tuning.space import contains
+from aam_core.tuning.trial import TRIAL_SETTINGS, Objective
+
+__all__ = [
+    "FILE",
+    "NAME",
+    "fail_running",
+    "load_optuna_study",
+    "open_optuna_study",
+    "open_storage",
+    "search_fingerprint",
+]
 
 FILE = "tune.db"
 """Optuna's storage (SQLite) in the folder of a search."""
 
 NAME = "aam"
-"""Of Optuna's study in it."""
+"""Name of the Optuna study in it."""
 
-STARTUP = 5
+_STARTUP_TRIALS = 5
 """Complete trials before any is pruned."""
 
-WARMUP = 3
+_WARMUP_EPOCHS = 3
 """Epochs of a trial before it may be pruned."""
 
-FREE = {
-    *ALONE,
-    "loss.nucleotide",  # of which fits have none
+_CHANGEABLE = {
+    *TRIAL_SETTINGS,
+    "loss.nucleotide",  # a fit has no nucleotide loss
     "train.best_metric",
     "train.checkpoint_every",
     "train.device",
     "train.log_every",
     "train.threads",
 }
-"""Settings that may change when a search goes on."""
+"""Settings that may change when a search continues."""
 
 
-def fingerprint(common: Task, task: str, options: dict) -> dict:
-    """What must be the same for trials to be compared, as JSON has it."""
-    counts, encoder = common.study.counts, options["encoder"]
-    parts = inputs.fingerprint(common.study).parts.values()
-    samples = json.dumps([list(map(asdict, common.splits)), common.values.astype(str).tolist()])
-    found = {
+def search_fingerprint(objective: Objective, task: str, options: dict) -> dict:
+    """What must be the same for trials to be comparable, as JSON values."""
+    counts, encoder = objective.study.counts, options["encoder"]
+    parts = inputs.fingerprint(objective.study).parts.values()
+    samples = json.dumps([list(map(asdict, objective.splits)), objective.values.astype(str).tolist()])
+    fingerprint = {
         "task": task,
-        "target": str(common.values.name),
-        "metric": common.metric,
+        "target": str(objective.values.name),
+        "metric": objective.metric,
         "encoder": None if encoder is None else encoder.run["created"],
         "freeze_encoder": options["freeze_encoder"],
         "covariates": options["covariates"],
         "table": f"{counts.shape[1]} features, {counts.sum()} reads",
         "reads or sequences": f"{sum(map(int, itertools.chain(*parts))) % 2**64:016x}",
         "samples, their values or split": hashlib.sha256(samples.encode()).hexdigest()[:8],
-        "space": common.space,
-        "config": common.config.to_dict(),
+        "space": objective.space,
+        "config": objective.config.to_dict(),
     }
-    return json.loads(json.dumps(found))
+    return json.loads(json.dumps(fingerprint))
 
 
 def _differences(before: dict, now: dict) -> list[str]:
-    """What differs, with both values."""
-    old, new = (Config.from_dict(mark["config"], FILE) for mark in (before, now))
-    pairs = {path: both for path, both in old.differences(new).items() if path not in FREE}
+    """What differs between two fingerprints, with both values."""
+    old, new = (Config.from_dict(saved["config"], FILE) for saved in (before, now))
+    pairs = {path: both for path, both in old.differences(new).items() if path not in _CHANGEABLE}
     for path in {**before["space"], **now["space"]}:
         pairs[f"space of {path}"] = (before["space"].get(path), now["space"].get(path))
     others = [name for name in now if name in before and name not in ("config", "space")]
@@ -71,68 +84,74 @@ def _differences(before: dict, now: dict) -> list[str]:
     return [f"{name} ({a!r} there, {b!r} here)" for name, (a, b) in pairs.items() if a != b]
 
 
-def open_search(folder: Path, common: Task, mark: dict):
-    """Optuna's study: the one in the folder where a trial of it succeeded, else a new one.
+def open_optuna_study(folder: Path, objective: Objective, fingerprint: dict):
+    """Open the Optuna study in a folder if a trial of it succeeded; else create one.
 
     Parameters
     ----------
-    mark : dict
-        As `fingerprint` returns.
+    folder : Path
+    objective : Objective
+    fingerprint : dict
+        As `search_fingerprint` returns.
+
+    Returns
+    -------
+    optuna.Study
 
     Raises
     ------
     InputError
-        If the one in the folder has another mark.
+        If the Optuna study in the folder has another fingerprint.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = storage_of(folder)
+    storage = open_storage(folder)
     if NAME in optuna.get_all_study_names(storage):
-        search = load(storage, common)
-        fail_running(search)
-        if any(trial.state.name in ("COMPLETE", "PRUNED") for trial in search.get_trials()):
-            differences = _differences(search.user_attrs["fingerprint"], mark)
+        optuna_study = load_optuna_study(storage, objective)
+        fail_running(optuna_study)
+        if any(trial.state.name in ("COMPLETE", "PRUNED") for trial in optuna_study.get_trials()):
+            differences = _differences(optuna_study.user_attrs["fingerprint"], fingerprint)
             if differences:
                 raise InputError(
                     f"{folder} holds a search that differs in {first_five(differences)}: repeat "
                     "that command, or name another folder."
                 )
-            return search
+            return optuna_study
         optuna.delete_study(study_name=NAME, storage=storage)
-    optuna.create_study(storage=storage, study_name=NAME, direction=common.direction)
-    search = load(storage, common)
-    search.set_user_attr("fingerprint", mark)
-    first = {path: _at(common.config, path) for path in common.space}
-    search.enqueue_trial(
-        {path: value for path, value in first.items() if holds(common.space[path], value)}
+    optuna.create_study(storage=storage, study_name=NAME, direction=objective.direction)
+    optuna_study = load_optuna_study(storage, objective)
+    optuna_study.set_user_attr("fingerprint", fingerprint)
+    current = {path: _at(objective.config, path) for path in objective.space}
+    optuna_study.enqueue_trial(
+        {path: value for path, value in current.items() if contains(objective.space[path], value)}
     )
-    return search
+    return optuna_study
 
 
-def storage_of(folder: Path):
+def open_storage(folder: Path):
     """Optuna's storage in the folder of a search."""
     import optuna
 
-    waits = {"connect_args": {"timeout": 60}}  # where several write at once
-    return optuna.storages.RDBStorage(f"sqlite:///{folder / FILE}", engine_kwargs=waits)
+    timeout = {"connect_args": {"timeout": 60}}  # several workers write at once
+    return optuna.storages.RDBStorage(f"sqlite:///{folder / FILE}", engine_kwargs=timeout)
 
 
-def load(storage, common: Task):
-    """Optuna's study with its pruner."""
+def load_optuna_study(storage, objective: Objective):
+    """The Optuna study with its pruner."""
     import optuna
 
-    warmup = WARMUP if len(common.splits) == 1 else 0
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=warmup)
+    warmup = _WARMUP_EPOCHS if len(objective.splits) == 1 else 0
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_warmup_steps=warmup)
     return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
 
 
-def fail_running(search) -> None:
-    """End the trials of processes that are no more."""
+def fail_running(optuna_study) -> None:
+    """End the trials of processes that died."""
     import optuna
 
-    for trial in search.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        search.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    for trial in optuna_study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        optuna_study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
 def _at(config: Config, path: str):

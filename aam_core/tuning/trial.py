@@ -1,6 +1,7 @@
-"""One trial: settings from a space, a fit with them, and its figure.
+"""One trial: settings suggested from the search space, a fit with them, and its metric.
 
-Optuna is told the figure after each epoch (with folds, after each fold), and may prune the trial.
+The metric is reported to Optuna after each epoch (with folds, after each fold), and Optuna may prune
+the trial.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from aam_core.tasks import task_named
 from aam_core.tasks.metrics import greater_is_better
 from aam_core.tuning import space
 
-LOSSES = ("total_loss", "target_loss", "distance_loss", "distance_mae", "distance_r2")
-"""The others that a fit may have."""
+_LOSSES = ("total_loss", "target_loss", "distance_loss", "distance_mae", "distance_r2")
+"""Metrics that a fit may have besides those of its task."""
 
-ALONE = {
+TRIAL_SETTINGS = {
     "train.best_direction": "auto",
     "train.max_restarts": 0,
     "train.trackers": "none",
     "train.histograms": False,
     "forest.trees": 0,
 }
-"""Settings of every trial, which has no folder; what it logs goes to Optuna. Its figure is of the
-networks, beside which trees would be grown for nothing."""
+"""Settings of every trial. It writes no folder, and its metrics go to Optuna. They are of the networks
+alone, so that a forest would be fitted for nothing."""
 
 
 def check_metric(metric: str, task: str, searched) -> str:
-    """The name of the figure that trials are compared by.
+    """Check the name of the metric that trials are compared by, and return it.
 
     Parameters
     ----------
@@ -48,27 +49,32 @@ def check_metric(metric: str, task: str, searched) -> str:
         As in the logs, without ``val/``; 'auto' is the task's default.
     task : {'regression', 'classification'}
     searched : collection of str
-        Settings of the space.
+        Settings in the search space.
+
+    Raises
+    ------
+    InputError
+        If a fit has no such metric, or the space has settings that change its meaning.
     """
     if metric == "auto":
         return task_named(task).metrics[0]
     metrics = task_named(task).metrics
-    legal = (*metrics, *LOSSES)
+    legal = (*metrics, *_LOSSES)
     metric = metric.removeprefix("val/")
     if metric not in legal:
-        raise unknown(metric, legal, f"figure of a {task}")
+        raise unknown(metric, legal, f"metric of a {task}")
     losses = [path for path in searched if path.startswith("loss.")]
     if metric.endswith("_loss") and losses:
         raise InputError(
             f"Trials cannot be compared by {metric} where the space has {losses[0]}, which changes "
-            f"what it means: choose another metric ({', '.join(metrics)})."
+            f"its meaning: choose another metric ({', '.join(metrics)})."
         )
     return metric
 
 
 @dataclass
-class Task:
-    """What every trial has in common; pickled for workers.
+class Objective:
+    """What a search optimizes: all that its trials have in common. It is pickled for workers.
 
     Attributes
     ----------
@@ -80,10 +86,11 @@ class Task:
     splits : list of Split
         One, or several folds.
     space : dict
+        Search space, as in `aam_core.tuning.space`.
     config : Config
-        What the space does not name.
+        Settings that are not in the space.
     metric : str
-        Figure under ``val/``.
+        Name of the metric, without ``val/``.
     """
 
     study: Study
@@ -96,76 +103,87 @@ class Task:
 
     @property
     def direction(self) -> str:
-        """As Optuna has it."""
+        """Of the optimization, in Optuna's words."""
         return "maximize" if greater_is_better(self.metric) else "minimize"
 
     def best(self, values):
-        """The best of some figures."""
+        """The best of some values of the metric."""
         return max(values) if self.direction == "maximize" else min(values)
 
-    def settings(self, chosen: dict) -> dict:
-        """The settings of a trial: those chosen, and what they bring with them."""
-        # The epoch that a fit keeps, and stops early by, is the one that the trial is judged by.
-        settings = {**chosen, "train.best_metric": self.metric}
-        if "train.epochs" in chosen:
+    def settings(self, suggested: dict) -> dict:
+        """Settings of a trial: those suggested, and others that depend on them."""
+        # A fit keeps its best epoch, and stops early, by the metric that the trial is judged by.
+        settings = {**suggested, "train.best_metric": self.metric}
+        if "train.epochs" in suggested:
             settings.setdefault("train.min_steps", 0)
-        if "data.rarefaction" in chosen:  # a sampling depth beside it would decide these anew
+        if "data.rarefaction" in suggested:  # else a sampling depth would change these, too
             settings.setdefault("data.sampling_depth_max", self.config.data.sampling_depth_max)
             settings.setdefault("data.full_depth", self.config.data.full_depth)
         return settings
 
 
-def run(trial, task: Task) -> float:
-    """Fit with the settings that ``trial`` suggests; the best figure of an epoch.
+def run_trial(trial, objective: Objective) -> float:
+    """Fit with the settings that an Optuna trial suggests.
 
-    Over several folds it is their mean.
+    Returns
+    -------
+    float
+        The metric in the best epoch; over several folds, their mean.
 
     Raises
     ------
     optuna.TrialPruned
     AAMError
-        If these settings cannot be fitted.
+        If a model cannot be fitted with these settings.
     """
-    chosen = {path: space.suggest(trial, path, given) for path, given in task.space.items()}
-    config = task.config.replace({**ALONE, **task.settings(chosen)})
-    watch = _Watch(trial, task)
-    bests = []
+    suggested = {
+        path: space.suggest(trial, path, range_) for path, range_ in objective.space.items()
+    }
+    config = objective.config.replace({**TRIAL_SETTINGS, **objective.settings(suggested)})
+    reporter = _TrialReporter(trial, objective)
+    best_of_folds = []
     try:
-        for fold, split in enumerate(task.splits, start=1):
-            bests.append(_fit(task, split, config, watch))
-            if len(task.splits) > 1:
-                watch.report(float(np.mean(bests)), fold)
+        for fold, split in enumerate(objective.splits, start=1):
+            best_of_folds.append(_fit(objective, split, config, reporter))
+            if len(objective.splits) > 1:
+                reporter.report(float(np.mean(best_of_folds)), fold)
     finally:
-        trial.set_user_attr("epochs", watch.epochs)
-    return float(np.mean(bests))
+        trial.set_user_attr("epochs", reporter.epochs)
+    return float(np.mean(best_of_folds))
 
 
-def _fit(task: Task, split, config: Config, watch: _Watch) -> float:
-    """The best figure of an epoch of one fit."""
-    watch.figures = []
+def _fit(objective: Objective, split: Split, config: Config, reporter: _TrialReporter) -> float:
+    """The metric in the best epoch of one fit."""
+    reporter.values = []
     with contextlib.redirect_stderr(io.StringIO()):  # the search has a line a trial, not an epoch
-        task.fit(task.study, task.values, split=split, config=config, on_epoch=watch.on_epoch)
-    return task.best(watch.figures)
+        objective.fit(
+            objective.study,
+            objective.values,
+            split=split,
+            config=config,
+            on_epoch=reporter.on_epoch,
+        )
+    return objective.best(reporter.values)
 
 
-class _Watch:
-    """Takes the figures of a trial as they come, and ends it where Optuna says so."""
+class _TrialReporter:
+    """Reports the metric of each epoch to Optuna, and ends the trial where Optuna prunes it."""
 
-    def __init__(self, trial, task: Task):
+    def __init__(self, trial, objective: Objective):
         self.trial = trial
-        self.name = f"val/{task.metric}"
-        self.each_epoch = len(task.splits) == 1
-        self.figures: list[float] = []
+        self.name = f"val/{objective.metric}"
+        self.each_epoch = len(objective.splits) == 1
+        self.values: list[float] = []
         self.epochs = 0
 
     def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
-            os._exit(1)  # a worker whose search was killed: what it finds, no one waits for
+            os._exit(1)  # the search was killed: nobody waits for this worker
         value = values[self.name]
         if not math.isfinite(value):
             raise AAMError(f"{self.name} is not a number in epoch {epoch}.")
-        self.figures.append(value)
+        self.values.append(value)
         self.epochs += 1
         if self.each_epoch:
             self.report(value, epoch)

@@ -1,4 +1,4 @@
-"""Trials one after another, in this process or in several that share Optuna's file."""
+"""Run trials one after another, in this process or in several that share Optuna's storage."""
 
 from __future__ import annotations
 
@@ -18,110 +18,136 @@ import torch
 
 from aam_core.errors import AAMError, Preempted
 from aam_core.training.launch.signals import Stopper
-from aam_core.tuning.results import Board, state_of
-from aam_core.tuning.storage import load, storage_of
-from aam_core.tuning.trial import Task, run
+from aam_core.tuning.results import TrialsReport, trial_state
+from aam_core.tuning.storage import load_optuna_study, open_storage
+from aam_core.tuning.trial import Objective, run_trial
 
-QUEUE_SECONDS = 60
-"""Longest wait of the other workers for the first one to begin."""
+__all__ = ["run_in_workers", "run_next_trial"]
+
+_QUEUE_SECONDS = 60
+"""Longest time that the other workers wait for the first one to start a trial."""
 
 
-def one_trial(search, common: Task, worker: int = 0) -> None:
-    """Run the next trial, and tell Optuna how it ended.
+def run_next_trial(optuna_study, objective: Objective, worker: int = 0) -> None:
+    """Run the next trial, and tell Optuna its result.
 
-    What is drawn depends on the seed and on the trials so far, not on how often a search stopped.
+    The suggested settings depend on the seed and on the trials so far, not on how often the search
+    was stopped and continued.
     """
     import optuna
     from optuna.trial import TrialState
 
-    states = [state_of(trial) for trial in search.get_trials(deepcopy=False)]
-    begun = sum(state not in ("waiting", "interrupted") for state in states)
-    seed = np.random.SeedSequence((common.config.train.seed, begun, worker)).generate_state(1)[0]
-    search.sampler = optuna.samplers.TPESampler(seed=int(seed))
-    trial = search.ask()
+    states = [trial_state(trial) for trial in optuna_study.get_trials(deepcopy=False)]
+    started = sum(state not in ("waiting", "interrupted") for state in states)
+    seed = np.random.SeedSequence((objective.config.train.seed, started, worker)).generate_state(1)[0]
+    optuna_study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+    trial = optuna_study.ask()
     try:
-        value = run(trial, common)
+        value = run_trial(trial, objective)
     except optuna.TrialPruned:
-        search.tell(trial, state=TrialState.PRUNED)
+        optuna_study.tell(trial, state=TrialState.PRUNED)
     except Preempted:
-        search.tell(trial, state=TrialState.FAIL)
+        optuna_study.tell(trial, state=TrialState.FAIL)
         raise
     except (AAMError, torch.cuda.OutOfMemoryError) as error:
         trial.set_user_attr("error", " ".join(str(error).split()))
-        search.tell(trial, state=TrialState.FAIL)
+        optuna_study.tell(trial, state=TrialState.FAIL)
     except BaseException:
-        search.tell(trial, state=TrialState.FAIL)
+        optuna_study.tell(trial, state=TrialState.FAIL)
         raise
     else:
-        search.tell(trial, value)
+        optuna_study.tell(trial, value)
 
 
-def spread(board: Board, common: Task, left: int, jobs: int, deadline: float) -> None:
-    """Run trials in workers, each on one thread unless configured otherwise."""
-    if common.config.train.threads == 0:
-        common = replace(common, config=common.config.replace({"train.threads": 1}))
+def run_in_workers(
+    report: TrialsReport, objective: Objective, trials: int, jobs: int, deadline: float
+) -> None:
+    """Run trials in worker processes, each on one thread unless configured otherwise.
+
+    Parameters
+    ----------
+    report : TrialsReport
+    objective : Objective
+    trials : int
+        Number of trials to run.
+    jobs : int
+        Number of workers.
+    deadline : float
+        Time in seconds (`time.time`) after which no trial is started.
+
+    Raises
+    ------
+    Preempted
+        If a signal stopped the search.
+    AAMError
+        If a worker died.
+    """
+    if objective.config.train.threads == 0:
+        objective = replace(objective, config=objective.config.replace({"train.threads": 1}))
     context = multiprocessing.get_context("spawn")
-    tickets = context.Semaphore(left)
+    trials_left = context.Semaphore(trials)
     workers = []
     try:
         with _ignoring_interrupts():
-            for number in range(min(jobs, left)):
-                given = (common, board.folder, number, tickets, deadline)
-                worker = context.Process(target=_work, args=given)
+            for number in range(min(jobs, trials)):
+                arguments = (objective, report.folder, number, trials_left, deadline)
+                worker = context.Process(target=_work, args=arguments)
                 worker.start()
                 workers.append(worker)
         with Stopper() as stopper:
             while any(worker.is_alive() for worker in workers):
                 wait([worker.sentinel for worker in workers if worker.is_alive()], timeout=0.5)
-                board.update()
+                report.update()
                 if stopper.signal:
                     raise Preempted("The workers were stopped.", stopper.signal)
     finally:
         for worker in workers:
             worker.kill()
             worker.join()
-    lost = [str(worker.exitcode) for worker in workers if worker.exitcode]
-    if lost:
-        why = " (killed, often for want of memory)" if "-9" in lost else ""
+    died = [str(worker.exitcode) for worker in workers if worker.exitcode]
+    if died:
+        why = " (killed, often for lack of memory)" if "-9" in died else ""
         raise AAMError(
-            f"{len(lost)} of {len(workers)} workers died with exit status {', '.join(lost)}{why}; "
-            "the same command goes on."
+            f"{len(died)} of {len(workers)} workers died with exit status {', '.join(died)}{why}; "
+            "the same command continues the search."
         )
 
 
 @contextlib.contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here leave Ctrl-C to this one, which ends them."""
+    """Processes that are started meanwhile ignore Ctrl-C: this process ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        signal.signal(signal.SIGINT, previous)
 
 
-def _work(common: Task, folder: Path, number: int, tickets, deadline: float) -> None:
-    """A worker: trials for as long as there are tickets for them."""
+def _work(
+    objective: Objective, folder: Path, number: int, trials_left, deadline: float
+) -> None:
+    """A worker: run trials while there are any left."""
     devices = torch.cuda.device_count()
-    if devices > 1 and common.config.train.device in ("auto", "cuda"):
+    if devices > 1 and objective.config.train.device in ("auto", "cuda"):
         device = f"cuda:{number % devices}"
-        common = replace(common, config=common.config.replace({"train.device": device}))
-    search = load(storage_of(folder), common)
+        objective = replace(objective, config=objective.config.replace({"train.device": device}))
+    optuna_study = load_optuna_study(open_storage(folder), objective)
     if number:
-        _await_queue(search)
+        _await_queue(optuna_study)
     try:
-        while time.time() < deadline and tickets.acquire(block=False):
-            one_trial(search, common, number)
+        while time.time() < deadline and trials_left.acquire(block=False):
+            run_next_trial(optuna_study, objective, number)
     except Preempted as stop:
         sys.exit(128 + stop.signal)
 
 
-def _await_queue(search) -> None:
-    """Leave the trial that was queued to the first worker: on SQLite, two may take the same."""
+def _await_queue(optuna_study) -> None:
+    """Leave the queued trial to the first worker: on SQLite, two workers may take the same one."""
     import optuna
 
-    until = time.time() + QUEUE_SECONDS
-    while search.get_trials(False, (optuna.trial.TrialState.WAITING,)) and time.time() < until:
+    until = time.time() + _QUEUE_SECONDS
+    while optuna_study.get_trials(False, (optuna.trial.TrialState.WAITING,)) and time.time() < until:
         time.sleep(0.1)
