@@ -149,9 +149,8 @@ class TrialsReport:
             logger.info(f"tune: {place}/{self.trials}  {self._message(row, best)}")
         self.write(frame, best)
         if len(finished) >= _FIRST_TRIALS and (finished["state"] == "failed").all():
-            raise AAMError(
-                f"The first {len(finished)} trials all failed; the last: {finished['error'].iloc[-1]}"
-            )
+            error = finished["error"].iloc[-1]
+            raise AAMError(f"The first {len(finished)} trials all failed; the last: {error}")
 
     def write(self, frame: pd.DataFrame, best: pd.Series | None) -> None:
         """Replace ``trials.tsv`` and ``best.yaml`` together, and then ``trials.png``."""
@@ -159,7 +158,9 @@ class TrialsReport:
         with replacing_in(self.folder, names, durable=False) as folder:  # Optuna's file has it all
             frame.to_csv(folder / "trials.tsv", sep="\t", index=False)
             if best is not None:
-                text = f"# val/{self.objective.metric} {best['value']:.6g} in trial {best['number']}\n"
+                text = (
+                    f"# val/{self.objective.metric} {best['value']:.6g} in trial {best['number']}\n"
+                )
                 text += as_yaml(self.settings(best["number"]))
                 (folder / "best.yaml").write_text(text, encoding="utf-8")
         if best is not None:

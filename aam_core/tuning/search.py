@@ -39,7 +39,12 @@ from aam_core.tuning.workers import run_in_workers, run_next_trial
 
 __all__ = ["require_optuna", "run_trials", "tune"]
 
-_SAMPLE_SETTINGS = ("data.rarefaction", "data.sampling_depth", "data.shallow_samples", "data.min_reads")
+_SAMPLE_SETTINGS = (
+    "data.rarefaction",
+    "data.sampling_depth",
+    "data.shallow_samples",
+    "data.min_reads",
+)
 """Settings that determine which samples can be used."""
 
 
@@ -111,7 +116,11 @@ def tune(
     require_optuna()
     task = task or infer_task(preparation.by_sample(study, target))
     task_named(task)
-    for name, value, minimum in (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2)):
+    for name, value, minimum in (
+        ("trials", trials, 1),
+        ("jobs", jobs, 1),
+        ("folds", folds or 2, 2),
+    ):
         if value < minimum:
             raise InputError(f"The number of {name} must be at least {minimum}, not {value}.")
     check_folder(output)
@@ -122,7 +131,9 @@ def tune(
     }
     config = presets.as_config(config, presets.fitting)
     if config.train.devices > 1:
-        raise InputError("A trial runs on one device (train.devices); run several trials at a time by jobs.")
+        raise InputError(
+            "A trial runs on one device (train.devices); jobs runs several trials at once."
+        )
     space = _checked_space(space, encoder is not None, config)
     metric = check_metric(metric, task, space)
     study, config, idle = _effective(study, target, task, group_by, folds, options, config, space)

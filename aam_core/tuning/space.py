@@ -50,11 +50,12 @@ _SEARCHED_OF_TRAIN = (
     "accumulate",
     "patience",
 )
-"""Settings of the section ``train`` that can be searched. Its others say where a run takes place and how
-it is compared."""
+"""Settings of the section ``train`` that can be searched. Its others say where a run
+takes place and how it is compared."""
 
 _NOT_SEARCHED = ("model.members", "model.encoder.features", "forest.trees")
-"""Settings that change which samples are held out, or that the metric of a trial does not depend on."""
+"""Settings that change which samples are held out, or on which the metric of a trial does not
+depend."""
 
 _NOT_OF_ENCODER = (
     "model.members",
@@ -73,7 +74,7 @@ _OF_RAREFACTION = {
     "data.sampling_depth_max": ("redraw",),
     "data.full_depth": ("redraw",),
 }
-"""Settings of the rarefaction, and the values of ``data.rarefaction`` with which they have an effect."""
+"""Settings of the rarefaction, and the values of ``data.rarefaction`` with which they act."""
 
 _EXAMPLE = "{low: 0.0001, high: 0.01, log: true}, or {choices: [16, 32]}"
 
@@ -144,9 +145,8 @@ def check_effect(
     InputError
     """
     ways = space.get("data.rarefaction", {"choices": [config.data.rarefaction]})["choices"]
-    unused = [
-        path for path, of in _OF_RAREFACTION.items() if path in space and not {*of} & {*ways}
-    ]
+    drawing = {path: acting for path, acting in _OF_RAREFACTION.items() if path in space}
+    unused = [path for path, acting in drawing.items() if not {*acting} & {*ways}]
     if unused:
         raise InputError(
             f"{' and '.join(unused)}: no effect where data.rarefaction is {' or '.join(ways)}; "
@@ -156,7 +156,7 @@ def check_effect(
         unused = [path for path in space if _determined_by_encoder(path)]
         if unused:
             raise InputError(
-                f"The pretrained encoder determines {first_five(unused)}: remove them from the space."
+                f"The pretrained encoder determines {first_five(unused)}: they cannot be searched."
             )
     elif "optim.encoder_lr_ratio" in space:
         raise InputError("optim.encoder_lr_ratio has no effect without a pretrained encoder.")
@@ -208,7 +208,7 @@ def _check_range(path: str, range_) -> dict:
         legal = ", ".join(f"train.{name}" for name in _SEARCHED_OF_TRAIN)
         raise InputError(f"{path} cannot be searched; settings of its section that can: {legal}.")
     if path in _NOT_SEARCHED:
-        raise InputError(f"{path} cannot be searched: the metrics of such trials are not comparable.")
+        raise InputError(f"{path} cannot be searched: metrics of such trials are not comparable.")
     if not isinstance(range_, dict):
         raise InputError(f"{path} must have a range, as in {_EXAMPLE}; not {range_!r}.")
     if "choices" in range_:

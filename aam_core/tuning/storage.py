@@ -56,7 +56,9 @@ def search_fingerprint(objective: Objective, task: str, options: dict) -> dict:
     """What must be the same for trials to be comparable, as JSON values."""
     counts, encoder = objective.study.counts, options["encoder"]
     parts = inputs.fingerprint(objective.study).parts.values()
-    samples = json.dumps([list(map(asdict, objective.splits)), objective.values.astype(str).tolist()])
+    samples = json.dumps(
+        [list(map(asdict, objective.splits)), objective.values.astype(str).tolist()]
+    )
     fingerprint = {
         "task": task,
         "target": str(objective.values.name),

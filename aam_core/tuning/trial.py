@@ -1,7 +1,7 @@
 """One trial: settings suggested from the search space, a fit with them, and its metric.
 
-The metric is reported to Optuna after each epoch (with folds, after each fold), and Optuna may prune
-the trial.
+The metric is reported to Optuna after each epoch (with folds, after each fold); Optuna may then
+prune the trial.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ TRIAL_SETTINGS = {
     "train.histograms": False,
     "forest.trees": 0,
 }
-"""Settings of every trial. It writes no folder, and its metrics go to Optuna. They are of the networks
-alone, so that a forest would be fitted for nothing."""
+"""Settings of every trial. It writes no folder, and logs to Optuna alone. Its metric is that of the
+networks, so that a forest would be fitted for nothing."""
 
 
 def check_metric(metric: str, task: str, searched) -> str:
@@ -155,7 +155,9 @@ def run_trial(trial, objective: Objective) -> float:
 def _fit(objective: Objective, split: Split, config: Config, reporter: _TrialReporter) -> float:
     """The metric in the best epoch of one fit."""
     reporter.values = []
-    with contextlib.redirect_stderr(io.StringIO()):  # the search has a line a trial, not an epoch
+    with contextlib.redirect_stderr(
+        io.StringIO()
+    ):  # a search shows a line per trial, not per epoch
         objective.fit(
             objective.study,
             objective.values,

@@ -39,8 +39,8 @@ def run_next_trial(optuna_study, objective: Objective, worker: int = 0) -> None:
 
     states = [trial_state(trial) for trial in optuna_study.get_trials(deepcopy=False)]
     started = sum(state not in ("waiting", "interrupted") for state in states)
-    seed = np.random.SeedSequence((objective.config.train.seed, started, worker)).generate_state(1)[0]
-    optuna_study.sampler = optuna.samplers.TPESampler(seed=int(seed))
+    sequence = np.random.SeedSequence((objective.config.train.seed, started, worker))
+    optuna_study.sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
     trial = optuna_study.ask()
     try:
         value = run_trial(trial, objective)
@@ -126,9 +126,7 @@ def _ignoring_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _work(
-    objective: Objective, folder: Path, number: int, trials_left, deadline: float
-) -> None:
+def _work(objective: Objective, folder: Path, number: int, trials_left, deadline: float) -> None:
     """A worker: run trials while there are any left."""
     devices = torch.cuda.device_count()
     if devices > 1 and objective.config.train.device in ("auto", "cuda"):
@@ -149,5 +147,7 @@ def _await_queue(optuna_study) -> None:
     import optuna
 
     until = time.time() + _QUEUE_SECONDS
-    while optuna_study.get_trials(False, (optuna.trial.TrialState.WAITING,)) and time.time() < until:
+    while (
+        optuna_study.get_trials(False, (optuna.trial.TrialState.WAITING,)) and time.time() < until
+    ):
         time.sleep(0.1)

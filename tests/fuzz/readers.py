@@ -93,7 +93,7 @@ def _settings(path, seeds):
 
 
 def _space(path, seeds):
-    space.read(path)
+    space.read_space(path)
 
 
 def _model(path, seeds):

@@ -1,4 +1,4 @@
-"""Searches over fits that take no time: a known curve in place of a network."""
+"""Searches over fits that take no time: a known curve instead of a network."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def curve(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def task(curve):
+def objective(curve):
     """Of two settings."""
     from aam_core.config import Config
     from aam_core.data.splits import Split
-    from aam_core.tuning.trial import Task
+    from aam_core.tuning.trial import Objective
 
-    return Task(
+    return Objective(
         study=None,
         values=pd.Series([1.0, 2.0], ["a", "b"], name="age"),
         fit=curve.fit,
@@ -65,15 +65,16 @@ def task(curve):
 
 
 @pytest.fixture(scope="session")
-def search_in(task):
-    """Begin or go on with a search: ``search_in(folder, trials, jobs, timeout, fit)``."""
-    from aam_core.tuning.search import go_on
-    from aam_core.tuning.storage import open_search
+def search_in(objective):
+    """Start or continue a search: ``search_in(folder, trials, jobs, timeout, fit)``."""
+    from aam_core.tuning.search import run_trials
+    from aam_core.tuning.storage import open_optuna_study
 
-    def run(folder, trials, jobs=1, timeout=None, fit=task.fit):
-        common = replace(task, fit=fit)
-        mark = {"space": task.space, "config": task.config.to_dict()}
-        return go_on(open_search(folder, common, mark), common, folder, trials, timeout, jobs)
+    def run(folder, trials, jobs=1, timeout=None, fit=objective.fit):
+        same = replace(objective, fit=fit)
+        fingerprint = {"space": objective.space, "config": objective.config.to_dict()}
+        optuna_study = open_optuna_study(folder, same, fingerprint)
+        return run_trials(optuna_study, same, folder, trials, timeout, jobs)
 
     return run
 

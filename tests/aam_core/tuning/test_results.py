@@ -1,4 +1,4 @@
-"""What is shown of a search."""
+"""Reports of a search."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def frame():
     return pd.DataFrame({"number": range(7), "state": states, "value": values})
 
 
-def test_the_best_is_the_first_of_equals(frame, task):
-    assert best_row(frame, task)["number"] == 2
-    assert best_row(frame, replace(task, metric="auc"))["number"] == 0
-    assert best_row(frame[frame["state"] != "complete"], task) is None
+def test_the_best_is_the_first_of_equals(frame, objective):
+    assert best_row(frame, objective)["number"] == 2
+    assert best_row(frame, replace(objective, metric="auc"))["number"] == 0
+    assert best_row(frame[frame["state"] != "complete"], objective) is None
     assert list(counted(frame)["number"]) == [0, 1, 2, 3, 4, 6]
 
 
-def test_settings_of_a_trial(task):
+def test_settings_of_a_trial(objective):
     chosen = {"optim.lr": 0.1}
-    assert task.settings(chosen) == {"optim.lr": 0.1, "train.best_metric": "mae"}
+    assert objective.settings(chosen) == {"optim.lr": 0.1, "train.best_metric": "mae"}
     # As on the command line: epochs that were asked for are what is trained.
-    assert task.settings({"train.epochs": 3})["train.min_steps"] == 0
-    assert task.settings({"train.epochs": 3, "train.min_steps": 9})["train.min_steps"] == 9
+    assert objective.settings({"train.epochs": 3})["train.min_steps"] == 0
+    assert objective.settings({"train.epochs": 3, "train.min_steps": 9})["train.min_steps"] == 9
 
 
 def test_yaml_is_nested():
@@ -43,7 +43,7 @@ def test_yaml_is_nested():
     }
 
 
-def test_names_of_figures():
+def test_names_of_metrics():
     assert check_metric("auto", "regression", []) == "mae"
     assert check_metric("auto", "classification", []) == "auc"
     assert check_metric("val/r2", "regression", []) == "r2"

@@ -1,4 +1,4 @@
-"""Searches, whole and cut short."""
+"""Searches, complete and interrupted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SPACE = {
 }
 
 
-def drawn(found):
+def drawn(result):
     """What was tried, in order."""
-    frame = found.trials[found.trials["state"] != "interrupted"]
+    frame = result.trials[result.trials["state"] != "interrupted"]
     return frame.drop(columns=["number"]).reset_index(drop=True)
 
 
@@ -39,25 +39,25 @@ def tuned(small, brief, tmp_path_factory):
     return tune(small, "gradient", trials=3, output=folder, **options), options, folder
 
 
-def test_what_is_found_is_what_a_fit_gives(tuned, small):
-    found, options, folder = tuned
-    assert list(found.trials["state"]) == ["complete"] * 3
-    assert found.metric == "mae" and found.value == found.trials["value"].min()
+def test_the_best_settings_give_the_same_metric_in_a_fit(tuned, small):
+    result, options, folder = tuned
+    assert list(result.trials["state"]) == ["complete"] * 3
+    assert result.metric == "mae" and result.value == result.trials["value"].min()
     config = options["config"].replace(read_settings(folder / "best.yaml"))
-    assert config == found.config != options["config"]
-    assert set(found.settings) == {*SPACE, "train.best_metric"}
-    best = found.trials.set_index("value").loc[found.value]
+    assert config == result.config != options["config"]
+    assert set(result.settings) == {*SPACE, "train.best_metric"}
+    best = result.trials.set_index("value").loc[result.value]
     assert config.optim.lr == best["optim.lr"]
     model = fit_regressor(small, "gradient", config=config, group_by="host_subject_id")
     best = model.history[model.metrics["epoch"] - 1]
-    assert best["val/mae"] == pytest.approx(found.value, abs=1e-12)
+    assert best["val/mae"] == pytest.approx(result.value, abs=1e-12)
 
 
-def test_the_first_trial_is_of_the_settings_that_were_given(tuned):
-    found, options, _ = tuned
-    assert found.trials["optim.lr"][0] == options["config"].optim.lr
-    assert found.trials["model.sample.depth"][0] == options["config"].model.sample.depth
-    assert found.trials["optim.lr"].nunique() == 3
+def test_the_first_trial_has_the_settings_of_the_configuration(tuned):
+    result, options, _ = tuned
+    assert result.trials["optim.lr"][0] == options["config"].optim.lr
+    assert result.trials["model.sample.depth"][0] == options["config"].model.sample.depth
+    assert result.trials["optim.lr"].nunique() == 3
 
 
 DRAWS = {
@@ -67,33 +67,35 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("flags, searched", [({}, 2), ({}, 1), ({"sampling_depth": 400}, 1)])
-def test_what_is_found_of_draws_is_what_the_command_line_reads(small, tmp_path, flags, searched):
+def test_searched_rarefaction_is_what_the_command_line_reads(small, tmp_path, flags, searched):
     few = ["train.max_steps=1", "train.val_fraction=0.5", "train.threads=1", "model.members=2"]
     config = resolve("fitting", "tiny", None, flags, few)
     options = {"space": dict(list(DRAWS.items())[:searched]), "config": config}
-    found = tune(small, "gradient", trials=1, output=tmp_path / "search", **options)
-    data = found.config.data
+    result = tune(small, "gradient", trials=1, output=tmp_path / "search", **options)
+    data = result.config.data
     assert (data.rarefaction, data.full_depth) == ("redraw", 0.0 if flags else 0.75)
-    assert resolve("fitting", "tiny", tmp_path / "search" / "best.yaml", flags, few) == found.config
+    assert (
+        resolve("fitting", "tiny", tmp_path / "search" / "best.yaml", flags, few) == result.config
+    )
 
 
 def test_what_is_written(tuned):
-    found, _, folder = tuned
+    result, _, folder = tuned
     names = {path.name for path in folder.iterdir()}
     assert names == {"best.yaml", "trials.png", "trials.tsv", "tune.db"}
     table = pd.read_csv(folder / "trials.tsv", sep="\t")
     assert table.pop("error").isna().all()
-    expected = found.trials.drop(columns="error")
+    expected = result.trials.drop(columns="error")
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     assert list(table["epochs"]) == [2, 2, 2]
-    assert resolve("fitting", "tiny", folder / "best.yaml").optim.lr == found.config.optim.lr
+    assert resolve("fitting", "tiny", folder / "best.yaml").optim.lr == result.config.optim.lr
 
 
 def test_the_same_call_has_nothing_left_to_do(tuned, small):
-    found, options, folder = tuned
+    result, options, folder = tuned
     again = tune(small, "gradient", trials=3, output=folder, **options)
-    pd.testing.assert_frame_equal(again.trials, found.trials)
-    assert again.config == found.config
+    pd.testing.assert_frame_equal(again.trials, result.trials)
+    assert again.config == result.config
 
 
 def test_another_search_in_the_same_folder_is_named(tuned, small):
@@ -130,24 +132,24 @@ def test_another_search_in_the_same_folder_is_named(tuned, small):
 def test_classes_and_folds(small, brief, tmp_path):
     config = brief("fitting", {"train.max_steps": 2})
     options = {"task": "classification", "group_by": "host_subject_id", "config": config}
-    found = tune(
+    result = tune(
         small, "group", trials=1, folds=2, space=SPACE, output=tmp_path / "search", **options
     )
-    assert found.metric == "auc" and 0 <= found.value <= 1
-    assert found.trials["epochs"].tolist() == [2]  # one in either fold
-    assert found.settings["train.best_metric"] == "auc"
+    assert result.metric == "auc" and 0 <= result.value <= 1
+    assert result.trials["epochs"].tolist() == [2]  # one in either fold
+    assert result.settings["train.best_metric"] == "auc"
 
 
 def test_with_an_encoder_its_sizes_are_not_searched(small, brief, encoder, tmp_path):
     config = brief("fitting", {"train.max_steps": 1})
     options = {"encoder": encoder.folder, "freeze_encoder": True, "config": config}
-    found = tune(small, "gradient", trials=2, output=tmp_path / "search", **options)
-    assert "optim.encoder_lr_ratio" in found.settings
-    assert "model.sample.depth" not in found.settings
+    result = tune(small, "gradient", trials=2, output=tmp_path / "search", **options)
+    assert "optim.encoder_lr_ratio" in result.settings
+    assert "model.sample.depth" not in result.settings
     with pytest.raises(InputError, match="differs in freeze_encoder .True there, Fal"):
-        options = {"space": spaces.default(True), "config": config, "encoder": encoder.model}
+        options = {"space": spaces.default_space(True), "config": config, "encoder": encoder.model}
         tune(small, "gradient", output=tmp_path / "search", **options)
-    with pytest.raises(InputError, match="pretrained encoder decides model.sample.depth"):
+    with pytest.raises(InputError, match="pretrained encoder determines model.sample.depth"):
         tune(small, "gradient", output=tmp_path / "other", **{**options, "space": SPACE})
 
 
@@ -159,7 +161,7 @@ def test_samples_that_some_trial_could_not_use_are_in_none(small, brief, tmp_pat
     assert "10 samples have too few reads for a trial" in capsys.readouterr().err
 
 
-def test_a_trial_that_falls_behind_is_pruned(whole):
+def test_a_trial_worse_than_the_median_is_pruned(whole):
     states = whole.trials["state"]
     assert set(states[:5]) == {"complete"} and "pruned" in set(states)
     pruned = whole.trials[states == "pruned"]
@@ -187,52 +189,52 @@ def test_an_interrupted_trial_is_done_again(search, curve, whole, tmp_path, caps
         search(4, fit=interrupted)
     assert list(pd.read_csv(tmp_path / "trials.tsv", sep="\t")["state"])[2] == "interrupted"
     capsys.readouterr()
-    found = search(4)
+    result = search(4)
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("tune: 2 of 4 trials are in ") and said[1].startswith("tune: 3/4 ")
     assert len(said) == 3
-    pd.testing.assert_frame_equal(drawn(found), drawn(whole)[:4])
+    pd.testing.assert_frame_equal(drawn(result), drawn(whole)[:4])
 
 
-def test_a_trial_of_a_process_that_was_killed_is_done_again(search, task, tmp_path):
+def test_a_trial_of_a_process_that_was_killed_is_done_again(search, tmp_path):
     import optuna
 
-    from aam_core.tuning.storage import NAME, storage_of
+    from aam_core.tuning.storage import NAME, open_storage
 
     search(1)
-    killed = optuna.load_study(study_name=NAME, storage=storage_of(tmp_path))
+    killed = optuna.load_study(study_name=NAME, storage=open_storage(tmp_path))
     killed.ask()
-    found = search(2)
-    assert list(found.trials["state"]) == ["complete", "interrupted", "complete"]
+    result = search(2)
+    assert list(result.trials["state"]) == ["complete", "interrupted", "complete"]
 
 
-def test_settings_that_cannot_be_fitted_are_passed_over(search, curve, capsys):
+def test_settings_that_cannot_be_fitted_are_a_failed_trial(search, curve, capsys):
     def picky(*args, config, **options):
         if config.optim.lr > 0.002:
             raise AAMError("The loss is not a number:\nlower the learning rate.")
         curve.fit(*args, config=config, **options)
 
-    found = search(6, fit=picky)
-    failed = found.trials[found.trials["state"] == "failed"]
-    assert len(found.trials) == 6 and 0 < len(failed) < 6
+    result = search(6, fit=picky)
+    failed = result.trials[result.trials["state"] == "failed"]
+    assert len(result.trials) == 6 and 0 < len(failed) < 6
     assert set(failed["error"]) == {"The loss is not a number: lower the learning rate."}
     assert (failed["optim.lr"] > 0.002).all() and failed["value"].isna().all()
     said = capsys.readouterr().err
     assert f"trial {failed['number'].iloc[0]} failed: The loss is not a number: lower" in said
 
 
-def test_where_all_fail_at_first_the_search_ends_and_may_begin_anew(search, tmp_path):
+def test_a_search_whose_first_trials_all_fail_ends_and_may_start_again(search, tmp_path):
     def broken(*_, **__):
         raise InputError("The width must be a multiple of twice the heads.")
 
     with pytest.raises(AAMError, match="The first 3 trials all failed; the last: The width must"):
         search(8, fit=broken)
     assert len(pd.read_csv(tmp_path / "trials.tsv", sep="\t")) == 3
-    found = search(2)  # of other settings, too
-    assert list(found.trials["state"]) == ["complete"] * 2
+    result = search(2)  # of other settings, too
+    assert list(result.trials["state"]) == ["complete"] * 2
 
 
-def test_a_figure_that_is_no_number(search):
+def test_a_metric_that_is_not_a_number(search):
     def nan(*_, on_epoch, **__):
         on_epoch(1, {"val/mae": float("nan")})
 
@@ -248,7 +250,7 @@ def test_a_bug_is_not_taken_for_a_failed_trial(search, tmp_path):
         search(3, fit=broken)
 
 
-def test_the_fits_themselves_say_nothing(search, curve, capsys):
+def test_fits_of_trials_show_nothing(search, curve, capsys):
     def loud(*args, **options):
         print("epoch 1", file=sys.stderr)
         curve.fit(*args, **options)
@@ -260,7 +262,7 @@ def test_the_fits_themselves_say_nothing(search, curve, capsys):
 
 
 def test_two_at_once_in_a_folder(search, small, brief, tmp_path):
-    code = f"import sys, aam_core.files.locks as l; held = l.alone({str(tmp_path)!r})"
+    code = f"import sys, aam_core.files.locks as l; held = l.lock_folder({str(tmp_path)!r})"
     code += "; held.__enter__()"
     code += "; print('held', flush=True); sys.stdin.read()"
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -302,13 +304,13 @@ def test_workers_share_the_trials(search, curve, tmp_path, capsys, monkeypatch):
         ({"task": "ranking"}, "task must be one of"),
         ({"target": "gradiant"}, "'gradient'"),
         ({"target": "group", "task": "regression"}, "is text"),
-        ({"metric": "auc"}, "no figure of a regression 'auc'"),
+        ({"metric": "auc"}, "no metric of a regression 'auc'"),
         ({"metric": "maee"}, "did you mean 'mae'"),
         (
             {"metric": "total_loss", "space": {"loss.distance": {"choices": [0, 5]}}},
             "cannot be compared by total_loss where the space has loss.distance",
         ),
-        ({"space": {"optim.lr": 3}}, "space: optim.lr must be given a range"),
+        ({"space": {"optim.lr": 3}}, "space: optim.lr must have a range"),
         ({"changes": {"train.devices": 2}}, "one device"),
         ({"changes": {"train.val_fraction": 0.0}}, "train.val_fraction is 0"),
         ({"changes": DRAWN | {"data.sampling_depth": 10**6}}, "fewer than"),
@@ -336,6 +338,6 @@ def test_a_target_of_text_is_a_classification(small, brief, tmp_path, capsys):
     study = replace(small, metadata=metadata)
     space = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}}
     capsys.readouterr()
-    found = tune(study, "state", trials=1, space=space, config=brief(), output=tmp_path / "search")
-    assert found.metric == "auc"
+    result = tune(study, "state", trials=1, space=space, config=brief(), output=tmp_path / "search")
+    assert result.metric == "auc"
     assert capsys.readouterr().err.count("'NA' (20) in column 'state' is read as a class") == 1

@@ -1,4 +1,4 @@
-"""What may be searched."""
+"""Search spaces."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def at(config, path):
 def test_the_default_is_legal_and_holds_the_presets():
     assert space.check_space(space.DEFAULT)
     for path, given in space.DEFAULT.items():
-        assert space.holds(given, at(fitting("small"), path)), path
-    with_encoder, without = space.default(True), space.default(False)
+        assert space.contains(given, at(fitting("small"), path)), path
+    with_encoder, without = space.default_space(True), space.default_space(False)
     assert set(without) - set(with_encoder) == {"model.sample.depth"}
     assert set(with_encoder) - set(without) == {"optim.encoder_lr_ratio"}
     space.check_effect(with_encoder, True, fitting())
@@ -44,7 +44,7 @@ def test_values_become_what_their_settings_are(tmp_path):
         "data.rarefaction: {choices: [redraw, none]}\n"
         "optim.warmup: {low: 0, high: 0.5}\n"
     )
-    assert space.read(file) == {
+    assert space.read_space(file) == {
         "optim.lr": {"low": 1e-4, "high": 1.0, "log": True},
         "model.sample.depth": {"low": 1, "high": 7, "step": 2},
         "train.batch_size": {"choices": [16, 32, 0]},
@@ -61,12 +61,12 @@ def test_values_become_what_their_settings_are(tmp_path):
         ("optim.lr: {low: 0", "is not YAML"),
         ("optim.lrr: {low: 0.1, high: 1}", "no setting 'optim.lrr'; did you mean 'optim.lr'"),
         ("optim: {lr: {low: 0.1, high: 1}}", "no setting 'optim'"),
-        ("optim.lr: 0.1", "optim.lr must be given a range, as in {low"),
+        ("optim.lr: 0.1", "optim.lr must have a range, as in {low"),
         ("optim.lr: {low: 0.1}", "needs both low and high"),
         ("optim.lr: {low: 1, high: 0.1}", r"low \(1.0\) must be below high \(0.1\)"),
         ("optim.lr: {low: -1, high: 1}", "optim.lr: low must be at least 0.0, not -1.0"),
         ("optim.lr: {low: 0, high: 1, log: true}", "with log, low must be above 0"),
-        ("optim.lr: {low: 0.1, high: 1, log: true, step: 0.1}", "there is no step"),
+        ("optim.lr: {low: 0.1, high: 1, log: true, step: 0.1}", "step is not allowed"),
         ("optim.lr: {low: 0.1, high: 1, log: 2}", "log must be true or false, not 2"),
         ("optim.lr: {low: 0.1, high: 1, step: 0}", "step must be above 0"),
         ("optim.lr: {low: 0.1, high: 1, steps: 0.1}", "'steps'.*did you mean 'step'"),
@@ -75,9 +75,9 @@ def test_values_become_what_their_settings_are(tmp_path):
         ("data.rarefaction: {low: 1, high: 2}", r"{choices: \[redraw, fixed, none\]}"),
         ("data.rarefaction: {choices: [draw]}", "must be one of redraw, fixed, none"),
         ("train.batch_size: {choices: []}", "choices must be a list"),
-        ("train.batch_size: {choices: [16], low: 2}", "and stand alone"),
-        ("train.batch_size: {choices: [16, 16]}", "name a value twice"),
-        ("model.members: {low: 1, high: 9}", "model.members cannot be searched: the figures"),
+        ("train.batch_size: {choices: [16], low: 2}", "without other keys"),
+        ("train.batch_size: {choices: [16, 16]}", "have a value twice"),
+        ("model.members: {low: 1, high: 9}", "model.members cannot be searched: metrics"),
         ("train.seed: {low: 0, high: 9}", "train.seed cannot be searched.*train.epochs"),
     ],
 )
@@ -87,11 +87,11 @@ def test_a_range_that_cannot_be_searched_names_file_setting_and_what_is_legal(
     file = tmp_path / "space.yaml"
     file.write_text(text)
     with pytest.raises(InputError, match=words) as caught:
-        space.read(file)
+        space.read_space(file)
     assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
 
 
-def test_what_an_encoder_brings_is_not_searched():
+def test_settings_that_an_encoder_determines_are_not_searched():
     encoder = SimpleNamespace(config=fitting("small"))
     others = {
         "model.encoder.features": "both",
@@ -114,7 +114,7 @@ def test_what_an_encoder_brings_is_not_searched():
 
 
 @pytest.mark.parametrize("name", ["sampling_depth", "sampling_depth_max", "full_depth"])
-def test_a_draw_is_searched_where_reads_are_drawn(name):
+def test_settings_of_the_rarefaction_are_searched_where_they_act(name):
     drawn, fixed, none = pretraining(), Config().replace({"data.rarefaction": "fixed"}), fitting()
     path = f"data.{name}"
 
@@ -128,8 +128,8 @@ def test_a_draw_is_searched_where_reads_are_drawn(name):
     assert not refused(drawn) and not refused(none, "none", "redraw")
     assert refused(none).startswith(f"{path}: no effect where data.rarefaction is none; set")
     assert refused(none, "none") == refused(drawn, "none") == refused(none)
-    for found in (refused(fixed), refused(none, "none", "fixed")):
-        assert bool(found) == (name != "sampling_depth")  # of one depth, all samples'
+    for result in (refused(fixed), refused(none, "none", "fixed")):
+        assert bool(result) == (name != "sampling_depth")  # of one depth, all samples'
 
 
 def test_suggested_values_lie_in_their_ranges():
@@ -145,16 +145,16 @@ def test_suggested_values_lie_in_their_ranges():
         }
     )
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    found = {path: set() for path in ranges}
+    result = {path: set() for path in ranges}
     for _ in range(40):
         trial = study.ask()
         for path, given in ranges.items():
             value = space.suggest(trial, path, given)
-            assert space.holds(given, value) and type(value) is type(find(path).default)
-            found[path].add(value)
-    assert found["model.sample.depth"] == {1, 4, 7}
-    assert found["optim.warmup"] == {0.0, 0.25, 0.5}
-    assert found["train.batch_size"] == {16, 32}
-    assert min(found["optim.lr"]) < 5e-4 and max(found["optim.lr"]) > 2e-3
-    assert not space.holds(ranges["model.sample.depth"], 2)
-    assert not space.holds(ranges["optim.lr"], 0.02)
+            assert space.contains(given, value) and type(value) is type(find(path).default)
+            result[path].add(value)
+    assert result["model.sample.depth"] == {1, 4, 7}
+    assert result["optim.warmup"] == {0.0, 0.25, 0.5}
+    assert result["train.batch_size"] == {16, 32}
+    assert min(result["optim.lr"]) < 5e-4 and max(result["optim.lr"]) > 2e-3
+    assert not space.contains(ranges["model.sample.depth"], 2)
+    assert not space.contains(ranges["optim.lr"], 0.02)
