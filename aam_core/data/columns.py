@@ -1,7 +1,7 @@
-"""What a metadata column is used as: numbers, or names letter for letter.
+"""Metadata columns as numbers or as classes.
 
-A file's cells are text; whether '01' is the number 1 or the name of a site is decided here, by the
-use, and never by what else happens to stand in the column. N samples.
+A file's cells are text. Whether '01' is the number 1 or the name of a site depends on what the
+column is used as, never on its other values. Letters: N samples.
 """
 
 from __future__ import annotations
@@ -18,13 +18,29 @@ import pandas as pd
 from aam_core.data.ids import short
 from aam_core.errors import InputError, first_five
 
+__all__ = [
+    "as_classes",
+    "as_name",
+    "as_numbers",
+    "class_sizes",
+    "infer_task",
+    "is_missing_word",
+    "is_number",
+    "is_typed",
+    "label_codes",
+    "list_values",
+    "missing_ids",
+    "missing_words",
+    "to_floats",
+]
+
 _NUMBER = re.compile(r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.?)([Ee][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 _COMMA = re.compile(r"[-+]?[0-9]*([. ][0-9]{3})*,[0-9]+([Ee][-+]?[0-9]+)?")
 _THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
 _PERCENT = re.compile(r"[-+]?[0-9]*[.,]?[0-9]+ ?%")
 
-MISSING_WORDS = frozenset(
+_MISSING_WORDS = frozenset(
     (
         "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "missing", "not applicable",
         "not collected", "not provided", "not available", "not recorded", "restricted access",
@@ -32,8 +48,8 @@ MISSING_WORDS = frozenset(
 )  # fmt: skip
 """Lower-case words for "no value": of R, of pandas, of spreadsheets, of INSDC."""
 
-MOST_SHOWN = 20
-"""Classes whose sizes are named at the start of a fit."""
+_MOST_SHOWN = 20
+"""Classes that `class_sizes` names."""
 
 
 def is_number(text: str) -> bool:
@@ -42,9 +58,9 @@ def is_number(text: str) -> bool:
 
 
 def is_missing_word(text: str) -> bool:
-    """Whether a cell says in words that there is no value, as 'NA' or 'Missing: Not collected'."""
+    """Whether a cell is a word for "no value", such as 'NA' or 'Missing: Not collected'."""
     text = text.strip().lower()
-    return text in MISSING_WORDS or text.startswith("missing:")
+    return text in _MISSING_WORDS or text.startswith("missing:")
 
 
 def missing_ids(column: pd.Series) -> list[str]:
@@ -53,12 +69,12 @@ def missing_ids(column: pd.Series) -> list[str]:
 
 
 def is_typed(column: pd.Series) -> bool:
-    """Whether a column holds numbers, or is declared to hold categories, before any use of it."""
+    """Whether the dtype says what the column is: numbers, or declared categories."""
     return _has_numbers(column) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def to_floats(column: pd.Series) -> np.ndarray:
-    """[N] float64 of a column, NaN where it is missing or no number.
+    """[N] float64 of a column, NaN where a value is missing or not a number.
 
     >>> to_floats(pd.Series(["01", " 2.50", "NA", None, "1e3"])).tolist()
     [1.0, 2.5, nan, nan, 1000.0]
@@ -69,12 +85,12 @@ def to_floats(column: pd.Series) -> np.ndarray:
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """[N] float64 of a column whose every value is a finite number, be it written as text.
+    """[N] float64 of a column of finite numbers, which may be written as text.
 
     Raises
     ------
     InputError
-        Naming the rows that are missing, infinite or not numbers.
+        Where values are missing, infinite or not numbers; their samples are named.
     """
     _refuse_missing(column)
     values = to_floats(column)
@@ -91,9 +107,9 @@ def as_numbers(column: pd.Series) -> np.ndarray:
 
 
 def as_classes(column: pd.Series) -> pd.Series:
-    """The column as names: text letter for letter, a number as Python writes it.
+    """The column as names of classes: text letter for letter, a number as Python writes it.
 
-    A whole number has no '.0', for a data frame turns 0 and 1 into floats where one is missing.
+    A whole number has no '.0': a data frame turns 0 and 1 into floats where a value is missing.
 
     >>> as_classes(pd.Series(["01", "1", "1.10"])).tolist()
     ['01', '1', '1.10']
@@ -103,7 +119,7 @@ def as_classes(column: pd.Series) -> pd.Series:
     Raises
     ------
     InputError
-        Naming the rows that are missing.
+        Where values are missing; their samples are named.
     """
     _refuse_missing(column)
     return pd.Series(
@@ -112,10 +128,10 @@ def as_classes(column: pd.Series) -> pd.Series:
 
 
 def label_codes(labels: pd.Series) -> np.ndarray:
-    """[N] int, place of each label among the distinct ones.
+    """[N] int, position of each label among the sorted distinct ones.
 
-    Numbers are sorted as numbers, also where a file has them as text: scikit-learn breaks ties by
-    this order, and folds do not depend on how the numbers are written.
+    Text that is numbers is sorted as numbers: scikit-learn breaks ties by this order, and folds
+    must not depend on whether a file or a data frame had the numbers.
     """
     if _has_numbers(labels):
         return np.unique(labels.to_numpy(), return_inverse=True)[1]
@@ -123,74 +139,74 @@ def label_codes(labels: pd.Series) -> np.ndarray:
     distinct = sorted(set(names))
     if all(map(is_number, distinct)):
         distinct.sort(key=lambda name: (float(name), name))
-    place = {name: i for i, name in enumerate(distinct)}
-    return np.array([place[name] for name in names], dtype=np.intp)
+    position = {name: i for i, name in enumerate(distinct)}
+    return np.array([position[name] for name in names], dtype=np.intp)
 
 
 def infer_task(column: pd.Series) -> str:
-    """'classification' of a column of text, 'regression' of numbers, well written or not.
+    """'regression' for a column of numbers, 'classification' for one of text.
 
-    Where only the odd value is no number it stays a regression, which then says what is wrong.
+    A column in which fewer than half of the values are not numbers is a regression, which then
+    refuses these values by name.
     """
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
         return "classification"
     names = [as_name(value).strip() for value in column[~_blank(column)]]
     names = [name for name in names if not is_missing_word(name)]
-    text = [name for name in names if not is_number(name) and not _is_spoilt(name)]
+    text = [name for name in names if not is_number(name) and not _is_misspelt(name)]
     return "classification" if 2 * len(text) > len(names) else "regression"
 
 
 def class_sizes(classes: pd.Series) -> str:
-    """'case 12, healthy 9' of a column of classes.
+    """The classes of a column and their numbers of samples.
 
     >>> class_sizes(pd.Series(["sick", "well", "sick"]))
     'sick 2, well 1'
     """
     sizes = sorted(Counter(as_classes(classes)).items())
-    shown = ", ".join(f"{short(name)} {size}" for name, size in sizes[:MOST_SHOWN])
-    more = len(sizes) - MOST_SHOWN
+    shown = ", ".join(f"{short(name)} {size}" for name, size in sizes[:_MOST_SHOWN])
+    more = len(sizes) - _MOST_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def missing_words(column: pd.Series, use: str) -> str:
-    """What to say of words for "missing" that a use takes as names; empty if there are none.
+    """A warning where words for "missing" are read as names; empty if there are none.
 
     Parameters
     ----------
     column : Series
-        Blank values are passed over.
     use : str
-        What each becomes: 'a class', 'a group', 'a category'.
+        What each word is read as: 'a class', 'a group', 'a category'.
     """
     if _has_numbers(column):
         return ""
     names = [str(value) for value in column[~_blank(column)]]
-    found = sorted(Counter(name for name in names if is_missing_word(name)).items())
-    if not found:
+    counts = sorted(Counter(name for name in names if is_missing_word(name)).items())
+    if not counts:
         return ""
-    words = first_five([f"{short(name)!r} ({size})" for name, size in found])
-    total = sum(size for _, size in found)
+    words = first_five([f"{short(name)!r} ({size})" for name, size in counts])
+    total = sum(size for _, size in counts)
     return (
-        f"{words} in column {column.name!r} {'is' if len(found) == 1 else 'are'} read as {use}"
-        f"{'' if len(found) == 1 else ' each'}, not as missing ({total} of {len(column)} samples): "
-        "to declare the values missing leave the cells blank, or (INSDC words) write INSDC:missing "
-        "under the column in a #q2:missing line."
+        f"{words} in column {column.name!r} {'is' if len(counts) == 1 else 'are'} read as {use}"
+        f"{'' if len(counts) == 1 else ' each'}, not as missing ({total} of {len(column)} "
+        "samples): to declare the values missing leave the cells blank, or (INSDC words) write "
+        "INSDC:missing under the column in a #q2:missing line."
     )
 
 
 def as_name(value) -> str:
-    """A value as a name: a whole number without '.0'."""
+    """A value as text: a whole number has no '.0'."""
     if isinstance(value, (float, np.floating)):
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     return str(value)
 
 
 def list_values(column: pd.Series) -> str:
-    """'id (value)' of the first five."""
+    """The first five values, each with its sample: ``s1 ('12,5'), s2 ('n/a')``."""
     return first_five([f"{i} ({short(as_name(value))!r})" for i, value in column.items()])
 
 
-_CURE = "Correct them, or leave these samples out."
+_CURE = "Correct them, or drop these samples."
 
 
 def _has_numbers(column: pd.Series) -> bool:
@@ -199,11 +215,11 @@ def _has_numbers(column: pd.Series) -> bool:
 
 def _blank(column: pd.Series) -> np.ndarray:
     """[N] bool."""
-    gone = column.isna().to_numpy(dtype=bool)
+    missing = column.isna().to_numpy(dtype=bool)
     if getattr(column.dtype, "kind", "O") in "iufb":
-        return gone
-    text = [isinstance(value, str) and not value.strip() for value in column]
-    return gone | np.array(text, dtype=bool)
+        return missing
+    empty = [isinstance(value, str) and not value.strip() for value in column]
+    return missing | np.array(empty, dtype=bool)
 
 
 def _to_float(value) -> float:
@@ -218,13 +234,13 @@ def _to_float(value) -> float:
         return math.inf
 
 
-def _is_spoilt(text: str) -> bool:
-    """Whether it is a number that is written otherwise."""
+def _is_misspelt(text: str) -> bool:
+    """Whether it is a number in another notation: decimal comma, percentage, infinity."""
     return any(kind.fullmatch(text) for kind in (_COMMA, _THOUSANDS, _PERCENT, _INFINITE))
 
 
 def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
-    """Why some values are no numbers, and what to do about it."""
+    """The message on values that are not numbers: the likely reason, and what to do."""
     where, texts = f"Column {column.name!r}", [as_name(value).strip() for value in wrong]
     percents = list(dict.fromkeys(text for text in texts if _PERCENT.fullmatch(text)))
     if percents:
@@ -245,7 +261,7 @@ def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
     if all(map(is_missing_word, texts)):
         return (
             f"{where} has {len(wrong)} values that are words for a missing value: "
-            f"{list_values(wrong)}. Leave these cells blank, and then these samples out "
+            f"{list_values(wrong)}. Leave these cells blank, and drop these samples "
             "(--missing-samples ignore)."
         )
     if len(wrong) == len(column):
@@ -259,14 +275,14 @@ def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
     )
 
 
-def _refuse_missing(column):
+def _refuse_missing(column: pd.Series) -> None:
     missing = missing_ids(column)
     if len(missing) == len(column):
         raise InputError(f"Column {column.name!r} has no value for any of {len(column)} samples.")
     if missing:
         raise InputError(
             f"Column {column.name!r} is blank for {len(missing)} of {len(column)} samples: "
-            f"{first_five(missing)}. Fill them in, or leave these samples out "
+            f"{first_five(missing)}. Fill them in, or drop these samples "
             "(--missing-samples ignore; in Python, load_study(drop_missing=...))."
         )
 

@@ -1,4 +1,4 @@
-"""Sequences without samples, for pretraining the nucleotide level alone."""
+"""A corpus: sequences without samples, for pretraining the nucleotide level alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from aam_core.data.study import Study
 from aam_core.data.tokens import upper_dna
 from aam_core.errors import InputError
 
+__all__ = ["PER_SAMPLE", "load_corpus"]
+
 PER_SAMPLE = 16
-"""Sequences that stand for one sample, so that batches are made as for a study."""
+"""Sequences that are put together as one "sample", so that batches are made as for a study."""
 
 
 def load_corpus(source) -> Study:
@@ -29,6 +31,11 @@ def load_corpus(source) -> Study:
     -------
     Study
         Its "samples" are runs of 16 sequences and mean nothing.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two distinct sequences, or one is not DNA.
     """
     sequences, names = _read(source)
     distinct: dict[str, str] = {}
@@ -37,7 +44,7 @@ def load_corpus(source) -> Study:
     sequences, names = list(distinct), list(distinct.values())
     count = len(sequences)
     if count < 2:
-        raise InputError(f"The corpus holds {count} distinct sequences; give at least 2.")
+        raise InputError(f"The corpus has {count} distinct sequences; give at least 2.")
     starts = np.arange(0, count, PER_SAMPLE)
     counts = csr_matrix(
         (np.ones(count, np.int64), np.arange(count), np.append(starts, count)),
@@ -56,5 +63,5 @@ def _read(source) -> tuple[list[str], list[str]]:
     }
     if not next(iter(lines.values()), ">").startswith(">"):
         return list(lines.values()), list(lines)
-    found = parse_fasta(text, str(source))
-    return list(found.values()), list(found)
+    by_id = parse_fasta(text, str(source))
+    return list(by_id.values()), list(by_id)

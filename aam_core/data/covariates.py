@@ -1,9 +1,9 @@
-"""Metadata columns given to the model beside the reads: fitted on the training samples.
+"""Covariates: metadata columns that the model reads besides the reads.
 
-What a column is was decided in training, and is asked for by name in predicting: categories are
-compared letter for letter, whatever else stands in the new file.
-
-Letters: N samples, C categorical columns, K numeric columns.
+They are fitted on the training samples: levels of a categorical column, mean and standard deviation
+of a numeric one. Whether a column is numeric is decided then, and does not depend on the file that
+is predicted from. Letters: N samples, C categorical columns, K numeric columns, V columns of
+`Covariates.matrix`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,22 @@ from aam_core.data.ids import short
 from aam_core.data.metadata import column
 from aam_core.errors import InputError, first_five
 
+__all__ = ["UNKNOWN", "Covariates", "covariate_names", "fit_covariates", "infer_types"]
+
 UNKNOWN = 0
-"""Category of a value that is missing, or was not there in training."""
+"""Category of a value that is missing, or that no training sample had."""
 
 
 @dataclass(frozen=True)
 class Covariates:
-    """What is known of the columns.
+    """Fitted columns.
 
     Attributes
     ----------
     categorical : tuple of (name, levels)
         Levels sorted as text; level i has id i + 1, `UNKNOWN` is 0.
     numeric : tuple of (name, mean, std)
-        A missing value is read as the mean, with a mark that it is missing.
+        A missing value is read as the mean, with an indicator that it is missing.
     """
 
     categorical: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -56,7 +58,7 @@ class Covariates:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Ids that each categorical column has, the unknown one included."""
+        """Number of ids of each categorical column, with the unknown one."""
         return tuple(len(levels) + 1 for _, levels in self.categorical)
 
     def encode(self, metadata: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:
@@ -65,13 +67,13 @@ class Covariates:
         Returns
         -------
         tuple of ndarray
-            Category ids ``[N, C]`` int64, and ``[N, K, 2]`` float32: the standardized number and 1
-            where it is known, or 0 and 0.
+            Category ids ``[N, C]`` int64, and ``[N, K, 2]`` float32: the standardized number and 1,
+            or 0 and 0 where it is missing.
 
         Raises
         ------
         InputError
-            If a column is absent, or a numeric one holds something else.
+            If a column is absent, or a numeric one has values that are not numbers.
         """
         if metadata is None:
             columns = "column" if len(self.names) == 1 else "columns"
@@ -85,13 +87,13 @@ class Covariates:
         numbers = np.zeros((len(metadata), len(self.numeric), 2), np.float32)
         for k, (name, mean, std) in enumerate(self.numeric):
             values = _numbers(column(metadata, name))
-            known = np.isfinite(values)
-            numbers[known, k, 0] = (values[known] - mean) / std
-            numbers[known, k, 1] = 1.0
+            present = np.isfinite(values)
+            numbers[present, k, 0] = (values[present] - mean) / std
+            numbers[present, k, 1] = 1.0
         return categories, numbers
 
     def matrix(self, metadata: pd.DataFrame | None) -> np.ndarray:
-        """[N, V] float32, for trees: a column a level, and two a number (it; whether known)."""
+        """[N, V] float32, for trees: indicators of the levels; numbers, and their indicators."""
         categories, numbers = self.encode(metadata)
         levels = [
             np.eye(size, dtype=np.float32)[categories[:, c]] for c, size in enumerate(self.sizes)
@@ -99,23 +101,23 @@ class Covariates:
         return np.hstack([*levels, numbers.reshape(len(numbers), -1)])
 
     def unseen(self, metadata: pd.DataFrame) -> list[str]:
-        """A line a categorical column that has values which training did not see."""
+        """A line for each categorical column with values that no training sample had."""
         lines = []
         for name, levels in self.categorical:
             values = column(metadata, name)
-            strange = _known(values[_places(values, levels) == UNKNOWN])
-            if len(strange):
+            unseen = _present(values[_places(values, levels) == UNKNOWN])
+            if len(unseen):
                 lines.append(
-                    f"covariate {name!r}: {len(strange)} of {len(values)} samples have a value "
+                    f"covariate {name!r}: {len(unseen)} of {len(values)} samples have a value "
                     f"that was not there in training, and is read as unknown: "
-                    f"{list_values(strange)}; training had {first_five(levels)}"
+                    f"{list_values(unseen)}; training had {first_five(levels)}"
                 )
         return lines
 
     def __str__(self) -> str:
         """'site (3 categories), age (numbers)'."""
-        told = [f"{short(name)} ({len(levels)} categories)" for name, levels in self.categorical]
-        return ", ".join([*told, *(f"{short(name)} (numbers)" for name, _, _ in self.numeric)])
+        texts = [f"{short(name)} ({len(levels)} categories)" for name, levels in self.categorical]
+        return ", ".join([*texts, *(f"{short(name)} (numbers)" for name, _, _ in self.numeric)])
 
     def to_dict(self) -> dict:
         """Plain values, ready for JSON."""
@@ -123,7 +125,13 @@ class Covariates:
 
     @classmethod
     def from_dict(cls, values) -> Covariates:
-        """The inverse of `to_dict`; `InputError` where it was edited into nonsense."""
+        """The inverse of `to_dict`, for values from an untrusted file.
+
+        Raises
+        ------
+        InputError
+            If they are not what `to_dict` makes.
+        """
         try:
             categorical = [_saved_levels(item) for item in values["categorical"]]
             numeric = [_saved_scale(item) for item in values["numeric"]]
@@ -134,16 +142,16 @@ class Covariates:
 
 
 def covariate_names(covariates: str | Sequence[str]) -> list[str]:
-    """Names of columns, of a list of them or of one.
+    """One name or several as a list.
 
     Raises
     ------
     InputError
-        For what is neither, as a Series.
+        For anything else, such as a Series.
     """
     names = [covariates] if isinstance(covariates, str) else covariates
-    listed = isinstance(names, list | tuple | pd.Index | np.ndarray)
-    if not listed or not all(isinstance(name, str) for name in names):
+    is_list = isinstance(names, list | tuple | pd.Index | np.ndarray)
+    if not is_list or not all(isinstance(name, str) for name in names):
         raise InputError(
             "The covariates must be a list of names of metadata columns, not "
             f"{type(covariates).__name__}."
@@ -154,10 +162,10 @@ def covariate_names(covariates: str | Sequence[str]) -> list[str]:
 def infer_types(
     metadata: pd.DataFrame | None, covariates: str | Sequence[str]
 ) -> tuple[pd.DataFrame | None, list[str]]:
-    """Decide of undeclared columns, by all samples, whether they are numbers or categories.
+    """Decide whether undeclared columns are numeric or categorical.
 
-    A column is numeric where every value is a number. Once decided, the folds of a
-    cross-validation agree, whatever values each of them holds.
+    A column is numeric where every value is a number. Decided on all samples, the folds of a
+    cross-validation agree, whatever values each of them has.
 
     Parameters
     ----------
@@ -170,8 +178,8 @@ def infer_types(
     metadata : DataFrame
         The same with these columns as float64 or category.
     lines : list of str
-        What to say of it: numbers that are read as categories because of some values that are
-        none, and words for "missing" that are read as a category.
+        Warnings: numbers that are read as categories because of some values that are not numbers,
+        and words for "missing" that are read as a category.
     """
     names, lines = covariate_names(covariates), []
     if metadata is None or not names:
@@ -186,20 +194,20 @@ def infer_types(
 
 
 def _decide(values: pd.Series) -> tuple[pd.Series, str]:
-    """The column as numbers or as categories, and what to say of it."""
-    known = _known(values)
-    wrong = known[~np.isfinite(to_floats(known))]
-    truth = pd.api.types.is_bool_dtype(values)
-    if not len(wrong) and not truth:
+    """The column as numbers or as categories, and a warning or an empty text."""
+    present = _present(values)
+    wrong = present[~np.isfinite(to_floats(present))]
+    boolean = pd.api.types.is_bool_dtype(values)
+    if not len(wrong) and not boolean:
         return pd.Series(to_floats(values), index=values.index, name=values.name), ""
-    text = as_classes(known)
+    text = as_classes(present)
     categories = text.reindex(values.index).astype("category")
-    if truth or 2 * len(wrong) > len(known):
+    if boolean or 2 * len(wrong) > len(present):
         return categories, ""
     one = len(wrong) == 1
     return categories, (
         f"covariate {values.name} is read as categories ({text.nunique()} levels): {len(wrong)} of "
-        f"{len(known)} values {'is not a number' if one else 'are not numbers'}: "
+        f"{len(present)} values {'is not a number' if one else 'are not numbers'}: "
         f"{list_values(wrong)}; leave {'it' if one else 'them'} blank to have the column read as "
         "numbers, or declare it categorical in a #q2:types line"
     )
@@ -213,10 +221,15 @@ def fit_covariates(
     Parameters
     ----------
     metadata : DataFrame
-        Of undeclared columns it is decided as `infer_types` has it.
+        Undeclared columns are numeric or categorical as `infer_types` decides.
     names : sequence of str
-        Columns; none means None.
+        Columns.
     train_ids : sequence of str
+
+    Returns
+    -------
+    Covariates or None
+        None where no column is named.
 
     Raises
     ------
@@ -234,12 +247,12 @@ def fit_covariates(
     metadata, _ = infer_types(metadata, names)
     categorical, numeric = [], []
     for name in names:
-        values = _known(column(metadata, name).loc[list(train_ids)])
+        values = _present(column(metadata, name).loc[list(train_ids)])
         if not len(values):
             raise InputError(f"The covariate {name!r} has no value in any training sample.")
         if not isinstance(values.dtype, pd.CategoricalDtype):
             numbers = as_numbers(values)
-            # Rounding makes the deviation of equal numbers tiny, not 0.
+            # Not `if std > 0`: rounding makes the deviation of equal numbers tiny, not 0.
             std = float(numbers.std()) if np.unique(numbers).size > 1 else 1.0
             numeric.append((name, float(numbers.mean()), std))
         else:
@@ -247,29 +260,30 @@ def fit_covariates(
     return Covariates(tuple(categorical), tuple(numeric))
 
 
-def _known(values: pd.Series) -> pd.Series:
+def _present(values: pd.Series) -> pd.Series:
+    """The values that are not missing."""
     return values[~values.index.isin(missing_ids(values))]
 
 
 def _places(values: pd.Series, levels: Sequence[str]) -> np.ndarray:
     """[N] int64, the ids of a categorical column's values.
 
-    Where the new samples come as a column of numbers (QIIME 2 and data frames make one of '01' and
-    '02'), the text is lost: a number is the one level that is the same number.
+    Where the new samples have a column of numbers (QIIME 2 and data frames turn '01' and '02' into
+    one), the text is lost: a number is read as the level that is the same number, if only one is.
     """
     place = {level: i + 1 for i, level in enumerate(levels)}
     ids = np.zeros(len(values), np.int64)
-    known = ~values.index.isin(missing_ids(values))
-    if not known.any():
+    present = ~values.index.isin(missing_ids(values))
+    if not present.any():
         return ids
     if is_typed(values) and not isinstance(values.dtype, pd.CategoricalDtype):
-        same: dict[float, list[str]] = {}
+        by_number: dict[float, list[str]] = {}
         for level in filter(is_number, levels):
-            same.setdefault(float(level), []).append(level)
-        for number, found in same.items():
-            if len(found) == 1:
-                place.setdefault(as_name(number), place[found[0]])
-    ids[known] = [place.get(value, UNKNOWN) for value in as_classes(values[known])]
+            by_number.setdefault(float(level), []).append(level)
+        for number, equal in by_number.items():
+            if len(equal) == 1:
+                place.setdefault(as_name(number), place[equal[0]])
+    ids[present] = [place.get(value, UNKNOWN) for value in as_classes(values[present])]
     return ids
 
 

@@ -1,7 +1,7 @@
-"""What a run was started with, small enough to lie in a checkpoint: what changed can be named.
+"""Digests of a run's inputs, small enough for a checkpoint, that tell what changed since.
 
-Each sample's reads, each sequence, each value of a column is a number of 64 bits by itself, and
-none depends on the order of samples or features. Letters: N samples, F features.
+Each sample's reads, each sequence and each value of a column has a digest of 64 bits of its own,
+which does not depend on the order of samples or features. Letters: N samples, F features.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.phylogeny.tree import Phylogeny
 
+__all__ = ["Fingerprint", "fingerprint"]
+
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 2**22
 """Elements of a distance matrix at a time."""
@@ -33,8 +35,9 @@ class Fingerprint:
     samples, features : list of str
         N and F ids.
     parts : dict of str to ndarray
-        uint64: "counts" ``[N]``, "sequences" ``[F]``, "distances" ``[N]``, "tree" ``[1]``,
-        "encoder" ``[1]``, and columns of the metadata ``[N]``; those that the run has.
+        Digests, uint64, of the inputs that the run has: "counts" ``[N]``, "sequences" ``[F]``,
+        "distances" ``[N]``, "tree" ``[1]``, "encoder" ``[1]``, and columns of the metadata
+        ``[N]``.
     group_by : str or None
         The column that groups the samples, in ``parts`` as "groups"; None where there is none.
     """
@@ -47,33 +50,34 @@ class Fingerprint:
     def changes(self, now: Fingerprint) -> list[str]:
         """What is not the same ``now``: a clause for each part, with how many and the first five.
 
-        Groups and encoder are not asked for again, and are compared where they are given. Columns
-        that one of the runs alone reads are left to others.
+        Groups and encoder need not be named when a run is resumed, and are compared only if they
+        are. Columns that only one of the runs reads are not compared.
         """
-        samples, features = _Both(self.samples, now.samples), _Both(self.features, now.features)
-        found = [*samples.sets("samples"), *features.sets("features")]
+        samples, features = _Ids(self.samples, now.samples), _Ids(self.features, now.features)
+        clauses = [*samples.sets("samples"), *features.sets("features")]
         for name in dict.fromkeys([*self.parts, *now.parts]):
             if name not in self.parts or name not in now.parts:
                 one = {"tree": "the tree", "distances": "distances"}.get(name)
-                found += [f"{one} given {'now' if name in now.parts else 'then'} alone"] * bool(one)
+                if one:
+                    clauses.append(f"{one} given {'now' if name in now.parts else 'then'} alone")
                 if name == "groups" and name in now.parts:
-                    found.append(f"samples are grouped by {now.group_by!r} (were not)")
+                    clauses.append(f"samples are grouped by {now.group_by!r} (were not)")
                 continue
             ours, theirs = self.parts[name], now.parts[name]
             if name == "groups" and self.group_by != now.group_by:
-                found.append(f"samples are grouped by {now.group_by!r} (was {self.group_by!r})")
+                clauses.append(f"samples are grouped by {now.group_by!r} (was {self.group_by!r})")
             elif name == "sequences":
-                found += features.values("sequences", "features", ours, theirs)
+                clauses += features.values("sequences", "features", ours, theirs)
             elif name == "distances" and samples.differ:
                 pass  # a sample's are to all the others
             elif len(ours) == len(self.samples) and name not in ("tree", "encoder"):
-                found += samples.values(_said(name), "samples", ours, theirs)
+                clauses += samples.values(_what(name), "samples", ours, theirs)
             elif name == "encoder" or not features.differ:  # a tree is sheared to the features
-                found += [_said(name)] if ours[0] != theirs[0] else []
-        return found
+                clauses += [_what(name)] if ours[0] != theirs[0] else []
+        return clauses
 
     def keeping(self, before: Fingerprint | None) -> Fingerprint:
-        """The same, with the groups and the encoder of ``before`` where they are not given now."""
+        """A copy that has the groups and the encoder of ``before`` where this one has none."""
         if before is None:
             return self
         parts, group_by = dict(self.parts), self.group_by
@@ -93,7 +97,13 @@ class Fingerprint:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Fingerprint:
-        """The inverse of `to_arrays`; `InputError` where it was edited into nonsense."""
+        """The inverse of `to_arrays`, for arrays from an untrusted file.
+
+        Raises
+        ------
+        InputError
+            If they are not what `to_arrays` makes.
+        """
         try:
             text = json.loads(np.asarray(arrays["text"], np.uint8).tobytes())
             parts = {
@@ -101,14 +111,14 @@ class Fingerprint:
                 for name, value in arrays.items()
                 if name != "text"
             }
-            made = cls(list(text["samples"]), list(text["features"]), parts, text["group_by"])
-            lengths = {"tree": 1, "encoder": 1, "sequences": len(made.features)}
-            whole = [len(v) == lengths.get(k, len(made.samples)) for k, v in parts.items()]
+            loaded = cls(list(text["samples"]), list(text["features"]), parts, text["group_by"])
+            lengths = {"tree": 1, "encoder": 1, "sequences": len(loaded.features)}
+            complete = [len(v) == lengths.get(k, len(loaded.samples)) for k, v in parts.items()]
         except (KeyError, TypeError, ValueError):
-            whole = [False]
-        if not all(whole):
+            complete = [False]
+        if not all(complete):
             raise InputError("The checkpoint's record of its inputs is damaged or was edited.")
-        return made
+        return loaded
 
 
 def fingerprint(
@@ -126,7 +136,7 @@ def fingerprint(
     ----------
     study : Study
     distances : bool
-        Whether distances are learned: of the tree, or of the given ones.
+        Whether distances are learned: the tree or the study's distances then count.
     target, groups : Series, optional
         By sample id; samples without a value are fine. A target of numbers is one of float64.
     covariates : mapping of str to bool, optional
@@ -155,15 +165,15 @@ def fingerprint(
     return Fingerprint(list(study.sample_ids), list(study.feature_ids), parts, group_by)
 
 
-class _Both:
-    """Ids of before and now."""
+class _Ids:
+    """Ids of an earlier run and of now."""
 
     def __init__(self, before: list[str], now: list[str]):
         self.before, self.now = before, now
         self.place = {name: i for i, name in enumerate(now)}
-        known = set(before)
+        earlier = set(before)
         self.gone = [name for name in before if name not in self.place]
-        self.new = [name for name in now if name not in known]
+        self.new = [name for name in now if name not in earlier]
         self.common = [(i, name) for i, name in enumerate(before) if name in self.place]
 
     @property
@@ -184,7 +194,7 @@ class _Both:
         return [f"{what} of {count} {of} changed ({first_five(changed)})"]
 
 
-def _said(name: str) -> str:
+def _what(name: str) -> str:
     named = {"counts": "reads", "distances": "distances", "tree": "branches of the tree"}
     named |= {"target": "values of the target", "groups": "groups", "encoder": "encoder's weights"}
     if name.startswith("covariate "):
@@ -219,12 +229,12 @@ def _rows(counts, ids: np.ndarray) -> np.ndarray:
 
 def _matrix(distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """``[N]`` of the distances of each sample to all."""
-    found, step = np.empty(len(ids), np.uint64), max(1, _BLOCK // max(1, len(ids)))
+    digests, step = np.empty(len(ids), np.uint64), max(1, _BLOCK // max(1, len(ids)))
     for start in range(0, len(ids), step):
         block = np.ascontiguousarray(distances[start : start + step], np.float32)
         mixed = _mix(np.tile(ids, len(block)), _numbers(block).ravel()).reshape(block.shape)
-        found[start : start + step] = np.add.reduce(mixed, axis=1, dtype=np.uint64)
-    return found
+        digests[start : start + step] = np.add.reduce(mixed, axis=1, dtype=np.uint64)
+    return digests
 
 
 def _tree(phylogeny: Phylogeny) -> np.ndarray:
@@ -247,12 +257,12 @@ def _tensors(weights: Mapping[str, np.ndarray]) -> np.ndarray:
 def _column(values: pd.Series, samples: list[str], numeric: bool) -> np.ndarray:
     """``[N]`` of the values, as numbers or letter for letter; 0 where one is missing."""
     values = values.reindex(samples)
-    found = np.zeros(len(values), np.uint64)
-    known = ~values.index.isin(missing_ids(values))
-    if not known.any():
-        return found
+    digests = np.zeros(len(values), np.uint64)
+    present = ~values.index.isin(missing_ids(values))
+    if not present.any():
+        return digests
     if numeric:
-        found[known] = _mix(_numbers(to_floats(values[known]) + 0.0), 1)  # which makes -0 a 0
+        digests[present] = _mix(_numbers(to_floats(values[present]) + 0.0), 1)  # + 0.0: no -0
     else:
-        found[known] = _text(as_classes(values[known]))
-    return found
+        digests[present] = _text(as_classes(values[present]))
+    return digests

@@ -1,4 +1,4 @@
-"""Splits that the user gave, checked."""
+"""Checks of splits that the user chose."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
 
+__all__ = ["fixed_folds", "fixed_split"]
+
 
 def fixed_split(
     sample_ids: Sequence[str], train_ids: Sequence[str], val_ids: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Check a split that the user gave.
+    """Check the two sides of a split.
 
     Returns
     -------
@@ -38,15 +40,15 @@ def fixed_split(
 
 
 def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
-    """Check a split among members that the user gave; it may leave out nobody.
+    """Check the folds of an ensemble; the held-out side may be empty.
 
     Parameters
     ----------
     sample_ids : sequence of str
-        Samples that there are.
+        Samples of the study.
     split : Split
     members : int
-        How many leave out a fold each.
+        Members of the ensemble, each of which holds out a fold.
 
     Returns
     -------
@@ -56,43 +58,43 @@ def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
     Raises
     ------
     InputError
-        If nobody is to be trained on, an id is not among ``sample_ids``, or has no fold, several,
-        or one that no member leaves out; or if every member leaves out some training sample, or
-        a member all of them.
+        If the training side is empty; an id is not among ``sample_ids``, or has no fold, several,
+        or one that no member holds out; every member holds out some training sample; or a member
+        holds out all of them.
     """
     train = _side(sample_ids, split.train, "training")
-    given = [str(name) for name in split.val]
-    val = _side(sample_ids, given, "validation") if given else []
-    if len(split.folds) != len(given):
+    held_out = [str(name) for name in split.val]
+    val = _side(sample_ids, held_out, "validation") if held_out else []
+    if len(split.folds) != len(held_out):
         raise InputError(
-            f"The split has {len(given)} samples to validate on, and {len(split.folds)} folds: "
+            f"The split has {len(held_out)} samples to validate on, and {len(split.folds)} folds: "
             "give the fold of each of these samples."
         )
-    times = Counter(given)
+    times = Counter(held_out)
     twice = [name for name in val if times[name] > 1]
     if twice:
         raise InputError(
             f"{len(twice)} samples are more than once on the validation side of the split: "
             f"{first_five(twice)}. Give each one fold."
         )
-    fold = dict(zip(given, split.folds, strict=True))
-    kept = [name for name in val if fold[name] not in range(members)]
-    if kept:
+    fold = dict(zip(held_out, split.folds, strict=True))
+    unused = [name for name in val if fold[name] not in range(members)]
+    if unused:
         raise InputError(
-            f"{len(kept)} samples of the validation side are of a fold that no member leaves out: "
-            f"{first_five(kept)}. The folds of {members} members (model.members; 3 at most "
+            f"{len(unused)} samples of the validation side are of a fold that no member holds out: "
+            f"{first_five(unused)}. The folds of {members} members (model.members; 3 at most "
             f"from a pretrained encoder) are 0 to {members - 1}: give these samples one of them, "
-            "or leave them to the training side."
+            "or move them to the training side."
         )
     checked = Split(train, val, [int(fold[name]) for name in val])
     _check_trained(checked, members)
     return checked
 
 
-def _side(sample_ids, given, name) -> list[str]:
+def _side(sample_ids: Sequence[str], side_ids: Sequence[str], name: str) -> list[str]:
     """The samples of a side, in the order of sample_ids."""
     ids = [str(i) for i in sample_ids]
-    side = {str(i) for i in given}
+    side = {str(i) for i in side_ids}
     if not side:
         raise InputError(f"The {name} side of the split is empty.")
     unknown = sorted(side - set(ids))
@@ -111,12 +113,12 @@ def _check_trained(split: Split, members: int) -> None:
     idle = [split.train[i] for i in np.flatnonzero(held_out.all(axis=0))]
     if idle:
         raise InputError(
-            f"{len(idle)} samples are on both sides of the split, and every member leaves them "
+            f"{len(idle)} samples are on both sides of the split, and every member holds them "
             f"out: {first_five(idle)}. Leave each on one side, or give them several folds."
         )
-    without = np.flatnonzero(held_out.all(axis=1))
-    if len(without):
+    untrained = np.flatnonzero(held_out.all(axis=1))
+    if len(untrained):
         raise InputError(
-            f"{len(without)} of {members} members leave out every training sample (counted from "
-            f"0: {first_five(without)}): spread these samples over several folds."
+            f"{len(untrained)} of {members} members hold out every training sample (counted from "
+            f"0: {first_five(untrained)}): spread these samples over several folds."
         )

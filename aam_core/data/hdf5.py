@@ -1,8 +1,8 @@
-"""HDF5 files that nobody vouches for.
+"""Untrusted HDF5 files.
 
-A dataset may say that its values lie in another file of the machine (external storage, external
-links, virtual datasets), and may declare more of them than any memory holds: both are refused
-before a value is read.
+A dataset may refer to values in another file of the machine (external storage, external links,
+virtual datasets), and may declare more values than fit into memory: both are refused before a value
+is read.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from typing import BinaryIO, TypeVar
 from aam_core.errors import InputError
 from aam_core.files.reading import check_expansion
 
+__all__ = ["MAGIC", "Datasets", "read_hdf5"]
+
 MAGIC = b"\x89HDF\r\n\x1a\n"
 
 T = TypeVar("T")
 
-SECONDS = 5.0
-BYTES_A_SECOND = 1e6
-"""Time of a processor that reading may take: far more than it does."""
+_SECONDS = 5.0
+_BYTES_PER_SECOND = 1e6
+"""Processor time that reading may take: `_SECONDS`, and more for large files."""
 
 _ENDS = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGPROF")
 
-PER_ID = 64
+_BYTES_PER_ID = 64
 """Bytes that an id takes in memory, at least."""
 
 
@@ -52,18 +54,18 @@ class Datasets:
         return path in self._root
 
     def read(self, *paths: str, kinds: str, dimensions: int = 1) -> list:
-        """Arrays of numbers, all of whose types are among numpy's ``kinds``."""
-        found = [self._find(path, dimensions) for path in paths]
-        for path, dataset in zip(paths, found, strict=True):
+        """Arrays of numbers, whose types must be among numpy's ``kinds``."""
+        datasets = [self._find(path, dimensions) for path in paths]
+        for path, dataset in zip(paths, datasets, strict=True):
             if dataset.dtype.kind not in kinds:
                 raise ValueError(f"{path} holds no numbers of the right type")
-        self._check(found, [dataset.dtype.itemsize for dataset in found])
-        return [dataset[:] for dataset in found]
+        self._check(datasets, [dataset.dtype.itemsize for dataset in datasets])
+        return [dataset[:] for dataset in datasets]
 
     def text(self, path: str) -> list[str]:
         """A list of text; an empty one may be stored as numbers."""
         dataset = self._find(path, 1)
-        self._check([dataset], [PER_ID])
+        self._check([dataset], [_BYTES_PER_ID])
         return dataset.asstr()[:].tolist() if dataset.shape[0] else []
 
     def _find(self, path: str, dimensions: int):
@@ -92,7 +94,7 @@ class Datasets:
         )
 
     def _check(self, datasets, each: list[int]) -> None:
-        """What they declare, and the chunks that they are unzipped by, against the file's size."""
+        """Compare the declared sizes, and those of a chunk, with the size of the file."""
         sizes = (math.prod(dataset.shape) * n for dataset, n in zip(datasets, each, strict=True))
         chunks = (math.prod(dataset.chunks or ()) * dataset.dtype.itemsize for dataset in datasets)
         check_expansion(max(sum(sizes), *chunks), self._size, self._where)
@@ -108,12 +110,12 @@ def read_hdf5(file: BinaryIO, what: str, where, read: Callable[[Datasets], T]) -
         What it should be, with its article, for the message.
     where : path
     read : callable
-        Takes `Datasets`, and returns what this returns.
+        Takes `Datasets`; its result is returned.
 
     Raises
     ------
     InputError
-        If it is damaged or lacks something, leads out of itself, or unfolds without measure.
+        If it is damaged or lacks something, refers to another file, or would expand too much.
     """
     size = file.seek(0, 2)
 
@@ -127,25 +129,24 @@ def read_hdf5(file: BinaryIO, what: str, where, read: Callable[[Datasets], T]) -
             message = " ".join(str(error).split()).strip("'\".")
             raise InputError(f"{where} is not {what}, or is damaged: {message}.") from error
 
-    if sys.platform == "linux" and _dies(attempt, SECONDS + size / BYTES_A_SECOND):
+    if sys.platform == "linux" and _crashes(attempt, _SECONDS + size / _BYTES_PER_SECOND):
         raise InputError(
-            f"{where} is not {what}, or is damaged: the HDF5 library dies of it, or does not end."
+            f"{where} is not {what}, or is damaged: the HDF5 library crashes on it, or does not "
+            "end."
         )
     return attempt()
 
 
-def _dies(attempt: Callable, seconds: float) -> bool:
-    """Whether a process dies that attempts it, or needs more than ``seconds`` of a processor.
+def _crashes(attempt: Callable, seconds: float) -> bool:
+    """Whether an attempt kills its process, or takes more than ``seconds`` of processor time.
 
-    Some damage crashes the HDF5 library, some sends it in circles.
-
-    A copy of this process tries it first, and throws away what it reads: a hundredth of a second
-    for most files. Elsewhere than on Linux copies of a process are not to be relied on.
+    Some damage crashes the HDF5 library, some makes it loop. So a fork tries it first, and discards
+    what it reads, which takes 10 ms for most files. On other systems than Linux fork is unreliable.
     """
-    import h5py  # noqa: F401  # before the copy is made, which then has it
+    import h5py  # noqa: F401  # before the fork, which then has it
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads that the copy does not have, nor needs
+        warnings.simplefilter("ignore")  # about threads, which the fork neither has nor needs
         child = os.fork()
     if child == 0:
         try:
@@ -158,6 +159,6 @@ def _dies(attempt: Callable, seconds: float) -> bool:
             os._exit(0)
     try:
         _, status = os.waitpid(child, 0)
-    except ChildProcessError:  # somebody else waits for all children
+    except ChildProcessError:  # another thread waits for all children
         return False
     return os.WIFSIGNALED(status) and signal.Signals(os.WTERMSIG(status)).name in _ENDS

@@ -9,6 +9,8 @@ import math
 from aam_core import errors
 from aam_core.errors import InputError, first_five
 
+__all__ = ["check_ids", "listing", "nearest", "nothing_in_common", "short"]
+
 
 def listing(ids) -> str:
     """The first five ids, long ones (a sequence used as an id) cut short."""
@@ -16,7 +18,7 @@ def listing(ids) -> str:
 
 
 def short(item, width: int = 40) -> str:
-    """An id, cut to ``width`` letters so that a message stays readable."""
+    """An id, cut to ``width`` letters: it may be a sequence."""
     return errors.short(item, width)
 
 
@@ -53,7 +55,7 @@ def check_ids(ids, what: str, where: str) -> list[str]:
     except UnicodeEncodeError:  # half of a pair of UTF-16, which JSON may hold
         halves = [item for item in ids if any("\ud800" <= letter <= "\udfff" for letter in item)]
         raise InputError(
-            f"{where}: {len(halves):,} {what} ids hold what is no character ({listing(halves)}), "
+            f"{where}: {len(halves):,} {what} ids have half of a character ({listing(halves)}), "
             "which no file of text can hold; rename them."
         ) from None
     if not all(ids):
@@ -79,17 +81,17 @@ def check_ids(ids, what: str, where: str) -> list[str]:
 
 def nearest(name, legal) -> str:
     """'; did you mean ...?' for a name that does not exist, else the first legal ones."""
-    # Cut short, and not too many: the time that a comparison takes grows with both lengths.
+    # Cut short, and not too many: the time of a comparison grows with both lengths.
     legal = [short(item, 100) for item in itertools.islice(legal, 10_000)]
     near = difflib.get_close_matches(short(name, 100), legal, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {listing(legal) or 'none'}."
 
 
 def nothing_in_common(what: str, ours, theirs, here: str, there: str) -> InputError:
-    """The error for two files that share no id: shows the first ids of both sides.
+    """The error for two files that share no id, with the first ids of both.
 
-    Where the ids would agree as numbers, it says so: a program that took ids for numbers (a
-    spreadsheet, a data frame) has dropped their zeros.
+    Where the ids agree as numbers, it says so: a spreadsheet or a data frame that read them as
+    numbers has dropped their zeros.
     """
     ours, theirs = list(ours), list(theirs)
     message = (
@@ -105,10 +107,10 @@ def nothing_in_common(what: str, ours, theirs, here: str, there: str) -> InputEr
 
 
 def _numbers(ids) -> set[float]:
-    found = set()
+    numbers = set()
     for item in ids:
         try:
-            found.add(float(item))
+            numbers.add(float(item))
         except ValueError:
             pass
-    return found - {math.inf, -math.inf}
+    return numbers - {math.inf, -math.inf}

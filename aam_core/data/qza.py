@@ -1,6 +1,6 @@
 """QIIME 2 artifacts (``.qza``) read without QIIME 2.
 
-An artifact is a zip archive: ``UUID/metadata.yaml`` names its semantic type, ``UUID/data/`` holds
+An artifact is a zip archive: ``UUID/metadata.yaml`` names its semantic type, ``UUID/data/`` has
 the files. One member is read into memory; nothing is ever unpacked to the disk.
 """
 
@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from aam_core.errors import InputError
 from aam_core.files.reading import DAMAGED, check_expansion, parse_yaml
+
+__all__ = ["MEMBERS", "is_artifact", "read_artifact"]
 
 MEMBERS = {
     "FeatureTable[Frequency]": "feature-table.biom",
@@ -33,7 +35,7 @@ _ADVICE = {
 
 
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What QIIME 2 writes; of others, Python unfolds all at once."""
+"""Those that QIIME 2 writes; others Python decompresses all at once, whatever the size."""
 
 
 def is_artifact(file: BinaryIO) -> bool:
@@ -63,11 +65,12 @@ def read_artifact(file: BinaryIO, wanted: str, where) -> bytes:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            root, found = _root_and_type(archive, where)
-            if _plain(found) != wanted:
-                advice = _ADVICE.get(_plain(found))
+            root, semantic_type = _root_and_type(archive, where)
+            if _without_properties(semantic_type) != wanted:
+                advice = _ADVICE.get(_without_properties(semantic_type))
                 raise InputError(
-                    f"{where} is a {found}; a {wanted} is needed{': ' + advice if advice else ''}."
+                    f"{where} is a {semantic_type}; a {wanted} is needed"
+                    f"{': ' + advice if advice else ''}."
                 )
             return _read(archive, f"{root}/data/{MEMBERS[wanted]}", where)
     except KeyError:
@@ -77,7 +80,7 @@ def read_artifact(file: BinaryIO, wanted: str, where) -> bytes:
 
 
 def _read(archive: zipfile.ZipFile, name: str, where, most: int | None = None) -> bytes:
-    """A member, no more of it than is declared and no more than ``most`` bytes."""
+    """The content of a member: as much as it declares, and at most ``most`` bytes."""
     member = archive.getinfo(name)
     if member.compress_type not in _COMPRESSIONS:
         raise InputError(f"{where}: {name} is compressed as QIIME 2 does not; save it anew.")
@@ -85,28 +88,28 @@ def _read(archive: zipfile.ZipFile, name: str, where, most: int | None = None) -
     check_expansion(size, member.compress_size, where)
     pieces, left = [], size
     with archive.open(member) as file:
-        # One call for all would unzip everything, before it keeps what is declared.
+        # In pieces: one call would decompress everything before it cut it to the declared size.
         while left and (piece := file.read(min(left, 1 << 20))):
             pieces.append(piece)
             left -= len(piece)
         if most is None:
-            file.read(1)  # at the end the checksum is compared
+            file.read(1)  # at the end zipfile compares the checksum
     return b"".join(pieces)
 
 
 def _root_and_type(archive: zipfile.ZipFile, where) -> tuple[str, str]:
-    found = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/metadata\.yaml", name)]
-    if len(found) == 1:
+    heads = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/metadata\.yaml", name)]
+    if len(heads) == 1:
         try:
-            # A few hundred bytes in a true artifact; the limit is for the others.
-            description = parse_yaml(_read(archive, found[0], where, most=1 << 16))
+            # A few hundred bytes in a real artifact.
+            description = parse_yaml(_read(archive, heads[0], where, most=1 << 16))
         except ValueError:
             description = None
         if isinstance(description, dict) and isinstance(description.get("type"), str):
-            return found[0].split("/")[0], description["type"]
+            return heads[0].split("/")[0], description["type"]
     raise InputError(f"{where} is a zip archive but not a QIIME 2 artifact.")
 
 
-def _plain(semantic_type: str) -> str:
+def _without_properties(semantic_type: str) -> str:
     """The type without its properties: ``DistanceMatrix % Properties('phylogenetic')``."""
     return re.sub(r"\s*%\s*Properties\([^)]*\)", "", semantic_type)

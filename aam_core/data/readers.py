@@ -14,6 +14,8 @@ from aam_core.errors import InputError
 from aam_core.files.reading import DAMAGED, as_text, opened
 from aam_core.phylogeny.newick import Tree, parse_newick, read_newick
 
+__all__ = ["is_path", "parse_fasta", "read_sequences", "read_text", "read_tree", "text_of"]
+
 
 def is_path(source) -> bool:
     """Whether ``source`` names a file."""
@@ -21,13 +23,19 @@ def is_path(source) -> bool:
 
 
 def read_text(source, what: str, artifact: str) -> str:
-    """Text of a file, a pipe, what is gzipped, or a ``.qza`` of the semantic type ``artifact``."""
+    """Text of a file or a pipe (gzip is fine), or of a ``.qza`` of semantic type ``artifact``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is another artifact, or not text; ``what`` is what it should contain.
+    """
     with opened(source, what) as file:
         return text_of(file, what, artifact, source)
 
 
 def text_of(file: BinaryIO, what: str, artifact: str, source) -> str:
-    """The same, of a file that is open; ``source`` is what errors call it."""
+    """As `read_text`, of an open file; ``source`` is what errors call it."""
     if is_artifact(file):
         return as_text(read_artifact(file, artifact, source), f"{source} ({what})")
     try:
@@ -37,7 +45,7 @@ def text_of(file: BinaryIO, what: str, artifact: str, source) -> str:
 
 
 def read_sequences(source) -> dict[str, str]:
-    """Sequences by feature id, as they stand; `tokens.upper_dna` judges their letters.
+    """Sequences by feature id, unchanged; `tokens.upper_dna` checks their letters.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Which samples make which batch, and which process takes which of them.
+"""Which samples make which batch, and which rank has which of them.
 
-A batch is global: it is shared out among the processes, and every sample of an epoch is in exactly
-one. Letters: N samples of the study.
+A batch is global: the ranks share its samples, and every sample of an epoch is in exactly one
+batch. Letters: N samples of the study.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from aam_core.config import TrainConfig
+
+__all__ = ["Sampler", "split_by_rank"]
 
 
 class Sampler:
@@ -30,7 +32,7 @@ class Sampler:
         self.config = config
 
     def epoch(self, number: int) -> list[np.ndarray]:
-        """Batches of an epoch: another order in each, the same whenever it is asked for."""
+        """Batches of an epoch; their order depends on the seed and ``number`` alone."""
         rng = np.random.default_rng((self.config.seed, number))
         return self._cut(rng.permutation(self.samples))
 
@@ -41,31 +43,31 @@ class Sampler:
         return -(-len(self.samples) // self.config.batch_size)
 
     def in_order(self) -> list[np.ndarray]:
-        """Batches of an evaluation."""
+        """Batches of an evaluation, in the order of ``samples``."""
         return self._cut(self.samples)
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
-        """Alike in size, so that no batch is left over; within the budget, if there is one."""
+        """Equal sizes rather than a small last batch; within the budget, if there is one."""
         if not len(order):
             return []
         size, budget = self.config.batch_size, self.config.max_asvs_per_batch
         if not budget:
             return np.array_split(order, -(-len(order) // size))
-        cuts, most, held = [], 0, 0
+        cuts, most, size_now = [], 0, 0
         for place, sample in enumerate(order):
-            # What a batch costs is its padded table: its samples times the richest of them.
+            # A batch is padded to its richest sample, so it costs its samples times that.
             most = max(most, self.richness[sample])
-            if held and (held == size or (held + 1) * most > budget):
+            if size_now and (size_now == size or (size_now + 1) * most > budget):
                 cuts.append(place)
-                most, held = self.richness[sample], 0
-            held += 1
+                most, size_now = self.richness[sample], 0
+            size_now += 1
         return np.split(order, cuts)
 
 
-def split_by_rank(samples: np.ndarray, richness: np.ndarray, processes: int) -> list[np.ndarray]:
-    """Share a batch among processes: alike in number, and in ASVs.
+def split_by_rank(samples: np.ndarray, richness: np.ndarray, world_size: int) -> list[np.ndarray]:
+    """Divide a batch among ranks: about equal in samples, and in ASVs.
 
-    The richest samples are dealt first, back and forth.
+    The samples go to the ranks in order of their richness, back and forth.
 
     Parameters
     ----------
@@ -77,11 +79,11 @@ def split_by_rank(samples: np.ndarray, richness: np.ndarray, processes: int) -> 
     Returns
     -------
     list of ndarray
-        One for each process; with fewer samples than processes some are empty.
+        One for each rank; with fewer samples than ranks some are empty.
     """
-    if processes == 1:
+    if world_size == 1:
         return [samples]
     order = samples[np.argsort(-richness[samples], kind="stable")]
-    turn = np.arange(len(order)) % (2 * processes)
-    owner = np.minimum(turn, 2 * processes - 1 - turn)
-    return [order[owner == process] for process in range(processes)]
+    turn = np.arange(len(order)) % (2 * world_size)
+    owner = np.minimum(turn, 2 * world_size - 1 - turn)
+    return [order[owner == rank] for rank in range(world_size)]

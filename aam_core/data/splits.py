@@ -1,4 +1,8 @@
-"""Who is trained on and who is held out: by group, by class, or at random."""
+"""Splits into training and held-out samples: by group, by class, or at random.
+
+A member of an ensemble holds out one fold and trains on the others, so that every sample can have
+an out-of-fold prediction. Letters: N samples, K members, G groups, C classes.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,27 @@ import pandas as pd
 from aam_core.data.columns import as_classes, label_codes, missing_ids
 from aam_core.errors import InputError, first_five
 
-TRIES = 50
+__all__ = ["Split", "cross_fitting_split", "make_folds", "train_val_split"]
+
+_TRIES = 50
 """Orders of the groups that are tried, at most."""
 
-NEAR = 0.03
-"""Deviation from the fraction at which no better order is sought: the search for an exact fit
-would hold out the same handy groups under every seed."""
+_NEAR = 0.03
+"""Deviation from the fraction at which no better order is tried: the search for an exact fit would
+hold out the same few groups under every seed."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples that train, and samples that validate.
+    """Training and held-out samples of an ensemble.
 
-    With several members a sample does both: each member leaves out the samples of one fold, and
-    they validate it.
+    With several members a sample may be both: each member holds out the samples of one fold, and is
+    validated on them.
 
     Attributes
     ----------
     train, val : list of str
-        Samples that some member trains on, and those that some member leaves out.
+        Samples that some member trains on, and samples that some member holds out.
     folds : list of int
         Fold of each sample of ``val``, from 0.
     """
@@ -41,16 +47,19 @@ class Split:
 
     @classmethod
     def holdout(cls, train: list[str], val: list[str]) -> Split:
-        """Every member leaves out all of ``val``."""
+        """The split in which every member holds out all of ``val``."""
         return cls(list(train), list(val), [0] * len(val))
 
     def held_out(self, sample_ids: Sequence[str], members: int) -> np.ndarray:
-        """``[K, N]`` bool: whether a member leaves out a sample; it does one fold in their turn."""
-        place = {name: i for i, name in enumerate(sample_ids)}
-        where = [place[name] for name in self.val]
-        held_out = np.zeros((members, len(place)), bool)
-        turns = np.arange(members) % (max(self.folds, default=0) + 1)
-        held_out[:, where] = turns[:, None] == np.array(self.folds, int)[None, :]
+        """``[K, N]`` bool: whether a member holds out a sample.
+
+        Member k holds out fold k; where there are fewer folds, it begins again with the first.
+        """
+        position = {name: i for i, name in enumerate(sample_ids)}
+        columns = [position[name] for name in self.val]
+        held_out = np.zeros((members, len(position)), bool)
+        fold_of_member = np.arange(members) % (max(self.folds, default=0) + 1)
+        held_out[:, columns] = fold_of_member[:, None] == np.array(self.folds, int)[None, :]
         return held_out
 
 
@@ -63,18 +72,22 @@ def cross_fitting_split(
     groups: pd.Series | Sequence | None = None,
     strata: pd.Series | Sequence | None = None,
 ) -> Split:
-    """Samples that each of some members leaves out: about ``fraction``, another share each.
+    """The split of an ensemble: each member holds out a fold of about ``fraction`` of the samples.
 
     Parameters
     ----------
     sample_ids, groups, strata
-        As in `train_val_split`; classes that cannot be shared out are left to chance, the others
-        are shared out all the same.
+        As in `train_val_split`; classes that are too rare to be in several folds are not
+        stratified, the others are.
     members : int
-        A single one has the split of `train_val_split`.
+        A single member has the split of `train_val_split`.
     fraction : float
-        Of 1 / fraction folds; fewer where there are not as many groups. 0 leaves nothing out.
+        There are 1 / fraction folds, or fewer where there are fewer groups. 0 holds out nothing.
     seed : int
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
@@ -85,24 +98,26 @@ def cross_fitting_split(
     if fraction == 0:
         return Split(ids, [], [])
     units = len(ids) if groups is None else np.unique(_codes(ids, groups, "group")).size
-    if members == 1 or units < 2:  # the latter cannot be split, as is said there
+    if members == 1 or units < 2:  # with one group the next line raises
         sides = train_val_split(ids, fraction=fraction, seed=seed, groups=groups, strata=strata)
         return Split.holdout(*sides)
     most = max(2, min(round(1 / fraction), units))
-    way = {"strata": strata}
-    ways = [{}] if strata is None else [way, {**way, "lone_classes": True}, {}]
-    for way in ways:
+    # Classes as even as possible; else with classes of one group; else without classes.
+    attempts = [{}]
+    if strata is not None:
+        attempts = [{"strata": strata}, {"strata": strata, "lone_classes": True}, {}]
+    for options in attempts:
         for count in range(most, 1, -1):
             try:
-                made = make_folds(ids, folds=count, seed=seed, groups=groups, **way)
+                folds = make_folds(ids, folds=count, seed=seed, groups=groups, **options)
             except InputError:
-                if not way and count == 2:
+                if not options and count == 2:
                     raise
                 continue
-            fold = {name: number for number, (_, test) in enumerate(made) for name in test}
-            held = [name for name in ids if fold[name] < members]
-            return Split(ids, held, [fold[name] for name in held])
-    raise AssertionError("the last way returns or raises")
+            fold = {name: number for number, (_, test) in enumerate(folds) for name in test}
+            val = [name for name in ids if fold[name] < members]
+            return Split(ids, val, [fold[name] for name in val])
+    raise AssertionError("the last attempt returns or raises")
 
 
 def train_val_split(
@@ -113,7 +128,9 @@ def train_val_split(
     groups: pd.Series | Sequence | None = None,
     strata: pd.Series | Sequence | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Hold out about ``fraction`` of the samples.
+    """Hold out about ``fraction`` of the samples; every class is on both sides.
+
+    `StratifiedGroupKFold` does not promise the latter; docs/dependencies.md has figures.
 
     Parameters
     ----------
@@ -123,9 +140,9 @@ def train_val_split(
         Share to hold out; reached as nearly as whole groups allow.
     seed : int
     groups : pandas.Series (by sample id) or sequence (in the order of sample_ids), optional
-        Samples of a group, as those of one host, stay on the same side.
+        Samples of a group, such as those of one host, stay on the same side.
     strata : the same, optional
-        Classes: each is on both sides, in like shares as far as the groups allow.
+        Classes: each is on both sides, in equal shares as far as the groups allow.
 
     Returns
     -------
@@ -156,20 +173,20 @@ def train_val_split(
     if strata is not None:
         _need_two(ids, group, strata, groups is not None)
     rng = np.random.default_rng(seed)
-    held = None
-    tries = 1 if groups is None else min(TRIES, 1 + 10_000 // len(counts))
+    best = None
+    tries = 1 if groups is None else min(_TRIES, 1 + 10_000 // len(counts))
     for _ in range(tries):
-        found = _hold_out(counts, fraction, rng)
-        if found is not None and (held is None or found[0] < held[0]):
-            held = found
-        if held is not None and held[0] <= NEAR:
+        attempt = _hold_out(counts, fraction, rng)
+        if attempt is not None and (best is None or attempt[0] < best[0]):
+            best = attempt
+        if best is not None and best[0] <= _NEAR:
             break
-    if held is None:
+    if best is None:
         raise InputError(
             "No split of the groups has every class on both sides: each class needs groups of "
-            "its own to hold out. Leave the rarest class out, or group by another column."
+            "its own to hold out. Drop the rarest class, or group by another column."
         )
-    return _sides(ids, held[1][group])
+    return _sides(ids, best[1][group])
 
 
 def make_folds(
@@ -181,7 +198,7 @@ def make_folds(
     strata: pd.Series | Sequence | None = None,
     lone_classes: bool = False,
 ) -> list[tuple[list[str], list[str]]]:
-    """Folds of a cross-validation: every sample is tested once.
+    """Folds of a cross-validation: every sample is in one test fold.
 
     With groups alone, scikit-learn's GroupKFold (which takes no seed); with groups and strata,
     StratifiedGroupKFold; with strata alone, StratifiedKFold; else KFold, each shuffled by ``seed``
@@ -195,7 +212,7 @@ def make_folds(
         At least 2.
     seed : int
     lone_classes : bool
-        Whether a class may have a single sample (or group); the others are shared out.
+        Whether a class may have a single sample (or group), and so be in one fold alone.
 
     Returns
     -------
@@ -238,38 +255,49 @@ def make_folds(
         splitter = GroupKFold(folds)
     else:
         splitter = (KFold if strata is None else StratifiedKFold)(**shuffled)
-    made = []
+    pairs = []
     with warnings.catch_warnings():
         # a class rarer than the folds is legal here: it is then absent from some test sides
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for _, test in splitter.split(ids, stratum, None if groups is None else group):
-            held = np.zeros(len(ids), dtype=bool)
-            held[test] = True
-            made.append(_sides(ids, held))
-    if not all(test for _, test in made):
+            in_test = np.zeros(len(ids), dtype=bool)
+            in_test[test] = True
+            pairs.append(_sides(ids, in_test))
+    if not all(test for _, test in pairs):
         raise InputError(
             f"The groups are too uneven for {folds} folds (one would be empty): lower --folds."
         )
-    return made
+    return pairs
 
 
-def _hold_out(counts, fraction, rng):
-    """One greedy split of groups in random order: (deviation, held [G] bool), or None.
+def _hold_out(
+    counts: np.ndarray, fraction: float, rng: np.random.Generator
+) -> tuple[float, np.ndarray] | None:
+    """One greedy split of the groups, taken in random order; None where it fails.
 
-    The deviation is the root mean square, over samples, of the held-out share of their class
-    less ``fraction``.
+    First a group of each class is held out, of the class in the fewest groups first; then groups
+    are added while that brings the shares nearer to ``fraction``. The training side keeps every
+    class throughout.
 
-    ``counts`` [G, C] are samples by group and class. First each class is given a held-out
-    group, the class found in fewest groups first; then groups are added while that brings the
-    shares nearer to ``fraction``. What remains for training keeps every class.
+    Parameters
+    ----------
+    counts : ndarray
+        [G, C] samples by group and class.
+
+    Returns
+    -------
+    deviation : float
+        Root mean square, over samples, of the held-out share of their class less ``fraction``.
+    held_out : ndarray
+        [G] bool.
     """
     total = counts.sum(axis=0)
     order = rng.permutation(len(counts))
-    held = np.zeros(len(counts), dtype=bool)
-    inside = np.zeros_like(total)
+    held_out = np.zeros(len(counts), dtype=bool)
+    inside = np.zeros_like(total)  # held-out samples of each class
 
     def fits(g):
-        return not held[g] and (total - inside - counts[g] > 0).all()
+        return not held_out[g] and (total - inside - counts[g] > 0).all()
 
     def cost(amount):
         return (((amount / total) - fraction) ** 2 * total).sum()
@@ -277,31 +305,31 @@ def _hold_out(counts, fraction, rng):
     for c in np.argsort((counts > 0).sum(axis=0), kind="stable"):
         if inside[c]:
             continue
-        able = [g for g in order if counts[g, c] and fits(g)]
-        if not able:
+        candidates = [g for g in order if counts[g, c] and fits(g)]
+        if not candidates:
             return None
-        small = (g for g in able if cost(inside + counts[g]) <= cost(inside))
+        small = (g for g in candidates if cost(inside + counts[g]) <= cost(inside))
         chosen = next(small, None)
         if chosen is None:
-            chosen = min(able, key=lambda g: cost(inside + counts[g]))
-        held[chosen] = True
+            chosen = min(candidates, key=lambda g: cost(inside + counts[g]))
+        held_out[chosen] = True
         inside = inside + counts[chosen]
     for g in order:
         if fits(g) and cost(inside + counts[g]) < cost(inside):
-            held[g] = True
+            held_out[g] = True
             inside = inside + counts[g]
-    return np.sqrt(cost(inside) / total.sum()), held
+    return np.sqrt(cost(inside) / total.sum()), held_out
 
 
 def _need_two(ids, group, strata, grouped):
     labels = as_classes(_aligned(ids, strata, "class"))
     units = pd.Series(group).groupby(labels.to_numpy()).nunique()
-    alone = units[units < 2].index
-    if len(alone):
+    lone = units[units < 2].index
+    if len(lone):
         raise InputError(
-            f"{len(alone)} classes are found in one {'group' if grouped else 'sample'} only, and "
-            f"cannot be both trained on and held out: {first_five(alone)}. Leave these samples out"
-            " (where the column is a number, use a regressor)."
+            f"{len(lone)} classes are found in one {'group' if grouped else 'sample'} only, and "
+            f"cannot be both trained on and held out: {first_five(lone)}. Drop these samples "
+            "(where the column is a number, use a regressor)."
         )
 
 
@@ -320,26 +348,22 @@ def _aligned(ids, values, what) -> pd.Series:
         name = f" (column {series.name!r})" if series.name is not None else ""
         raise InputError(
             f"The {what}{name} is blank for {len(missing)} of {len(ids)} samples: "
-            f"{first_five(missing)}. Fill it in, or leave these samples out."
+            f"{first_five(missing)}. Fill it in, or drop these samples."
         )
     return series
 
 
 def _codes(ids, values, what) -> np.ndarray:
-    """[N] int, place of each sample's label among the sorted labels; see `columns.label_codes`."""
+    """[N] int, position of each sample's label among the sorted labels (`columns.label_codes`)."""
     return label_codes(_aligned(ids, values, what))
 
 
-def _sides(ids, held) -> tuple[list[str], list[str]]:
+def _sides(ids: list[str], held_out: np.ndarray) -> tuple[list[str], list[str]]:
     names = np.array(ids, dtype=object)
-    return names[~held].tolist(), names[held].tolist()
+    return names[~held_out].tolist(), names[held_out].tolist()
 
 
 def _ids(sample_ids) -> list[str]:
-    ids = _text(sample_ids)
+    ids = [str(i) for i in sample_ids]
     assert len(set(ids)) == len(ids), "sample ids are not unique"
     return ids
-
-
-def _text(ids) -> list[str]:
-    return [str(i) for i in ids]

@@ -15,6 +15,8 @@ from aam_core.data.readers import is_path
 from aam_core.errors import InputError
 from aam_core.files.reading import DAMAGED, opened, parse_json
 
+__all__ = ["read_table"]
+
 _TOO_MANY = 2.0**53  # beyond, float64 (which BIOM stores) no longer holds every whole number
 
 
@@ -39,8 +41,8 @@ def read_table(source) -> tuple[list[str], list[str], csr_matrix]:
     Raises
     ------
     InputError
-        If it is not a table of reads: another format, no samples or features, duplicate ids,
-        negative, fractional or missing counts.
+        If it is not a table of reads: another format, no samples or features, duplicate ids, or
+        counts that are negative, fractional or missing.
     """
     if is_path(source):
         name, (samples, features, matrix) = str(source), _from_file(source)
@@ -97,10 +99,10 @@ def _from_datasets(biom: hdf5.Datasets):
 
 
 def _from_json(file, path):
-    """BIOM 1.0, of which the ids, the matrix and whether it is dense are read.
+    """BIOM 1.0: ids and matrix.
 
-    ``biom.Table.from_json`` wants more than is used (a type, metadata), and makes the matrix as
-    large as its shape says.
+    ``biom.Table.from_json`` requires fields that are not used here (a type, metadata), and
+    allocates whatever the declared shape says.
     """
     try:
         content = parse_json(file.read())
@@ -162,7 +164,7 @@ def _from_object(source):
 
 
 def _reads(matrix: csr_matrix, samples, features, name: str) -> csr_matrix:
-    """The matrix as int64 reads, or an error that names the first count that is none."""
+    """The matrix as int64 reads; `InputError` names the first count that cannot be one."""
     if matrix.data.dtype.kind not in "iuf":
         raise InputError(f"{name}: the counts are not numbers.")
     data = matrix.data

@@ -18,9 +18,12 @@ import numpy as np
 from aam_core.errors import InputError, first_five
 from aam_core.files.reading import as_text, read_bytes
 
-# iow looks for no errors, and misreads what it does not expect. It is given only text that it reads
-# rightly: every node but the root has a length; no comments, escaped or double quotes; no spaces
-# but inside of quoted names. What follows is that grammar, except that brackets may be unbalanced.
+__all__ = ["Tree", "parse_newick", "read_newick", "tip_names"]
+
+# iow does not check for errors: it reads the tip of `b:2:3` as `b:2`, an absent length as 0, and
+# breaks off at a comment. It is given only text that it reads correctly: every node but the root
+# has a length; no comments, escaped or double quotes; no spaces except within quoted names. This is
+# that grammar, except that brackets may be unbalanced (`_is_one_tree` counts them).
 _BARE = r"[^\s()\[\]{},:;'\"]+"
 _QUOTED = r"'(?!\s)[^'\"\n]+(?<!\s)'"
 _NODE = rf"(?:{_BARE}|{_QUOTED})?:[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -60,14 +63,13 @@ def read_newick(tree) -> Tree:
     Parameters
     ----------
     tree : str, path, skbio.TreeNode or Tree
-        A Newick file, Newick text (begins with a parenthesis or ends with a semicolon), or a tree
-        that was read before.
+        A Newick file, Newick text (begins with a parenthesis or ends with a semicolon), or a tree.
 
     Raises
     ------
     InputError
-        Where there is no such file, it is not Newick, it holds more than one tree, a branch length
-        is not a finite number, or two tips share a name.
+        If there is no such file, it is not Newick, it has more than one tree, a branch length is
+        not a finite number, or two tips share a name.
     """
     if isinstance(tree, Tree):
         return tree
@@ -79,7 +81,7 @@ def read_newick(tree) -> Tree:
 
 
 def parse_newick(text: str, source: str = "The tree") -> Tree:
-    """Parse the text of a Newick file, which errors call ``source``; else as `read_newick`."""
+    """Parse Newick text; ``source`` is what errors call it. Raises as `read_newick`."""
     text = text.removeprefix("\ufeff").strip()
     plain = _PLAIN.fullmatch(text)
     tree = _with_iow(plain, source) if plain and _is_one_tree(text) else None
@@ -92,7 +94,7 @@ def tip_names(tree) -> list[str]:
 
 
 def _is_one_tree(plain: str) -> bool:
-    """Whether one pair of brackets holds everything, two tips or more: iow takes nothing less."""
+    """Whether one pair of brackets encloses two tips or more: iow reads nothing else."""
     text = re.sub(_QUOTED, "", plain).encode()
     code = np.frombuffer(text, np.uint8)
     depth = np.cumsum((code == ord("(")).astype(np.int64) - (code == ord(")")))
@@ -120,13 +122,13 @@ def _with_iow(plain: re.Match, source: str) -> Tree | None:
 
 
 def _with_skbio(text: str, source: str):
-    """Read any Newick as a `skbio.TreeNode`, after a look for what it passes over in silence."""
+    """Read any Newick as a `skbio.TreeNode`, after checks that scikit-bio does not make."""
     from skbio import TreeNode
     from skbio.io import NewickFormatError
 
     structure, _, rest = _QUOTED_OR_COMMENT.sub(r"\1", text).partition(";")
     if rest.strip():
-        raise InputError(f"{source} has text behind its first tree; give a file of one tree.")
+        raise InputError(f"{source} has text after its first tree; give a file of one tree.")
     options = {"format": "newick", "verify": False, "convert_underscores": False}
     try:
         if re.search(r"[^\s(,]\s*\(|:[^(),]*:", structure):
@@ -143,7 +145,7 @@ def _with_skbio(text: str, source: str):
 
 def _from_treenode(tree, source: str) -> Tree:
     names, starts, ends, lengths = [], [], [], []
-    open_nodes = []  # first tips of the nodes whose parent is yet to come
+    open_nodes = []  # first tips of the nodes whose parent has not been visited
     for node in tree.postorder(include_self=True):
         below = [open_nodes.pop() for _ in node.children]
         if not below:
@@ -156,7 +158,7 @@ def _from_treenode(tree, source: str) -> Tree:
 
 
 def _checked(names, starts, ends, lengths, source: str) -> Tree:
-    """A tree without doubts; ``lengths`` is a list, with None where there is none."""
+    """The tree, if its lengths and names are valid; ``lengths`` has None where there is none."""
     wrong = [x for x in lengths if x is not None and not math.isfinite(x)]
     if wrong:
         raise InputError(

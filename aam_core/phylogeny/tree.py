@@ -14,17 +14,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from aam_core.errors import InputError, first_five
-from aam_core.phylogeny.newick import Tree, parse_newick, read_newick, tip_names
+from aam_core.phylogeny.newick import Tree, read_newick
+from aam_core.summary import Summarized
 
-__all__ = ["Phylogeny", "find_tips", "parse_newick", "read_newick", "tip_names"]
+__all__ = ["Phylogeny", "find_tips"]
 
 
-@dataclass(frozen=True, eq=False)
-class Phylogeny:
+@dataclass(frozen=True, eq=False, repr=False)
+class Phylogeny(Summarized):
     """Branches over features.
 
-    Each branch holds at least one feature, and no two branches hold the same ones: a chain of
-    unifurcations is one branch of their summed length. The stem between the features' common
+    Each branch is over at least one feature, and no two branches are over the same ones: a chain
+    of unifurcations is one branch of their summed length. The stem between the features' common
     ancestor and the root of the tree is a branch too, over all features, as scikit-bio and UniFrac
     count it (and a length of the root itself, as scikit-bio does).
 
@@ -35,7 +36,7 @@ class Phylogeny:
     lengths : numpy.ndarray
         [E] float64, branches in postorder; missing lengths are 0.
     starts, ends : numpy.ndarray
-        [E] int64. Branch e holds the features of rank ``starts[e]`` up to, not including,
+        [E] int64. Branch e is over the features of rank ``starts[e]`` up to, not including,
         ``ends[e]``.
     ranks : numpy.ndarray
         [F] int64. Place of each feature among the tips in postorder: a permutation.
@@ -90,20 +91,24 @@ class Phylogeny:
     @cached_property
     def incidence(self) -> sp.csr_matrix:
         """[F, E] float64: 1 where the branch lies between the feature and the root."""
-        held = self.ends - self.starts
-        column = np.concatenate([[0], np.cumsum(held)])
-        rank = np.arange(column[-1]) + np.repeat(self.starts - column[:-1], held)
+        sizes = self.ends - self.starts
+        column = np.concatenate([[0], np.cumsum(sizes)])
+        rank = np.arange(column[-1]) + np.repeat(self.starts - column[:-1], sizes)
         feature = np.argsort(self.ranks)[rank]
         shape = (len(self.tip_ids), len(self.lengths))
         return sp.csc_matrix((np.ones(len(feature)), feature, column), shape=shape).tocsr()
 
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        title = f"Phylogeny: {len(self.tip_ids):,} tips, {len(self.lengths):,} branches"
+        return title, {"length": f"{self.lengths.sum():g} in all"}
+
 
 def find_tips(tree: Tree, feature_ids) -> np.ndarray:
-    """Which tip each feature is.
+    """Which tip each feature is, by name.
 
-    A tip is a feature's where the names are the same. Newick may write a space as an underscore, so
-    scikit-bio reads ``a_b`` as ``a b`` where UniFrac does not: the features left over are looked
-    up with underscores read as spaces on both sides, wherever that leaves no doubt.
+    Newick may write a space as an underscore, so scikit-bio reads ``a_b`` as ``a b`` where UniFrac
+    does not: features without a tip are looked up a second time with underscores read as spaces on
+    both sides, wherever that is unambiguous.
 
     Parameters
     ----------
@@ -119,18 +124,18 @@ def find_tips(tree: Tree, feature_ids) -> np.ndarray:
     """
     feature_ids = list(feature_ids)
     tips = {name: k for k, name in enumerate(tree.tip_names) if name}
-    found = np.array([tips.get(name, -1) for name in feature_ids], dtype=np.int64)
-    absent = np.flatnonzero(found < 0)
+    tip_of = np.array([tips.get(name, -1) for name in feature_ids], dtype=np.int64)
+    absent = np.flatnonzero(tip_of < 0)
     if len(absent):
         taken = set(feature_ids)
         free = _spaced((name, k) for name, k in tips.items() if name not in taken)
         for name, f in _spaced((feature_ids[f], f) for f in absent.tolist()).items():
-            found[f] = free.get(name, -1)
-    return found
+            tip_of[f] = free.get(name, -1)
+    return tip_of
 
 
 def _spaced(pairs) -> dict:
-    """Names with spaces for underscores -> value, without those that two names share."""
+    """Names with spaces for underscores -> value, without ambiguous ones."""
     seen = {}
     for name, value in pairs:
         name = name.replace("_", " ")
@@ -181,8 +186,8 @@ def _tips_before(count: int, tips) -> np.ndarray:
 def _shear(lengths, starts, ends, tips):
     """Branches over the ranks ``tips`` alone: lengths, starts, ends, ranks.
 
-    In postorder a branch that holds the same tips as the one before it (among those that hold any)
-    is its parent in a chain of unifurcations.
+    In postorder a branch over the same tips as the branch before it (among those over any) is its
+    parent in a chain of unifurcations.
     """
     before = _tips_before(ends.max(initial=0), tips)
     starts, ends = before[starts], before[ends]

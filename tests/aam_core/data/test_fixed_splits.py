@@ -60,13 +60,13 @@ def test_splits_that_are_made_are_good(members, fraction):
         (Split(IDS, ["s1", "s2", "s1"], [0, 1, 1]), "1 samples are more than once .*: s1. Give"),
         (
             Split(IDS, IDS, [0, 1, 2, 3, 0, 1, 2, 3, 4, -1]),
-            "6 samples .* no member leaves out: s2, s3, s6, s7, s8 and 1 more. "
+            "6 samples .* no member holds out: s2, s3, s6, s7, s8 and 1 more. "
             "The folds of 2 members .*; 3 at most from a pretrained encoder. are 0 to 1: give",
         ),
         (Split(IDS, ["s3", "s4"], [0, 0]), "2 samples are on both .* every member .*: s3, s4"),
         (
             Split(IDS[:2], IDS[:4], [0, 0, 1, 1]),
-            "1 of 2 members leave out every training sample .*: 0.: spread",
+            "1 of 2 members hold out every training sample .*: 0.: spread",
         ),
     ],
 )

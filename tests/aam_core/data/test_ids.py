@@ -55,5 +55,5 @@ def test_nothing_in_common_shows_both_sides_and_knows_mangled_numbers():
 
 
 def test_ids_that_no_file_can_hold():
-    with pytest.raises(InputError, match=r"t: 1 sample ids hold what is no character .*ud800"):
+    with pytest.raises(InputError, match=r"t: 1 sample ids have half of a character .*ud800"):
         check_ids(["a", "b\ud800"], "sample", "t")

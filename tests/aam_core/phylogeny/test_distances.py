@@ -13,7 +13,8 @@ import torch
 from aam_core.config import METRICS, WITHOUT_TREE, LossConfig
 from aam_core.errors import InputError
 from aam_core.phylogeny.distances import DISTANCES, distance_matrix, faith_pd, table_distances
-from aam_core.phylogeny.tree import Phylogeny, find_tips, read_newick
+from aam_core.phylogeny.newick import read_newick
+from aam_core.phylogeny.tree import Phylogeny, find_tips
 
 TOLERANCE = {"rtol": 0, "atol": 1e-6}
 

@@ -134,3 +134,8 @@ def test_large_trees_take_a_moment():
     assert time.process_time() - start < 1
     assert len(phylogeny.lengths) == 2 * count - 1
     assert len(taken.lengths) == 2 * len(taken.tip_ids) - 1
+
+
+def test_repr_is_two_lines():
+    phylogeny = Phylogeny.from_tree("((a:1,b:2):0.5,c:3);", ["a", "c"])
+    assert repr(phylogeny) == "Phylogeny: 2 tips, 3 branches\n  length  4.5 in all"

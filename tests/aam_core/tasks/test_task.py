@@ -113,7 +113,7 @@ def test_blank_values_are_counted_and_named(task, blank):
     assert missing_ids(column) == ["s1", "s3"]
     with pytest.raises(InputError, match=r"'age' is blank for 2 of 4 samples: s1, s3\. Fill"):
         task.fit(column)
-    with pytest.raises(InputError, match="leave these samples out .*--missing-samples ignore"):
+    with pytest.raises(InputError, match="drop these samples .*--missing-samples ignore"):
         task.fit(column, ["s0", "s2"])  # s1, s3 would be held out
 
 
