@@ -65,6 +65,8 @@ def baseline_forest(
     train, test = (_inputs(study.select(ids), columns, depth_only) for ids in (train_ids, test_ids))
     forest = fitted.baseline(n_estimators=_TREES, random_state=seed, n_jobs=-1)
     forest.fit(train, fitted.forest_target(train_values))
+    # Threads add up the trees in the order in which they end, which changes the last digit.
+    forest.set_params(n_jobs=1)
     return fitted.frame(test_ids, fitted.baseline_predictions(forest, test))
 
 
