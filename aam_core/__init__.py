@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.data.study import Study, load_study
     from aam_core.errors import AAMError, InputError
     from aam_core.evaluation import evaluate
-    from aam_core.fitting import fit_classifier, fit_regressor, pretrain
+    from aam_core.fitting import fit_classifier, fit_regressor
     from aam_core.model import Model, load_model
     from aam_core.prediction import predict
+    from aam_core.pretraining import pretrain
     from aam_core.tuning import tune
     from aam_core.tuning.learning_rate import find_lr
 
@@ -62,7 +63,7 @@ _MODULES = {
     "load_study": "aam_core.data.study",
     "predict": "aam_core.prediction",
     "presets": "aam_core.config",
-    "pretrain": "aam_core.fitting",
+    "pretrain": "aam_core.pretraining",
     "tune": "aam_core.tuning",
 }
 

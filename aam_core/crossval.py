@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import effects, fitting, prediction, preparation, scoring
+from aam_core import fitting, prediction, preparation
 from aam_core.baseline import baseline_forest
 from aam_core.config import Config, presets
 from aam_core.data.columns import as_classes, as_numbers, infer_task
@@ -20,13 +20,14 @@ from aam_core.data.covariates import covariate_names, fit_covariates, infer_type
 from aam_core.data.splits import make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
+from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
-from aam_core.model import Model
+from aam_core.model import Model, as_model
+from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import task_named
 from aam_core.tasks.prediction_columns import is_of_method
-from aam_core.transfer import adopt
 
 DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
 """Figures of the number of reads alone from which one line warns."""
@@ -104,21 +105,21 @@ def cross_validate(
     if output is not None:
         check_folder(output)
     config = presets.as_config(config, presets.fitting)
-    encoder = None if encoder is None else prediction.as_model(encoder)
+    encoder = None if encoder is None else as_model(encoder)
     samples, left_out = preparation.usable_samples(study, config)
     _say(left_out)
     study = study.select(samples)
-    values = preparation.by_sample(study, target).reindex(samples)
+    values = preparation.values_by_sample(study, target).reindex(samples)
     lines = [] if task else _told(values)
     task = task or infer_task(values)
     covariates = covariate_names(covariates)
     study, config, idle = _effective(
         study, values, task, group_by, encoder, freeze_encoder, covariates, config
     )
-    lines += preparation.told_of_columns(study, values, group_by, covariates, task)
+    lines += preparation.column_notes(study, values, group_by, covariates, task_named(task))
     # Decided by all samples: what a column is must not differ between folds.
     study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
-    groups = preparation.by_sample(study, group_by, "group_by")
+    groups = preparation.values_by_sample(study, group_by, "group_by")
     split = preparation.splitter(config, encoder, freeze_encoder)
     parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
     for line in (*lines, *idle, _seen(encoder, samples)):
@@ -142,7 +143,7 @@ def cross_validate(
     metrics = {
         "held_out": _held_out(samples, groups) | {"folds": len(parts)},
         **_scores(whole, values, task),
-        **({"interval": {"nominal_coverage": fitting.COVERAGE}} if task == "regression" else {}),
+        **({"interval": {"nominal_coverage": COVERAGE}} if task == "regression" else {}),
         "per_fold": [
             {
                 "fold": number,
@@ -167,15 +168,15 @@ def _told(values: pd.Series) -> list[str]:
 
 
 def _held_out(samples, groups) -> dict[str, int]:
-    return scoring.held_out(len(samples), scoring.count_groups(groups, samples))
+    return preparation.count_held_out(len(samples), preparation.count_groups(groups, samples))
 
 
 def _effective(study, values, task, group_by, encoder, freeze_encoder, covariates, config):
     """The study without what no fold learns, the configuration, and what to say of both."""
-    groups = preparation.by_sample(study, group_by, "group_by")
-    effects.check_columns(values, groups, covariates, study.sample_ids)
-    adopted = adopt(config, encoder)
-    setup = effects.setup_of(
+    groups = preparation.values_by_sample(study, group_by, "group_by")
+    preparation.check_columns(values, groups, covariates, study.sample_ids)
+    adopted = with_sizes_of(config, encoder)
+    setup = preparation.describe_run(
         task,
         study,
         adopted,
@@ -186,8 +187,8 @@ def _effective(study, values, task, group_by, encoder, freeze_encoder, covariate
         validates=config.train.val_fraction > 0,
         output=False,
     )
-    idle = effects.without_effect(study, adopted, setup, groups)
-    return effects.learned(study, adopted, setup), config.said(), idle
+    idle = preparation.unused(study, adopted, setup, groups)
+    return preparation.without_unused(study, adopted, setup), config.said(), idle
 
 
 def _folds(study, values, groups, folds, task, covariates, split, seed):

@@ -13,8 +13,9 @@ from aam_core.config import Config
 from aam_core.errors import InputError
 from aam_core.files.folders import only_writer
 from aam_core.files.locks import PATIENCE, locked_by_parent
+from aam_core.log import logger, show
 from aam_core.model import load_model
-from aam_core.resuming import asked
+from aam_core.resuming import configuration
 from aam_core.training import checkpoint, parallel
 from aam_core.training.launch import spawn
 
@@ -44,7 +45,7 @@ def on_devices(preset: Callable[[], Config], opened: Callable = load_model) -> C
             if spawn.under_torchrun():
                 with parallel.session(), writing(output):
                     return workflow(*args, **_after_restart(options))
-            train = asked(options.get("resume"), options.get("config"), preset).train
+            train = configuration(options.get("resume"), options.get("config"), preset).train
             if train.devices == 1 and not train.max_restarts:
                 with only_writer(output):
                     return workflow(*args, **options)
@@ -65,7 +66,12 @@ def _spread(workflow, args, options, train, opened):
     with _folder(options.get("output")) as folder, only_writer(folder):
         spawn.spread(
             _call,
-            {"workflow": workflow, "args": args, "options": {**options, "output": folder}},
+            {
+                "workflow": workflow,
+                "args": args,
+                "options": {**options, "output": folder},
+                "level": logger.level if logger.handlers else None,
+            },
             devices=train.devices,
             max_restarts=train.max_restarts,
             threads=train.threads,
@@ -73,8 +79,10 @@ def _spread(workflow, args, options, train, opened):
         return opened(folder)
 
 
-def _call(workflow, args, options):
+def _call(workflow, args, options, level):
     """What each process does; a function of a module, so that it can be sent to one."""
+    if level is not None:  # the logger of this process is one that nobody has configured
+        show(level)
     with locked_by_parent(options["output"]):
         workflow(*args, **options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +12,10 @@ from aam_core.data.columns import missing_ids
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path
 from aam_core.errors import InputError, first_five
-from aam_core.familiarity import trained_on, warn
 from aam_core.files.folders import replacing_in
 from aam_core.files.writing import write_json
+from aam_core.log import logger
+from aam_core.prediction import trained_on
 from aam_core.prediction_files import read_predictions
 from aam_core.tasks import Task, task_named, task_of_predictions
 from aam_core.tasks.prediction_columns import IN_TRAINING
@@ -34,7 +34,6 @@ def evaluate(
     *,
     task: str | None = None,
     missing_samples: str = "ignore",
-    say: Callable[[str], None] | None = None,
 ) -> dict:
     """Compare predictions with the metadata column that they predict.
 
@@ -54,9 +53,6 @@ def evaluate(
         Told from the predictions where not given: text, or probabilities, mean classes.
     missing_samples : {'error', 'ignore'}
         Whether predicted samples may lack a value; where they may, they are not compared.
-    say : callable, optional
-        Called with a line on samples that the model was trained on, which warns; by default it is
-        given by `warnings.warn`.
 
     Returns
     -------
@@ -99,17 +95,17 @@ def evaluate(
     table, metrics = its_task.compare(predictions.loc[known], truth.loc[known])
     metrics = {"samples": len(known), "left_out": len(gone), **metrics}
     if IN_TRAINING in predictions.columns:
-        metrics[IN_TRAINING] = _tell_trained_on(predictions.loc[known, IN_TRAINING], say or warn)
+        metrics[IN_TRAINING] = _count_trained_on(predictions.loc[known, IN_TRAINING])
     if output is not None:
         write_scores(table, metrics, its_task, target, output)
     return metrics
 
 
-def _tell_trained_on(column: pd.Series, say: Callable[[str], None]) -> int:
-    """How many samples the model was trained on; a line where there are some."""
+def _count_trained_on(column: pd.Series) -> int:
+    """How many samples the model was trained on; a warning where there are some."""
     seen = column.astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
     if seen.any():
-        say(trained_on(list(column.index), seen))
+        logger.warning(trained_on(list(column.index), seen))
     return int(seen.sum())
 
 

@@ -1,4 +1,4 @@
-"""Going on from a checkpoint: its configuration, its split, and whether the inputs are the same."""
+"""Resuming from a checkpoint: its configuration, its split, and whether the inputs are the same."""
 
 from __future__ import annotations
 
@@ -13,20 +13,36 @@ from aam_core.config.presets import as_config
 from aam_core.data.fingerprint import Fingerprint
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
-from aam_core.runs import DESCRIBED, check_same_run
 from aam_core.training import checkpoint
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.parallel import ProcessGroup
+
+__all__ = [
+    "DESCRIBED",
+    "Inputs",
+    "check_accepted",
+    "check_same_run",
+    "configuration",
+    "moved_samples",
+    "open_checkpoint",
+    "split_of",
+]
+
+DESCRIBED = (
+    *("kind", "config", "parts", "target", "covariates", "frozen", "encoder", "pretrained"),
+    *("train_samples", "val_samples", "val_folds", "launch"),
+)
+"""What a checkpoint says of the run beside its progress: a saved format, which `run.Run` writes."""
 
 NOT_RECORDED = (
     "the checkpoint was written before inputs were recorded: whether they changed cannot be told"
 )
 
 
-def resumed(
+def open_checkpoint(
     kind: str, resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
 ) -> tuple[Checkpoint | None, Config]:
-    """The checkpoint to go on from, if any, and the configuration that is asked for.
+    """The checkpoint to resume from, if any, and the configuration of the run.
 
     Parameters
     ----------
@@ -42,21 +58,21 @@ def resumed(
     InputError
         If the checkpoint is damaged, or of another kind.
     """
-    config = asked(resume, config, preset)
+    config = configuration(resume, config, preset)
     if resume is None:
         return None, config
-    held = checkpoint.load(checkpoint.find(resume))
-    checkpoint.check_fields(held.folder, "run", held.run, DESCRIBED)
-    check_same_run({"kind": kind}, held.run)
-    before = Config.from_dict(held.run["config"], "the checkpoint's configuration")
-    # What the run had already it has said already.
-    return held, replace(config, given=config.given & set(before.differences(config)))
+    resumed = checkpoint.load(checkpoint.find(resume))
+    checkpoint.check_fields(resumed.folder, "run", resumed.run, DESCRIBED)
+    check_same_run({"kind": kind}, resumed.run)
+    before = Config.from_dict(resumed.run["config"], "the checkpoint's configuration")
+    # Settings that the first run had were reported by that run.
+    return resumed, replace(config, given=config.given & set(before.differences(config)))
 
 
-def asked(
+def configuration(
     resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
 ) -> Config:
-    """The configuration that `resumed` gives, without the checkpoint's tensors."""
+    """The configuration that `open_checkpoint` gives, without reading the checkpoint's tensors."""
     if config is not None or resume is None:
         return as_config(config, preset)
     folder = checkpoint.find(resume)
@@ -66,39 +82,50 @@ def asked(
 
 
 def check_accepted(accept: bool, resume) -> None:
-    """Refuse to accept changed inputs where no run goes on."""
+    """Refuse to accept changed inputs where no run is resumed."""
     if accept and resume is None:
         raise InputError(
-            "Changed inputs are accepted where a run goes on: accept_changed_inputs needs resume."
+            "Changed inputs are accepted where a run is resumed: accept_changed_inputs needs "
+            "resume."
         )
 
 
+def check_same_run(ours: dict, theirs: dict) -> None:
+    """Refuse to resume where a value of ``ours``, of `DESCRIBED`, differs from theirs."""
+    for name, value in ours.items():
+        if theirs[name] != value:
+            was, now = _in_words(name, theirs[name]), _in_words(name, value)
+            raise InputError(
+                f"The checkpoint is of another run: {was}, and here {now}. Give the inputs and "
+                "options that it was started with."
+            )
+
+
 class Inputs:
-    """The inputs of a run, and of the one that it goes on from.
+    """The inputs of a run, and of the one that it resumes.
 
     Parameters
     ----------
     now : Fingerprint
-    held : Checkpoint, optional
-        Where the run goes on.
+    resumed : Checkpoint, optional
     accept : bool
         Whether inputs may have changed.
     """
 
-    def __init__(self, now: Fingerprint, held: Checkpoint | None = None, accept: bool = False):
-        self.held, self.accept = held, accept
+    def __init__(self, now: Fingerprint, resumed: Checkpoint | None = None, accept: bool = False):
+        self.resumed, self.accept = resumed, accept
         self.before = None
-        if held is not None and held.inputs is not None:
-            arrays = {name: tensor.numpy() for name, tensor in held.inputs.items()}
+        if resumed is not None and resumed.inputs is not None:
+            arrays = {name: tensor.numpy() for name, tensor in resumed.inputs.items()}
             self.before = Fingerprint.from_arrays(arrays)
         self.now = now.keeping(self.before)
 
-    def check(self, process_group: ProcessGroup, *more: str) -> str:
-        """Compare; every process must ask.
+    def check(self, group: ProcessGroup, *more: str) -> str:
+        """Compare; every process must call it.
 
         Parameters
         ----------
-        process_group : ProcessGroup
+        group : ProcessGroup
             Its processes may each have read the inputs.
         *more : str
             Other changes, as clauses.
@@ -106,43 +133,44 @@ class Inputs:
         Returns
         -------
         str
-            What there is to say of it; empty if nothing is.
+            A line on changes that are accepted; empty without changes.
 
         Raises
         ------
         InputError
             If something changed and that is not accepted; it names each change.
         """
-        if self.held is None:
+        if self.resumed is None:
             return ""
         own = [] if self.before is None else self.before.changes(self.now)
-        changed = next(
-            (found for found in process_group.all_gather([*own, *filter(None, more)]) if found), []
-        )
-        told = "; ".join(changed)
-        if changed and not self.accept:
+        from_all = group.all_gather([*own, *filter(None, more)])
+        changes = next((changes for changes in from_all if changes), [])
+        words = "; ".join(changes)
+        if changes and not self.accept:
             raise InputError(
-                f"The inputs changed since the checkpoint was written: {told}. Give those that it "
+                f"The inputs changed since the checkpoint was written: {words}. Give those that it "
                 "was started with, or accept the change (--accept-changed-inputs)."
             )
-        if changed:
-            return f"the inputs changed since the checkpoint was written, which is accepted: {told}"
+        if changes:
+            return (
+                f"the inputs changed since the checkpoint was written, which is accepted: {words}"
+            )
         return NOT_RECORDED if self.before is None else ""
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds of them."""
+        """What a checkpoint saves of them."""
         return {name: torch.tensor(array) for name, array in self.now.to_arrays().items()}
 
 
-def moved(held: Checkpoint, given: Split, samples: list[str]) -> str:
-    """A clause on samples that a given split has elsewhere than the run's; empty for none."""
-    usable, run = set(samples), held.run
-    sides = ((given.train, run["train_samples"]), (given.val, run["val_samples"]))
+def moved_samples(resumed: Checkpoint, split: Split, samples: list[str]) -> str:
+    """A clause on samples that ``split`` has elsewhere than the run; empty for none."""
+    usable, run = set(samples), resumed.run
+    sides = ((split.train, run["train_samples"]), (split.val, run["val_samples"]))
     differ = set().union(*((set(ours) & usable) ^ set(theirs) for ours, theirs in sides))
-    folds = dict(zip(given.val, given.folds, strict=True))
-    old = dict(zip(run["val_samples"], run["val_folds"], strict=True))
+    folds = dict(zip(split.val, split.folds, strict=True))
+    before = dict(zip(run["val_samples"], run["val_folds"], strict=True))
     if max(folds.values(), default=0):
-        differ |= {name for name in old if name in folds and folds[name] != old[name]}
+        differ |= {name for name in before if name in folds and folds[name] != before[name]}
     if not differ:
         return ""
     return (
@@ -150,7 +178,7 @@ def moved(held: Checkpoint, given: Split, samples: list[str]) -> str:
     )
 
 
-def split_of(held: Checkpoint, samples: list[str], accept: bool = False) -> Split:
+def split_of(resumed: Checkpoint, samples: list[str], accept: bool = False) -> Split:
     """The split that a checkpoint's run was started with.
 
     Parameters
@@ -158,23 +186,38 @@ def split_of(held: Checkpoint, samples: list[str], accept: bool = False) -> Spli
     samples : list of str
         Those that can be used.
     accept : bool
-        Go on without those that are gone.
+        Resume without those that are gone.
 
     Raises
     ------
     InputError
         If some of its samples are not among ``samples``, or all of a side.
     """
-    split = Split(*(held.run[name] for name in ("train_samples", "val_samples", "val_folds")))
-    known = set(samples)
-    gone = [name for name in dict.fromkeys([*split.train, *split.val]) if name not in known]
+    split = Split(*(resumed.run[name] for name in ("train_samples", "val_samples", "val_folds")))
+    usable = set(samples)
+    gone = [name for name in dict.fromkeys([*split.train, *split.val]) if name not in usable]
     if not gone:
         return split
-    train = [name for name in split.train if name in known]
-    fold = {n: f for n, f in zip(split.val, split.folds, strict=True) if n in known}
+    train = [name for name in split.train if name in usable]
+    fold = {n: f for n, f in zip(split.val, split.folds, strict=True) if n in usable}
     if not accept or not train or (split.val and not fold):
         raise InputError(
             f"{len(gone)} samples of the checkpoint's run are not (or no longer) usable here: "
             f"{first_five(gone)}. Give the inputs that it was started with."
         )
     return Split(train, list(fold), list(fold.values()))
+
+
+def _in_words(name: str, value) -> str:
+    """A property of a run as a clause; ``name`` of `DESCRIBED`."""
+    if name == "kind":
+        return f"it trains {'an encoder' if value == 'encoder' else f'a {value}'}"
+    if name == "frozen":
+        return f"the encoder is {'frozen' if value else 'not frozen'} (--freeze-encoder)"
+    if name == "covariates":
+        columns = [item[0] for items in (value or {}).values() for item in items]
+        return f"it reads {f'the covariates {first_five(columns)}' if columns else 'no covariates'}"
+    if name == "target":
+        return f"the target is {value!r}"
+    parts = [part for part, there in value.items() if there]
+    return f"the network has {first_five(parts)}"

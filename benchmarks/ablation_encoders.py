@@ -19,9 +19,9 @@ from aam_core.config import Config
 from aam_core.config.presets import pretraining
 from aam_core.data.readers import read_tree
 from aam_core.data.study import Study
-from aam_core.fitting import pretrain_nucleotides
 from aam_core.model import Model
 from aam_core.phylogeny.tree import Phylogeny, find_tips
+from aam_core.pretraining import pretrain_nucleotides
 
 STEPS = {"v4": 1000, "unifrac": 300, "other": 600}
 """Steps of each part of a pretraining."""

@@ -60,7 +60,7 @@ def cross_validate(inputs, target, output, **options):
     metrics.json and a plot.
     """
     from aam_core import crossval
-    from aam_core.scoring import held_out_in_words
+    from aam_core.preparation import held_out_in_words
 
     require(
         options["encoder"] is not None or not options["freeze_encoder"],

@@ -31,6 +31,6 @@ def evaluate(predictions, metadata, target, output, **options):
     """
     from aam_core import evaluation
 
-    metrics = evaluation.evaluate(predictions, metadata, target, output, say=logger.info, **options)
+    metrics = evaluation.evaluate(predictions, metadata, target, output, **options)
     show_metrics({"AAM": metrics})
     logger.info(f"Written to {output}")

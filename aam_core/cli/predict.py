@@ -33,14 +33,15 @@ def predict(inputs, model, output, **options):
     the model was trained on a sample of this id. Where little is known a line on stderr says why.
     """
     from aam_core import prediction
+    from aam_core.model import load_model
 
-    model = prediction.as_model(model)
+    model = load_model(model)
     if inputs["metadata"] is not None and "where" not in inputs and model.covariates is None:
         logger.info(
             "--metadata has no effect but on which samples are predicted: the model reads no "
             "covariates."
         )
-    frames = prediction.predict_batches(model, load(inputs), say=logger.info, **options)
+    frames = prediction.predict_batches(model, load(inputs), **options)
     count = write(frames, output)
     logger.info(f"Predictions of {count} samples written to {output}")
 

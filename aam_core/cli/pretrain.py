@@ -33,7 +33,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
     loss.distance is 0. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it
     learns nucleotides alone, and --encoder takes the outcome to a table.
     """
-    from aam_core import fitting
+    from aam_core import pretraining
 
     if inputs["table"] is None:
         others = [name for name in ("tree", "distances", "metadata") if inputs[name] is not None]
@@ -42,7 +42,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         require(group_by is None, "--group-by needs --table and --metadata.")
         require(encoder is None, "--encoder needs --table.")
         require(not is_given("max_lost_reads"), "--max-lost-reads needs --table.")
-        fitting.pretrain_nucleotides(
+        pretraining.pretrain_nucleotides(
             inputs["sequences"],
             config=config,
             output=output,
@@ -58,7 +58,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         not from_tree or inputs["tree"] is not None or inputs["distances"] is not None,
         "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
     )
-    fitting.pretrain(
+    pretraining.pretrain(
         load(inputs, keep_unplaced=False),
         config=config,
         output=output,

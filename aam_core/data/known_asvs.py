@@ -40,9 +40,6 @@ BEGUN = 0.1
 """Share of reads that begin as known ASVs do from which they are of the same region: of each of
 those studies 0.24 or more, of another region or behind a primer next to none."""
 
-WARNING = "warning: "
-"""What a line that warns starts with."""
-
 CHUNK = 4_000_000
 """Bases whose k-mers are held at a time, about."""
 
@@ -201,26 +198,36 @@ class Comparison:
             for name, value in zip(KNOWN_COLUMNS, values, strict=True)
         }
 
-    def lines(self, who: str = "the model was fitted on", similar: bool = False) -> Iterator[str]:
-        """What there is to say, one line each; a warning starts with `WARNING`.
+    def note(self, whose: str = "the model was fitted on") -> str:
+        """A line on the share of the reads that is known.
 
         Parameters
         ----------
-        who : str
+        whose : str
             Whose ASVs, as the end of a clause.
+        """
+        known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
+        return (
+            f"{percent(known, 1)} of the reads are of ASVs that {whose} "
+            f"({self._of_asvs(self.known)}); "
+            f"{percent(kmers, 1)} of their {KMER}-mers occur in those"
+        )
+
+    def warning(self, whose: str = "the model was fitted on", similar: bool = False) -> str:
+        """A line on why so little is known, and what to do; empty where enough is known.
+
+        Parameters
+        ----------
+        whose : str
+            As in `note`.
         similar : bool
             Whether other ASVs of the same region are as good, as they are to an encoder.
         """
         known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
-        yield (
-            f"{percent(known, 1)} of the reads are of ASVs that {who} "
-            f"({self._of_asvs(self.known)}); "
-            f"{percent(kmers, 1)} of their {KMER}-mers occur in those"
-        )
         turned = self._of_reads(self.reversed_alike)
         alike = kmers >= ALIKE or self._of_reads(self.starts) >= BEGUN
         if turned < LITTLE and (known >= LITTLE or (similar and alike)):
-            return
+            return ""
         number, whole = self._count(self.known), self._count(np.ones_like(self.known))
         if not number:
             little = f"none of the {whole:,} ASVs is one"
@@ -228,7 +235,7 @@ class Comparison:
             little = f"only {number:,} of the {whole:,} ASVs are ones"
         else:
             little = f"{whole - number:,} of the {whole:,} ASVs are not ones"
-        yield f"{WARNING}{little} that {who}; {self._cause(turned, kmers)}"
+        return f"{little} that {whose}; {self._cause(turned, kmers)}"
 
     def _cause(self, turned: float, kmers: float) -> str:
         """Why so little is known, as far as the sequences tell it, and what to do."""

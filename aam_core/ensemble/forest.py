@@ -1,6 +1,6 @@
-"""The forest beside the network: kept as arrays, predicted by numpy alone.
+"""The forest of the ensemble: saved as arrays, predicts with numpy alone.
 
-Fitted by `aam_core.ensemble.forest_training`. Letters: N samples; M DNA sequences, V covariates'
+Trained by `aam_core.ensemble.forest_training`. Letters: N samples; M DNA sequences, V covariates'
 inputs; T outputs: 1 of a regression, the classes of a classification.
 """
 
@@ -16,6 +16,14 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.study import Study
 from aam_core.data.tokens import is_dna
 from aam_core.errors import InputError
+
+__all__ = [
+    "Forest",
+    "columns_of",
+    "covariate_inputs",
+    "encode_covariates",
+    "relative_abundances",
+]
 
 CHUNK_BYTES = 100_000_000
 """Memory that predicting takes at a time, about."""
@@ -104,33 +112,33 @@ class Forest:
         columns, width = columns_of(study, self.sequences), len(self.sequences)
         each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
         size = max(1, CHUNK_BYTES // each)
-        found = np.zeros((len(rows), self.outputs))
+        predictions = np.zeros((len(rows), self.outputs))
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
-            shares = shares_of(study.counts, chunk, columns, width).toarray()
-            inputs = np.hstack([shares, encode_covariates(study, covariates, chunk)])
-            found[start : start + size] = self._mean(inputs)
-        if self.outputs > 1:  # leaves are rounded
-            return found / found.sum(axis=1, keepdims=True)
+            abundances = relative_abundances(study.counts, chunk, columns, width).toarray()
+            inputs = np.hstack([abundances, encode_covariates(study, covariates, chunk)])
+            predictions[start : start + size] = self._mean(inputs)
+        if self.outputs > 1:  # leaves are rounded to float32
+            return predictions / predictions.sum(axis=1, keepdims=True)
         mean, deviation = self.arrays["units"]
-        return mean + deviation * found
+        return mean + deviation * predictions
 
     def _mean(self, inputs: np.ndarray) -> np.ndarray:
         """[N, M + V] float32 -> [N, T] float64: all samples go down all trees, level by level."""
         names = ("roots", "feature", "threshold", "left", "right", "value")
         roots, feature, threshold, left, right, value = (self.arrays[name] for name in names)
         node = np.tile(roots.astype(np.int32), len(inputs))
-        going = np.arange(len(node))
-        while len(going):
-            at = node[going]
+        active = np.arange(len(node))  # pairs of sample and tree that are not at a leaf yet
+        while len(active):
+            at = node[active]
             inner = feature[at] >= 0
-            going, at = going[inner], at[inner]
-            low = inputs[going // len(roots), feature[at]] <= threshold[at]
-            node[going] = np.where(low, left[at], right[at])
-        found = np.zeros((len(inputs), self.outputs))
+            active, at = active[inner], at[inner]
+            low = inputs[active // len(roots), feature[at]] <= threshold[at]
+            node[active] = np.where(low, left[at], right[at])
+        total = np.zeros((len(inputs), self.outputs))
         for leaves in node.reshape(-1, len(roots)).T:
-            found += value[leaves]
-        return found / len(roots)
+            total += value[leaves]
+        return total / len(roots)
 
 
 def covariate_inputs(covariates: Covariates | None) -> int:
@@ -176,7 +184,7 @@ def columns_of(study, sequences) -> np.ndarray:
     return np.array([place.get(dna, -1) for dna in study.sequences], dtype=np.int64)
 
 
-def shares_of(counts, rows, columns, width) -> sparse.csr_matrix:
+def relative_abundances(counts, rows, columns, width) -> sparse.csr_matrix:
     """Relative abundances; the reads of all features are the whole.
 
     Parameters
@@ -201,9 +209,9 @@ def shares_of(counts, rows, columns, width) -> sparse.csr_matrix:
     kept = column >= 0
     # Features of one sequence are added up before they are rounded: in any order, the same.
     entries = (part.data[kept], (row[kept], column[kept]))
-    found = sparse.csr_matrix(entries, shape=(len(rows), width))
-    shares = (found.data / np.repeat(reads, np.diff(found.indptr))).astype(np.float32)
-    return sparse.csr_matrix((shares, found.indices, found.indptr), shape=found.shape)
+    summed = sparse.csr_matrix(entries, shape=(len(rows), width))
+    shares = (summed.data / np.repeat(reads, np.diff(summed.indptr))).astype(np.float32)
+    return sparse.csr_matrix((shares, summed.indices, summed.indptr), shape=summed.shape)
 
 
 def _problems(sequences, covariates, arrays) -> Iterator[str]:

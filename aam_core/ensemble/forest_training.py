@@ -1,63 +1,208 @@
-"""How the forest beside the network is grown, by scikit-learn.
+"""How the forest of the ensemble is trained, by scikit-learn.
 
-Of classes it is a random forest by entropy with three samples in a leaf at least (Breiman L 2001,
-Machine Learning 45: 5-32). Of numbers, half of the trees are extremely randomized ones on the
-logarithms (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42); a logarithm is monotone,
-so every tree is kept as one on relative abundances. Where many ASVs tell a number, splits that try
-some of them do best; where few do, splits that try all find them (`TRIED`). Letters: as in
-`aam_core.ensemble.forest`; n samples to learn from.
+A classification has a random forest by entropy with at least three samples in a leaf (Breiman L
+2001, Machine Learning 45: 5-32). Of a regression, half of the trees are extremely randomized ones
+on log abundances (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42); a logarithm is
+monotone, so every tree is kept as one on relative abundances. The baseline that a cross-validation
+compares with is another forest, scikit-learn's default: `aam_core.evaluation.random_forest`.
+Letters: as in `aam_core.ensemble.forest`; n samples to learn from.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from aam_core.data.covariates import Covariates
+from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.forest import Forest, columns_of, encode_covariates, shares_of
+from aam_core.ensemble.forest import (
+    Forest,
+    columns_of,
+    encode_covariates,
+    relative_abundances,
+)
+from aam_core.tasks import Task
 
-TRIED = ("some", "all")
-"""Inputs that a split tries: of a regression three tenths of them, or all. Of a classification it
-is always some, the root of their number: all are too many for the few subjects of a class."""
+__all__ = [
+    "CrossFitted",
+    "ForestSettings",
+    "Progress",
+    "cross_fit_forest",
+    "fit_forest",
+    "out_of_fold",
+]
+
+BETTER = 0.95
+"""'all' is chosen where its out-of-fold error is below this times that of 'some'."""
+
+FEWER = 4
+"""Times fewer trees in the forests that predict a held-out fold: there is one a fold."""
 
 PSEUDO = 1e-4
 """Added to a relative abundance before its logarithm is taken."""
 
-MIN_SAMPLES, MAX_FEATURES = 2, 10_000
+MIN_SAMPLES, MOST_FEATURES = 2, 10_000
 """Features of fewer samples are not split on; of more features, only the most prevalent are."""
 
-MAX_TRIED = 300
-"""Inputs that a split of a regression tries at most where it tries some."""
+MOST_TRIED = 300
+"""Inputs that a split of a regression tries at most under 'some'."""
 
-MAX_READ = 1_000_000
-"""Samples times features that are read at most where splits try all: of more features, but of no
-fewer than `MAX_TRIED`, those that go with the target best."""
+MOST_READ = 1_000_000
+"""Samples times features that are read at most under 'all': of more features those that the target
+depends on most, but no fewer than `MOST_TRIED`."""
 
 LEAF = 3
 """Samples in a leaf of a classification at least."""
 
-MAX_DRAWN = 5_000
-"""Samples that a tree is grown from at most."""
+MOST_DRAWN = 5_000
+"""Samples that a tree is trained on at most."""
 
 DENSE = 100_000_000
 """Numbers up to which the inputs of a fit are a dense array, which is faster."""
 
 
-def fit_forest(
+class Progress(Protocol):
+    """Where the progress of the training is shown."""
+
+    def begin(self, trees: int) -> None:
+        """So many trees will be trained."""
+
+    def advance(self, trees: int) -> None:
+        """So many more are trained."""
+
+    def end(self) -> None:
+        """All are trained, or the training failed."""
+
+
+@dataclass(frozen=True)
+class ForestSettings:
+    """How a forest is trained.
+
+    Attributes
+    ----------
+    task : Task
+        What it predicts; of a classification, ``task.classes`` need not all occur.
+    trees : int
+        Number of trees; of a regression, of both kinds together.
+    seed : int
+        The same seed gives the same forest.
+    covariates : Covariates, optional
+        Metadata columns that it reads beside the abundances.
+    jobs : int
+        Threads; -1: as many as there are cores.
+    max_features : {'some', 'all'}
+        Inputs that a split tries: 'some' is three tenths of them in a regression, which is best
+        where many ASVs tell the target, and the square root of their number in a classification;
+        'all' finds the few ASVs that tell it alone.
+    """
+
+    task: Task
+    trees: int
+    seed: int
+    covariates: Covariates | None = None
+    jobs: int = 1
+    max_features: str = "some"
+
+    def __post_init__(self):
+        assert self.trees >= 1
+        assert self.max_features in self.task.max_features
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """A forest, and what forests like it predict of samples that they did not see.
+
+    Attributes
+    ----------
+    forest : Forest
+        Trained on all training samples.
+    out_of_fold : ndarray
+        ``[N, T]`` float64 predictions of the validation samples, in the order of the split.
+    max_features : str
+        The kind that was chosen; empty where there was no choice.
+    """
+
+    forest: Forest
+    out_of_fold: np.ndarray
+    max_features: str
+
+
+def cross_fit_forest(
     study: Study,
-    samples: np.ndarray,
-    y: np.ndarray,
-    classes: int,
-    trees: int,
-    seed: int,
-    covariates: Covariates | None = None,
-    jobs: int = 1,
-    tried: str = "some",
+    split: Split,
+    values: pd.Series,
+    settings: ForestSettings,
+    *,
+    choose: bool,
+    progress: Progress,
+) -> CrossFitted:
+    """Train the forest of an ensemble, and predict its validation samples out of fold.
+
+    Parameters
+    ----------
+    split : Split
+        Where no sample is on both sides, the forest itself predicts the validation samples; else
+        each fold is predicted by a smaller forest that was trained on all other samples.
+    values : Series
+        Target by sample id.
+    settings : ForestSettings
+    choose : bool
+        Whether there are samples enough to choose ``max_features`` by their out-of-fold error.
+    progress : Progress
+        Told before the work how many trees there will be, and after each forest.
+    """
+    task, positions = settings.task, {name: i for i, name in enumerate(study.sample_ids)}
+    kinds = task.max_features if choose else task.max_features[:1]
+    disjoint = not set(split.train) & set(split.val)
+    fewer = -(-settings.trees // FEWER)
+    trees = settings.trees * len(kinds)
+    if not disjoint:
+        trees = settings.trees + fewer * len(set(split.folds)) * len(kinds)
+    progress.begin(trees)
+
+    def rows(ids):
+        return np.array([positions[name] for name in ids], np.int64)
+
+    def fit_samples(ids):
+        return rows(ids), task.forest_target(values.loc[ids])
+
+    @functools.cache
+    def fit(kind):
+        chosen = replace(settings, max_features=kind)
+        forest = fit_forest(study, *fit_samples(split.train), chosen)
+        progress.advance(settings.trees)
+        return forest
+
+    def predict(kind):
+        if disjoint:
+            return fit(kind).predict(study, settings.covariates, rows(split.val))
+        fold = dict(zip(split.val, split.folds, strict=True))
+        ids = [*split.val, *(name for name in split.train if name not in fold)]
+        folds = np.array([fold.get(name, -1) for name in ids])
+        smaller = replace(settings, trees=fewer, max_features=kind)
+        predictions = out_of_fold(study, *fit_samples(ids), folds, smaller, progress.advance)
+        return predictions[: len(split.val)]
+
+    predictions = {kind: predict(kind) for kind in kinds}
+    if len(kinds) == 1:
+        return CrossFitted(fit(kinds[0]), predictions[kinds[0]], "")
+    truth = task.forest_target(values.loc[split.val])
+    some, every = (np.abs(predictions[kind][:, 0] - truth).sum() for kind in kinds)
+    chosen = "all" if every < BETTER * some else "some"
+    return CrossFitted(fit(chosen), predictions[chosen], chosen)
+
+
+def fit_forest(
+    study: Study, samples: np.ndarray, y: np.ndarray, settings: ForestSettings
 ) -> Forest:
-    """Fit a forest.
+    """Train a forest.
 
     Parameters
     ----------
@@ -66,34 +211,23 @@ def fit_forest(
     samples : ndarray of int
         Positions in the study of the n samples to learn from.
     y : ndarray
-        [n] float64 values, or int64 places among the classes, not all of which need to occur.
-    classes : int
-        How many there are; 0: a regression.
-    trees : int
-        How many; of both kinds together.
-    seed : int
-        The same seed gives the same forest.
-    covariates : Covariates, optional
-        Metadata columns that it reads beside the reads.
-    jobs : int
-        Threads; -1: as many as there are cores.
-    tried : {'some', 'all'}
-        Inputs that a split tries; see `TRIED`.
+        [n] true values, as ``task.forest_target`` gives them.
     """
-    assert trees >= 1 and classes != 1 and len(samples) == len(y) > 0
-    assert tried in TRIED and not (classes and tried == "all")
-    known, shares = _training(study, samples)
-    if tried == "all":
-        known, shares = _best(known, shares, y)
-    extra = encode_covariates(study, covariates, samples)
+    assert len(samples) == len(y) > 0
+    sequences, abundances = _training(study, samples)
+    if settings.max_features == "all":
+        sequences, abundances = _best(sequences, abundances, y)
+    extra = encode_covariates(study, settings.covariates, samples)
     units = np.array([0.0, 1.0])
-    if not classes:  # scikit-learn leaves values alone that differ by less than 1e-8.
+    if (
+        not settings.task.classes
+    ):  # scikit-learn does not split values that differ by less than 1e-8.
         units = np.array([y.mean(), y.std() or 1.0])
         # Rounded: between equal splits the last digits would decide, which depend on the units.
         y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
     flat = [
-        _flatten(tree.tree_, model, len(known), logged, classes)
-        for model, logged in _grow(shares, extra, y, classes, trees, seed, jobs, tried)
+        _flatten(tree.tree_, model, len(sequences), logged, len(settings.task.classes))
+        for model, logged in _fit(abundances, extra, y, settings)
         for tree in model.estimators_
     ]
     sizes = [len(tree["feature"]) for tree in flat]
@@ -102,104 +236,104 @@ def fit_forest(
     inner = arrays["feature"] >= 0
     for name in ("left", "right"):
         arrays[name] = np.where(inner, arrays[name] + np.repeat(roots, sizes), -1).astype(np.int32)
-    used = np.bincount(arrays["feature"][inner], minlength=len(known) + extra.shape[1]) > 0
-    used[len(known) :] = True
+    # Sequences that no tree reads are dropped, and the inputs numbered anew.
+    used = np.bincount(arrays["feature"][inner], minlength=len(sequences) + extra.shape[1]) > 0
+    used[len(sequences) :] = True
     arrays["feature"][inner] = (np.cumsum(used) - 1)[arrays["feature"][inner]]
-    sequences = [known[i] for i in np.flatnonzero(used[: len(known)])]
-    return Forest(sequences, extra.shape[1], arrays | {"roots": roots, "units": units})
+    kept = [sequences[i] for i in np.flatnonzero(used[: len(sequences)])]
+    return Forest(kept, extra.shape[1], arrays | {"roots": roots, "units": units})
 
 
 def out_of_fold(
     study: Study,
     samples: np.ndarray,
     y: np.ndarray,
-    classes: int,
     folds: np.ndarray,
-    trees: int,
-    seed: int,
-    covariates: Covariates | None = None,
-    jobs: int = 1,
-    tried: str = "some",
-    fitted: Callable[[int], None] | None = None,
+    settings: ForestSettings,
+    advance: Callable[[int], None] = lambda trees: None,
 ) -> np.ndarray:
-    """Predict each fold by a forest fitted on all other samples.
+    """Predict each fold by a forest trained on all other samples.
 
-    Takes what `fit_forest` does; ``folds``: [n] int, -1 where a sample is never left out; and
-    ``fitted``, which is called with the number of trees after each forest.
+    Parameters
+    ----------
+    study, samples, y, settings
+        As in `fit_forest`.
+    folds : ndarray of int
+        [n] fold of each sample; -1 where a sample is never held out.
+    advance : callable
+        Called with the number of trees after each forest.
 
     Returns
     -------
     ndarray
         [n, T] float64; NaN where the fold is -1.
     """
-    settings = (classes, trees, seed, covariates, jobs, tried)
-    found = np.full((len(samples), classes or 1), np.nan)
+    predictions = np.full((len(samples), settings.task.outputs), np.nan)
     for fold in np.unique(folds[folds >= 0]):
-        out = folds == fold
-        forest = fit_forest(study, samples[~out], y[~out], *settings)
-        found[out] = forest.predict(study, covariates, samples[out])
-        if fitted is not None:
-            fitted(trees)
-    return found
+        test = folds == fold
+        forest = fit_forest(study, samples[~test], y[~test], settings)
+        predictions[test] = forest.predict(study, settings.covariates, samples[test])
+        advance(settings.trees)
+    return predictions
 
 
 def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
     """Sequences that may be split on, sorted, and their relative abundances."""
     sequences = sorted(set(study.sequences))
     columns = columns_of(study, sequences)
-    blocks = np.split(samples, range(4096, len(samples), 4096))
-    shares = [shares_of(study.counts, rows, columns, len(sequences)) for rows in blocks]
-    shares = sparse.vstack(shares, format="csr")
-    prevalence = shares.getnnz(axis=0)
+    blocks = np.split(samples, range(4096, len(samples), 4096))  # bounds the memory
+    parts = [relative_abundances(study.counts, rows, columns, len(sequences)) for rows in blocks]
+    abundances = sparse.vstack(parts, format="csr")
+    prevalence = abundances.getnnz(axis=0)
     least = MIN_SAMPLES if (prevalence >= MIN_SAMPLES).sum() >= 3 else 1
-    kept = np.argsort(-prevalence, kind="stable")[:MAX_FEATURES]
+    kept = np.argsort(-prevalence, kind="stable")[:MOST_FEATURES]
     kept = np.sort(kept[prevalence[kept] >= least])
-    return [sequences[i] for i in kept], shares[:, kept]
+    return [sequences[i] for i in kept], abundances[:, kept]
 
 
-def _best(known, shares, y) -> tuple[list[str], sparse.csr_matrix]:
-    """The features that the target goes with best, by F tests on square roots of the shares."""
+def _best(sequences, abundances, y) -> tuple[list[str], sparse.csr_matrix]:
+    """The features that the target depends on most, by F tests on square roots of abundances."""
     from sklearn.feature_selection import f_regression
 
-    most = max(MAX_TRIED, MAX_READ // len(y))
-    if len(known) <= most:
-        return known, shares
-    with np.errstate(all="ignore"):  # of a target that is the same everywhere nothing is known
-        test = f_regression(np.sqrt(shares), y)[0]
+    most = max(MOST_TRIED, MOST_READ // len(y))
+    if len(sequences) <= most:
+        return sequences, abundances
+    with np.errstate(all="ignore"):  # a constant target has no F
+        test = f_regression(np.sqrt(abundances), y)[0]
     kept = np.sort(np.argsort(-np.nan_to_num(test), kind="stable")[:most])
-    return [known[i] for i in kept], shares[:, kept]
+    return [sequences[i] for i in kept], abundances[:, kept]
 
 
-def _grow(shares, extra, y, classes: int, trees: int, seed: int, jobs: int, tried: str) -> list:
-    """Fitted forests of scikit-learn; of each, whether it reads logarithms."""
+def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[object, bool]]:
+    """Forests of scikit-learn, fitted; and of each, whether it reads logarithms."""
     from sklearn import ensemble
 
-    many = len(y) > MAX_DRAWN
-    drawn = {"bootstrap": True, "max_samples": MAX_DRAWN if many else None}
-    common = {"random_state": seed, "n_jobs": jobs}
-    if classes:
+    trees, many = settings.trees, len(y) > MOST_DRAWN
+    drawn = {"bootstrap": True, "max_samples": MOST_DRAWN if many else None}
+    common = {"random_state": settings.seed, "n_jobs": settings.jobs}
+    if settings.task.classes:
         common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
         kinds = [(ensemble.RandomForestClassifier, trees, False, drawn)]
     else:
-        width = shares.shape[1] + extra.shape[1]
-        some = min(max(1, round(0.3 * width)), MAX_TRIED)
-        common["max_features"] = some if tried == "some" else None
+        width = abundances.shape[1] + extra.shape[1]
+        some = min(max(1, round(0.3 * width)), MOST_TRIED)
+        common["max_features"] = some if settings.max_features == "some" else None
         whole = drawn if many else {"bootstrap": False}
         kinds = [
             (ensemble.RandomForestRegressor, trees - trees // 2, False, drawn),
             (ensemble.ExtraTreesRegressor, trees // 2, True, whole),
         ]
-    found = []
+    fitted = []
     for kind, number, logged, options in kinds:
         if number:
-            inputs = sparse.hstack([shares, sparse.csr_matrix(extra)], format="csc")
+            inputs = sparse.hstack([abundances, sparse.csr_matrix(extra)], format="csc")
             if logged:
-                on_shares = inputs.data[: inputs.indptr[shares.shape[1]]]
-                on_shares[:] = _log(on_shares)
+                values = inputs.data[: inputs.indptr[abundances.shape[1]]]
+                values[:] = _log(values)
             if inputs.shape[0] * inputs.shape[1] <= DENSE:
                 inputs = inputs.toarray()
-            found.append((kind(number, **options, **common).fit(inputs, y), logged))
-    return found
+            fitted.append((kind(number, **options, **common).fit(inputs, y), logged))
+    return fitted
 
 
 def _log(shares: np.ndarray) -> np.ndarray:

@@ -14,8 +14,11 @@ from aam_core.config.presets import pretraining
 from aam_core.data.study import Study
 from aam_core.devices import on_devices
 from aam_core.files.folders import replacing_in
+from aam_core.fitting import training_batches
 from aam_core.model import Model
-from aam_core.preparation import FitOptions, prepare_fit, prepare_pretraining
+from aam_core.plan import FitOptions, plan_fit, plan_pretraining
+from aam_core.pretraining import pretraining_batches
+from aam_core.run import Run, cpu_threads
 from aam_core.training import range_test
 from aam_core.training.range_test import RangeTest
 
@@ -73,17 +76,24 @@ def find_lr(
         If the inputs are unusable, or the loss falls at no rate of the range.
     """
     if task == "pretrain":
-        run, batcher = prepare_pretraining(
-            study, config, output, encoder, group_by, job="range test"
-        )
-        job = run.job(batcher)
+        plan, group = plan_pretraining(study, config, output, encoder, group_by, job="range test")
+        values = None
     else:
-        given = (encoder, freeze_encoder, group_by, None, covariates, config, output)
-        options = FitOptions(*given, job="range test")
-        run, _, batcher, weight = prepare_fit(task, study, target, options)
-        job = run.job(batcher, weight)
-    result = range_test.find_lr(job, run.process_group, low, high, steps, run.reporter)
-    if output is not None and run.process_group.is_first:
+        options = FitOptions(
+            encoder=encoder,
+            freeze_encoder=freeze_encoder,
+            group_by=group_by,
+            covariates=covariates,
+            config=config,
+            output=output,
+            job="range test",
+        )
+        plan, group, values = plan_fit(task, study, target, options)
+    with cpu_threads(plan.config.train.threads):
+        run = Run(plan, group)
+        batches = (pretraining_batches(run),) if values is None else training_batches(run, values)
+        result = range_test.find_lr(run.job(*batches), group, low, high, steps, run.reporter())
+    if output is not None and group.is_first:
         with replacing_in(output, (_TABLE, _PLOT)) as folder:
             result.table.to_csv(folder / _TABLE, sep="\t", index=False)
         draw = functools.partial(plots.learning_rates, result.table, result.suggestion)

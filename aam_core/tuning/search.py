@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aam_core import effects, fitting, preparation
+from aam_core import fitting, preparation
 from aam_core.config import Config, presets
 from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names
@@ -22,10 +22,9 @@ from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.files.writing import check_folder
 from aam_core.log import logger
-from aam_core.model import Model
-from aam_core.prediction import as_model
+from aam_core.model import Model, as_model
+from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import task_named
-from aam_core.transfer import adopt
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import TrialsReport, TuningResult, best_row, counted
 from aam_core.tuning.storage import (
@@ -114,7 +113,7 @@ def tune(
         If the first three trials all fail, or a worker dies.
     """
     require_optuna()
-    task = task or infer_task(preparation.by_sample(study, target))
+    task = task or infer_task(preparation.values_by_sample(study, target))
     task_named(task)
     for name, value, minimum in (
         ("trials", trials, 1),
@@ -139,7 +138,9 @@ def tune(
     study, config, idle = _effective(study, target, task, group_by, folds, options, config, space)
     split = preparation.splitter(config, options["encoder"], freeze_encoder)
     study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
-    for line in preparation.told_of_columns(study, values, group_by, options["covariates"], task):
+    for line in preparation.column_notes(
+        study, values, group_by, options["covariates"], task_named(task)
+    ):
         logger.info(f"tune: {line}")
     fit = fitting.fit_regressor if task == "regression" else fitting.fit_classifier
     fit = functools.partial(fit, **options)
@@ -166,11 +167,11 @@ def _checked_space(space: dict | None, encoder: bool, config: Config) -> dict:
 
 def _effective(study, target, task, group_by, folds, options, config, space):
     """The study without what no trial learns, the configuration, and what to say of both."""
-    values = preparation.by_sample(study, target)
-    groups = preparation.by_sample(study, group_by, "group_by")
-    effects.check_columns(values, groups, options["covariates"], study.sample_ids)
-    adopted = adopt(config, options["encoder"])
-    setup = effects.setup_of(
+    values = preparation.values_by_sample(study, target)
+    groups = preparation.values_by_sample(study, group_by, "group_by")
+    preparation.check_columns(values, groups, options["covariates"], study.sample_ids)
+    adopted = with_sizes_of(config, options["encoder"])
+    setup = preparation.describe_run(
         task,
         study,
         adopted,
@@ -182,8 +183,8 @@ def _effective(study, target, task, group_by, folds, options, config, space):
         output=False,
     )
     spaces.check_effect(space, setup.encoder, adopted, setup)
-    idle = effects.without_effect(study, adopted, setup, groups)
-    return effects.learned(study, adopted, setup, space), config.said(), idle
+    idle = preparation.unused(study, adopted, setup, groups)
+    return preparation.without_unused(study, adopted, setup, space), config.said(), idle
 
 
 def _splits(study, target, task, space, config, group_by, folds, split):
@@ -198,9 +199,9 @@ def _splits(study, target, task, space, config, group_by, folds, split):
         few = f"{len(dropped)} samples have too few reads for a trial"
         logger.info(f"tune: {few}: {first_five(dropped)}")
     study = study.select(samples)
-    values = preparation.by_sample(study, target).reindex(samples)
+    values = preparation.values_by_sample(study, target).reindex(samples)
     task_named(task).check(values)
-    groups = preparation.by_sample(study, group_by, "group_by")
+    groups = preparation.values_by_sample(study, group_by, "group_by")
     strata = task_named(task).strata(values)
     if folds:
         seed = config.train.seed

@@ -79,7 +79,7 @@ def small(made, as_study):
 @pytest.fixture(scope="session")
 def encoder(small, brief, tmp_path_factory):
     """An encoder pretrained for a few steps, with its folder."""
-    from aam_core.fitting import pretrain
+    from aam_core.pretraining import pretrain
 
     folder = tmp_path_factory.mktemp("models") / "encoder"
     return Saved(pretrain(small, config=brief("pretraining"), output=folder), folder)

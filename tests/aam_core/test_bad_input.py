@@ -17,8 +17,9 @@ import pytest
 from aam_core.data.splits import Split
 from aam_core.errors import InputError
 from aam_core.files.folders import write_manifest
-from aam_core.fitting import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.prediction import predict
+from aam_core.pretraining import pretrain, pretrain_nucleotides
 
 
 @pytest.fixture

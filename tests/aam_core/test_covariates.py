@@ -14,7 +14,8 @@ from aam_core import cross_validate, fit_classifier, fit_regressor, load_model, 
 from aam_core.data.covariates import UNKNOWN
 from aam_core.errors import InputError
 from aam_core.files.folders import write_manifest
-from aam_core.model import FILES, validate
+from aam_core.model import validate
+from aam_core.model_files import FILES
 from aam_core.models.fusion import KINDS
 
 COVARIATES = ("group", "gradient", "weight")

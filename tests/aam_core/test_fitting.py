@@ -13,10 +13,13 @@ import torch
 from aam_core.config import presets
 from aam_core.data.splits import Split
 from aam_core.files.folders import MANIFEST
-from aam_core.fitting import fit_classifier, fit_regressor, pretrain
-from aam_core.model import FILES, load_model
+from aam_core.fitting import fit_classifier, fit_regressor
+from aam_core.model import load_model
+from aam_core.model_files import FILES
+from aam_core.plan import FitOptions, plan_fit
 from aam_core.prediction import predict
-from aam_core.preparation import FitOptions, prepare_fit, splitter, usable_samples
+from aam_core.preparation import splitter, usable_samples
+from aam_core.pretraining import pretrain
 from aam_core.training.rng import rng_state
 
 
@@ -114,26 +117,28 @@ KINDS = [("regression", "gradient"), ("classification", "group")]
 def test_no_subject_on_both_sides_of_a_member(small, brief, task, target):
     config = brief("fitting", {"model.members": 3, "train.val_fraction": 0.25})
     options = FitOptions(group_by="host_subject_id", config=config)
-    run = prepare_fit(task, small, target, options).run
+    plan = plan_fit(task, small, target, options).plan
     subject = small.metadata["host_subject_id"].to_numpy()
-    assert run.left_out.shape == (3, 60)
-    for left_out in run.left_out:
-        train, val = set(subject[~left_out]), set(subject[left_out])
+    assert plan.held_out.shape == (3, 60)
+    for held_out in plan.held_out:
+        train, val = set(subject[~held_out]), set(subject[held_out])
         assert train and val and not train & val
-        assert left_out.sum() == pytest.approx(15, abs=4)
-    assert (run.left_out.sum(axis=0) <= 1).all()
-    assert run.val_ids == [small.sample_ids[i] for i in np.flatnonzero(run.left_out.any(axis=0))]
+        assert held_out.sum() == pytest.approx(15, abs=4)
+    assert (plan.held_out.sum(axis=0) <= 1).all()
+    assert plan.split.val == [
+        small.sample_ids[i] for i in np.flatnonzero(plan.held_out.any(axis=0))
+    ]
 
 
 @pytest.mark.parametrize("task, target", KINDS)
 def test_no_subject_on_both_sides_of_a_single_one(small, brief, task, target):
     config = brief("fitting", {"model.members": 1, "train.val_fraction": 0.3})
     options = FitOptions(group_by="host_subject_id", config=config)
-    run = prepare_fit(task, small, target, options).run
+    plan = plan_fit(task, small, target, options).plan
     subject = small.metadata["host_subject_id"]
-    train, val = set(subject[run.train_ids]), set(subject[run.val_ids])
+    train, val = set(subject[plan.split.train]), set(subject[plan.split.val])
     assert train and val and not train & val
-    assert len(run.val_ids) == pytest.approx(18, abs=4)
+    assert len(plan.split.val) == pytest.approx(18, abs=4)
 
 
 def test_groups_may_be_given_as_values(small, brief):
@@ -150,9 +155,9 @@ def test_classes_are_stratified(small, brief):
         changes = {"model.members": members, "train.val_fraction": share}
         for seed in range(4):
             options = FitOptions(config=brief("fitting", {**changes, "train.seed": seed}))
-            run = prepare_fit("classification", small, rare, options).run
-            for left_out in run.left_out:
-                assert (rare.to_numpy()[left_out] == "rare").sum() == 1
+            plan = plan_fit("classification", small, rare, options).plan
+            for held_out in plan.held_out:
+                assert (rare.to_numpy()[held_out] == "rare").sum() == 1
 
 
 def test_a_class_of_one_subject_is_trained_on(small, brief):
@@ -193,7 +198,7 @@ def test_a_fixed_split_loses_shallow_samples_as_any_other(small, brief, capsys):
     model = fit_regressor(small, "gradient", split=(ids[:40], ids[40:]), config=config)
     deep = [name for name, n in zip(ids, reads, strict=True) if n >= least]
     assert model.train_samples + model.val_samples == deep
-    assert f"4 samples with fewer than {least} reads left out" in capsys.readouterr().err
+    assert f"4 samples with fewer than {least} reads dropped" in capsys.readouterr().err
 
 
 def test_a_fixed_split_among_members(small, brief, capsys):
@@ -209,25 +214,25 @@ def test_a_fixed_split_among_members(small, brief, capsys):
     deep = [name for name, n in zip(ids, reads, strict=True) if n >= least]
     assert model.train_samples == deep
     assert model.val_samples == [name for name in deep if name in fold]
-    run = prepare_fit("regression", small, "gradient", FitOptions(split=split, config=config)).run
-    assert run.split.folds == [fold[name] for name in run.val_ids]
+    plan = plan_fit("regression", small, "gradient", FitOptions(split=split, config=config)).plan
+    assert plan.split.folds == [fold[name] for name in plan.split.val]
     said = capsys.readouterr().err
-    assert f"4 samples with fewer than {least} reads left out" in said
-    words = f"of {len(model.val_samples)} to validate on each member leaves out one of 3 parts"
-    assert f"56 samples to train on; {words}; " in said
+    assert f"4 samples with fewer than {least} reads dropped" in said
+    words = f"of {len(model.val_samples)} validation samples each member holds out one of 3 folds"
+    assert f"56 training samples; {words}; " in said
 
 
 def test_what_is_said_of_members_that_leave_out_the_same(small, brief, capsys):
     config = brief("fitting", {"train.max_steps": 1, "model.members": 2})
     split = Split.holdout(small.sample_ids[:40], small.sample_ids[40:])
     fit_regressor(small, "gradient", split=split, config=config)
-    assert ": 40 samples to train on, 20 to validate on; " in capsys.readouterr().err
+    assert ": 40 training samples, 20 validation samples; " in capsys.readouterr().err
 
 
 def test_fewer_members_than_parts(small, brief, capsys):
     changes = {"train.max_steps": 1, "model.members": 2, "train.val_fraction": 0.1}
     fit_regressor(small, "gradient", config=brief("fitting", changes))
-    words = "60 samples to train on; of 12 to validate on each member leaves out one of 2 parts; "
+    words = "60 training samples; of 12 validation samples each member holds out one of 2 folds; "
     assert words in capsys.readouterr().err
 
 
@@ -238,7 +243,7 @@ def test_shallow_samples(small, brief, capsys):
     config = brief("fitting", drawn | {"data.shallow_samples": "drop", "train.max_steps": 1})
     kept, text = usable_samples(small, config)
     assert kept == [s for s, n in zip(small.sample_ids, reads, strict=True) if n >= depth]
-    assert text.startswith(f"21 samples with fewer than {depth} reads left out: ")
+    assert text.startswith(f"21 samples with fewer than {depth} reads dropped: ")
     model = fit_regressor(small, "gradient", config=config)
     assert model.train_samples == model.val_samples == kept
     assert text in capsys.readouterr().err
@@ -334,7 +339,7 @@ def test_the_default_configuration(small, encoder, brief, capsys):
     members = model.config.model.members
     assert len(model.network.members) == members > 1 and model.forest is not None
     parts = min(round(1 / config.train.val_fraction), 15)
-    assert f"of which each member leaves out one of {parts} parts" in capsys.readouterr().err
+    assert f"of which each member holds out one of {parts} folds" in capsys.readouterr().err
     assert model.val_samples == model.train_samples == small.sample_ids
     assert len(predict(model, small)) == 60
     config = config.replace({"optim.lr": 0.0})

@@ -18,7 +18,8 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, write_manifest
 from aam_core.fitting import fit_regressor
-from aam_core.model import FILES, FORMAT_VERSION, Model, load_model, validate
+from aam_core.model import Model, load_model, validate
+from aam_core.model_files import FILES, FORMAT_VERSION
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.tasks import Classification

@@ -7,20 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from aam_core import prediction
-from aam_core.data.tokens import tokenize
+from aam_core.ensemble import forward
 from aam_core.errors import InputError
 from aam_core.fitting import fit_classifier, fit_regressor
-from aam_core.prediction import (
-    encode_asvs,
-    predict,
-    predict_batches,
-    predicted_distances,
-    stream,
-)
+from aam_core.prediction import predict, predict_batches, predicted_distances
 from aam_core.simulate.study import simulate
 
-BESIDE = ["known_reads", "known_kmers", "in_training"]
+KNOWN = ["known_reads", "known_kmers", "in_training"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
 
 
@@ -42,7 +35,7 @@ def alone(regressor):
 def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
     found = predict(regressor.model, small)
     assert found.index.tolist() == small.sample_ids and found.index.name == "sample-id"
-    assert list(found.columns) == ["prediction", "lower", "upper", *BESIDE]
+    assert list(found.columns) == ["prediction", "lower", "upper", *KNOWN]
     assert (found["lower"] < found["prediction"]).all()
     assert (found["prediction"] < found["upper"]).all()
     truth = small.metadata["gradient"]
@@ -51,7 +44,7 @@ def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
 
 def test_a_classifier_gives_classes_and_probabilities(classifier, small):
     found = predict(classifier.model, small)
-    assert list(found.columns) == ["prediction", "case", "control", *BESIDE]
+    assert list(found.columns) == ["prediction", "case", "control", *KNOWN]
     chances = found[["case", "control"]]
     assert chances.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-9)
     assert (found["prediction"] == chances.idxmax(axis=1)).all()
@@ -62,7 +55,7 @@ def test_classes_that_are_not_words(small, brief):
     values = pd.Series([names[i % 4] for i in range(60)], small.sample_ids)
     config = brief("fitting", {"train.max_steps": 1})
     found = predict(fit_classifier(small, values, config=config), small)
-    assert list(found.columns) == ["prediction", *sorted(names), *BESIDE]
+    assert list(found.columns) == ["prediction", *sorted(names), *KNOWN]
     assert set(found["prediction"]) <= set(names)
 
 
@@ -127,7 +120,7 @@ def test_heads_nobody_asked_for_are_not_run(small, brief, monkeypatch):
 
 def test_how_many_asvs_are_encoded_at_a_time(alone, unseen, monkeypatch):
     expected = predict(alone, unseen.table, sequences=unseen.sequences)
-    monkeypatch.setitem(prediction.CHUNK, "cpu", 3)
+    monkeypatch.setitem(forward.ASVS_AT_A_TIME, "cpu", 3)
     found = predict(alone, unseen.table, sequences=unseen.sequences)
     pd.testing.assert_frame_equal(found, expected, **CLOSE)
 
@@ -176,22 +169,6 @@ def test_the_numbers_of_a_blend_depend_on_nothing_else(request, small, made, nam
         turned = made.table.sort_order(order, axis="observation")
         found = predict(one, turned, sequences=made.sequences)
         pd.testing.assert_frame_equal(found, expected, **CLOSE)
-
-
-def test_chosen_members_predict_a_sample(alone, small):
-    """Each sample by those that are named for it; without names, by all alike."""
-    members = alone.config.model.members
-    masks = np.arange(60) % members == np.arange(members)[:, None]
-    config = prediction.override(alone.config, None, None)
-    (found,) = stream(alone.network, small, config, ("target",), left_out=masks, chunk=60)
-    (every,) = stream(alone.network, small, config, ("target",), chunk=60)
-    for k in range(members):
-        only = np.arange(members)[:, None] == np.full(60, k)
-        (mine,) = stream(alone.network, small, config, ("target",), left_out=only, chunk=60)
-        rows = torch.from_numpy(masks[k])
-        torch.testing.assert_close(found["target"][rows], mine["target"][rows])
-        every["target"] -= mine["target"] / members
-    assert every["target"].abs().max() < 1e-5
 
 
 # --- as they come --------------------------------------------------------------------------------
@@ -309,24 +286,3 @@ def test_predicted_distances(encoder, small):
     assert (values.diagonal() == 0).all()
     assert values == pytest.approx(values.T, abs=1e-6)
     assert values.min() >= 0 and values.max() <= 1 and values.std() > 0
-
-
-# --- encoding ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 1000])
-def test_each_asv_is_encoded_once_and_padding_changes_nothing(encoder, unseen, monkeypatch, chunk):
-    monkeypatch.setitem(prediction.CHUNK, "cpu", chunk)
-    names = sorted(unseen.sequences)
-    tokens = tokenize([unseen.sequences[name] for name in names], names)
-    network, seen = encoder.model.network, []
-    hook = network.bases.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
-    vectors = encode_asvs(network, tokens, torch.device("cpu"), "fp32")
-    hook.remove()
-    assert sum(shape[0] for shape in seen) == len(names)
-    assert max(shape[0] for shape in seen) <= chunk
-    with torch.no_grad():
-        for row in (0, 1, 2):
-            dna = unseen.sequences[names[row]]
-            alone = network.bases(torch.from_numpy(tokenize([dna], ["x"])), ragged=False)
-            torch.testing.assert_close(vectors[row], alone[0], rtol=1e-5, atol=1e-5)

@@ -13,7 +13,7 @@ from qiime2.plugin.testing import TestPluginBase
 from aam_core import load_model, load_study, pretrain
 from aam_core.config import presets
 from aam_core.files.folders import write_manifest
-from aam_core.model import FILES, FORMAT_VERSION
+from aam_core.model_files import FILES, FORMAT_VERSION
 from q2_aam import (
     AAMClassifier,
     AAMClassifierDirectoryFormat,

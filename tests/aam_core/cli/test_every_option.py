@@ -12,7 +12,7 @@ from aam_core.cli import COMMANDS, cli
 from aam_core.config.resolve import FLAGS
 
 STUDY = {"table", "sequences", "metadata", "where"}  # read, matched, or refused
-LEARNED = {"tree", "distances"}  # named by `effects.without_effect`
+LEARNED = {"tree", "distances"}  # named by `preparation.unused`
 LIMIT = {"max_lost_reads"}  # acts where it is met
 RUN = {"output", "preset", "config_file", "assignments", "encoder", "group_by"} | set(FLAGS)
 FITS = {"target", "freeze_encoder", "covariates"}  # refused, or named, where they cannot act

@@ -9,7 +9,7 @@ import torch
 from aam_core.config import Config, presets
 from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts
-from aam_core.transfer import MOST_MEMBERS, adopt
+from aam_core.pretrained import MOST_MEMBERS, with_sizes_of
 
 KINDS = (presets.pretraining, presets.fitting)
 
@@ -30,7 +30,7 @@ def test_small_where_nothing_is_said(make):
 @pytest.mark.parametrize("name", presets.NAMES)
 def test_an_encoder_decides_the_sizes_and_the_fit_its_members(name):
     theirs, ours = presets.pretraining(name), presets.fitting(name)
-    found = adopt(ours, SimpleNamespace(config=theirs)).model
+    found = with_sizes_of(ours, SimpleNamespace(config=theirs)).model
     assert found.encoder == replace(theirs.model.encoder, dropout=ours.model.encoder.dropout)
     assert found.members == min(ours.model.members, MOST_MEMBERS) > 1 == theirs.model.members
     assert found.sample.asv_dropout == ours.model.sample.asv_dropout

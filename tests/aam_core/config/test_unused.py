@@ -13,7 +13,8 @@ import torch
 
 from aam_core.config import find, paths, presets
 from aam_core.config.unused import RULES, Setup, idle
-from aam_core.fitting import fit_classifier, fit_regressor, pretrain
+from aam_core.fitting import fit_classifier, fit_regressor
+from aam_core.pretraining import pretrain
 
 FIT, CLASSES, PRETRAIN = (Setup(it) for it in ("regression", "classification", "pretraining"))
 TEST, TRIALS = replace(FIT, job="range test"), replace(FIT, job="trials")

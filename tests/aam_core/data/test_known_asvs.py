@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core.data.known_asvs import KMER, WARNING, KnownASVs
+from aam_core.data.known_asvs import KMER, KnownASVs
 from aam_core.data.study import Study, load_study
 from aam_core.errors import InputError
 from aam_core.simulate.study import simulate
@@ -33,9 +33,8 @@ def known(study):
 
 def said(known, study, **options):
     """The line on how much is known, and those that warn."""
-    first, *rest = known.compare(study).lines(**options)
-    assert not first.startswith(WARNING) and all(line.startswith(WARNING) for line in rest)
-    return first, [line.removeprefix(WARNING) for line in rest]
+    comparison = known.compare(study)
+    return comparison.note(), [line for line in [comparison.warning(**options)] if line]
 
 
 def test_what_it_was_fitted_on_is_known_whole(known, study):
@@ -142,7 +141,7 @@ def test_sequences_that_were_processed_otherwise(study, known, change, words):
 def test_another_region(study, known):
     other = load_study(*_of(simulate(20, 50, 77, sequence_length=120)))
     for similar in (False, True):
-        _, (line,) = said(known, other, who="the encoder was trained on", similar=similar)
+        _, (line,) = said(known, other, whose="the encoder was trained on", similar=similar)
         assert line.startswith("none of the 50 ASVs is one that the encoder was trained on")
         assert "another region or gene" in line
 
@@ -163,7 +162,7 @@ def test_a_study_without_sequences(study):
 
 def test_there_and_back(known, study):
     found = KnownASVs.from_tensors(known.to_tensors())
-    assert list(found.compare(study).lines()) == list(known.compare(study).lines())
+    assert found.compare(study).note() == known.compare(study).note()
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,30 @@ import pytest
 
 from aam_core.ensemble import forest
 from aam_core.ensemble.forest import Forest
-from aam_core.ensemble.forest_training import fit_forest
+from aam_core.ensemble.forest_training import ForestSettings, fit_forest
 from aam_core.errors import InputError
+from aam_core.tasks import Classification, Regression
 
 TRAIN = np.arange(40)
+
+
+def settings(classes, trees, seed, **more):
+    """Of a regression (0 classes), or of so many classes."""
+    names = tuple(f"class {number}" for number in range(classes))
+    task = Classification("class", names) if classes else Regression("value", 0.0, 1.0)
+    return ForestSettings(task, trees, seed, **more)
 
 
 @pytest.fixture(scope="module")
 def fitted(small):
     y = small.metadata["gradient"].to_numpy(np.float64)
-    return fit_forest(small, TRAIN, y[TRAIN], 0, 20, seed=1)
+    return fit_forest(small, TRAIN, y[TRAIN], settings(0, 20, seed=1))
 
 
 @pytest.fixture(scope="module")
 def classifying(small):
     y = (small.metadata["group"] == "case").to_numpy(np.int64)
-    return fit_forest(small, TRAIN, y[TRAIN], 2, 10, seed=1)
+    return fit_forest(small, TRAIN, y[TRAIN], settings(2, 10, seed=1))
 
 
 def test_parts_of_the_samples_in_chunks(small, fitted, classifying, monkeypatch):

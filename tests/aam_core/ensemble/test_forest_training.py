@@ -10,9 +10,17 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.study import Study
 from aam_core.ensemble import forest, forest_training
 from aam_core.ensemble.forest import Forest
-from aam_core.ensemble.forest_training import fit_forest, out_of_fold
+from aam_core.ensemble.forest_training import ForestSettings, fit_forest, out_of_fold
+from aam_core.tasks import Classification, Regression
 
 TRAIN, NEW = np.arange(40), np.arange(40, 60)
+
+
+def settings(classes, trees, seed, **more):
+    """Of a regression (0 classes), or of so many classes."""
+    names = tuple(f"class {number}" for number in range(classes))
+    task = Classification("class", names) if classes else Regression("value", 0.0, 1.0)
+    return ForestSettings(task, trees, seed, **more)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +41,12 @@ def covariates(small):
 
 @pytest.fixture(scope="module")
 def fitted(small, gradient):
-    return fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1)
+    return fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
 
 
 @pytest.fixture(scope="module")
 def classifying(small, group):
-    return fit_forest(small, TRAIN, group[TRAIN], 2, 10, seed=1)
+    return fit_forest(small, TRAIN, group[TRAIN], settings(2, 10, seed=1))
 
 
 def with_table(study, counts, sequences):
@@ -54,13 +62,13 @@ def same_arrays(one, other):
 
 def spy(monkeypatch):
     """Keep the forests of scikit-learn that a fit makes."""
-    kept, grow = [], forest_training._grow
+    kept, fit = [], forest_training._fit
 
     def keeping(*arguments):
-        kept[:] = grow(*arguments)
+        kept[:] = fit(*arguments)
         return kept
 
-    monkeypatch.setattr(forest_training, "_grow", keeping)
+    monkeypatch.setattr(forest_training, "_fit", keeping)
     return kept
 
 
@@ -74,8 +82,8 @@ def test_predicts_what_scikit_learn_does(
         monkeypatch.setattr(forest_training, "DENSE", 0)
     y, known = (group * 2 if classes else gradient), (covariates if beside else None)
     models = spy(monkeypatch)
-    given = {"covariates": known, "tried": tried}
-    found = fit_forest(small, TRAIN, y[TRAIN], classes, 31, seed=1, **given)
+    given = {"covariates": known, "max_features": tried}
+    found = fit_forest(small, TRAIN, y[TRAIN], settings(classes, 31, seed=1, **given))
     predicted = found.predict(small, known)
 
     counts = small.counts.toarray()
@@ -114,7 +122,7 @@ def test_predicts_what_scikit_learn_does(
 
 def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradient, monkeypatch):
     models = spy(monkeypatch)
-    found = fit_forest(small, TRAIN, gradient[TRAIN], 0, 40, seed=3)
+    found = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 40, seed=3))
     sequences, shares = forest_training._training(small, TRAIN)
     shares = shares.toarray()
     rng, rows = np.random.default_rng(0), []
@@ -157,9 +165,9 @@ def test_learns(small, gradient, fitted):
 
 
 def test_the_seed_alone_decides(small, gradient, fitted):
-    again = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1, jobs=2)
+    again = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1, jobs=2))
     assert again.sequences == fitted.sequences and same_arrays(again, fitted)
-    other = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=2)
+    other = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=2))
     assert (other.predict(small) != fitted.predict(small)).any()
 
 
@@ -167,7 +175,7 @@ def test_features_are_matched_by_sequence_in_any_order(small, gradient, fitted):
     order = np.random.default_rng(0).permutation(len(small.sequences))
     mixed = with_table(small, small.counts[:, order], [small.sequences[i] for i in order])
     assert (fitted.predict(mixed) == fitted.predict(small)).all()
-    assert same_arrays(fit_forest(mixed, TRAIN, gradient[TRAIN], 0, 20, seed=1), fitted)
+    assert same_arrays(fit_forest(mixed, TRAIN, gradient[TRAIN], settings(0, 20, seed=1)), fitted)
 
 
 def test_features_of_one_sequence_are_one(small, gradient, fitted):
@@ -175,11 +183,11 @@ def test_features_of_one_sequence_are_one(small, gradient, fitted):
     twice = np.hstack([counts // 3, counts - counts // 3])
     twice = with_table(small, twice, small.sequences * 2)
     assert (fitted.predict(twice) == fitted.predict(small)).all()
-    assert same_arrays(fit_forest(twice, TRAIN, gradient[TRAIN], 0, 20, seed=1), fitted)
+    assert same_arrays(fit_forest(twice, TRAIN, gradient[TRAIN], settings(0, 20, seed=1)), fitted)
 
 
 def test_unknown_features_count_to_the_reads(small, gradient):
-    few = fit_forest(small, TRAIN, gradient[TRAIN], 0, 1, seed=1)
+    few = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 1, seed=1))
     read = np.isin(small.sequences, few.sequences)
     assert 0 < read.sum() < 60
     strange = ["ACGT" * 9 + dna for dna in small.sequences]
@@ -203,16 +211,16 @@ def test_rare_features_are_not_split_on(gradient):
     names = ["AAA", "CCC", "GGG", "TTT", "ACG"]
     study = Study(list("abcdefgh"), names, csr_matrix(counts), names)
     y, rows = counts[:, 3] - 2.0 * counts[:, 4], np.arange(8)
-    found = fit_forest(study, rows, y, 0, 40, seed=0)
+    found = fit_forest(study, rows, y, settings(0, 40, seed=0))
     assert found.sequences == ["AAA", "CCC", "GGG"]
     study = Study(study.sample_ids, names[1:], csr_matrix(counts[:, 1:]), names[1:])
-    assert "TTT" in fit_forest(study, rows, y, 0, 40, seed=0).sequences
+    assert "TTT" in fit_forest(study, rows, y, settings(0, 40, seed=0)).sequences
 
 
 def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradient, monkeypatch):
-    monkeypatch.setattr(forest_training, "MAX_FEATURES", 7)
-    monkeypatch.setattr(forest_training, "MAX_DRAWN", 10)
-    found = fit_forest(small, TRAIN, gradient[TRAIN], 0, 20, seed=1)
+    monkeypatch.setattr(forest_training, "MOST_FEATURES", 7)
+    monkeypatch.setattr(forest_training, "MOST_DRAWN", 10)
+    found = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
     prevalence = dict(zip(small.sequences, (small.counts[TRAIN] > 0).sum(axis=0).A1, strict=True))
     assert len(found.sequences) <= 7
     assert min(prevalence[dna] for dna in found.sequences) >= sorted(prevalence.values())[-7]
@@ -223,40 +231,42 @@ def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradien
 def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
     small, gradient, monkeypatch
 ):
-    monkeypatch.setattr(forest_training, "MAX_READ", 1)
-    monkeypatch.setattr(forest_training, "MAX_TRIED", 7)
+    monkeypatch.setattr(forest_training, "MOST_READ", 1)
+    monkeypatch.setattr(forest_training, "MOST_TRIED", 7)
     y = gradient[TRAIN]
     counts = small.counts[TRAIN].toarray()
     roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]
     names = np.array(small.sequences)[(counts > 0).sum(axis=0) >= 2]
     best = names[np.argsort(-np.abs(np.corrcoef(roots.T, y)[-1, :-1]))[:7]]
-    found = fit_forest(small, TRAIN, y, 0, 30, seed=1, tried="all")
+    found = fit_forest(small, TRAIN, y, settings(0, 30, seed=1, max_features="all"))
     assert set(found.sequences) <= set(best) and len(found.sequences) > 3
-    same = fit_forest(small, TRAIN, np.full(40, y[0]), 0, 30, seed=1, tried="all")
+    same = fit_forest(small, TRAIN, np.full(40, y[0]), settings(0, 30, seed=1, max_features="all"))
     assert same.predict(small)[:, 0] == pytest.approx(y[0])
 
 
 @pytest.mark.parametrize("scale, shift", [(1e-12, 0.0), (1e-3, 2e9), (1e30, 0.0)])
 def test_any_unit_will_do(small, gradient, fitted, scale, shift):
     y = gradient[TRAIN] * scale + shift
-    found = fit_forest(small, TRAIN, y, 0, 20, seed=1).predict(small)
+    found = fit_forest(small, TRAIN, y, settings(0, 20, seed=1)).predict(small)
     plain = fitted.predict(small)
     # Not equal: which of two equally good splits is taken is left to rounding.
     assert np.abs((found - shift) / scale - plain).mean() < 0.2 * gradient.std()
 
 
 def test_one_value_and_one_sample(small):
-    assert fit_forest(small, TRAIN, np.full(40, 0.1), 0, 3, seed=0).predict(small) == (
+    assert fit_forest(small, TRAIN, np.full(40, 0.1), settings(0, 3, seed=0)).predict(small) == (
         pytest.approx(0.1)
     )
-    alone = fit_forest(small, TRAIN[:1], np.array([1]), 2, 3, seed=0)
+    alone = fit_forest(small, TRAIN[:1], np.array([1]), settings(2, 3, seed=0))
     assert alone.sequences == [] and (alone.predict(small) == [0, 1]).all()
     assert (Forest.from_parts([], 0, alone.to_tensors()).predict(small) == [0, 1]).all()
 
 
 def test_reads_covariates(small, gradient, covariates):
     blind = with_table(small, np.ones((60, 1)), ["ACGT"])
-    found = fit_forest(blind, TRAIN, gradient[TRAIN], 0, 40, seed=1, covariates=covariates)
+    found = fit_forest(
+        blind, TRAIN, gradient[TRAIN], settings(0, 40, seed=1, covariates=covariates)
+    )
     assert found.covariates == forest.covariate_inputs(covariates) == 4 + 2
     predicted = found.predict(blind, covariates)
     assert np.corrcoef(predicted[NEW, 0], gradient[NEW])[0, 1] > 0.9
@@ -268,9 +278,9 @@ def test_reads_covariates(small, gradient, covariates):
 def test_out_of_fold(small, gradient, group, classes):
     y = group if classes else gradient
     folds = np.array([0, 1, 2, -1] * 10)
-    found = out_of_fold(small, TRAIN, y[TRAIN], classes, folds, 6, seed=1)
+    found = out_of_fold(small, TRAIN, y[TRAIN], folds, settings(classes, 6, seed=1))
     assert found.shape == (40, classes or 1)
     assert (np.isnan(found).all(axis=1) == (folds == -1)).all()
     rest = folds != 1
-    single = fit_forest(small, TRAIN[rest], y[TRAIN][rest], classes, 6, seed=1)
+    single = fit_forest(small, TRAIN[rest], y[TRAIN][rest], settings(classes, 6, seed=1))
     assert (found[~rest] == single.predict(small, samples=TRAIN[~rest])).all()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from aam_core.fitting import fit_regressor, pretrain
+from aam_core.fitting import fit_regressor
+from aam_core.pretraining import pretrain
 
 NOTED = Path(__file__).with_name("golden.json")
 RENEW = "AAM_RENEW_GOLDEN"

@@ -10,7 +10,7 @@ import pytest
 from aam_core.config import Config, find, paths
 from aam_core.config.presets import fitting, pretraining
 from aam_core.errors import InputError
-from aam_core.transfer import adopt
+from aam_core.pretrained import with_sizes_of
 from aam_core.tuning import space
 
 OTHER = {int: lambda value: 1 if value == 2 else 2, float: lambda value: 0.5 * value + 0.25}
@@ -103,7 +103,7 @@ def test_settings_that_an_encoder_determines_are_not_searched():
     for path in (path for path in paths() if path.startswith("model.")):
         theirs = at(encoder.config, path)
         other = others[path] if path in others else OTHER[type(theirs)](theirs)
-        kept = at(adopt(Config().replace({path: other}), encoder), path) == other
+        kept = at(with_sizes_of(Config().replace({path: other}), encoder), path) == other
         if kept:
             space.check_effect({path: ANY}, True, Config())
         else:

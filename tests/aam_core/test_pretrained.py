@@ -7,7 +7,7 @@ from aam_core.config import presets
 from aam_core.errors import InputError
 from aam_core.model import Model
 from aam_core.models.network import Network, Parts
-from aam_core.transfer import adopt, load_encoder, replaced
+from aam_core.pretrained import load_encoder, sizes_in_words, with_sizes_of
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def network(config, parts, seed=2):
 
 def test_no_encoder_changes_nothing():
     config = presets.fitting()
-    assert adopt(config, None) is config
+    assert with_sizes_of(config, None) is config
 
 
 def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
@@ -41,7 +41,7 @@ def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
             "model.fusion.kind": "gmu",
         }
     )
-    found = adopt(ours, pretrained)
+    found = with_sizes_of(ours, pretrained)
     theirs = pretrained.config.model
     for name in ("width", "heads", "depth", "stride", "kernel", "kmer", "mlp_ratio"):
         assert getattr(found.model.encoder, name) == getattr(theirs.encoder, name), name
@@ -59,19 +59,21 @@ def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
 def test_what_was_replaced_is_named_in_one_line(pretrained):
     mine = {"sample.dropout": 0.4, "encoder.dropout": 0.2, "fusion.kind": "gmu", "members": 3}
     ours = presets.pretraining("tiny").replace({f"model.{k}": v for k, v in mine.items()})
-    found = adopt(ours, pretrained)
-    assert replaced(ours, found) == "sizes are the encoder's: encoder.depth 2 (not 1)"
-    assert replaced(found, adopt(found, pretrained)) == ""
+    found = with_sizes_of(ours, pretrained)
+    assert sizes_in_words(ours, found) == "sizes are the encoder's: encoder.depth 2 (not 1)"
+    assert sizes_in_words(found, with_sizes_of(found, pretrained)) == ""
     assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
     assert found.model.members == 3
     ours = ours.replace({"model.members": 10})
-    most = "at most 3 networks from an encoder (not 10)"
-    found = adopt(ours, pretrained)
+    most = "at most 3 members from an encoder (not 10)"
+    found = with_sizes_of(ours, pretrained)
     assert found.model.members == 3
-    assert replaced(ours, found) == f"sizes are the encoder's: encoder.depth 2 (not 1); {most}"
-    assert replaced(found.replace({"model.members": 10}), found) == most
+    assert (
+        sizes_in_words(ours, found) == f"sizes are the encoder's: encoder.depth 2 (not 1); {most}"
+    )
+    assert sizes_in_words(found.replace({"model.members": 10}), found) == most
     ours = presets.pretraining("small").replace({"model.head.distance": "euclidean"})
-    text = replaced(ours, adopt(ours, pretrained))
+    text = sizes_in_words(ours, with_sizes_of(ours, pretrained))
     for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):
         assert part in text
     assert "dropout" not in text and "\n" not in text
@@ -88,7 +90,7 @@ def theirs(name):
 
 @pytest.mark.parametrize("members", [1, 3])
 def test_every_common_weight_is_copied_to_each_member(pretrained, members):
-    config = adopt(presets.fitting("small").replace({"model.members": members}), pretrained)
+    config = with_sizes_of(presets.fitting("small").replace({"model.members": members}), pretrained)
     fresh = network(config, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     lines = load_encoder(fresh, pretrained)
@@ -114,7 +116,7 @@ def test_the_profile_goes_along_with_what_has_read_it(pretrained, small):
     config = pretrained.config.replace(sizes)
     encoder = Model("encoder", config, network(config, Parts(distance=True)))
     encoder.network.profile.find(torch.from_numpy(small.tokens(config.data)))
-    found = adopt(presets.fitting("tiny").replace({"model.members": 2}), encoder)
+    found = with_sizes_of(presets.fitting("tiny").replace({"model.members": 2}), encoder)
     assert found.model.encoder.features == "both" and found.model.encoder.components == 5
     fresh = network(found, Parts(outputs=1))
     lines = load_encoder(fresh, encoder)
@@ -127,7 +129,7 @@ def test_the_profile_goes_along_with_what_has_read_it(pretrained, small):
 
 
 def test_a_fitted_ensemble_gives_the_weights_of_its_first_member(pretrained):
-    config = adopt(presets.fitting("tiny").replace({"model.members": 3}), pretrained)
+    config = with_sizes_of(presets.fitting("tiny").replace({"model.members": 3}), pretrained)
     fitted = Model("regressor", config, network(config, Parts(outputs=1)))
     fresh = network(config, Parts(outputs=2), seed=5)
     lines = load_encoder(fresh, fitted)
@@ -139,7 +141,7 @@ def test_a_fitted_ensemble_gives_the_weights_of_its_first_member(pretrained):
 
 
 def test_going_on_from_an_encoder(pretrained):
-    config = adopt(presets.pretraining("small"), pretrained)
+    config = with_sizes_of(presets.pretraining("small"), pretrained)
     again = network(config, Parts(nucleotide=True, distance=True))
     (line,) = load_encoder(again, pretrained)
     total = len(again.state_dict())
@@ -151,7 +153,7 @@ def test_going_on_from_an_encoder(pretrained):
 
 
 def test_an_encoder_is_left_alone(pretrained):
-    fresh = network(adopt(presets.fitting(), pretrained), Parts(outputs=1))
+    fresh = network(with_sizes_of(presets.fitting(), pretrained), Parts(outputs=1))
     before = {name: tensor.clone() for name, tensor in pretrained.network.state_dict().items()}
     load_encoder(fresh, pretrained)
     with torch.no_grad():
@@ -194,7 +196,7 @@ def test_members_with_codes_start_from_one_with_codes(pretrained):
     config = config.replace({"model.members": 4})
     fitted = Model("regressor", config, network(config, Parts(outputs=1)))
     fitted.network.weigh_codes(0.8)
-    found = adopt(presets.fitting("small").replace({"model.members": 3}), fitted)
+    found = with_sizes_of(presets.fitting("small").replace({"model.members": 3}), fitted)
     assert found.model.encoder.codes == 3
     fresh = network(found, Parts(outputs=1), seed=5)
     lines = load_encoder(fresh, fitted)

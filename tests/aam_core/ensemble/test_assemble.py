@@ -1,8 +1,7 @@
-"""The forest beside the networks: what weighs them, and that nobody judges what it has seen."""
+"""The ensemble of a fit: its weights, and that no part is scored on what it was trained on."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -10,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core import blending, scoring
-from aam_core.blending import FEWER, best_weights
 from aam_core.data.splits import cross_fitting_split
-from aam_core.ensemble.forest_training import fit_forest, out_of_fold
+from aam_core.ensemble import assemble, cross_fitting
+from aam_core.ensemble.blending import best_weights
+from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
+from aam_core.ensemble.forest_training import FEWER, ForestSettings, fit_forest, out_of_fold
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
 from aam_core.prediction import predict
@@ -21,37 +21,39 @@ from aam_core.tasks.metrics import regression_metrics
 from aam_core.training.reporter import Reporter
 
 
-def alone(model):
-    """The networks of a model, without its trees."""
+def without_forest(model):
     return dataclasses.replace(model, forest=None, interval=None)
 
 
-def trees_alone(model):
+def forest_alone(model):
     return dataclasses.replace(model, network_weight=0.0)
 
 
-def apart(model, study, truth, classes=0, groups="host_subject_id"):
-    """What networks and trees predict of the samples that they left out, computed anew."""
-    config = model.config
-    held = cross_fitting_split(
+def predict_out_of_fold(model, study, groups="host_subject_id"):
+    """Out-of-fold predictions of networks and forest, computed anew, and the truth."""
+    config, task = model.config, model.target
+    values = study.metadata[task.column]
+    split = cross_fitting_split(
         study.sample_ids,
         config.model.members,
         fraction=config.train.val_fraction,
         seed=config.train.seed,
         groups=None if groups is None else study.metadata[groups],
-        strata=study.metadata["group"] if classes else None,
+        strata=task.strata(values),
     )
-    assert held.val == model.val_samples
-    network = scoring.left_out(model, study, held)
-    place = np.array([study.sample_ids.index(name) for name in held.val])
-    settings = {"trees": -(-config.forest.trees // FEWER), "seed": config.train.seed}
-    given = (study, place, truth, classes, np.array(held.folds))
-    some = out_of_fold(*given, **settings)
-    if classes:
-        return network, some
-    every = out_of_fold(*given, **settings, tried="all")
-    errors = [np.abs(trees[:, 0] - truth).mean() for trees in (some, every)]
-    return network, every if errors[1] < 0.95 * errors[0] else some
+    assert split.val == model.val_samples
+    network = predict_held_out(model.network, study, split, config, task).out_of_fold(model.network)
+    rows = np.array([study.sample_ids.index(name) for name in split.val])
+    truth, folds = task.forest_target(values.loc[split.val]), np.array(split.folds)
+    settings = ForestSettings(task, -(-config.forest.trees // FEWER), config.train.seed)
+    each = [
+        out_of_fold(study, rows, truth, folds, dataclasses.replace(settings, max_features=kind))
+        for kind in task.max_features
+    ]
+    if len(each) == 1:
+        return network, each[0], truth
+    some, every = (np.abs(trees[:, 0] - truth).mean() for trees in each)
+    return network, each[1] if every < 0.95 * some else each[0], truth
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -60,30 +62,28 @@ def test_a_model_predicts_by_both_as_they_are_weighed(request, small, kind):
     name, weight = ("prediction" if kind == "regressor" else "case"), model.network_weight
     assert 0 <= weight <= 1 and len(model.forest.arrays["roots"]) == model.config.forest.trees
     both = predict(model, small)[name]
-    network, trees = (predict(part(model), small)[name] for part in (alone, trees_alone))
+    network, trees = (predict(part(model), small)[name] for part in (without_forest, forest_alone))
     assert both.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
     assert not np.allclose(network, trees)
 
 
-def test_the_weight_is_chosen_on_what_both_left_out(regressor, small):
+def test_the_blend_weight_is_chosen_on_out_of_fold_predictions(regressor, small):
     model = regressor.model
-    truth = small.metadata["gradient"].to_numpy(float)
-    network, trees = apart(model, small, truth)
-    weight, told = model.network_weight, model.val_predictions["prediction"]
-    assert told.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
-    assert weight == best_weights([network, trees], truth, 0)[0]
+    network, trees, truth = predict_out_of_fold(model, small)
+    weight, predictions = model.network_weight, model.val_predictions["prediction"]
+    assert predictions.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
+    assert weight == best_weights([network, trees], truth, model.target)[0]
     expected = regression_metrics(truth, network[:, 0])
     assert model.metrics["network"] == pytest.approx(expected)
     assert model.metrics["forest"] == pytest.approx(regression_metrics(truth, trees[:, 0]))
 
 
-def test_of_classes_too(classifier, small):
+def test_the_blend_weight_of_a_classifier(classifier, small):
     model = classifier.model
-    truth = (small.metadata["group"] == "control").to_numpy(int)
-    network, trees = apart(model, small, truth, classes=2)
-    weight, told = model.network_weight, model.val_predictions[["case", "control"]]
-    assert told.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
-    assert weight == best_weights([network, trees], truth, 2)[0]
+    network, trees, truth = predict_out_of_fold(model, small)
+    weight, predictions = model.network_weight, model.val_predictions[["case", "control"]]
+    assert predictions.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
+    assert weight == best_weights([network, trees], truth, model.target)[0]
 
 
 @pytest.mark.parametrize("kind, split", [("one", None), ("one", "fixed"), ("many", None)])
@@ -105,7 +105,8 @@ def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
     assert f"forest: splits try {tried} inputs" in capsys.readouterr().err
     place = np.array([study.sample_ids.index(name) for name in model.train_samples])
     seed = config.train.seed
-    expected = fit_forest(study, place, target[place], 0, 40, seed=seed, tried=tried)
+    settings = ForestSettings(model.target, 40, seed, max_features=tried)
+    expected = fit_forest(study, place, target[place], settings)
     assert np.array_equal(model.forest.predict(study), expected.predict(study))
 
 
@@ -126,7 +127,7 @@ def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
     assert sorted(told.index) == sorted(small.sample_ids)
     assert regression_metrics(told["actual"], told["prediction"])["r2"] < 0.1
     assert model.metrics["network"]["r2"] < 0.1
-    seen = predict(trees_alone(model), small)["prediction"]
+    seen = predict(forest_alone(model), small)["prediction"]
     assert regression_metrics(values, seen)["r2"] > 0.5
 
 
@@ -155,7 +156,7 @@ def test_of_a_fixed_split_neither_has_seen_the_validation_samples(small, brief):
     values = small.metadata["gradient"].copy()
     values[split[1]] = 1000.0 + np.arange(20)
     other = fit_regressor(small, values, split=split, config=config)
-    for part in (alone, trees_alone):
+    for part in (without_forest, forest_alone):
         pd.testing.assert_frame_equal(
             predict(part(other), small)[["prediction"]], predict(part(model), small)[["prediction"]]
         )
@@ -169,42 +170,6 @@ def test_without_trees_the_networks_are_the_model(small, brief, tmp_path):
     assert not list((tmp_path / "model").glob("forest*"))
 
 
-@pytest.mark.parametrize(
-    "weight, samples, sentence",
-    [
-        (0.63, 60, "the networks count 0.63, the forest 0.37"),
-        (
-            0.0,
-            60,
-            "the forest alone predicts: the networks did not help on held-out samples (weight 0)",
-        ),
-        (
-            1.0,
-            60,
-            "the networks alone predict: the forest did not help on held-out samples (weight 0)",
-        ),
-        (0.5, 29, "the networks and the forest count half each: 29 held-out samples are too few"),
-    ],
-)
-def test_weights_are_said_in_words(regressor, weight, samples, sentence):
-    model = dataclasses.replace(regressor.model, network_weight=weight)
-    assert blending.in_words(model, samples)[0].startswith(sentence)
-    found = blending.weights(model)
-    assert (found["network"], found["forest"]) == (weight, pytest.approx(1 - weight))
-
-
-def test_what_members_with_codes_count_is_said_where_networks_count(regressor):
-    network = copy.deepcopy(regressor.model.network)
-    model = dataclasses.replace(regressor.model, network=network, network_weight=0.4)
-    network.weigh_codes(0.75)
-    assert blending.weights(model)["members_with_codes"] == 0.75
-    codes = "networks with random Fourier features count 0.75, others 0.25"
-    assert blending.in_words(model, 60)[-1] == codes
-    forest = dataclasses.replace(model, network_weight=0.0)
-    assert codes not in blending.in_words(forest, 60)
-    assert blending.in_words(dataclasses.replace(model, forest=None), 60) == [codes]
-
-
 def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp_path):
     config = brief("fitting", {"train.max_steps": 2})
     capsys.readouterr()
@@ -216,13 +181,13 @@ def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp
     head = f"a fit: metrics on 60 held-out samples of {counts['groups']} groups, in 2 folds:"
     place = lines.index(head)
     for line, name in zip(lines[place + 1 :], ("model", "network", "forest"), strict=False):
-        label, told = line.split(": ", 1)[1].rsplit(": ", 1)
+        label, text = line.split(": ", 1)[1].rsplit(": ", 1)
         assert ("saved model" in label) == (name == "model") and (name in label)
-        found = {k: float(v) for k, v in (item.split() for item in told.split(", "))}
-        assert found == pytest.approx({k: model.metrics[name][k] for k in found}, rel=1e-3)
-        assert set(found) == {"r2", "mae", "rmse"}
+        metrics = {k: float(v) for k, v in (item.split() for item in text.split(", "))}
+        assert metrics == pytest.approx({k: model.metrics[name][k] for k in metrics}, rel=1e-3)
+        assert set(metrics) == {"r2", "mae", "rmse"}
     half = model.interval["half_width"]
-    assert any(line.startswith(f"a fit: 90% interval: ± {half:.4g} (") for line in lines)
+    assert any(line.startswith(f"a fit: 90% prediction interval: ± {half:.4g} (") for line in lines)
     assert not any("weight 0.00" in line for line in lines)
 
 
@@ -263,87 +228,50 @@ def test_trees_read_covariates_too(small, brief):
     assert model.network_weight < 0.5 and model.metrics["model"]["r2"] > 0.3
 
 
-def test_the_weight_of_the_network_regression():
-    y = np.array([1.0, 2, 3, 4, 9])
-    network, random = (y + 3)[:, None], (y - 1)[:, None]
-    assert best_weights([network, random], y, 0)[0] == 0.25
-    assert best_weights([y[:, None], random], y, 0)[0] == 1
-    assert best_weights([network, y[:, None]], y, 0)[0] == 0
-    assert best_weights([network, network], y, 0)[0] == 0.5
-    network[3], random[4] = 1e9, 1e9
-    network[4], random[3] = np.nan, np.nan
-    assert best_weights([network, random], y, 0)[0] == 0.25
-    assert best_weights([network * np.nan, random], y, 0)[0] == 0.5
-
-
-def test_the_weights_of_three():
-    y = np.arange(1.0, 9.0)
-    parts = [(y + 4)[:, None], (y - 4)[:, None], (y + 100)[:, None]]
-    assert best_weights(parts, y, 0) == (0.5, 0.5, 0)
-    assert best_weights([parts[0], parts[0], y[:, None]], y, 0) == (0, 0, 1)
-    found = best_weights([parts[0]] * 3, y, 0)
-    assert max(found) == 0.35 and sum(found) == pytest.approx(1)
-
-
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
-@pytest.mark.parametrize("better, share", [("coded", 0.95), ("plain", 0.05), ("neither", 0.5)])
-def test_what_codes_count_is_chosen_on_what_was_left_out(
+@pytest.mark.parametrize("better, share", [("fourier", 0.95), ("plain", 0.05), ("neither", 0.5)])
+def test_the_weight_of_members_with_fourier_features(
     small, brief, monkeypatch, kind, better, share
 ):
+    """Chosen on out-of-fold predictions, of which those of one kind of member are made right."""
     changes = {"train.max_steps": 2, "model.members": 4, "train.val_fraction": 0.5}
     config = brief("fitting", changes | {"forest.trees": 4, "model.encoder.codes": 8})
     right = small.metadata["gradient"].to_numpy(float)[:, None]
     if kind == "classifier":
         right = np.eye(2)[(small.metadata["group"] == "control").to_numpy(int)] * 0.98 + 0.01
-    kinds, left_out = [], blending.left_out
+    out_of_fold = HeldOut.out_of_fold
 
-    def known(model, study, split, among=None):
-        if among is None or better == "neither":
-            return left_out(model, study, split, among)
-        kinds.append(among.tolist())
-        is_right = (among == model.network.coded).all() == (better == "coded")
-        assert split.val == small.sample_ids
+    def known(self, network, members=None):
+        if members is None or better == "neither":
+            return out_of_fold(self, network, members)
+        is_right = (members == network.coded).all() == (better == "fourier")
         return right if is_right else right[::-1]
 
-    if better == "neither":  # fewer than tell it
-        monkeypatch.setattr(blending, "LEAST", 1000)
-    monkeypatch.setattr(blending, "left_out", known)
+    if better == "neither":  # too few to choose
+        monkeypatch.setattr(assemble, "LEAST", 1000)
+    monkeypatch.setattr(HeldOut, "out_of_fold", known)
     fit = fit_regressor if kind == "regressor" else fit_classifier
     model = fit(small, "gradient" if kind == "regressor" else "group", config=config)
+    monkeypatch.undo()
     weights = model.network.member_weight
     assert weights[2:].sum() / weights.sum() == pytest.approx(share)
     assert model.network.coded.tolist() == [False, False, True, True]
-    if better != "neither":
-        assert kinds == [[True, True, False, False], [False, False, True, True]]
-    told = model.val_predictions  # of the networks as they are weighed
-    again = fit_again(model, small)
-    column = "prediction" if kind == "regressor" else "case"
-    assert again[column].to_numpy() == pytest.approx(told[column].to_numpy(), rel=1e-4)
-
-
-def fit_again(model, study):
-    """What networks and trees that left a sample out predict of it, computed anew."""
-    classes = 2 if model.kind == "classifier" else 0
-    truth = study.metadata["gradient"].to_numpy(float)
-    if classes:
-        truth = (study.metadata["group"] == "control").to_numpy(int)
-    network, trees = apart(model, study, truth, classes, groups=None)
+    # The predictions that are saved are those of the networks as they are weighed now.
+    network, trees, _ = predict_out_of_fold(model, small, groups=None)
     both = model.network_weight * network + (1 - model.network_weight) * trees
-    return pd.DataFrame(both, columns=["case", "control"] if classes else ["prediction"])
+    column = "prediction" if kind == "regressor" else "case"
+    assert both[:, 0] == pytest.approx(model.val_predictions[column].to_numpy(), rel=1e-4)
 
 
-def test_the_weight_of_the_network_classification():
-    y = np.array([0, 1, 1])
-    sure, even = np.eye(2)[y], np.full((3, 2), 0.5)
-    assert best_weights([sure, even], y, 2)[0] == 1
-    assert best_weights([even, sure], y, 2)[0] == 0
-    # One of four wrong for sure: p of being right maximizes 3 log(p) + log(1 - p) at 3/4.
-    y = np.array([0, 1, 1, 0])
-    wrong = np.eye(2)[[0, 1, 1, 1]]
-    assert best_weights([wrong, np.full((4, 2), 0.5)], y, 2)[0] == 0.5
-    assert best_weights([wrong, wrong[:, ::-1]], y, 2)[0] == 0.75
-    # Without a bound of 0.001 a single 0 would rule the network out.
-    y, guess = np.arange(200) % 2, np.full((200, 2), 0.5)
-    network = np.eye(2)[y]
-    network[0] = 1 - network[0]
-    assert best_weights([network, guess], y, 2)[0] == 1
+def test_one_forward_pass_over_the_held_out_samples(small, brief, monkeypatch):
+    """Whatever is chosen from it: members, weights, metrics."""
+    passes, forward = [], cross_fitting.forward
+
+    def counted(network, study, *args, **options):
+        passes.append(study.sample_ids)
+        return forward(network, study, *args, **options)
+
+    monkeypatch.setattr(cross_fitting, "forward", counted)
+    changes = {"train.max_steps": 2, "model.members": 4, "model.encoder.codes": 8}
+    model = fit_regressor(small, "gradient", config=brief("fitting", changes))
+    assert passes == [model.val_samples]

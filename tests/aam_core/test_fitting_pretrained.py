@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.fitting import fit_regressor, pretrain
+from aam_core.fitting import fit_regressor
 from aam_core.models.network import Network, part_of
+from aam_core.pretraining import pretrain
 
 
 def weights(model):
@@ -24,7 +25,7 @@ def frozen(small, encoder, brief, monkeypatch):
             super().__init__(*args)
             self.bases.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
 
-    monkeypatch.setattr("aam_core.runs.Network", Counted)
+    monkeypatch.setattr("aam_core.run.Network", Counted)
     config = brief("fitting", {"train.max_steps": 0, "train.epochs": 3})
     options = {"encoder": encoder.folder, "freeze_encoder": True, "config": config}
     return fit_regressor(small, "gradient", **options), rows

@@ -18,8 +18,10 @@ from safetensors.torch import load_file
 
 from aam_core.config import paths, presets
 from aam_core.errors import InputError, Preempted
-from aam_core.fitting import fit_classifier, fit_regressor, pretrain, pretrain_nucleotides
-from aam_core.model import FILES, load_model
+from aam_core.fitting import fit_classifier, fit_regressor
+from aam_core.model import load_model
+from aam_core.model_files import FILES
+from aam_core.pretraining import pretrain, pretrain_nucleotides
 from aam_core.training import checkpoint
 
 RANDOM = {

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from aam_core import pretraining
 from aam_core.errors import InputError
-from aam_core.fitting import fit_regressor, pretrain, pretrain_nucleotides
+from aam_core.fitting import fit_regressor
 from aam_core.phylogeny.distances import table_distances
+from aam_core.prediction import predicted_distances
+from aam_core.pretraining import held_out_distances, pretrain, pretrain_nucleotides
+from aam_core.tasks.metrics import regression_metrics
 
 
 def weights(model):
@@ -38,13 +43,13 @@ def test_one_network_is_pretrained_whatever_a_fit_is_to_have(small, brief):
 
 def test_a_profile_has_no_nucleotides_to_learn(small, brief):
     changes = {"train.max_steps": 1, "model.encoder.features": "profile"}
-    with pytest.raises(InputError, match="features is 'profile', which has nothing that nucleot"):
+    with pytest.raises(InputError, match="features is 'profile', which has no weights that mask"):
         pretrain(small, config=brief("pretraining", changes))
     model = pretrain(small, config=brief("pretraining", {**changes, "loss.nucleotide": 0.0}))
     assert "distances" in model.metrics
 
 
-def test_heads_without_a_penalty_are_left_out(small, brief):
+def test_heads_without_a_penalty_are_not_built(small, brief):
     for gone, there in (("nucleotide", "distance"), ("distance", "nucleotide")):
         config = brief("pretraining", {f"loss.{gone}": 0.0, "train.max_steps": 1})
         model = pretrain(small, config=config)
@@ -101,3 +106,38 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(small, brief,
     with pytest.raises(InputError):
         pretrain(small, config=brief("pretraining", changes), output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_pair_of_validation_samples_once(encoder, small):
+    model = encoder.model
+    pairs = held_out_distances(model, small)
+    val = model.val_samples
+    assert len(pairs) == len(val) * (len(val) - 1) // 2
+    predicted = predicted_distances(model, small.select(val)).to_numpy()
+    row, column = np.triu_indices(len(val), 1)
+    assert pairs["prediction"].to_numpy() == pytest.approx(predicted[row, column], abs=1e-6)
+    scores = regression_metrics(pairs["actual"], pairs["prediction"])
+    assert model.metrics["distances"] == pytest.approx({"pairs": len(pairs), **scores}, abs=1e-5)
+    assert model.metrics["held_out"]["samples"] == len(val)
+
+
+def test_actual_distances_are_of_the_rarefied_reads(encoder, small):
+    """Near those of the whole samples, and not the same."""
+    model = encoder.model
+    val = small.select(model.val_samples)
+    pairs = held_out_distances(model, small)
+    metric = model.config.loss.metric
+    whole = table_distances(val.counts, val.phylogeny, metric)
+    whole = whole[np.triu_indices(len(whole), 1)]
+    assert np.corrcoef(pairs["actual"], whole)[0, 1] > 0.5
+    assert np.abs(pairs["actual"] - whole).max() > 1e-3
+
+
+def test_no_more_pairs_than_needed(encoder, small, monkeypatch):
+    monkeypatch.setattr(pretraining, "MOST_SAMPLES", 5)
+    first, second = (
+        held_out_distances(encoder.model, small),
+        held_out_distances(encoder.model, small),
+    )
+    assert len(first) == 10
+    pd.testing.assert_frame_equal(first, second)

@@ -1,0 +1,164 @@
+"""From trained members to the ensemble: a forest, and the weights of all by held-out samples."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from aam_core.config import Config
+from aam_core.data.covariates import Covariates
+from aam_core.data.splits import Split
+from aam_core.data.study import Study
+from aam_core.ensemble.blending import LEAST, UNKNOWN, best_weights, blend
+from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
+from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.forest_training import (
+    CrossFitted,
+    ForestSettings,
+    Progress,
+    cross_fit_forest,
+)
+from aam_core.models.network import Network
+from aam_core.tasks import Task
+from aam_core.training.parallel import ProcessGroup
+
+__all__ = ["Ensemble", "Trained", "assemble"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Members that are trained, and what they were trained on.
+
+    Attributes
+    ----------
+    network : Network
+        On the CPU, in evaluation mode.
+    study : Study
+    split : Split
+    values : Series
+        Target by sample id.
+    config : Config
+    task : Task
+    covariates : Covariates or None
+    """
+
+    network: Network
+    study: Study
+    split: Split
+    values: pd.Series
+    config: Config
+    task: Task
+    covariates: Covariates | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """What predicts together, and how well each part did on held-out samples.
+
+    Attributes
+    ----------
+    forest : Forest or None
+    network_weight : float
+        Blend weight of the networks, in [0, 1]; the forest has the rest.
+    out_of_fold : dict of ndarray
+        ``[N, T]`` predictions of ``split.val``, in the target's units or as probabilities: of the
+        ``model`` as a whole and, where there is a forest, of its ``network`` and ``forest``. Empty
+        where no sample was held out.
+    """
+
+    forest: Forest | None = None
+    network_weight: float = 1.0
+    out_of_fold: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def assemble(
+    trained: Trained, group: ProcessGroup, log: logging.LoggerAdapter, progress: Progress
+) -> Ensemble:
+    """Train the forest and choose all weights; every process must call it.
+
+    Parameters
+    ----------
+    trained : Trained
+        Its network receives the ensemble weights of its members.
+    group : ProcessGroup
+        Its first process trains the forest for all, and its weights hold for all.
+    log : LoggerAdapter
+    progress : Progress
+        Of the trees.
+    """
+    held_out = None
+    if trained.split.val:
+        log.info("predicting held-out samples")
+        held_out = predict_held_out(
+            trained.network,
+            trained.study,
+            trained.split,
+            trained.config,
+            trained.task,
+            trained.covariates,
+        )
+    cross_fitted = None
+    if trained.config.forest.trees:
+        cross_fitted = _fit_forest(trained, group, progress)
+        if cross_fitted.max_features:
+            log.info("forest: splits try %s inputs", cross_fitted.max_features)
+    forest = None if cross_fitted is None else cross_fitted.forest
+    if held_out is None:
+        return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
+    trees = None if cross_fitted is None else cross_fitted.out_of_fold
+    _weigh_members(trained, group, held_out, trees)
+    networks = held_out.out_of_fold(trained.network)
+    if trees is None:
+        return Ensemble(out_of_fold={"model": networks})
+    weight = UNKNOWN
+    if len(networks) >= LEAST:
+        truth = trained.task.forest_target(trained.values.loc[trained.split.val])
+        weight, _ = group.broadcast(best_weights([networks, trees], truth, trained.task))
+    together = blend(weight, networks, trees)
+    return Ensemble(forest, weight, {"model": together, "network": networks, "forest": trees})
+
+
+def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> CrossFitted:
+    """Train in one process for all: scikit-learn then has the threads of a machine to itself."""
+    config = trained.config
+    settings = ForestSettings(
+        trained.task,
+        config.forest.trees,
+        config.train.seed,
+        trained.covariates,
+        jobs=config.train.threads or -1,
+    )
+    choose = len(trained.split.val) >= LEAST
+    cross_fitted = None
+    try:
+        if group.is_first:
+            cross_fitted = cross_fit_forest(
+                trained.study,
+                trained.split,
+                trained.values,
+                settings,
+                choose=choose,
+                progress=progress,
+            )
+        return group.all_gather(cross_fitted)[0]
+    finally:
+        progress.end()
+
+
+def _weigh_members(
+    trained: Trained, group: ProcessGroup, held_out: HeldOut, trees: np.ndarray | None
+) -> None:
+    """Weigh the members with random Fourier features against those without."""
+    network, fourier, masks = trained.network, trained.network.coded, held_out.held_out
+    both = masks[fourier].any(axis=0) & masks[~fourier].any(axis=0)
+    if both.sum() < LEAST:
+        return
+    truth = trained.task.forest_target(trained.values.loc[trained.split.val])
+    kinds = [held_out.out_of_fold(network, members) for members in (~fourier, fourier)]
+    forest = [] if trees is None else [trees]
+    without, having, *_ = group.broadcast(best_weights([*kinds, *forest], truth, trained.task))
+    if without + having:
+        network.weigh_codes(having / (without + having))

@@ -1,0 +1,107 @@
+"""Blend weights of the networks and the forest, chosen on out-of-fold predictions."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from aam_core.ensemble.forest import Forest
+from aam_core.models.network import Network
+from aam_core.tasks import Task
+
+__all__ = ["LEAST", "UNKNOWN", "best_weights", "blend", "weights", "weights_in_words"]
+
+UNKNOWN = 0.5
+"""Weight of the networks where too few samples were held out to choose one."""
+
+LEAST = 30
+"""Held-out samples below which no weight, and no kind of forest, is chosen: the choice would be
+noise."""
+
+STEPS = 20
+"""Weights are multiples of 1 / STEPS: finer ones are not told apart by some dozens of samples."""
+
+
+def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
+    """Weighted mean of the predictions ``[N, T]`` of the networks and of the forest."""
+    return weight * network + (1 - weight) * forest
+
+
+def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -> tuple[float, ...]:
+    """Weights of several predictions of the same samples that minimize the loss of their mean.
+
+    Parameters
+    ----------
+    predictions : sequence of ndarray
+        [n, T] each, out of fold; samples with NaN in one of them do not count.
+    y : ndarray
+        [n] true values, as ``task.forest_target`` gives them.
+    task : Task
+        Has the loss.
+
+    Returns
+    -------
+    tuple of float
+        One weight a prediction: 0, 0.05, ..., 1, with sum 1. Of equal losses the most even weights.
+    """
+    known = np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
+    y = y[known]
+    *others, last = (part[known] for part in predictions)
+
+    def loss(shares) -> float:
+        # As differences to the last one: of equal predictions every mean is then the same to the
+        # last digit, and the tie is seen.
+        apart = zip(shares[:-1], others, strict=True)
+        mean = last + sum(share * (part - last) for share, part in apart)
+        return task.blend_loss(mean, y)
+
+    grid = itertools.product(range(STEPS + 1), repeat=len(others))
+    grid = [(*few, STEPS - sum(few)) for few in grid if sum(few) <= STEPS]
+    grid.sort(key=lambda shares: sum(share**2 for share in shares))
+    return min((tuple(share / STEPS for share in shares) for shares in grid), key=loss)
+
+
+def weights(network: Network, forest: Forest | None, network_weight: float) -> dict[str, float]:
+    """Blend weights by name; empty where there is nothing to blend.
+
+    Returns
+    -------
+    dict
+        ``network`` and ``forest``, with sum 1; and ``members_with_codes``, the share among the
+        networks of those that read random Fourier features, where some do.
+    """
+    shares = {}
+    if forest is not None:
+        shares = {"network": network_weight, "forest": 1 - network_weight}
+    if network.member_weight is not None:
+        fourier = network.member_weight[torch.from_numpy(network.coded)].sum()
+        shares["members_with_codes"] = round(float(fourier / network.member_weight.sum()), 4)
+    return shares
+
+
+def weights_in_words(shares: dict[str, float], samples: int) -> list[str]:
+    """Sentences on the blend `weights`, chosen on so many held-out samples."""
+    lines = []
+    if "network" in shares:
+        network, forest = shares["network"], shares["forest"]
+        if samples < LEAST:
+            why = f"{samples} held-out samples are too few to choose a weight"
+            lines.append(f"blend weights: networks 0.5, forest 0.5 ({why})")
+        elif 0 < network < 1:
+            lines.append(f"blend weights: networks {network:.2f}, forest {forest:.2f}")
+        else:
+            alone, other = ("networks", "forest") if network else ("forest", "networks")
+            lines.append(
+                f"blend weights: {alone} 1, {other} 0 (predictions of held-out samples did not "
+                f"improve with the {other})"
+            )
+    if "members_with_codes" in shares and shares.get("network", 1.0):
+        share = shares["members_with_codes"]
+        lines.append(
+            f"ensemble weights: members with random Fourier features {share:.2f}, "
+            f"others {1 - share:.2f}"
+        )
+    return lines

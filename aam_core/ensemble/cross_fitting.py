@@ -1,0 +1,88 @@
+"""Predictions of held-out samples by the members that did not train on them.
+
+Each member holds out one fold, so that together they predict every sample of ``split.val`` without
+having seen it. One forward pass gives the outputs of all members; any weighting of them is then a
+mean of numbers that are there already. Letters: K members, N held-out samples, T outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aam_core.config import Config
+from aam_core.data.covariates import Covariates
+from aam_core.data.splits import Split
+from aam_core.data.study import Study
+from aam_core.ensemble.forward import forward
+from aam_core.models.network import Network
+from aam_core.tasks import Task
+
+__all__ = ["HeldOut", "predict_held_out"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What each member's network gives for the held-out samples.
+
+    Attributes
+    ----------
+    task : Task
+        What the outputs stand for.
+    outputs : Tensor
+        ``[K, N, T]`` float32, as the network gives them.
+    held_out : ndarray
+        ``[K, N]`` bool: whether a member did not train on a sample.
+    """
+
+    task: Task
+    outputs: Tensor
+    held_out: np.ndarray
+
+    def out_of_fold(self, network: Network, members: np.ndarray | None = None) -> np.ndarray:
+        """Predictions of each sample by the members that did not train on it.
+
+        Parameters
+        ----------
+        network : Network
+            Has the weights of its members.
+        members : ndarray, optional
+            ``[K]`` bool: these members alone.
+
+        Returns
+        -------
+        ndarray
+            ``[N, T]`` float64, as `Task.predictions` gives it; NaN where no such member held a
+            sample out.
+        """
+        masks = self.held_out if members is None else self.held_out & members[:, None]
+        weights = torch.from_numpy(masks.astype(np.float32))
+        predictions = self.task.predictions(network.average(self.outputs, weights))
+        predictions[~masks.any(axis=0)] = np.nan
+        return predictions
+
+
+def predict_held_out(
+    network: Network,
+    study: Study,
+    split: Split,
+    config: Config,
+    task: Task,
+    covariates: Covariates | None = None,
+) -> HeldOut:
+    """Outputs of all members for the validation samples of a split, in one forward pass.
+
+    Parameters
+    ----------
+    network : Network
+        Trained on this split.
+    study : Study
+        Has the samples of ``split.val``, in whose order the outputs are.
+    """
+    outputs = forward(network, study.select(split.val), config, ("members",), covariates)
+    masks = split.held_out(split.val, config.model.members)
+    # Contiguous: a sum over members in memory order would differ in the last digit.
+    return HeldOut(task, outputs["members"].transpose(0, 1).contiguous(), masks)

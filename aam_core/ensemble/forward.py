@@ -1,0 +1,222 @@
+"""Forward passes over all samples of a study, with networks that are trained already.
+
+Every distinct ASV is encoded once for the whole table; the samples are read a batch at a time.
+Letters: F features, L bases (+1 START), E size of an ASV vector, N samples, K members, T outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aam_core import vocab
+from aam_core.config import AUTO, Config, TrainConfig
+from aam_core.data.batches import Batcher
+from aam_core.data.covariates import Covariates
+from aam_core.data.ids import listing
+from aam_core.data.study import Study
+from aam_core.errors import InputError
+from aam_core.models.network import Network, vector_size
+from aam_core.training.precision import autocast, find_device
+
+__all__ = ["CHUNK", "encode_asvs", "forward", "forward_chunks", "sample_distances"]
+
+CHUNK = 1024
+"""Samples whose outputs are in memory at a time."""
+
+ASVS_AT_A_TIME = {"cpu": 128, "cuda": 4096, "mps": 1024}
+"""ASVs encoded in one pass: on a CPU as many as stay in its cache."""
+
+
+def forward(
+    network: Network,
+    study: Study,
+    config: Config,
+    outputs: Sequence[str],
+    covariates: Covariates | None = None,
+    batch_size: int | None = None,
+) -> dict[str, Tensor]:
+    """Outputs for every sample of a study at once; parameters and errors as `forward_chunks`.
+
+    Returns
+    -------
+    dict of Tensor
+        ``[N, ...]`` float32 on the CPU, in the study's order.
+    """
+    size = len(study.sample_ids)
+    (whole,) = forward_chunks(network, study, config, outputs, covariates, batch_size, chunk=size)
+    return whole
+
+
+def forward_chunks(
+    network: Network,
+    study: Study,
+    config: Config,
+    outputs: Sequence[str],
+    covariates: Covariates | None = None,
+    batch_size: int | None = None,
+    *,
+    chunk: int = CHUNK,
+) -> Iterator[dict[str, Tensor]]:
+    """Outputs for the samples of a study, a chunk at a time, in order.
+
+    Parameters
+    ----------
+    network : Network
+        Moved to the device of ``config``, and back to the CPU after the last chunk.
+    outputs : sequence of str
+        Of 'distance' (vectors that ``network.distance.compare`` turns into distances), 'target'
+        (``[N, T]``, the weighted mean of the members) and 'members' (``[N, K, T]``, each member's).
+    covariates : Covariates, optional
+        Read from the metadata of the study.
+    batch_size : int, optional
+        Samples that the network reads at a time, from 1; as in training by default.
+    chunk : int
+        Samples in a chunk, from 1.
+
+    Returns
+    -------
+    iterator of dict of Tensor
+        ``[chunk, ...]`` float32 on the CPU; the last one may have fewer samples.
+
+    Raises
+    ------
+    InputError
+        If the device is absent, a size is below 1, or a sequence is longer than the model reads: at
+        the call, before any work.
+    """
+    size = _batch_size(config.train) if batch_size is None else batch_size
+    for name, value in (("batch size", size), ("chunk", chunk)):
+        if value < 1:
+            raise InputError(f"The {name} is {value}; it must be at least 1.")
+    encoded = None if covariates is None else covariates.encode(study.metadata)
+    device, precision = find_device(config.train.device), config.train.precision
+    _check_lengths(study, config)
+    tokens = study.tokens(config.data)
+
+    def chunks():
+        try:
+            vectors = _encode_present(network.to(device), study, tokens, precision)
+            inputs = {"covariates": encoded, "asv_vectors": vectors}
+            batcher = Batcher(study, config.data, config.train.seed, **inputs)
+            for start in range(0, len(study.sample_ids), chunk):
+                samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
+                yield _forward(network, batcher, samples, outputs, size, precision)
+        finally:
+            network.to("cpu")
+
+    return chunks()
+
+
+@torch.no_grad()
+def sample_distances(
+    network: Network, study: Study, config: Config, batch_size: int | None = None
+) -> np.ndarray:
+    """Distances between samples as a network with a distance head predicts them.
+
+    Returns
+    -------
+    ndarray
+        ``[N, N]`` float32 in [0, 1], zero on the diagonal.
+    """
+    vectors = forward(network, study, config, ("distance",), batch_size=batch_size)["distance"]
+    network = network.to("cpu")
+    rows = [network.distance.compare(part, vectors) for part in vectors.split(256)]
+    return torch.cat(rows).fill_diagonal_(0).numpy()
+
+
+@torch.no_grad()
+def encode_asvs(
+    network: Network, tokens: np.ndarray, device: torch.device, precision: str
+) -> Tensor:
+    """Vectors of ASVs, each encoded once.
+
+    Parameters
+    ----------
+    tokens : ndarray
+        ``[F, L + 1]`` uint8.
+
+    Returns
+    -------
+    Tensor
+        ``[F, E]`` float32 on ``device``.
+    """
+    network.eval()
+    lengths = (tokens != vocab.PAD).sum(1)
+    # Sorted by length, so that a pass has little padding.
+    order = np.argsort(lengths, kind="stable")
+    vectors = torch.empty(len(tokens), vector_size(network.config), device=device)
+    size = ASVS_AT_A_TIME[device.type]
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        longest = lengths[rows[-1]]
+        part = torch.from_numpy(tokens[rows, :longest]).to(device)
+        with autocast(device, precision):
+            encoded = network.vectors(part, ragged=bool(lengths[rows[0]] < longest))
+        vectors[torch.from_numpy(rows).to(device)] = encoded.float()
+    return vectors
+
+
+@torch.no_grad()
+def _forward(
+    network: Network,
+    batcher: Batcher,
+    samples: np.ndarray,
+    outputs: Sequence[str],
+    size: int,
+    precision: str,
+) -> dict[str, Tensor]:
+    """Outputs for these samples, in their order."""
+    network.eval()
+    device = batcher.asv_vectors.device
+    heads = {"target" if name == "members" else name for name in outputs}
+    parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
+    # Samples of similar richness share a batch, which then has little padding.
+    ends = batcher.study.counts.indptr
+    order = np.argsort(ends[samples + 1] - ends[samples], kind="stable")
+    for start in range(0, len(order), size):
+        batch = batcher.batch(samples[order[start : start + size]]).to(device)
+        with autocast(device, precision):
+            output = network(batch, heads=heads)
+        values = {"distance": output.distance}
+        if output.target is not None:
+            values["members"] = output.target.transpose(0, 1)
+        if "target" in outputs:
+            values["target"] = network.average(output.target)
+        for name in outputs:
+            parts[name].append(values[name].float().cpu())
+    back = torch.from_numpy(np.argsort(order))
+    return {name: torch.cat(tensors)[back] for name, tensors in parts.items()}
+
+
+def _encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:
+    """Vectors ``[F, E]`` of the ASVs that some sample has; nothing reads the others."""
+    device = next(network.parameters()).device
+    present = np.flatnonzero(study.counts.getnnz(axis=0))
+    vectors = torch.zeros(len(tokens), vector_size(network.config), device=device)
+    vectors[torch.from_numpy(present).to(device)] = encode_asvs(
+        network, tokens[present], device, precision
+    )
+    return vectors
+
+
+def _batch_size(train: TrainConfig) -> int:
+    return TrainConfig().batch_size if train.batch_size == AUTO else train.batch_size
+
+
+def _check_lengths(study: Study, config: Config) -> None:
+    """Refuse sequences that are too long, and say what to do where nothing is trained any more."""
+    most = config.data.max_bp
+    if config.data.long_sequences == "truncate" or study.sequences is None:
+        return
+    long = [i for i, dna in zip(study.feature_ids, study.sequences, strict=True) if len(dna) > most]
+    if long:
+        raise InputError(
+            f"{len(long):,} of {len(study.feature_ids):,} sequences are longer than data.max_bp = "
+            f"{most} bases, the most that this model reads ({listing(long)}). Trim them, or "
+            f"have their first {most} bases read: long_sequences = truncate "
+            "(--long-sequences truncate)."
+        )

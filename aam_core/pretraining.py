@@ -1,0 +1,210 @@
+"""Pretrain an encoder without labels: masked nucleotides, and distances between samples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aam_core import plots
+from aam_core.config import Config
+from aam_core.config.presets import pretraining
+from aam_core.config.unused import Setup, idle
+from aam_core.data.batches import Batcher
+from aam_core.data.corpus import load_corpus
+from aam_core.data.study import Study
+from aam_core.devices import on_devices
+from aam_core.ensemble.forward import sample_distances
+from aam_core.log import labelled
+from aam_core.model import Model
+from aam_core.plan import OnEpoch, plan_pretraining
+from aam_core.preparation import (
+    count_held_out,
+    held_out_in_words,
+    metrics_in_words,
+    processes,
+)
+from aam_core.resuming import configuration
+from aam_core.run import Run, cpu_threads
+from aam_core.tasks.losses import true_distance
+from aam_core.tasks.metrics import regression_metrics
+from aam_core.training.job import Result
+
+__all__ = ["pretrain", "pretrain_nucleotides", "pretraining_batches"]
+
+CORPUS = {
+    "loss.distance": 0.0,
+    "masking.asv_fraction": 1.0,
+    "data.rarefaction": "none",
+    "data.shallow_samples": "keep",
+}
+"""Settings of a pretraining on sequences without samples."""
+
+MOST_SAMPLES = 500
+"""Validation samples whose pairs are scored: 124,750 pairs give R2 to the third digit."""
+
+
+@on_devices(pretraining)
+def pretrain(
+    study: Study,
+    *,
+    config: Config | str | None = None,
+    output: str | Path | None = None,
+    encoder: Model | str | Path | None = None,
+    group_by: str | pd.Series | None = None,
+    resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
+    on_epoch: OnEpoch | None = None,
+) -> Model:
+    """Pretrain an encoder without labels: masked nucleotides and distances between samples.
+
+    Parameters
+    ----------
+    study : Study
+        With a phylogeny or given distances, unless the penalty of the distances is 0 or the metric
+        needs neither.
+    config : Config or str, optional
+        Or the name of a preset; ``presets.pretraining()`` by default.
+    output : path, optional
+        Folder for the encoder, ``metrics.json``, ``logs/`` and plots.
+    encoder : Model or path, optional
+        Encoder to start from; its sizes replace those of ``config``.
+    group_by : str or Series, optional
+        Metadata column (or values by sample id): samples of a group stay on one side of the
+        validation split.
+    resume : path, optional
+        Output folder of an earlier run to resume: its split holds, and its configuration where none
+        is given. What is written goes to ``output``.
+    accept_changed_inputs : bool
+        Resume though reads, sequences, samples or other inputs of the run changed, which one line
+        says; else that is refused. The split stays: new samples are not read.
+    on_epoch : callable, optional
+        Called with the epoch and its losses and metrics after each. What it raises ends the run.
+
+    Returns
+    -------
+    Model
+        Of kind 'encoder', with the weights that are best on the validation samples.
+
+    Raises
+    ------
+    InputError
+        If the study lacks what the losses need, or has too few samples.
+    """
+    plan, group = plan_pretraining(
+        study, config, output, encoder, group_by, resume, accept_changed_inputs
+    )
+    with cpu_threads(plan.config.train.threads):
+        run = Run(plan, group)
+        result = run.train(run.job(pretraining_batches(run), on_epoch=on_epoch))
+        run.save(run.model, _score(run, result))
+    return run.model
+
+
+def pretrain_nucleotides(
+    sequences,
+    *,
+    config: Config | str | None = None,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
+) -> Model:
+    """Pretrain the nucleotide level alone, on sequences without samples.
+
+    Parameters
+    ----------
+    sequences : path or sequence of str
+        As `aam_core.data.corpus.load_corpus` takes them.
+    config, output, resume, accept_changed_inputs
+        As in `pretrain`. A "sample" of the batch size is 16 sequences.
+
+    Returns
+    -------
+    Model
+        Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
+    """
+    chosen = configuration(resume, config, pretraining)
+    config = chosen.decide(CORPUS)
+    corpus = Setup(
+        "pretraining",
+        corpus=True,
+        output=output is not None,
+        split="" if resume is None else "the split of the run stays",
+        **processes(config),
+    )
+    for line in idle(replace(config, given=chosen.given), corpus):
+        labelled("pretrain").info(line)
+    return pretrain(
+        load_corpus(sequences),
+        config=config.said(),
+        output=output,
+        resume=resume,
+        accept_changed_inputs=accept_changed_inputs,
+    )
+
+
+def pretraining_batches(run: Run) -> Batcher:
+    """What makes the batches of a pretraining."""
+    plan, config = run.plan, run.config
+    return Batcher(plan.study, config.data, config.train.seed, distances=plan.parts.distance)
+
+
+def _score(run: Run, result: Result) -> dict[str, Callable]:
+    """Score the held-out samples, if any, by the weights that are saved.
+
+    Returns
+    -------
+    dict
+        The plots, for `Run.save`.
+    """
+    model, split = run.model, run.plan.split
+    model.metrics = {"epoch": result.epoch}
+    if not split.val:
+        return {}
+    counts = count_held_out(len(split.val), run.plan.val_groups)
+    counts["folds"] = len(set(split.folds))
+    model.metrics["held_out"] = counts
+    values = {name.removeprefix("val/"): value for name, value in result.values.items()}
+    names = [name for name in ("total_loss", "nucleotide_loss", "distance_loss") if name in values]
+    model.metrics["losses"] = {name.removesuffix("_loss"): values[name] for name in names}
+    if "nucleotide_accuracy" in values:
+        model.metrics["nucleotides"] = {"accuracy": values["nucleotide_accuracy"]}
+    if not run.plan.parts.distance or len(split.val) < 3:
+        return {}
+    run.log.info("predicting the distances of held-out samples")
+    pairs = held_out_distances(model, run.plan.study)
+    metrics = regression_metrics(pairs["actual"], pairs["prediction"])
+    model.metrics["distances"] = {"pairs": len(pairs), **metrics}
+    run.log.info(
+        "distances of %d pairs of %s: %s",
+        len(pairs),
+        held_out_in_words(counts),
+        metrics_in_words(metrics),
+    )
+    return {"val_distances.png": functools.partial(plots.distances, pairs)}
+
+
+def held_out_distances(model: Model, study: Study) -> pd.DataFrame:
+    """``actual`` and ``prediction`` of the distances between validation samples, a row a pair.
+
+    Both are of the same draw of reads of the same, uncorrupted samples.
+    """
+    config, ids = model.config, model.val_samples
+    if len(ids) > MOST_SAMPLES:
+        rng = np.random.default_rng(config.train.seed)
+        ids = [ids[i] for i in np.sort(rng.choice(len(ids), MOST_SAMPLES, replace=False))]
+    held_out = study.select(ids)
+    predicted = sample_distances(model.network, held_out, config)
+    no_vectors = torch.empty(len(held_out.feature_ids), 0)  # the distances need counts alone
+    batcher = Batcher(
+        held_out, config.data, config.train.seed, distances=True, asv_vectors=no_vectors
+    )
+    batch = batcher.batch(np.arange(len(ids)))
+    actual = true_distance(batch, held_out.phylogeny, config.loss).numpy()
+    row, column = np.triu_indices(len(ids), 1)
+    return pd.DataFrame({"actual": actual[row, column], "prediction": predicted[row, column]})

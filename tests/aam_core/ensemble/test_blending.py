@@ -1,0 +1,80 @@
+"""Tests of aam_core.ensemble.blending."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+from aam_core.ensemble.blending import best_weights, weights, weights_in_words
+from aam_core.tasks import Classification, Regression
+
+REGRESSION = Regression("value", 0.0, 1.0)
+CLASSES = Classification("class", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "weight, samples, sentence",
+    [
+        (0.63, 60, "blend weights: networks 0.63, forest 0.37"),
+        (0.0, 60, "blend weights: forest 1, networks 0 (predictions of held-out samples did not"),
+        (1.0, 60, "blend weights: networks 1, forest 0 (predictions of held-out samples did not"),
+        (0.5, 29, "blend weights: networks 0.5, forest 0.5 (29 held-out samples are too few"),
+    ],
+)
+def test_weights_in_words(regressor, weight, samples, sentence):
+    model = regressor.model
+    shares = weights(model.network, model.forest, weight)
+    assert (shares["network"], shares["forest"]) == (weight, pytest.approx(1 - weight))
+    assert weights_in_words(shares, samples)[0].startswith(sentence)
+
+
+def test_the_weight_of_fourier_features_is_said_where_networks_count(regressor):
+    model, network = regressor.model, copy.deepcopy(regressor.model.network)
+    network.weigh_codes(0.75)
+    shares = weights(network, model.forest, 0.4)
+    assert shares["members_with_codes"] == 0.75
+    line = "ensemble weights: members with random Fourier features 0.75, others 0.25"
+    assert weights_in_words(shares, 60)[-1] == line
+    assert line not in weights_in_words(weights(network, model.forest, 0.0), 60)
+    assert weights_in_words(weights(network, None, 1.0), 60) == [line]
+
+
+def test_weights_of_a_regression():
+    y = np.array([1.0, 2, 3, 4, 9])
+    network, random = (y + 3)[:, None], (y - 1)[:, None]
+    assert best_weights([network, random], y, REGRESSION)[0] == 0.25
+    assert best_weights([y[:, None], random], y, REGRESSION)[0] == 1
+    assert best_weights([network, y[:, None]], y, REGRESSION)[0] == 0
+    assert best_weights([network, network], y, REGRESSION)[0] == 0.5
+    network[3], random[4] = 1e9, 1e9
+    network[4], random[3] = np.nan, np.nan
+    assert best_weights([network, random], y, REGRESSION)[0] == 0.25
+    assert best_weights([network * np.nan, random], y, REGRESSION)[0] == 0.5
+
+
+def test_the_weights_of_three():
+    y = np.arange(1.0, 9.0)
+    parts = [(y + 4)[:, None], (y - 4)[:, None], (y + 100)[:, None]]
+    assert best_weights(parts, y, REGRESSION) == (0.5, 0.5, 0)
+    assert best_weights([parts[0], parts[0], y[:, None]], y, REGRESSION) == (0, 0, 1)
+    shares = best_weights([parts[0]] * 3, y, REGRESSION)
+    assert max(shares) == 0.35 and sum(shares) == pytest.approx(1)
+
+
+def test_weights_of_a_classification():
+    y = np.array([0, 1, 1])
+    sure, even = np.eye(2)[y], np.full((3, 2), 0.5)
+    assert best_weights([sure, even], y, CLASSES)[0] == 1
+    assert best_weights([even, sure], y, CLASSES)[0] == 0
+    # One of four wrong for sure: p of being right maximizes 3 log(p) + log(1 - p) at 3/4.
+    y = np.array([0, 1, 1, 0])
+    wrong = np.eye(2)[[0, 1, 1, 1]]
+    assert best_weights([wrong, np.full((4, 2), 0.5)], y, CLASSES)[0] == 0.5
+    assert best_weights([wrong, wrong[:, ::-1]], y, CLASSES)[0] == 0.75
+    # Without a bound of 0.001 a single 0 would rule the network out.
+    y, guess = np.arange(200) % 2, np.full((200, 2), 0.5)
+    network = np.eye(2)[y]
+    network[0] = 1 - network[0]
+    assert best_weights([network, guess], y, CLASSES)[0] == 1
