@@ -1,7 +1,7 @@
-"""The ASVs that a model was fitted on, and how much of other samples they are.
+"""The ASVs that a model was fitted on, and how much of other samples consists of them.
 
-Kept as hashes and as the 12-mers that occur, so that a saved model tells what it knows without
-holding a sequence. Letters: F features of a study, N its samples.
+They are kept as hashes and as the 12-mers that occur, so that a saved model tells which ASVs it
+knows without disclosing a sequence. Letters: F features of a study, N its samples, M known ASVs.
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from aam_core import vocab
 from aam_core.data.alignment import percent
 from aam_core.data.study import Study
 from aam_core.errors import InputError
+from aam_core.summary import Summarized
+
+__all__ = ["KMER", "KNOWN_COLUMNS", "START", "Comparison", "KnownASVs"]
 
 KNOWN_COLUMNS = ("known_reads", "known_kmers")
-"""Columns of predictions: shares of a sample's reads, and of its k-mers, that the model knows."""
+"""Columns of predictions: shares of a sample's reads, and of its k-mers, that are known."""
 
 KMER = 12
-"""Length of the k-mers: at 8 chance alone holds a third of any sequence's among those of 2,000
-ASVs, at 12 0.4 %; and all kinds are a table of 16 MB."""
+"""Length of the k-mers. Of a random sequence's k-mers a third occur in 2,000 ASVs by chance at
+length 8, 0.4 % at 12; and a table of all kinds takes 16 MB."""
 
 START = 32
-"""Bases from which sequences that begin alike, but differ in length, are told."""
+"""Bases by which sequences are recognized that begin alike but differ in length."""
 
-LITTLE = 0.05
-"""Share of known reads below which a line warns, and of reversed ones from which it does."""
+_FEW = 0.05
+"""Share of known reads below which there is a warning, and of reverse complements from which."""
 
-ALIKE = 0.5
-"""Share of known 12-mers from which sequences that begin elsewhere are of the same region, and
-reverse complements are meant: those of 69 public studies have at most 0.03 as they are
+_SAME_REGION = 0.5
+"""Share of known 12-mers from which sequences that begin elsewhere are of the same region, or are
+reverse complements: 69 public studies have at most 0.03 in the other direction
 (docs/reliability.md)."""
 
-BEGUN = 0.1
-"""Share of reads that begin as known ASVs do from which they are of the same region: of each of
-those studies 0.24 or more, of another region or behind a primer next to none."""
+_SAME_START = 0.1
+"""Share of reads that begin as known ASVs do from which they are of the same region: 0.24 or more
+in each of those studies, next to none of another region or after a primer."""
 
-CHUNK = 4_000_000
-"""Bases whose k-mers are held at a time, about."""
+_CHUNK = 4_000_000
+"""Bases whose k-mers are in memory at a time, about."""
 
-ARRAYS = {
+_ARRAYS = {
     "sequences": np.uint64,
     "starts": np.uint64,
     "kmers": np.uint32,
@@ -55,16 +58,16 @@ _NUMBERS = np.full(256, 255, np.uint8)
 _NUMBERS[np.frombuffer(b"ACGT", np.uint8)] = range(4)
 
 
-@dataclass(frozen=True, eq=False)
-class KnownASVs:
-    """Distinct sequences that a model has seen.
+@dataclass(frozen=True, eq=False, repr=False)
+class KnownASVs(Summarized):
+    """Distinct sequences that a model was trained on.
 
     Attributes
     ----------
     sequences : ndarray
         [M] uint64, sorted: hashes (BLAKE2b of 8 bytes) of the upper-case DNA.
     starts : ndarray
-        uint64, sorted: the same of the first `START` bases.
+        uint64, sorted: hashes of the first `START` bases.
     kmers : ndarray
         uint32, sorted: numbers of the k-mers of `KMER` bases that occur in some sequence.
     lengths : ndarray
@@ -78,7 +81,7 @@ class KnownASVs:
 
     @classmethod
     def of(cls, sequences: Iterable[str]) -> KnownASVs:
-        """Those of upper-case DNA, one or more.
+        """From sequences of upper-case DNA, one or more.
 
         >>> known = KnownASVs.of(["ACGTACGTACGTA", "ACGTACGTACGTA", "TTTTTTTTTTTTT"])
         >>> len(known.sequences), len(known.kmers), known.lengths.tolist()
@@ -87,20 +90,20 @@ class KnownASVs:
         distinct = sorted(set(sequences))
         assert distinct
         lengths = np.array([len(dna) for dna in distinct])
-        there = np.zeros(4**KMER, bool)
+        occurs = np.zeros(4**KMER, bool)
         for numbers, _ in _kmers(distinct):
-            there[numbers] = True
+            occurs[numbers] = True
         ends = [lengths.min(), np.median(lengths), lengths.max()]
         return cls(
             np.unique(_hashes(distinct)),
             np.unique(_hashes(dna[:START] for dna in distinct)),
-            np.flatnonzero(there).astype(np.uint32),
+            np.flatnonzero(occurs).astype(np.uint32),
             np.array(ends).astype(np.int64),
         )
 
     @classmethod
     def of_samples(cls, study: Study, sample_ids) -> KnownASVs:
-        """Those of the features of ``study`` that have reads in these samples.
+        """From the features of ``study`` that have reads in these samples.
 
         Raises
         ------
@@ -116,11 +119,11 @@ class KnownASVs:
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The arrays, as `from_tensors` takes them."""
-        return {name: getattr(self, name) for name in ARRAYS}
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_tensors(cls, arrays: dict[str, np.ndarray]) -> KnownASVs:
-        """The inverse of `to_tensors`, for arrays that come from a file nobody vouches for.
+        """The inverse of `to_tensors`, for arrays from an untrusted file.
 
         Raises
         ------
@@ -131,23 +134,29 @@ class KnownASVs:
             raise InputError(f"What this model knows of its ASVs is damaged: {problem}.")
         return cls(**arrays)
 
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        low, median, high = self.lengths.tolist()
+        items = {"lengths": f"{low} to {high}, median {median}", "12-mers": f"{len(self.kmers):,}"}
+        return f"KnownASVs: {len(self.sequences):,} sequences", items
+
     def compare(self, study: Study) -> Comparison:
-        """How much of a study with sequences is known."""
+        """Compare the features of a study that has sequences with the known ones."""
         sequences, size = study.sequences, len(study.sequences)
         known = _among(_hashes(sequences), self.sequences)
-        there = np.zeros(4**KMER, bool)
-        there[self.kmers] = True
+        occurs = np.zeros(4**KMER, bool)
+        occurs[self.kmers] = True
         kmers = np.where(known, 1.0, 0.0)
         others = np.flatnonzero(~known)
-        kmers[others] = _shares([sequences[i] for i in others], there)
+        kmers[others] = _shares([sequences[i] for i in others], occurs)
         reads = np.asarray(study.counts.sum(axis=0)).ravel()
         starts = known.copy()
         starts[others] = _among(_hashes(sequences[i][:START] for i in others), self.starts)
         reversed_known, reversed_alike = np.zeros(size, bool), np.zeros(size, bool)
-        strange = np.flatnonzero(kmers < ALIKE)  # what is alike as it is was not turned round
-        turned = [sequences[i].translate(vocab.COMPLEMENT)[::-1] for i in strange]
-        reversed_known[strange] = _among(_hashes(turned), self.sequences)
-        reversed_alike[strange] = _shares(turned, there) >= np.maximum(ALIKE, 2 * kmers[strange])
+        strange = np.flatnonzero(kmers < _SAME_REGION)  # the others are in the right direction
+        reverse = [sequences[i].translate(vocab.COMPLEMENT)[::-1] for i in strange]
+        reversed_known[strange] = _among(_hashes(reverse), self.sequences)
+        least = np.maximum(_SAME_REGION, 2 * kmers[strange])
+        reversed_alike[strange] = _shares(reverse, occurs) >= least
         return Comparison(
             counts=study.counts,
             known=known,
@@ -160,19 +169,19 @@ class KnownASVs:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """How much of a study is known to a model.
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Summarized):
+    """How much of a study consists of known ASVs.
 
     Attributes
     ----------
     counts : csr_matrix
         [N, F] reads.
     known, starts, reversed_known, reversed_alike : ndarray
-        [F] bool: whether the sequence is known, its first bases are, its reverse complement is, and
-        whether that has the known k-mers which the sequence has not.
+        [F] bool: whether the sequence is known; its first bases are; its reverse complement is; and
+        whether the k-mers of that are known much rather than its own.
     kmers : ndarray
-        [F] share of the sequence's k-mers that occur in known ones; 1 of a known one.
+        [F] share of the sequence's k-mers that occur in known sequences.
     lengths : tuple of int
         Least, median and greatest length of the known sequences.
     length : int
@@ -189,7 +198,7 @@ class Comparison:
     length: int
 
     def columns(self, samples: slice) -> dict[str, np.ndarray]:
-        """`KNOWN_COLUMNS` of some samples, each in [0, 1] and [n]."""
+        """`KNOWN_COLUMNS` of some samples: [n] float64 in [0, 1] each."""
         part = self.counts[samples]
         reads = np.maximum(np.asarray(part.sum(axis=1), np.float64).ravel(), 1.0)
         values = (part @ column.astype(np.float64) for column in (self.known, self.kmers))
@@ -221,33 +230,38 @@ class Comparison:
         whose : str
             As in `note`.
         similar : bool
-            Whether other ASVs of the same region are as good, as they are to an encoder.
+            Whether other ASVs of the same region need no warning: an encoder reads them as well.
         """
         known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
-        turned = self._of_reads(self.reversed_alike)
-        alike = kmers >= ALIKE or self._of_reads(self.starts) >= BEGUN
-        if turned < LITTLE and (known >= LITTLE or (similar and alike)):
+        reverse = self._of_reads(self.reversed_alike)
+        same_region = kmers >= _SAME_REGION or self._of_reads(self.starts) >= _SAME_START
+        if reverse < _FEW and (known >= _FEW or (similar and same_region)):
             return ""
-        number, whole = self._count(self.known), self._count(np.ones_like(self.known))
+        number, total = self._count(self.known), self._count(np.ones_like(self.known))
         if not number:
-            little = f"none of the {whole:,} ASVs is one"
-        elif known < LITTLE:
-            little = f"only {number:,} of the {whole:,} ASVs are ones"
+            few = f"none of the {total:,} ASVs is one"
+        elif known < _FEW:
+            few = f"only {number:,} of the {total:,} ASVs are ones"
         else:
-            little = f"{whole - number:,} of the {whole:,} ASVs are not ones"
-        return f"{little} that {whose}; {self._cause(turned, kmers)}"
+            few = f"{total - number:,} of the {total:,} ASVs are not ones"
+        return f"{few} that {whose}; {self._cause(reverse, kmers)}"
 
-    def _cause(self, turned: float, kmers: float) -> str:
-        """Why so little is known, as far as the sequences tell it, and what to do."""
-        if turned >= LITTLE:
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        title = f"Comparison: {self._of_asvs(self.known)} are known"
+        shares = zip(KNOWN_COLUMNS, (self.known, self.kmers), strict=True)
+        return title, {name: percent(self._of_reads(values), 1) for name, values in shares}
+
+    def _cause(self, reverse: float, kmers: float) -> str:
+        """The likely reason why so little is known, and what to do."""
+        if reverse >= _FEW:
             number = self._count(self.reversed_known)
             what = "are" if number else f"have the {KMER}-mers of those"
             return (
                 f"reverse complements of {number or self._count(self.reversed_alike):,} {what}: "
                 "turn the sequences round"
             )
-        if self._of_reads(self.starts) < BEGUN:
-            if kmers < ALIKE:
+        if self._of_reads(self.starts) < _SAME_START:
+            if kmers < _SAME_REGION:
                 return (
                     f"{percent(1 - kmers, 1)} of their {KMER}-mers are new, too: another region or "
                     "gene, or adapters; predictions tell next to nothing"
@@ -273,7 +287,7 @@ class Comparison:
         return float(min(1.0, (reads @ values) / max(reads.sum(), 1.0)))
 
     def _count(self, chosen: np.ndarray) -> int:
-        """How many of the chosen ASVs some sample has."""
+        """How many of the chosen ASVs are in some sample."""
         return int((chosen & (self.counts.getnnz(axis=0) > 0)).sum())
 
     def _of_asvs(self, chosen: np.ndarray) -> str:
@@ -287,7 +301,7 @@ def _hashes(texts: Iterable[str]) -> np.ndarray:
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[n] bool: whether each value is one of the sorted ``known``, of which there are some."""
+    """[n] bool: whether each value is one of the sorted ``known``, which are not empty."""
     place = np.searchsorted(known, values)
     return known[np.minimum(place, len(known) - 1)] == values
 
@@ -298,9 +312,9 @@ def _kmers(sequences: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     ends = np.cumsum(sizes)
     first = 0
     while first < len(sequences):
-        limit = ends[first] - sizes[first] + CHUNK
+        limit = ends[first] - sizes[first] + _CHUNK
         last = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
-        # Joined by a letter that no k-mer spans.
+        # Joined by a letter that is no base, so that no k-mer spans two sequences.
         text = "-".join([*sequences[first:last], ""]).encode("ascii", "replace")
         one = _NUMBERS[np.frombuffer(text, np.uint8)].astype(np.uint32)
         two = _joined(one, one, 1, 1)
@@ -319,13 +333,13 @@ def _joined(left: np.ndarray, right: np.ndarray, before: int, after: int) -> np.
     return (left[:size] << np.uint32(2 * after)) | right[before : before + size]
 
 
-def _shares(sequences: list[str], there: np.ndarray) -> np.ndarray:
-    """[n] share of each sequence's k-mers that are ``there`` [4^k]; 0 where it has none."""
-    found, all_of_them = np.zeros(len(sequences)), np.zeros(len(sequences))
+def _shares(sequences: list[str], occurs: np.ndarray) -> np.ndarray:
+    """[n] share of each sequence's k-mers that occur [4^k] in known ones; 0 where it has none."""
+    known, total = np.zeros(len(sequences)), np.zeros(len(sequences))
     for numbers, owner in _kmers(sequences):
-        found += np.bincount(owner, there[numbers], minlength=len(sequences))
-        all_of_them += np.bincount(owner, minlength=len(sequences))
-    return found / np.maximum(all_of_them, 1)
+        known += np.bincount(owner, occurs[numbers], minlength=len(sequences))
+        total += np.bincount(owner, minlength=len(sequences))
+    return known / np.maximum(total, 1)
 
 
 def _median_length(sequences: list[str], reads: np.ndarray) -> int:
@@ -337,10 +351,10 @@ def _median_length(sequences: list[str], reads: np.ndarray) -> int:
 
 
 def _problems(arrays: dict[str, np.ndarray]) -> Iterator[str]:
-    """What is wrong with the arrays of `KnownASVs`; each check trusts those before it."""
-    if set(arrays) != set(ARRAYS):
+    """What is wrong with the arrays of `KnownASVs`; a check relies on those before it."""
+    if set(arrays) != set(_ARRAYS):
         yield f"its arrays are {', '.join(sorted(arrays)) or 'missing'}"
-    for name, dtype in ARRAYS.items():
+    for name, dtype in _ARRAYS.items():
         if (arrays[name].dtype, arrays[name].ndim) != (dtype, 1):
             yield f"{name} must be {np.dtype(dtype)} of one dimension"
     for name in ("sequences", "starts", "kmers"):

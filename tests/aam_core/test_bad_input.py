@@ -152,7 +152,10 @@ def test_a_fixed_split_among_members_that_does_not_fit(refused, small, config):
     ids = small.sample_ids
     for split, words in (
         (Split(ids, ["who"], [0]), "1 samples of the validation side are not in .*: who"),
-        (Split(ids, ids[:4], [0, 1, 2, 3]), f"2 samples .* holds them out: {ids[2]}, {ids[3]}. "),
+        (
+            Split(ids, ids[:4], [0, 1, 2, 3]),
+            f"2 samples .* no member holds out: {ids[2]}, {ids[3]}. ",
+        ),
         (Split(ids, ids[:4], [0, 1]), "4 samples to validate on, and 2 folds"),
         (Split([], ids[:4], [0, 1, 0, 1]), "The training side of the split is empty"),
     ):

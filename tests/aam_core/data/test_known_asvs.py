@@ -75,7 +75,7 @@ def test_kmers_are_those_of_a_naive_count():
 def test_kmers_do_not_depend_on_the_chunks(study, known, monkeypatch):
     others = simulate(10, 20, 6, sequence_length=120)
     expected = known.compare(changed(study, lambda dna: dna[3:])).kmers
-    monkeypatch.setattr("aam_core.data.known_asvs.CHUNK", 500)
+    monkeypatch.setattr("aam_core.data.known_asvs._CHUNK", 500)
     again = KnownASVs.of_samples(study, study.sample_ids)
     np.testing.assert_array_equal(again.kmers, known.kmers)
     found = again.compare(changed(study, lambda dna: dna[3:])).kmers
@@ -155,6 +155,21 @@ def _of(made):
 def test_a_study_without_sequences(study):
     with pytest.raises(InputError, match="without sequences"):
         KnownASVs.of_samples(dataclasses.replace(study, sequences=None), study.sample_ids)
+
+
+# --- repr ----------------------------------------------------------------------------------------
+
+
+def test_repr_is_a_few_lines(known, study):
+    assert repr(known).splitlines()[:2] == [
+        "KnownASVs: 80 sequences",
+        "  lengths  120 to 120, median 120",
+    ]
+    assert repr(known.compare(study)).splitlines() == [
+        "Comparison: 80 of 80 ASVs are known",
+        "  known_reads  100.00 %",
+        "  known_kmers  100.00 %",
+    ]
 
 
 # --- there and back ------------------------------------------------------------------------------
