@@ -326,7 +326,7 @@ def test_a_job_that_is_told_to_stop_saves_queues_again_and_goes_on(
     assert job.requeued() == ["requeue incomplete 4242"]
 
     assert job.end(job.start()) == 0
-    assert f"going on after step {stopped}" in job.log.read_text()
+    assert f"resuming after step {stopped}" in job.log.read_text()
     assert (job.output / "model.safetensors").exists()
     assert job.requeued() == ["requeue incomplete 4242"]
     assert job.steps() == list(range(1, STEPS + 1))

@@ -261,7 +261,7 @@ class Trainer:
     def _stopped(self) -> Preempted:
         text = f"Stopped, as it was told to, after step {self.progress.step}"
         if self.job.folder is not None:
-            text += f"; go on with --resume {self.job.folder.parent.parent}"
+            text += f"; continue with --resume {self.job.folder.parent.parent}"
         return Preempted(f"{text}.", self.learner.signal)
 
     def _save_within_epoch(self) -> None:

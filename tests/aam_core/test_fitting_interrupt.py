@@ -42,7 +42,7 @@ def interrupted(small, brief, tmp_path, stop_at, capsys):
 def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
     out, line = interrupted(8)
     best = out / "checkpoint" / "best"
-    assert line.endswith(f"the best model so far is in {best}; go on with --resume {out}")
+    assert line.endswith(f"the best model so far is in {best}; continue with --resume {out}")
     assert sorted(item.name for item in out.iterdir()) == ["checkpoint", "logs"]
     found = predict(load_model(best), small)
     known = ["known_reads", "known_kmers", "in_training"]
@@ -52,7 +52,7 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
 
 def test_ctrl_c_before_the_first_epoch_is_over_promises_no_model(interrupted):
     out, line = interrupted(3)
-    assert line.endswith(f"interrupted; go on with --resume {out}")
+    assert line.endswith(f"interrupted; continue with --resume {out}")
     assert [item.name for item in (out / "checkpoint").iterdir()] == ["last"]
 
 

@@ -159,7 +159,7 @@ def test_a_signal(small, brief, tmp_path):
 
     with pytest.raises(Preempted) as caught:
         fit_regressor(small, "gradient", config=config, output=a, on_epoch=tell)
-    assert str(caught.value).endswith(f"after step 9; go on with --resume {a}.")
+    assert str(caught.value).endswith(f"after step 9; continue with --resume {a}.")
     found = fit_regressor(small, "gradient", output=a, resume=a)
     whole = fit_regressor(small, "gradient", config=config, output=tmp_path / "b")
     same(found, a, whole, tmp_path / "b")
@@ -228,7 +228,7 @@ def test_what_changed_is_said(small, finished, capsys):
     capsys.readouterr()
     fit_regressor(small, "gradient", resume=folder)
     said = capsys.readouterr().err
-    assert "regression: going on after step " in said and "changed" not in said
+    assert "regression: resuming after step " in said and "changed" not in said
     config = whole.config.replace({"optim.lr": 0.25, "train.epochs": 3})
     fit_regressor(small, "gradient", config=config, resume=folder)
     said = capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_a_process_that_dies_is_started_again(start, whole, tmp_path):
     os.kill(workers(run.pid)[-1], signal.SIGKILL)
     errors = run.communicate()[1]
     assert run.returncode == 0, errors
-    assert "restart 1 of 1" in errors and "going on after step" in errors
+    assert "restart 1 of 1" in errors and "resuming after step" in errors
     same(logs(tmp_path / "out"), whole)
 
 
@@ -135,7 +135,7 @@ def test_told_to_stop_it_saves_first(start, whole, tmp_path, number):
     again = start(tmp_path / "elsewhere", "--resume", str(tmp_path / "out"), torchrun=True)
     errors = again.communicate()[1]
     assert again.returncode == 0, errors
-    assert errors.count("going on after step") == 1  # one of the processes says it
+    assert errors.count("resuming after step") == 1  # one of the processes says it
     same(logs(tmp_path / "elsewhere"), whole)
 
 
@@ -178,7 +178,7 @@ def test_a_restart_does_not_go_on_from_an_earlier_run(start, tmp_path):
     os.kill(workers(run.pid)[-1], signal.SIGKILL)
     errors = run.communicate()[1]
     assert run.returncode == 0, errors
-    assert "restart 1 of 1" in errors and "going on after step" not in errors
+    assert "restart 1 of 1" in errors and "resuming after step" not in errors
     assert max(logs(tmp_path / "out")) == 3
 
 

@@ -213,7 +213,7 @@ def test_a_signal_is_heeded_after_the_next_step(job, folder, resumed, number, st
     with pytest.raises(Preempted) as caught:
         fit(job({**RANDOM, **changes}, folder=folder, batcher=told))
     assert caught.value.signal == number
-    text = f"Stopped, as it was told to, after step {step + 1}; go on with --resume "
+    text = f"Stopped, as it was told to, after step {step + 1}; continue with --resume "
     assert str(caught.value) == f"{text}{folder.parent.parent}."
     assert load(folder).progress["step"] == step + 1
     assert [signal.getsignal(which) for which in (signal.SIGUSR1, signal.SIGTERM)] == before
