@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.forest import Forest
 from aam_core.files.folders import read_consistent, replacing_in
+from aam_core.summary import Summarized
 from aam_core.tasks import Task
 
 __all__ = ["Model", "as_model", "load_model", "validate"]
 
 
 @dataclass(repr=False)
-class Model:
+class Model(Summarized):
     """A trained network and all that is needed to use it.
 
     Attributes
@@ -95,47 +95,29 @@ class Model:
         """Write every file into ``folder``, which exists and belongs to the caller."""
         model_files.write(self, folder, weights)
 
-    def __repr__(self) -> str:
-        return "\n".join([f"Model: {self.kind}", *(f"  {k}: {v}" for k, v in self._facts())])
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
-            for name, text in self._facts()
-        )
-        return f"<table><caption>{html.escape(self.kind)}</caption>{rows}</table>"
-
-    def _facts(self) -> list[tuple[str, str]]:
-        """What a reader wants to know first: name and text."""
-        facts = []
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        items = {}
         if self.target is not None:
-            classes = self.target.classes
-            text = (
-                f"{self.target.column} ({len(classes)} classes)" if classes else self.target.column
-            )
-            facts.append(("target", text))
+            text, classes = self.target.column, self.target.classes
+            items["target"] = f"{text} ({len(classes)} classes)" if classes else text
         if self.covariates is not None:
-            facts.append(("covariates", str(self.covariates)))
-        members = self.config.model.members
-        size = sum(p.numel() for p in self.network.parameters())
-        parts = [
-            f"{members} networks, {size:,} parameters" if members > 1 else f"{size:,} parameters"
-        ]
+            items["covariates"] = str(self.covariates)
+        size = sum(parameter.numel() for parameter in self.network.parameters())
+        parts = [f"{self.config.model.members} members, {size:,} parameters"]
         if self.forest is not None:
             parts.append(f"forest of {len(self.forest.arrays['roots'])} trees")
             parts.append(f"blend weight of the networks {self.network_weight:.2f}")
-        facts.append(("ensemble", "; ".join(parts)))
-        samples = f"{len(self.train_samples)} training, {len(self.val_samples)} validation"
-        facts.append(("samples", samples))
+        items["ensemble"] = "; ".join(parts)
+        items["samples"] = f"{len(self.train_samples)} training, {len(self.val_samples)} validation"
         for name in ("model", "distances", "nucleotides"):
             scores = (self.metrics or {}).get(name)
             if scores:
-                words = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
-                facts.append((f"held-out {'metrics' if name == 'model' else name}", words))
+                label = "held-out metrics" if name == "model" else f"held-out {name}"
+                items[label] = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
         if self.interval is not None:
-            half, coverage = self.interval["half_width"], self.interval["coverage"]
-            facts.append((f"{coverage:.0%} prediction interval", f"± {half:.4g}"))
-        return facts
+            label = f"{self.interval['coverage']:.0%} interval"
+            items[label] = f"± {self.interval['half_width']:.4g}"
+        return f"Model: {self.kind}", items
 
 
 def load_model(directory) -> Model:

@@ -3,7 +3,7 @@
 The one owner of both. A further IUPAC code is a pair in `COMPLEMENT` and a letter in `AMBIGUOUS`;
 `data/tokens.py` (sequences to token ids) and `data/known_asvs.py` (reverse complements) follow. A
 further token is one in `TOKENS`, at the end: the network's embedding and the nucleotide head get a
-row (`SIZE`), and models that were saved with other tokens are refused (`model.py`).
+row (`SIZE`), and models that were saved with other tokens are refused (`model_files.py`).
 """
 
 __all__ = [

@@ -635,3 +635,15 @@ def test_a_manifest_is_not_led_out_nor_made_to_wait(copy, tmp_path):
     os.mkfifo(copy / MANIFEST)
     with pytest.raises(InputError, match="manifest.json is not a regular file"):
         load_model(copy)
+
+
+def test_a_model_shows_itself_in_a_few_lines(regressor, classifier, encoder):
+    for saved, words in ((regressor, "gradient"), (classifier, "group (2 classes)")):
+        text = repr(saved.model)
+        assert len(text) < 1000 and words in text and "forest of 10 trees" in text
+        r2 = saved.model.metrics["model"].get("r2", saved.model.metrics["model"].get("auc"))
+        assert f"{r2:.4g}" in text
+    assert "Model: encoder" in repr(encoder.model) and "held-out distances" in repr(encoder.model)
+    target = dataclasses.replace(regressor.model.target, column="<b>age</b>")
+    html = dataclasses.replace(regressor.model, target=target)._repr_html_()
+    assert html.startswith("<table>") and "&lt;b&gt;age" in html and "<b>" not in html
