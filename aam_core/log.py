@@ -69,15 +69,20 @@ def showing(level: int | str = "INFO") -> Iterator[None]:
 class _Labelled(logging.LoggerAdapter):
     """A logger whose messages begin with a label."""
 
+    def __init__(self, label: str):
+        super().__init__(logger, {})
+        self.label = label
+
     def log(self, level, msg, *args, **kwargs):
+        # Not by `process`: a per cent sign of the label would be taken for a format.
         if self.isEnabledFor(level):
             text = msg % args if args else msg
-            self.logger.log(level, "%s: %s", self.extra["label"], text, **kwargs)
+            self.logger.log(level, "%s: %s", self.label, text, **kwargs)
 
 
 def labelled(label: str) -> logging.LoggerAdapter:
     """The logger, each of whose messages begins with ``label`` and a colon."""
-    return _Labelled(logger, {"label": label})
+    return _Labelled(label)
 
 
 def _write(text: str) -> None:

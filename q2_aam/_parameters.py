@@ -16,7 +16,9 @@ from operator import attrgetter
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from aam_core.config import EVERYDAY, Config, find, presets
-from aam_core.config.resolve import preset_config, resolve, where_not_given
+from aam_core.config.everyday import default_in_words
+from aam_core.config.presets import find_preset
+from aam_core.config.resolve import resolve
 
 __all__ = [
     "MISSING",
@@ -63,10 +65,10 @@ def _description(name: str, kind: str) -> str:
         text += f" The word goes into the settings: '{EVERYDAY[name]}={word}'."
     if name in STATED:
         return text
-    config = preset_config(kind, PRESET)
+    config = find_preset(kind, PRESET)
     value = attrgetter(EVERYDAY[name])(config)
     default = f"Where not given, the preset's value ({PRESET}: {value})."
-    return f"{text} {where_not_given(config, EVERYDAY[name]) or default}"
+    return f"{text} {default_in_words(config, EVERYDAY[name]) or default}"
 
 
 _EVERYDAY_TYPES = {name: primitive(path) for name, path in EVERYDAY.items()}
@@ -149,7 +151,12 @@ def configure(kind: str, arguments: dict) -> Config:
         Its arguments that `TRAINING` names.
     """
     everyday = {name: arguments[name] for name in EVERYDAY}
-    return resolve(kind, arguments["preset"], None, everyday, arguments["settings"] or ())
+    return resolve(
+        kind,
+        preset=arguments["preset"],
+        settings=everyday,
+        assignments=arguments["settings"] or (),
+    )
 
 
 def shares_training(action: Callable) -> Callable:

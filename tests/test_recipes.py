@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from aam_core.cli import cli
-from aam_core.config.resolve import preset_config, read_settings, resolve
+from aam_core.config.presets import find_preset
+from aam_core.config.resolve import read_settings, resolve
 from aam_core.simulate.study import simulate
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +87,8 @@ def study(tmp_path_factory):
 def test_a_recipe_says_only_what_differs_from_its_preset(recipe):
     arguments = arguments_of(command_line(recipe))
     preset = arguments[arguments.index("--preset") + 1]
-    plain = preset_config(KINDS[arguments[0]], preset)
-    config = resolve(KINDS[arguments[0]], preset, RECIPES / recipe)
+    plain = find_preset(KINDS[arguments[0]], preset)
+    config = resolve(KINDS[arguments[0]], preset=preset, config=RECIPES / recipe)
     settings = read_settings(RECIPES / recipe)
     assert settings
     for path, value in settings.items():

@@ -18,8 +18,18 @@ from aam_core.cli.options import (
     without_missing,
 )
 from aam_core.cli.outputs import check_apart, load
-from aam_core.config.resolve import FLAGS, resolve
 from aam_core.log import logger
+
+
+def _task(task: str | None, target: str | None) -> str:
+    """What the rate is for, where the command does not name it either."""
+    return task or ("pretrain" if target is None else "regression")
+
+
+def _kind(values: dict) -> str:
+    """Whose presets those of the command are."""
+    is_pretraining = _task(values["task"], values["target"]) == "pretrain"
+    return "pretraining" if is_pretraining else "fitting"
 
 
 @click.command("find-lr")
@@ -45,7 +55,7 @@ from aam_core.log import logger
 @click.option("--high", type=float, default=10.0, help="Last learning rate.")
 @click.option("--steps", type=click.IntRange(min=20), default=100, help="Steps between the two.")
 @directory_option(earlier.range_test)
-@config_options("pretraining")
+@config_options("pretraining", kind_of=_kind)
 def find_lr(inputs, target, task, missing_samples, config, output, **options):
     """Look for the learning rate of a run.
 
@@ -54,7 +64,7 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
     the losses (lr.tsv) and their plot. Give the inputs and options of the run that the rate is
     for; with --target, presets and defaults are those of a fit.
     """
-    task = task or ("pretrain" if target is None else "regression")
+    task = _task(task, target)
     if task == "pretrain":
         fit_alone = {
             "--target": target,
@@ -71,7 +81,6 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
             options["encoder"] is not None or not options["freeze_encoder"],
             "--freeze-encoder needs --encoder.",
         )
-        config = _fitting()
     require(
         options["group_by"] is None or inputs["metadata"] is not None,
         "--group-by needs --metadata.",
@@ -87,10 +96,3 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
     logger.info(
         f"Give that to the run (or optim.lr in a file of settings); see {output / 'lr.png'}"
     )
-
-
-def _fitting():
-    """The configuration as the flags have it, from a preset of fits."""
-    given = click.get_current_context().params
-    flags = {name: given[name] for name in FLAGS}
-    return resolve("fitting", given["preset"], given["config_file"], flags, given["assignments"])

@@ -15,14 +15,12 @@ import click
 
 from aam_core.cli.outputs import OutputDirectory, OutputFile
 from aam_core.config import Config, find, presets
+from aam_core.config.everyday import FLAGS, default_in_words
 from aam_core.config.fields import check
-from aam_core.config.resolve import FLAGS, preset_config, resolve, where_not_given
+from aam_core.config.resolve import resolve
 from aam_core.errors import InputError
 from aam_core.files.folders import only_writer
 from aam_core.files.reading import as_text, read_bytes
-
-SHOWN_PRESET = "small"
-"""The preset that runs where none is named, and whose values the help shows."""
 
 FILE = click.Path(exists=True, dir_okay=False)
 DIRECTORY = click.Path(exists=True, file_okay=False)
@@ -61,7 +59,7 @@ class Setting(click.ParamType):
     def describe(self, config: Config | None) -> str:
         """The field's help with its default in ``config``, if any, and the bounds."""
         default = None if config is None else config.at(self.path)
-        more = "" if config is None else where_not_given(config, self.path)
+        more = "" if config is None else default_in_words(config, self.path)
         low, high = self.field.metadata["minimum"], self.field.metadata["maximum"]
         facts = [f"default: {default}"] if config is not None and not more else []
         if low is not None and high is not None:
@@ -96,27 +94,32 @@ def setting_option(name: str, config: Config | None = None) -> Callable:
     )
 
 
-def config_options(kind: str, resume: bool = False) -> Callable:
+def config_options(
+    kind: str, resume: bool = False, kind_of: Callable[[dict], str] | None = None
+) -> Callable:
     """Add ``--preset``, ``--config``, the flags of settings and ``--set``; pass on one ``config``.
 
     Parameters
     ----------
     kind : {"pretraining", "fitting"}
-        The function of `aam_core.config.presets` that ``--preset`` names an outcome of.
+        Which presets; the help shows the values of the default one.
     resume : bool
         Add ``--resume`` too, which is passed on as it is.
+    kind_of : callable, optional
+        Tells from the values of the other options which presets it is after all.
     """
-    shown = preset_config(kind, SHOWN_PRESET)
+    defaults = presets.find_preset(kind)
     added = [
         click.option(
             "--preset",
             type=click.Choice(presets.NAMES),
-            default=SHOWN_PRESET,
-            help=f"Configuration to start from; the defaults below are those of '{SHOWN_PRESET}'. "
-            "With --encoder, the encoder's sizes take the place of the preset's.",
+            default=presets.DEFAULT,
+            help="Configuration to start from; the defaults below are those of "
+            f"'{presets.DEFAULT}'. With --encoder, the encoder's sizes take the place of the "
+            "preset's.",
         ),
         click.option("--config", "config_file", type=FILE, help="YAML settings, over the preset."),
-        *(setting_option(name, shown) for name in FLAGS),
+        *(setting_option(name, defaults) for name in FLAGS),
         click.option(
             "--set",
             "assignments",
@@ -149,14 +152,15 @@ def config_options(kind: str, resume: bool = False) -> Callable:
     def decorate(function):
         @functools.wraps(function)
         def command(*, preset, config_file, assignments, **values):
-            # Without a preset, a run goes on with its own settings; the same command with --resume
-            # added makes them anew, and what differs is said.
-            source = click.get_current_context().get_parameter_source("preset")
-            named = source is click.core.ParameterSource.COMMANDLINE
-            earlier = None if named else values.get("resume")
-            flags = {name: values.pop(name) for name in FLAGS}
-            base = None if earlier is None else _config_of(earlier)
-            config = resolve(kind, preset, config_file, flags, assignments, base)
+            resume = values.get("resume")
+            config = resolve(
+                kind if kind_of is None else kind_of(values),
+                preset=preset if is_given("preset") else None,
+                config=None if config_file is None else Path(config_file),
+                settings={name: values.pop(name) for name in FLAGS},
+                assignments=assignments,
+                base=None if resume is None else _config_of(resume),
+            )
             if values.get("accept_changed_inputs"):
                 require(values["resume"] is not None, "--accept-changed-inputs needs --resume.")
             return function(config=config, **values)

@@ -1,11 +1,10 @@
 """Configuration: what may be set, what each preset sets, and how a run's settings come about."""
 
 from aam_core.config import presets
+from aam_core.config.everyday import EVERYDAY, FLAGS, SCALE
 from aam_core.config.sections import (
     AUTO,
-    EVERYDAY,
     METRICS,
-    SCALE,
     WITHOUT_TREE,
     Config,
     DataConfig,
@@ -26,6 +25,7 @@ from aam_core.config.sections import (
 __all__ = [
     "AUTO",
     "EVERYDAY",
+    "FLAGS",
     "METRICS",
     "SCALE",
     "WITHOUT_TREE",

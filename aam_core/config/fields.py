@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
 import typing
+from collections.abc import Collection
 from dataclasses import field
 
 from aam_core.errors import InputError, short
@@ -68,8 +70,12 @@ def check(item: dataclasses.Field, value, name: str | None = None):
         return value
     if isinstance(value, str) and kind is not str:
         value = parse(value, kind, name)
-    if kind is float and type(value) is int and abs(value) <= LARGEST:
-        value = float(value)
+    # Numbers of numpy are numbers: settings come out of a logspace, too. True is none.
+    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = int(value)
+    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        if isinstance(value, float) or abs(value) <= LARGEST:
+            value = float(value)
     if type(value) is not kind:
         raise InputError(f"{name} must be {_KINDS[kind]}, not {short(repr(value))}.")
     if kind is float and not math.isfinite(value):
@@ -128,12 +134,13 @@ def paths(cls, prefix: str = "") -> list[str]:
     return found
 
 
-def unknown(name: str, legal, what: str) -> InputError:
+def unknown(name: str, legal: Collection[str], what: str) -> InputError:
     """The error for a name that does not exist, with the nearest that does."""
-    name = short(name)  # of a file: as long as you like
-    near = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(legal)}."
-    return InputError(f"There is no {what} {name!r}{hint}")
+    # Cut short: of a damaged file a name may be of any length, and comparing takes its square.
+    name = short(name)
+    similar = difflib.get_close_matches(name, legal, n=1, cutoff=0.4)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"there are: {', '.join(legal)}."
+    return InputError(f"There is no {what} {name!r}; {hint}")
 
 
 def build(cls, values: dict, where: str, prefix: str = ""):

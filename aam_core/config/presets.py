@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from aam_core.config.sections import Config
-from aam_core.errors import InputError
+from aam_core.errors import InputError, lookup
+
+__all__ = ["DEFAULT", "ENCODER_SIZES", "NAMES", "SIZES", "find_preset", "fitting", "pretraining"]
 
 SIZES = {
     "tiny": {
@@ -45,6 +48,9 @@ SIZES = {
 """What each size changes in the defaults of `Config`."""
 
 NAMES = tuple(SIZES)
+
+DEFAULT = "small"
+"""The preset of a run that names none; helps show its values."""
 
 ENCODER_SIZES = (
     "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a fit "
@@ -102,7 +108,7 @@ _FITTING_SIZES = {
 """What each size changes in a fit beside that: large networks need fewer of them."""
 
 
-def pretraining(name: str = "small") -> Config:
+def pretraining(name: str = DEFAULT) -> Config:
     """Configuration for `aam_core.pretrain`.
 
     Parameters
@@ -113,7 +119,7 @@ def pretraining(name: str = "small") -> Config:
     return _preset(name, _PRETRAINING)
 
 
-def fitting(name: str = "small") -> Config:
+def fitting(name: str = DEFAULT) -> Config:
     """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`.
 
     All reads are read, and at least 500 steps are made. To draw N reads of each sample, replace
@@ -122,28 +128,29 @@ def fitting(name: str = "small") -> Config:
     return _preset(name, _FITTING).decide(_FITTING_SIZES.get(name, {}))
 
 
-def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
-    """A configuration, be it given as such, by the name of a preset, or not at all.
+_KINDS = {"pretraining": pretraining, "fitting": fitting}
+
+
+def find_preset(kind: str, name: str | None = None) -> Config:
+    """The named preset of a kind of run.
 
     Parameters
     ----------
-    config : Config, str or None
-    preset : callable
-        `pretraining` or `fitting`.
+    kind : {"pretraining", "fitting"}
+    name : str, optional
+        `DEFAULT` where there is none.
     """
-    if config is None:
-        return preset()
-    if isinstance(config, str):
-        return preset(config)
-    if not isinstance(config, Config):
-        raise InputError(
-            "config must be a Config or the name of a preset "
-            f"({', '.join(NAMES)}), not {type(config).__name__}."
-        )
-    return config
+    return lookup(_KINDS, kind, "kind of presets")(DEFAULT if name is None else name)
 
 
-def _preset(name, changes):
+def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
+    """A configuration, be it given as such, by the name of a preset, or not at all."""
+    if isinstance(config, Config):
+        return config
+    return preset() if config is None else preset(config)
+
+
+def _preset(name: str, changes: dict[str, Any]) -> Config:
     if name not in SIZES:
         raise InputError(f"There is no preset {name!r}; there are: {', '.join(NAMES)}.")
     return Config().decide({**changes, **SIZES[name]})

@@ -544,33 +544,6 @@ class Config(Checked):
         return type(self).from_dict(nested)
 
 
-EVERYDAY = {
-    "epochs": "train.epochs",
-    "max_steps": "train.max_steps",
-    "batch_size": "train.batch_size",
-    "lr": "optim.lr",
-    "sampling_depth": "data.sampling_depth",
-    "max_asvs": "data.max_asvs",
-    "patience": "train.patience",
-    "val_fraction": "train.val_fraction",
-    "seed": "train.seed",
-    "device": "train.device",
-    "devices": "train.devices",
-    "precision": "train.precision",
-    "threads": "train.threads",
-}
-"""Fields with a flag of their own (command line) or a parameter of their own (QIIME 2)."""
-
-SCALE = {
-    "strategy": "train.strategy",
-    "max_restarts": "train.max_restarts",
-    "max_asvs_per_batch": "train.max_asvs_per_batch",
-    "max_memory_gb": "train.max_memory_gb",
-    "accumulate": "train.accumulate",
-}
-"""Fields that have a flag on the command line alone; QIIME 2 has them among its settings."""
-
-
 def find(path: str) -> dataclasses.Field:
     """The field at ``section.field``; `InputError` with a suggestion where there is none."""
     return fields.find(Config, path)

@@ -6,9 +6,8 @@ import click
 import pytest
 
 from aam_core.cli import cli
-from aam_core.cli.options import SHOWN_PRESET, read_ids
+from aam_core.cli.options import read_ids
 from aam_core.config import EVERYDAY, find, presets
-from aam_core.config.resolve import preset_config
 
 CONFIGURED = {
     "pretrain": "pretraining",
@@ -36,7 +35,7 @@ def test_flag_of_a_field(command, kind, name, path):
         assert "Where not given, 10, or as many as make 500 steps (train.min_steps)" in option.help
         assert "[default: 10" not in option.help
     else:
-        shown = preset_config(kind, SHOWN_PRESET).at(path)
+        shown = presets.find_preset(kind).at(path)
         assert f"[default: {shown}" in option.help
     convert = option.type.convert
     assert convert(str(field.default), None, None) == field.default
@@ -58,7 +57,7 @@ def test_flag_of_a_field(command, kind, name, path):
 def test_preset_choices(command):
     option = parameters(command)["preset"]
     assert list(option.type.choices) == list(presets.NAMES)
-    assert option.default == SHOWN_PRESET
+    assert option.default == presets.DEFAULT
 
 
 @pytest.mark.parametrize("command", CONFIGURED)

@@ -57,10 +57,3 @@ def test_sizes_grow(make):
 def test_unknown_name(make):
     with pytest.raises(InputError, match="no preset 'huge'; there are: tiny, small, base, large"):
         make("huge")
-
-
-def test_a_preset_may_be_given_by_its_name():
-    assert presets.as_config("tiny", presets.fitting) == presets.fitting("tiny")
-    assert presets.as_config(None, presets.pretraining) == presets.pretraining()
-    config = presets.fitting("base")
-    assert presets.as_config(config, presets.fitting) is config

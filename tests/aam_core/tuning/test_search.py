@@ -69,14 +69,14 @@ DRAWS = {
 @pytest.mark.parametrize("flags, searched", [({}, 2), ({}, 1), ({"sampling_depth": 400}, 1)])
 def test_searched_rarefaction_is_what_the_command_line_reads(small, tmp_path, flags, searched):
     few = ["train.max_steps=1", "train.val_fraction=0.5", "train.threads=1", "model.members=2"]
-    config = resolve("fitting", "tiny", None, flags, few)
+    config = resolve("fitting", preset="tiny", settings=flags, assignments=few)
     options = {"space": dict(list(DRAWS.items())[:searched]), "config": config}
     result = tune(small, "gradient", trials=1, output=tmp_path / "search", **options)
     data = result.config.data
     assert (data.rarefaction, data.full_depth) == ("redraw", 0.0 if flags else 0.75)
-    assert (
-        resolve("fitting", "tiny", tmp_path / "search" / "best.yaml", flags, few) == result.config
-    )
+    best = tmp_path / "search" / "best.yaml"
+    again = resolve("fitting", preset="tiny", config=best, settings=flags, assignments=few)
+    assert again == result.config
 
 
 def test_what_is_written(tuned):
@@ -88,7 +88,8 @@ def test_what_is_written(tuned):
     expected = result.trials.drop(columns="error")
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
     assert list(table["epochs"]) == [2, 2, 2]
-    assert resolve("fitting", "tiny", folder / "best.yaml").optim.lr == result.config.optim.lr
+    again = resolve("fitting", preset="tiny", config=folder / "best.yaml")
+    assert again.optim.lr == result.config.optim.lr
 
 
 def test_the_same_call_has_nothing_left_to_do(tuned, small):

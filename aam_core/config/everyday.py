@@ -1,0 +1,80 @@
+"""The everyday settings: those with a name of their own beside their path.
+
+They are flags of the command line, keyword arguments in Python and, but for `SCALE`, parameters in
+QIIME 2. A new one is an entry here, in `EVERYDAY` or `SCALE` and in `EverydaySettings`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from aam_core.config.sections import Config
+
+__all__ = ["EVERYDAY", "FLAGS", "SCALE", "EverydaySettings", "default_in_words"]
+
+EVERYDAY = {
+    "epochs": "train.epochs",
+    "max_steps": "train.max_steps",
+    "batch_size": "train.batch_size",
+    "lr": "optim.lr",
+    "sampling_depth": "data.sampling_depth",
+    "max_asvs": "data.max_asvs",
+    "patience": "train.patience",
+    "val_fraction": "train.val_fraction",
+    "seed": "train.seed",
+    "device": "train.device",
+    "devices": "train.devices",
+    "precision": "train.precision",
+    "threads": "train.threads",
+}
+"""Name -> ``section.field`` of the settings that the plugin has parameters for, too."""
+
+SCALE = {
+    "strategy": "train.strategy",
+    "max_restarts": "train.max_restarts",
+    "max_asvs_per_batch": "train.max_asvs_per_batch",
+    "max_memory_gb": "train.max_memory_gb",
+    "accumulate": "train.accumulate",
+}
+"""Those of large runs; QIIME 2 has them among its ``settings``."""
+
+FLAGS = EVERYDAY | SCALE
+
+
+class EverydaySettings(TypedDict, total=False):
+    """`FLAGS` for editors and type checkers; None stands for a setting that is not given."""
+
+    epochs: int | None
+    max_steps: int | None
+    batch_size: int | str | None
+    lr: float | None
+    sampling_depth: int | None
+    max_asvs: int | None
+    patience: int | None
+    val_fraction: float | None
+    seed: int | None
+    device: str | None
+    devices: int | None
+    precision: str | None
+    threads: int | None
+    strategy: str | None
+    max_restarts: int | None
+    max_asvs_per_batch: int | None
+    max_memory_gb: float | None
+    accumulate: int | None
+
+
+def default_in_words(config: Config, path: str) -> str:
+    """A sentence on the default of ``section.field``, where it is not the value in ``config``.
+
+    Empty where it is.
+    """
+    if path == "data.sampling_depth" and config.data.rarefaction == "none":
+        return "Where not given, all reads are read."
+    if path == "train.epochs" and config.train.min_steps:
+        return (
+            f"Where not given, {config.train.epochs}, or as many as make {config.train.min_steps} "
+            "steps (train.min_steps): more on a small study."
+        )
+    return ""
