@@ -46,7 +46,7 @@ trap stop USR1 TERM
 
 there=$("${IN[@]}" python -c '
 import sys
-from aam_core.train import checkpoint
+from aam_core.training import checkpoint
 print(checkpoint.exists(sys.argv[1]))' "$OUTPUT")
 if [ "$there" = True ]; then
     SETTINGS=(--resume "$OUTPUT")
