@@ -103,7 +103,8 @@ class Model(Summarized):
         if self.covariates is not None:
             items["covariates"] = str(self.covariates)
         size = sum(parameter.numel() for parameter in self.network.parameters())
-        parts = [f"{self.config.model.members} members, {size:,} parameters"]
+        members = self.config.model.members
+        parts = [f"{members} member{'s' * (members > 1)}, {size:,} parameters"]
         if self.forest is not None:
             parts.append(f"forest of {len(self.forest.arrays['roots'])} trees")
             parts.append(f"blend weight of the networks {self.network_weight:.2f}")

@@ -303,8 +303,8 @@ def test_samples_without_reads_are_left_out_of_a_prediction(regressor, small, ma
     counts = small.counts.toarray()
     counts[3] = 0
     frame = pd.DataFrame(counts, index=small.sample_ids, columns=small.feature_ids)
-    found = predict(regressor.model, frame, sequences=made.sequences)
-    assert found.index.tolist() == small.sample_ids[:3] + small.sample_ids[4:]
+    result = predict(regressor.model, frame, sequences=made.sequences)
+    assert result.index.tolist() == small.sample_ids[:3] + small.sample_ids[4:]
     with pytest.raises(InputError, match="reads"):
         predict(regressor.model, frame * 0, sequences=made.sequences)
 

@@ -91,7 +91,7 @@ def test_every_kind_is_saved_whole(kind, study, brief, tmp_path):
         (lambda values: values["numeric"].pop(), "its covariates differ"),
     ],
 )
-def test_an_edited_folder_is_refused(saved, tmp_path, edit, said):
+def test_an_edited_folder_is_refused(saved, tmp_path, edit, text):
     model, _ = saved
     model.save(tmp_path / "model")
     path = tmp_path / "model" / "targets.json"
@@ -99,7 +99,7 @@ def test_an_edited_folder_is_refused(saved, tmp_path, edit, said):
     edit(values["covariates"])
     path.write_text(json.dumps(values))
     write_manifest(tmp_path / "model", FILES)
-    assert said in refused(load_model, tmp_path / "model")
+    assert text in refused(load_model, tmp_path / "model")
 
 
 # --- predicting ----------------------------------------------------------------------------------
@@ -129,9 +129,9 @@ def test_new_levels_and_blanks_are_read_as_unknown(saved, study):
     strange = with_metadata(study, group="sea", gradient=np.nan)
     blank = with_metadata(study, group=None, gradient=np.nan)
     assert (model.covariates.encode(strange.metadata)[0] == UNKNOWN).all()
-    found = predict(model, strange)
-    assert np.isfinite(found.to_numpy(float)).all()
-    pd.testing.assert_frame_equal(found, predict(model, blank))
+    actual = predict(model, strange)
+    assert np.isfinite(actual.to_numpy(float)).all()
+    pd.testing.assert_frame_equal(actual, predict(model, blank))
 
 
 def test_what_prediction_refuses(saved, study):
@@ -148,8 +148,8 @@ def test_what_prediction_refuses(saved, study):
 
 def test_metadata_may_come_beside_the_table(saved, study, made):
     model, _ = saved
-    found = predict(model, made.table, sequences=made.sequences, metadata=study.metadata)
-    pd.testing.assert_frame_equal(found, predict(model, study), rtol=1e-5)
+    actual = predict(model, made.table, sequences=made.sequences, metadata=study.metadata)
+    pd.testing.assert_frame_equal(actual, predict(model, study), rtol=1e-5)
 
 
 # --- fitting -------------------------------------------------------------------------------------
@@ -172,13 +172,13 @@ def test_the_target_as_values_cannot_be_a_covariate_either(study, brief):
 @pytest.mark.parametrize("fit", [fit_regressor, cross_validate])
 def test_what_fitting_refuses(study, brief, tmp_path, capsys, fit):
     blank = with_metadata(study, blank=pd.Series([None] * 60, study.metadata.index, dtype=object))
-    for names, said in (
+    for names, text in (
         (["wieght"], "did you mean 'weight'"),
         (["weight", "weight"], "named twice"),
         (["blank"], "'blank' has no value"),
     ):
         options = {"covariates": names, "config": brief(), "output": tmp_path / "out"}
-        assert said in refused(fit, blank, "gradient", **options)
+        assert text in refused(fit, blank, "gradient", **options)
     assert list(tmp_path.iterdir()) == []
     assert "epoch" not in capsys.readouterr().err
 
@@ -205,9 +205,9 @@ def test_a_pretrained_encoder_does_not_decide_how_covariates_join(encoder, study
 def test_a_frozen_encoder_with_covariates(encoder, study, brief):
     options = {"encoder": encoder.folder, "freeze_encoder": True, "covariates": ["group"]}
     model = fit_regressor(study, "hidden", config=brief(), **options)
-    held, ours = encoder.model.network.state_dict(), model.network.state_dict()
+    val, ours = encoder.model.network.state_dict(), model.network.state_dict()
     frozen = [name for name in ours if name.startswith("bases.")]
-    assert frozen and all(torch.equal(ours[name], held[name]) for name in frozen)
+    assert frozen and all(torch.equal(ours[name], val[name]) for name in frozen)
     assert np.isfinite(predict(model, study)["prediction"]).all()
 
 

@@ -98,10 +98,10 @@ def test_an_older_run_leaves_nothing_in_a_new_model(small, brief, tmp_path):
     config = config.replace({"train.val_fraction": 0.0})
     model = fit_regressor(small, "gradient", config=config, output=tmp_path / "m")
     assert model.val_predictions is None and model.interval is None
-    found = load_model(tmp_path / "m")
-    assert found.val_samples == [] and found.val_predictions is None
+    result = load_model(tmp_path / "m")
+    assert result.val_samples == [] and result.val_predictions is None
     assert not (tmp_path / "m" / "val_predictions.png").exists()
-    assert sorted(found.train_samples) == sorted(small.sample_ids)
+    assert sorted(result.train_samples) == sorted(small.sample_ids)
     config = config.replace({"forest.trees": 0})
     fit_regressor(small, "gradient", config=config, output=tmp_path / "m")
     assert not list((tmp_path / "m").glob("forest*"))
@@ -216,10 +216,10 @@ def test_a_fixed_split_among_members(small, brief, capsys):
     assert model.val_samples == [name for name in deep if name in fold]
     plan = plan_fit("regression", small, "gradient", FitOptions(split=split, config=config)).plan
     assert plan.split.folds == [fold[name] for name in plan.split.val]
-    said = capsys.readouterr().err
-    assert f"4 samples with fewer than {least} reads dropped" in said
+    message = capsys.readouterr().err
+    assert f"4 samples with fewer than {least} reads dropped" in message
     words = f"of {len(model.val_samples)} validation samples each member holds out one of 3 folds"
-    assert f"56 training samples; {words}; " in said
+    assert f"56 training samples; {words}; " in message
 
 
 def test_what_is_said_of_members_that_leave_out_the_same(small, brief, capsys):
@@ -264,10 +264,10 @@ def test_targets_come_back_in_real_units(small, brief):
     fahrenheit = (celsius * 1.8 + 32).rename("gradient")
     cold = fit_regressor(small, celsius, config=config)
     warm = fit_regressor(small, fahrenheit, config=config)
-    found = predict(warm, small)
+    result = predict(warm, small)
     expected = predict(cold, small)
     for name in ("prediction", "lower", "upper"):
-        assert found[name].to_numpy() == pytest.approx(expected[name] * 1.8 + 32, rel=1e-4)
+        assert result[name].to_numpy() == pytest.approx(expected[name] * 1.8 + 32, rel=1e-4)
     ours, theirs = warm.metrics["model"], cold.metrics["model"]
     assert ours["mae"] == pytest.approx(theirs["mae"] * 1.8, rel=1e-3)
     assert ours["r2"] == pytest.approx(theirs["r2"], rel=1e-3, abs=1e-4)
@@ -384,8 +384,8 @@ def test_pictures_that_fail_cost_one_line_each(small, brief, tmp_path, monkeypat
     out = tmp_path / "out"
     model = fit_regressor(small, "gradient", config=config, output=out)
     assert load_model(out).metrics == model.metrics and not list(out.glob("*.png"))
-    said = [x for x in capsys.readouterr().err.splitlines() if "could not be drawn" in x]
-    assert len(said) == 3, said  # of the logs, of the losses, of the predictions
+    message = [x for x in capsys.readouterr().err.splitlines() if "could not be drawn" in x]
+    assert len(message) == 3, message  # of the logs, of the losses, of the predictions
 
 
 def test_names_that_are_formulas_or_endless(small, brief, tmp_path):

@@ -44,10 +44,10 @@ def test_ctrl_c_leaves_the_best_model_so_far_and_says_where(interrupted, small):
     best = out / "checkpoint" / "best"
     assert line.endswith(f"the best model so far is in {best}; continue with --resume {out}")
     assert sorted(item.name for item in out.iterdir()) == ["checkpoint", "logs"]
-    found = predict(load_model(best), small)
+    result = predict(load_model(best), small)
     known = ["known_reads", "known_kmers", "in_training"]
-    assert list(found.columns) == ["prediction", *known]  # it was not validated: no interval
-    assert np.isfinite(found["prediction"]).all()
+    assert list(result.columns) == ["prediction", *known]  # it was not validated: no interval
+    assert np.isfinite(result["prediction"]).all()
 
 
 def test_ctrl_c_before_the_first_epoch_is_over_promises_no_model(interrupted):
@@ -69,9 +69,9 @@ def test_a_new_run_has_checkpoints_of_its_own(small, brief, tmp_path, interrupte
     out, _ = interrupted(8)
     config = brief("fitting", {"train.max_steps": 1})
     model = fit_regressor(small, "gradient", config=config, output=out)
-    held = checkpoint.load(checkpoint.find(out))
-    assert held.progress["history"] == model.history
-    assert held.run["config"] == config.to_dict()
+    val = checkpoint.load(checkpoint.find(out))
+    assert val.progress["history"] == model.history
+    assert val.run["config"] == config.to_dict()
     best = load_model(out / "checkpoint" / "best")
     mine, theirs = best.network.state_dict(), model.network.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

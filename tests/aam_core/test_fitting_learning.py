@@ -61,7 +61,7 @@ def test_what_is_predicted_of_unseen_subjects_is_what_was_promised(signal, brief
     known, unseen = study.sample_ids[:112], study.sample_ids[112:]
     options = {"group_by": "host_subject_id", "config": brief("fitting", LEARN)}
     model = fit_regressor(study.select(known), "gradient", **options)
-    found = predict(model, study.select(unseen))
+    result = predict(model, study.select(unseen))
     truth = study.metadata["gradient"][unseen]
-    assert regression_metrics(truth, found["prediction"])["r2"] > 0.2
-    assert ((truth > found["lower"]) & (truth < found["upper"])).mean() > 0.75
+    assert regression_metrics(truth, result["prediction"])["r2"] > 0.2
+    assert ((truth > result["lower"]) & (truth < result["upper"])).mean() > 0.75

@@ -53,8 +53,8 @@ def test_a_frozen_encoder_has_no_heads_of_pretraining(frozen, encoder):
 def test_a_frozen_encoder_reads_every_asv_once_for_all_epochs(frozen, small):
     model, rows = frozen
     # Once before training, and once for the predictions of the samples left out: theirs.
-    held = small.select(model.val_samples).counts
-    assert sum(rows) == len(small.feature_ids) + np.count_nonzero(held.getnnz(axis=0))
+    val = small.select(model.val_samples).counts
+    assert sum(rows) == len(small.feature_ids) + np.count_nonzero(val.getnnz(axis=0))
 
 
 def test_what_a_frozen_encoder_does_not_learn_is_said(
@@ -64,14 +64,14 @@ def test_what_a_frozen_encoder_does_not_learn_is_said(
     line = (
         "regression: The tree has no effect: the encoder is frozen, so no distances are learned.\n"
     )
-    for study, frozen, said in (
+    for study, frozen, text in (
         (small, True, True),
         (small, False, False),
         (as_study(made, tree=None), True, False),
     ):
         options = {"encoder": encoder.model, "freeze_encoder": frozen, "config": config}
         fit_regressor(study, "gradient", **options)
-        assert (line in capsys.readouterr().err) == said
+        assert (line in capsys.readouterr().err) == text
 
 
 def test_an_encoder_brings_its_weights_and_its_sizes(small, encoder, brief, capsys):
@@ -86,9 +86,9 @@ def test_an_encoder_brings_its_weights_and_its_sizes(small, encoder, brief, caps
         assert torch.equal(before[name], after[name.replace("members.0.", "members.1.")])
     assert model.config.model.encoder == encoder.model.config.model.encoder
     assert model.network.nucleotide is None
-    said = capsys.readouterr().err
-    assert "regression: loaded " in said
-    (line,) = (it for it in said.splitlines() if "regression: sizes are the encoder's: " in it)
+    text = capsys.readouterr().err
+    assert "regression: loaded " in text
+    (line,) = (it for it in text.splitlines() if "regression: sizes are the encoder's: " in it)
     assert "encoder.width 32 (not 96)" in line
 
 

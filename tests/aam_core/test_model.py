@@ -94,40 +94,40 @@ def nested(path, value):
 
 
 def test_a_model_comes_back_whole(saved):
-    model, found = saved.model, load_model(saved.folder)
+    model, result = saved.model, load_model(saved.folder)
     for name in ("kind", "config", "target", "interval", "covariates", "run", "metrics"):
-        assert getattr(found, name) == getattr(model, name), name
-    assert (found.train_samples, found.val_samples) == (model.train_samples, model.val_samples)
-    assert found.network.parts == model.network.parts
-    mine, theirs = model.network.state_dict(), found.network.state_dict()
+        assert getattr(result, name) == getattr(model, name), name
+    assert (result.train_samples, result.val_samples) == (model.train_samples, model.val_samples)
+    assert result.network.parts == model.network.parts
+    mine, theirs = model.network.state_dict(), result.network.state_dict()
     assert set(mine) == set(theirs)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-    assert not found.network.training
+    assert not result.network.training
     if model.val_predictions is not None:
-        pd.testing.assert_frame_equal(found.val_predictions, model.val_predictions)
+        pd.testing.assert_frame_equal(result.val_predictions, model.val_predictions)
 
 
 def test_what_it_knows_comes_back(saved, small):
-    found = load_model(saved.folder).known.to_tensors()
+    result = load_model(saved.folder).known.to_tensors()
     expected = KnownASVs.of_samples(small, saved.model.train_samples).to_tensors()
     for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values)
-        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(result[name], values)
+        assert result[name].dtype == values.dtype
 
 
 @pytest.mark.parametrize("name", ["regressor", "classifier"])
 def test_a_model_with_a_forest_predicts_the_same(request, small, name):
     saved = request.getfixturevalue(name)
-    model, found = saved.model, load_model(saved.folder)
-    assert found.network_weight == model.network_weight
-    assert found.forest.sequences == model.forest.sequences
-    mine, theirs = model.forest.to_tensors(), found.forest.to_tensors()
+    model, result = saved.model, load_model(saved.folder)
+    assert result.network_weight == model.network_weight
+    assert result.forest.sequences == model.forest.sequences
+    mine, theirs = model.forest.to_tensors(), result.forest.to_tensors()
     assert mine.keys() == theirs.keys()
     for key, values in mine.items():
         np.testing.assert_array_equal(values, theirs[key])
         assert values.dtype == theirs[key].dtype
     for weight in (model.network_weight, 0.3):
-        same = [dataclasses.replace(one, network_weight=weight) for one in (model, found)]
+        same = [dataclasses.replace(one, network_weight=weight) for one in (model, result)]
         pd.testing.assert_frame_equal(*(predict(one, small) for one in same))
 
 
@@ -202,9 +202,9 @@ def test_weights_may_be_given(regressor, tmp_path):
     """Those of the model stay as they are."""
     before = {k: v.clone() for k, v in regressor.model.network.state_dict().items()}
     given = {name: value + 1 for name, value in before.items()}
-    found = load_model(regressor.model.save(tmp_path / "model", given)).network.state_dict()
-    assert set(found) == set(given)
-    assert all(torch.equal(found[name], given[name]) for name in given)
+    result = load_model(regressor.model.save(tmp_path / "model", given)).network.state_dict()
+    assert set(result) == set(given)
+    assert all(torch.equal(result[name], given[name]) for name in given)
     now = regressor.model.network.state_dict()
     assert all(torch.equal(before[name], now[name]) for name in before)
 
@@ -214,10 +214,10 @@ def test_a_model_straight_from_memory(brief, tmp_path):
     config = brief()
     model = Model("classifier", config, Network(config.model, Parts(outputs=2)))
     model.target = Classification("ibd", ("NA", "no"))
-    found = load_model(model.save(tmp_path / "new" / "model"))
-    assert found.target == model.target
-    assert found.metrics is None and found.val_predictions is None and found.interval is None
-    assert found.train_samples == found.val_samples == []
+    result = load_model(model.save(tmp_path / "new" / "model"))
+    assert result.target == model.target
+    assert result.metrics is None and result.val_predictions is None and result.interval is None
+    assert result.train_samples == result.val_samples == []
 
 
 def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
@@ -227,12 +227,12 @@ def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
         {"actual": ["1", "0", "NA"], "prediction": ["01", "None", "nan"], "0": [0.5, 0.25, 1.0]},
         index=pd.Index(model.val_samples, name="sample-id"),
     )
-    found = load_model(model.save(tmp_path / "model"))
-    assert found.val_samples == model.val_samples
-    assert found.val_predictions.index.tolist() == model.val_samples
+    result = load_model(model.save(tmp_path / "model"))
+    assert result.val_samples == model.val_samples
+    assert result.val_predictions.index.tolist() == model.val_samples
     for name in ("actual", "prediction"):
-        assert found.val_predictions[name].tolist() == model.val_predictions[name].tolist()
-    assert found.val_predictions["0"].tolist() == [0.5, 0.25, 1.0]
+        assert result.val_predictions[name].tolist() == model.val_predictions[name].tolist()
+    assert result.val_predictions["0"].tolist() == [0.5, 0.25, 1.0]
 
 
 def test_saving_over_a_model_leaves_nothing_of_it(regressor, encoder, tmp_path):
@@ -252,18 +252,18 @@ def test_a_folder_of_covariates(small, brief, tmp_path):
     columns = ["sequencing_run", "group"]
     options = {"config": config, "covariates": columns, "output": tmp_path / "model"}
     model = fit_regressor(small, "gradient", **options)
-    found = load_model(tmp_path / "model")
-    assert found.covariates == model.covariates and found.covariates.names == columns
-    assert found.network.parts == model.network.parts
+    result = load_model(tmp_path / "model")
+    assert result.covariates == model.covariates and result.covariates.names == columns
+    assert result.network.parts == model.network.parts
     assert model.forest.covariates > 0
-    pd.testing.assert_frame_equal(predict(found, small), predict(model, small))
+    pd.testing.assert_frame_equal(predict(result, small), predict(model, small))
 
 
 def test_other_fields_mean_another_format():
     expected = {f"{head}.{name}" for head, names in FIELDS.items() for name in names.split()}
-    found = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
-    assert FORMAT_VERSION == 5 and found == expected, (
-        f"New: {sorted(found - expected)}; gone: {sorted(expected - found)}. Other fields in "
+    result = {*paths(), *(f"parts.{item.name}" for item in dataclasses.fields(Parts))}
+    assert FORMAT_VERSION == 5 and result == expected, (
+        f"New: {sorted(result - expected)}; gone: {sorted(expected - result)}. Other fields in "
         "config.json need a higher FORMAT_VERSION (aam_core/model.py); then renew FIELDS here."
     )
 
@@ -530,9 +530,9 @@ def test_what_people_read_may_be_gone(copy):
     for name in ("metrics.json", "val_predictions.tsv", "train_samples.txt", "val_samples.txt"):
         (copy / name).unlink()
     assert validate(copy) == "regressor"
-    found = load_model(copy)
-    assert found.metrics is None and found.val_predictions is None
-    assert found.train_samples == found.val_samples == []
+    result = load_model(copy)
+    assert result.metrics is None and result.val_predictions is None
+    assert result.train_samples == result.val_samples == []
 
 
 def test_weights_of_another_model(copy, encoder):

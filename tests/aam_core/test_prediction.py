@@ -33,30 +33,30 @@ def alone(regressor):
 
 
 def test_a_regressor_predicts_every_sample_in_real_units(regressor, small):
-    found = predict(regressor.model, small)
-    assert found.index.tolist() == small.sample_ids and found.index.name == "sample-id"
-    assert list(found.columns) == ["prediction", "lower", "upper", *KNOWN]
-    assert (found["lower"] < found["prediction"]).all()
-    assert (found["prediction"] < found["upper"]).all()
+    result = predict(regressor.model, small)
+    assert result.index.tolist() == small.sample_ids and result.index.name == "sample-id"
+    assert list(result.columns) == ["prediction", "lower", "upper", *KNOWN]
+    assert (result["lower"] < result["prediction"]).all()
+    assert (result["prediction"] < result["upper"]).all()
     truth = small.metadata["gradient"]
-    assert truth.min() < found["prediction"].mean() < truth.max()
+    assert truth.min() < result["prediction"].mean() < truth.max()
 
 
 def test_a_classifier_gives_classes_and_probabilities(classifier, small):
-    found = predict(classifier.model, small)
-    assert list(found.columns) == ["prediction", "case", "control", *KNOWN]
-    chances = found[["case", "control"]]
+    result = predict(classifier.model, small)
+    assert list(result.columns) == ["prediction", "case", "control", *KNOWN]
+    chances = result[["case", "control"]]
     assert chances.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-9)
-    assert (found["prediction"] == chances.idxmax(axis=1)).all()
+    assert (result["prediction"] == chances.idxmax(axis=1)).all()
 
 
 def test_classes_that_are_not_words(small, brief):
     names = ["1.0", "07", "NA", "-"]
     values = pd.Series([names[i % 4] for i in range(60)], small.sample_ids)
     config = brief("fitting", {"train.max_steps": 1})
-    found = predict(fit_classifier(small, values, config=config), small)
-    assert list(found.columns) == ["prediction", *sorted(names), *KNOWN]
-    assert set(found["prediction"]) <= set(names)
+    result = predict(fit_classifier(small, values, config=config), small)
+    assert list(result.columns) == ["prediction", *sorted(names), *KNOWN]
+    assert set(result["prediction"]) <= set(names)
 
 
 # --- the numbers do not depend on --------------------------------------------------------------
@@ -65,8 +65,8 @@ def test_classes_that_are_not_words(small, brief):
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_the_batch_size(regressor, classifier, encoder, small, size):
     for model in (regressor.model, classifier.model):
-        expected, found = predict(model, small), predict(model, small, batch_size=size)
-        pd.testing.assert_frame_equal(found, expected, **CLOSE)
+        expected, result = predict(model, small), predict(model, small, batch_size=size)
+        pd.testing.assert_frame_equal(result, expected, **CLOSE)
     distances = predicted_distances(encoder.model, small, batch_size=size)
     pd.testing.assert_frame_equal(distances, predicted_distances(encoder.model, small), **CLOSE)
 
@@ -82,25 +82,25 @@ def test_the_samples_held_at_a_time(regressor, classifier, small, chunk):
 def test_the_other_samples_of_the_table_and_their_order(regressor, small):
     whole = predict(regressor.model, small)
     some = small.sample_ids[40:3:-4]
-    found = predict(regressor.model, small.select(some))
-    assert found.index.tolist() == some
-    pd.testing.assert_frame_equal(found, whole.loc[some], **CLOSE)
+    result = predict(regressor.model, small.select(some))
+    assert result.index.tolist() == some
+    pd.testing.assert_frame_equal(result, whole.loc[some], **CLOSE)
 
 
 def test_the_order_of_the_features(regressor, small, made):
     table = made.table
     order = np.random.default_rng(0).permutation(table.ids("observation"))
     turned = table.sort_order(order, axis="observation")
-    found = predict(regressor.model, turned, sequences=made.sequences)
-    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+    result = predict(regressor.model, turned, sequences=made.sequences)
+    pd.testing.assert_frame_equal(result, predict(regressor.model, small), **CLOSE)
 
 
 def test_the_names_of_the_features(regressor, small, made):
     names = {old: f"ASV {i}" for i, old in enumerate(made.table.ids("observation"))}
     table = made.table.update_ids(names, axis="observation", inplace=False)
     sequences = {names[old]: dna for old, dna in made.sequences.items()}
-    found = predict(regressor.model, table, sequences=sequences)
-    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+    result = predict(regressor.model, table, sequences=sequences)
+    pd.testing.assert_frame_equal(result, predict(regressor.model, small), **CLOSE)
 
 
 def test_heads_nobody_asked_for_are_not_run(small, brief, monkeypatch):
@@ -121,8 +121,8 @@ def test_heads_nobody_asked_for_are_not_run(small, brief, monkeypatch):
 def test_how_many_asvs_are_encoded_at_a_time(alone, unseen, monkeypatch):
     expected = predict(alone, unseen.table, sequences=unseen.sequences)
     monkeypatch.setitem(forward.ASVS_AT_A_TIME, "cpu", 3)
-    found = predict(alone, unseen.table, sequences=unseen.sequences)
-    pd.testing.assert_frame_equal(found, expected, **CLOSE)
+    result = predict(alone, unseen.table, sequences=unseen.sequences)
+    pd.testing.assert_frame_equal(result, expected, **CLOSE)
 
 
 def test_too_many_asvs_and_ties(small, made, brief):
@@ -131,8 +131,8 @@ def test_too_many_asvs_and_ties(small, made, brief):
     model = fit_regressor(small, "gradient", config=brief("fitting", changes))
     order = np.random.default_rng(1).permutation(made.table.ids("observation"))
     turned = made.table.sort_order(order, axis="observation")
-    found = predict(model, turned, sequences=made.sequences)
-    pd.testing.assert_frame_equal(found, predict(model, small), **CLOSE)
+    result = predict(model, turned, sequences=made.sequences)
+    pd.testing.assert_frame_equal(result, predict(model, small), **CLOSE)
 
 
 # --- network and forest --------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def test_the_numbers_of_a_blend_depend_on_nothing_else(request, small, made, nam
         pd.testing.assert_frame_equal(parts, expected, **CLOSE)
         order = np.random.default_rng(0).permutation(made.table.ids("observation"))
         turned = made.table.sort_order(order, axis="observation")
-        found = predict(one, turned, sequences=made.sequences)
-        pd.testing.assert_frame_equal(found, expected, **CLOSE)
+        result = predict(one, turned, sequences=made.sequences)
+        pd.testing.assert_frame_equal(result, expected, **CLOSE)
 
 
 # --- as they come --------------------------------------------------------------------------------
@@ -201,8 +201,8 @@ def test_what_is_wrong_is_said_at_the_call(regressor, encoder, small):
 
 def test_a_batch_size_that_was_left_to_the_machine(regressor, small):
     config = regressor.model.config.replace({"train.batch_size": "auto"})
-    found = predict(dataclasses.replace(regressor.model, config=config), small)
-    pd.testing.assert_frame_equal(found, predict(regressor.model, small), **CLOSE)
+    result = predict(dataclasses.replace(regressor.model, config=config), small)
+    pd.testing.assert_frame_equal(result, predict(regressor.model, small), **CLOSE)
 
 
 # --- inputs --------------------------------------------------------------------------------------
@@ -212,20 +212,20 @@ def test_asvs_never_seen_and_of_other_lengths(alone, unseen, tmp_path):
     unseen.write(tmp_path)
     model = alone.save(tmp_path / "model")
     files = tmp_path / "table.biom", tmp_path / "rep-seqs.fasta"
-    found = predict(str(model), str(files[0]), sequences=str(files[1]))
-    assert len(found) == 25 and np.isfinite(found.to_numpy(float)).all()
-    assert found["prediction"].nunique() > 20
+    result = predict(str(model), str(files[0]), sequences=str(files[1]))
+    assert len(result) == 25 and np.isfinite(result.to_numpy(float)).all()
+    assert result["prediction"].nunique() > 20
     same = predict(alone, unseen.table, sequences=unseen.sequences)
-    pd.testing.assert_frame_equal(found, same.loc[found.index])
+    pd.testing.assert_frame_equal(result, same.loc[result.index])
 
 
 def test_covariates_are_read_from_the_metadata(small, made, brief):
     config = brief("fitting", {"train.max_steps": 2})
     model = fit_regressor(small, "gradient", covariates=["group"], config=config)
-    found = predict(model, small)
+    result = predict(model, small)
     files = {"sequences": made.sequences, "metadata": made.metadata}
     again = predict(model, made.table, **files, batch_size=5)
-    pd.testing.assert_frame_equal(again.loc[found.index], found, **CLOSE)
+    pd.testing.assert_frame_equal(again.loc[result.index], result, **CLOSE)
     swapped = made.metadata.assign(
         group=made.metadata["group"].map({"case": "control", "control": "case"})
     )
@@ -251,10 +251,10 @@ def test_sequences_longer_than_the_model_accepts(alone, unseen):
     words = "27 of 40 sequences are longer than data.max_bp = 600.*--long-sequences truncate"
     with pytest.raises(InputError, match=words):
         predict(alone, unseen.table, sequences=long)
-    found = predict(alone, unseen.table, sequences=long, long_sequences="truncate")
+    result = predict(alone, unseen.table, sequences=long, long_sequences="truncate")
     expected = predict(alone, unseen.table, sequences=cut)
-    pd.testing.assert_frame_equal(found, expected, **CLOSE)
-    assert not found.equals(predict(alone, unseen.table, sequences=unseen.sequences))
+    pd.testing.assert_frame_equal(result, expected, **CLOSE)
+    assert not result.equals(predict(alone, unseen.table, sequences=unseen.sequences))
     with pytest.raises(InputError, match="long_sequences must be"):
         predict(alone, unseen.table, sequences=long, long_sequences="cut")
 
@@ -280,9 +280,9 @@ def test_bf16_is_near(alone, small):
 
 
 def test_predicted_distances(encoder, small):
-    found = predicted_distances(encoder.folder, small)
-    values = found.to_numpy()
-    assert found.index.tolist() == found.columns.tolist() == small.sample_ids
+    result = predicted_distances(encoder.folder, small)
+    values = result.to_numpy()
+    assert result.index.tolist() == result.columns.tolist() == small.sample_ids
     assert (values.diagonal() == 0).all()
     assert values == pytest.approx(values.T, abs=1e-6)
     assert values.min() >= 0 and values.max() <= 1 and values.std() > 0

@@ -41,37 +41,37 @@ def test_sizes_are_the_encoders_and_the_rest_is_ours(pretrained):
             "model.fusion.kind": "gmu",
         }
     )
-    found = with_sizes_of(ours, pretrained)
+    result = with_sizes_of(ours, pretrained)
     theirs = pretrained.config.model
     for name in ("width", "heads", "depth", "stride", "kernel", "kmer", "mlp_ratio"):
-        assert getattr(found.model.encoder, name) == getattr(theirs.encoder, name), name
+        assert getattr(result.model.encoder, name) == getattr(theirs.encoder, name), name
     for name in ("heads", "depth", "mlp_ratio", "pool_queries"):
-        assert getattr(found.model.sample, name) == getattr(theirs.sample, name), name
-    assert found.model.head.distance_width == theirs.head.distance_width
-    assert (found.model.encoder.dropout, found.model.sample.dropout) == (0.3, 0.4)
-    assert found.model.sample.asv_dropout == 0.5
-    assert (found.model.head.target_hidden, found.model.head.target_dropout) == (24, 0.6)
-    assert found.model.fusion.kind == "gmu"
+        assert getattr(result.model.sample, name) == getattr(theirs.sample, name), name
+    assert result.model.head.distance_width == theirs.head.distance_width
+    assert (result.model.encoder.dropout, result.model.sample.dropout) == (0.3, 0.4)
+    assert result.model.sample.asv_dropout == 0.5
+    assert (result.model.head.target_hidden, result.model.head.target_dropout) == (24, 0.6)
+    assert result.model.fusion.kind == "gmu"
     for section in ("data", "loss", "optim", "train"):
-        assert getattr(found, section) == getattr(ours, section)
+        assert getattr(result, section) == getattr(ours, section)
 
 
 def test_what_was_replaced_is_named_in_one_line(pretrained):
     mine = {"sample.dropout": 0.4, "encoder.dropout": 0.2, "fusion.kind": "gmu", "members": 3}
     ours = presets.pretraining("tiny").replace({f"model.{k}": v for k, v in mine.items()})
-    found = with_sizes_of(ours, pretrained)
-    assert sizes_in_words(ours, found) == "sizes are the encoder's: encoder.depth 2 (not 1)"
-    assert sizes_in_words(found, with_sizes_of(found, pretrained)) == ""
-    assert (found.model.sample.dropout, found.model.encoder.dropout) == (0.4, 0.2)
-    assert found.model.members == 3
+    result = with_sizes_of(ours, pretrained)
+    assert sizes_in_words(ours, result) == "sizes are the encoder's: encoder.depth 2 (not 1)"
+    assert sizes_in_words(result, with_sizes_of(result, pretrained)) == ""
+    assert (result.model.sample.dropout, result.model.encoder.dropout) == (0.4, 0.2)
+    assert result.model.members == 3
     ours = ours.replace({"model.members": 10})
     most = "at most 3 members from an encoder (not 10)"
-    found = with_sizes_of(ours, pretrained)
-    assert found.model.members == 3
+    result = with_sizes_of(ours, pretrained)
+    assert result.model.members == 3
     assert (
-        sizes_in_words(ours, found) == f"sizes are the encoder's: encoder.depth 2 (not 1); {most}"
+        sizes_in_words(ours, result) == f"sizes are the encoder's: encoder.depth 2 (not 1); {most}"
     )
-    assert sizes_in_words(found.replace({"model.members": 10}), found) == most
+    assert sizes_in_words(result.replace({"model.members": 10}), result) == most
     ours = presets.pretraining("small").replace({"model.head.distance": "euclidean"})
     text = sizes_in_words(ours, with_sizes_of(ours, pretrained))
     for part in ("encoder.width 32 (not 64)", "sample.depth 1 (not 2)", "head.distance union (not"):
@@ -94,18 +94,18 @@ def test_every_common_weight_is_copied_to_each_member(pretrained, members):
     fresh = network(config, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     lines = load_encoder(fresh, pretrained)
-    held = pretrained.network.state_dict()
+    val = pretrained.network.state_dict()
     for name, tensor in fresh.state_dict().items():
-        expected = before[name] if ".target." in name else held[theirs(name)]
+        expected = before[name] if ".target." in name else val[theirs(name)]
         assert torch.equal(tensor, expected), name
     common = [name for name in before if ".target." not in name]
     assert len([name for name in common if name.startswith("members.")]) % members == 0
-    numbers = sum(held[theirs(name)].numel() for name in common)
+    numbers = sum(val[theirs(name)].numel() for name in common)
     assert lines[0] == f"loaded {len(common)} of {len(before)} tensors ({numbers:,} parameters)"
     new = sorted(set(before) - set(common))
     assert lines[1].startswith(f"{len(new)} tensors missing in the encoder, new: {new[0]}, ")
     assert new[0] == "members.0.target.hidden.bias"
-    unused = [name for name in held if name.startswith("nucleotide.")]
+    unused = [name for name in val if name.startswith("nucleotide.")]
     assert lines[2].startswith(f"{len(unused)} tensors unexpected, not used: nucleotide.")
     assert len(lines) == 3 and not any("\n" in line for line in lines)
 
@@ -116,9 +116,9 @@ def test_the_profile_goes_along_with_what_has_read_it(pretrained, small):
     config = pretrained.config.replace(sizes)
     encoder = Model("encoder", config, network(config, Parts(distance=True)))
     encoder.network.profile.find(torch.from_numpy(small.tokens(config.data)))
-    found = with_sizes_of(presets.fitting("tiny").replace({"model.members": 2}), encoder)
-    assert found.model.encoder.features == "both" and found.model.encoder.components == 5
-    fresh = network(found, Parts(outputs=1))
+    result = with_sizes_of(presets.fitting("tiny").replace({"model.members": 2}), encoder)
+    assert result.model.encoder.features == "both" and result.model.encoder.components == 5
+    fresh = network(result, Parts(outputs=1))
     lines = load_encoder(fresh, encoder)
     assert encoder.network.profile.components.any()
     assert torch.equal(fresh.profile.components, encoder.network.profile.components)
@@ -159,8 +159,8 @@ def test_an_encoder_is_left_alone(pretrained):
     with torch.no_grad():
         for parameter in fresh.parameters():
             parameter.add_(1)
-    held = pretrained.network.state_dict()
-    assert all(torch.equal(before[name], held[name]) for name in before)
+    val = pretrained.network.state_dict()
+    assert all(torch.equal(before[name], val[name]) for name in before)
 
 
 def test_an_encoder_of_other_sizes(pretrained):
@@ -169,14 +169,14 @@ def test_an_encoder_of_other_sizes(pretrained):
     fresh = network(deeper, Parts(distance=True, outputs=1))
     before = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
     lines = load_encoder(fresh, pretrained)
-    held, after = pretrained.network.state_dict(), fresh.state_dict()
-    other = [n for n in before if n in held and held[n].shape != before[n].shape]
+    val, after = pretrained.network.state_dict(), fresh.state_dict()
+    other = [n for n in before if n in val and val[n].shape != before[n].shape]
     layers = {name.split("blocks.0.")[1] for name in other}
     assert layers == {"up.weight", "up.bias", "down.weight"}
     assert all(torch.equal(before[name], after[name]) for name in other)
-    fits = [n for n in before if n in held and n not in other]
+    fits = [n for n in before if n in val and n not in other]
     assert lines[0].startswith(f"loaded {len(fits)} of {len(before)} tensors (")
-    assert all(torch.equal(held[name], after[name]) for name in fits)
+    assert all(torch.equal(val[name], after[name]) for name in fits)
     assert f"{len(other)} tensors of another shape, new: {', '.join(sorted(other))}" in lines
     missing = next(line for line in lines if "missing in the encoder" in line)
     assert "members.0.samples.blocks.1." in missing and "more" in missing  # five by name
@@ -196,9 +196,9 @@ def test_members_with_codes_start_from_one_with_codes(pretrained):
     config = config.replace({"model.members": 4})
     fitted = Model("regressor", config, network(config, Parts(outputs=1)))
     fitted.network.weigh_codes(0.8)
-    found = with_sizes_of(presets.fitting("small").replace({"model.members": 3}), fitted)
-    assert found.model.encoder.codes == 3
-    fresh = network(found, Parts(outputs=1), seed=5)
+    result = with_sizes_of(presets.fitting("small").replace({"model.members": 3}), fitted)
+    assert result.model.encoder.codes == 3
+    fresh = network(result, Parts(outputs=1), seed=5)
     lines = load_encoder(fresh, fitted)
     assert fresh.coded.tolist() == [False, False, True]
     for member, source in zip(fresh.members, (0, 0, 2), strict=True):
@@ -213,6 +213,6 @@ def test_a_fitted_model_gives_no_target_head(small, brief, classifier, capsys):
     config = brief("fitting", {"train.max_steps": 1})
     model = fit_regressor(small, "gradient", encoder=classifier.model, config=config)
     assert model.network.parts.outputs == 1
-    said = capsys.readouterr().err
-    assert "tensors missing in the encoder, new: members.0.target." in said
-    assert "tensors unexpected, not used: members." in said
+    message = capsys.readouterr().err
+    assert "tensors missing in the encoder, new: members.0.target." in message
+    assert "tensors unexpected, not used: members." in message

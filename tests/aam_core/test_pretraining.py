@@ -72,9 +72,9 @@ def test_given_distances_are_used_by_sample_id(made, small, as_study, brief):
         "pretraining",
         {"data.rarefaction": "none", "loss.metric": "weighted_normalized", "train.max_steps": 3},
     )
-    found, computed = pretrain(given, config=config), pretrain(small, config=config)
+    result, computed = pretrain(given, config=config), pretrain(small, config=config)
     for name in ("losses", "distances"):
-        assert found.metrics[name] == pytest.approx(computed.metrics[name], rel=1e-3, abs=1e-5)
+        assert result.metrics[name] == pytest.approx(computed.metrics[name], rel=1e-3, abs=1e-5)
 
 
 def test_distances_without_a_tree(made, as_study, brief):

@@ -86,8 +86,8 @@ def same(model, folder, whole, whole_folder):
             if there[0]:
                 assert (folder / name).read_bytes() == (whole_folder / name).read_bytes(), name
     assert logged(folder) == logged(whole_folder)
-    held = [checkpoint.load(checkpoint.find(path)).progress for path in (folder, whole_folder)]
-    assert held[0] == held[1]
+    val = [checkpoint.load(checkpoint.find(path)).progress for path in (folder, whole_folder)]
+    assert val[0] == val[1]
     assert {item.name for item in folder.iterdir()} == {p.name for p in whole_folder.iterdir()}
 
 
@@ -103,8 +103,8 @@ def test_pretraining_goes_on_in_another_folder(small, brief, tmp_path, epoch):
         pretrain(small, config=config, output=a, on_epoch=stop_after(epoch), **options)
     before = content(a)
     assert not (a / "model.safetensors").exists()
-    found = pretrain(small, output=b, resume=a)
-    same(found, b, pretrain(small, config=config, output=c, **options), c)
+    result = pretrain(small, output=b, resume=a)
+    same(result, b, pretrain(small, config=config, output=c, **options), c)
     assert content(a) == before
     assert load_model(b / "checkpoint" / "best").kind == "encoder"
     for side in ("train", "val"):  # of the run before, and of this one
@@ -127,14 +127,14 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
     stop_at(8, Stopped)
     with pytest.raises(Stopped):
         fit(small, target, output=tmp_path / "a", **first)
-    held = checkpoint.load(checkpoint.find(tmp_path / "a"))
-    assert held.progress["step"] == 6 and held.progress["batch"] > 0
-    found = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **options)
+    val = checkpoint.load(checkpoint.find(tmp_path / "a"))
+    assert val.progress["step"] == 6 and val.progress["batch"] > 0
+    result = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **options)
     whole = fit(small, target, output=tmp_path / "b", **first)
-    same(found, tmp_path / "a", whole, tmp_path / "b")
-    assert found.run["encoder"] == whole.run["encoder"] == encoder.model.run
-    pd.testing.assert_frame_equal(found.val_predictions, whole.val_predictions, check_exact=True)
-    assert found.interval == whole.interval and found.network_weight == whole.network_weight
+    same(result, tmp_path / "a", whole, tmp_path / "b")
+    assert result.run["encoder"] == whole.run["encoder"] == encoder.model.run
+    pd.testing.assert_frame_equal(result.val_predictions, whole.val_predictions, check_exact=True)
+    assert result.interval == whole.interval and result.network_weight == whole.network_weight
 
 
 def test_sequences_alone_too(made, brief, tmp_path, stop_at):
@@ -143,9 +143,9 @@ def test_sequences_alone_too(made, brief, tmp_path, stop_at):
     stop_at(3, Stopped)
     with pytest.raises(Stopped):
         pretrain_nucleotides(sequences, config=config, output=tmp_path / "a")
-    found = pretrain_nucleotides(sequences, output=tmp_path / "b", resume=tmp_path / "a")
+    result = pretrain_nucleotides(sequences, output=tmp_path / "b", resume=tmp_path / "a")
     whole = pretrain_nucleotides(sequences, config=config, output=tmp_path / "c")
-    same(found, tmp_path / "b", whole, tmp_path / "c")
+    same(result, tmp_path / "b", whole, tmp_path / "c")
 
 
 def test_a_signal(small, brief, tmp_path):
@@ -160,9 +160,9 @@ def test_a_signal(small, brief, tmp_path):
     with pytest.raises(Preempted) as caught:
         fit_regressor(small, "gradient", config=config, output=a, on_epoch=tell)
     assert str(caught.value).endswith(f"after step 9; continue with --resume {a}.")
-    found = fit_regressor(small, "gradient", output=a, resume=a)
+    result = fit_regressor(small, "gradient", output=a, resume=a)
     whole = fit_regressor(small, "gradient", config=config, output=tmp_path / "b")
-    same(found, a, whole, tmp_path / "b")
+    same(result, a, whole, tmp_path / "b")
 
 
 @pytest.fixture(scope="module")
@@ -190,16 +190,16 @@ def test_a_finished_run_is_written_again_and_no_more(small, finished, tmp_path, 
 def test_a_finished_run_may_have_more_epochs(small, finished, tmp_path):
     whole, folder = finished
     config = whole.config.replace({"train.epochs": 4})
-    found = fit_regressor(small, "gradient", config=config, output=tmp_path / "b", resume=folder)
-    assert found.history[:2] == whole.history and len(found.history) == 4
-    assert [line["step"] for line in logged(tmp_path / "b")][-1] == found.history[-1]["step"]
+    result = fit_regressor(small, "gradient", config=config, output=tmp_path / "b", resume=folder)
+    assert result.history[:2] == whole.history and len(result.history) == 4
+    assert [line["step"] for line in logged(tmp_path / "b")][-1] == result.history[-1]["step"]
 
 
 def test_the_checkpoint_itself_may_be_named(small, finished):
     whole, folder = finished
     for name in ("checkpoint", "checkpoint/last"):
-        found = fit_regressor(small, "gradient", resume=folder / name)
-        assert found.history == whole.history
+        result = fit_regressor(small, "gradient", resume=folder / name)
+        assert result.history == whole.history
 
 
 def test_without_a_folder_nothing_is_written(small, finished, tmp_path):
@@ -218,33 +218,33 @@ def test_the_split_stays(small, finished):
     config = whole.config.replace({"train.seed": 9, "train.val_fraction": 0.5})
     order = np.random.default_rng(0).permutation(small.sample_ids).tolist()
     options = {"config": config, "resume": folder}
-    found = fit_regressor(small.select(order), "gradient", **options)
-    assert found.train_samples == whole.train_samples
-    assert found.val_samples == whole.val_samples
+    result = fit_regressor(small.select(order), "gradient", **options)
+    assert result.train_samples == whole.train_samples
+    assert result.val_samples == whole.val_samples
 
 
 def test_what_changed_is_said(small, finished, capsys):
     whole, folder = finished
     capsys.readouterr()
     fit_regressor(small, "gradient", resume=folder)
-    said = capsys.readouterr().err
-    assert "regression: resuming after step " in said and "changed" not in said
+    message = capsys.readouterr().err
+    assert "regression: resuming after step " in message and "changed" not in message
     config = whole.config.replace({"optim.lr": 0.25, "train.epochs": 3})
     fit_regressor(small, "gradient", config=config, resume=folder)
-    said = capsys.readouterr().err
-    assert f"regression: changed: optim.lr 0.25 (was {whole.config.optim.lr})" in said
-    assert "train.epochs 3 (was 2)\n" in said
+    message = capsys.readouterr().err
+    assert f"regression: changed: optim.lr 0.25 (was {whole.config.optim.lr})" in message
+    assert "train.epochs 3 (was 2)\n" in message
 
 
 def test_what_has_no_effect_is_said_where_it_is_new(small, finished, capsys):
     whole, folder = finished
     given = presets.fitting("tiny").replace({path: whole.config.at(path) for path in paths()})
     assert given == whole.config and "train.val_fraction" in given.given
-    for config, said in ((given, 0), (given.replace({"train.val_fraction": 0.4}), 1)):
+    for config, message in ((given, 0), (given.replace({"train.val_fraction": 0.4}), 1)):
         capsys.readouterr()
         fit_regressor(small, "gradient", config=config, resume=folder)
         line = "train.val_fraction has no effect: the split of the run stays"
-        assert capsys.readouterr().err.count(line) == said
+        assert capsys.readouterr().err.count(line) == message
 
 
 def test_another_rate_is_used(small, finished, tmp_path):
@@ -374,12 +374,12 @@ def test_changed_inputs_are_refused_unless_accepted(
     config = whole.config.replace({"train.epochs": 3})
     options = {"config": config, "output": tmp_path / "b", "resume": folder}
     capsys.readouterr()
-    found = fit_regressor(edit(small), "gradient", accept_changed_inputs=True, **options)
+    result = fit_regressor(edit(small), "gradient", accept_changed_inputs=True, **options)
     (line,) = (it for it in capsys.readouterr().err.splitlines() if "which is accepted" in it)
     assert re.search(words, line)
-    assert len(found.history) == 3 and found.history[:2] == whole.history
-    assert found.target == whole.target  # what a standard deviation is stays
-    assert set(found.train_samples) == set(whole.train_samples) & set(edit(small).sample_ids)
+    assert len(result.history) == 3 and result.history[:2] == whole.history
+    assert result.target == whole.target  # what a standard deviation is stays
+    assert set(result.train_samples) == set(whole.train_samples) & set(edit(small).sample_ids)
     # What was accepted is what the next one is compared with.
     fit_regressor(edit(small), "gradient", resume=tmp_path / "b")
     with pytest.raises(InputError, match="inputs changed"):
@@ -423,10 +423,8 @@ def test_a_checkpoint_from_before_says_that_it_cannot_tell(small, finished, caps
         (last / name).unlink()
     capsys.readouterr()
     fit_regressor(doubled(small), "gradient", resume=folder)
-    said = capsys.readouterr().err
-    assert (
-        said.count("was written before inputs were recorded: whether they changed cannot be") == 1
-    )
+    message = capsys.readouterr().err
+    assert message.count("was written before inputs were recorded: whether they changed") == 1
 
 
 def test_changes_are_accepted_where_a_run_goes_on_alone(small):

@@ -123,9 +123,9 @@ def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
     config = brief("fitting", changes | {"train.val_fraction": 0.25, "model.members": 4})
     options = {"group_by": "host_subject_id"} if grouped else {}
     model = fit_regressor(small, values, config=config, **options)
-    told = model.val_predictions
-    assert sorted(told.index) == sorted(small.sample_ids)
-    assert regression_metrics(told["actual"], told["prediction"])["r2"] < 0.1
+    message = model.val_predictions
+    assert sorted(message.index) == sorted(small.sample_ids)
+    assert regression_metrics(message["actual"], message["prediction"])["r2"] < 0.1
     assert model.metrics["network"]["r2"] < 0.1
     seen = predict(forest_alone(model), small)["prediction"]
     assert regression_metrics(values, seen)["r2"] > 0.5
@@ -138,10 +138,10 @@ def test_without_validation_both_weigh_alike(small, brief, tmp_path):
     assert model.val_samples == [] and model.val_predictions is None
     assert set(model.metrics) == {"epoch"}
     assert model.train_samples == small.sample_ids
-    found = load_model(tmp_path / "model")
-    assert found.network_weight == 0.5
-    pd.testing.assert_frame_equal(predict(found, small), predict(model, small))
-    assert "lower" not in predict(found, small)
+    result = load_model(tmp_path / "model")
+    assert result.network_weight == 0.5
+    pd.testing.assert_frame_equal(predict(result, small), predict(model, small))
+    assert "lower" not in predict(result, small)
 
 
 def test_of_a_fixed_split_neither_has_seen_the_validation_samples(small, brief):
@@ -149,10 +149,10 @@ def test_of_a_fixed_split_neither_has_seen_the_validation_samples(small, brief):
     split = small.sample_ids[:40], small.sample_ids[40:]
     config = brief("fitting", {"train.max_steps": 3})
     model = fit_regressor(small, "gradient", split=split, config=config)
-    told = model.val_predictions["prediction"]
-    assert told.index.tolist() == split[1]
+    message = model.val_predictions["prediction"]
+    assert message.index.tolist() == split[1]
     again = predict(model, small)["prediction"][split[1]]
-    assert again.to_numpy() == pytest.approx(told.to_numpy(), rel=1e-5)
+    assert again.to_numpy() == pytest.approx(message.to_numpy(), rel=1e-5)
     values = small.metadata["gradient"].copy()
     values[split[1]] = 1000.0 + np.arange(20)
     other = fit_regressor(small, values, split=split, config=config)

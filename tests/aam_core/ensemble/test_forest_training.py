@@ -83,8 +83,8 @@ def test_predicts_what_scikit_learn_does(
     y, known = (group * 2 if classes else gradient), (covariates if beside else None)
     models = spy(monkeypatch)
     given = {"covariates": known, "max_features": tried}
-    found = fit_forest(small, TRAIN, y[TRAIN], settings(classes, 31, seed=1, **given))
-    predicted = found.predict(small, known)
+    result = fit_forest(small, TRAIN, y[TRAIN], settings(classes, 31, seed=1, **given))
+    predicted = result.predict(small, known)
 
     counts = small.counts.toarray()
     order = np.argsort(small.sequences)
@@ -122,7 +122,7 @@ def test_predicts_what_scikit_learn_does(
 
 def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradient, monkeypatch):
     models = spy(monkeypatch)
-    found = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 40, seed=3))
+    result = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 40, seed=3))
     sequences, shares = forest_training._training(small, TRAIN)
     shares = shares.toarray()
     rng, rows = np.random.default_rng(0), []
@@ -140,7 +140,7 @@ def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradi
     expected = np.mean(
         [m.predict(forest_training._log(rows) if log else rows) for m, log in models], axis=0
     )
-    predicted = found._mean(rows[:, [sequences.index(dna) for dna in found.sequences]])
+    predicted = result._mean(rows[:, [sequences.index(dna) for dna in result.sequences]])
     assert predicted[:, 0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -211,8 +211,8 @@ def test_rare_features_are_not_split_on(gradient):
     names = ["AAA", "CCC", "GGG", "TTT", "ACG"]
     study = Study(list("abcdefgh"), names, csr_matrix(counts), names)
     y, rows = counts[:, 3] - 2.0 * counts[:, 4], np.arange(8)
-    found = fit_forest(study, rows, y, settings(0, 40, seed=0))
-    assert found.sequences == ["AAA", "CCC", "GGG"]
+    result = fit_forest(study, rows, y, settings(0, 40, seed=0))
+    assert result.sequences == ["AAA", "CCC", "GGG"]
     study = Study(study.sample_ids, names[1:], csr_matrix(counts[:, 1:]), names[1:])
     assert "TTT" in fit_forest(study, rows, y, settings(0, 40, seed=0)).sequences
 
@@ -220,11 +220,11 @@ def test_rare_features_are_not_split_on(gradient):
 def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradient, monkeypatch):
     monkeypatch.setattr(forest_training, "MOST_FEATURES", 7)
     monkeypatch.setattr(forest_training, "MOST_DRAWN", 10)
-    found = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
+    result = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
     prevalence = dict(zip(small.sequences, (small.counts[TRAIN] > 0).sum(axis=0).A1, strict=True))
-    assert len(found.sequences) <= 7
-    assert min(prevalence[dna] for dna in found.sequences) >= sorted(prevalence.values())[-7]
-    nodes = np.diff([*found.arrays["roots"], len(found.arrays["feature"])])
+    assert len(result.sequences) <= 7
+    assert min(prevalence[dna] for dna in result.sequences) >= sorted(prevalence.values())[-7]
+    nodes = np.diff([*result.arrays["roots"], len(result.arrays["feature"])])
     assert len(nodes) == 20 and 1 < nodes.max() <= 19
 
 
@@ -238,8 +238,8 @@ def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
     roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]
     names = np.array(small.sequences)[(counts > 0).sum(axis=0) >= 2]
     best = names[np.argsort(-np.abs(np.corrcoef(roots.T, y)[-1, :-1]))[:7]]
-    found = fit_forest(small, TRAIN, y, settings(0, 30, seed=1, max_features="all"))
-    assert set(found.sequences) <= set(best) and len(found.sequences) > 3
+    result = fit_forest(small, TRAIN, y, settings(0, 30, seed=1, max_features="all"))
+    assert set(result.sequences) <= set(best) and len(result.sequences) > 3
     same = fit_forest(small, TRAIN, np.full(40, y[0]), settings(0, 30, seed=1, max_features="all"))
     assert same.predict(small)[:, 0] == pytest.approx(y[0])
 
@@ -247,10 +247,10 @@ def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
 @pytest.mark.parametrize("scale, shift", [(1e-12, 0.0), (1e-3, 2e9), (1e30, 0.0)])
 def test_any_unit_will_do(small, gradient, fitted, scale, shift):
     y = gradient[TRAIN] * scale + shift
-    found = fit_forest(small, TRAIN, y, settings(0, 20, seed=1)).predict(small)
+    result = fit_forest(small, TRAIN, y, settings(0, 20, seed=1)).predict(small)
     plain = fitted.predict(small)
     # Not equal: which of two equally good splits is taken is left to rounding.
-    assert np.abs((found - shift) / scale - plain).mean() < 0.2 * gradient.std()
+    assert np.abs((result - shift) / scale - plain).mean() < 0.2 * gradient.std()
 
 
 def test_one_value_and_one_sample(small):
@@ -264,23 +264,23 @@ def test_one_value_and_one_sample(small):
 
 def test_reads_covariates(small, gradient, covariates):
     blind = with_table(small, np.ones((60, 1)), ["ACGT"])
-    found = fit_forest(
+    result = fit_forest(
         blind, TRAIN, gradient[TRAIN], settings(0, 40, seed=1, covariates=covariates)
     )
-    assert found.covariates == forest.covariate_inputs(covariates) == 4 + 2
-    predicted = found.predict(blind, covariates)
+    assert result.covariates == forest.covariate_inputs(covariates) == 4 + 2
+    predicted = result.predict(blind, covariates)
     assert np.corrcoef(predicted[NEW, 0], gradient[NEW])[0, 1] > 0.9
     changed = replace(blind, metadata=blind.metadata.assign(sequencing_run="new", gradient=np.nan))
-    assert np.isfinite(found.predict(changed, covariates)).all()
+    assert np.isfinite(result.predict(changed, covariates)).all()
 
 
 @pytest.mark.parametrize("classes", [0, 2])
 def test_out_of_fold(small, gradient, group, classes):
     y = group if classes else gradient
     folds = np.array([0, 1, 2, -1] * 10)
-    found = out_of_fold(small, TRAIN, y[TRAIN], folds, settings(classes, 6, seed=1))
-    assert found.shape == (40, classes or 1)
-    assert (np.isnan(found).all(axis=1) == (folds == -1)).all()
+    result = out_of_fold(small, TRAIN, y[TRAIN], folds, settings(classes, 6, seed=1))
+    assert result.shape == (40, classes or 1)
+    assert (np.isnan(result).all(axis=1) == (folds == -1)).all()
     rest = folds != 1
     single = fit_forest(small, TRAIN[rest], y[TRAIN][rest], settings(classes, 6, seed=1))
-    assert (found[~rest] == single.predict(small, samples=TRAIN[~rest])).all()
+    assert (result[~rest] == single.predict(small, samples=TRAIN[~rest])).all()
