@@ -1,57 +1,124 @@
-"""Cross-validation, beside a random forest on the same folds."""
+"""Cross-validation: every sample predicted by a model that never saw it, beside a baseline."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from aam_core import fitting, prediction, preparation
+from aam_core import fitting, preparation
 from aam_core.baseline import baseline_forest
 from aam_core.config import Config, presets
-from aam_core.data.columns import as_classes, as_numbers, infer_task
+from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
-from aam_core.data.splits import make_folds
+from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
 from aam_core.devices import alone
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
+from aam_core.log import logger
 from aam_core.model import Model, as_model
+from aam_core.prediction import override, target_frames
 from aam_core.pretrained import with_sizes_of
-from aam_core.tasks import task_named
-from aam_core.tasks.prediction_columns import is_of_method
+from aam_core.summary import Summarized
+from aam_core.tasks import Task, task_named
+from aam_core.tasks.prediction_columns import ColumnKind, is_of_method, named
 
-DEPTH_TELLS_R2, DEPTH_TELLS_AUC = 0.2, 0.75
-"""Figures of the number of reads alone from which one line warns."""
+__all__ = ["LABELS", "CrossValidation", "cross_validate"]
+
+LABELS = {
+    "aam": "AAM",
+    "network": "AAM's networks alone",
+    "random_forest": "random forest",
+    "reads": "random forest on the number of reads alone",
+}
+"""What is scored, by its key in the metrics; all but the first are `prediction_columns.METHODS`."""
 
 
-@dataclass
-class CrossValidation:
-    """Every sample predicted by models that never saw it.
+@dataclass(repr=False)
+class CrossValidation(Summarized):
+    """Out-of-fold predictions of every sample, and their metrics.
 
     Attributes
     ----------
     predictions : DataFrame
         Index ``sample-id``; ``fold``, ``actual``, ``prediction`` and what else `predict` gives; the
-        same of the others, in columns that start with their names.
+        same of the other methods, in columns that start with their names.
     metrics : dict
         ``{"held_out": {...}, "aam": {...}, ..., "per_fold": [...]}``: how many samples, groups and
-        folds there are; metrics of what the fit predicts, of its ``network`` alone, where it blends
-        one with a forest, and of the baselines ``random_forest`` and ``reads``, a forest on the
-        number of reads of a sample alone; the same of each fold. Of a regression also the
-        ``interval`` that ``coverage`` is of.
+        folds there are; metrics of the model, of its ``network`` alone, where it is blended with a
+        forest, and of the baselines ``random_forest`` and ``reads``, a forest on the number of
+        reads of a sample alone; the same of each fold. Of a regression also the ``interval`` that
+        ``coverage`` is of.
     """
 
     predictions: pd.DataFrame
     metrics: dict
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        scored = {key: label for key, label in LABELS.items() if key in self.metrics}
+        lines = {
+            label: ", ".join(f"{name} {value:.4g}" for name, value in self.metrics[key].items())
+            for key, label in scored.items()
+        }
+        samples = preparation.held_out_in_words(self.metrics["held_out"])
+        return f"Cross-validation: {samples}", lines
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """One fold: its samples, and how its training side is split for the fit."""
+
+    number: int
+    train: list[str]
+    test: list[str]
+    split: Split
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What all folds have in common, checked before anything is trained.
+
+    Attributes
+    ----------
+    study : Study
+        Without samples that have too few reads.
+    values : Series
+        The target of its samples.
+    task : Task
+        Fitted to all samples: it knows every class.
+    groups : Series or None
+    folds : list of _Fold
+    fit : callable
+        A fit with the settings that all folds share.
+    """
+
+    study: Study
+    values: pd.Series
+    task: Task
+    groups: pd.Series | None
+    folds: list[_Fold]
+    fit: Callable[..., Model]
+
+    def count_held_out(self, samples: Sequence[str]) -> dict[str, int]:
+        """Numbers of some samples and their groups."""
+        groups = preparation.count_groups(self.groups, samples)
+        return preparation.count_held_out(len(samples), groups)
+
+    def scores(self, predictions: dict[str, pd.DataFrame]) -> dict[str, dict[str, float]]:
+        """Metrics of each method, of the samples that it predicts."""
+        schema = self.task.columns()
+        return {
+            method: self.task.compare(frame, self.values.loc[frame.index], schema)[1]
+            for method, frame in predictions.items()
+        }
 
 
 @alone
@@ -79,15 +146,15 @@ def cross_validate(
     target : str or Series
         Metadata column, or values by sample id.
     task : {'regression', 'classification'}, optional
-        Told from the target where not given: text means classes, which one line says.
+        Inferred from the target where not given: text means classes.
     group_by : str or Series, optional
         Samples of a group are never on both sides, of a fold or of its validation split.
     folds : int
     baseline : bool
         Whether to score random forests too, on the ASVs and on the number of reads alone. Where the
-        latter tells the target one line warns.
+        latter predicts the target there is a warning.
     encoder, freeze_encoder, covariates, config
-        As in `fit_regressor`. Of an encoder that was trained on tested samples one line warns.
+        As in `fit_regressor`. If the encoder was trained on tested samples there is a warning.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json`` and ``predictions.png``.
 
@@ -100,221 +167,208 @@ def cross_validate(
     InputError
         If the target is unusable, or there are fewer samples or groups than folds.
     """
-    if task is not None:
-        task_named(task)
+    kind = None if task is None else task_named(task)
     if output is not None:
         check_folder(output)
     config = presets.as_config(config, presets.fitting)
-    encoder = None if encoder is None else as_model(encoder)
-    samples, left_out = preparation.usable_samples(study, config)
-    _say(left_out)
-    study = study.select(samples)
-    values = preparation.values_by_sample(study, target).reindex(samples)
-    lines = [] if task else _told(values)
-    task = task or infer_task(values)
-    covariates = covariate_names(covariates)
-    study, config, idle = _effective(
-        study, values, task, group_by, encoder, freeze_encoder, covariates, config
-    )
-    lines += preparation.column_notes(study, values, group_by, covariates, task_named(task))
-    # Decided by all samples: what a column is must not differ between folds.
-    study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
-    groups = preparation.values_by_sample(study, group_by, "group_by")
-    split = preparation.splitter(config, encoder, freeze_encoder)
-    parts, inner = _folds(study, values, groups, folds, task, covariates, split, config.train.seed)
-    for line in (*lines, *idle, _seen(encoder, samples)):
-        _say(line)
-    fit = functools.partial(
-        fitting.fit_regressor if task == "regression" else fitting.fit_classifier,
-        encoder=encoder,
-        freeze_encoder=freeze_encoder,
-        covariates=covariates,
-        config=config,
-    )
-    settings = {"task": task, "seed": config.train.seed, "covariates": covariates}
-    forests = {}
-    if baseline:
-        forests["random_forest"] = functools.partial(baseline_forest, values=values, **settings)
-        forests["reads"] = functools.partial(
-            baseline_forest, values=values, depth_only=True, **settings
-        )
-    found = _predict(study, values, parts, inner, fit, forests, task)
-    whole = {name: _whole([frames[name] for frames in found], values, task) for name in found[0]}
+    options = {
+        "encoder": None if encoder is None else as_model(encoder),
+        "freeze_encoder": freeze_encoder,
+        "covariates": covariate_names(covariates),
+    }
+    inputs = _prepare(study, target, kind, group_by, folds, config, options)
+    forests = _baselines(inputs, config, options["covariates"]) if baseline else {}
+    per_fold = [_predict(inputs, fold, forests) for fold in inputs.folds]
+    together = {
+        method: _joined([predictions[method] for predictions in per_fold], inputs)
+        for method in per_fold[0]
+    }
+    interval = {"interval": {"nominal_coverage": COVERAGE}} if inputs.task.has_interval else {}
     metrics = {
-        "held_out": _held_out(samples, groups) | {"folds": len(parts)},
-        **_scores(whole, values, task),
-        **({"interval": {"nominal_coverage": COVERAGE}} if task == "regression" else {}),
+        "held_out": inputs.count_held_out(inputs.study.sample_ids) | {"folds": len(inputs.folds)},
+        **inputs.scores(together),
+        **interval,
         "per_fold": [
             {
-                "fold": number,
-                "held_out": _held_out(frames["aam"].index, groups),
-                **_scores(frames, values, task),
+                "fold": fold.number,
+                "held_out": inputs.count_held_out(fold.test),
+                **inputs.scores(predictions),
             }
-            for number, frames in enumerate(found, start=1)
+            for fold, predictions in zip(inputs.folds, per_fold, strict=True)
         ],
     }
-    table = _table(whole, parts, values, task)
-    _say(_depth_tells(metrics, task, str(values.name)))
+    _warn_of_depth(metrics, inputs.task)
+    table = _table(together, inputs)
     if output is not None and os.environ.get("RANK", "0") == "0":
-        write_scores(table, metrics, task_named(task), str(values.name), output)
+        write_scores(table, metrics, inputs.task, inputs.task.column, output)
     return CrossValidation(table, metrics)
 
 
-def _told(values: pd.Series) -> list[str]:
-    """What to say of the task that the target tells, where it is not the usual one."""
-    if infer_task(values) == "regression":
-        return []
-    return [f"Column {values.name!r} is text: its values are classes (--task classification)."]
-
-
-def _held_out(samples, groups) -> dict[str, int]:
-    return preparation.count_held_out(len(samples), preparation.count_groups(groups, samples))
-
-
-def _effective(study, values, task, group_by, encoder, freeze_encoder, covariates, config):
-    """The study without what no fold learns, the configuration, and what to say of both."""
+def _prepare(
+    study: Study,
+    target: str | pd.Series,
+    kind: type[Task] | None,
+    group_by: str | pd.Series | None,
+    folds: int,
+    config: Config,
+    options: dict,
+) -> _Inputs:
+    """Everything that can be wrong, and every line to say, before the first fit."""
+    encoder, covariates = options["encoder"], options["covariates"]
+    samples, dropped = preparation.usable_samples(study, config)
+    study = study.select(samples)
+    values = preparation.values_by_sample(study, target).reindex(samples)
+    notes = []
+    if kind is None:
+        kind = task_named(infer_task(values))
+        notes.append(kind.inference_note(values))
+    study, config, unused = _without_unused(study, values, kind, group_by, config, options)
+    notes += preparation.column_notes(study, values, group_by, covariates, kind)
+    # Decided by all samples: what a column is must not differ between folds.
+    study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
     groups = preparation.values_by_sample(study, group_by, "group_by")
-    preparation.check_columns(values, groups, covariates, study.sample_ids)
-    adopted = with_sizes_of(config, encoder)
+    split = preparation.splitter(config, encoder, options["freeze_encoder"])
+    task = kind.fit(values)
+    _check_names(task)
+    made = _folds(study, values, kind, groups, folds, covariates, split, config.train.seed)
+    for line in (dropped, *notes, *unused):
+        if line:
+            logger.info(line)
+    _warn_of_encoder(encoder, samples)
+    fit = functools.partial(fitting.FITS[kind.name], config=config, **options)
+    return _Inputs(study, values, task, groups, made, fit)
+
+
+def _without_unused(study, values, kind, group_by, config, options):
+    """The study without what no fold learns, the configuration, and lines on what is not used."""
+    groups = preparation.values_by_sample(study, group_by, "group_by")
+    preparation.check_columns(values, groups, options["covariates"], study.sample_ids)
+    adopted = with_sizes_of(config, options["encoder"])
     setup = preparation.describe_run(
-        task,
+        kind.name,
         study,
         adopted,
         job="folds",
-        encoder=encoder is not None,
-        frozen=freeze_encoder,
-        covariates=bool(covariates),
+        encoder=options["encoder"] is not None,
+        frozen=options["freeze_encoder"],
+        covariates=bool(options["covariates"]),
         validates=config.train.val_fraction > 0,
         output=False,
     )
-    idle = preparation.unused(study, adopted, setup, groups)
-    return preparation.without_unused(study, adopted, setup), config.said(), idle
+    unused = preparation.unused(study, adopted, setup, groups)
+    return preparation.without_unused(study, adopted, setup), config.said(), unused
 
 
-def _folds(study, values, groups, folds, task, covariates, split, seed):
-    """[(train_ids, test_ids)], and how each training side is split for the fit itself.
-
-    What cannot be split says so before anything is trained.
-    """
-    task_named(task).check(values)
-    strata = values if task == "classification" else None
-    if strata is not None:
-        _check_names(strata)
-    samples = study.sample_ids
-    parts = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-    inner = []
-    for number, (train, _) in enumerate(parts, start=1):
+def _folds(study, values, kind, groups, folds, covariates, split, seed) -> list[_Fold]:
+    """The folds; what cannot be split or fitted is refused before anything is trained."""
+    strata = kind.strata(values)
+    sides = make_folds(study.sample_ids, folds=folds, seed=seed, groups=groups, strata=strata)
+    made = []
+    for number, (train, test) in enumerate(sides, start=1):
         try:
-            inner.append(split(train, groups=groups, strata=strata))
-            task_named(task).fit(values, inner[-1].train)
-            fit_covariates(study.metadata, covariates, inner[-1].train)
+            inner = split(train, groups=groups, strata=strata)
+            kind.fit(values, inner.train)
+            fit_covariates(study.metadata, covariates, inner.train)
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"
             raise InputError(f"{where}: {error}") from None
-    return parts, inner
+        made.append(_Fold(number, train, test, inner))
+    return made
 
 
-def _check_names(classes: pd.Series) -> None:
-    """Refuse classes whose columns would be taken for those of what is scored beside."""
-    taken = sorted(name for name in set(as_classes(classes)) if is_of_method(name))
+def _check_names(task: Task) -> None:
+    """Refuse classes whose columns would be taken for those of another method."""
+    taken = [name for name in task.classes if is_of_method(name)]
     if taken:
         raise InputError(
-            f"Column {classes.name!r} has classes that are columns of a cross-validation's "
+            f"Column {task.column!r} has classes that are columns of a cross-validation's "
             f"predictions: {first_five(taken)}. Give them other names."
         )
 
 
-def _predict(study, values, parts, inner, fit, forests, task) -> list[dict[str, pd.DataFrame]]:
-    """Of each fold, what each predicts of its test samples, trained on its training samples."""
-    found = []
-    for number, ((train, test), split) in enumerate(zip(parts, inner, strict=True), start=1):
-        label = f"fold {number}/{len(parts)}"
-        model = fit(study.select(train), values.loc[train], split=split, label=label)
-        held = study.select(test)
-        frames = {"aam": _of_target(model, held)}
-        if model.forest is not None:
-            alone = dataclasses.replace(model, forest=None, interval=None)
-            frames["network"] = _of_target(alone, held)
-        if forests:
-            _say(f"{label}: fitting the random forests to compare with")
-        for name, forest in forests.items():
-            frames[name] = forest(study, train, test)
-        found.append(frames)
-        scores = task_named(task).compare(frames["aam"], values.loc[test])[1]
-        told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-        _say(f"{label}: {len(test)} test samples: {told}")
-    return found
-
-
-def _of_target(model: Model, study: Study) -> pd.DataFrame:
-    """Predictions alone: what the model knows of samples is for those of other studies."""
-    return pd.concat(
-        prediction.target_frames(model, study, prediction.override(model.config, None, None))
+def _baselines(inputs: _Inputs, config: Config, covariates: Sequence[str]) -> dict[str, Callable]:
+    """The baselines by name: functions of the study and of the training and test samples."""
+    forest = functools.partial(
+        baseline_forest,
+        values=inputs.values,
+        task=inputs.task.name,
+        seed=config.train.seed,
+        covariates=covariates,
     )
+    return {"random_forest": forest, "reads": functools.partial(forest, depth_only=True)}
 
 
-def _depth_tells(metrics: dict, task: str, target: str) -> str:
-    """A warning where the number of reads of a sample alone tells the target; else empty."""
-    if "reads" not in metrics:
-        return ""
-    name, least = ("r2", DEPTH_TELLS_R2) if task == "regression" else ("auc", DEPTH_TELLS_AUC)
-    figure = metrics["reads"].get(name)
-    if figure is None or not figure >= least:
-        return ""
-    return (
-        f"The number of reads of a sample alone predicts {target!r} with {name} {figure:.3f}: the "
-        "samples were sequenced to different depths, and every method can tell them apart by it. "
-        "Rarefy the table to one depth beforehand to see what the microbes themselves tell."
-    )
+def _predict(
+    inputs: _Inputs, fold: _Fold, baselines: dict[str, Callable]
+) -> dict[str, pd.DataFrame]:
+    """Predictions of a fold's test samples by each method, trained on its training samples."""
+    label = f"fold {fold.number}/{len(inputs.folds)}"
+    train, test = inputs.study.select(fold.train), inputs.study.select(fold.test)
+    model = inputs.fit(train, inputs.values.loc[fold.train], split=fold.split, label=label)
+    predictions = {"aam": _predict_target(model, test)}
+    if model.forest is not None:
+        network = dataclasses.replace(model, forest=None, interval=None)
+        predictions["network"] = _predict_target(network, test)
+    if baselines:
+        logger.info("%s: fitting the random forests to compare with", label)
+    for name, forest in baselines.items():
+        predictions[name] = forest(inputs.study, fold.train, fold.test)
+    scores = inputs.scores({"aam": predictions["aam"]})["aam"]
+    text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    logger.info("%s: %d test samples: %s", label, len(fold.test), text)
+    return predictions
 
 
-def _seen(encoder: Model | None, samples: list[str]) -> str:
-    """A warning of samples that the encoder was trained on; empty if there are none."""
-    if encoder is None:
-        return ""
-    theirs = {*encoder.train_samples, *encoder.val_samples}
-    both = [name for name in samples if name in theirs]
-    if not both:
-        return ""
-    unlabelled = encoder.target is None
-    return (
-        f"The encoder was {'pretrained' if unlabelled else 'fitted'} on {len(both)} of the "
-        f"{len(samples)} samples ({'without' if unlabelled else 'with'} labels): "
-        f"{first_five(both)}. Of samples that it never saw the figures may be worse."
-    )
+def _predict_target(model: Model, study: Study) -> pd.DataFrame:
+    """Predictions without the columns on how familiar the samples are: all are held out."""
+    return pd.concat(target_frames(model, study, override(model.config, None, None)))
 
 
-def _whole(frames: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
-    """The folds' predictions as one table in the order of ``values``."""
-    table = pd.concat(frames).loc[values.index]
-    if task == "regression":
-        return table
-    classes = sorted(set(as_classes(values)))
-    # Where a class was not among the training samples of a fold, it has no chance there.
-    return table[["prediction", *classes]].fillna(dict.fromkeys(classes, 0.0))
+def _joined(frames: list[pd.DataFrame], inputs: _Inputs) -> pd.DataFrame:
+    """The folds' predictions as one table in the order of the samples."""
+    table = pd.concat(frames).loc[inputs.values.index]
+    columns = inputs.task.columns(interval=True)
+    schema = {name: kind for name, kind in columns.items() if name in table}
+    # Where a class was not among the training samples of a fold, its probability there is 0.
+    absent = dict.fromkeys(named(schema, ColumnKind.PROBABILITY), 0.0)
+    return table[list(schema)].fillna(absent)
 
 
-def _scores(frames: dict[str, pd.DataFrame], values: pd.Series, task: str) -> dict:
-    """``{"aam": {...}, "random_forest": {...}}`` of some predicted samples."""
-    return {
-        name: task_named(task).compare(frame, values.loc[frame.index])[1]
-        for name, frame in frames.items()
-    }
-
-
-def _table(whole: dict[str, pd.DataFrame], parts, values: pd.Series, task: str) -> pd.DataFrame:
-    """All predictions side by side, behind the fold and what is true."""
-    table = whole["aam"].copy()
-    fold = {name: number for number, (_, test) in enumerate(parts, start=1) for name in test}
+def _table(together: dict[str, pd.DataFrame], inputs: _Inputs) -> pd.DataFrame:
+    """The predictions of all methods side by side, behind the fold and the actual value."""
+    table = together["aam"].copy()
+    fold = {name: fold.number for fold in inputs.folds for name in fold.test}
     table.insert(0, "fold", [fold[name] for name in table.index])
-    table.insert(1, "actual", as_numbers(values) if task == "regression" else as_classes(values))
-    for name in (name for name in whole if name != "aam"):
-        beside = whole[name].add_prefix(f"{name}_")
-        table = table.join(beside.rename(columns={f"{name}_prediction": name}))
+    table.insert(1, "actual", inputs.task.read(inputs.values))
+    for method in (name for name in together if name != "aam"):
+        columns = together[method].add_prefix(f"{method}_")
+        table = table.join(columns.rename(columns={f"{method}_prediction": method}))
     return table
 
 
-def _say(text: str) -> None:
-    """One line on stderr; nothing for an empty text."""
-    if text:
-        print(text, file=sys.stderr, flush=True)
+def _warn_of_depth(metrics: dict, task: Task) -> None:
+    """Warn where the number of reads of a sample alone predicts the target."""
+    name, least = task.informative
+    value = metrics.get("reads", {}).get(name)
+    if value is not None and value >= least:
+        logger.warning(
+            f"The number of reads of a sample alone predicts {task.column!r} with {name} "
+            f"{value:.3f}: the samples were sequenced to different depths, and every method can "
+            "tell them apart by it. Rarefy the table to one depth beforehand to see what the "
+            "microbes themselves tell."
+        )
+
+
+def _warn_of_encoder(encoder: Model | None, samples: list[str]) -> None:
+    """Warn of samples that the encoder was trained on."""
+    if encoder is None:
+        return
+    trained = {*encoder.train_samples, *encoder.val_samples}
+    both = [name for name in samples if name in trained]
+    if not both:
+        return
+    how, labels = ("pretrained", "without") if encoder.target is None else ("fitted", "with")
+    logger.warning(
+        f"The encoder was {how} on {len(both)} of the {len(samples)} samples ({labels} labels): "
+        f"{first_five(both)}. Of samples that it never saw the metrics may be worse."
+    )

@@ -27,10 +27,10 @@ _MISSING_SAMPLES = ("error", "ignore")
 
 
 def evaluate(
-    predictions,
-    metadata,
+    predictions: pd.DataFrame | str | Path,
+    metadata: pd.DataFrame | str | Path,
     target: str,
-    output=None,
+    output: str | Path | None = None,
     *,
     task: str | None = None,
     missing_samples: str = "ignore",
@@ -39,18 +39,18 @@ def evaluate(
 
     Parameters
     ----------
-    predictions : pandas.DataFrame or path
+    predictions : DataFrame or path
         As `aam_core.predict` returns or `aam predict` writes it: by sample id, the column
         ``prediction``; ``lower`` and ``upper`` of a regression or a column of probabilities per
-        class may follow, and behind these other columns, of which ``in_training`` is read.
-    metadata : pandas.DataFrame or path
+        class may follow, and other columns, of which ``in_training`` is read.
+    metadata : DataFrame or path
     target : str
         Metadata column.
     output : path, optional
         Folder that receives ``metrics.json``, ``predictions.tsv`` (sample-id, actual, prediction)
         and ``predictions.png``.
     task : {'regression', 'classification'}, optional
-        Told from the predictions where not given: text, or probabilities, mean classes.
+        Inferred from the predictions where not given: text, or probabilities, mean classes.
     missing_samples : {'error', 'ignore'}
         Whether predicted samples may lack a value; where they may, they are not compared.
 
@@ -67,50 +67,67 @@ def evaluate(
     InputError
         If a column is absent or unusable, or no predicted sample has a known value.
     """
-    if task is not None:
-        task_named(task)
+    kind = None if task is None else task_named(task)
     if missing_samples not in _MISSING_SAMPLES:
         raise InputError(
             f"missing_samples must be {' or '.join(_MISSING_SAMPLES)}, not {missing_samples!r}."
         )
     predictions = read_predictions(predictions, task)
     truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
-    its_task = task_named(task) if task else task_of_predictions(predictions)
-    unknown = set(missing_ids(truth))
-    known = [i for i in predictions.index if i in truth.index and i not in unknown]
-    gone = [i for i in predictions.index if i not in truth.index or i in unknown]
-    if not known:
+    kind = kind or task_of_predictions(predictions)
+    has_value = predictions.index.isin(truth.index.difference(missing_ids(truth)))
+    compared, dropped = predictions.index[has_value], predictions.index[~has_value]
+    if not len(compared):
         raise InputError(
             f"None of the {len(predictions)} predicted samples has a value in column {target!r}: "
             f"predictions are of {first_five(predictions.index)}; metadata of "
             f"{first_five(truth.index)}."
         )
-    if gone and missing_samples == "error":
+    if len(dropped) and missing_samples == "error":
         raise InputError(
-            f"{len(gone)} of {len(predictions)} predicted samples have no value in column "
-            f"{target!r}: {first_five(gone)}. Give them one, or leave them out "
+            f"{len(dropped)} of {len(predictions)} predicted samples have no value in column "
+            f"{target!r}: {first_five(dropped)}. Give them one, or leave them out "
             "(--missing-samples ignore)."
         )
-    its_task.check_same_column(predictions, truth.loc[known])
-    table, metrics = its_task.compare(predictions.loc[known], truth.loc[known])
-    metrics = {"samples": len(known), "left_out": len(gone), **metrics}
+    predictions, truth = predictions.loc[compared], truth.loc[compared]
+    kind.check_same_column(predictions, truth)
+    table, metrics = kind.compare(predictions, truth)
+    metrics = {"samples": len(compared), "left_out": len(dropped), **metrics}
     if IN_TRAINING in predictions.columns:
-        metrics[IN_TRAINING] = _count_trained_on(predictions.loc[known, IN_TRAINING])
+        metrics[IN_TRAINING] = _count_trained_on(predictions[IN_TRAINING])
     if output is not None:
-        write_scores(table, metrics, its_task, target, output)
+        write_scores(table, metrics, kind, target, output)
     return metrics
 
 
 def _count_trained_on(column: pd.Series) -> int:
-    """How many samples the model was trained on; a warning where there are some."""
+    """Number of samples that the model was trained on; a warning where there are some."""
     seen = column.astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
     if seen.any():
         logger.warning(trained_on(list(column.index), seen))
     return int(seen.sum())
 
 
-def write_scores(table: pd.DataFrame, metrics: dict, task: type[Task], target: str, output) -> None:
-    """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, ``predictions.png``."""
+def write_scores(
+    table: pd.DataFrame,
+    metrics: dict,
+    task: Task | type[Task],
+    target: str,
+    output: str | Path,
+) -> None:
+    """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, ``predictions.png``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        By sample id; ``actual`` and ``prediction`` are drawn.
+    metrics : dict
+    task : Task
+    target : str
+        Name of the metadata column.
+    output : path
+        Folder.
+    """
     with replacing_in(output, ("metrics.json", "predictions.tsv", "predictions.png")) as folder:
         write_json(folder / "metrics.json", metrics)
         table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")

@@ -31,7 +31,7 @@ from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.run import ForestProgress, Run, cpu_threads
 
-__all__ = ["fit_classifier", "fit_regressor", "training_batches"]
+__all__ = ["FITS", "fit_classifier", "fit_regressor", "training_batches"]
 
 SCORED = {
     "model": "the saved model",
@@ -158,6 +158,13 @@ def fit_classifier(
         on_epoch=on_epoch,
     )
     return _fit("classification", study, target, options)
+
+
+FITS: dict[str, Callable[..., Model]] = {
+    "regression": fit_regressor,
+    "classification": fit_classifier,
+}
+"""By the name of the task."""
 
 
 def _fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Model:

@@ -15,14 +15,6 @@ from aam_core.cli.options import (
 from aam_core.cli.outputs import load, show_metrics
 from aam_core.log import logger
 
-SHOWN = {
-    "aam": "AAM",
-    "network": "AAM's networks alone",
-    "random_forest": "random forest",
-    "reads": "random forest on the number of reads alone",
-}
-"""Metrics of a cross-validation that are printed -> what they are called."""
-
 
 @click.command()
 @study_options(
@@ -69,7 +61,7 @@ def cross_validate(inputs, target, output, **options):
     result = crossval.cross_validate(load(inputs), target, output=output, **options)
     metrics = result.metrics
     logger.info(f"{held_out_in_words(metrics['held_out'])}:")
-    show_metrics({label: metrics[key] for key, label in SHOWN.items() if key in metrics})
+    show_metrics({label: metrics[key] for key, label in crossval.LABELS.items() if key in metrics})
     if "interval" in metrics:
         share = metrics["interval"]["nominal_coverage"]
         logger.info(f"coverage: share of these samples within the {share:.0%} interval")

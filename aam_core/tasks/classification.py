@@ -191,6 +191,8 @@ class Classification(Task):
             index=predictions.index,
         )
         names = named(schema or schema_of(predictions), ColumnKind.PROBABILITY)
+        # A fold need not know every class that the schema has.
+        names = [name for name in names if name in predictions.columns]
         probabilities = predictions[names] if names else None
         return table, classification_metrics(table["actual"], table["prediction"], probabilities)
 

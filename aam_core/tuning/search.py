@@ -142,8 +142,7 @@ def tune(
         study, values, group_by, options["covariates"], task_named(task)
     ):
         logger.info(f"tune: {line}")
-    fit = fitting.fit_regressor if task == "regression" else fitting.fit_classifier
-    fit = functools.partial(fit, **options)
+    fit = functools.partial(fitting.FITS[task], **options)
     objective = Objective(study, values, fit, splits, space, config, metric)
     folder = Path(output)
     fingerprint = search_fingerprint(objective, task, options)

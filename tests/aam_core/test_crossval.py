@@ -18,7 +18,7 @@ from aam_core.tasks.metrics import classification_metrics, regression_metrics
 QUICK = {"train.max_steps": 1}
 SUBJECTS = 15
 OTHERS = ("network", "random_forest", "reads")
-"""What is scored beside the model itself."""
+"""The methods that are scored too."""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,15 @@ def groups(small, brief, tmp_path_factory):
     return cross_validate(small, "group", config=brief("fitting", QUICK), **options), out
 
 
+def test_it_shows_itself_in_a_few_lines(ages, groups):
+    for found, metric in ((ages[0], "r2"), (groups[0], "auc")):
+        lines = repr(found).splitlines()
+        assert lines[0] == "Cross-validation: 60 held-out samples of 15 groups, in 3 folds"
+        assert len(lines) == 5 and lines[1].split()[0] == "AAM"
+        assert f"{metric} {found.metrics['aam'][metric]:.4g}" in lines[1]
+        assert "<table>" in found._repr_html_() and "random forest" in found._repr_html_()
+
+
 def test_every_sample_is_predicted_once_in_its_fold(ages, small):
     table = ages[0].predictions
     assert table.index.tolist() == small.sample_ids
@@ -49,7 +58,7 @@ def test_every_sample_is_predicted_once_in_its_fold(ages, small):
         assert table.index[table["fold"] == number].tolist() == test
 
 
-def test_figures_are_of_all_folds_together(ages):
+def test_metrics_are_of_all_folds_together(ages):
     table, metrics = ages[0].predictions, ages[0].metrics
     assert set(metrics) == {"held_out", "aam", *OTHERS, "interval", "per_fold"}
     assert metrics["held_out"] == {"samples": 60, "groups": SUBJECTS, "folds": 3}
@@ -124,42 +133,45 @@ DEPTH = "The number of reads of a sample alone predicts"
 
 
 @pytest.mark.parametrize(
-    "task, told",
+    "task, predicts",
     [("regression", False), ("regression", True), ("classification", True)],
 )
-def test_where_depth_tells_the_target_one_line_warns(small, brief, capsys, task, told):
+def test_where_depth_predicts_the_target_there_is_a_warning(small, brief, caplog, task, predicts):
     """Cases were sequenced more deeply: every method can know them by it."""
     reads = np.asarray(small.counts.sum(axis=1)).ravel()
-    values = pd.Series(reads if told else np.random.default_rng(0).permutation(reads))
+    values = pd.Series(reads if predicts else np.random.default_rng(0).permutation(reads))
     if task == "classification":
         values = (values > values.median()).map({True: "deep", False: "shallow"})
     values = values.set_axis(small.sample_ids).rename("depth")
     options = {"task": task, "folds": 3, "config": brief("fitting", {**QUICK, "forest.trees": 0})}
     found = cross_validate(small, values, **options)
-    lines = [line for line in capsys.readouterr().err.splitlines() if DEPTH in line]
-    figure = found.metrics["reads"]["r2" if task == "regression" else "auc"]
-    if told:
-        assert figure > 0.9
+    lines = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+    lines = [line for line in lines if DEPTH in line]
+    value = found.metrics["reads"]["r2" if task == "regression" else "auc"]
+    if predicts:
+        assert value > 0.9
         (line,) = lines
-        assert f"{figure:.3f}" in line and "'depth'" in line and "Rarefy the table" in line
+        assert f"{value:.3f}" in line and "'depth'" in line and "Rarefy the table" in line
     else:
-        assert figure < 0.2 and not lines
+        assert value < 0.2 and not lines
 
 
-def test_an_encoder_that_has_seen_tested_samples(small, encoder, regressor, brief, capsys):
+def test_an_encoder_that_has_seen_tested_samples(small, encoder, regressor, brief, caplog):
     config = brief("fitting", QUICK)
     options = {"baseline": False, "folds": 2, "config": config}
     model = replace(encoder.model, train_samples=small.sample_ids[:7], val_samples=["elsewhere"])
     cross_validate(small, "gradient", encoder=model, **options)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "The encoder was" in line]
+    lines = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+    lines = [line for line in lines if "The encoder was" in line]
     assert len(lines) == 1
     assert "pretrained on 7 of the 60 samples (without labels): " in lines[0]
     assert all(name in lines[0] for name in small.sample_ids[:5])
     assert small.sample_ids[5] not in lines[0]
+    caplog.clear()
     cross_validate(small, "gradient", encoder=replace(model, train_samples=[]), **options)
-    assert "The encoder was" not in capsys.readouterr().err
+    assert "The encoder was" not in caplog.text
     cross_validate(small, "gradient", encoder=regressor.folder, **options)
-    assert "was fitted on 60 of the 60 samples (with labels)" in capsys.readouterr().err
+    assert "was fitted on 60 of the 60 samples (with labels)" in caplog.text
 
 
 def test_classes_called_as_the_bounds_of_an_interval(small, brief):
@@ -171,7 +183,7 @@ def test_classes_called_as_the_bounds_of_an_interval(small, brief):
         assert 0 <= found.metrics[name]["auc"] <= 1  # not NaN
 
 
-def test_classes_called_as_what_is_scored_beside(small, brief, capsys):
+def test_classes_called_as_another_method(small, brief, capsys):
     """Their columns would clash; those of a plain fit do not."""
     names = {"case": "network", "control": "reads_1"}
     values = small.metadata["group"].map(names).rename("source")
@@ -209,7 +221,7 @@ def test_validation_within_a_fold_honours_the_groups(small, brief, monkeypatch, 
         models.append((fit(*args, **options), options["split"]))
         return models[-1][0]
 
-    monkeypatch.setattr(fitting, "fit_regressor", kept)
+    monkeypatch.setitem(fitting.FITS, "regression", kept)
     host = pd.Series([f"host {i % 3}" for i in range(60)], small.sample_ids)
     for members in (1, 2):
         models.clear()
@@ -220,15 +232,15 @@ def test_validation_within_a_fold_honours_the_groups(small, brief, monkeypatch, 
         for number, (model, split) in enumerate(models, start=1):
             tested = set(host[fold.index[fold == number]])
             names = np.unique(split.train + split.val)
-            for left_out in split.held_out(names, members):
-                train, val = set(host[names[~left_out]]), set(host[names[left_out]])
+            for held_out in split.held_out(names, members):
+                train, val = set(host[names[~held_out]]), set(host[names[held_out]])
                 assert len(train) == len(val) == 1 and tested | train | val == set(host)
             assert model.val_samples == split.val
     said = capsys.readouterr().err
     assert "fold 1/3: epoch" in said and "fold 3/3: epoch" in said
 
 
-def test_a_class_that_a_fold_never_trains_on_has_no_chance_there(small, brief, monkeypatch):
+def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brief, monkeypatch):
     """Two hosts have it, and are tested together, as StratifiedGroupKFold may do."""
     hosts = pd.Series([f"host {i // 10}" for i in range(60)], small.sample_ids)
     values = pd.Series(["common", "other"] * 30, small.sample_ids)

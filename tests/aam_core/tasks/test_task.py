@@ -48,6 +48,14 @@ def test_names():
         task_named("rank")
 
 
+@pytest.mark.parametrize("command", ["cross-validate", "evaluate", "tune", "find-lr"])
+def test_the_choices_of_the_command_line(command):
+    from aam_core.cli import cli
+
+    (option,) = (item for item in cli.get_command(None, command).params if item.name == "task")
+    assert set(option.type.choices) - {"pretrain"} == set(TASKS)
+
+
 def test_its_losses_and_metrics_are_there(task):
     assert set(task.losses) <= set(LOSSES)
     assert set(task.metrics) <= set(METRICS) and task.informative[0] in task.metrics
