@@ -18,7 +18,6 @@ from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
-from aam_core.devices import alone
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import write_scores
@@ -30,6 +29,7 @@ from aam_core.pretrained import with_sizes_of
 from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
 from aam_core.tasks.prediction_columns import ColumnKind, is_of_method, named
+from aam_core.training.launch.devices import writes_alone
 
 __all__ = ["LABELS", "CrossValidation", "cross_validate"]
 
@@ -121,7 +121,7 @@ class _Inputs:
         }
 
 
-@alone
+@writes_alone
 def cross_validate(
     study: Study,
     target: str | pd.Series,

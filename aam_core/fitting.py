@@ -21,15 +21,17 @@ from aam_core.config.presets import fitting
 from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.devices import on_devices
 from aam_core.ensemble.assemble import Ensemble, Trained, assemble
 from aam_core.ensemble.blending import weights, weights_in_words
 from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE, coverage, half_width
-from aam_core.model import Model
+from aam_core.model import Model, load_model
 from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
-from aam_core.run import ForestProgress, Run, cpu_threads
+from aam_core.resuming import configuration
+from aam_core.run import ForestProgress, Run
+from aam_core.training.launch.devices import on_devices
+from aam_core.training.precision import cpu_threads
 
 __all__ = ["FITS", "fit_classifier", "fit_regressor", "training_batches"]
 
@@ -41,7 +43,7 @@ SCORED = {
 """Parts of a model that have metrics -> what the lines at the end of a fit call them."""
 
 
-@on_devices(fitting)
+@on_devices(functools.partial(configuration, preset=fitting), load_model)
 def fit_regressor(
     study: Study,
     target: str | pd.Series,
@@ -117,7 +119,7 @@ def fit_regressor(
     return _fit("regression", study, target, options)
 
 
-@on_devices(fitting)
+@on_devices(functools.partial(configuration, preset=fitting), load_model)
 def fit_classifier(
     study: Study,
     target: str | pd.Series,

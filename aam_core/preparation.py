@@ -24,7 +24,7 @@ from aam_core.model import Model
 from aam_core.phylogeny.distances import find_distance
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import Task
-from aam_core.training.launch import spawn
+from aam_core.training.launch.environment import launched_by_torchrun, world_size
 
 __all__ = [
     "check_columns",
@@ -227,8 +227,8 @@ def describe_run(task: str, study: Study, config: Config, **more) -> Setup:
 
 def processes(config: Config) -> dict:
     """Fields of a `Setup`: how many processes train, and whether torchrun started them."""
-    outside = spawn.started_outside()
-    count = spawn.world_size() if outside else config.train.devices
+    outside = launched_by_torchrun()
+    count = world_size() if outside else config.train.devices
     return {"processes": count, "torchrun": outside}
 
 

@@ -18,10 +18,9 @@ from aam_core.config.unused import Setup, idle
 from aam_core.data.batches import Batcher
 from aam_core.data.corpus import load_corpus
 from aam_core.data.study import Study
-from aam_core.devices import on_devices
 from aam_core.ensemble.forward import sample_distances
 from aam_core.log import labelled
-from aam_core.model import Model
+from aam_core.model import Model, load_model
 from aam_core.plan import OnEpoch, plan_pretraining
 from aam_core.preparation import (
     count_held_out,
@@ -30,10 +29,12 @@ from aam_core.preparation import (
     processes,
 )
 from aam_core.resuming import configuration
-from aam_core.run import Run, cpu_threads
+from aam_core.run import Run
 from aam_core.tasks.losses import true_distance
 from aam_core.tasks.metrics import regression_metrics
 from aam_core.training.job import Result
+from aam_core.training.launch.devices import on_devices
+from aam_core.training.precision import cpu_threads
 
 __all__ = ["pretrain", "pretrain_nucleotides", "pretraining_batches"]
 
@@ -49,7 +50,7 @@ MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs give R2 to the third digit."""
 
 
-@on_devices(pretraining)
+@on_devices(functools.partial(configuration, preset=pretraining), load_model)
 def pretrain(
     study: Study,
     *,

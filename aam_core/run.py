@@ -6,13 +6,12 @@ can be used, and ``checkpoint/last`` is what ``--resume`` continues from.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -34,14 +33,14 @@ from aam_core.resuming import check_same_run
 from aam_core.training import checkpoint, memory
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.job import Job, Result
-from aam_core.training.launch import spawn
+from aam_core.training.launch.environment import launch_id
 from aam_core.training.loggers import carry_over, check_trackers
 from aam_core.training.parallel import ProcessGroup
 from aam_core.training.reporter import Reporter
 from aam_core.training.rng import own_generators
 from aam_core.training.trainer import Trainer, check
 
-__all__ = ["ForestProgress", "Run", "cpu_threads"]
+__all__ = ["ForestProgress", "Run"]
 
 COPIES = 3
 """Copies of the weights that are on the disk at least: the best model, and the best and the last
@@ -322,7 +321,7 @@ class Run:
             "val_samples": split.val,
             "val_folds": split.folds,
             "val_groups": self.plan.val_groups,
-            "launch": spawn.identity(),
+            "launch": launch_id(),
         }
 
     def _record(self) -> dict:
@@ -361,15 +360,3 @@ class ForestProgress:
 
     def end(self) -> None:
         self._reporter.end()
-
-
-@contextlib.contextmanager
-def cpu_threads(number: int) -> Iterator[None]:
-    """Let torch use so many CPU threads within the block (0: as many as it has)."""
-    before = torch.get_num_threads()
-    if number:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

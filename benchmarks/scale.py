@@ -26,7 +26,7 @@ from scale_steps import Case, measure
 from aam_core.config.presets import NAMES
 from aam_core.data.study import Study, load_study
 from aam_core.simulate.study import simulate
-from aam_core.training.launch.spawn import spread
+from aam_core.training.launch.processes import run_in_processes
 
 RESULTS = Path(__file__).resolve().parent / "results" / "scale.json"
 
@@ -113,7 +113,7 @@ class Bench:
         """Figures of a case: means over the processes, but the highest peak."""
         with tempfile.TemporaryDirectory() as folder:
             kwargs = {"study": self.study, "case": case, "folder": Path(folder)}
-            spread(measure, kwargs, devices=processes, threads=1)
+            run_in_processes(measure, kwargs, devices=processes, threads=1)
             found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
         assert len(found) == processes
         return {

@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import functools
 import gc
+import inspect
 import itertools
 import os
 import warnings
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from aam_core.config import TrainConfig
 from aam_core.errors import InputError, first_five
 from aam_core.models.network import ModelOutput
-from aam_core.training.launch import spawn
+from aam_core.training.launch.environment import restart_count, world_size
 from aam_core.training.precision import find_device
 
 __all__ = [
@@ -57,16 +58,16 @@ def session() -> Iterator[None]:
     program has set up is used as it is.
     """
     global _host
-    if spawn.world_size() == 1 or _host is not None:
+    if world_size() == 1 or _host is not None:
         yield
         return
     ours = not dist.is_initialized()
     if ours:
         # The store outlives a process that dies, and a session: each has names of its own in it.
-        store, rank, size = next(dist.rendezvous("env://"))
-        store = dist.PrefixStore(f"{spawn.restarts()}-{next(_sessions)}", store)
+        store, rank, ranks = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"{restart_count()}-{next(_sessions)}", store)
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     _host = dist.new_group(backend="gloo", timeout=TIMEOUT)
     try:
         yield
@@ -176,9 +177,11 @@ class ProcessGroup:
         if self.strategy == "ddp":
             # The warning is about a few small parameters, and users can do nothing about it.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view")
-            # The buffers do not change in training: they are sent once, at the start.
-            options = {"gradient_as_bucket_view": True, "broadcast_buffers": False}
-            return nn.parallel.DistributedDataParallel(network, **options)
+            ddp = nn.parallel.DistributedDataParallel
+            # The buffers do not change in training: once, at the start, is enough.
+            names = ("forward_sync_buffers", "broadcast_buffers")  # torch 2.13 renamed it
+            sync = next(name for name in names if name in inspect.signature(ddp).parameters)
+            return ddp(network, gradient_as_bucket_view=True, **{sync: False})
         try:
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard

@@ -103,13 +103,12 @@ class Validation(Losses):
 
     def merge(self, group: ProcessGroup) -> None:
         """Let the first process take in what the others have scored."""
-        told = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
-        if told is not None:
+        of_ranks = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
+        if of_ranks is not None:
             self.scores, self.pairs, self.some_values, self.some_pairs = (
-                None
-                if of_all[0] is None
-                else merged(of_all)  # a pretraining has no target to score
-                for of_all in zip(*told, strict=True)
+                # A pretraining has no target to score.
+                None if values[0] is None else merged(values)
+                for values in zip(*of_ranks, strict=True)
             )
 
     def values(self) -> dict[str, float]:

@@ -12,14 +12,16 @@ from aam_core import plots
 from aam_core.config import Config
 from aam_core.config.presets import pretraining
 from aam_core.data.study import Study
-from aam_core.devices import on_devices
 from aam_core.files.folders import replacing_in
 from aam_core.fitting import training_batches
 from aam_core.model import Model
 from aam_core.plan import FitOptions, plan_fit, plan_pretraining
 from aam_core.pretraining import pretraining_batches
-from aam_core.run import Run, cpu_threads
+from aam_core.resuming import configuration
+from aam_core.run import Run
 from aam_core.training import range_test
+from aam_core.training.launch.devices import on_devices
+from aam_core.training.precision import cpu_threads
 from aam_core.training.range_test import RangeTest
 
 __all__ = ["find_lr"]
@@ -33,7 +35,7 @@ def _read_result(folder) -> RangeTest:
     return RangeTest(table, range_test.suggest(table))
 
 
-@on_devices(pretraining, _read_result)
+@on_devices(functools.partial(configuration, preset=pretraining), _read_result)
 def find_lr(
     study: Study,
     target: str | pd.Series | None = None,

@@ -18,13 +18,13 @@ from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
-from aam_core.devices import alone
 from aam_core.errors import AAMError, InputError, Preempted, first_five
 from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.model import Model, as_model
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import task_named
+from aam_core.training.launch.devices import writes_alone
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import TrialsReport, TuningResult, best_row, counted
 from aam_core.tuning.storage import (
@@ -47,7 +47,7 @@ _SAMPLE_SETTINGS = (
 """Settings that determine which samples can be used."""
 
 
-@alone
+@writes_alone
 def tune(
     study: Study,
     target: str | pd.Series,

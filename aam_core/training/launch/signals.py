@@ -1,4 +1,4 @@
-"""Signals: requests to stop, which a loop looks at between two steps."""
+"""Signals: requests to stop, which a loop asks for between two steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
-SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that a worker takes only once it is up."""
+__all__ = ["BLOCKED", "Stopper", "blocked"]
+
+BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that a new process takes only once it is up."""
 
 
 class Stopper:
@@ -48,19 +50,14 @@ class Stopper:
 
 
 @contextlib.contextmanager
-def shielded() -> Iterator[None]:
-    """Hold signals back while processes start, and undo the handlers that elastic sets then.
+def blocked() -> Iterator[None]:
+    """Block signals while processes start, which inherit that.
 
-    The processes start with the signals held back, so that none is lost or shows a traceback
-    before they are up.
+    So none is lost, nor shows a traceback, before a process has its handlers.
     """
-    resource_tracker.ensure_running()  # started later, it would end the shield
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
-    handlers = {number: signal.getsignal(number) for number in SHIELDED}
+    resource_tracker.ensure_running()  # it would unblock the signals when it starts
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, former)

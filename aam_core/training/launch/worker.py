@@ -1,4 +1,4 @@
-"""What runs in each process that `spawn` starts, and what it leaves behind."""
+"""What runs in each process that `processes` starts, and the report that it leaves if it fails."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aam_core.errors import AAMError, Preempted
-from aam_core.training.launch.signals import SHIELDED
+from aam_core.log import show
+from aam_core.training.launch.signals import BLOCKED
+
+__all__ = ["Report", "read_reports", "work", "write_call"]
 
 
 class Report(NamedTuple):
-    """How a worker ended that did not return."""
+    """How a worker failed.
+
+    Attributes
+    ----------
+    time : float
+        Seconds since the epoch.
+    rank : int
+    error : AAMError or None
+        The error itself, if it is for users.
+    line, trace : str
+        Any error in one line, and its traceback.
+    """
 
     time: float
     rank: int
@@ -31,25 +45,26 @@ class Report(NamedTuple):
 
 
 def write_call(folder: str, function: Callable, kwargs: dict) -> None:
-    """Lay down what the workers are to do (once, however many they are and however often)."""
+    """Write what the workers are to call (once: a study may be large, and workers many)."""
     with open(Path(folder, "call"), "wb") as file:
         pickle.dump((function, kwargs), file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def work(folder: str, attempt: str) -> None:
-    """Do the call that lies in ``folder``, or report there why not."""
-    os.environ["TORCHELASTIC_RESTART_COUNT"] = attempt
-    os.environ["AAM_LAUNCH"] = Path(folder).name
+def work(folder: str, log_level: int) -> None:
+    """Make the call that is in ``folder``, or write there why it failed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    atexit.register(os._exit, 0)  # spares it the teardown, in which process groups hang or abort
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which decides
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SHIELDED)
+    # Skips the teardown, in which process groups hang or abort.
+    atexit.register(os._exit, 0)
+    # Ctrl-C reaches the parent too, which passes it on as SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    show(log_level)
     try:
         with open(Path(folder, "call"), "rb") as file:
             function, kwargs = pickle.load(file)
         function(**kwargs)
-    except BaseException as error:  # the border of the process: the parent judges
-        _write_report(folder, attempt, error)
+    except BaseException as error:  # the parent judges what it means
+        _write_report(folder, error)
         if not isinstance(error, Preempted):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -62,17 +77,18 @@ def read_reports(folder: str, attempt: int) -> list[Report]:
     return sorted((pickle.loads(path.read_bytes()) for path in paths), key=lambda it: it.time)
 
 
-def _write_report(folder: str, attempt: str, error: BaseException) -> None:
+def _write_report(folder: str, error: BaseException) -> None:
     rank = int(os.environ["RANK"])
-    last = "".join(traceback.format_exception_only(error))
     report = Report(
         time=time.time(),
         rank=rank,
         error=error if isinstance(error, AAMError) else None,
-        line=textwrap.shorten(last, 400, placeholder=" ..."),
+        line=textwrap.shorten(
+            "".join(traceback.format_exception_only(error)), 400, placeholder=" ..."
+        ),
         trace="".join(traceback.format_exception(error)),
     )
-    partial = Path(folder, f"{attempt}-{rank}.partial")
+    partial = Path(folder, f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{rank}.partial")
     partial.write_bytes(pickle.dumps(report))
     partial.rename(partial.with_suffix(".report"))
 

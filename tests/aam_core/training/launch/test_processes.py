@@ -1,4 +1,4 @@
-"""Tests of launch.spawn, with two processes each (gloo where they speak to each other)."""
+"""Tests of launch.processes, with two processes each (gloo where they speak to each other)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aam_core.errors import AAMError, InputError
-from aam_core.training.launch.spawn import restarts, spread, under_torchrun
+from aam_core.training.launch.processes import run_in_processes
 
 TOYS = '''
 import json, os, signal, time
@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from aam_core.errors import InputError, Preempted
-from aam_core.training.launch.spawn import restarts, under_torchrun
+from aam_core.training.launch.environment import is_launched, restart_count
 from aam_core.training.launch.signals import Stopper
 
 RANK = int(os.environ.get("RANK", -1))
@@ -40,13 +40,13 @@ def lives_twice(folder):
         checkpoint.write_text("half way")
         os.kill(os.getpid(), signal.SIGKILL)
     dist.barrier()
-    seen = {"total": total.item(), "under": under_torchrun(), "restarts": restarts()}
+    seen = {"total": total.item(), "under": is_launched(), "restarts": restart_count()}
     Path(folder, f"{RANK}.json").write_text(json.dumps({**seen, **os.environ}))
 
 
 def refuses(folder):
     """Rank 1 finds bad input while rank 0 is busy."""
-    Path(folder, f"{RANK}-{restarts()}").touch()
+    Path(folder, f"{RANK}-{restart_count()}").touch()
     if RANK == 1:
         raise InputError("column 'age': 2 blanks (a, b); fill them in.")
     time.sleep(600)
@@ -73,12 +73,12 @@ def trains(folder, obedient):
 
 SCRIPT = """
 import sys
-from aam_core.training.launch.spawn import spread
+from aam_core.training.launch.processes import run_in_processes
 from toys_of_launch import trains
 
 folder = sys.argv[1]
 try:
-    spread(trains, {"folder": folder, "obedient": sys.argv[2] == "obedient"}, devices=2)
+    run_in_processes(trains, {"folder": folder, "obedient": sys.argv[2] == "obedient"}, devices=2)
 except BaseException as error:
     print(type(error).__name__, error, getattr(error, "signal", None))
 """
@@ -94,21 +94,6 @@ def toys(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "toys_of_launch", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return importlib.import_module("toys_of_launch")
-
-
-def test_a_process_of_its_own(monkeypatch):
-    assert not under_torchrun()
-    assert restarts() == 0
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert not under_torchrun()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not under_torchrun()  # some schedulers set this alone
-    for name, value in {"RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
-    assert under_torchrun()
-    monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(InputError, match="WORLD_SIZE in the environment is 'two'"):
-        under_torchrun()
 
 
 def test_a_command_where_the_world_size_alone_is_set(tmp_path):
@@ -132,12 +117,13 @@ def test_a_killed_worker_restarts_all(toys, tmp_path, capfd, monkeypatch):
     handlers = [signal.getsignal(number) for number in (1, 2, 3, 10, 15)]
     environment = dict(os.environ)
 
-    spread(toys.lives_twice, {"folder": str(tmp_path)}, devices=2, max_restarts=3)
+    run_in_processes(toys.lives_twice, {"folder": str(tmp_path)}, devices=2, max_restarts=3)
 
-    said = capfd.readouterr()
-    lines = [line for line in said.err.splitlines() if not line.startswith("[")]  # gloo's
-    assert lines == ["rank 1 died (signal 9); restart 1 of 3 from the last checkpoint"]
-    assert said.out == ""
+    shown = capfd.readouterr()
+    lines = [line for line in shown.err.splitlines() if not line.startswith("[")]  # gloo's
+    cause = "rank 1 died (signal 9)"
+    assert lines == [f"warning: {cause}; restart 1 of 3 from the last checkpoint"]
+    assert shown.out == ""
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
         assert (seen["total"], seen["under"], seen["restarts"]) == (3, True, 1)
@@ -150,20 +136,20 @@ def test_a_killed_worker_restarts_all(toys, tmp_path, capfd, monkeypatch):
 
 def test_an_error_of_the_users_comes_out_as_it_was(toys, tmp_path, capfd):
     with pytest.raises(InputError, match="^column 'age': 2 blanks \\(a, b\\); fill them in\\.$"):
-        spread(toys.refuses, {"folder": str(tmp_path)}, devices=2, max_restarts=3)
+        run_in_processes(toys.refuses, {"folder": str(tmp_path)}, devices=2, max_restarts=3)
     assert capfd.readouterr() == ("", "")
     # No second start; the one that fails first ends the other, perhaps before it has begun.
     assert {path.name for path in tmp_path.glob("?-?")} in ({"0-0"}, {"1-0"}, {"0-0", "1-0"})
 
 
-def test_any_other_error_is_one_line(toys, capfd, monkeypatch):
+def test_any_other_error_is_one_line(toys, caplog, monkeypatch):
     monkeypatch.setenv("AAM_DEBUG", "1")
     with pytest.raises(AAMError) as caught:
-        spread(toys.breaks, {}, devices=2)
+        run_in_processes(toys.breaks, {}, devices=2)
     message = str(caught.value)
     assert message.startswith("rank 0 failed (ValueError: not positive: loss): AAM_DEBUG=1 shows")
     assert "\n" not in message
-    trace = capfd.readouterr().err
+    (trace, *_) = caplog.messages
     assert 'in breaks\n    raise ValueError("not positive' in trace
 
 
