@@ -82,7 +82,7 @@ def test_every_kind_is_saved_whole(kind, study, brief, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "edit, said",
+    "edit, text",
     [
         (lambda values: values["categorical"].clear(), "its covariates differ"),
         (lambda values: values["categorical"][0][1].append("x"), "its covariates differ"),
