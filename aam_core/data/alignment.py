@@ -59,7 +59,7 @@ class Draft:
         self.max_lost_reads = max_lost_reads
         self.report: list[str] = []
         # Reads of each sample that went with its dropped features: losses to the sequences and to
-        # the tree add up, and are held against `max_lost_reads` together.
+        # the tree add up, and `max_lost_reads` limits their sum.
         self._lost = np.zeros(len(samples), dtype=np.int64)
 
     def keep_samples(self, keep: np.ndarray) -> None:

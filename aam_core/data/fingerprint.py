@@ -57,9 +57,9 @@ class Fingerprint:
         clauses = [*samples.sets("samples"), *features.sets("features")]
         for name in dict.fromkeys([*self.parts, *now.parts]):
             if name not in self.parts or name not in now.parts:
-                one = {"tree": "the tree", "distances": "distances"}.get(name)
+                one = {"tree": "the tree is", "distances": "distances are"}.get(name)
                 if one:
-                    clauses.append(f"{one} given {'now' if name in now.parts else 'then'} alone")
+                    clauses.append(f"{one} {'new' if name in now.parts else 'gone'}")
                 if name == "groups" and name in now.parts:
                     clauses.append(f"samples are grouped by {now.group_by!r} (were not)")
                 continue

@@ -75,7 +75,7 @@ def existing(source, what: str) -> Path:
     Parameters
     ----------
     source : path
-        As given by the user.
+        From the user.
     what : str
         What it should contain ('table', 'sequences', ...), for the message.
 

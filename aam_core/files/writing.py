@@ -1,4 +1,4 @@
-"""Atomic writes: a temporary name beside the target, then a rename. Of folders, see `folders`."""
+"""Atomic writes: a temporary file in the same folder, then a rename. For folders see `folders`."""
 
 from __future__ import annotations
 

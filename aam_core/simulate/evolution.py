@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincinv
 
-BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+__all__ = ["Tree", "birth_death_tree", "brownian_traits", "evolve_sequences", "site_rates"]
 
-EXCHANGE = np.array(
+_BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+
+_EXCHANGE = np.array(
     [
         [0.0, 1.0, 2.5, 1.0],
         [1.0, 0.0, 0.8, 3.5],
@@ -22,16 +24,16 @@ EXCHANGE = np.array(
 )
 """Exchangeabilities between A, C, G, T: transitions two to three times as frequent as the rest."""
 
-FREQUENCIES = np.array([0.26, 0.23, 0.31, 0.20])
+_FREQUENCIES = np.array([0.26, 0.23, 0.31, 0.20])
 """Stationary base frequencies, near those of 16S rRNA genes."""
 
-DEPTH = 0.5
+_DEPTH = 0.5
 """Mean expected substitutions per site from the root to a tip."""
 
-RATE_SHAPE = 0.5
+_RATE_SHAPE = 0.5
 """Shape of the gamma distribution of rates over sites: most are conserved, few fast."""
 
-STRETCH = 4
+_STRETCH = 4
 """Standard deviation, in bases, over which neighbouring sites share their rate."""
 
 
@@ -65,7 +67,7 @@ def birth_death_tree(tips: int, rng: np.random.Generator, death: float = 0.3) ->
     """Grow a birth-death tree until ``tips`` lineages live, and drop those that died out.
 
     Branches have their own rates (a relaxed clock: gamma with coefficient of variation 0.5), so
-    the tree is not ultrametric; it is scaled to a mean root-to-tip length of `DEPTH`.
+    the tree is not ultrametric; it is scaled to a mean root-to-tip length of `_DEPTH`.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def birth_death_tree(tips: int, rng: np.random.Generator, death: float = 0.3) ->
     for node in range(1, len(parent)):
         depth[node] = depth[parent[node]] + length[node]
     tree = Tree(parent, length)
-    return Tree(parent, length * (DEPTH / depth[tree.tips].mean()))
+    return Tree(parent, length * (_DEPTH / depth[tree.tips].mean()))
 
 
 def _grow(tips, rng, death):
@@ -137,11 +139,11 @@ def _prune(parent, length, living):
 
 def site_rates(sites: int, rng: np.random.Generator) -> np.ndarray:
     """[L] substitution rates, mean 1: gamma-distributed, in conserved and variable stretches."""
-    reach = np.arange(-3 * STRETCH, 3 * STRETCH + 1)
-    kernel = np.exp(-0.5 * (reach / STRETCH) ** 2)
+    reach = np.arange(-3 * _STRETCH, 3 * _STRETCH + 1)
+    kernel = np.exp(-0.5 * (reach / _STRETCH) ** 2)
     smooth = np.convolve(rng.normal(size=sites + len(kernel) - 1), kernel, mode="valid")
     quantile = (np.argsort(np.argsort(smooth)) + 0.5) / sites
-    rates = gammaincinv(RATE_SHAPE, quantile)
+    rates = gammaincinv(_RATE_SHAPE, quantile)
     return rates / rates.mean()
 
 
@@ -166,7 +168,7 @@ def evolve_sequences(tree: Tree, sites: int, rng: np.random.Generator) -> list[s
     left, speed, right = _reversible_model()
     rates = site_rates(sites, rng)
     bases = np.empty((len(tree.parent), sites), dtype=np.uint8)
-    bases[0] = rng.choice(4, size=sites, p=FREQUENCIES)
+    bases[0] = rng.choice(4, size=sites, p=_FREQUENCIES)
     for node in range(1, len(tree.parent)):
         start = bases[tree.parent[node]]
         decay = np.exp(np.outer(rates * tree.length[node], speed))
@@ -181,10 +183,10 @@ def _reversible_model():
 
     P(t) = left @ diag(exp(speed * t)) @ right.
     """
-    rates = EXCHANGE * FREQUENCIES
+    rates = _EXCHANGE * _FREQUENCIES
     np.fill_diagonal(rates, -rates.sum(axis=1))
-    rates /= -(FREQUENCIES * np.diag(rates)).sum()
-    root = np.sqrt(FREQUENCIES)
+    rates /= -(_FREQUENCIES * np.diag(rates)).sum()
+    root = np.sqrt(_FREQUENCIES)
     speed, vectors = np.linalg.eigh(root[:, None] * rates / root)
     return vectors / root[:, None], speed, vectors.T * root
 
@@ -192,11 +194,11 @@ def _reversible_model():
 def _distinct(bases, rng):
     seen, sequences = set(), []
     for row in bases:
-        text = BASES[row].tobytes().decode()
+        text = _BASES[row].tobytes().decode()
         while text in seen:
             site = rng.integers(len(row))
             row[site] = (row[site] + rng.integers(1, 4)) % 4
-            text = BASES[row].tobytes().decode()
+            text = _BASES[row].tobytes().decode()
         seen.add(text)
         sequences.append(text)
     return sequences

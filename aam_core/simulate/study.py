@@ -23,20 +23,22 @@ from aam_core.errors import InputError
 from aam_core.files.folders import replacing_in
 from aam_core.simulate.evolution import birth_death_tree, brownian_traits, evolve_sequences
 
-GRADIENT_MEAN, GRADIENT_SD = 50.0, 15.0
-SUBJECT_SHARE = 0.3
+__all__ = ["SimulatedStudy", "simulate"]
+
+_GRADIENT_MEAN, _GRADIENT_SD = 50.0, 15.0
+_SUBJECT_SHARE = 0.3
 """Share of the gradient's variance that lies between subjects: what a random split leaks."""
 
-BASE_SD, SUBJECT_SD, RUN_SD, NOISE_SD = 1.5, 1.0, 0.3, 1.0
+_BASE_SD, _SUBJECT_SD, _RUN_SD, _NOISE_SD = 1.5, 1.0, 0.3, 1.0
 """Standard deviations, in natural-log abundance, of the parts that carry no signal."""
 
-CARRIED = 0.5
+_CARRIED = 0.5
 """Chance that a subject carries a feature."""
 
-DEPTH_SD = 0.5
+_DEPTH_SD = 0.5
 """Standard deviation of the natural logarithm of the sequencing depth."""
 
-RUNS = ("run-1", "run-2", "run-3")
+_RUNS = ("run-1", "run-2", "run-3")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def simulate(
     depth : float
         Median reads of a sample; depths are lognormal.
     subjects : int, optional
-        Hosts, sampled repeatedly; a quarter of the samples where not given.
+        Hosts, sampled repeatedly; by default a quarter of the samples.
     effect : float
         Standard deviation, over features, of the change in natural-log abundance when the
         gradient (or what the group is cut from) rises by one standard deviation. 0: no signal,
@@ -173,11 +175,11 @@ def _md5(text: str) -> str:
 
 
 def _design(samples, subjects, rng) -> pd.DataFrame:
-    """Metadata, with the hidden columns z and h beside the published ones."""
+    """Metadata, and the hidden columns owner, z and h."""
     owner = np.sort(np.arange(samples) % subjects)
     visit = np.arange(samples) - np.searchsorted(owner, owner) + 1
     between, within = rng.normal(size=subjects), rng.normal(size=samples)
-    z = np.sqrt(SUBJECT_SHARE) * between[owner] + np.sqrt(1 - SUBJECT_SHARE) * within
+    z = np.sqrt(_SUBJECT_SHARE) * between[owner] + np.sqrt(1 - _SUBJECT_SHARE) * within
     z = (z - z.mean()) / z.std()
     hidden = rng.normal(size=subjects)
     hidden = (hidden - hidden.mean()) / hidden.std()
@@ -187,9 +189,9 @@ def _design(samples, subjects, rng) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "host_subject_id": subject_ids,
-            "gradient": np.round(GRADIENT_MEAN + GRADIENT_SD * z, 2),
+            "gradient": np.round(_GRADIENT_MEAN + _GRADIENT_SD * z, 2),
             "group": np.where(hidden > np.median(hidden), "case", "control")[owner],
-            "sequencing_run": np.array(RUNS)[rng.integers(len(RUNS), size=samples)],
+            "sequencing_run": np.array(_RUNS)[rng.integers(len(_RUNS), size=samples)],
             "owner": owner,
             "z": z,
             "h": hidden[owner],
@@ -201,19 +203,19 @@ def _design(samples, subjects, rng) -> pd.DataFrame:
 def _communities(design, responses, depth, rng) -> sparse.csr_matrix:
     """[N, F] reads drawn from each sample's log-abundances; no empty sample or feature."""
     features = len(responses)
-    base = rng.normal(0, BASE_SD, features)
-    runs = dict(zip(RUNS, rng.normal(0, RUN_SD, (len(RUNS), features)), strict=True))
-    reads = np.maximum(1, np.exp(rng.normal(np.log(depth), DEPTH_SD, len(design))).astype(int))
+    base = rng.normal(0, _BASE_SD, features)
+    runs = dict(zip(_RUNS, rng.normal(0, _RUN_SD, (len(_RUNS), features)), strict=True))
+    reads = np.maximum(1, np.exp(rng.normal(np.log(depth), _DEPTH_SD, len(design))).astype(int))
     rows, best, best_row = [], np.full(features, -np.inf), np.zeros(features, dtype=int)
     subject = None
     hidden = design[["owner", "z", "h", "sequencing_run"]]
     for row, (owner, z, h, run) in enumerate(hidden.itertuples(index=False)):
         if owner != subject:
             subject = owner
-            offset = rng.normal(0, SUBJECT_SD, features)
-            carried = rng.random(features) < CARRIED
+            offset = rng.normal(0, _SUBJECT_SD, features)
+            carried = rng.random(features) < _CARRIED
             carried[rng.integers(features)] = True
-        log = base + responses @ (z, h) + offset + runs[run] + rng.normal(0, NOISE_SD, features)
+        log = base + responses @ (z, h) + offset + runs[run] + rng.normal(0, _NOISE_SD, features)
         weight = np.exp(log - log[carried].max()) * carried
         rows.append(sparse.csr_matrix(rng.multinomial(reads[row], weight / weight.sum())))
         better = log > best

@@ -113,11 +113,11 @@ def blind(rng: Random, content: bytes) -> bytes:
 
 def _word(rng, text):
     """A number or a word becomes another."""
-    found = list(re.finditer(r"[^\s,:;()\[\]{}\"]+", text))
-    if not found:
+    result = list(re.finditer(r"[^\s,:;()\[\]{}\"]+", text))
+    if not result:
         return rng.choice(WORDS)
-    match = rng.choice(found)
-    new = rng.choice((*WORDS, rng.choice(found)[0], match[0] + rng.choice(WORDS)))
+    match = rng.choice(result)
+    new = rng.choice((*WORDS, rng.choice(result)[0], match[0] + rng.choice(WORDS)))
     return text[: match.start()] + new + text[match.end() :]
 
 
@@ -177,10 +177,10 @@ def _encode(rng, text) -> bytes:
 
 def text(rng: Random, content: bytes) -> bytes:
     """Damage of lines, cells, words and numbers."""
-    found = content.decode("utf-8", "replace")
+    result = content.decode("utf-8", "replace")
     for _ in range(rng.choice((1, 1, 2, 5))):
-        found = rng.choice((_word, _word, _insert, _lines, _columns, _nest))(rng, found)
-    return _encode(rng, found)
+        result = rng.choice((_word, _word, _insert, _lines, _columns, _nest))(rng, result)
+    return _encode(rng, result)
 
 
 # --- trees of values -------------------------------------------------------------------------

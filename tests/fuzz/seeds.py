@@ -63,8 +63,8 @@ def build(folder: Path) -> None:
         head = folder / name / "run.json"
         head.write_text(json.dumps(json.loads(head.read_text()) | {"created": DATE}))
         write_manifest(folder / name)
-        found = predict(folder / name, study)
-        found.to_csv(folder / f"{name}.tsv", sep="\t", index_label="sample-id")
+        result = predict(folder / name, study)
+        result.to_csv(folder / f"{name}.tsv", sep="\t", index_label="sample-id")
 
 
 def _without_date(path: Path) -> None:

@@ -18,7 +18,7 @@ def test_damaged_files_give_a_result_or_one_line():
     assert "traceback" not in done.stdout
 
 
-def test_what_is_bad_is_found(tmp_path):
+def test_the_fuzzer_reports_each_kind_of_failure(tmp_path):
     """Readers that go wrong in each way: the fuzzer is no check that cannot fail."""
     wrong = tmp_path / "wrong.py"
     wrong.write_text(WRONG.format(folder=str(RUN.parent)))

@@ -80,7 +80,7 @@ def kill_fits(shop: Workshop, number: int, over: bool, seed: int = 0) -> Counter
     Every second one is killed at any time, the others when the model is being saved. A fit that
     ends before it is killed is counted apart, and another one takes its place.
     """
-    found: Counter = Counter()
+    result: Counter = Counter()
     longest, kill = shop.seconds, 0
     draw = random.Random(seed)
     out = shop.folder / "killed"
@@ -105,10 +105,10 @@ def kill_fits(shop: Workshop, number: int, over: bool, seed: int = 0) -> Counter
         if not killed:
             assert what == "new" and child.exitcode == 0, (what, child.exitcode)
             longest = min(longest, time.monotonic() - began)
-            found["finished before it was killed"] += 1
+            result["finished before it was killed"] += 1
             continue
         kill += 1
-        found[what] += 1
+        result[what] += 1
         assert what in ("old", "new") or not over, f"kill {kill} left {what} of the earlier model"
         best = _what_is_there(shop, out / "checkpoint" / "best")
         assert best in ("none", "another"), best  # its networks alone predict otherwise
@@ -117,13 +117,13 @@ def kill_fits(shop: Workshop, number: int, over: bool, seed: int = 0) -> Counter
         if kill % 5 == 1:  # the next run clears up, and does what this one was to do
             assert _run(command) == 0
             assert _what_is_there(shop, out) == "new" and not _hidden(out), _hidden(out)
-            found["clean after the next run"] += 1
-    return found
+            result["clean after the next run"] += 1
+    return result
 
 
 def kill_saves(shop: Workshop, over: bool = True, every: int = 1) -> Counter:
     """Kill a save before each (or every third, ...) of its file operations; what was found."""
-    found: Counter = Counter()
+    result: Counter = Counter()
     old, model, out = load_model(shop.old), load_model(shop.new), shop.folder / "saved"
     for at in range(1, 1000, every):
         shutil.rmtree(out, ignore_errors=True)
@@ -134,11 +134,11 @@ def kill_saves(shop: Workshop, over: bool = True, every: int = 1) -> Counter:
         child.join()
         what = _what_is_there(shop, out)
         assert what in (("old", "new") if over else ("none", "new")), f"operation {at}: {what}"
-        assert not (found["new"] and what != "new"), f"operation {at}: what was new is {what}"
+        assert not (result["new"] and what != "new"), f"operation {at}: what was new is {what}"
         if child.exitcode == 0:
             assert what == "new" and not _hidden(out)
-            return found
-        found[what] += 1
+            return result
+        result[what] += 1
         model.save(out)
         assert _what_is_there(shop, out) == "new" and not _hidden(out), _hidden(out)
     raise AssertionError("a save has no end")
@@ -146,7 +146,7 @@ def kill_saves(shop: Workshop, over: bool = True, every: int = 1) -> Counter:
 
 def read_while_saving(shop: Workshop, saves: int) -> Counter:
     """Open the model as often as can be while it is replaced ``saves`` times."""
-    found: Counter = Counter()
+    result: Counter = Counter()
     out = shop.folder / "read"
     shutil.copytree(shop.old, out, dirs_exist_ok=True)
     child = FORK.Process(target=_save_in_turn, args=(shop.new, shop.old, out, saves))
@@ -154,10 +154,10 @@ def read_while_saving(shop: Workshop, saves: int) -> Counter:
     while child.is_alive():
         what = _what_is_there(shop, out)
         assert what in ("old", "new"), what
-        found[what] += 1
+        result[what] += 1
     child.join()
     assert child.exitcode == 0
-    return found
+    return result
 
 
 def _fit(command: list[str]) -> None:
@@ -207,12 +207,12 @@ def _predictions(folder: Path, study) -> np.ndarray:
 def _what_is_there(shop: Workshop, folder: Path) -> str:
     """'old', 'new', 'none', of the best so far 'another', or what must not be."""
     try:
-        found = _predictions(folder, shop.study)
+        result = _predictions(folder, shop.study)
     except InputError as error:
         missing = "There is no model folder" in str(error) or "config.json is missing" in str(error)
         return "none" if missing else f"refused: {error}"
-    same = [name for name, known in shop.predictions.items() if np.array_equal(found, known)]
-    if not same and folder.name == "best" and np.isfinite(found).all():
+    same = [name for name, known in shop.predictions.items() if np.array_equal(result, known)]
+    if not same and folder.name == "best" and np.isfinite(result).all():
         return "another"
     return same[0] if same else "a mixture"
 

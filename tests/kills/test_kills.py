@@ -19,16 +19,16 @@ def shop(tmp_path_factory):
 
 @pytest.mark.parametrize("over", [False, True])
 def test_a_killed_fit(shop, over):
-    found = kills.kill_fits(shop, 2, over)
-    assert found["clean after the next run"] == 1
+    result = kills.kill_fits(shop, 2, over)
+    assert result["clean after the next run"] == 1
 
 
 @pytest.mark.parametrize("over", [False, True])
 def test_a_save_killed_at_each_file_operation(shop, over):
-    found = kills.kill_saves(shop, over, every=5)
-    assert found["old" if over else "none"] > 3 and found["new"] > 3
+    result = kills.kill_saves(shop, over, every=5)
+    assert result["old" if over else "none"] > 3 and result["new"] > 3
 
 
 def test_a_reader_during_saves(shop):
-    found = kills.read_while_saving(shop, 6)
-    assert found["old"] and found["new"]
+    result = kills.read_while_saving(shop, 6)
+    assert result["old"] and result["new"]

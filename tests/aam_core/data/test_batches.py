@@ -30,14 +30,14 @@ def study(counts=COUNTS, samples=NAMES, sequences=SEQUENCES, **more):
 
 def content(batch, source):
     """``{sample: {sequence: reads}}`` of what the model reads."""
-    found = {}
+    actual = {}
     for row, sample in enumerate(batch.sample_index.tolist()):
         shown = batch.asv_mask[row]
         features = batch.feature_index[batch.asv_index[row][shown]].tolist()
         reads = batch.counts[row][shown].tolist()
         pairs = zip(features, reads, strict=True)
-        found[source.sample_ids[sample]] = {source.sequences[f]: n for f, n in pairs}
-    return found
+        actual[source.sample_ids[sample]] = {source.sequences[f]: n for f, n in pairs}
+    return actual
 
 
 def truth(source):
@@ -57,7 +57,7 @@ def same(left, right):
 # --- layout --------------------------------------------------------------------------------------
 
 
-def test_a_batch_holds_the_reads_of_its_samples():
+def test_a_batch_has_the_reads_of_its_samples():
     source = study()
     batch = Batcher(source, AS_IT_IS, 0).batch(np.array([2, 0, 3]))
     assert content(batch, source) == {name: truth(source)[name] for name in ("s3", "s1", "s4")}
@@ -137,7 +137,7 @@ def test_distances_are_of_the_reads_before_max_asvs():
     assert batch.distance is None
 
 
-def test_given_distances_are_taken_by_sample():
+def test_distances_of_the_study_are_selected_by_sample():
     given = np.arange(16, dtype=np.float32).reshape(4, 4)
     batch = Batcher(study(distances=given), AS_IT_IS, 0, distances=True).batch(np.array([2, 0]))
     assert batch.distance.tolist() == [[10, 8], [2, 0]] and batch.table is None
@@ -153,14 +153,14 @@ def dealt(batcher, *parts):
     return [batcher.assemble(draw, shared, process) for process, draw in enumerate(draws)]
 
 
-def test_alone_a_process_has_everyone():
+def test_a_single_rank_has_all_samples():
     batch = Batcher(study(), AS_IT_IS, 0).batch(np.array([2, 0]))
     assert (batch.offset, batch.rank_sizes, batch.num_samples) == (0, (2,), 2)
     assert batch.global_index.tolist() == batch.sample_index.tolist() == [2, 0]
     assert batch.key is None and batch.masked_tokens is None and not batch.placeholder
 
 
-def test_each_process_knows_the_samples_of_all():
+def test_each_rank_knows_the_samples_of_all():
     parts = dealt(Batcher(study(), AS_IT_IS, 0, distances=True), [2, 0], [], [1])
     assert [part.offset for part in parts] == [0, 2, 2]
     assert [part.num_samples for part in parts] == [2, 0, 1]
@@ -174,7 +174,7 @@ def test_each_process_knows_the_samples_of_all():
     assert parts[2].feature_index.tolist() == [1, 4]
 
 
-def test_given_distances_are_of_its_own_samples_to_all():
+def test_distances_of_the_study_are_of_a_ranks_samples_to_all():
     given = np.arange(16, dtype=np.float32).reshape(4, 4)
     batcher = Batcher(study(distances=given), AS_IT_IS, 0, distances=True)
     parts = dealt(batcher, [2, 0], [1])
@@ -185,7 +185,7 @@ def test_given_distances_are_of_its_own_samples_to_all():
 
 @pytest.mark.parametrize("distances", [True, False])
 @pytest.mark.parametrize("given", [None, np.zeros((4, 4), np.float32)])
-def test_processes_tell_no_more_than_is_needed(distances, given):
+def test_ranks_share_no_more_than_is_needed(distances, given):
     batcher = Batcher(study(distances=given), AS_IT_IS, 0, distances=distances)
     shared = batcher.share(batcher.draw(np.array([0, 3])))
     assert shared.samples.tolist() == [0, 3] and shared.features.tolist() == [0, 2, 3]
@@ -199,7 +199,7 @@ def test_processes_tell_no_more_than_is_needed(distances, given):
     assert not any(len(part) for part in vars(placeholder).values())
 
 
-def test_the_model_reads_the_same_whoever_is_beside_it():
+def test_reads_of_a_rank_do_not_depend_on_the_other_ranks():
     batcher = Batcher(study(), AS_IT_IS, 0)
     alone = batcher.batch(np.array([1, 3]))
     _, dealt_out = dealt(batcher, [0, 2], [1, 3])
@@ -288,8 +288,8 @@ def test_draws_depend_neither_on_the_batch_nor_on_the_order_of_the_table(deep, h
     # A table of these samples alone has the features of these alone.
     seen = np.flatnonzero(DEEP[:2].any(0))
     part = study(DEEP[:2][:, seen], SIX[:2], np.array(LONG)[seen])
-    found = content(Batcher(part, config, 0).batch(np.arange(2), 3), part)
-    assert found == {name: expected[name] for name in SIX[:2]}
+    actual = content(Batcher(part, config, 0).batch(np.arange(2), 3), part)
+    assert actual == {name: expected[name] for name in SIX[:2]}
 
 
 def test_ties_do_not_follow_the_table():
@@ -297,14 +297,14 @@ def test_ties_do_not_follow_the_table():
     counts, config = np.ones((1, 40), np.int64), DataConfig(rarefaction="none", max_asvs=10)
     there = study(counts, ["s"], LONG)
     back = study(counts, ["s"], LONG[::-1])
-    found, again = (Batcher(x, config, 0).batch(np.array([0])) for x in (there, back))
-    assert content(found, there) == content(again, back)
+    actual, again = (Batcher(x, config, 0).batch(np.array([0])) for x in (there, back))
+    assert content(actual, there) == content(again, back)
     first = replace(config, asv_selection="first")
     assert set(content(Batcher(back, first, 0).batch(np.array([0])), back)["s"]) == set(LONG[30:])
 
 
 def test_richness_is_what_the_model_may_read(small):
-    found = (small.counts > 0).sum(1).A1
-    assert Batcher(small, DataConfig(), 0).richness.tolist() == found.tolist()
+    actual = (small.counts > 0).sum(1).A1
+    assert Batcher(small, DataConfig(), 0).richness.tolist() == actual.tolist()
     few = Batcher(small, DataConfig(max_asvs=5), 0).richness
-    assert few.max() == 5 and few.tolist() == np.minimum(found, 5).tolist()
+    assert few.max() == 5 and few.tolist() == np.minimum(actual, 5).tolist()

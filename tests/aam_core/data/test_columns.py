@@ -46,9 +46,9 @@ LABELS = ["1.1", "1.10", "01", "1", "1e0", "+1"]
 
 @pytest.mark.parametrize("declared", ["", "categorical", "numeric"])
 def test_names_are_the_letters_of_the_file(cells, declared):
-    found = cells(LABELS, declared)
-    assert as_classes(found).tolist() == LABELS
-    assert len(set(label_codes(found))) == len(LABELS)
+    actual = cells(LABELS, declared)
+    assert as_classes(actual).tolist() == LABELS
+    assert len(set(label_codes(actual))) == len(LABELS)
 
 
 def test_a_column_means_the_same_whatever_else_stands_in_it(cells):
@@ -104,7 +104,7 @@ def test_numbers_of_other_types():
         (["sick", "well"], r"is text \('sick', 'well'\), not numbers: use fit-classifier"),
     ],
 )
-def test_what_is_no_number_is_told_with_its_cure(cells, texts, words):
+def test_values_that_are_not_numbers_are_refused_with_advice(cells, texts, words):
     with pytest.raises(InputError, match=words) as caught:
         as_numbers(cells(texts))
     assert "\n" not in str(caught.value)
@@ -135,7 +135,7 @@ def test_long_values_are_cut():
         (["NA", "NA"], "regression"),
     ],
 )
-def test_the_task_that_a_column_tells(values, task):
+def test_infer_task(values, task):
     assert infer_task(series(values)) == task
 
 

@@ -11,10 +11,10 @@ from aam_core.errors import InputError
 
 def distinct(count, length=12):
     rng = np.random.default_rng(0)
-    found = set()
-    while len(found) < count:
-        found.add("".join(rng.choice(list("ACGT"), length)))
-    return sorted(found)
+    actual = set()
+    while len(actual) < count:
+        actual.add("".join(rng.choice(list("ACGT"), length)))
+    return sorted(actual)
 
 
 def test_every_sequence_is_in_one_sample():

@@ -51,7 +51,7 @@ def test_levels_and_scale_come_from_the_training_samples_alone(fitted):
     assert fitted.names == ["site", "code", "age"]
 
 
-def test_held_out_values_change_nothing(metadata, fitted):
+def test_held_out_samples_do_not_change_the_fit(metadata, fitted):
     other = metadata.assign(site=metadata["site"].where(metadata.index.isin(TRAIN), "sea"))
     other.loc[IDS[4:], "age"] = -1e6
     assert fit_covariates(other, ["age", "site", "code"], TRAIN) == fitted
@@ -123,7 +123,7 @@ def test_an_undeclared_column_is_numeric_where_every_value_is_a_number(read):
     assert metadata["age"].tolist() == ["1", "02", None, "3e0"]  # as it was
 
 
-def test_what_is_declared_is_not_commented(read):
+def test_declared_columns_give_no_warning(read):
     _, lines = infer_types(read("categorical", site=["1", "02", "3", "gut"]), "site")
     assert lines == []
     metadata = read("categorical", site=["1", "02", "1"])
@@ -138,7 +138,7 @@ def test_text_is_not_commented_unless_it_says_that_it_is_missing(read):
     assert "'NA' (2) in column 'site' is read as a category" in line
 
 
-def test_a_category_is_known_by_its_letters_whatever_else_the_new_file_holds(read):
+def test_categories_are_matched_letter_for_letter(read):
     fitted = fit_covariates(read(site=["01", "02", "A", "1.10"]), ["site"], IDS[:4])
     assert fitted.encode(read(site=["01", "02", "01"]))[0][:, 0].tolist() == [1, 2, 1]
     assert fitted.encode(read(site=["1", "1.1", "2"]))[0][:, 0].tolist() == [UNKNOWN] * 3
@@ -148,8 +148,8 @@ def test_numbers_of_a_frame_find_the_one_level_that_is_the_same_number(read):
     """QIIME 2 and data frames make numbers of 01 and 02: which levels they were is still clear."""
     fitted = fit_covariates(read(site=["01", "02", "A", "03", "3"]), ["site"], IDS[:5])
     assert fitted.categorical[0][1] == ("01", "02", "03", "3", "A")
-    found = fitted.encode(frame(site=[1.0, 2.0, 3.0, 4.0]))[0][:, 0]
-    assert found.tolist() == [1, 2, 4, UNKNOWN]
+    actual = fitted.encode(frame(site=[1.0, 2.0, 3.0, 4.0]))[0][:, 0]
+    assert actual.tolist() == [1, 2, 4, UNKNOWN]
     twice = fit_covariates(read(site=["01", "1.0", "A"]), ["site"], IDS[:3])
     assert twice.encode(frame(site=[1.0]))[0][:, 0].tolist() == [UNKNOWN]  # of which it is unclear
 
@@ -162,7 +162,7 @@ def test_values_that_training_did_not_see_are_counted(fitted, metadata):
 
 
 @pytest.mark.parametrize("given", [3, None, [1], pd.Series([1.0]), {"site": 1}])
-def test_covariates_that_are_no_names(metadata, given):
+def test_covariates_that_are_not_names(metadata, given):
     assert "must be a list of names" in refused(fit_covariates, metadata, given, TRAIN)
 
 
@@ -246,7 +246,7 @@ def test_the_metadata_stays_as_it_is(fitted, metadata):
 
 
 @pytest.mark.parametrize("wrong", ["young", np.inf])
-def test_a_numeric_column_that_holds_something_else(fitted, metadata, wrong):
+def test_a_numeric_column_with_other_values_is_refused(fitted, metadata, wrong):
     ages = pd.Series([1.0, 2.0, wrong, None, wrong, 3.0], index=metadata.index, dtype=object)
     message = refused(fitted.encode, metadata.assign(age=ages))
     assert (
@@ -300,5 +300,5 @@ def test_edited_values_are_refused(fitted, edit):
 
 
 @pytest.mark.parametrize("values", [{}, [], None, "site", {"categorical": []}])
-def test_what_is_no_covariates_is_refused(values):
+def test_edited_covariates_are_refused(values):
     assert "not covariates that AAM saved" in refused(Covariates.from_dict, values)

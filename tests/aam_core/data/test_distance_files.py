@@ -72,8 +72,8 @@ def test_distances_as_scikit_bio_writes_them(tmp_path):
     matrix = np.abs(points[:, None] - points).sum(-1)
     ids = [f"s{i}" for i in range(20)]
     skbio.DistanceMatrix(matrix, ids).write(str(tmp_path / "dm.tsv"))
-    found, read = read_distances(tmp_path / "dm.tsv")
-    assert found == ids
+    actual, read = read_distances(tmp_path / "dm.tsv")
+    assert actual == ids
     np.testing.assert_allclose(read, matrix, rtol=1e-6)
 
 
@@ -117,8 +117,8 @@ def test_distance_objects_that_are_none():
 
 @pytest.mark.parametrize("matrix", ["matrix", "matrix:0"])
 def test_distances_in_hdf5(write_hdf5, matrix):
-    ids, found = read_distances(write_hdf5(IDS, MATRIX.astype(float), matrix))
-    assert ids == IDS and found.dtype == np.float32 and np.array_equal(found, MATRIX)
+    ids, actual = read_distances(write_hdf5(IDS, MATRIX.astype(float), matrix))
+    assert ids == IDS and actual.dtype == np.float32 and np.array_equal(actual, MATRIX)
 
 
 def test_hdf5_that_is_no_distance_matrix(write_hdf5, write_biom):
@@ -148,5 +148,5 @@ def test_artifacts_of_qiime2(tmp_path):
     qiime2 = pytest.importorskip("qiime2", reason="QIIME 2 is not installed: no real .qza")
     matrix = skbio.DistanceMatrix(MATRIX, IDS)
     qiime2.Artifact.import_data("DistanceMatrix", matrix).save(str(tmp_path / "a.qza"))
-    ids, found = read_distances(tmp_path / "a.qza")
-    assert ids == IDS and np.array_equal(found, MATRIX)
+    ids, actual = read_distances(tmp_path / "a.qza")
+    assert ids == IDS and np.array_equal(actual, MATRIX)

@@ -83,7 +83,7 @@ CHANGES = {
     "letter": (edited, "sequences of 1 of {F} features changed ("),
     "samples gone": (lambda x: x.select(x.sample_ids[2:]), "2 samples are gone (S001.01, S"),
     "branch": (longer_branch, "branches of the tree"),
-    "no tree": (lambda x: replace(x, phylogeny=None), "the tree given then alone"),
+    "no tree": (lambda x: replace(x, phylogeny=None), "the tree is gone"),
     "target": (
         lambda x: with_cell(x, "gradient", S, 1.5),
         f"values of the target of 1 of 60 samples changed ({S})",
@@ -120,7 +120,7 @@ def test_features_that_are_gone_and_samples_that_are_new(small, before):
     assert new == f"3 samples are new ({', '.join(small.sample_ids[57:])})"
 
 
-def test_given_distances(small):
+def test_distances_of_the_study(small):
     rng = np.random.default_rng(0)
     matrix = rng.random((60, 60), np.float32)
     study = replace(small, distances=matrix + matrix.T)
@@ -175,6 +175,6 @@ def test_a_large_study_takes_moments():
     counts = sparse(5000, 20000, 0.01, format="csr", random_state=0)
     counts.data = np.arange(1, len(counts.data) + 1)
     ids = [f"s{i}" for i in range(5000)], [f"f{i}" for i in range(20000)]
-    found = fingerprint(Study(*ids, counts))
-    assert sum(part.nbytes for part in found.to_arrays().values()) < 10 * (5000 + 20000) * 2
-    assert len(np.unique(found.parts["counts"])) == 5000
+    actual = fingerprint(Study(*ids, counts))
+    assert sum(part.nbytes for part in actual.to_arrays().values()) < 10 * (5000 + 20000) * 2
+    assert len(np.unique(actual.parts["counts"])) == 5000

@@ -36,9 +36,9 @@ def test_fixed_splits_that_cannot_be(train, val, words):
 
 def test_fixed_folds_keep_the_order_of_the_study():
     given = Split(["s3", "s0", "s2"], ["s5", "s2", "s3"], np.array([2, 0, 1]))
-    found = fixed_folds(IDS, given, 3)
-    assert found == Split(["s0", "s2", "s3"], ["s2", "s3", "s5"], [0, 1, 2])
-    json.dumps(found.folds)  # as a checkpoint has them
+    actual = fixed_folds(IDS, given, 3)
+    assert actual == Split(["s0", "s2", "s3"], ["s2", "s3", "s5"], [0, 1, 2])
+    json.dumps(actual.folds)  # as a checkpoint has them
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 8])

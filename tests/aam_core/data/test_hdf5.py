@@ -164,7 +164,7 @@ def test_a_zip_member_compressed_otherwise(tmp_path, kind, biom):
         read_table(path)
 
 
-def test_what_is_left_of_a_zip_is_not_taken_for_the_whole(write_qza):
+def test_a_truncated_zip_member_is_refused(write_qza):
     """A member that is declared shorter than it is fails its checksum."""
     path = write_qza("a.qza", "FeatureTable[Frequency]", "feature-table.biom", b"\x89HDF" * 100)
     content = path.read_bytes()

@@ -37,10 +37,10 @@ def said(known, study, **options):
     return comparison.note(), [line for line in [comparison.warning(**options)] if line]
 
 
-def test_what_it_was_fitted_on_is_known_whole(known, study):
-    found = known.compare(study)
-    assert found.known.all() and not found.reversed_alike.any()
-    assert all((values == 1).all() for values in found.columns(slice(None)).values())
+def test_training_samples_are_known_completely(known, study):
+    actual = known.compare(study)
+    assert actual.known.all() and not actual.reversed_alike.any()
+    assert all((values == 1).all() for values in actual.columns(slice(None)).values())
     first, warnings = said(known, study)
     assert first.startswith("100.00 % of the reads are of ASVs that the model was fitted on (80 of")
     assert warnings == []
@@ -48,8 +48,8 @@ def test_what_it_was_fitted_on_is_known_whole(known, study):
 
 def test_only_asvs_with_reads_in_the_training_samples_are_known(study):
     half = study.sample_ids[:2]
-    known, found = KnownASVs.of_samples(study, half), study.select(half)
-    there = np.asarray(found.counts.sum(axis=0)).ravel() > 0
+    known, actual = KnownASVs.of_samples(study, half), study.select(half)
+    there = np.asarray(actual.counts.sum(axis=0)).ravel() > 0
     assert 0 < there.sum() < len(there)
     np.testing.assert_array_equal(known.compare(study).known, there)
 
@@ -58,9 +58,9 @@ def test_shares_are_of_each_samples_reads():
     counts = csr_matrix(np.array([[3, 1, 0], [0, 0, 5], [1, 0, 1]]))
     dna = ["ACGGTCATTGCATTAG", "TTGACCGATCGGATAC", "GGCATCATCAGGTTTA"]
     study = Study(["a", "b", "c"], ["1", "2", "3"], counts, dna)
-    found = KnownASVs.of([dna[0]]).compare(study)
-    assert found.columns(slice(None))["known_reads"].tolist() == [0.75, 0, 0.5]
-    assert found.columns(slice(1, 3))["known_reads"].tolist() == [0, 0.5]
+    actual = KnownASVs.of([dna[0]]).compare(study)
+    assert actual.columns(slice(None))["known_reads"].tolist() == [0.75, 0, 0.5]
+    assert actual.columns(slice(1, 3))["known_reads"].tolist() == [0, 0.5]
 
 
 def test_kmers_are_those_of_a_naive_count():
@@ -78,8 +78,8 @@ def test_kmers_do_not_depend_on_the_chunks(study, known, monkeypatch):
     monkeypatch.setattr("aam_core.data.known_asvs._CHUNK", 500)
     again = KnownASVs.of_samples(study, study.sample_ids)
     np.testing.assert_array_equal(again.kmers, known.kmers)
-    found = again.compare(changed(study, lambda dna: dna[3:])).kmers
-    np.testing.assert_array_equal(found, expected)
+    actual = again.compare(changed(study, lambda dna: dna[3:])).kmers
+    np.testing.assert_array_equal(actual, expected)
     assert KnownASVs.of(others.sequences.values()).kmers.size
 
 
@@ -87,15 +87,15 @@ def test_a_base_that_changes_costs_its_kmers(study, known):
     def mutate(dna):
         return dna[:60] + {"A": "C", "C": "G", "G": "T", "T": "A"}[dna[60]] + dna[61:]
 
-    found = known.compare(changed(study, mutate))
-    assert not found.known.any()
-    assert found.kmers.min() >= 1 - KMER / (120 - KMER + 1) - 1e-9 and found.kmers.max() < 1
+    actual = known.compare(changed(study, mutate))
+    assert not actual.known.any()
+    assert actual.kmers.min() >= 1 - KMER / (120 - KMER + 1) - 1e-9 and actual.kmers.max() < 1
 
 
 # --- why so little is known ----------------------------------------------------------------------
 
 
-def test_the_other_direction(study, known):
+def test_reverse_complements(study, known):
     first, (line,) = said(known, changed(study, turned))
     assert first.startswith("0.00 % of the reads")
     assert line == (
@@ -104,12 +104,12 @@ def test_the_other_direction(study, known):
     )
 
 
-def test_the_other_direction_cut_to_another_length(study, known):
+def test_trimmed_reverse_complements(study, known):
     _, (line,) = said(known, changed(study, lambda dna: turned(dna[5:95])))
     assert "reverse complements of 80 have the 12-mers of those: turn" in line
 
 
-def test_some_in_the_other_direction(study, known):
+def test_some_reverse_complements(study, known):
     odd = [turned(dna) if i % 2 else dna for i, dna in enumerate(study.sequences)]
     first, (line,) = said(known, dataclasses.replace(study, sequences=odd))
     assert "40 of 80 ASVs" in first
@@ -175,9 +175,9 @@ def test_repr_is_a_few_lines(known, study):
 # --- there and back ------------------------------------------------------------------------------
 
 
-def test_there_and_back(known, study):
-    found = KnownASVs.from_tensors(known.to_tensors())
-    assert found.compare(study).note() == known.compare(study).note()
+def test_tensors_round_trip(known, study):
+    actual = KnownASVs.from_tensors(known.to_tensors())
+    assert actual.compare(study).note() == known.compare(study).note()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_there_and_back(known, study):
         ("more", lambda x: np.zeros(3), "its arrays are kmers, lengths, more, sequences, starts"),
     ],
 )
-def test_what_was_edited_is_refused(known, name, change, words):
+def test_edited_arrays_are_refused(known, name, change, words):
     arrays = known.to_tensors()
     arrays[name] = change(arrays.get(name))
     with pytest.raises(InputError, match=f"knows of its ASVs is damaged: {words}"):

@@ -58,18 +58,18 @@ def test_a_file_means_what_it_means_in_qiime2(write, content, mark):
     qiime2 = pytest.importorskip("qiime2", reason="QIIME 2 is not installed: nothing to compare")
     path = write(mark + content.encode("utf-8"))
     expected = qiime2.Metadata.load(str(path)).to_dataframe()
-    found = read_metadata(path)
-    assert list(found.index) == list(expected.index)
-    assert list(found.columns) == list(expected.columns)
-    decided, _ = infer_types(found, list(found.columns))
+    actual = read_metadata(path)
+    assert list(actual.index) == list(expected.index)
+    assert list(actual.columns) == list(expected.columns)
+    decided, _ = infer_types(actual, list(actual.columns))
     for name in expected:
         # As covariates, columns are what QIIME 2 makes of them; until then, text.
         numeric = expected[name].dtype != object
         assert (decided[name].dtype == np.float64) == numeric, name
-        assert found[name].isna().tolist() == expected[name].isna().tolist()
-        values = decided[name] if numeric else found[name]
+        assert actual[name].isna().tolist() == expected[name].isna().tolist()
+        values = decided[name] if numeric else actual[name]
         assert values.dropna().tolist() == expected[name].dropna().tolist()
-        assert all(isinstance(value, str) for value in found[name].dropna())
+        assert all(isinstance(value, str) for value in actual[name].dropna())
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -198,7 +198,7 @@ def test_data_frames_take_the_same_form():
     pd.testing.assert_frame_equal(from_frame(frame), frame)
 
 
-def test_whole_numbers_that_no_float_holds_stay_apart():
+def test_integers_beyond_float64_stay_distinct():
     numbers = [2**53, 2**53 + 1]
     for given in (numbers, pd.array(numbers, dtype="Int64"), pd.Series(numbers, dtype=object)):
         frame = from_frame(pd.DataFrame({"run": np.asarray(given)}, index=["s1", "s2"]))
@@ -211,7 +211,7 @@ def test_cells_that_are_lists_are_text():
 
 
 @pytest.mark.parametrize("given", [np.ones(3), [1], {"a": 1}, "metadata", None])
-def test_what_is_no_data_frame(given):
+def test_other_objects_than_a_data_frame_are_refused(given):
     with pytest.raises(InputError, match="must be a path or a DataFrame"):
         from_frame(given)
 

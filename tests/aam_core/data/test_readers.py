@@ -69,7 +69,7 @@ def test_files_that_are_not_fasta(write, content, message):
         (["ACGT"], "must be a path, a dictionary or a Series, not list"),
     ],
 )
-def test_sequence_objects_that_are_none(given, message):
+def test_objects_that_are_not_sequences(given, message):
     with pytest.raises(InputError, match=message):
         read_sequences(given)
 

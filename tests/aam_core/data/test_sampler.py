@@ -32,7 +32,7 @@ def test_every_sample_once_an_epoch(size, budget):
         assert np.issubdtype(batches[0].dtype, np.integer)
 
 
-def test_another_order_in_each_epoch_the_same_whenever_asked():
+def test_epochs_differ_in_order_and_are_reproducible():
     made = sampler(batch_size=8)
     orders = [np.concatenate(made.epoch(number)).tolist() for number in (0, 1, 0)]
     assert orders[0] == orders[2] != orders[1]

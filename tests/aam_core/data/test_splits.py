@@ -18,17 +18,17 @@ DISEASE = pd.Series(["common" if i % 10 else "rare" for i in range(100)], index=
 
 
 def parts(split):
-    train, held = split
-    assert not set(train) & set(held) and train and held
+    train, val_ids = split
+    assert not set(train) & set(val_ids) and train and val_ids
     assert train == [i for i in IDS if i in set(train)]  # the order of the study
-    assert held == [i for i in IDS if i in set(held)]
-    return train, held
+    assert val_ids == [i for i in IDS if i in set(val_ids)]
+    return train, val_ids
 
 
 def whole(split):
-    train, held = parts(split)
-    assert sorted(train + held) == IDS
-    return train, held
+    train, val_ids = parts(split)
+    assert sorted(train + val_ids) == IDS
+    return train, val_ids
 
 
 # --- hold out ------------------------------------------------------------------------------------
@@ -44,17 +44,18 @@ def test_random_split_has_the_fraction_and_follows_the_seed():
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.6])
 def test_a_group_stays_on_one_side(seed, fraction):
-    train, held = whole(train_val_split(IDS, fraction=fraction, seed=seed, groups=SUBJECT))
-    assert not set(SUBJECT[train]) & set(SUBJECT[held])
-    assert len(held) == pytest.approx(100 * fraction, abs=3)
+    train, val_ids = whole(train_val_split(IDS, fraction=fraction, seed=seed, groups=SUBJECT))
+    assert not set(SUBJECT[train]) & set(SUBJECT[val_ids])
+    assert len(val_ids) == pytest.approx(100 * fraction, abs=3)
 
 
 def test_groups_are_drawn_at_random():
-    held = Counter()
+    times = Counter()
     for seed in range(60):
-        held.update(set(SUBJECT[train_val_split(IDS, fraction=0.2, seed=seed, groups=SUBJECT)[1]]))
-    assert len(held) == 23
-    assert max(held.values()) < 30
+        _, val = train_val_split(IDS, fraction=0.2, seed=seed, groups=SUBJECT)
+        times.update(set(SUBJECT[val]))
+    assert len(times) == 23
+    assert max(times.values()) < 30
 
 
 def test_uneven_groups_are_all_held_out_at_times():
@@ -62,22 +63,22 @@ def test_uneven_groups_are_all_held_out_at_times():
     groups = np.repeat([f"g{i}" for i in range(10)], sizes)
     seen = set()
     for seed in range(40):
-        train, held = whole(train_val_split(IDS, fraction=0.2, seed=seed, groups=groups))
-        assert 15 <= len(held) <= 25
-        seen |= set(groups[[i in held for i in IDS]])
+        train, val_ids = whole(train_val_split(IDS, fraction=0.2, seed=seed, groups=groups))
+        assert 15 <= len(val_ids) <= 25
+        seen |= set(groups[[i in val_ids for i in IDS]])
     assert seen >= {f"g{i}" for i in range(1, 10)}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_classes_have_like_shares_on_both_sides(seed):
-    train, held = whole(train_val_split(IDS, fraction=0.2, seed=seed, strata=DISEASE))
-    assert Counter(DISEASE[held]) == {"rare": 2, "common": 18}
+    train, val_ids = whole(train_val_split(IDS, fraction=0.2, seed=seed, strata=DISEASE))
+    assert Counter(DISEASE[val_ids]) == {"rare": 2, "common": 18}
 
 
 def test_a_rare_class_is_on_both_sides_all_the_same():
     strata = ["rare"] * 2 + ["common"] * 98
-    train, held = whole(train_val_split(IDS, fraction=0.1, seed=0, strata=strata))
-    assert len({"s000", "s001"} & set(held)) == 1
+    train, val_ids = whole(train_val_split(IDS, fraction=0.1, seed=0, strata=strata))
+    assert len({"s000", "s001"} & set(val_ids)) == 1
     many = [f"c{i % 20}" for i in range(100)]
     assert len(whole(train_val_split(IDS, fraction=0.05, seed=0, strata=many))[1]) == 20
 
@@ -86,22 +87,22 @@ def test_a_rare_class_is_on_both_sides_all_the_same():
 def test_groups_and_classes_are_honoured_together(seed):
     by_subject = {f"S{i}": "sick" if i % 3 == 0 else "well" for i in range(23)}
     strata = SUBJECT.map(by_subject)
-    train, held = whole(
+    train, val_ids = whole(
         train_val_split(IDS, fraction=0.25, seed=seed, groups=SUBJECT, strata=strata)
     )
-    assert not set(SUBJECT[train]) & set(SUBJECT[held])
-    assert (strata[held] == "sick").mean() == pytest.approx((strata == "sick").mean(), abs=0.1)
-    assert len(held) == pytest.approx(25, abs=4)
+    assert not set(SUBJECT[train]) & set(SUBJECT[val_ids])
+    assert (strata[val_ids] == "sick").mean() == pytest.approx((strata == "sick").mean(), abs=0.1)
+    assert len(val_ids) == pytest.approx(25, abs=4)
 
 
 def test_the_only_possible_split_of_groups_is_found():
     groups = ["g1"] * 10 + ["g2"] * 10 + ["g3"] * 80
     strata = ["a"] * 5 + ["b"] * 5 + ["a"] * 5 + ["b"] * 5 + ["b"] * 80
     for seed in range(10):
-        train, held = whole(
+        train, val_ids = whole(
             train_val_split(IDS, fraction=0.1, seed=seed, groups=groups, strata=strata)
         )
-        assert len(held) == 10
+        assert len(val_ids) == 10
 
 
 def test_groups_as_numbers_or_in_another_order():
@@ -240,28 +241,28 @@ def folds_of(split):
 
 @pytest.mark.parametrize("groups", [None, SUBJECT])
 @pytest.mark.parametrize("strata", [None, DISEASE])
-def test_each_member_leaves_out_another_share(groups, strata):
+def test_each_member_holds_out_another_fold(groups, strata):
     split = cross_fitting_split(IDS, 5, fraction=0.2, seed=0, groups=groups, strata=strata)
     folds = folds_of(split)
     assert len(folds) == 5 and sorted(sum(folds, [])) == IDS
     held_out = split.held_out(IDS, 5)
     assert held_out.sum(0).tolist() == [1] * 100
-    for row, held in zip(held_out, folds, strict=True):
-        assert [IDS[i] for i in np.flatnonzero(row)] == held
+    for row, val_ids in zip(held_out, folds, strict=True):
+        assert [IDS[i] for i in np.flatnonzero(row)] == val_ids
         if groups is None:
-            assert len(held) == 20
+            assert len(val_ids) == 20
         else:
-            others = [name for name in IDS if name not in set(held)]
-            assert not set(groups[held]) & set(groups[others])
+            others = [name for name in IDS if name not in set(val_ids)]
+            assert not set(groups[val_ids]) & set(groups[others])
         if strata is not None and groups is None:
-            assert Counter(strata[held]) == {"rare": 2, "common": 18}
+            assert Counter(strata[val_ids]) == {"rare": 2, "common": 18}
     settings = {"fraction": 0.2, "groups": groups, "strata": strata}
     assert cross_fitting_split(IDS, 5, seed=0, **settings) == split
     grouped_alone = groups is not None and strata is None  # whose folds have no seed
     assert (cross_fitting_split(IDS, 5, seed=1, **settings) == split) == grouped_alone
 
 
-def test_fewer_members_than_folds_leave_some_samples_to_all():
+def test_with_fewer_members_than_folds_all_members_train_on_some_samples():
     split = cross_fitting_split(IDS, 3, fraction=0.1, seed=0)
     assert [len(fold) for fold in folds_of(split)] == [10, 10, 10]
     assert split.held_out(IDS, 3).sum(1).tolist() == [10, 10, 10]
@@ -286,7 +287,7 @@ def test_fewer_groups_than_folds(count):
         cross_fitting_split(IDS, 10, fraction=0.1, seed=0, groups=["g"] * 100)
 
 
-def test_classes_that_cannot_be_shared_out_are_left_to_chance():
+def test_classes_too_rare_for_folds_are_not_stratified():
     strata = [f"c{i // 2}" for i in range(100)]  # two samples each
     folds = folds_of(cross_fitting_split(IDS, 10, fraction=0.1, seed=0, strata=strata))
     assert 2 <= len(folds) <= 10 and sorted(sum(folds, [])) == IDS
@@ -295,7 +296,7 @@ def test_classes_that_cannot_be_shared_out_are_left_to_chance():
     assert len(folds) == 10 and sorted(sum(folds, [])) == IDS
 
 
-def test_classes_of_one_host_leave_the_others_shared_out():
+def test_a_class_of_one_host_does_not_unbalance_the_others():
     """Twenty-five hosts, ten of them controls; two classes more are of one host each."""
     hosts = pd.Series([i // 4 for i in range(100)], index=IDS)
     strata = hosts.map(lambda host: "control" if host % 5 < 2 else "case")
@@ -311,7 +312,7 @@ def test_classes_of_one_host_leave_the_others_shared_out():
     assert splits[0] != splits[1]
 
 
-def test_a_class_of_one_sample_leaves_the_others_shared_out():
+def test_a_class_of_one_sample_does_not_unbalance_the_others():
     strata = pd.Series(["rare" if i % 10 == 0 else "common" for i in range(100)], index=IDS)
     strata.iloc[1] = "only"
     for seed in range(5):
@@ -321,20 +322,20 @@ def test_a_class_of_one_sample_leaves_the_others_shared_out():
 
 def test_a_single_member_has_the_split_of_before():
     settings = {"fraction": 0.2, "seed": 3, "groups": SUBJECT, "strata": DISEASE}
-    train, held = train_val_split(IDS, **settings)
+    train, val_ids = train_val_split(IDS, **settings)
     split = cross_fitting_split(IDS, 1, **settings)
-    assert split == Split(train, held, [0] * len(held)) == Split.holdout(train, held)
-    assert split.held_out(IDS, 1).tolist() == [[name in set(held) for name in IDS]]
+    assert split == Split(train, val_ids, [0] * len(val_ids)) == Split.holdout(train, val_ids)
+    assert split.held_out(IDS, 1).tolist() == [[name in set(val_ids) for name in IDS]]
 
 
 @pytest.mark.parametrize("members", [1, 4])
-def test_nothing_need_be_left_out(members):
+def test_fraction_0_holds_out_nothing(members):
     split = cross_fitting_split(IDS, members, fraction=0, seed=0)
     assert split == Split(IDS, [], [])
     assert split.held_out(IDS, members).tolist() == [[False] * 100] * members
 
 
-def test_a_split_that_was_given_is_every_members():
+def test_in_a_holdout_all_members_hold_out_the_same():
     split = Split.holdout(["s002", "s000"], ["s001"])
     held_out = split.held_out(["s000", "s001", "s002", "s003"], 2)
     assert held_out.tolist() == [[False, True, False, False]] * 2

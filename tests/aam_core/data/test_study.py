@@ -150,7 +150,7 @@ def test_select_is_fast():
 # Samples
 
 
-def test_blanks_at_the_ends_of_ids_do_not_part_files():
+def test_blanks_at_the_ends_of_ids_are_ignored():
     table = make_table(
         samples=[f" {name}" for name in SAMPLES], features=[f"{f} " for f in FEATURES]
     )
@@ -372,7 +372,7 @@ def test_wrong_kind_of_metadata():
         make_study(metadata=[1])
 
 
-def test_objects_given_stay_as_they_are():
+def test_arguments_are_not_changed():
     table, metadata, distances = make_table(), METADATA.copy(), make_distances()
     make_study(table=table, metadata=metadata, distances=distances, where="sex=m")
     assert table == make_table() and distances == make_distances()
@@ -459,7 +459,7 @@ def test_unplaced_features_may_stay_for_the_model():
     assert study.feature_ids == sequences
     assert any("ignored by the distances alone" in line for line in study.report)
     batch = Batcher(study, DataConfig(rarefaction="none"), 0, distances=True).batch(np.arange(3))
-    found = distance_matrix(
+    actual = distance_matrix(
         batch.table, batch.table_features, study.phylogeny, "weighted_normalized"
     )
     dropped = load_study(table, tree=tree, keep_unplaced=False)
@@ -470,11 +470,11 @@ def test_unplaced_features_may_stay_for_the_model():
         dropped.phylogeny,
         "weighted_normalized",
     )
-    assert torch.allclose(found, wanted, atol=1e-6)
+    assert torch.allclose(actual, wanted, atol=1e-6)
     assert len(batch.feature_index) == 4
 
 
-def test_rna_as_feature_ids_is_told_from_hashes():
+def test_rna_as_feature_ids_is_recognized():
     names = ["ACGUACGUAA", "CCGUACGUAC", "GGGUACGUAC"]
     table = pd.DataFrame(np.ones((2, 3), int), index=["s1", "s2"], columns=names)
     with pytest.raises(InputError, match="RNA: write T for U"):

@@ -137,7 +137,7 @@ def test_artifact_of_qiime2(table, tmp_path):
         read_table(path)
 
 
-def test_objects_are_read_and_left_alone(table):
+def test_objects_are_not_changed(table):
     before = table.copy()
     assert_is_table(read_table(table))
     assert table == before

@@ -62,7 +62,7 @@ def test_empty_sequence():
         tokenize(["AC", ""], ["a", "b"])
 
 
-def test_too_long_is_an_error_unless_truncation_is_asked_for():
+def test_too_long_is_an_error_without_truncation():
     sequences = ["ACGTAC", "ACG", "GGGGG"]
     with pytest.raises(InputError) as caught:
         tokenize(sequences, ["a", "b", "c"], max_bp=4)
@@ -81,7 +81,7 @@ def test_order_of_sequences_only_orders_the_rows():
     assert np.array_equal(tokens[::-1], swapped)
 
 
-def test_dna_is_told_from_hashes_and_names():
+def test_is_dna_refuses_hashes_and_names():
     assert is_dna("ACGTRYSWKMBDHVN") and is_dna("acgt")
     assert not any(map(is_dna, ["", "AC-GT", "ACGU", "ac5402de1ddf427ab8d2b0a8a0a44f19", "OTU1"]))
     assert all(map(looks_like_sequence, ["ACGUACGU", "AC-G.T", "ACGTAXGT"]))

@@ -75,7 +75,7 @@ def test_a_folder_replaces_another_whole(tmp_path):
     assert names(out) == ["third.txt"] and names(out.parent) == ["out"]
 
 
-def test_a_folder_is_found_whatever_a_killed_writer_left(tmp_path):
+def test_the_complete_folder_is_found_after_any_kill(tmp_path):
     out = tmp_path / "out"
     assert current_folder(out) == out
     put(out, "a")
@@ -160,7 +160,7 @@ def killed_after(operations, patch):
     return done
 
 
-def test_killed_at_any_file_operation_the_old_or_the_new_whole_is_there(tmp_path, monkeypatch):
+def test_killed_at_any_file_operation_the_old_or_the_new_version_is_complete(tmp_path, monkeypatch):
     seen = []
     for at in range(100):
         out = write(tmp_path / f"{at}", OLD)
@@ -169,17 +169,17 @@ def test_killed_at_any_file_operation_the_old_or_the_new_whole_is_there(tmp_path
             done = killed_after(at, patch)
             with contextlib.suppress(Killed):
                 write(out, NEW)
-        found = read_consistent(out, texts)
-        assert found in (whole(OLD), NEW), at
+        actual = read_consistent(out, texts)
+        assert actual in (whole(OLD), NEW), at
         if at and seen[-1]:
-            assert found == NEW, "what was new is old again"
-        seen.append(found == NEW)
+            assert actual == NEW, "what was new is old again"
+        seen.append(actual == NEW)
         # Without the library: of two wholes no file stands beside another.
         outside = {name: (out / name).read_text() for name in names(out) if name in {**OLD, **NEW}}
         assert outside.items() <= OLD.items() or outside.items() <= NEW.items(), at
         # The next writer puts in order what there is, and then writes.
         recover(out)
-        assert texts(out) == found and (out / "notes.md").read_text() == "mine"
+        assert texts(out) == actual and (out / "notes.md").read_text() == "mine"
         mine = f".aam-{os.getpid()}-"  # of a process that is gone, it would go too
         assert not [n for n in names(out) if n[0] == "." and not n.startswith(mine)]
         if len(done) <= at:
@@ -204,7 +204,7 @@ def test_a_reader_during_a_save_sees_one_of_the_two(tmp_path):
     assert tries == ["old a", "new a"]
 
 
-def test_a_reader_finds_the_stage_and_then_what_it_became(tmp_path):
+def test_a_reader_finds_the_stage_and_then_its_published_files(tmp_path):
     out = write(tmp_path / "out", OLD)
     stage = out / STAGE
     stage.mkdir()
@@ -223,7 +223,7 @@ def test_a_reader_finds_the_stage_and_then_what_it_became(tmp_path):
     assert names(out) == sorted([*NEW, MANIFEST])
 
 
-def test_who_never_stops_writing_is_named(tmp_path):
+def test_a_reader_gives_up_on_endless_writing(tmp_path):
     out = write(tmp_path / "out", OLD)
     with pytest.raises(InputError, match="is being written again and again"):
         read_consistent(out, lambda folder: write(out, NEW))
@@ -238,7 +238,7 @@ def test_without_links_files_are_copied(tmp_path, monkeypatch):
     assert texts(out) == NEW and names(out) == sorted([*NEW, MANIFEST])
 
 
-def test_a_manifest_tells_what_differs(tmp_path):
+def test_a_manifest_names_what_differs(tmp_path):
     def spoiled(change):
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
         change(write(tmp_path / "out", OLD))
@@ -274,7 +274,7 @@ def test_a_manifest_tells_what_differs(tmp_path):
     check_manifest(out, optional=["c.txt"])
 
 
-def test_a_stage_that_is_a_link_is_none(tmp_path):
+def test_a_stage_that_is_a_link_is_ignored(tmp_path):
     elsewhere = write(tmp_path / "elsewhere", NEW)
     out = write(tmp_path / "out", OLD)
     (out / STAGE).symlink_to(elsewhere)

@@ -67,7 +67,7 @@ def test_another_process_is_named(tmp_path, other):
         pass
 
 
-def test_a_killed_process_holds_nothing(tmp_path, other):
+def test_a_killed_process_leaves_no_lock(tmp_path, other):
     process = other(tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -77,7 +77,7 @@ def test_a_killed_process_holds_nothing(tmp_path, other):
     assert names(tmp_path) == []
 
 
-def test_a_process_that_is_going_is_waited_for(tmp_path, other):
+def test_a_lock_waits_for_a_process_that_ends(tmp_path, other):
     process = other(tmp_path)
     timer = threading.Timer(0.2, process.kill)
     timer.start()
@@ -85,7 +85,7 @@ def test_a_process_that_is_going_is_waited_for(tmp_path, other):
         timer.join()
 
 
-def test_who_holds_a_folder_holds_those_in_it(tmp_path):
+def test_a_lock_covers_the_folders_within(tmp_path):
     with lock_folder(tmp_path) as first, lock_folder(tmp_path / "checkpoint" / "best") as inner:
         assert (first, inner) == (True, False)
         with replacing_in(tmp_path / "checkpoint" / "best") as folder:
@@ -97,20 +97,20 @@ def test_who_holds_a_folder_holds_those_in_it(tmp_path):
 
 
 def test_another_thread_is_another_writer(tmp_path):
-    found = []
+    actual = []
 
     def attempt():
         try:
             with lock_folder(tmp_path):
-                found.append("held")
+                actual.append("held")
         except InputError as error:
-            found.append(str(error))
+            actual.append(str(error))
 
     with lock_folder(tmp_path):
         thread = threading.Thread(target=attempt)
         thread.start()
         thread.join()
-    assert "another thread" in found[0]
+    assert "another thread" in actual[0]
 
 
 def _fork(folder, queue):
@@ -121,7 +121,7 @@ def _fork(folder, queue):
         queue.put(str(error))
 
 
-def test_what_is_forked_holds_nothing(tmp_path):
+def test_a_fork_does_not_inherit_the_lock(tmp_path):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     with lock_folder(tmp_path):
@@ -132,7 +132,7 @@ def test_what_is_forked_holds_nothing(tmp_path):
         assert names(tmp_path) == [LOCK]
 
 
-def test_a_worker_writes_where_its_parent_holds(tmp_path, other):
+def test_a_worker_writes_into_the_folder_its_parent_locked(tmp_path, other):
     other(tmp_path)
     with locked_by_parent(tmp_path), lock_folder(tmp_path) as new:
         assert not new

@@ -140,7 +140,7 @@ def test_members_of_a_folder(tmp_path):
         "\xff",
     ],
 )
-def test_what_is_no_json(tmp_path, content):
+def test_content_that_is_not_json(tmp_path, content):
     (tmp_path / "a.json").write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match="a.json is truncated or not JSON") as caught:
         read_json(tmp_path / "a.json")
@@ -192,7 +192,7 @@ def merges(levels):
         ("a: '" + "x" * 300_000 + "'", "more than 262,144 bytes"),
     ],
 )
-def test_what_is_no_yaml(tmp_path, content, why):
+def test_content_that_is_not_yaml(tmp_path, content, why):
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(InputError, match=f"a.yaml .*{why}") as caught:
         read_yaml(tmp_path / "a.yaml")

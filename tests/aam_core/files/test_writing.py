@@ -22,7 +22,7 @@ def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path):
     assert [item.name for item in path.parent.iterdir()] == ["plot.png"]
 
 
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), replacing(path) as temporary:
@@ -56,15 +56,15 @@ def test_a_file_where_a_folder_should_be(tmp_path):
 def test_a_pipe_receives_the_whole_and_stays(tmp_path):
     path = tmp_path / "pipe.tsv"
     os.mkfifo(path)
-    found = []
-    thread = threading.Thread(target=lambda: found.append(path.read_text()))
+    actual = []
+    thread = threading.Thread(target=lambda: actual.append(path.read_text()))
     thread.start()
     with replacing(path) as temporary:
         assert temporary.suffix == ".tsv" and temporary.parent != tmp_path
         temporary.write_text("whole")
-        assert not found
+        assert not actual
     thread.join()
-    assert found == ["whole"] and path.is_fifo() and list(tmp_path.iterdir()) == [path]
+    assert actual == ["whole"] and path.is_fifo() and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_device_is_one_line():
@@ -73,7 +73,7 @@ def test_a_full_device_is_one_line():
             temporary.write_text("whole")
 
 
-def test_what_is_not_finite_becomes_null(tmp_path):
+def test_infinity_and_nan_become_null(tmp_path):
     values = {"aam": {"auc": float("nan"), "r2": np.float64(0.5)}, "per_fold": [{"n": 3}, -np.inf]}
     write_json(tmp_path / "m.json", values)
     written = json.loads((tmp_path / "m.json").read_text())

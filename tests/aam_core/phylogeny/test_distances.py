@@ -161,13 +161,13 @@ def test_some_rows_alone(metric, rows):
     """Those of a process's own samples: the same numbers, and a zero for each with itself."""
     text, ids, counts = random_study(3)
     index, phylogeny = torch.arange(len(ids)), Phylogeny.from_tree(text, ids)
-    found = distance_matrix(torch.from_numpy(counts), index, phylogeny, metric, 0.5, rows).numpy()
+    actual = distance_matrix(torch.from_numpy(counts), index, phylogeny, metric, 0.5, rows).numpy()
     whole = ours(metric, counts, ids, text)
-    assert found.shape == whole[rows].shape and found.dtype == np.float32
-    np.testing.assert_allclose(found, whole[rows], rtol=1e-6, atol=1e-7)
+    assert actual.shape == whole[rows].shape and actual.dtype == np.float32
+    np.testing.assert_allclose(actual, whole[rows], rtol=1e-6, atol=1e-7)
     own = np.arange(len(counts))[rows]
-    assert (found[np.arange(len(own)), own] == 0).all()
-    assert ((found == 0) == (whole[rows] == 0)).all()  # pairs at distance zero are weighted apart
+    assert (actual[np.arange(len(own)), own] == 0).all()
+    assert ((actual == 0) == (whole[rows] == 0)).all()  # pairs at distance zero are weighted apart
 
 
 @pytest.mark.parametrize("metric", DISTANCES)
@@ -234,11 +234,11 @@ def test_on_a_gpu_without_waiting(metric):
     distance_matrix(rows, index, phylogeny, metric)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = distance_matrix(rows, index, phylogeny, metric)
+        actual = distance_matrix(rows, index, phylogeny, metric)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert found.device.type == "cuda"
-    np.testing.assert_allclose(found.cpu(), ours(metric, counts, ids, text), **TOLERANCE)
+    assert actual.device.type == "cuda"
+    np.testing.assert_allclose(actual.cpu(), ours(metric, counts, ids, text), **TOLERANCE)
 
 
 def real_study(real_data, name, samples, depth=1000):
@@ -281,8 +281,8 @@ def test_unifrac_on_real_studies(real_data, tmp_path, name):
     dense = torch.from_numpy(counts.toarray())
     for metric, function in theirs.items():
         expected = function(*files).filter(table.ids()).data
-        found = distance_matrix(dense, index, phylogeny, metric)
-        np.testing.assert_allclose(found, expected, **TOLERANCE, err_msg=metric)
+        actual = distance_matrix(dense, index, phylogeny, metric)
+        np.testing.assert_allclose(actual, expected, **TOLERANCE, err_msg=metric)
         blocks = table_distances(counts, phylogeny, metric, block=16)
         np.testing.assert_allclose(blocks, expected, **TOLERANCE, err_msg=metric)
     expected = unifrac.faith_pd(*files)[list(table.ids())]

@@ -23,7 +23,7 @@ def tree() -> Tree:
 
 
 @pytest.mark.parametrize("tips", [2, 3, 50])
-def test_tree_is_binary_and_has_the_tips_asked_for(tips):
+def test_tree_is_binary_and_has_the_right_number_of_tips(tips):
     tree = birth_death_tree(tips, np.random.default_rng(3))
     assert len(tree.tips) == tips
     assert len(tree.parent) == 2 * tips - 1
@@ -38,7 +38,7 @@ def test_newick_is_the_tree(tree):
     depth = np.zeros(len(tree.parent))
     for node in range(1, len(tree.parent)):
         depth[node] = depth[tree.parent[node]] + tree.length[node]
-    assert depth[tree.tips].mean() == pytest.approx(evolution.DEPTH)
+    assert depth[tree.tips].mean() == pytest.approx(evolution._DEPTH)
     for name, tip in list(zip(names, tree.tips, strict=True))[::20]:
         assert read.find(name).accumulate_to_ancestor(read.root()) == pytest.approx(depth[tip])
 
@@ -47,8 +47,8 @@ def test_transition_probabilities_are_those_of_the_rate_matrix():
     left, speed, right = evolution._reversible_model()
     rates = left @ np.diag(speed) @ right
     assert rates.sum(axis=1) == pytest.approx(0, abs=1e-12)
-    assert -(evolution.FREQUENCIES * np.diag(rates)).sum() == pytest.approx(1)
-    flow = evolution.FREQUENCIES[:, None] * rates
+    assert -(evolution._FREQUENCIES * np.diag(rates)).sum() == pytest.approx(1)
+    flow = evolution._FREQUENCIES[:, None] * rates
     assert flow == pytest.approx(flow.T)  # reversible
     assert left @ np.diag(np.exp(0.3 * speed)) @ right == pytest.approx(expm(0.3 * rates))
 

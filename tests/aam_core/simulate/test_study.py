@@ -106,7 +106,7 @@ def test_write(study, tmp_path):
     pd.testing.assert_frame_equal(table, study.metadata)
 
 
-def test_write_replaces_its_own_files_and_leaves_no_half(study, tmp_path, monkeypatch):
+def test_write_replaces_its_files_together(study, tmp_path, monkeypatch):
     out = tmp_path / "sim"
     study.write(out)
     simulate(10, 12).write(out)
