@@ -1,5 +1,5 @@
 #!/bin/bash
-# AAM on the GPUs of one node. Out of time or preempted, it saves, queues again, and goes on.
+# AAM on the GPUs of one node. Out of time or preempted, it saves, queues again and resumes.
 #
 #   sbatch recipes/slurm/one-node.sh
 #
@@ -19,7 +19,7 @@
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
-# What to run, on what, and where it goes; a run that goes on has its settings from the checkpoint.
+# The command, its settings and its output; a resumed run has its settings from the checkpoint.
 OUTPUT=encoder
 SETTINGS=(--preset large --config recipes/pretrain-large-fsdp.yaml)
 COMMAND=(pretrain --table table.biom --sequences rep-seqs.fasta --tree tree.nwk)
@@ -27,28 +27,28 @@ COMMAND=(pretrain --table table.biom --sequences rep-seqs.fasta --tree tree.nwk)
 PROCESSES=gpu
 # CPU threads of each process.
 export OMP_NUM_THREADS=8
-# What programs are run in: nothing, or IN=(apptainer exec --nv aam.sif)
+# Prefix of each program: none, or IN=(apptainer exec --nv aam.sif)
 IN=(env)
 
-# Seconds that torchrun gives its workers to save when it is told to stop (older torch: always 30).
+# Seconds that torchrun gives its workers to save when it gets a signal (older torch: always 30).
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=100
 
-told='' run=''
+stopping='' run=''
 # shellcheck disable=SC2329 # the trap calls it
 stop() {
-    [ -z "$told" ] || return 0
-    told=1
-    echo "Told to stop: saving a checkpoint."
+    [ -z "$stopping" ] || return 0
+    stopping=1
+    echo "Stopping: saving a checkpoint."
     # torchrun hands SIGTERM on to its workers, which save after the step that they are in.
     [ -z "$run" ] || kill -TERM "$run" || true
 }
 trap stop USR1 TERM
 
-there=$("${IN[@]}" python -c '
+has_checkpoint=$("${IN[@]}" python -c '
 import sys
 from aam_core.training import checkpoint
 print(checkpoint.exists(sys.argv[1]))' "$OUTPUT")
-if [ "$there" = True ]; then
+if [ "$has_checkpoint" = True ]; then
     SETTINGS=(--resume "$OUTPUT")
 fi
 
@@ -56,14 +56,14 @@ fi
 "${IN[@]}" torchrun --standalone --nproc-per-node="$PROCESSES" \
     -m aam_core "${COMMAND[@]}" "${SETTINGS[@]}" --output "$OUTPUT" &
 run=$!
-[ -z "$told" ] || kill -TERM "$run" || true
+[ -z "$stopping" ] || kill -TERM "$run" || true
 status=0
 wait "$run" || status=$?
 while kill -0 "$run" 2>/dev/null; do # the wait was cut short by a signal
     wait "$run" || status=$?
 done
 
-if [ -n "$told" ] && [ "$status" -ne 0 ]; then
+if [ -n "$stopping" ] && [ "$status" -ne 0 ]; then
     trap '' USR1 TERM # queueing again ends this script
     # "incomplete" leaves a job alone that its owner has cancelled.
     scontrol requeue incomplete "$SLURM_JOB_ID"

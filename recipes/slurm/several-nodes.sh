@@ -1,5 +1,5 @@
 #!/bin/bash
-# AAM on the GPUs of several nodes. Out of time or preempted, it saves, queues again, and goes on.
+# AAM on the GPUs of several nodes. Out of time or preempted, it saves, queues again and resumes.
 #
 #   sbatch recipes/slurm/several-nodes.sh
 #
@@ -20,7 +20,7 @@
 #SBATCH --output=%x-%j.log
 set -euo pipefail
 
-# What to run, on what, and where it goes; a run that goes on has its settings from the checkpoint.
+# The command, its settings and its output; a resumed run has its settings from the checkpoint.
 # All nodes must see the files, the output too.
 OUTPUT=encoder
 SETTINGS=(--preset large --config recipes/pretrain-large-fsdp.yaml)
@@ -29,33 +29,33 @@ COMMAND=(pretrain --table table.biom --sequences rep-seqs.fasta --tree tree.nwk)
 PROCESSES=gpu
 # CPU threads of each process.
 export OMP_NUM_THREADS=8
-# What programs are run in: nothing, or IN=(apptainer exec --nv aam.sif)
+# Prefix of each program: none, or IN=(apptainer exec --nv aam.sif)
 IN=(env)
 # A free port of the first node, where the nodes meet; not the same for two jobs.
 PORT=$((20000 + SLURM_JOB_ID % 10000))
 
-# Seconds that torchrun gives its workers to save when it is told to stop (older torch: always 30).
+# Seconds that torchrun gives its workers to save when it gets a signal (older torch: always 30).
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=100
 # srun does not take it over from the job.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 
-told='' run=''
+stopping='' run=''
 # shellcheck disable=SC2329 # the trap calls it
 stop() {
-    [ -z "$told" ] || return 0
-    told=1
-    echo "Told to stop: saving a checkpoint."
+    [ -z "$stopping" ] || return 0
+    stopping=1
+    echo "Stopping: saving a checkpoint."
     # To the torchrun of each node and not to srun, which would kill them outright. They hand it on
     # to their workers, which save after the step that they are in.
     [ -z "$run" ] || scancel --signal=TERM "$SLURM_JOB_ID" || true
 }
 trap stop USR1 TERM
 
-there=$("${IN[@]}" python -c '
+has_checkpoint=$("${IN[@]}" python -c '
 import sys
 from aam_core.training import checkpoint
 print(checkpoint.exists(sys.argv[1]))' "$OUTPUT")
-if [ "$there" = True ]; then
+if [ "$has_checkpoint" = True ]; then
     SETTINGS=(--resume "$OUTPUT")
 fi
 
@@ -67,14 +67,14 @@ srun --kill-on-bad-exit=0 --wait=60 "${IN[@]}" torchrun \
     --rdzv-backend=c10d --rdzv-endpoint="${nodes[0]}:$PORT" --rdzv-id="$SLURM_JOB_ID" \
     -m aam_core "${COMMAND[@]}" "${SETTINGS[@]}" --output "$OUTPUT" &
 run=$!
-[ -z "$told" ] || scancel --signal=TERM "$SLURM_JOB_ID" || true
+[ -z "$stopping" ] || scancel --signal=TERM "$SLURM_JOB_ID" || true
 status=0
 wait "$run" || status=$?
 while kill -0 "$run" 2>/dev/null; do # the wait was cut short by a signal
     wait "$run" || status=$?
 done
 
-if [ -n "$told" ] && [ "$status" -ne 0 ]; then
+if [ -n "$stopping" ] && [ "$status" -ne 0 ]; then
     trap '' USR1 TERM # queueing again ends this script
     # "incomplete" leaves a job alone that its owner has cancelled.
     scontrol requeue incomplete "$SLURM_JOB_ID"
