@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help env demo test lint lock fresh kills bench-speed bench-scale bench-accuracy bench-ablations fuzz core-env \
 	test-core test-newest tools clean
 
-# Where the environment is conda's, commands expect to find it named so.
+# Commands of a conda environment expect CONDA_PREFIX.
 IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## List the targets
@@ -13,16 +13,16 @@ help: ## List the targets
 env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=conda|apt|plain forces how)
 	@scripts/env.sh main
 
-demo: env ## Simulate a study and run the whole job through QIIME 2; results in demo/
+demo: env ## Simulate a study, pretrain, fit, predict and plot with QIIME 2; results in demo/
 	@$(IN_ENV) python scripts/demo.py
 
-# Networks of tests are small: threads would only wait for one another.
+# The networks of the tests are small: more threads make them slower.
 test test-core test-newest: export OMP_NUM_THREADS ?= 1
 
 test: env ## Run the whole suite, both packages
 	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
 
-tools: ## Set up .venv-tools: what lints and locks
+tools: ## Set up .venv-tools: the tools of make lint and make lock
 	@scripts/env.sh tools
 
 lint: tools ## ruff, its format, mypy, and the direction of imports
@@ -31,27 +31,27 @@ lint: tools ## ruff, its format, mypy, and the direction of imports
 	@.venv-tools/bin/mypy
 	@PYTHONPATH=. .venv-tools/bin/lint-imports
 
-lock: tools ## Write scripts/locks anew, on the newest versions; on Debian beside its own QIIME 2
+lock: tools ## Renew scripts/locks with the newest versions; on Debian, those that suit its QIIME 2
 	@.venv-tools/bin/python scripts/lock.py $$(scripts/env.sh distribution)
 
-fresh: ## Prove that set-up works: a clean clone without any cache runs make demo and make test
+fresh: ## Test the set-up: make demo and make test in a clean clone without caches
 	@scripts/fresh.sh
 
 N ?= 50
-kills: env ## Kill N fits while they work and save, and look at what is there
+kills: env ## Kill N fits while they train and save, and check what is left
 	@$(IN_ENV) OMP_NUM_THREADS=1 python tests/kills/kills.py $(N)
 
 bench-speed: env ## Measure the speed of pretraining and prediction
 	@$(IN_ENV) python benchmarks/speed.py
 
-bench-scale: env ## Measure scaling over processes, memory and, on a GPU, how much of it is used
+bench-scale: env ## Measure scaling over processes, memory and, on a GPU, its utilization
 	@$(IN_ENV) python benchmarks/scale.py
 
 MODE ?= quick
-bench-accuracy: env ## Measure accuracy beside a random forest (MODE=full: every study, three seeds)
+bench-accuracy: env ## Compare accuracy with a random forest (MODE=full: every study, three seeds)
 	@$(IN_ENV) python benchmarks/accuracy.py --mode $(MODE)
 
-bench-ablations: env ## Measure variants of the default beside it (QUESTION=1 ... 5: those of one question)
+bench-ablations: env ## Compare variants of the default (QUESTION=1 ... 5: those of one question)
 	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)
 
 CASES ?= 10000
@@ -65,10 +65,10 @@ core-env: ## Set up .venv-core: the core alone on the newest libraries, as locke
 test-core: core-env ## Run the core's tests on the newest numpy, pandas, scikit-bio and biom-format
 	@.venv-core/bin/python -m pytest -W default tests/aam_core
 
-test-newest: ## The same on today's newest, not locked (AAM_TORCH='torch==2.13.0' names a torch)
+test-newest: ## The same on the newest versions of today, not locked (AAM_TORCH='torch==2.13.0')
 	@scripts/env.sh newest
 	@.venv-newest/bin/python -m pytest -W default tests/aam_core
 
-clean: ## Remove what was built, but not the environments
+clean: ## Remove build products, but not the environments
 	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache docs/_build
 	@find aam_core q2_aam tests -name __pycache__ -prune -exec rm -rf {} +

@@ -27,10 +27,10 @@ STEPS = {"v4": 1000, "unifrac": 300, "other": 600}
 """Steps of each part of a pretraining."""
 
 OTHER = {"ecam": "ibd", "ibd": "ecam"}
-"""Folder of a study -> the study that an encoder is brought from."""
+"""Folder of a study -> the other study that an encoder is pretrained on."""
 
 CORPUS, DRAWN, SEED = "v4/v4-asvs-150nt.txt.gz", 20_000, 0
-"""Sequences without samples, how many of them are read, and the seed of that draw."""
+"""Sequences without samples, the number that is drawn from them, and the seed."""
 
 
 @functools.cache
@@ -50,44 +50,44 @@ def load(name: str, data: Path) -> Study:
 def pretraining_config(row: Row, part: str, fit: Config, steps: int | None = None) -> Config:
     """Configuration of a part of the pretraining, for the architecture of a fit.
 
-    The last weights are kept: no sample is spent on validation.
+    The last weights are kept: no sample is held out.
     """
     model = dataclasses.replace(
         fit.model, members=1, sample=dataclasses.replace(fit.model.sample, asv_dropout=0.0)
     )
-    given = {f"train.{name}": getattr(fit.train, name) for name in ("seed", "threads")}
-    given |= {"train.val_fraction": 0.0}
+    changes = {f"train.{name}": getattr(fit.train, name) for name in ("seed", "threads")}
+    changes |= {"train.val_fraction": 0.0}
     if part == "unifrac":
-        given |= {"loss.nucleotide": 0.0}
-    made = dataclasses.replace(pretraining(), model=model).replace(given | row.pretraining)
+        changes |= {"loss.nucleotide": 0.0}
+    made = dataclasses.replace(pretraining(), model=model).replace(changes | row.pretraining)
     return of_steps(made, steps or STEPS[part])
 
 
 class Encoders:
-    """Pretrained encoders, each made once in a process, and what it cost."""
+    """Pretrained encoders, each trained once in a process, with its cost."""
 
     def __init__(self):
         self.made: dict[str, tuple[Model, float]] = {}
 
     def get(self, part, config, start, name, data, ids) -> tuple[Model, float]:
-        """An encoder, going on from ``start``, and the CPU seconds of this part of it.
+        """An encoder that is trained from ``start``, and the CPU seconds of this part.
 
         Parameters
         ----------
         part : str
-            Of `STEPS`.
+            A key of `STEPS`.
         config : Config
         start : Model or None
         name : str
-            The study that is to be predicted.
+            The study to predict.
         data : Path
         ids : tuple of str
-            Its samples that may be seen (without labels); () where none is.
+            Its samples that may be used (without labels); () for none.
         """
-        came = None if start is None else start.run["benchmark"]
-        where = None if part == "v4" else STUDIES[name].folder
-        what = [part, config.to_dict(), came, where, name if ids else None, ids]
-        key = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+        before_it = None if start is None else start.run["benchmark"]
+        folder = None if part == "v4" else STUDIES[name].folder
+        inputs = [part, config.to_dict(), before_it, folder, name if ids else None, ids]
+        key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
         if key not in self.made:
             before = cpu_seconds()
             if part == "v4":
@@ -95,19 +95,19 @@ class Encoders:
             elif part == "unifrac":
                 model = pretrain(load(name, data).select(ids), config=config, encoder=start)
             else:
-                model = pretrain(load(OTHER[where], data), config=config, encoder=start)
+                model = pretrain(load(OTHER[folder], data), config=config, encoder=start)
             model.run["benchmark"] = key
             self.made[key] = model, cpu_seconds() - before
         return self.made[key]
 
 
 ENCODERS = Encoders()
-"""Of this process."""
+"""The encoders of this process."""
 
 
 @functools.cache
 def corpus(data: Path) -> list[str]:
-    """Some of the sequences without samples, drawn by seed."""
+    """Sequences without samples, drawn by seed."""
     with gzip.open(data / CORPUS, "rt", encoding="ascii") as file:
         lines = file.read().split()
     chosen = np.random.default_rng(SEED).choice(len(lines), DRAWN, replace=False)

@@ -1,4 +1,4 @@
-"""The fits of the ablations: who trains, what the encoder was pretrained on, who is predicted."""
+"""The fits of the ablations: training samples, pretrained encoders and predictions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Run:
     Attributes
     ----------
     predictions : DataFrame
-        In the order of the study's samples: ``actual``, ``prediction``, and chances of classes.
+        In the order of the study's samples: ``actual``, ``prediction``, and a column per class.
     samples, subjects : float
-        Trained on, mean over the folds.
+        Mean number of training samples and of their subjects over the folds.
     cpu_s, pretraining_cpu_s : float
         CPU seconds of fits and predictions, and of the encoders that they start from; one that
         several folds share counts once.
     peak_gb : float
-        Highest memory of the process until then.
+        Peak memory of the process so far.
     """
 
     predictions: pd.DataFrame
@@ -70,11 +70,11 @@ def draw(
     Parameters
     ----------
     ids : sequence of str
-        To draw from; those drawn keep their order.
+        Samples to draw from; those drawn keep their order.
     subject, classes : Series
         By sample id. Each class keeps its share of the subjects (by their first sample's class).
     rng : Generator
-        A larger draw of the same state holds the smaller one.
+        A larger draw with the same state contains the smaller one.
     """
     own = subject.loc[list(ids)]
     names = rng.permutation(np.unique(own.to_numpy()))
@@ -92,43 +92,44 @@ def draw(
     return [name for name in ids if own[name] in chosen]
 
 
-def too_many(row: Row, name: str, study: Study, seed: int = 0) -> bool:
-    """Whether a fold's training side has no more than the row wants of it."""
+def too_few_samples(row: Row, name: str, study: Study, seed: int = 0) -> bool:
+    """Whether the training samples of some fold are too few for the row."""
     if row.samples is None and row.subjects is None:
         return False
     sides = [study.metadata[SUBJECT].loc[train] for train, _ in folds(name, study, seed)]
-    least = min(map(len, sides)), min(side.nunique() for side in sides)
-    return (row.samples or 0) >= least[0] or (row.subjects or 0) >= least[1]
+    samples, subjects = min(map(len, sides)), min(side.nunique() for side in sides)
+    return (row.samples or 0) >= samples or (row.subjects or 0) >= subjects
 
 
-def cross_validated(
+def cross_validate_row(
     row: Row, name: str, data: Path, seed: int, threads: int, steps: int | None = None
 ) -> Run:
-    """Predict every sample of a study by the row's fits, or forests, that never saw its subject."""
+    """Out-of-fold predictions of every sample of a study by the fits, or forests, of a row."""
     study, source = load(name, data), STUDIES[name]
     values, subject = study.metadata[source.target], study.metadata[SUBJECT]
     classes = task_named(source.task).strata(values)
-    wanted = {"samples": row.samples, "subjects": row.subjects}
+    size = {"samples": row.samples, "subjects": row.subjects}
     config = fit_config(row, seed, threads, steps)
     fit = fit_regressor if classes is None else fit_classifier
     frames, sizes, spent, costs = [], [], 0.0, {}
     for number, (train, test) in enumerate(folds(name, study, seed)):
-        train = draw(train, subject, classes, np.random.default_rng([seed, number]), **wanted)
+        train = draw(train, subject, classes, np.random.default_rng([seed, number]), **size)
         sizes.append((len(train), subject.loc[train].nunique()))
         encoder = None
         for part in () if row.is_forest else row.parts:
-            held = pretraining_config(row, part, config, steps)
-            of = tuple(train) if part == "unifrac" else ()  # the others see no sample of this study
-            encoder, cost = ENCODERS.get(part, held, encoder, name, data, of)
+            # Other parts of the pretraining see no sample of this study.
+            settings = pretraining_config(row, part, config, steps)
+            ids = tuple(train) if part == "unifrac" else ()
+            encoder, cost = ENCODERS.get(part, settings, encoder, name, data, ids)
             costs[encoder.run["benchmark"]] = cost
         start = cpu_seconds()
         if row.is_forest:
             frames.append(baseline_forest(study, train, test, values, source.task, seed))
         else:
             label = f"{name}, {row.name}, fold {number + 1}/{FOLDS}"
-            given = {"encoder": encoder, "freeze_encoder": row.frozen, "label": label}
+            options = {"encoder": encoder, "freeze_encoder": row.frozen, "label": label}
             side = study.select(train)
-            model = fit(side, values.loc[train], group_by=SUBJECT, config=config, **given)
+            model = fit(side, values.loc[train], group_by=SUBJECT, config=config, **options)
             frames.append(predict(model, study.select(test)))
         spent += cpu_seconds() - start
     table = joined(frames, values, source.task)
@@ -137,21 +138,21 @@ def cross_validated(
 
 
 def joined(frames: list[pd.DataFrame], values: pd.Series, task: str) -> pd.DataFrame:
-    """The folds' predictions as one table in the order of ``values``, behind what is true."""
+    """The folds' predictions as one table in the order of ``values``, with the actual values."""
     fitted = task_named(task).fit(values)
     table = pd.concat(frames).loc[values.index].reindex(columns=list(fitted.columns()))
-    # Where a class was not among the training samples of a fold, it has no chance there.
+    # A class that was not among the training samples of a fold has probability 0 there.
     return table.fillna(dict.fromkeys(fitted.classes, 0.0)).assign(actual=fitted.read(values))
 
 
-def lacks(row: Row, name: str, data: Path) -> str:
-    """What a row needs and a study has not; empty where it can be run."""
+def missing_data(row: Row, name: str, data: Path) -> str:
+    """What a row needs that a study lacks; empty where the row can be run."""
     source = STUDIES[name]
     other = OTHER.get(source.folder)
     if row.task not in (None, source.task):
         return f"a {row.task}"
     if not row.even and name == "ibd-rarefied":
-        return "samples of unlike depth"
+        return "samples of different depth"
     if row.tree or "unifrac" in row.parts:
         if source.folder is None or not (data / source.folder / "tree.nwk").is_file():
             return "a tree"

@@ -1,4 +1,4 @@
-"""Results of the ablations' rows: measured, compared with other rows, and told from older ones."""
+"""Results of the rows of the ablations: measured, and compared with other rows."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from ablation_encoders import load, pretraining_config
-from ablation_fits import Run, cross_validated
+from ablation_fits import Run, cross_validate_row
 from ablation_rows import Row, fit_config, is_reference
-from accuracy_statistics import Chances, Numbers, Scored, compare, mean_figures, scored
+from accuracy_statistics import (
+    Classes,
+    Numbers,
+    Predictions,
+    compare,
+    mean_metrics,
+    predictions_of,
+)
 from accuracy_studies import STUDIES, SUBJECT
 from machine import cpu, versions
 
 
 def settings(row: Row, seeds: int, steps: int | None = None) -> dict:
-    """All that a row's figures depend on but the code; ``configuration`` sums up what it fits."""
+    """All but the code that the result of a row depends on; ``configuration`` is a hash."""
     whole = {}
     if not row.is_forest:
         config = fit_config(row, steps=steps)
@@ -30,32 +37,32 @@ def settings(row: Row, seeds: int, steps: int | None = None) -> dict:
         whole["fit"] = config.to_dict()
     text = json.dumps(whole, sort_keys=True)
     names = ("changes", "parts", "pretraining", "frozen", "samples", "subjects")
-    found = {name: getattr(row, name) for name in names}
-    found |= {"seeds": seeds, "steps": steps}
-    found["configuration"] = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return json.loads(json.dumps(found))  # as it is read back
+    result = {name: getattr(row, name) for name in names}
+    result |= {"seeds": seeds, "steps": steps}
+    result["configuration"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json.loads(json.dumps(result))  # as it is read back
 
 
-def is_there(row: Row, wanted: dict, found: dict[str, dict]) -> bool:
-    """Whether a study has the row with these settings, compared with what its others are now."""
-    held = found.get(row.name)
-    if held is None or held["settings"] != wanted:
+def is_done(row: Row, expected: dict, results: dict[str, dict]) -> bool:
+    """Whether the results have the row with these settings, compared with the present others."""
+    result = results.get(row.name)
+    if result is None or result["settings"] != expected:
         return False
-    if is_reference(row.name) and "predictions" not in held:  # it was none then
+    if is_reference(row.name) and "predictions" not in result:  # it was not a reference then
         return False
     return all(
-        other in found
-        and other in held["against"]
-        and held["against"][other]["by_seed"] == found[other]["by_seed"]
+        other in results
+        and other in result["against"]
+        and result["against"][other]["by_seed"] == results[other]["by_seed"]
         for other in row.against
     )
 
 
-def measure(row: Row, name: str, args: argparse.Namespace) -> tuple[list[Scored], dict]:
-    """What a row predicts with each seed, and what is noted of it."""
+def measure(row: Row, name: str, args: argparse.Namespace) -> tuple[list[Predictions], dict]:
+    """Predictions of a row with each seed, and its result."""
     runs = [_run(row, name, args.data, seed, args) for seed in range(args.seeds)]
     task = STUDIES[name].task
-    found = [scored(run.predictions, "aam", task) for run in runs]
+    by_seed = [predictions_of(run.predictions, "aam", task) for run in runs]
     means = {
         field: float(np.mean([getattr(run, field) for run in runs]))
         for field in ("samples", "subjects", "cpu_s", "pretraining_cpu_s")
@@ -67,48 +74,50 @@ def measure(row: Row, name: str, args: argparse.Namespace) -> tuple[list[Scored]
         "versions": versions(),
         "threads": args.threads,
         "task": task,
-        "figures": mean_figures(found),
-        "by_seed": [run.figures() for run in found],
+        "figures": mean_metrics(by_seed),
+        "by_seed": [run.metrics() for run in by_seed],
         **means,
     }
     if row.fresh:
         result["peak_gb"] = max(run.peak_gb for run in runs)
     if is_reference(row.name):
-        result["predictions"] = [pack(run) for run in found]
-    return found, result
+        result["predictions"] = [pack(run) for run in by_seed]
+    return by_seed, result
 
 
 def _run(row: Row, name: str, data: Path, seed: int, args: argparse.Namespace) -> Run:
-    given = (row, name, data, seed, args.threads, args.steps)
+    arguments = (row, name, data, seed, args.threads, args.steps)
     if not row.fresh:
-        return cross_validated(*given)
+        return cross_validate_row(*arguments)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(cross_validated, *given).result()
+        return pool.submit(cross_validate_row, *arguments).result()
 
 
-def pack(run: Scored) -> str:
-    """Predictions, or chances sample by sample, as one line; the order is the study's."""
-    values = run.predicted if isinstance(run, Numbers) else run.chances
+def pack(run: Predictions) -> str:
+    """Predictions, or probabilities by sample, as one line in the order of the study's samples."""
+    values = run.predicted if isinstance(run, Numbers) else run.probabilities
     return " ".join(f"{value:.7g}" for value in np.ravel(values))
 
 
-def unpack(line: str, like: Scored) -> Scored:
-    """What `pack` packed, of the samples of another one."""
+def unpack(line: str, like: Predictions) -> Predictions:
+    """The predictions that `pack` wrote, for the samples of ``like``."""
     values = np.array(line.split(), np.float64)
     if isinstance(like, Numbers):
         return Numbers(like.actual, values)
-    chances = values.reshape(like.chances.shape)
-    return Chances(like.actual, chances.argmax(axis=1), chances)
+    probabilities = values.reshape(like.probabilities.shape)
+    return Classes(like.actual, probabilities.argmax(axis=1), probabilities)
 
 
-def against(row: Row, runs: list[Scored], name: str, data: Path, found: dict[str, dict]) -> dict:
-    """The row beside those that it is compared with, whose results are there."""
+def against(
+    row: Row, runs: list[Predictions], name: str, data: Path, results: dict[str, dict]
+) -> dict:
+    """Comparisons of a row with others, whose results exist."""
     study = load(name, data)
     subjects = study.metadata[SUBJECT].to_numpy()
     compared = {}
     for other in row.against:
-        lines = found[other]["predictions"]
+        lines = results[other]["predictions"]
         theirs = [unpack(line, run) for line, run in zip(lines, runs, strict=True)]
-        seen = compare(runs, theirs, subjects, STUDIES[name].task)
-        compared[other] = dataclasses.asdict(seen) | {"by_seed": found[other]["by_seed"]}
+        comparison = compare(runs, theirs, subjects, STUDIES[name].task)
+        compared[other] = dataclasses.asdict(comparison) | {"by_seed": results[other]["by_seed"]}
     return compared

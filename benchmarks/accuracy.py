@@ -1,8 +1,8 @@
-"""Accuracy on subjects never seen: AAM as it comes, beside a random forest on the same folds.
+"""Accuracy on held-out subjects: AAM with its defaults and a random forest on the same folds.
 
-A table on stdout and in docs/benchmarks.md, figures in benchmarks/results/accuracy.json. What is
-judged is `aam_core.cross_validate` with no settings but the inputs. Each study's result is written
-as soon as it is there; studies that are not run keep their last ones.
+Writes a table to stdout and docs/benchmarks.md, and benchmarks/results/accuracy.json. It runs
+`aam_core.cross_validate` with no settings but the inputs. The result of a study is written as soon
+as it is computed; studies that are not run keep their last results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from accuracy_statistics import DRAWS, FIGURES, compare, mean_figures, scored
+from accuracy_statistics import DRAWS, METRICS, compare, mean_metrics, predictions_of
 from accuracy_studies import STUDIES, SUBJECT, Source
 from machine import cpu, versions
 
@@ -41,7 +41,7 @@ METHODS = {
     "aam": "**AAM**",
     "reads": "number of reads alone",
 }
-"""What `cross_validate` scores, as the table's columns have it."""
+"""Methods that `cross_validate` scores, and their columns in the table."""
 
 SECTION = f"""
 ## Accuracy
@@ -54,41 +54,41 @@ make bench-accuracy             # the quick mode; MODE=full has every study, wit
 
 LEGEND = f"""\
 **AAM** is `aam cross-validate` with no flags but the inputs (table, sequences, metadata): its
-networks, blended with a forest of their own. Five folds with no subject on both sides, the same for
-all; the random forest has 200 trees on relative abundances. MAE is in the target's units; of it, or
-the AUC, the better of AAM and the forest is in bold. Brackets: 95 % of {DRAWS:,} bootstrap draws of
-whole subjects. p: two-sided Wilcoxon signed-rank test, AAM against the forest, of the subjects'
-mean absolute errors, or Brier scores of classes. CPU seconds are of one cross-validation, all that
-it compares included. Figures of several seeds are their means."""
+networks, blended with a forest of their own. Five folds, all samples of a subject in the same one,
+the same for all; the random forest has 200 trees on relative abundances. MAE is in the target's
+units; the better MAE or AUC of AAM and the forest is in bold. Brackets: 95 % of {DRAWS:,}
+bootstrap draws of whole subjects. p: two-sided Wilcoxon signed-rank test, AAM against the forest,
+of the subjects' mean absolute errors, or Brier scores of classes. CPU seconds are of one
+cross-validation, with all methods. Results of several seeds are means."""
 
 
 def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
-    """Cross-validate a study with each seed; its result, without when and how.
+    """Cross-validate a study with each seed; the result, without `conditions`.
 
-    Where the target is a number, the folds are the same with every seed; of classes, they differ.
+    For a numeric target the folds are the same with every seed; for classes they differ.
     """
     groups = study.metadata[SUBJECT]
     runs: dict[str, list] = {method: [] for method in METHODS}
     cpu_start, start = cpu_seconds(), time.monotonic()
     for seed in range(seeds):
-        found = cross_validate(
+        scores = cross_validate(
             study, source.target, task=source.task, group_by=SUBJECT, config=config(seed, threads)
         )
         for method in METHODS:
-            run = scored(found.predictions, method, source.task)
-            ours, theirs = run.figures(), found.metrics[method]
+            run = predictions_of(scores.predictions, method, source.task)
+            ours, theirs = run.metrics(), scores.metrics[method]
             assert all(abs(ours[name] - theirs[name]) < 1e-6 for name in ours), (method, ours)
             runs[method].append(run)
     cpu_s, wall_s = (cpu_seconds() - cpu_start) / seeds, (time.monotonic() - start) / seeds
-    # Samples of too few reads are left out by the default, too.
-    subjects = groups.loc[found.predictions.index].to_numpy()
+    # The default drops samples with too few reads, too.
+    subjects = groups.loc[scores.predictions.index].to_numpy()
     compared = compare(runs["aam"], runs["random_forest"], subjects, source.task)
     return {
         "target": source.target,
         "task": source.task,
         "samples": len(subjects),
-        "figures": {name: mean_figures(each) for name, each in runs.items()},
-        "by_seed": {name: [run.figures() for run in each] for name, each in runs.items()},
+        "figures": {name: mean_metrics(each) for name, each in runs.items()},
+        "by_seed": {name: [run.metrics() for run in each] for name, each in runs.items()},
         "aam_against_random_forest": dataclasses.asdict(compared),
         "cpu_s": cpu_s,
         "wall_s": wall_s,
@@ -96,24 +96,24 @@ def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
 
 
 def run(name: str, data: Path, mode: str, seeds: int, threads: int) -> dict:
-    """`measure` a study by its name, with `conditions`: what a process of its own does."""
+    """`measure` a study by its name, with `conditions`; runs in a process of its own."""
     source = STUDIES[name]
     print(f"{name}, {seeds} times", file=sys.stderr, flush=True)
     return conditions(mode, seeds, threads) | measure(source, source.load(data), seeds, threads)
 
 
 def config(seed: int, threads: int) -> Config:
-    """The default, for that seed; threads (0: all cores) change nothing but the time."""
+    """The default with a seed; the number of threads (0: all cores) changes the time alone."""
     return fitting().replace({"train.seed": seed, "train.threads": threads})
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process, all its threads, and of those that it started and awaited."""
+    """CPU seconds of all threads of this process, and of the processes that it awaited."""
     return sum(os.times()[:4])
 
 
 def conditions(mode: str, seeds: int, threads: int) -> dict:
-    """When, how and with what a study was run."""
+    """Date, options, device and versions of a run."""
     on_gpu = torch.cuda.is_available()
     return {
         "date": date.today().isoformat(),
@@ -125,13 +125,13 @@ def conditions(mode: str, seeds: int, threads: int) -> dict:
     }
 
 
-# --- what is shown and written -------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------
 
 NAMES = {"mae": "MAE", "r2": "R2", "auc": "AUC", "accuracy": "accuracy"}
 
 
 def table(results: dict[str, dict]) -> str:
-    """A Markdown table: of each study its figure with intervals, below it the second figure."""
+    """A Markdown table: for each study its first metric with intervals, below it the second."""
     head = ["study", "samples (subjects)", "", *METHODS.values()]
     head += ["AAM, 95 %", "AAM - forest, 95 %", "p", "CPU s", "run"]
     rows = [head, ["---"] * len(head)]
@@ -142,37 +142,37 @@ def table(results: dict[str, dict]) -> str:
 
 
 def lines(label: str, result: dict) -> list[list[str]]:
-    """Both rows of a study."""
-    figures, found = result["figures"], result["aam_against_random_forest"]
-    first, second = FIGURES[result["task"]]
-    places = 3 if first != "mae" else 2 if figures["random_forest"]["mae"] < 20 else 1
+    """The two rows of a study."""
+    metrics, comparison = result["figures"], result["aam_against_random_forest"]
+    first, second = METRICS[result["task"]]
+    decimals = 3 if first != "mae" else 2 if metrics["random_forest"]["mae"] < 20 else 1
 
     def span(ends):
-        return f"[{ends[0]:.{places}f}, {ends[1]:.{places}f}]"
+        return f"[{ends[0]:.{decimals}f}, {ends[1]:.{decimals}f}]"
 
-    values = {method: f"{figures[method][first]:.{places}f}" for method in METHODS}
-    ahead = (found["difference"] < 0) == (first == "mae")
-    better = "aam" if ahead else "random_forest"
+    values = {method: f"{metrics[method][first]:.{decimals}f}" for method in METHODS}
+    aam_is_better = (comparison["difference"] < 0) == (first == "mae")
+    better = "aam" if aam_is_better else "random_forest"
     values[better] = f"**{values[better]}**"
     seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''}"
     return [
         [
             label,
-            f"{result['samples']:,} ({found['subjects']:,})",
+            f"{result['samples']:,} ({comparison['subjects']:,})",
             NAMES[first],
             *values.values(),
-            span(found["interval"]),
-            f"{found['difference']:+.{places}f} {span(found['difference_interval'])}",
-            f"{found['p']:.3f}" if found["p"] >= 0.001 else f"{found['p']:.0e}",
+            span(comparison["interval"]),
+            f"{comparison['difference']:+.{decimals}f} {span(comparison['difference_interval'])}",
+            f"{comparison['p']:.3f}" if comparison["p"] >= 0.001 else f"{comparison['p']:.0e}",
             f"{result['cpu_s']:,.0f}",
             f"{result['date']}, {result['mode']}, {seeds}",
         ],
-        ["", "", NAMES[second], *(f"{figures[m][second]:.3f}" for m in METHODS), *[""] * 5],
+        ["", "", NAMES[second], *(f"{metrics[m][second]:.3f}" for m in METHODS), *[""] * 5],
     ]
 
 
 def with_table(page: str, results: dict[str, dict]) -> str:
-    """The page with the table between the markers; at its end, where it has none."""
+    """The page with the table between the markers, or at its end if it has none."""
     if BEGIN not in page:
         page = page.rstrip("\n") + "\n" + SECTION
     before, rest = page.split(BEGIN)
@@ -185,8 +185,8 @@ def read(output: Path) -> dict[str, dict]:
     return json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
 
 
-def keep(name: str, result: dict, output: Path, docs: Path | None) -> None:
-    """Write the result of a study beside those of the others."""
+def save(name: str, result: dict, output: Path, docs: Path | None) -> None:
+    """Write the result of a study to those of the others."""
     results = read(output) | {name: result}
     with replacing(output) as file:
         write_json(file, {name: results[name] for name in STUDIES if name in results})
@@ -196,16 +196,16 @@ def keep(name: str, result: dict, output: Path, docs: Path | None) -> None:
             file.write_text(page, encoding="utf-8")
 
 
-# --- what is run ---------------------------------------------------------------------------------
+# --- running -------------------------------------------------------------------------------------
 
 
 def choose(args: argparse.Namespace) -> list[str]:
-    """Studies to run; says which are left out for want of their data."""
+    """Studies to run; names those that are skipped, as their data are missing."""
     wanted = args.study or [n for n, each in STUDIES.items() if args.mode == "full" or each.quick]
     folders = {name: STUDIES[name].folder for name in wanted}
     absent = [name for name, it in folders.items() if it and not (args.data / it).is_dir()]
     if absent:
-        print(f"Left out, their data are not in {args.data}: {', '.join(absent)}", file=sys.stderr)
+        print(f"Skipped, no data in {args.data}: {', '.join(absent)}", file=sys.stderr)
     return [name for name in STUDIES if name in wanted and name not in absent]
 
 
@@ -230,16 +230,16 @@ def main() -> None:
     seeds = args.seeds or {"quick": 1, "full": 3}[args.mode]
     if args.threads < 1:
         parser.error(f"--threads is {args.threads}; it must be at least 1")
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(args.threads)  # what a forest takes "all" to be
-    # A trial must not replace the real figures.
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(args.threads)  # all cores, to a forest
+    # A trial run must not replace the real results.
     output, docs = args.output or RESULTS, None if args.no_docs or args.output else DOCS
     jobs = max(1, args.jobs or (os.cpu_count() or 1) // args.threads)
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=fresh) as pool:
-        given = (args.data, args.mode, seeds, args.threads)
-        found = {pool.submit(run, name, *given): name for name in choose(args)}
-        for done in as_completed(found):
-            keep(found[done], done.result(), output, docs)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+        options = (args.data, args.mode, seeds, args.threads)
+        futures = {pool.submit(run, name, *options): name for name in choose(args)}
+        for future in as_completed(futures):
+            save(futures[future], future.result(), output, docs)
     print(table(read(output)))
 
 

@@ -1,8 +1,7 @@
-"""Figures of cross-validated predictions, with intervals and tests over subjects.
+"""Metrics of cross-validated predictions, with intervals and tests over subjects.
 
-The samples of a subject resemble one another, so that subjects are what is drawn again, and what
-is tested. Letters: N samples, C classes, R cross-validations of the same samples that differ in
-their seed.
+The samples of a subject are not independent, so that the bootstrap and the test are over subjects.
+Letters: N samples, C classes, R cross-validations of the same samples with different seeds.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from aam_core.tasks.metrics import ClassificationMetrics, RegressionMetrics
 DRAWS = 2000
 """Bootstrap draws of the subjects."""
 
-COVER = 0.95
+COVERAGE = 0.95
 """Share of the draws within an interval."""
 
-FIGURES = {"regression": ("mae", "r2"), "classification": ("auc", "accuracy")}
-"""What is shown of a task; the first of them, its headline, has the interval."""
+METRICS = {"regression": ("mae", "r2"), "classification": ("auc", "accuracy")}
+"""Metrics of a task in the tables; the first one has the interval."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a method predicted of a numeric target.
+    """Predictions of a numeric target by a method.
 
     Attributes
     ----------
@@ -40,7 +39,7 @@ class Numbers:
 
     @classmethod
     def of(cls, predictions: pd.DataFrame, method: str) -> Numbers:
-        """As `scored` takes them."""
+        """From the table of `predictions_of`."""
         columns = predictions["actual"], predictions[_first(method)]
         return cls(*(column.to_numpy(np.float64) for column in columns))
 
@@ -49,39 +48,39 @@ class Numbers:
         """[N] absolute errors."""
         return np.abs(self.predicted - self.actual)
 
-    def figures(self, rows=slice(None)) -> dict[str, float]:
-        """mae, r2 of some of the samples."""
-        seen = RegressionMetrics()
-        seen.update(self.actual[rows], self.predicted[rows])
-        return _named(seen.compute(), "regression")
+    def metrics(self, rows=slice(None)) -> dict[str, float]:
+        """mae and r2 of some of the samples."""
+        accumulator = RegressionMetrics()
+        accumulator.update(self.actual[rows], self.predicted[rows])
+        return _named(accumulator.compute(), "regression")
 
 
 @dataclass(frozen=True)
-class Chances:
-    """What a method predicted of a target of classes.
+class Classes:
+    """Predictions of classes by a method.
 
     Attributes
     ----------
     actual, predicted : [N] int
         Places of the classes.
-    chances : [N, C] float
+    probabilities : [N, C] float
         Probabilities.
     """
 
     actual: np.ndarray
     predicted: np.ndarray
-    chances: np.ndarray
+    probabilities: np.ndarray
 
     @classmethod
-    def of(cls, predictions: pd.DataFrame, method: str) -> Chances:
-        """As `scored` takes them; a class that no fold could learn has chance 0."""
+    def of(cls, predictions: pd.DataFrame, method: str) -> Classes:
+        """From the table of `predictions_of`; a class of no training fold has probability 0."""
         classes = sorted(set(predictions["actual"]))
         place = {name: i for i, name in enumerate(classes)}
         names = classes if method == "aam" else [f"{method}_{name}" for name in classes]
         return cls(
             actual=predictions["actual"].map(place).to_numpy(np.int64),
             predicted=predictions[_first(method)].map(place).to_numpy(np.int64),
-            chances=predictions[names].to_numpy(np.float64),
+            probabilities=predictions[names].to_numpy(np.float64),
         )
 
     @property
@@ -91,14 +90,14 @@ class Chances:
         (Brier GW 1950, Monthly Weather Review 78: 1-3.) The logarithmic loss would be infinite
         wherever every tree of a forest is wrong.
         """
-        truth = np.eye(self.chances.shape[1])[self.actual]
-        return ((self.chances - truth) ** 2).sum(axis=1)
+        truth = np.eye(self.probabilities.shape[1])[self.actual]
+        return ((self.probabilities - truth) ** 2).sum(axis=1)
 
-    def figures(self, rows=slice(None)) -> dict[str, float]:
-        """auc, accuracy of some of the samples; auc is NaN where they are all of one class."""
-        seen = ClassificationMetrics(self.chances.shape[1])
-        seen.update(self.actual[rows], self.predicted[rows], self.chances[rows])
-        return _named(seen.compute(), "classification")
+    def metrics(self, rows=slice(None)) -> dict[str, float]:
+        """auc and accuracy of some of the samples; auc is NaN where all are of one class."""
+        accumulator = ClassificationMetrics(self.probabilities.shape[1])
+        accumulator.update(self.actual[rows], self.predicted[rows], self.probabilities[rows])
+        return _named(accumulator.compute(), "classification")
 
 
 def _first(method: str) -> str:
@@ -106,24 +105,24 @@ def _first(method: str) -> str:
     return "prediction" if method == "aam" else method
 
 
-Scored = Numbers | Chances
+Predictions = Numbers | Classes
 
-SCORED = {"regression": Numbers, "classification": Chances}
-"""By the name of the task."""
+_BY_TASK = {"regression": Numbers, "classification": Classes}
+"""Class of the predictions, by the name of the task."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method beside another on the same samples, over subjects.
+    """Comparison of two methods on the same samples, over subjects.
 
     Attributes
     ----------
     value, difference : float
-        Headline figure of the first, and that less the other's.
+        The first metric of the first method, and its difference from that of the second.
     interval, difference_interval : (float, float)
-        What the bootstrap gives of the two.
+        Bootstrap intervals of the two.
     better, subjects : int
-        Subjects of less mean loss by the first, of all.
+        Number of subjects with a lower mean loss by the first method, and of all subjects.
     p : float
         Two-sided Wilcoxon signed-rank test of the subjects' mean losses.
     """
@@ -137,8 +136,8 @@ class Comparison:
     p: float
 
 
-def scored(predictions: pd.DataFrame, method: str, task: str) -> Scored:
-    """Predictions of a method, of the table that `aam_core.cross_validate` returns.
+def predictions_of(predictions: pd.DataFrame, method: str, task: str) -> Predictions:
+    """Predictions of a method, from the table that `aam_core.cross_validate` returns.
 
     Parameters
     ----------
@@ -148,34 +147,38 @@ def scored(predictions: pd.DataFrame, method: str, task: str) -> Scored:
     method : str
     task : {'regression', 'classification'}
     """
-    return SCORED[task].of(predictions, method)
+    return _BY_TASK[task].of(predictions, method)
 
 
-def mean_figures(runs: Sequence[Scored], rows=slice(None)) -> dict[str, float]:
-    """Figures of each cross-validation, averaged over them."""
-    found = [run.figures(rows) for run in runs]
-    return {name: float(np.mean([figures[name] for figures in found])) for name in found[0]}
+def mean_metrics(runs: Sequence[Predictions], rows=slice(None)) -> dict[str, float]:
+    """Metrics of each cross-validation, averaged over them."""
+    by_run = [run.metrics(rows) for run in runs]
+    return {name: float(np.mean([metrics[name] for metrics in by_run])) for name in by_run[0]}
 
 
 def compare(
-    ours: Sequence[Scored], theirs: Sequence[Scored], subjects, task: str, seed: int = 0
+    ours: Sequence[Predictions],
+    theirs: Sequence[Predictions],
+    subjects,
+    task: str,
+    seed: int = 0,
 ) -> Comparison:
     """Compare two methods on the same samples of the same cross-validations.
 
     Parameters
     ----------
-    ours, theirs : sequence of Numbers or Chances
+    ours, theirs : sequence of Numbers or Classes
         R of each.
     subjects : [N]
-        Whom each sample is of.
+        Subject of each sample.
     task : {'regression', 'classification'}
     seed : int
         Of the bootstrap.
     """
-    name = FIGURES[task][0]
+    name = METRICS[task][0]
 
     def pair(rows):
-        mine, other = (mean_figures(runs, rows)[name] for runs in (ours, theirs))
+        mine, other = (mean_metrics(runs, rows)[name] for runs in (ours, theirs))
         return np.array([mine, mine - other])
 
     value, difference = pair(slice(None))
@@ -194,13 +197,13 @@ def compare(
 
 
 def bootstrap(
-    figure: Callable[[np.ndarray], np.ndarray], subjects, *, draws: int = DRAWS, seed: int = 0
+    metric: Callable[[np.ndarray], np.ndarray], subjects, *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of figures when subjects are drawn anew, each with all its samples.
+    """Percentile interval of metrics when subjects are resampled, each with all its samples.
 
     Parameters
     ----------
-    figure : callable
+    metric : callable
         From rows (a subject's may come several times) to K figures; a draw of which one is NaN
         does not count for it.
     subjects : [N]
@@ -213,23 +216,23 @@ def bootstrap(
     _, codes = np.unique(np.asarray(subjects), return_inverse=True)
     rows_of = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
     rng = np.random.default_rng(seed)
-    found = []
+    drawn = []
     for _ in range(draws):
         chosen = rng.integers(len(rows_of), size=len(rows_of))
-        found.append(figure(np.concatenate([rows_of[code] for code in chosen])))
-    tail = (1 - COVER) / 2
-    low, high = np.nanquantile(np.array(found), (tail, 1 - tail), axis=0)
+        drawn.append(metric(np.concatenate([rows_of[code] for code in chosen])))
+    tail = (1 - COVERAGE) / 2
+    low, high = np.nanquantile(np.array(drawn), (tail, 1 - tail), axis=0)
     return low, high
 
 
 def paired_test(ours, theirs, subjects) -> tuple[int, float]:
-    """Subjects of less mean loss by the first, and p of the two-sided Wilcoxon signed-rank test.
+    """Subjects with a lower mean loss by the first, and p of the Wilcoxon signed-rank test.
 
     Parameters
     ----------
     ours, theirs : [N] float
-        Losses of the same samples. Subjects whose means are the same, but for rounding, count for
-        neither, as Wilcoxon had it (1945, Biometrics Bulletin 1: 80-83); where all are, p is 1.
+        Losses of the same samples. Subjects whose means are equal up to rounding are dropped, as by
+        Wilcoxon (1945, Biometrics Bulletin 1: 80-83); where all are, p is 1.
     subjects : [N]
     """
     means = pd.DataFrame({"ours": ours, "theirs": theirs}).groupby(np.asarray(subjects)).mean()
@@ -239,5 +242,5 @@ def paired_test(ours, theirs, subjects) -> tuple[int, float]:
     return int((difference < 0).sum()), p
 
 
-def _named(figures: dict[str, float], task: str) -> dict[str, float]:
-    return {name: figures[name] for name in FIGURES[task]}
+def _named(metrics: dict[str, float], task: str) -> dict[str, float]:
+    return {name: metrics[name] for name in METRICS[task]}

@@ -1,4 +1,4 @@
-"""The studies that accuracy is measured on: public ones, parts of them, and simulated ones."""
+"""The studies of the accuracy benchmark: public ones, parts of them, and simulated ones."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from aam_core.simulate.study import simulate
 
 SUBJECT, AGE = "host_subject_id", "day_of_life"
 CLASSES = "classification"
-LEAST_READS = 1000
+MIN_READS = 1000
 SEED = 0
-"""Of what is drawn here: subjects, and reads."""
+"""Seed of the subjects and reads drawn here."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A study, and what is predicted of it.
+    """A study and its target.
 
     Attributes
     ----------
     label : str
-        What a reader should know of it, with the target.
+        The study and its target, for the table.
     load : callable
         From the folder of the public studies to the study.
     target, task : str
-        Metadata column, and its kind.
+        Metadata column and its task.
     folder : str or None
-        The public study it is made of; None for a simulated one.
+        Folder of the public study; None for a simulated one.
     quick : bool
         Whether the quick mode has it.
     """
@@ -63,7 +63,7 @@ def ecam(data: Path) -> Study:
 
 
 def first_days(data: Path, days: int = 180) -> Study:
-    """Children of `ecam` in their first days."""
+    """Samples of the children of `ecam` in their first days."""
     study = ecam(data)
     return compact(study.select(study.metadata.index[study.metadata["day_of_life"] < days]))
 
@@ -77,18 +77,18 @@ def few_subjects(data: Path, subjects: int = 12) -> Study:
 
 
 def ibd(data: Path) -> Study:
-    """`ibd`, samples of a thousand reads or more: as with ``data.min_reads=1000``."""
+    """`ibd`, samples with at least a thousand reads: as with ``data.min_reads=1000``."""
     study = load_study(data / "ibd" / "table.biom", metadata=data / "ibd" / "metadata.tsv")
     reads = np.asarray(study.counts.sum(axis=1)).ravel()
     enough = zip(study.sample_ids, reads, strict=True)
-    return study.select([name for name, n in enough if n >= LEAST_READS])
+    return study.select([name for name, n in enough if n >= MIN_READS])
 
 
 def ibd_rarefied(data: Path) -> Study:
-    """`ibd`, a thousand reads of each sample: its depth tells nothing any more."""
+    """`ibd`, rarefied to a thousand reads: the sequencing depth predicts nothing any more."""
     study = ibd(data)
     rows = [
-        rarefy(counts, LEAST_READS, sample_rng(SEED, name, 0))
+        rarefy(counts, MIN_READS, sample_rng(SEED, name, 0))
         for name, counts in zip(study.sample_ids, study.counts.toarray(), strict=True)
     ]
     return compact(dataclasses.replace(study, counts=csr_matrix(np.stack(rows))))
@@ -105,7 +105,7 @@ def simulated(samples: int) -> Callable[[Path], Study]:
 
 
 def compact(study: Study) -> Study:
-    """Without the features that no sample has: the table of a study that is no part of another."""
+    """The study without the features that no sample has, as in a table of its own."""
     present = np.flatnonzero(study.counts.getnnz(axis=0))
     return dataclasses.replace(
         study,

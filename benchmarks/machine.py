@@ -1,4 +1,4 @@
-"""What the benchmarks ran on, and what a process held."""
+"""CPU, versions and peak memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def peak_rss() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of the packages that compute."""
     return {
         "aam": aam_core.__version__,
         "python": platform.python_version(),
@@ -37,5 +37,5 @@ def versions() -> dict[str, str]:
 
 
 def cpu() -> dict[str, str]:
-    """Kind of CPU, and the instructions that torch uses of it."""
+    """Kind of CPU, and the instruction set that torch uses."""
     return {"machine": platform.machine(), "torch": torch.backends.cpu.get_cpu_capability()}

@@ -1,8 +1,8 @@
-"""The plain way that AAM is measured against: every occurrence of an ASV is encoded.
+"""The reference of the speed benchmark: every occurrence of an ASV is encoded.
 
 Each sample is padded to a fixed number of ASVs, and all B x A sequences pass through the same
 encoder in every step. The rest (layers, heads, losses, distances, optimizer) is AAM's own code, so
-that nothing but the way of batching differs.
+that only the batching differs.
 Letters: B samples, A ASVs of a padded sample, L bases (+1 START), P positions, D width.
 """
 
@@ -22,15 +22,15 @@ PADDED = 256
 
 
 class PlainBatcher(Batcher):
-    """Batches whose ``asv_tokens`` ``[B * PADDED, L + 1]`` hold one row an occurrence or padding.
+    """Batches whose ``asv_tokens`` ``[B * PADDED, L + 1]`` have one row per occurrence or padding.
 
     Each row is an ASV of its own, masked or not whatever the others are; ``feature_index`` numbers
     the rows. Padding repeats an ASV instead of being PAD throughout: attention then needs no mask,
-    which is the faster for the reference.
+    which makes the reference faster.
     """
 
     def share(self, draw: Draw, features: bool = True) -> SharedDraw:
-        """What the other ranks must know; here, what masking chooses from."""
+        """What the other ranks need; here, the rows that masking chooses from."""
         rows = np.arange(len(draw.samples) * PADDED)
         return dataclasses.replace(super().share(draw), features=rows)
 
@@ -50,10 +50,10 @@ class PlainBatcher(Batcher):
 
 
 class OnePassNetwork(Network):
-    """Reads each sequence once, some corrupted: both heads share the pass.
+    """Encodes each sequence once, some of them masked: both heads share the pass.
 
-    The cheaper of two plain ways; AAM's own forward pass (which on a plain batch is the other)
-    reads the corrupted share a second time, so that distances see clean sequences.
+    The cheaper of two references; the other is AAM's own forward pass on a plain batch, which
+    encodes the masked share a second time, so that distances see clean sequences.
     """
 
     def forward(self, batch: Batch, heads=("distance", "target")) -> ModelOutput:

@@ -1,8 +1,8 @@
 """Scaling over processes, memory and GPU use of pretraining: tables, and results/scale.json.
 
-Every figure comes from fresh processes that make the trainer's own optimizer steps on a simulated
-study. What is compared takes turns, and medians over the rounds are given. CPU seconds are those
-of all threads of a process: waiting for other processes, or for a busy machine, is not among them.
+Every result comes from fresh processes that run the trainer's own optimizer steps on a simulated
+study. Compared cases alternate, and results are medians over the rounds. CPU seconds are those
+of all threads of a process: waiting for other processes, or for a busy machine, is not included.
 """
 
 from __future__ import annotations
@@ -41,27 +41,27 @@ PEAKS = (
     ("L4", 121e12),
     ("RTX 4090", 165e12),
 )
-"""Dense bf16 operations per second of GPUs, by what their names hold, from their data sheets."""
+"""Dense bf16 operations per second of GPUs, by parts of their names, from their data sheets."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much is measured.
+    """Extent of the measurements.
 
     Attributes
     ----------
     rounds : int
-        Times that each figure is measured.
+        Repetitions of each measurement.
     samples, features : int
-        Of the simulated study.
+        Size of the simulated study.
     batch_size : int
-        Samples of a step that each process has.
+        Samples per step and process.
     warmup, steps : int
-        Steps before those that count, and these.
+        Steps before the measured ones, and measured steps.
     preset, largest : str
-        Of the scaling, and of the gradient checkpointing.
+        Presets of the scaling and of the gradient checkpointing.
     presets : tuple of str
-        Of the GPU's use.
+        Presets of the utilization of a GPU.
     """
 
     rounds: int
@@ -82,7 +82,7 @@ QUICK = Scale(1, 16, 30, 2, 1, 1, "tiny", "tiny", ("tiny",))
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """What measures.
+    """Runs the measurements.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class Bench:
         return self.device == "cuda"
 
     def case(self, preset: str, changes: dict, **options) -> Case:
-        """A case of this device; on a GPU in bf16."""
+        """A case on this device; on a GPU in bf16."""
         precision = "bf16" if self.on_gpu else "fp32"
         changes = {"train.device": self.device, "train.precision": precision, **changes}
         sizes = dataclasses.asdict(self.scale)
@@ -110,27 +110,27 @@ class Bench:
         return Case(preset, changes=changes, **{**given, **options})
 
     def run(self, case: Case, processes: int = 1) -> dict[str, float]:
-        """Figures of a case: means over the processes, but the highest peak."""
+        """Measurements of a case: means over the processes; of peaks, the maximum."""
         with tempfile.TemporaryDirectory() as folder:
             kwargs = {"study": self.study, "case": case, "folder": Path(folder)}
             run_in_processes(measure, kwargs, devices=processes, threads=1)
-            found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
-        assert len(found) == processes
+            measured = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+        assert len(measured) == processes
         return {
-            name: (max if name.startswith("peak") else statistics.mean)(of[name] for of in found)
-            for name in found[0]
+            name: (max if name.startswith("peak") else statistics.mean)(of[name] for of in measured)
+            for name in measured[0]
         }
 
     def rounds(self, cases: dict[str, Callable[[], dict]]) -> dict[str, dict[str, float]]:
-        """Medians of what the cases give, in turn."""
-        held: dict[str, list[dict]] = {name: [] for name in cases}
+        """Medians of the measurements of the cases, which alternate."""
+        measured: dict[str, list[dict]] = {name: [] for name in cases}
         for round_ in range(self.scale.rounds):
             for name, case in cases.items():
                 print(f"round {round_ + 1}: {name}", file=sys.stderr, flush=True)
-                held[name].append(case())
+                measured[name].append(case())
         return {
-            name: {key: statistics.median(one[key] for one in found) for key in found[0]}
-            for name, found in held.items()
+            name: {key: statistics.median(one[key] for one in of_case) for key in of_case[0]}
+            for name, of_case in measured.items()
         }
 
 
@@ -143,23 +143,23 @@ def scaling(bench: Bench, processes: Iterable[int]) -> list[dict]:
         changes = {} if n == 1 else {"train.strategy": strategy}
         return lambda: bench.run(bench.case(bench.scale.preset, changes), n)
 
-    found = bench.rounds({f"{n} {strategy}": one(n, strategy) for n, strategy in runs})
+    medians = bench.rounds({f"{n} {strategy}": one(n, strategy) for n, strategy in runs})
     seconds = "wall_s" if bench.on_gpu else "cpu_s"
-    alone = next(iter(found.values()))[seconds]
+    alone = next(iter(medians.values()))[seconds]
     return [
         {
             "processes": n,
             "strategy": strategy,
-            **figures,
-            "samples_per_s": figures["samples"] / figures["wall_s"],
-            "efficiency": alone / figures[seconds],
+            **values,
+            "samples_per_s": values["samples"] / values["wall_s"],
+            "efficiency": alone / values[seconds],
         }
-        for (n, strategy), figures in zip(runs, found.values(), strict=True)
+        for (n, strategy), values in zip(runs, medians.values(), strict=True)
     ]
 
 
 def checkpointing(bench: Bench) -> list[dict]:
-    """What computing the blocks again saves and costs, and how the estimate compares."""
+    """Memory and time with gradient checkpointing, and the estimated memory."""
     preset, size = bench.scale.largest, max(2, bench.scale.batch_size // 4)
 
     def one(on):
@@ -167,15 +167,15 @@ def checkpointing(bench: Bench) -> list[dict]:
         case = bench.case(preset, changes, batch_size=size, warmup=1, steps=3, estimate=True)
         return lambda: bench.run(case)
 
-    found = bench.rounds({f"{preset}, recomputed: {on}": one(on) for on in (False, True)})
+    medians = bench.rounds({f"{preset}, recomputed: {on}": one(on) for on in (False, True)})
     return [
-        {"preset": preset, "recomputed": on, **figures}
-        for on, figures in zip((False, True), found.values(), strict=True)
+        {"preset": preset, "recomputed": on, **values}
+        for on, values in zip((False, True), medians.values(), strict=True)
     ]
 
 
 def usage(bench: Bench, peak: float | None) -> list[dict]:
-    """Share of a device's arithmetic that the steps use (MFU), plain and compiled."""
+    """Model FLOPs utilization (MFU) of the steps, plain and compiled."""
     both = (False, True) if bench.on_gpu else (False,)
     ways = [(preset, compiled) for preset in bench.scale.presets for compiled in both]
 
@@ -183,13 +183,13 @@ def usage(bench: Bench, peak: float | None) -> list[dict]:
         case = bench.case(preset, {"train.compile": compiled}, count=True)
         return lambda: bench.run(case)
 
-    found = bench.rounds({f"{p}, compiled: {c}": one(p, c) for p, c in ways})
+    medians = bench.rounds({f"{p}, compiled: {c}": one(p, c) for p, c in ways})
     lines = []
-    for (preset, compiled), figures in zip(ways, found.values(), strict=True):
-        rate = figures["flops"] / figures["wall_s"]
+    for (preset, compiled), values in zip(ways, medians.values(), strict=True):
+        rate = values["flops"] / values["wall_s"]
         share = rate / peak if peak else None
         more = {"rate": rate, "mfu": share}
-        lines.append({"preset": preset, "compiled": compiled, **figures, **more})
+        lines.append({"preset": preset, "compiled": compiled, **values, **more})
     return lines
 
 
@@ -203,7 +203,7 @@ def peak_of(device: str, given: float | None) -> float | None:
     return next((peak for part, peak in PEAKS if part in name), None)
 
 
-# --- what is shown -------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------
 
 
 def table(rows: list[dict], columns: dict[str, Callable[[dict], str]]) -> str:
@@ -213,14 +213,14 @@ def table(rows: list[dict], columns: dict[str, Callable[[dict], str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def show(found: dict, bench: Bench) -> str:
+def show(results: dict, bench: Bench) -> str:
     """All tables."""
-    held = "GPU memory" if bench.on_gpu else "RSS"
+    kind = "GPU memory" if bench.on_gpu else "RSS"
     step = {
         "wall s a step": lambda row: f"{row['wall_s']:.3g}",
         "CPU s a step and process": lambda row: f"{row['cpu_s']:.3g}",
     }
-    peak = {f"peak {held} of a process, GB": lambda row: f"{row['peak_gb']:.3g}"}
+    peak = {f"peak {kind} of a process, GB": lambda row: f"{row['peak_gb']:.3g}"}
     above = {"of that above the start": lambda row: f"{row['above_start_gb']:.3g}"}
     columns = {
         "scaling": {
@@ -249,11 +249,11 @@ def show(found: dict, bench: Bench) -> str:
             **peak,
         },
     }
-    return "\n\n".join(table(found[name], columns[name]) for name in columns if found[name])
+    return "\n\n".join(table(results[name], columns[name]) for name in columns if results[name])
 
 
 def conditions(bench: Bench, peak: float | None) -> dict:
-    """What was measured, with what."""
+    """Data, device, settings and versions."""
     device = torch.cuda.get_device_name() if bench.on_gpu else cpu()
     return {
         "data": "simulated",
@@ -268,12 +268,12 @@ def conditions(bench: Bench, peak: float | None) -> dict:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Try it out in seconds.")
+    parser.add_argument("--quick", action="store_true", help="Run for seconds, on a small study.")
     parser.add_argument("--output", type=Path, help=f"JSON file (default: {RESULTS.name}).")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="Default: a GPU if there is one.")
     parser.add_argument("--preset", choices=NAMES, help="Size of the network that is scaled.")
-    parser.add_argument("--batch-size", type=int, help="Samples of a step that each process has.")
-    parser.add_argument("--processes", type=int, nargs="+", help="How many, one to a device.")
+    parser.add_argument("--batch-size", type=int, help="Samples per step and process.")
+    parser.add_argument("--processes", type=int, nargs="+", help="Numbers of processes.")
     parser.add_argument(
         "--peak-tflops", type=float, help="Dense bf16 peak of a device, where it is not known."
     )
@@ -288,18 +288,18 @@ def main() -> None:
     study = load_study(made.table, sequences=made.sequences, tree=made.tree)
     bench = Bench(scale, study, device)
     peak = peak_of(device, args.peak_tflops)
-    found = {
+    results = {
         "scaling": scaling(bench, processes),
         "checkpointing": checkpointing(bench),
         "usage": usage(bench, peak) if bench.on_gpu or peak else [],
         "conditions": conditions(bench, peak),
     }
-    print(show(found, bench))
-    # A trial must not replace the real figures.
+    print(show(results, bench))
+    # A trial run must not replace the real results.
     output = args.output or (None if args.quick else RESULTS)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

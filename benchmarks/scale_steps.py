@@ -1,4 +1,4 @@
-"""What one process of `scale.py` measures: some optimizer steps, as the trainer makes them."""
+"""Measurements of one process of `scale.py`: optimizer steps as the trainer runs them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """A case to measure.
 
     Attributes
     ----------
     preset : str
-        Sizes of the network.
+        Size of the network.
     batch_size : int
-        Samples of a step that each process has.
+        Samples per step and process.
     warmup, steps : int
-        Steps before those that count, and these.
+        Steps before the measured ones, and measured steps.
     changes : dict
-        Settings beside the preset's.
+        Changes of the preset's settings.
     count : bool
         Count the floating-point operations of these steps, too.
     estimate : bool
-        Have the memory estimated, too, as a run does before it starts.
+        Estimate the memory, too, as a run does before it starts.
     """
 
     preset: str
@@ -61,18 +61,18 @@ class Case:
 
 
 def measure(study: Study, case: Case, folder: Path) -> None:
-    """Do the steps with the other processes; leave the figures in ``folder/<rank>.json``."""
+    """Run the steps with the other processes; write the measurements to ``folder/<rank>.json``."""
     torch.set_num_threads(1)
     with session():
-        figures, rank = _measure(study, case)
-        Path(folder, f"{rank}.json").write_text(json.dumps(figures), encoding="utf-8")
+        values, rank = _measure(study, case)
+        Path(folder, f"{rank}.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
-    """The figures of this process, and its rank; nothing sharded outlives the call."""
+    """Measurements of this process, and its rank; nothing sharded outlives the call."""
     group = join_process_group(case.config(1).train)
     config = case.config(group.world_size)
-    # A step of a tiny network loads all code: what is held from here on is for the real one.
+    # A step of a tiny network loads all code: memory from here on is that of the real one.
     changes = {"train.batch_size": 2 * group.world_size, "train.compile": False}
     tiny = pretraining("tiny").replace({**case.changes, **changes})
     _step(Learner(_job(study, tiny, group), group, 1), 0)
@@ -86,22 +86,22 @@ def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
     for step in range(case.warmup, case.warmup + case.steps):
         _step(learner, step)
     wall, cpu = (after - before for before, after in zip(start, _now(group), strict=True))
-    figures = {
+    values = {
         "wall_s": wall / case.steps,
         "cpu_s": cpu / case.steps,
         "samples": config.train.batch_size,
         "state_gb": _state(learner) / GB,
     }
     if group.device.type == "cuda":
-        figures["peak_gb"] = torch.cuda.max_memory_allocated(group.device) / GB
+        values["peak_gb"] = torch.cuda.max_memory_allocated(group.device) / GB
     else:
-        figures["peak_gb"] = peak_rss() / GB
-        figures["above_start_gb"] = (peak_rss() - began) / GB
+        values["peak_gb"] = peak_rss() / GB
+        values["above_start_gb"] = (peak_rss() - began) / GB
     if case.estimate:
-        figures["estimate_gb"] = memory.memory(_job(study, config, group), group)
+        values["estimate_gb"] = memory.memory(_job(study, config, group), group)
     if case.count:
-        figures["flops"] = _flops(study, case, group) / case.steps
-    return figures, group.rank
+        values["flops"] = _flops(study, case, group) / case.steps
+    return values, group.rank
 
 
 def _job(study: Study, config: Config, group: ProcessGroup) -> Job:
@@ -133,7 +133,7 @@ def _now(group: ProcessGroup) -> tuple[float, float]:
 def _state(learner: Learner) -> int:
     """Bytes of weights, gradients and optimizer that this process holds."""
     weights = [weight for weight in learner.network.parameters() if weight.requires_grad]
-    kept = [value for held in learner.optimizer.state.values() for value in held.values()]
+    kept = [value for state in learner.optimizer.state.values() for value in state.values()]
     return sum(2 * _bytes(weight) for weight in weights) + sum(map(_bytes, kept))
 
 
@@ -161,9 +161,9 @@ def _flops(study: Study, case: Case, group: ProcessGroup) -> int:
 
 
 def _attention() -> dict:
-    """Operations of the attention kernels, by what is asked of them.
+    """Operations of the attention kernels, by the shapes of their inputs.
 
-    Torch counts none on a CPU, and on a GPU also what the backward pass computes again.
+    Torch counts none on a CPU, and on a GPU also those that the backward pass recomputes.
     """
 
     def forward(query, key, value, *_, out_shape=None, **__):

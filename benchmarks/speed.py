@@ -1,8 +1,8 @@
-"""Speed of pretraining and prediction: a table on stdout, figures in benchmarks/results/speed.json.
+"""Speed of pretraining and prediction: a table on stdout, and benchmarks/results/speed.json.
 
-CPU seconds of one thread; what is compared takes turns in one process, so that a busy machine
-disturbs both alike, and medians over rounds are given. Only the peak memory is another process's:
-a whole pretraining run in a fresh one.
+Times are CPU seconds of one thread. Compared cases alternate in one process, so that a busy machine
+affects both alike; results are medians over the rounds. Only the peak memory is of another process:
+a whole pretraining run.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ SETTING = {
     "data.max_asvs": PADDED,
 }
 BASE_RESOLUTION = {"model.encoder.stride": 1, "model.encoder.kernel": 1, "model.encoder.kmer": 0}
-"""Every base a position of its own, and nothing beside the transformer."""
+"""One position per base, and nothing besides the transformer."""
 
 AIMS = {
     "pretrain_ratio": (">=", 5.0),
@@ -73,7 +73,7 @@ AIMS = {
 LABELS = {
     "pretrain_ratio": "pretraining step, times the plain reference",
     "pretrain_ratio_with_kernel": "  and with the kernel's share of CPU time",
-    "pretrain_ratio_masked_apart": "  reference that reads the masked apart",
+    "pretrain_ratio_masked_apart": "  reference that encodes masked apart",
     "pretrain_samples_per_cpu_s": "pretraining, samples per CPU second",
     "distance_share": "true distances, share of the step",
     "peak_rss_gb": "peak memory of pretraining, GB",
@@ -84,7 +84,7 @@ LABELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much is measured.
+    """Extent of the measurements.
 
     Attributes
     ----------
@@ -98,8 +98,8 @@ class Scale:
     steps : int
         Steps of the run whose memory is measured.
     plain_share : int
-        Where every base is a position, the reference's steps are of one in so many of the samples:
-        32 would take it 9 GB.
+        With one position per base, the steps of the reference have one in so many of the samples:
+        32 would take 9 GB.
     """
 
     rounds: int = 10
@@ -148,7 +148,7 @@ def user_time() -> float:
 
 
 class Side:
-    """One contender: a learner that is stepped by hand."""
+    """One side of the comparison: a learner that is stepped by hand."""
 
     def __init__(self, study: Study, config: Config, network_type, batcher_type):
         torch.manual_seed(0)
@@ -161,7 +161,7 @@ class Side:
         job = Job(network, config, batcher, self.samples, nobody)
         self.learner = Learner(job, join_process_group(config.train), config.train.max_steps)
         self.steps = 0
-        # What distances cost: the table of reads that they need, and the distances.
+        # The cost of distances: the table of reads that they need, and the distances.
         batcher.share, batcher._add_distances = Clock(batcher.share), Clock(batcher._add_distances)
         self.learner._truth = Clock(self.learner._truth)
         self.clocks = (batcher.share, batcher._add_distances, self.learner._truth)
@@ -184,16 +184,16 @@ class Side:
 
 
 def time_pretraining(study: Study, config: Config, rounds: int, share: int) -> dict[str, float]:
-    """AAM's step and the reference's in turn, on the same samples and reads.
+    """Steps of AAM and of the references in turn, on the same samples and reads.
 
-    The headline is the strictest for AAM: against the cheaper reference, and without the kernel's
-    share of CPU time, for a quarter of the reference's is spent on handing out its large buffers.
+    The first result is the strictest for AAM: against the cheaper reference, and without the
+    kernel's CPU time, of which the reference needs a quarter to allocate its large buffers.
     The reference reads one in ``share`` samples of a round, to bound its memory.
     """
     ours = Side(study, config, Network, Batcher)
     one_pass = Side(study, config, OnePassNetwork, PlainBatcher)
     apart = Side(study, config, Network, PlainBatcher)
-    found: dict[str, list[float]] = {}
+    measured: dict[str, list[float]] = {}
     for round_ in range(rounds):
         samples = ours.draw(round_)
         some = samples[: len(samples) // share]
@@ -215,8 +215,8 @@ def time_pretraining(study: Study, config: Config, rounds: int, share: int) -> d
             "distance_share": statistics.mean(step.distances / step.total for step in steps),
         }
         for name, value in values.items():
-            found.setdefault(name, []).append(value)
-    return {name: statistics.median(values) for name, values in found.items()}
+            measured.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in measured.items()}
 
 
 def time_prediction(study: Study, changes: dict, rounds: int) -> dict[str, float]:
@@ -228,11 +228,11 @@ def time_prediction(study: Study, changes: dict, rounds: int) -> dict[str, float
     model = Model(kind="regressor", config=config, network=network, target=target)
     rates: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for round_ in range(rounds):
-        for precision, found in rates.items():
+        for precision, measured in rates.items():
             start = time.process_time()
             frame = predict(model, study, precision=precision)
             if round_ > 0 or rounds == 1:
-                found.append(len(frame) / (time.process_time() - start))
+                measured.append(len(frame) / (time.process_time() - start))
     return {
         "predict_samples_per_cpu_s": statistics.median(rates["fp32"]),
         "predict_samples_per_cpu_s_bf16": statistics.median(rates["bf16"]),
@@ -258,7 +258,7 @@ def pretrain_once(changes: dict, scale: Scale) -> None:
 
 
 def read_study(samples: int = 0, tree: bool = True) -> Study:
-    """The study; with the tree, less the 129 features that the tree lacks."""
+    """The study; with the tree, less the 129 features that the tree missing_data."""
     study = load_study(DATA / "table.biom", tree=DATA / "tree.nwk" if tree else None)
     if not samples:
         return study
@@ -274,17 +274,17 @@ def read_study(samples: int = 0, tree: bool = True) -> Study:
 
 
 def measure(studies: tuple[Study, Study], changes: dict, quick: bool) -> dict[str, float]:
-    """Every figure of one configuration, on the study with its tree and on the whole table."""
+    """All results of one configuration, on the study with its tree and on the whole table."""
     scale = QUICK if quick else FULL
-    figures = {"peak_rss_gb": measure_memory(changes, quick)}
+    values = {"peak_rss_gb": measure_memory(changes, quick)}
     share = scale.plain_share if changes else 1
-    figures |= time_pretraining(studies[0], scale.config(changes), scale.rounds, share)
-    figures |= time_prediction(studies[1], changes, scale.predictions)
-    return {name: float(f"{figures[name]:.4g}") for name in LABELS}
+    values |= time_pretraining(studies[0], scale.config(changes), scale.rounds, share)
+    values |= time_prediction(studies[1], changes, scale.predictions)
+    return {name: float(f"{values[name]:.4g}") for name in LABELS}
 
 
 def conditions(studies: tuple[Study, Study], scale: Scale) -> dict:
-    """What was measured, with what."""
+    """Data, settings, versions and CPU."""
     return {
         "data": "ibd",
         "pretraining_samples": len(studies[0].sample_ids),
@@ -299,19 +299,19 @@ def conditions(studies: tuple[Study, Study], scale: Scale) -> dict:
     }
 
 
-def show(figures: dict) -> None:
+def show(values: dict) -> None:
     """Print the table."""
     print(f"{'':46}{'default':>10}{'every base':>12}{'aim':>9}")
     for name, label in LABELS.items():
         aim = "{} {:g}".format(*AIMS[name]) if name in AIMS else ""
-        values = [figures[name], figures["base_resolution"][name]]
+        values = [values[name], values["base_resolution"][name]]
         print(f"{label:46}{values[0]:>10.4g}{values[1]:>12.4g}{aim:>9}")
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="Try it out on a few samples.")
+    parser.add_argument("--quick", action="store_true", help="Run on a few samples.")
     parser.add_argument("--output", type=Path, help=f"JSON file (default: {RESULTS.name}).")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -323,15 +323,15 @@ def main() -> None:
         pretrain_once(json.loads(args.memory_of), scale)
         return
     studies = read_study(scale.samples), read_study(scale.samples, tree=False)
-    figures = measure(studies, {}, args.quick)
-    figures["base_resolution"] = measure(studies, BASE_RESOLUTION, args.quick)
-    figures["conditions"] = conditions(studies, scale)
-    show(figures)
-    # A trial must not replace the real figures.
+    values = measure(studies, {}, args.quick)
+    values["base_resolution"] = measure(studies, BASE_RESOLUTION, args.quick)
+    values["conditions"] = conditions(studies, scale)
+    show(values)
+    # A trial run must not replace the real results.
     output = args.output or (None if args.quick else RESULTS)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        output.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What predictions are worth where the model does not know the samples, and what it says of them.
+"""Accuracy on samples that are unlike the training samples, and the warnings about them.
 
 Fits the default to the age of ECAM's children on three quarters of the subjects, and predicts the
-others as they are, and as somebody may have them: in the other direction, cut, with primers; and
+others as they are, and as they might be by mistake: in the other direction, cut, with primers; and
 another study. Prints a row of the table in docs/reliability.md for each::
 
     .venv/bin/python benchmarks/unknown_samples.py --data ../shared/data
@@ -49,28 +49,32 @@ def main() -> None:
     model = fit_regressor(
         study.select(train), TARGET, group_by=SUBJECT, config=presets.fitting(arguments.preset)
     )
-    held = study.select(test)
-    truth = pd.to_numeric(held.metadata[TARGET])
+    held_out = study.select(test)
+    truth = pd.to_numeric(held_out.metadata[TARGET])
     print("| samples | known reads | known 12-mers | R2 | MAE, days | distinct | said |")
     print("|---|---|---|---|---|---|---|")
     for name, change in CHANGES.items():
-        changed = dataclasses.replace(held, sequences=[change(dna) for dna in held.sequences])
+        changed = dataclasses.replace(
+            held_out, sequences=[change(dna) for dna in held_out.sequences]
+        )
         row(name, model, changed, truth)
     row("another study (ibd, 100 bases)", model, load_study(ibd / "table.biom"), None)
 
 
 def row(name: str, model, study, truth: pd.Series | None) -> None:
-    """Predict, and print what came of it."""
+    """Predict, and print a row of the table."""
     lines = []
-    found = predict(model, study, say=lines.append)
+    predictions = predict(model, study, say=lines.append)
     scores = ("-", "-")
     if truth is not None:
-        metrics = regression_metrics(truth, found["prediction"])
+        metrics = regression_metrics(truth, predictions["prediction"])
         scores = (f"{metrics['r2']:.3f}", f"{metrics['mae']:.1f}")
-    known = (f"{found[column].mean():.3f}" for column in ("known_reads", "known_kmers"))
-    said = "; ".join(line.removeprefix("warning: ") for line in lines[1:]) or "nothing more"
-    distinct = f"{found['prediction'].round(2).nunique()} of {len(found)}"
-    print("| " + " | ".join([name, *known, *scores, distinct, said]) + " |", flush=True)
+    known_shares = (
+        f"{predictions[column].mean():.3f}" for column in ("known_reads", "known_kmers")
+    )
+    messages = "; ".join(line.removeprefix("warning: ") for line in lines[1:]) or "nothing more"
+    distinct = f"{predictions['prediction'].round(2).nunique()} of {len(predictions)}"
+    print("| " + " | ".join([name, *known_shares, *scores, distinct, messages]) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The whole job on a simulated study (``make demo``): with QIIME 2, or with ``aam`` alone.
+"""From pretraining to predictions on a simulated study (``make demo``), by QIIME 2 or ``aam``.
 
-Leaves everything in ``demo/`` and prints the figures on subjects that no step of training saw,
-beside those of a random forest on the same samples.
+Writes everything to ``demo/`` and prints the metrics on held-out subjects, and those of a random
+forest on the same samples.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
     if (BIN / "qiime").exists():
         commands, predictions, plot = WITH_QIIME, "predictions/predictions.tsv", "predictions.qzv"
     else:
-        print("(QIIME 2 is not in this environment: the same job with the aam command.)")
+        print("(QIIME 2 is not in this environment: the aam command does the same.)")
         commands, predictions, plot = WITH_AAM, "predictions.tsv", "evaluation/predictions.png"
     for command in commands.replace("\n    ", " ").strip().splitlines():
         run(command)
@@ -91,33 +91,33 @@ def main() -> None:
 
 
 def split_by_subject() -> tuple[list[str], list[str]]:
-    """Set a quarter of the samples aside, all of a subject's together, as two metadata files."""
+    """Hold out a quarter of the samples, in whole subjects; two metadata files."""
     metadata = read_metadata(STUDY / "metadata.tsv")
-    sides = train_val_split(
+    train_and_held_out = train_val_split(
         list(metadata.index), fraction=0.25, seed=SEED, groups=list(metadata[SUBJECT])
     )
-    for name, ids in zip(("train", "held-out"), sides, strict=True):
+    for name, ids in zip(("train", "held-out"), train_and_held_out, strict=True):
         metadata.loc[ids].to_csv(DEMO / f"{name}.tsv", sep="\t", index_label="sample-id")
-    return sides
+    return train_and_held_out
 
 
 def report(predictions: pd.DataFrame, train_ids: list[str], held_out_ids: list[str]) -> None:
-    """Print the figures of AAM and of a random forest on the held-out samples."""
+    """Print the metrics of AAM and of a random forest on the held-out samples."""
     study = load_study(
         STUDY / "table.biom", sequences=STUDY / "rep-seqs.fasta", metadata=STUDY / "metadata.tsv"
     )
     truth = study.metadata[TARGET]
     forest = baseline_forest(study, train_ids, held_out_ids, truth, "regression", SEED)
-    print(f"\n{TARGET!r} of {len(held_out_ids)} samples, of subjects that training never saw:\n")
+    print(f"\n{TARGET!r} of {len(held_out_ids)} samples of held-out subjects:\n")
     print(f"{'':14}{'R2':>8}{'MAE':>8}")
     for name, table in (("AAM", predictions), ("random forest", forest)):
         predicted = as_numbers(table.loc[held_out_ids, "prediction"])
-        found = regression_metrics(as_numbers(truth[held_out_ids]), predicted)
-        print(f"{name:14}{found['r2']:8.3f}{found['mae']:8.3f}")
+        metrics = regression_metrics(as_numbers(truth[held_out_ids]), predicted)
+        print(f"{name:14}{metrics['r2']:8.3f}{metrics['mae']:8.3f}")
 
 
 def run(command: str) -> None:
-    """Show a command and run it in ``demo/``; what it prints is shown only where it fails."""
+    """Show a command and run it in ``demo/``; its output is shown only if it fails."""
     print("$", command, flush=True)
     program, *words = shlex.split(command)
     # QIIME 2 keeps its cache under CONDA_PREFIX: this environment's own.

@@ -1,4 +1,4 @@
-"""What the distribution's QIIME 2 uses, and whether an environment leaves it alone.
+"""Packages that the distribution's QIIME 2 uses, and checks that nothing replaces them.
 
     distribution.py check LOCK DEBIAN-PACKAGE ...             exit 1 if LOCK would replace one
     distribution.py shadowed SITE-PACKAGES DEBIAN-PACKAGE ... exit 1 if a module there hides one
@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 REPLACED = {"sympy", "isympy", "mpmath", "setuptools", "_distutils_hack"}
-"""torch asks for newer ones. QIIME 2 runs neither: sympy and its mpmath come with what compiles
-scipy, and of setuptools it uses pkg_resources, which is a package of its own here and stays
-(setuptools 82 and newer bring none that would hide it)."""
+"""torch needs newer ones. QIIME 2 runs neither: sympy and its mpmath come with what compiles scipy,
+and of setuptools it uses pkg_resources, which is a package of its own here and stays (setuptools 82
+and newer have none that would hide it)."""
 
 SHIMS = {"py"}
-"""pytest brings a module of this name, with what is left of the library."""
+"""pytest has a module of this name, with the rest of that library."""
 
 _METADATA = re.compile(r".*/dist-packages/([^/]+)\.(?:egg|dist)-info")
 _MODULE = re.compile(r".*/dist-packages/([A-Za-z_]\w*)(?:/__init__\.py|\.py|\.[\w-]+\.so|\.so)")
@@ -35,8 +35,8 @@ def normalized(name: str) -> str:
 
 def is_installed(debian_packages: Iterable[str]) -> bool:
     """Whether all of these Debian packages are here."""
-    asked = ["dpkg", "--status", *debian_packages]
-    return not subprocess.run(asked, capture_output=True).returncode
+    command = ["dpkg", "--status", *debian_packages]
+    return not subprocess.run(command, capture_output=True).returncode
 
 
 def files(debian_packages: Iterable[str]) -> list[str]:
@@ -50,15 +50,15 @@ def files(debian_packages: Iterable[str]) -> list[str]:
     return _output("dpkg", "--listfiles", *present).splitlines()
 
 
-def held(paths: Iterable[str]) -> dict[str, str]:
+def distributed(paths: Iterable[str]) -> dict[str, str]:
     """Normalized name -> version of the Python packages among the files."""
-    found = {}
+    versions = {}
     for path in paths:
         match = _METADATA.fullmatch(path)
         if match:
             name, _, version = match[1].partition("-")
-            found[normalized(name)] = version.split("-py3")[0]
-    return found
+            versions[normalized(name)] = version.split("-py3")[0]
+    return versions
 
 
 def modules(paths: Iterable[str]) -> set[str]:
@@ -85,7 +85,7 @@ def main(action: str, *arguments: str) -> None:
     if action == "check":
         lock, paths = Path(arguments[0]), files(arguments[1:])
         ours = locked(lock)
-        theirs = {k: v for k, v in held(paths).items() if k not in REPLACED and k in ours}
+        theirs = {k: v for k, v in distributed(paths).items() if k not in REPLACED and k in ours}
         _stop(
             [
                 f"{lock.name} would replace {name} {version}, which the distribution's QIIME 2 "

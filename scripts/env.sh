@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Sets up an environment, and does nothing when it stands already.
+# Sets up an environment, or does nothing if it is up to date.
 #
 #   scripts/env.sh main     .venv: the package, its tests and, where it can be had, QIIME 2
 #   scripts/env.sh core     .venv-core: the core alone, on the newest numpy, pandas, scikit-bio
-#   scripts/env.sh newest   .venv-newest: the same, today's newest instead of those locked
-#   scripts/env.sh tools    .venv-tools: what lints and locks, apart from what users run
-#   scripts/env.sh check    does .venv work?
+#   scripts/env.sh newest   .venv-newest: the same with the newest versions of today, not locked
+#   scripts/env.sh tools    .venv-tools: the tools of make lint and make lock, apart from what users run
+#   scripts/env.sh check    check that .venv works
 #   scripts/env.sh distribution    the system packages of the Debian path, one a line
 #
 # QIIME 2 is not on PyPI. It comes from its conda channel (environment.yml) where conda, mamba or
-# micromamba is present, else from Debian's or Ubuntu's packages, else it is left out.
+# micromamba is present, else from Debian's or Ubuntu's packages; else there is no plugin.
 # AAM_ENV=conda, apt or plain forces one of the three. What pip installs is locked with hashes
 # (scripts/locks, written by 'make lock'); conda's packages are not.
 set -euo pipefail
@@ -91,7 +91,7 @@ pip_install() { # pip_install DIRECTORY ARGUMENT...
 install_locked() { # install_locked DIRECTORY LOCK: these versions, by their hashes, and no others
     pip_install "$1" --no-deps --require-hashes --requirement "$2"
 }
-install_torch() { # install_torch DIRECTORY: see scripts/lock.py for why it stands apart
+install_torch() { # install_torch DIRECTORY: see scripts/lock.py for why it is apart
     local libraries
     pip_install "$1" --no-deps --requirement $locks/torch.txt
     # What a CUDA build needs, named exactly by torch; a CPU build names nothing.
@@ -156,7 +156,7 @@ LAUNCHER
     chmod +x .venv/bin/qiime
 }
 
-name_h5py() { # name_h5py SITE-PACKAGES: let the distribution's h5py be known as h5py, too
+name_h5py() { # name_h5py SITE-PACKAGES: metadata by which pip finds the distribution's h5py
     local version
     version=$(/usr/bin/python3 -c 'import h5py; print(h5py.__version__)')
     mkdir -p "$1/h5py-$version.dist-info"
@@ -179,13 +179,13 @@ locked_env() { # locked_env DIRECTORY: the core, its tests and their packages, a
     install_package "$1"
 }
 
-import_core() { # import_core DIRECTORY: with all that it imports only where it needs it
+import_core() { # import_core DIRECTORY: with the packages that it imports only where it needs them
     quietly "import the core" "$1/bin/python" -c \
         'from aam_core import *; import aam_core.cli, biom, matplotlib, skbio, sklearn, tensorboard'
 }
 
-check_env() { # an environment is ready when what it is for has worked in it
-    say "trying it ..."
+check_env() { # an environment is ready if what it is for works
+    say "checking it ..."
     import_core .venv
     [ "$kind" != plain ] || return 0
     [ "$kind" != apt ] || distribution shadowed .venv/lib/python3*/site-packages
@@ -196,7 +196,7 @@ check_env() { # an environment is ready when what it is for has worked in it
 in_env() { CONDA_PREFIX=$root/.venv PATH=$root/.venv/bin:$PATH "$@"; }
 plugin_fingerprint() { fingerprint q2_aam/*.py aam_core/__init__.py aam_core/config/*.py; }
 
-refresh_qiime() { # q2cli caches what plugins offer, and notices a new version only
+refresh_qiime() { # q2cli caches the actions of plugins until their version changes
     [ "$kind" != plain ] || return 0
     [ "$(plugin_fingerprint)" != "$(cat .venv/aam-plugin 2>/dev/null)" ] || return 0
     if in_env qiime dev refresh-cache >"$log" 2>&1 </dev/null; then
@@ -207,7 +207,7 @@ refresh_qiime() { # q2cli caches what plugins offer, and notices a new version o
     fi
 }
 
-system_state() { # what the environment stands on, beside our own files
+system_state() { # what the environment depends on besides our own files
     echo "$root"
     [ "$kind" != apt ] || dpkg-query --show "${apt_packages[@]}" python3 python3-click python3-numpy
 }
@@ -218,12 +218,12 @@ main_env() {
     choose
     state=$(fingerprint <(packaging) environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
     if [ "$kind $state" != "$old_kind $old_state" ] || ! .venv/bin/python -c '' 2>/dev/null; then
-        # Anew: what another lock, or anybody, put there would stay and hide what is to be tried.
+        # From scratch: packages of another lock, or installed by hand, would stay and hide mistakes.
         [ "$kind" = conda ] && [ "$old_kind" = conda ] || rm -rf .venv
         rm -f .venv/aam-env
         "${kind}_env"
         check_env
-        # Once more: installing the distribution's packages changes what it stands on.
+        # Again: installing the distribution's packages has changed the state.
         state=$(fingerprint <(packaging) environment.yml scripts/env.sh $locks/*.txt <(system_state 2>&1))
         printf '%s %s\n' "$kind" "$state" >.venv/aam-env
         say "ready: .venv ($kind)"
@@ -231,7 +231,7 @@ main_env() {
     refresh_qiime
 }
 
-other_env() { # other_env NAME COMMAND...: .venv-NAME, made anew by the command where it must be
+other_env() { # other_env NAME COMMAND...: .venv-NAME, set up by the command if it is out of date
     local name=$1 state
     shift
     state=$(fingerprint <(packaging) scripts/env.sh $locks/*.txt <(echo "$root"))
@@ -254,7 +254,7 @@ tools_env() {
     quietly "run mypy" .venv-tools/bin/mypy --version
     quietly "run import-linter" .venv-tools/bin/lint-imports --help
 }
-newest_env() { # not locked, and so made anew each time
+newest_env() { # not locked, and so set up each time
     rm -rf .venv-newest
     make_venv .venv-newest python3
     pip_install .venv-newest --upgrade "${AAM_TORCH:-torch}" --editable '.[test,tune]'

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Proves that set-up works (make fresh): what is committed, in a clean clone, without any cache of
-# ours, by the two commands of the README. As root on Debian, FRESH=debootstrap does so in a system
-# that has nothing yet: what this machine happens to have cannot hide a step that is missing.
+# Tests the set-up (make fresh): the two commands of the README in a clean clone of the commit, without
+# caches. As root on Debian, FRESH=debootstrap runs them in a minimal system, so that nothing on this
+# machine can hide a missing step.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 place=$(mktemp -d)
 trap 'mountpoint -q "$place/proc" && umount "$place/proc"; rm -rf "$place"' EXIT
 say() { printf 'make fresh: %s\n' "$*"; }
 
-clone() { # clone FOLDER: the commit, and the real studies beside it where they are here
+clone() { # clone FOLDER: the commit, and next to it the public studies, if they are here
     git clone --quiet --no-local . "$1/aam"
     [ ! -d ../shared/data ] || cp -r ../shared "$1/shared"
 }

@@ -143,8 +143,8 @@ def test_folds_are_joined_in_the_order_of_the_samples(modules):
     assert table.index.tolist() == list("wxyz")
     assert table["actual"].tolist() == ["b", "a", "c", "a"]
     assert table["c"].tolist() == [0.0, 0.0, 0.4, 0.0]
-    run = modules.statistics.scored(table, "aam", "classification")
-    assert run.figures()["accuracy"] == 0.75
+    run = modules.statistics.predictions_of(table, "aam", "classification")
+    assert run.metrics()["accuracy"] == 0.75
     numbers = pd.Series([1.0, 2.0], index=["p", "q"])
     halves = [
         pd.DataFrame({"prediction": [v], "lower": [0.0]}, [k]) for k, v in (("q", 5), ("p", 4))
@@ -154,17 +154,17 @@ def test_folds_are_joined_in_the_order_of_the_samples(modules):
 
 
 def test_what_cannot_be_run(modules, tmp_path):
-    rows, lacks = modules.rows.rows(), modules.fits.lacks
-    assert lacks(rows["loss.target mse"], "ibd", tmp_path) == "a regression"
-    assert lacks(rows["all reads, always"], "ibd-rarefied", tmp_path)
-    assert lacks(rows["learned on UniFrac"], "ecam", tmp_path) == "a tree"
-    assert lacks(rows["learned on UniFrac"], "simulated-200", tmp_path) == "a tree"
-    assert lacks(rows["learned on v4"], "ecam", tmp_path).startswith("v4/")
-    assert lacks(rows["learned on another study"], "ecam", tmp_path) == "another study"
+    rows, missing_data = modules.rows.rows(), modules.fits.missing_data
+    assert missing_data(rows["loss.target mse"], "ibd", tmp_path) == "a regression"
+    assert missing_data(rows["all reads, always"], "ibd-rarefied", tmp_path)
+    assert missing_data(rows["learned on UniFrac"], "ecam", tmp_path) == "a tree"
+    assert missing_data(rows["learned on UniFrac"], "simulated-200", tmp_path) == "a tree"
+    assert missing_data(rows["learned on v4"], "ecam", tmp_path).startswith("v4/")
+    assert missing_data(rows["learned on another study"], "ecam", tmp_path) == "another study"
     (tmp_path / "ecam").mkdir()
     (tmp_path / "ecam" / "tree.nwk").touch()
-    assert not lacks(rows["learned on UniFrac"], "ecam", tmp_path)
-    assert not lacks(rows["learned on another study"], "ibd-rarefied", tmp_path)
+    assert not missing_data(rows["learned on UniFrac"], "ecam", tmp_path)
+    assert not missing_data(rows["learned on another study"], "ibd-rarefied", tmp_path)
 
 
 def test_sizes_that_a_fold_does_not_have(modules):
@@ -172,8 +172,10 @@ def test_sizes_that_a_fold_does_not_have(modules):
     study = modules.encoders.load(source, Path("nowhere"))
     row = modules.rows.rows()["network"]
     for size, beyond in (({"samples": 50}, 0), ({"samples": 200}, 1), ({"subjects": 40}, 1)):
-        assert modules.fits.too_many(dataclasses.replace(row, **size), source, study) == beyond
-    assert not modules.fits.too_many(row, source, study)
+        assert (
+            modules.fits.too_few_samples(dataclasses.replace(row, **size), source, study) == beyond
+        )
+    assert not modules.fits.too_few_samples(row, source, study)
 
 
 # --- what is kept --------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def test_rows_that_are_there_are_told(modules):
         "network": result(modules, "network", 80.0, {"forest": 85.0}),
     }
     found = json.loads(json.dumps(found))
-    there = modules.results.is_there
+    there = modules.results.is_done
     assert there(row, settings(row, 1), found)
     assert not there(row, settings(row, 3), found)
     assert not there(row, settings(row, 1, steps=5), found)
@@ -230,22 +232,22 @@ def test_predictions_are_packed(modules):
     numbers = modules.statistics.Numbers(np.zeros(4), np.array([1.5, 123.4567891, -2e-9, 0]))
     back = modules.results.unpack(modules.results.pack(numbers), numbers)
     assert back.predicted == pytest.approx(numbers.predicted, rel=1e-6)
-    chances = np.random.default_rng(0).dirichlet([1, 1, 1], 6)
-    classes = modules.statistics.Chances(np.arange(6) % 3, chances.argmax(1), chances)
+    probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 6)
+    classes = modules.statistics.Classes(np.arange(6) % 3, probabilities.argmax(1), probabilities)
     back = modules.results.unpack(modules.results.pack(classes), classes)
-    assert back.chances == pytest.approx(chances, rel=1e-6)
+    assert back.probabilities == pytest.approx(probabilities, rel=1e-6)
     assert (back.predicted == classes.predicted).all()
 
 
 def test_results_are_kept_row_by_row(modules, tmp_path):
-    keep, rows = modules.ablations.keep, modules.rows.rows()
+    save, rows = modules.ablations.save, modules.rows.rows()
     output, docs = tmp_path / "results" / "ablations.json", tmp_path / "page.md"
     docs.write_text("# Benchmarks\n\nText.\n")
     found = result(modules, "network", 80.0, {"forest": 85.0})
-    keep("ecam", rows["network"], found, output, docs)
+    save("ecam", rows["network"], found, output, docs)
     docs.write_text(docs.read_text() + "\n## More\n")
-    keep("ecam", rows["forest"], result(modules, "forest", 85.0), output, docs)
-    keep("ecam", rows["forest"], result(modules, "forest", 86.0), output, None)
+    save("ecam", rows["forest"], result(modules, "forest", 85.0), output, docs)
+    save("ecam", rows["forest"], result(modules, "forest", 86.0), output, None)
     held = json.loads(output.read_text())
     assert list(held["ecam"]) == ["forest", "network"]
     assert held["ecam"]["forest"]["figures"]["mae"] == 86.0
@@ -264,7 +266,7 @@ def test_tables(modules):
         "learned": result(modules, "learned", 90.0, {"network": 80.0}),
         "learned on v4": result(modules, "learned on v4", 88.5, {"learned": 90.0}),
     }
-    made = modules.tables.written({"ecam": found})
+    made = modules.tables.all_tables({"ecam": found})
     rows = [line for line in made.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {rows[0].count("|")}
     assert (
@@ -320,7 +322,7 @@ def test_forests_are_run_once_and_kept(modules, tmp_path, monkeypatch, capsys):
     assert held["forest"]["figures"]["mae"] < held["forest, 50 samples"]["figures"]["mae"]
     modules.ablations.run_all(args, output, None)
     assert output.read_text() == first
-    assert capsys.readouterr().err.count("there already") == 2
+    assert capsys.readouterr().err.count("done already") == 2
     again = modules.ablations.arguments([*given, "--again"])
     modules.ablations.run_all(again, output, None)
-    assert "there already" not in capsys.readouterr().err
+    assert "done already" not in capsys.readouterr().err

@@ -45,27 +45,27 @@ def classes(noise: float, seed: int = 0) -> pd.DataFrame:
 # --- statistics ----------------------------------------------------------------------------------
 
 
-def test_figures_of_numbers():
+def test_metrics_of_numbers():
     table = pd.DataFrame(
         {"actual": [1.0, 2.0, 4.0], "prediction": [1.5, 2.0, 3.0], "network": [0.0, 2.0, 4.0]}
     )
-    ours = statistics.scored(table, "aam", "regression")
-    assert ours.figures() == pytest.approx(
+    ours = statistics.predictions_of(table, "aam", "regression")
+    assert ours.metrics() == pytest.approx(
         {"mae": 0.5, "r2": r2_score(table["actual"], table["prediction"])}
     )
-    assert ours.figures(np.array([2, 2, 0]))["mae"] == pytest.approx(2.5 / 3)
-    network = statistics.scored(table, "network", "regression")
+    assert ours.metrics(np.array([2, 2, 0]))["mae"] == pytest.approx(2.5 / 3)
+    network = statistics.predictions_of(table, "network", "regression")
     assert network.losses.tolist() == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("method, prefix", [("aam", ""), ("random_forest", "random_forest_")])
-def test_figures_of_classes(method, prefix):
+def test_metrics_of_classes(method, prefix):
     table = classes(2.0)
-    ours = statistics.scored(table, method, "classification")
+    ours = statistics.predictions_of(table, method, "classification")
     sick, chance = table["actual"] == "Crohns", table[f"{prefix}Crohns"]
     predicted = table[method if prefix else "prediction"]
     expected = {"auc": roc_auc_score(sick, chance), "accuracy": (predicted == table.actual).mean()}
-    assert ours.figures() == pytest.approx(expected)
+    assert ours.metrics() == pytest.approx(expected)
     assert ours.losses.mean() == pytest.approx(2 * brier_score_loss(sick, chance))
 
 
@@ -103,8 +103,8 @@ def test_bootstrap_interval_is_of_subjects():
 
 def test_draws_of_one_class_do_not_count():
     groups = np.array([0, 0, 1, 1])
-    of = statistics.Chances(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), np.eye(2)[[0, 0, 1, 1]])
-    low, high = statistics.bootstrap(lambda rows: np.array([of.figures(rows)["auc"]]), groups)
+    of = statistics.Classes(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), np.eye(2)[[0, 0, 1, 1]])
+    low, high = statistics.bootstrap(lambda rows: np.array([of.metrics(rows)["auc"]]), groups)
     assert (low[0], high[0]) == (1.0, 1.0)
 
 
@@ -133,7 +133,9 @@ def test_comparison_finds_what_is_better():
 
 def test_comparison_of_classes():
     table = classes(2.0)
-    pair = [[statistics.scored(table, m, "classification")] for m in ("aam", "random_forest")]
+    pair = [
+        [statistics.predictions_of(table, m, "classification")] for m in ("aam", "random_forest")
+    ]
     found = statistics.compare(*pair, SUBJECTS, "classification")
     columns = ("Crohns", "random_forest_Crohns")
     areas = [roc_auc_score(table["actual"] == "Crohns", table[name]) for name in columns]
@@ -158,8 +160,8 @@ def test_seeds_are_averaged():
     assert found.value == pytest.approx(means[0].mean())
     assert found.difference == pytest.approx((means[0] - means[1]).mean())
     assert (found.better, found.p) == statistics.paired_test(*means, SUBJECTS)
-    assert statistics.mean_figures(ours)["r2"] == pytest.approx(
-        np.mean([run.figures()["r2"] for run in ours])
+    assert statistics.mean_metrics(ours)["r2"] == pytest.approx(
+        np.mean([run.metrics()["r2"] for run in ours])
     )
 
 
@@ -194,7 +196,7 @@ def test_folds_of_ibd_are_those_of_scikit_learn(real_data):
 @pytest.mark.real_data
 def test_rarefied_beforehand(real_data):
     deep, even = studies.ibd(real_data), studies.ibd_rarefied(real_data)
-    assert (even.counts.sum(axis=1) == studies.LEAST_READS).all()
+    assert (even.counts.sum(axis=1) == studies.MIN_READS).all()
     assert even.sample_ids == deep.sample_ids
     place = {name: i for i, name in enumerate(deep.feature_ids)}
     of_even = deep.counts[:, [place[name] for name in even.feature_ids]]
@@ -233,15 +235,15 @@ def accuracy(monkeypatch):
 
 
 def result(task: str, ours: float, forest: float, day: str = "2025-01-02") -> dict:
-    first, second = statistics.FIGURES[task]
-    figures = {m: {first: forest, second: 0.5} for m in ("random_forest", "network", "reads")}
+    first, second = statistics.METRICS[task]
+    metrics = {m: {first: forest, second: 0.5} for m in ("random_forest", "network", "reads")}
     return {
         "date": day,
         "mode": "quick",
         "seeds": 1,
         "task": task,
         "samples": 1234,
-        "figures": {**figures, "aam": {first: ours, second: 0.6}},
+        "figures": {**metrics, "aam": {first: ours, second: 0.6}},
         "aam_against_random_forest": {
             "interval": (ours, ours),
             "difference": ours - forest,
@@ -271,12 +273,12 @@ def test_table(accuracy):
 def test_results_are_kept_one_by_one(accuracy, tmp_path):
     output, docs = tmp_path / "results" / "accuracy.json", tmp_path / "page.md"
     docs.write_text("# Benchmarks\n\nText.\n")
-    accuracy.keep("ibd", result("classification", 0.9, 0.8, "2025-01-01"), output, docs)
+    accuracy.save("ibd", result("classification", 0.9, 0.8, "2025-01-01"), output, docs)
     page = docs.read_text()
     assert page.startswith("# Benchmarks\n\nText.\n\n## Accuracy\n")
     docs.write_text(page + "\n## More\n")
-    accuracy.keep("ecam", result("regression", 70.0, 87.0, "2025-02-02"), output, docs)
-    accuracy.keep("ecam", result("regression", 74.0, 87.0, "2025-03-03"), output, None)
+    accuracy.save("ecam", result("regression", 70.0, 87.0, "2025-02-02"), output, docs)
+    accuracy.save("ecam", result("regression", 74.0, 87.0, "2025-03-03"), output, None)
     assert list(json.loads(output.read_text())) == ["ecam", "ibd"]
     assert json.loads(output.read_text())["ecam"]["date"] == "2025-03-03"
     page = docs.read_text()

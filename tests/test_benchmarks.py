@@ -121,16 +121,16 @@ def test_reference_reads_each_sequence_once(setting):
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_quick_run_writes_every_figure(real_data, tmp_path):
+def test_quick_run_writes_every_result(real_data, tmp_path):
     output = tmp_path / "speed.json"
     done = run("speed.py", "--quick", "--output", str(output))
-    figures = json.loads(output.read_text())
-    for part in (figures, figures["base_resolution"]):
+    values = json.loads(output.read_text())
+    for part in (values, values["base_resolution"]):
         assert KEYS <= set(part)
         assert all(part[name] > 0 for name in KEYS)
     # Few samples share few ASVs, so how much is gained is no matter here; that it is, is.
-    assert figures["pretrain_ratio"] > 1
-    assert 0.1 < figures["peak_rss_gb"] < 1.5
+    assert values["pretrain_ratio"] > 1
+    assert 0.1 < values["peak_rss_gb"] < 1.5
     assert str(ROOT.parent) not in output.read_text()
     assert "prediction, samples per CPU second" in done.stdout
 

@@ -1,4 +1,4 @@
-"""Set-up: what is called ready works, and no lock replaces a package that QIIME 2 uses."""
+"""Set-up: an environment that is ready works, and no lock replaces a package that QIIME 2 uses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(checkout):
     return done.returncode, done.stdout
 
 
-def test_ready_is_said_of_what_works(checkout):
+def test_an_environment_that_works_is_ready(checkout):
     status, output = check(checkout)
     assert status == 0 and output.splitlines()[-1] == "make env: ready: .venv (conda)", output
 
@@ -73,7 +73,7 @@ def test_not_ready_where_the_core_cannot_be_imported(checkout):
     assert "No module named 'no_such_package'" in output and "failed to import the core" in output
 
 
-def test_nothing_is_ready_that_was_never_finished(checkout):
+def test_an_unfinished_environment_is_not_ready(checkout):
     (checkout / ".venv" / "aam-env").unlink()
     status, output = check(checkout)
     assert status == 1 and "there is no finished .venv here" in output
@@ -91,10 +91,10 @@ def test_every_locked_package_has_a_hash(name):
 
 
 def test_the_lock_replaces_nothing_of_the_distribution():
-    held = distribution.locked(LOCKS / "apt-held.txt")
-    assert {"click", "numpy", "pandas", "packaging", "q2cli", "qiime2"} <= set(held)
+    theirs = distribution.locked(LOCKS / "apt-system.txt")
+    assert {"click", "numpy", "pandas", "packaging", "q2cli", "qiime2"} <= set(theirs)
     ours = distribution.locked(LOCKS / "apt.txt")
-    assert set(ours) & set(held) <= distribution.REPLACED
+    assert set(ours) & set(theirs) <= distribution.REPLACED
 
 
 def test_tools_are_not_where_users_run():
@@ -105,13 +105,13 @@ def test_tools_are_not_where_users_run():
     assert not re.search("ruff|mypy|import-linter", (ROOT / "environment.yml").read_text())
 
 
-def test_what_the_package_needs_is_locked():
+def test_the_requirements_of_the_package_are_locked():
     tomllib = pytest.importorskip("tomllib")  # of Python 3.11
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {requirement.partition(">=")[0] for requirement in project["dependencies"]} - {"torch"}
     normal = {distribution.normalized(name) for name in needed}
     assert len(normal) > 8 and normal <= set(distribution.locked(LOCKS / "core.txt"))
-    beside = distribution.locked(LOCKS / "apt.txt") | distribution.locked(LOCKS / "apt-held.txt")
+    beside = distribution.locked(LOCKS / "apt.txt") | distribution.locked(LOCKS / "apt-system.txt")
     assert normal <= set(beside)
     assert re.fullmatch(r"torch==[\d.]+\n", (LOCKS / "torch.txt").read_text())
 
@@ -127,7 +127,7 @@ def test_names_and_modules_are_read_from_the_files_of_packages():
         base + "_brotli.cpython-311-x86_64-linux-gnu.so",
         "/usr/share/doc/click/README",
     ]
-    assert distribution.held(paths) == {"click": "8.1.3", "scikit-bio": "0.5.8"}
+    assert distribution.distributed(paths) == {"click": "8.1.3", "scikit-bio": "0.5.8"}
     assert distribution.modules(paths) == {"click", "six", "_brotli"}
 
 
