@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ import pandas as pd
 from aam_core import fit_regressor, load_study, predict
 from aam_core.config import presets
 from aam_core.data.splits import make_folds
+from aam_core.log import logger
 from aam_core.tasks.metrics import regression_metrics
 
 TARGET, SUBJECT = "day_of_life", "host_subject_id"
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--preset", default="small")
     arguments = parser.parse_args()
+    logger.setLevel(logging.INFO)
     ecam, ibd = arguments.data / "ecam", arguments.data / "ibd"
     study = load_study(
         ecam / "table.biom",
@@ -63,8 +66,12 @@ def main() -> None:
 
 def row(name: str, model, study, truth: pd.Series | None) -> None:
     """Predict, and print a row of the table."""
-    lines = []
-    predictions = predict(model, study, say=lines.append)
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger.addHandler(handler)
+    predictions = predict(model, study)
+    logger.removeHandler(handler)
     scores = ("-", "-")
     if truth is not None:
         metrics = regression_metrics(truth, predictions["prediction"])
@@ -72,9 +79,9 @@ def row(name: str, model, study, truth: pd.Series | None) -> None:
     known_shares = (
         f"{predictions[column].mean():.3f}" for column in ("known_reads", "known_kmers")
     )
-    messages = "; ".join(line.removeprefix("warning: ") for line in lines[1:]) or "nothing more"
+    said = "; ".join(messages[1:]) or "nothing more"
     distinct = f"{predictions['prediction'].round(2).nunique()} of {len(predictions)}"
-    print("| " + " | ".join([name, *known_shares, *scores, distinct, messages]) + " |", flush=True)
+    print("| " + " | ".join([name, *known_shares, *scores, distinct, said]) + " |", flush=True)
 
 
 if __name__ == "__main__":

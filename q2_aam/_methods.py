@@ -14,7 +14,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.errors import InputError
-from aam_core.log import logger, showing
+from aam_core.log import showing
 from aam_core.model import Model
 from q2_aam._parameters import configure, shares_predicting, shares_training
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
@@ -207,7 +207,7 @@ def _predict(model: Model, table, sequences, metadata, predicting: dict) -> pd.D
         frame = covariates_to_predict(model, metadata, table)
         lost = options.pop("max_lost_reads")
         study = read_study(table, sequences, metadata=frame, max_lost_reads=lost)
-        return aam_core.predict(model, study, say=logger.info, **options)
+        return aam_core.predict(model, study, **options)
 
 
 def _predictions(table: pd.DataFrame) -> PredictionsFormat:

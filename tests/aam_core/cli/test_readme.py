@@ -51,7 +51,7 @@ def test_command_line(files, aam):
 def test_python(files, monkeypatch):
     pretraining, fitting = presets.pretraining("tiny"), presets.fitting("tiny")
     monkeypatch.setattr(presets, "pretraining", lambda name="": pretraining.replace(QUICK))
-    for module in ("aam_core.preparation", "aam_core.config.presets"):
+    for module in ("aam_core.plan", "aam_core.config.presets"):
         monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK_FIT))
     found = {}
     exec(block("Python", "python"), found)
