@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,7 @@ from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.resuming import configuration
 from aam_core.run import ForestProgress, Run
+from aam_core.tasks import Task
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
 
@@ -169,34 +172,41 @@ FITS: dict[str, Callable[..., Model]] = {
 """By the name of the task."""
 
 
-def _fit(task: str, study: Study, target: str | pd.Series, options: FitOptions) -> Model:
+def _fit(task_name: str, study: Study, target: str | pd.Series, options: FitOptions) -> Model:
     """Plan, train, assemble the ensemble, score held-out samples, and save."""
-    plan, group, values = plan_fit(task, study, target, options)
+    plan, group, task, values = plan_fit(task_name, study, target, options)
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
-        result = run.train(run.job(*training_batches(run, values), options.on_epoch))
-        model = dataclasses.replace(run.model, metrics={"epoch": result.epoch})
+        result = run.train(run.job(*training_batches(run, task, values), options.on_epoch))
         trained = Trained(
-            model.network,
-            study,
-            plan.split,
-            values,
-            run.config,
-            plan.task,
-            plan.covariates,
+            run.model.network, study, plan.split, values, run.config, task, plan.covariates
         )
         ensemble = assemble(trained, group, run.log, ForestProgress(run.reporter()))
-        model.forest, model.network_weight = ensemble.forest, ensemble.network_weight
-        drawings = _score(run, model, values, ensemble)
+        scores = _score(trained, ensemble, plan.val_groups)
+        model = dataclasses.replace(
+            run.model,
+            forest=ensemble.forest,
+            network_weight=ensemble.network_weight,
+            metrics={"epoch": result.epoch, **scores.metrics},
+            val_predictions=scores.predictions,
+            interval=scores.interval,
+        )
+        _log_scores(run.log, trained, ensemble, scores)
+        drawings: dict[str, Callable] = {}
+        if scores.predictions is not None:
+            draw = functools.partial(task.plot, scores.predictions, label=task.column)
+            drawings["val_predictions.png"] = draw
         run.save(model, drawings)
     return model
 
 
-def training_batches(run: Run, values: pd.Series) -> tuple[Batcher, torch.Tensor | None]:
-    """What makes the batches of a fit to ``values`` by sample id, and weights of the classes."""
+def training_batches(
+    run: Run, task: Task, values: pd.Series
+) -> tuple[Batcher, torch.Tensor | None]:
+    """What makes the batches of a fit to ``values`` by sample id, and class weights."""
     plan, model = run.plan, run.model
     study, config = plan.study, run.config
-    encoded = plan.task.encode(values)
+    encoded = task.encode(values)
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
     truth[plan.positions(list(values.index))] = encoded
     frozen = plan.freeze_encoder or model.network.bases is None
@@ -211,7 +221,7 @@ def training_batches(run: Run, values: pd.Series) -> tuple[Batcher, torch.Tensor
         held_out=plan.held_out,
     )
     trained_on = truth[plan.positions(plan.split.train)]
-    return batcher, plan.task.class_weights(trained_on, config.loss)
+    return batcher, task.class_weights(trained_on, config.loss)
 
 
 def _fixed_vectors(run: Run) -> torch.Tensor:
@@ -221,59 +231,68 @@ def _fixed_vectors(run: Run) -> torch.Tensor:
     return encode_asvs(network, tokens, run.group.device, run.config.train.precision)
 
 
-def _score(run: Run, model: Model, values: pd.Series, ensemble: Ensemble) -> dict[str, Callable]:
-    """Score the held-out samples, if any, and say how the model does.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Scores:
+    """How an ensemble does on its held-out samples.
 
-    Returns
-    -------
-    dict
-        The plots, for `Run.save`.
+    Attributes
+    ----------
+    metrics : dict
+        What ``metrics.json`` says of them; empty where no sample was held out.
+    predictions : DataFrame or None
+        ``actual`` and the out-of-fold predictions of the ensemble.
+    interval : dict or None
+        As `Model` has it.
     """
-    split, task = run.plan.split, run.plan.task
-    shares = weights(model.network, model.forest, model.network_weight)
+
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    predictions: pd.DataFrame | None = None
+    interval: dict[str, float] | None = None
+
+
+def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
+    """Metrics of the out-of-fold predictions; ``groups`` is how many groups they are of."""
+    split, task = trained.split, trained.task
     if not split.val:
-        lines = weights_in_words(shares, 0)
-        run.log.info("; ".join(["no sample was held out, and nothing is scored", *lines]))
-        return {}
-    truth = values.loc[split.val]
-    metrics: dict[str, dict] = {}
+        return _Scores()
+    truth = trained.values.loc[split.val]
+    metrics: dict[str, Any] = {
+        "held_out": count_held_out(len(split.val), groups) | {"folds": len(set(split.folds))}
+    }
+    frames = {}
     for name, predictions in ensemble.out_of_fold.items():
-        frame = task.frame(list(truth.index), predictions)
-        table, metrics[name] = task.compare(frame, truth)
-        if name == "model":
-            frame.insert(0, "actual", table["actual"])
-            model.val_predictions = frame
-    counts = count_held_out(len(split.val), run.plan.val_groups)
-    counts["folds"] = len(set(split.folds))
-    model.metrics |= {"held_out": counts, **metrics, "weights": shares}
-    if task.has_interval:
-        _add_interval(model, split)
-    _say_metrics(run, model, shares)
-    draw = functools.partial(task.plot, model.val_predictions, label=task.column)
-    return {"val_predictions.png": draw}
-
-
-def _add_interval(model: Model, split: Split) -> None:
-    """The interval of its predictions, and its coverage of held-out folds."""
-    half = half_width(model.val_predictions)
-    model.interval = {"coverage": COVERAGE, "half_width": half}
-    model.metrics["interval"] = {"nominal_coverage": COVERAGE, "half_width": half}
-    share = coverage(model.val_predictions, split.folds)
+        frames[name] = task.frame(list(truth.index), predictions)
+        table, metrics[name] = task.compare(frames[name], truth)
+        frames[name].insert(0, "actual", table["actual"])
+    metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
+    if not task.has_interval:
+        return _Scores(metrics, frames["model"])
+    half = half_width(frames["model"])
+    metrics["interval"] = {"nominal_coverage": COVERAGE, "half_width": half}
+    share = coverage(frames["model"], split.folds)
     if share is not None:
-        model.metrics["model"]["coverage"] = share
+        metrics["model"]["coverage"] = share
+    return _Scores(metrics, frames["model"], {"coverage": COVERAGE, "half_width": half})
 
 
-def _say_metrics(run: Run, model: Model, shares: dict[str, float]) -> None:
-    """Log the metrics of a fit, and what they are of."""
-    metrics, log = model.metrics, run.log
+def _log_scores(
+    log: logging.LoggerAdapter, trained: Trained, ensemble: Ensemble, scores: _Scores
+) -> None:
+    """Say the metrics of a fit, and what they are of."""
+    metrics = scores.metrics
+    if scores.predictions is None:
+        shares = weights(trained.network, ensemble.forest, ensemble.network_weight)
+        lines = ["no sample was held out, and nothing is scored", *weights_in_words(shares, 0)]
+        log.info("; ".join(lines))
+        return
     log.info("metrics on %s:", held_out_in_words(metrics["held_out"]))
     for name, label in SCORED.items():
         if name in metrics:
             log.info("  %s: %s", label, metrics_in_words(metrics[name]))
-    for sentence in weights_in_words(shares, metrics["held_out"]["samples"]):
+    for sentence in weights_in_words(metrics["weights"], metrics["held_out"]["samples"]):
         log.info(sentence)
-    if model.interval is not None:
-        text = f"{COVERAGE:.0%} prediction interval: ± {model.interval['half_width']:.4g}"
+    if scores.interval is not None:
+        text = f"{COVERAGE:.0%} prediction interval: ± {scores.interval['half_width']:.4g}"
         if "coverage" in metrics["model"]:
             text += f" (coverage of held-out folds {metrics['model']['coverage']:.0%})"
         log.info(text)

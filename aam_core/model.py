@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from aam_core.ensemble.forest import Forest
 from aam_core.files.folders import read_consistent, replacing_in
 from aam_core.summary import Summarized
 from aam_core.tasks import Task
+
+if TYPE_CHECKING:
+    from aam_core.models.network import Network
 
 __all__ = ["Model", "as_model", "load_model", "validate"]
 
@@ -57,7 +61,7 @@ class Model(Summarized):
 
     kind: str
     config: Config
-    network: object
+    network: Network
     target: Task | None = None
     interval: dict | None = None
     covariates: Covariates | None = None
@@ -70,6 +74,12 @@ class Model(Summarized):
     val_samples: list[str] = field(default_factory=list)
     val_predictions: pd.DataFrame | None = None
     history: list[dict] = field(default_factory=list)
+
+    @property
+    def task(self) -> Task:
+        """The target of a regressor or classifier; an encoder has none."""
+        assert self.target is not None, self.kind
+        return self.target
 
     def save(self, directory, weights: dict | None = None, durable: bool = True) -> Path:
         """Write the folder, all or nothing; files of other names in it stay.

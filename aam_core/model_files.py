@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -92,7 +92,7 @@ def write(model: Model, folder: Path, weights: dict | None = None) -> None:
         }
         write_json(folder / "targets.json", targets, strict=True)
     if model.forest is not None:
-        _write_forest(model, folder)
+        _write_forest(model.forest, model.network_weight, folder)
     if model.known is not None:
         _write_known(model.known, folder)
     if model.metrics is not None:
@@ -156,18 +156,18 @@ def check(folder: Path, level: str) -> str:
     return kind
 
 
-def _write_forest(model: Model, folder: Path) -> None:
+def _write_forest(forest: Forest, network_weight: float, folder: Path) -> None:
     from safetensors.numpy import save
 
     words = {
-        "network_weight": model.network_weight,
-        "covariates": model.forest.covariates,
-        "sequences": model.forest.sequences,
+        "network_weight": network_weight,
+        "covariates": forest.covariates,
+        "sequences": forest.sequences,
     }
     write_json(folder / "forest.json", words, strict=True)
     # Made anew from its parts it is checked as when it is opened.
-    arrays = model.forest.to_tensors()
-    Forest.from_parts(model.forest.sequences, model.forest.covariates, arrays)
+    arrays = forest.to_tensors()
+    Forest.from_parts(forest.sequences, forest.covariates, arrays)
     (folder / "forest.safetensors").write_bytes(save(arrays))
 
 
@@ -203,7 +203,8 @@ def _read(folder: Path):
             f"{where} has another vocabulary ({head.get('vocabulary')}) than this AAM "
             f"({', '.join(vocab.TOKENS)}): its tokens would be misread."
         )
-    config = Config.from_dict(head.get("config"), str(where))
+    settings: Any = head.get("config")  # if it is no mapping, from_dict says so
+    config = Config.from_dict(settings, str(where))
     parts = _parts(head.get("parts"), where)
     targets = None
     if kind != "encoder":
@@ -395,7 +396,8 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_predictions(path: Path, kind: str) -> pd.DataFrame:
-    values_are_text = task_of_model(kind).text_values
+    task = task_of_model(kind)
+    values_are_text = task is not None and task.text_values
     text = ("sample-id", "actual", "prediction") if values_are_text else ("sample-id",)
     try:
         # Ids and classes are text, be they written 007 or NA; numbers come back to the last digit.

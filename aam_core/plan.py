@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from aam_core.config.unused import learns_distances
 from aam_core.data.columns import missing_words
 from aam_core.data.covariates import Covariates, covariate_names, fit_covariates
 from aam_core.data.fingerprint import fingerprint
-from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import InputError
@@ -30,6 +30,7 @@ from aam_core.preparation import (
     column_notes,
     count_groups,
     describe_run,
+    given_split,
     split_samples,
     splitter,
     unused,
@@ -121,10 +122,11 @@ class FitOptions:
 
 
 class FitPlan(NamedTuple):
-    """The plan of a fit, its processes, and its target's values by sample id."""
+    """The plan of a fit, its processes, its task, and the target's values by sample id."""
 
     plan: Plan
     group: ProcessGroup
+    task: Task
     values: pd.Series
 
 
@@ -188,16 +190,12 @@ def plan_pretraining(
 
 def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: FitOptions) -> FitPlan:
     """Split the samples, fit the target to them, and check all that is known before training."""
-    check_accepted(options.accept_changed_inputs, options.resume)
     kind = task_named(task_name)
-    resumed, asked = open_checkpoint(kind.model_kind, options.resume, options.config, fitting)
-    encoder = None if options.encoder is None else as_model(options.encoder)
-    options = replace(options, encoder=encoder)
-    if options.freeze_encoder and encoder is None and resumed is None:
-        raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
-    config = with_sizes_of(asked, encoder)
-    values, covariates = values_by_sample(study, target), covariate_names(options.covariates)
+    encoder, resumed, chosen, config = _configure(kind, options)
+    values = values_by_sample(study, target)
+    assert values is not None  # only groups may be
     groups = values_by_sample(study, options.group_by, "group_by")
+    covariates = covariate_names(options.covariates)
     check_columns(values, groups, covariates, study.sample_ids)
     setup = describe_run(
         task_name,
@@ -214,58 +212,132 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         check_distances(study, config)
     samples, dropped = usable_samples(study, config)
     group = join_process_group(config.train)
-    every_value, values = values, values.reindex(samples)
-    changed, inputs = "", None
-    if resumed is None:
-        split = _new_split(kind, study, values, options, config)
-    else:
-        inputs = _inputs(study, every_value, groups, kind, options, distances, resumed)
-        changed = inputs.check(group, _moved(resumed, samples, options.split))
-        split = split_of(resumed, samples, options.accept_changed_inputs)
-    values = values.loc[list(dict.fromkeys([*split.train, *split.val]))]
-    task = kind.fit(values, split.train, config.loss)
-    encoded = fit_covariates(study.metadata, covariates, split.train)
-    if resumed is None:
-        inputs = _inputs(study, every_value, groups, kind, options, distances, None, encoded)
-    elif options.accept_changed_inputs or inputs.before is not None:
-        # They are the same, or accepted: what is a standard deviation, and which class is which,
-        # is as the network learned it.
-        task, encoded = _as_before(resumed, task, encoded)
+    columns = _Columns(study, values, groups, distances, encoder, options)
+    fold = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
+    fitted = fold(kind, columns, samples, config)
+    used = values.reindex(fitted.samples)
     plan = Plan(
         study=study,
         config=config,
-        split=split,
-        parts=Parts(
-            distance=distances,
-            outputs=task.outputs,
-            sizes=encoded.sizes if encoded else (),
-            numbers=len(encoded.numeric) if encoded else 0,
-        ),
+        split=fitted.split,
+        parts=_parts(fitted, distances),
         label=options.label or task_name,
         output=None if options.output is None else Path(options.output),
-        task=task,
-        covariates=encoded,
+        task=fitted.task,
+        covariates=fitted.covariates,
         encoder=encoder,
         freeze_encoder=options.freeze_encoder,
         checkpoint=resumed,
-        inputs=inputs.tensors(),
-        val_groups=_val_groups(groups, split, resumed),
+        inputs=fitted.inputs.tensors(),
+        val_groups=_val_groups(groups, fitted.split, resumed),
     )
     notes = []
     if options.label is None:  # else whoever made the folds has said it
-        notes = column_notes(study, values, options.group_by, covariates, kind)
-        notes.append(f"covariates: {encoded}" if encoded else "")
-    setup = replace(setup, **_of_split(split, resumed, options.split))
+        notes = column_notes(study, used, options.group_by, covariates, kind)
+        notes.append(f"covariates: {fitted.covariates}" if fitted.covariates else "")
+    setup = replace(setup, **_of_split(fitted.split, resumed, options.split))
     _say(
         plan.label,
         dropped,
-        task.summary(values),
+        fitted.task.summary(used),
         *notes,
-        changed,
-        sizes_in_words(asked, config),
+        fitted.changed,
+        sizes_in_words(chosen, config),
         *unused(study, config, setup, groups),
     )
-    return FitPlan(plan, group, values)
+    return FitPlan(plan, group, fitted.task, used)
+
+
+class _Columns(NamedTuple):
+    """What a fit reads: a study, and columns of it by sample id."""
+
+    study: Study
+    values: pd.Series
+    groups: pd.Series | None
+    distances: bool
+    encoder: Model | None
+    options: FitOptions
+
+
+class _Fitted(NamedTuple):
+    """A split, and what was fitted to its training samples."""
+
+    split: Split
+    task: Task
+    covariates: Covariates | None
+    inputs: Inputs
+    changed: str = ""
+
+    @property
+    def samples(self) -> list[str]:
+        """Training and held-out samples, each once."""
+        return list(dict.fromkeys([*self.split.train, *self.split.val]))
+
+
+def _configure(
+    kind: type[Task], options: FitOptions
+) -> tuple[Model | None, Checkpoint | None, Config, Config]:
+    """Encoder, checkpoint, the configuration as chosen, and with the sizes of the encoder."""
+    check_accepted(options.accept_changed_inputs, options.resume)
+    resumed, chosen = open_checkpoint(kind.model_kind, options.resume, options.config, fitting)
+    encoder = None if options.encoder is None else as_model(options.encoder)
+    if options.freeze_encoder and encoder is None and resumed is None:
+        raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
+    return encoder, resumed, chosen, with_sizes_of(chosen, encoder)
+
+
+def _new_run(kind: type[Task], columns: _Columns, samples: list[str], config: Config) -> _Fitted:
+    """Split the samples and fit target and covariates to the training side."""
+    values, options = columns.values.reindex(samples), columns.options
+    if options.split is not None:
+        ids, members = columns.study.sample_ids, config.model.members
+        split = given_split(options.split, ids, samples, members)
+    else:  # what is wrong with the target is said before what is wrong with the split
+        kind.check(values, splits=config.train.val_fraction > 0)
+        make = splitter(config, freeze_encoder=options.freeze_encoder)
+        split = make(samples, groups=columns.groups, strata=kind.strata(values))
+    task, covariates = _fit_columns(kind, columns, split, config)
+    return _Fitted(split, task, covariates, _inputs(columns, kind, None, covariates))
+
+
+def _resumed_run(
+    resumed: Checkpoint,
+    group: ProcessGroup,
+    kind: type[Task],
+    columns: _Columns,
+    samples: list[str],
+    config: Config,
+) -> _Fitted:
+    """As `_new_run`, with the split of the run that is resumed; its inputs are compared."""
+    options = columns.options
+    inputs = _inputs(columns, kind, resumed)
+    changed = inputs.check(group, _moved(resumed, samples, options.split))
+    split = split_of(resumed, samples, options.accept_changed_inputs)
+    task, covariates = _fit_columns(kind, columns, split, config)
+    if options.accept_changed_inputs or inputs.before is not None:
+        # They are the same, or accepted: what is a standard deviation, and which class is which,
+        # is as the network learned it.
+        task, covariates = _as_before(resumed, task, covariates)
+    return _Fitted(split, task, covariates, inputs, changed)
+
+
+def _fit_columns(kind: type[Task], columns: _Columns, split: Split, config: Config):
+    """The target and the covariates, fitted to the training side of a split."""
+    used = columns.values.reindex(list(dict.fromkeys([*split.train, *split.val])))
+    task = kind.fit(used, split.train, config.loss)
+    names = covariate_names(columns.options.covariates)
+    return task, fit_covariates(columns.study.metadata, names, split.train)
+
+
+def _parts(fitted: _Fitted, distances: bool) -> Parts:
+    """The heads of a fit's network, and the covariates that it reads."""
+    covariates = fitted.covariates
+    return Parts(
+        distance=distances,
+        outputs=fitted.task.outputs,
+        sizes=covariates.sizes if covariates else (),
+        numbers=len(covariates.numeric) if covariates else 0,
+    )
 
 
 def _say(label: str, *lines: str) -> None:
@@ -288,18 +360,24 @@ def _check_losses(config: Config, parts: Parts, resumed: Checkpoint | None) -> N
         raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
 
 
-def _inputs(study, values, groups, kind, options, distances, resumed, covariates=None) -> Inputs:
+def _inputs(
+    columns: _Columns,
+    kind: type[Task],
+    resumed: Checkpoint | None,
+    covariates: Covariates | None = None,
+) -> Inputs:
     """The inputs of a fit; covariates are compared as the types that they had in the first run."""
     if resumed is not None and resumed.run["covariates"] is not None:
         covariates = Covariates.from_dict(resumed.run["covariates"])
     numeric = {item[0] for item in covariates.numeric} if covariates else set()
+    options = columns.options
     now = fingerprint(
-        study,
-        distances=distances,
-        target=kind.comparable(values),
-        groups=groups,
+        columns.study,
+        distances=columns.distances,
+        target=kind.comparable(columns.values),
+        groups=columns.groups,
         covariates={name: name in numeric for name in covariate_names(options.covariates)},
-        encoder=_weights(options.encoder),
+        encoder=_weights(columns.encoder),
     )
     return Inputs(now, resumed, options.accept_changed_inputs)
 
@@ -343,33 +421,3 @@ def _of_split(split: Split, resumed: Checkpoint | None, given) -> dict:
     if resumed is not None:
         why = "the split of the run stays"
     return {"validates": bool(split.val), "split": why}
-
-
-def _new_split(kind: type[Task], study, values, options: FitOptions, config: Config) -> Split:
-    """The given split, or one that honours groups and classes."""
-    if options.split is not None:
-        members = config.model.members
-        return _given_split(options.split, study.sample_ids, list(values.index), members)
-    kind.check(values, splits=config.train.val_fraction > 0)
-    strata = kind.strata(values)
-    groups = values_by_sample(study, options.group_by, "group_by")
-    split = splitter(config, freeze_encoder=options.freeze_encoder)  # sizes are resolved already
-    return split(list(values.index), groups=groups, strata=strata)
-
-
-def _given_split(given, samples, usable, members) -> Split:
-    """The usable samples of a split; the others have too few reads, which is said elsewhere."""
-    if not isinstance(given, Split):
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise InputError("A split must be a Split, or the pair (train_ids, val_ids).")
-        given = Split.holdout(*fixed_split(samples, *given))
-    split = fixed_folds(samples, given, members)
-    deep = set(usable)
-    train = [name for name in split.train if name in deep]
-    fold = {name: n for name, n in zip(split.val, split.folds, strict=True) if name in deep}
-    if split.val and not fold:
-        raise InputError(
-            f"The validation side of the split is empty: none of its {len(split.val)} samples has "
-            "enough reads."
-        )
-    return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)

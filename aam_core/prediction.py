@@ -79,8 +79,15 @@ def predict(
     """
     model = _predictor(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
-    options = {"device": device, "precision": precision, "long_sequences": long_sequences}
-    return pd.concat(predict_batches(model, study, batch_size=batch_size, **options))
+    frames = predict_batches(
+        model,
+        study,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        long_sequences=long_sequences,
+    )
+    return pd.concat(frames)
 
 
 def predict_batches(
@@ -131,17 +138,17 @@ def target_frames(
     model: Model, study: Study, config: Config, batch_size: int | None = None, chunk: int = CHUNK
 ) -> Iterator[pd.DataFrame]:
     """The columns of `predict_batches` that belong to the target, and no lines."""
-    network, covariates = model.network, model.covariates
+    network, covariates, task = model.network, model.covariates, model.task
     parts = forward_chunks(network, study, config, ("target",), covariates, batch_size, chunk=chunk)
     starts = range(0, len(study.sample_ids), chunk)
 
     def frame(start, part):
         samples = slice(start, min(start + chunk, len(study.sample_ids)))
-        values = model.target.predictions(part["target"])
+        values = task.predictions(part["target"])
         if model.forest is not None:
             trees = model.forest.predict(study, covariates, samples)
             values = blend(model.network_weight, values, trees)
-        return model.target.frame(study.sample_ids[samples], values, model.interval)
+        return task.frame(study.sample_ids[samples], values, model.interval)
 
     return (frame(start, part) for start, part in zip(starts, parts, strict=True))
 
@@ -247,7 +254,9 @@ class _Familiarity:
     @classmethod
     def of(cls, model: Model, study: Study) -> _Familiarity:
         """Compare a study with what a regressor or classifier was fitted on."""
-        known, notes, warnings = model.known, [], []
+        known = model.known
+        notes: list[str] = []
+        warnings: list[str] = []
         if known is None:
             saved = "an earlier AAM saved this model"
             if model.forest is None or not model.forest.sequences:
@@ -267,7 +276,7 @@ class _Familiarity:
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():
             warnings.append(trained_on(study.sample_ids, seen))
-        return cls(comparison, seen, model.target.classes, notes, warnings)
+        return cls(comparison, seen, model.task.classes, notes, warnings)
 
     def joined(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """Predictions of the samples, in their order, with columns of what is known of each."""

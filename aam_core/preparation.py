@@ -15,6 +15,7 @@ from aam_core.config import WITHOUT_TREE, Config
 from aam_core.config.unused import Setup, idle, learns_distances, why_no_distances
 from aam_core.data.columns import as_classes, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
+from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split, cross_fitting_split
@@ -33,6 +34,7 @@ __all__ = [
     "count_groups",
     "count_held_out",
     "describe_run",
+    "given_split",
     "held_out_in_words",
     "metrics_in_words",
     "processes",
@@ -184,6 +186,30 @@ def split_samples(samples, config, groups=None, strata=None, shared: bool = Fals
         groups=groups,
         strata=strata,
     )
+
+
+def given_split(given, samples: list[str], usable: list[str], members: int) -> Split:
+    """The usable samples of a split that the user gave; another line names the dropped ones.
+
+    Raises
+    ------
+    InputError
+        If it is no split of these samples among so many members, or a side is empty.
+    """
+    if not isinstance(given, Split):
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise InputError("A split must be a Split, or the pair (train_ids, val_ids).")
+        given = Split.holdout(*fixed_split(samples, *given))
+    split = fixed_folds(samples, given, members)
+    deep = set(usable)
+    train = [name for name in split.train if name in deep]
+    fold = {name: n for name, n in zip(split.val, split.folds, strict=True) if name in deep}
+    if split.val and not fold:
+        raise InputError(
+            f"The validation side of the split is empty: none of its {len(split.val)} samples has "
+            "enough reads."
+        )
+    return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)
 
 
 def count_groups(groups: pd.Series | None, samples) -> int | None:

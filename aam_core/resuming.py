@@ -62,6 +62,7 @@ def open_checkpoint(
     if resume is None:
         return None, config
     resumed = checkpoint.load(checkpoint.find(resume))
+    assert resumed.folder is not None
     checkpoint.check_fields(resumed.folder, "run", resumed.run, DESCRIBED)
     check_same_run({"kind": kind}, resumed.run)
     before = Config.from_dict(resumed.run["config"], "the checkpoint's configuration")
@@ -144,7 +145,7 @@ class Inputs:
             return ""
         own = [] if self.before is None else self.before.changes(self.now)
         from_all = group.all_gather([*own, *filter(None, more)])
-        changes = next((changes for changes in from_all if changes), [])
+        changes: list[str] = next((changes for changes in from_all if changes), [])
         words = "; ".join(changes)
         if changes and not self.accept:
             raise InputError(

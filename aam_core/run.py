@@ -167,7 +167,8 @@ class Run:
             history = pd.DataFrame(model.history)
             shown = [c for c in history if c != "step" and not c.endswith("_weighted")]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
-            for name, draw in {"losses.png": curves, **drawings}.items():
+            every: dict[str, Callable] = {"losses.png": curves, **drawings}
+            for name, draw in every.items():
                 plots.attempt(output / name, draw, self.log.warning)
         self.group.barrier()  # the others wait until it is there
 
@@ -205,7 +206,7 @@ class Run:
                 self._say_what_is_trained(trainer, needed)
                 return trainer.fit()
         except KeyboardInterrupt:
-            if plan.output is not None and job.folder.exists():
+            if plan.output is not None and job.folder is not None and job.folder.exists():
                 best = plan.output / "checkpoint" / "best"
                 kept = f"the best model so far is in {best}; " if best.exists() else ""
                 self.log.info("interrupted; %scontinue with --resume %s", kept, plan.output)
@@ -235,11 +236,14 @@ class Run:
         output, resumed = self.plan.output, self.plan.checkpoint
         if output is None or not self.group.is_first:
             return
-        before = None if resumed is None else resumed.folder.parent.parent
-        if before is None or before.resolve() != output.resolve():
+        if resumed is None:
             shutil.rmtree(output / "checkpoint", ignore_errors=True)
-            if resumed is not None:
-                carry_over(before / "logs", output / "logs", resumed.progress["step"])
+            return
+        assert resumed.folder is not None  # it was read from there
+        before = resumed.folder.parent.parent
+        if before.resolve() != output.resolve():
+            shutil.rmtree(output / "checkpoint", ignore_errors=True)
+            carry_over(before / "logs", output / "logs", resumed.progress["step"])
 
     def _say_what_is_trained(self, trainer: Trainer, needed: float) -> None:
         """A few lines on the network, the samples and the steps."""
@@ -274,6 +278,7 @@ class Run:
 
     def _save_best(self, epoch: int, weights) -> None:
         # The forest is trained last: until then the networks alone are the model.
+        assert self.plan.output is not None
         self.model.save(self.plan.output / "checkpoint" / "best", weights, durable=False)
 
     def _set_batch_size(self, size: int, job: Job) -> None:

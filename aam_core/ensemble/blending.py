@@ -58,8 +58,8 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         mean = last + sum(share * (part - last) for share, part in apart)
         return task.blend_loss(mean, y)
 
-    grid = itertools.product(range(STEPS + 1), repeat=len(others))
-    grid = [(*few, STEPS - sum(few)) for few in grid if sum(few) <= STEPS]
+    some = itertools.product(range(STEPS + 1), repeat=len(others))
+    grid = [(*few, STEPS - sum(few)) for few in some if sum(few) <= STEPS]
     grid.sort(key=lambda shares: sum(share**2 for share in shares))
     return min((tuple(share / STEPS for share in shares) for shares in grid), key=loss)
 

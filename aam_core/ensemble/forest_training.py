@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -170,13 +170,13 @@ def cross_fit_forest(
     def rows(ids):
         return np.array([positions[name] for name in ids], np.int64)
 
-    def fit_samples(ids):
-        return rows(ids), task.forest_target(values.loc[ids])
+    def truth(ids):
+        return task.forest_target(values.loc[ids])
 
     @functools.cache
     def fit(kind):
         chosen = replace(settings, max_features=kind)
-        forest = fit_forest(study, *fit_samples(split.train), chosen)
+        forest = fit_forest(study, rows(split.train), truth(split.train), chosen)
         progress.advance(settings.trees)
         return forest
 
@@ -187,14 +187,14 @@ def cross_fit_forest(
         ids = [*split.val, *(name for name in split.train if name not in fold)]
         folds = np.array([fold.get(name, -1) for name in ids])
         smaller = replace(settings, trees=fewer, max_features=kind)
-        predictions = out_of_fold(study, *fit_samples(ids), folds, smaller, progress.advance)
-        return predictions[: len(split.val)]
+        out = out_of_fold(study, rows(ids), truth(ids), folds, smaller, progress.advance)
+        return out[: len(split.val)]
 
     predictions = {kind: predict(kind) for kind in kinds}
     if len(kinds) == 1:
         return CrossFitted(fit(kinds[0]), predictions[kinds[0]], "")
-    truth = task.forest_target(values.loc[split.val])
-    some, every = (np.abs(predictions[kind][:, 0] - truth).sum() for kind in kinds)
+    errors = (np.abs(predictions[kind][:, 0] - truth(split.val)).sum() for kind in kinds)
+    some, every = errors
     chosen = "all" if every < BETTER * some else "some"
     return CrossFitted(fit(chosen), predictions[chosen], chosen)
 
@@ -304,16 +304,16 @@ def _best(sequences, abundances, y) -> tuple[list[str], sparse.csr_matrix]:
     return [sequences[i] for i in kept], abundances[:, kept]
 
 
-def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[object, bool]]:
+def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool]]:
     """Forests of scikit-learn, fitted; and of each, whether it reads logarithms."""
     from sklearn import ensemble
 
     trees, many = settings.trees, len(y) > MOST_DRAWN
-    drawn = {"bootstrap": True, "max_samples": MOST_DRAWN if many else None}
-    common = {"random_state": settings.seed, "n_jobs": settings.jobs}
+    drawn: dict[str, Any] = {"bootstrap": True, "max_samples": MOST_DRAWN if many else None}
+    common: dict[str, Any] = {"random_state": settings.seed, "n_jobs": settings.jobs}
     if settings.task.classes:
         common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
-        kinds = [(ensemble.RandomForestClassifier, trees, False, drawn)]
+        kinds: list[tuple] = [(ensemble.RandomForestClassifier, trees, False, drawn)]
     else:
         width = abundances.shape[1] + extra.shape[1]
         some = min(max(1, round(0.3 * width)), MOST_TRIED)

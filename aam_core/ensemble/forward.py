@@ -124,6 +124,7 @@ def sample_distances(
     """
     vectors = forward(network, study, config, ("distance",), batch_size=batch_size)["distance"]
     network = network.to("cpu")
+    assert network.distance is not None, "no distance head"
     rows = [network.distance.compare(part, vectors) for part in vectors.split(256)]
     return torch.cat(rows).fill_diagonal_(0).numpy()
 
@@ -171,6 +172,7 @@ def _forward(
 ) -> dict[str, Tensor]:
     """Outputs for these samples, in their order."""
     network.eval()
+    assert batcher.asv_vectors is not None
     device = batcher.asv_vectors.device
     heads = {"target" if name == "members" else name for name in outputs}
     parts: dict[str, list[Tensor]] = {name: [] for name in outputs}

@@ -79,7 +79,7 @@ def find_lr(
     """
     if task == "pretrain":
         plan, group = plan_pretraining(study, config, output, encoder, group_by, job="range test")
-        values = None
+        fit = None
     else:
         options = FitOptions(
             encoder=encoder,
@@ -90,11 +90,15 @@ def find_lr(
             output=output,
             job="range test",
         )
-        plan, group, values = plan_fit(task, study, target, options)
+        fit = plan_fit(task, study, target, options)
+        plan, group = fit.plan, fit.group
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
-        batches = (pretraining_batches(run),) if values is None else training_batches(run, values)
-        result = range_test.find_lr(run.job(*batches), group, low, high, steps, run.reporter())
+        if fit is None:
+            job = run.job(pretraining_batches(run))
+        else:
+            job = run.job(*training_batches(run, fit.task, fit.values))
+        result = range_test.find_lr(job, group, low, high, steps, run.reporter())
     if output is not None and group.is_first:
         with replacing_in(output, (_TABLE, _PLOT)) as folder:
             result.table.to_csv(folder / _TABLE, sep="\t", index=False)
