@@ -1,1 +1,7 @@
+"""Files and objects -> `Study` -> `Batch`.
 
+`tables`, `readers` (sequences, trees), `metadata` and `distance_files` read; `qza` and `hdf5` are
+their containers. `alignment` matches what was read by id, and `study` is the result. `tokens`,
+`covariates` and `known_asvs` encode it, `splits` divides its samples, `rarefaction`, `sampler` and
+`batches` make what the model reads.
+"""

@@ -238,10 +238,9 @@ class Batcher:
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
         # the same reads in any table.
-        self._order = np.empty(len(study.sequences), np.int64)
-        self._order[np.argsort(np.array(study.sequences, object), kind="stable")] = np.arange(
-            len(study.sequences)
-        )
+        sequences = np.array(study.required_sequences(), object)
+        self._order = np.empty(len(sequences), np.int64)
+        self._order[np.argsort(sequences, kind="stable")] = np.arange(len(sequences))
 
     @functools.cached_property
     def richness(self) -> np.ndarray:
@@ -365,6 +364,7 @@ class Batcher:
         if self.asv_vectors is not None:
             batch.asv_vectors = self.asv_vectors[batch.feature_index.to(self.asv_vectors.device)]
             return
+        assert self.tokens is not None, "a batcher has tokens or vectors"
         tokens = self.tokens[unique]
         longest = int((tokens != vocab.PAD).sum(1).max())
         tokens = np.ascontiguousarray(tokens[:, :longest])

@@ -54,7 +54,7 @@ class Covariates:
     @property
     def names(self) -> list[str]:
         """Columns that `encode` reads."""
-        return [item[0] for item in (*self.categorical, *self.numeric)]
+        return [*(item[0] for item in self.categorical), *(item[0] for item in self.numeric)]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -181,7 +181,8 @@ def infer_types(
         Warnings: numbers that are read as categories because of some values that are not numbers,
         and words for "missing" that are read as a category.
     """
-    names, lines = covariate_names(covariates), []
+    names = covariate_names(covariates)
+    lines: list[str] = []
     if metadata is None or not names:
         return metadata, lines
     decided = metadata.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+from collections import Counter
 
 from aam_core import errors
 from aam_core.errors import InputError, first_five
@@ -67,11 +68,7 @@ def check_ids(ids, what: str, where: str) -> list[str]:
             "which tables of text cannot hold; rename them."
         )
     if len(set(ids)) < len(ids):
-        seen, repeated = set(), {}
-        for item in ids:
-            if item in seen:
-                repeated[item] = None
-            seen.add(item)
+        repeated = [item for item, times in Counter(ids).items() if times > 1]
         raise InputError(
             f"{where}: {len(repeated):,} {what} ids occur more than once ({listing(repeated)}). "
             f"Each {what} needs an id of its own."

@@ -110,12 +110,11 @@ class KnownASVs(Summarized):
         InputError
             If the study has no sequences.
         """
-        if study.sequences is None:
-            raise InputError("The study was loaded without sequences, which the model reads.")
+        sequences = study.required_sequences()
         wanted = set(sample_ids)
         rows = [row for row, name in enumerate(study.sample_ids) if name in wanted]
         present = np.flatnonzero(study.counts[rows].getnnz(axis=0))
-        return cls.of(study.sequences[i] for i in present)
+        return cls.of(sequences[i] for i in present)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The arrays, as `from_tensors` takes them."""
@@ -141,7 +140,8 @@ class KnownASVs(Summarized):
 
     def compare(self, study: Study) -> Comparison:
         """Compare the features of a study that has sequences with the known ones."""
-        sequences, size = study.sequences, len(study.sequences)
+        sequences = study.required_sequences()
+        size = len(sequences)
         known = _among(_hashes(sequences), self.sequences)
         occurs = np.zeros(4**KMER, bool)
         occurs[self.kmers] = True

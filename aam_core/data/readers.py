@@ -94,7 +94,8 @@ def parse_fasta(text: str, name: str) -> dict[str, str]:
     if not text.startswith(">"):
         hint = " It looks like FASTQ: AAM needs one sequence a feature." if text[:1] == "@" else ""
         raise InputError(f"{name} is not FASTA: it must start with '>'.{hint}")
-    ids, sequences = [], []
+    ids: list[str] = []
+    sequences: list[str] = []
     for record in ("\n" + text).split("\n>")[1:]:
         header, _, body = record.partition("\n")
         words = header.split(maxsplit=1)

@@ -103,7 +103,7 @@ def cross_fitting_split(
         return Split.holdout(*sides)
     most = max(2, min(round(1 / fraction), units))
     # Classes as even as possible; else with classes of one group; else without classes.
-    attempts = [{}]
+    attempts: list[dict] = [{}]
     if strata is not None:
         attempts = [{"strata": strata}, {"strata": strata, "lone_classes": True}, {}]
     for options in attempts:

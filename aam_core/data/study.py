@@ -58,6 +58,12 @@ class Study(Summarized):
     distances: np.ndarray | None = None
     report: list[str] = field(default_factory=list)
 
+    def required_sequences(self) -> list[str]:
+        """The sequences; `InputError` if the study has none."""
+        if self.sequences is None:
+            raise InputError("The study was loaded without sequences, which the model reads.")
+        return self.sequences
+
     def tokens(self, data: DataConfig) -> np.ndarray:
         """Token ids of the sequences, ``[F, L + 1]`` uint8; see `tokens.tokenize`.
 
@@ -66,9 +72,8 @@ class Study(Summarized):
         InputError
             If the study has no sequences, or one is too long.
         """
-        if self.sequences is None:
-            raise InputError("The study was loaded without sequences, which the model reads.")
-        return tokens.tokenize(self.sequences, self.feature_ids, data.max_bp, data.long_sequences)
+        sequences = self.required_sequences()
+        return tokens.tokenize(sequences, self.feature_ids, data.max_bp, data.long_sequences)
 
     def select(self, sample_ids: Iterable[str]) -> Study:
         """These samples, in this order; all features stay.

@@ -1,1 +1,1 @@
-"""Files: read within bounds, written whole or not at all."""
+"""Files: untrusted ones read within bounds, ours written atomically, one writer at a time."""

@@ -326,7 +326,7 @@ def _is_listed(path: Path) -> bool:
 
 def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:
     """Values of each listed file that change when it is replaced."""
-    stamps = {}
+    stamps: dict[str, tuple[int, ...]] = {}
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if _is_listed(path) or path.name == MANIFEST:

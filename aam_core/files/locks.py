@@ -23,7 +23,7 @@ from aam_core.log import logger
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["LOCK", "PATIENCE", "lock_folder", "locked_by_parent"]
 

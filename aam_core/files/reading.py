@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from aam_core.errors import InputError
 
@@ -224,7 +224,7 @@ def read_json(path: Path, infinite: bool = False):
 
 def parse_json(content: bytes, infinite: bool = True):
     """Parse JSON in any of its encodings; `ValueError` if it is not JSON."""
-    hooks = {} if infinite else {"parse_constant": _refuse, "parse_float": _finite}
+    hooks: dict[str, Any] = {} if infinite else {"parse_constant": _refuse, "parse_float": _finite}
     try:
         return json.loads(content, **hooks)
     except RecursionError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -30,8 +31,14 @@ _TINY = torch.finfo(torch.float64).tiny
 _on_device: WeakKeyDictionary = WeakKeyDictionary()
 """Phylogeny -> device -> its arrays there: each batch needs them, and a transfer waits."""
 
-__all__ = ["DISTANCES", "Distance", "distance_matrix", "faith_pd", "find_distance",
-           "table_distances"]  # fmt: skip
+__all__ = [
+    "DISTANCES",
+    "Distance",
+    "distance_matrix",
+    "faith_pd",
+    "find_distance",
+    "table_distances",
+]
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Distance:
         Whether it lies in [0, 1], as a distance must that is learned.
     """
 
-    values: Callable[[Tensor, _Branches | None], Tensor]
+    values: Callable[[Tensor, Any], Tensor]
     compare: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     needs_tree: bool = True
     bounded: bool = True
@@ -147,7 +154,7 @@ def table_distances(
     distance = find_distance(metric, phylogeny)
     samples = counts.shape[0]
     features = np.flatnonzero(counts.getnnz(axis=0))
-    sheared = phylogeny.take(features) if distance.needs_tree else None
+    sheared = phylogeny.take(features) if phylogeny and distance.needs_tree else None
     columns = torch.arange(len(features))
     block = block or max(1, _BLOCK // max(1, 2 * len(features)))
 
@@ -243,6 +250,7 @@ def _prepare(
     if not distance.needs_tree:
         lengths = torch.ones_like(counts_BU[0], dtype=torch.float64)
         return distance.values(counts_BU, None), lengths
+    assert phylogeny is not None, "`find_distance` refuses this"
     branches = _shear(phylogeny, feature_index_U, counts_BU.device)
     return distance.values(counts_BU, branches), branches.lengths_K
 

@@ -145,7 +145,7 @@ def _with_skbio(text: str, source: str):
 
 def _from_treenode(tree, source: str) -> Tree:
     names, starts, ends, lengths = [], [], [], []
-    open_nodes = []  # first tips of the nodes whose parent has not been visited
+    open_nodes: list[int] = []  # first tips of the nodes whose parent has not been visited
     for node in tree.postorder(include_self=True):
         below = [open_nodes.pop() for _ in node.children]
         if not below:

@@ -74,7 +74,8 @@ class Phylogeny(Summarized):
                 f"{tree.source} has no branch lengths, and UniFrac is made of them: give a tree "
                 "with lengths (as SEPP, FastTree or IQ-TREE write), or use a metric without tree."
             )
-        return cls(feature_ids, *_shear(*_present(tree, tips), tips))
+        lengths, starts, ends = _present(tree, tips)
+        return cls(feature_ids, *_shear(lengths, starts, ends, tips))
 
     def take(self, features) -> Phylogeny:
         """Shear to some of the features.
@@ -143,7 +144,7 @@ def _spaced(pairs) -> dict:
     return {name: value for name, value in seen.items() if value is not None}
 
 
-def _check_tips(tree, feature_ids, tips):
+def _check_tips(tree: Tree, feature_ids: list[str], tips: np.ndarray) -> None:
     assert len(set(feature_ids)) == len(feature_ids), "feature ids must be distinct"
     absent = np.flatnonzero(tips < 0)
     if not len(absent):
@@ -161,7 +162,7 @@ def _check_tips(tree, feature_ids, tips):
     )
 
 
-def _present(tree, tips):
+def _present(tree: Tree, tips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The nodes over ``tips``: their lengths (missing ones 0), starts and ends."""
     below = _tips_before(len(tree.tip_names), tips)
     used = below[tree.ends] > below[tree.starts]
@@ -183,7 +184,9 @@ def _tips_before(count: int, tips) -> np.ndarray:
     return np.cumsum(before)
 
 
-def _shear(lengths, starts, ends, tips):
+def _shear(
+    lengths: np.ndarray, starts: np.ndarray, ends: np.ndarray, tips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Branches over the ranks ``tips`` alone: lengths, starts, ends, ranks.
 
     In postorder a branch over the same tips as the branch before it (among those over any) is its

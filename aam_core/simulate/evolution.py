@@ -124,7 +124,8 @@ def _prune(parent, length, living):
         if kept[node]:
             kept[parent[node]] = True
             degree[parent[node]] += 1
-    new_parent, new_length = [], []
+    new_parent: list[int] = []
+    new_length: list[float] = []
     above = {-1: (-1, 0.0)}
     for node in np.flatnonzero(kept).tolist():
         ancestor, carried = above[int(parent[node])]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,10 @@ from scipy import sparse
 from aam_core.errors import InputError
 from aam_core.files.folders import replacing_in
 from aam_core.simulate.evolution import birth_death_tree, brownian_traits, evolve_sequences
+from aam_core.summary import Summarized
+
+if TYPE_CHECKING:
+    from biom import Table
 
 __all__ = ["SimulatedStudy", "simulate"]
 
@@ -41,11 +46,11 @@ _DEPTH_SD = 0.5
 _RUNS = ("run-1", "run-2", "run-3")
 
 
-@dataclass(frozen=True)
-class SimulatedStudy:
-    """What `simulate` returns."""
+@dataclass(frozen=True, repr=False)
+class SimulatedStudy(Summarized):
+    """A simulated study, and the truth that it was drawn from."""
 
-    table: object
+    table: Table
     """biom.Table, F features x N samples, reads."""
     sequences: dict[str, str]
     """Feature id -> DNA."""
@@ -60,7 +65,7 @@ class SimulatedStudy:
     def write(self, out_dir) -> None:
         """Write table.biom, rep-seqs.fasta, tree.nwk and metadata.tsv into ``out_dir``.
 
-        Files of these names are replaced, each only once all four are whole.
+        Files of these names are replaced, once all four are complete.
 
         Raises
         ------
@@ -85,6 +90,12 @@ class SimulatedStudy:
                 f"{out_dir} cannot be written ({error.strerror or error}): make room, or name "
                 "another folder."
             ) from None
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        features, samples = self.table.shape
+        columns = ", ".join(self.metadata.columns)
+        title = f"SimulatedStudy: {samples:,} samples x {features:,} features"
+        return title, {"reads": f"{int(self.table.sum()):,}", "metadata": columns}
 
 
 def simulate(

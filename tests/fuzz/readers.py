@@ -110,8 +110,8 @@ def _model(path, seeds):
 
 
 def _checkpoint(path, seeds):
-    held = checkpoint.load(checkpoint.find(path))
-    for state in held.rng:
+    loaded = checkpoint.load(checkpoint.find(path))
+    for state in loaded.rng:
         set_rng_state(state, torch.device("cpu"))
 
 

@@ -29,10 +29,10 @@ from seeds import build
 from aam_core.errors import LONGEST, AAMError
 
 SECONDS = 20
-"""Time of a processor that a case may take; it may wait three times as long."""
+"""Processor time that a case may take; its wall-clock limit is three times that."""
 
 BYTES = 2 * 2**30
-"""Memory that a case may take beside what the process has before it."""
+"""Memory that a case may take on top of what the process has before it."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _run(number: int, options, seeds: Path, folder: Path) -> Case | None:
 
 
 def _child(rng, reader, seed: Path, seeds: Path, folder: Path, sender: int) -> None:
-    """Damage, limit, read, tell; never returns."""
+    """Damage the file, set the limits, read it, send the outcome; never returns."""
     how, said, before = "", "", 0
     try:
         nothing = os.open(os.devnull, os.O_RDWR)

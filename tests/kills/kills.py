@@ -236,8 +236,8 @@ def main(number: int) -> None:
             f"read during {number} saves": lambda: read_while_saving(shop, number),
         }
         for name, row in rows.items():
-            told = ", ".join(f"{what} {times}" for what, times in sorted(row().items()))
-            print(f"{name}: {told}", flush=True)
+            counts = ", ".join(f"{what} {times}" for what, times in sorted(row().items()))
+            print(f"{name}: {counts}", flush=True)
 
 
 if __name__ == "__main__":

@@ -173,3 +173,9 @@ def test_a_random_forest_learns_it_but_not_all():
             cv=GroupKFold(5),
         )
         assert low < r2_score(y, predicted) < high, effect
+
+
+def test_repr_is_a_few_lines(study):
+    title, *lines = repr(study).splitlines()
+    assert title.startswith("SimulatedStudy: ") and len(lines) == 2
+    assert lines[1].endswith("host_subject_id, gradient, group, sequencing_run")
