@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -171,7 +172,7 @@ def cross_validate(
     if output is not None:
         check_folder(output)
     config = presets.as_config(config, presets.fitting)
-    options = {
+    options: dict[str, Any] = {
         "encoder": None if encoder is None else as_model(encoder),
         "freeze_encoder": freeze_encoder,
         "covariates": covariate_names(covariates),
@@ -211,7 +212,7 @@ def _prepare(
     group_by: str | pd.Series | None,
     folds: int,
     config: Config,
-    options: dict,
+    options: dict[str, Any],
 ) -> _Inputs:
     """Everything that can be wrong, and every line to say, before the first fit."""
     encoder, covariates = options["encoder"], options["covariates"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,19 @@ def usable_samples(study: Study, config: Config) -> tuple[list[str], str]:
     )
 
 
-def values_by_sample(study: Study, values, what: str = "target") -> pd.Series | None:
+@overload
+def values_by_sample(study: Study, values: str | pd.Series, what: str = "target") -> pd.Series: ...
+
+
+@overload
+def values_by_sample(
+    study: Study, values: str | pd.Series | None, what: str = "target"
+) -> pd.Series | None: ...
+
+
+def values_by_sample(
+    study: Study, values: str | pd.Series | None, what: str = "target"
+) -> pd.Series | None:
     """A metadata column by its name, or values by sample id as they were given.
 
     Parameters

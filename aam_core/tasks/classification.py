@@ -215,7 +215,7 @@ class Classification(Task):
         return ClassificationMetrics(len(self.classes), None if exact else BINS)
 
     def accumulate(
-        self, scores: ClassificationMetrics, encoded: np.ndarray, predictions: np.ndarray
+        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Places of the actual and the likeliest classes."""
         likeliest = predictions.argmax(1)

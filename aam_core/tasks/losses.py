@@ -169,6 +169,7 @@ def loss_named(
 def _target_weight(batch: Batch, class_weight: Tensor | None) -> Tensor:
     """What each member's loss of each sample counts: ``[K, B]``; ``[1, B]``, of their mean."""
     weight = batch.weight
+    assert batch.target is not None
     if weight is None:
         weight = torch.ones(1, len(batch.target), device=batch.counts.device)
     return weight if class_weight is None else weight * class_weight[batch.target]

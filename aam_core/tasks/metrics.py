@@ -51,7 +51,11 @@ class Accumulator(Protocol):
         """Metrics by name."""
 
 
-_Merged = TypeVar("_Merged", "RegressionMetrics", "ClassificationMetrics", "Reservoir")
+class _Mergeable(Protocol):
+    def merge(self, other: Any) -> None: ...
+
+
+_Merged = TypeVar("_Merged", bound=_Mergeable)
 
 
 def merged(parts: Iterable[_Merged]) -> _Merged:

@@ -175,7 +175,7 @@ class Regression(Task):
         return RegressionMetrics()
 
     def accumulate(
-        self, scores: RegressionMetrics, encoded: np.ndarray, predictions: np.ndarray
+        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Actual and predicted values in units."""
         actual, predicted = self.decode(encoded), predictions[:, 0]

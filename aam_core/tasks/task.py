@@ -259,13 +259,14 @@ class Task(ABC):
 
     @abstractmethod
     def accumulate(
-        self, scores: Accumulator, encoded: np.ndarray, predictions: np.ndarray
+        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Add samples to an `accumulator`.
 
         Parameters
         ----------
         scores : Accumulator
+            That `accumulator` of this task has made.
         encoded : ndarray
             ``[B]`` encoded true values.
         predictions : ndarray

@@ -8,7 +8,7 @@ of ``loss.transform``, and have `Regression` save what tells it from the others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,8 @@ class Transform(NamedTuple):
     """
 
     fit: Callable[[np.ndarray], float | None]
-    apply: Callable[[np.ndarray, float | None], np.ndarray]
-    invert: Callable[[np.ndarray, float | None], np.ndarray]
+    apply: Callable[[np.ndarray, Any], np.ndarray]
+    invert: Callable[[np.ndarray, Any], np.ndarray]
 
 
 def yeo_johnson(z: np.ndarray, power: float) -> np.ndarray:
