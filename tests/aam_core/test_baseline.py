@@ -33,28 +33,28 @@ def sides(study):
 def test_the_forest_predicts_unseen_subjects(study, sides):
     train, test = sides
     y = study.metadata["gradient"]
-    known = y.where(y.index.isin(train))  # it must not look at the rest
-    found = baseline_forest(study, train, test, known, "regression", seed=1)
-    assert list(found.index) == test and found.index.name == "sample-id"
-    assert regression_metrics(y[test], found["prediction"])["r2"] > 0.3
-    again = baseline_forest(study, train, test[::-1], known, "regression", seed=1)
-    pd.testing.assert_frame_equal(again.loc[test], found)
+    train_values = y.where(y.index.isin(train))  # it must not look at the rest
+    predictions = baseline_forest(study, train, test, train_values, "regression", seed=1)
+    assert list(predictions.index) == test and predictions.index.name == "sample-id"
+    assert regression_metrics(y[test], predictions["prediction"])["r2"] > 0.3
+    again = baseline_forest(study, train, test[::-1], train_values, "regression", seed=1)
+    pd.testing.assert_frame_equal(again.loc[test], predictions)
 
 
 def test_the_forest_classifies(study, sides):
     train, test = sides
     y = study.metadata["group"].map({"case": 1.0, "control": 0.0})
-    found = baseline_forest(study, train, test, y, "classification", seed=1)
-    assert list(found.columns) == ["prediction", "0", "1"]
-    assert found[["0", "1"]].sum(axis=1).to_numpy() == pytest.approx(1)
-    assert (found["prediction"] == found[["0", "1"]].idxmax(axis=1)).all()
-    assert evaluate(found, study.metadata.assign(sick=y), "sick")["auc"] > 0.6
+    predictions = baseline_forest(study, train, test, y, "classification", seed=1)
+    assert list(predictions.columns) == ["prediction", "0", "1"]
+    assert predictions[["0", "1"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (predictions["prediction"] == predictions[["0", "1"]].idxmax(axis=1)).all()
+    assert evaluate(predictions, study.metadata.assign(sick=y), "sick")["auc"] > 0.6
 
 
 def test_the_forest_sees_shares_and_not_depth():
     counts = csr_matrix(np.array([[1, 3], [10, 30], [3, 1], [30, 10]], dtype=np.int64))
     toy = Study(sample_ids=list("abcd"), feature_ids=["x", "y"], counts=counts)
     y = pd.Series([0.0, 0.0, 1.0, 1.0], index=list("abcd"))
-    found = baseline_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
+    predictions = baseline_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
     same = baseline_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
-    assert found.tolist() == same.tolist()
+    assert predictions.tolist() == same.tolist()

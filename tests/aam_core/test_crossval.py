@@ -38,12 +38,12 @@ def groups(small, brief, tmp_path_factory):
 
 
 def test_it_shows_itself_in_a_few_lines(ages, groups):
-    for found, metric in ((ages[0], "r2"), (groups[0], "auc")):
-        lines = repr(found).splitlines()
+    for result, metric in ((ages[0], "r2"), (groups[0], "auc")):
+        lines = repr(result).splitlines()
         assert lines[0] == "Cross-validation: 60 held-out samples of 15 groups, in 3 folds"
         assert len(lines) == 5 and lines[1].split()[0] == "AAM"
-        assert f"{metric} {found.metrics['aam'][metric]:.4g}" in lines[1]
-        assert "<table>" in found._repr_html_() and "random forest" in found._repr_html_()
+        assert f"{metric} {result.metrics['aam'][metric]:.4g}" in lines[1]
+        assert "<table>" in result._repr_html_() and "random forest" in result._repr_html_()
 
 
 def test_every_sample_is_predicted_once_in_its_fold(ages, small):
@@ -79,14 +79,14 @@ def test_metrics_are_of_all_folds_together(ages):
 
 
 def test_what_is_written(ages, groups):
-    for found, out in (ages, groups):
+    for result, out in (ages, groups):
         names = sorted(item.name for item in out.iterdir())
         assert names == ["metrics.json", "predictions.png", "predictions.tsv"]
-        assert set(json.loads((out / "metrics.json").read_text())) == set(found.metrics)
+        assert set(json.loads((out / "metrics.json").read_text())) == set(result.metrics)
         table = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
-        assert list(table.columns) == list(found.predictions.columns)
+        assert list(table.columns) == list(result.predictions.columns)
         assert table["prediction"].tolist() == pytest.approx(
-            found.predictions["prediction"].tolist()
+            result.predictions["prediction"].tolist()
         )
 
 
@@ -95,10 +95,10 @@ def test_classification(groups, small):
     others = [name for o in OTHERS for name in (o, f"{o}_case", f"{o}_control")]
     assert list(table.columns) == ["fold", "actual", "prediction", "case", "control", *others]
     for name in OTHERS:
-        chances = table[[f"{name}_case", f"{name}_control"]]
-        assert chances.sum(axis=1).to_numpy() == pytest.approx(1)
+        probabilities = table[[f"{name}_case", f"{name}_control"]]
+        assert probabilities.sum(axis=1).to_numpy() == pytest.approx(1)
         expected = classification_metrics(
-            table["actual"], table[name], chances.set_axis(["case", "control"], axis=1)
+            table["actual"], table[name], probabilities.set_axis(["case", "control"], axis=1)
         )
         assert {key: metrics[name][key] for key in expected} == pytest.approx(expected)
     assert table["actual"].tolist() == small.metadata["group"].tolist()
@@ -115,18 +115,18 @@ def test_the_forest_is_optional_and_the_frozen_encoder_too(small, encoder, brief
     plain = ["fold", "actual", "prediction", "lower", "upper"]
     for trees, more in ((10, ["network"]), (0, [])):
         config = config.replace({"forest.trees": trees})
-        found = cross_validate(small, "gradient", config=config, **options)
-        assert set(found.metrics) == {"held_out", "aam", *more, "interval", "per_fold"}
-        assert found.metrics["held_out"] == {"samples": 60, "folds": 2}
-        assert list(found.predictions.columns) == [*plain, *more]
+        result = cross_validate(small, "gradient", config=config, **options)
+        assert set(result.metrics) == {"held_out", "aam", *more, "interval", "per_fold"}
+        assert result.metrics["held_out"] == {"samples": 60, "folds": 2}
+        assert list(result.predictions.columns) == [*plain, *more]
 
 
 def test_the_networks_alone_are_those_of_a_fit_without_trees(ages, small, brief):
     config = brief("fitting", {**QUICK, "forest.trees": 0})
     options = {"group_by": "host_subject_id", "folds": 3, "baseline": False}
     bare = cross_validate(small, "gradient", config=config, **options)
-    found, expected = ages[0].predictions["network"], bare.predictions["prediction"]
-    assert found.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-6)
+    result, expected = ages[0].predictions["network"], bare.predictions["prediction"]
+    assert result.to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-6)
 
 
 DEPTH = "The number of reads of a sample alone predicts"
@@ -144,10 +144,10 @@ def test_where_depth_predicts_the_target_there_is_a_warning(small, brief, caplog
         values = (values > values.median()).map({True: "deep", False: "shallow"})
     values = values.set_axis(small.sample_ids).rename("depth")
     options = {"task": task, "folds": 3, "config": brief("fitting", {**QUICK, "forest.trees": 0})}
-    found = cross_validate(small, values, **options)
+    result = cross_validate(small, values, **options)
     lines = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
     lines = [line for line in lines if DEPTH in line]
-    value = found.metrics["reads"]["r2" if task == "regression" else "auc"]
+    value = result.metrics["reads"]["r2" if task == "regression" else "auc"]
     if predicts:
         assert value > 0.9
         (line,) = lines
@@ -177,10 +177,10 @@ def test_an_encoder_that_has_seen_tested_samples(small, encoder, regressor, brie
 def test_classes_called_as_the_bounds_of_an_interval(small, brief):
     airway = small.metadata["group"].map({"case": "lower", "control": "upper"}).rename("airway")
     options = {"folds": 2, "task": "classification", "config": brief("fitting", QUICK)}
-    found = cross_validate(small, airway, **options)
-    assert list(found.predictions.columns)[2:5] == ["prediction", "lower", "upper"]
+    result = cross_validate(small, airway, **options)
+    assert list(result.predictions.columns)[2:5] == ["prediction", "lower", "upper"]
     for name in ("aam", *OTHERS):
-        assert 0 <= found.metrics[name]["auc"] <= 1  # not NaN
+        assert 0 <= result.metrics[name]["auc"] <= 1  # not NaN
 
 
 def test_classes_called_as_another_method(small, brief, capsys):
@@ -194,9 +194,9 @@ def test_classes_called_as_another_method(small, brief, capsys):
         cross_validate(small, values, task="classification", folds=2, config=config)
     assert capsys.readouterr().err == ""
     model = fitting.fit_classifier(small, values, config=config)
-    found = predict(model, small)
-    assert list(found.columns)[:3] == ["prediction", "network", "reads_1"]
-    assert "auc" in evaluate(found, values.to_frame(), "source")
+    predictions = predict(model, small)
+    assert list(predictions.columns)[:3] == ["prediction", "network", "reads_1"]
+    assert "auc" in evaluate(predictions, values.to_frame(), "source")
 
 
 def test_a_test_sample_has_no_part_in_its_training(small, brief):
@@ -249,8 +249,8 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
     folds = [halves, halves[::-1]]
     monkeypatch.setattr("aam_core.crossval.make_folds", lambda *_, **__: folds)
     options = {"group_by": hosts, "folds": 2, "task": "classification"}
-    found = cross_validate(small, values, config=brief("fitting", QUICK), **options)
-    table = found.predictions
+    result = cross_validate(small, values, config=brief("fitting", QUICK), **options)
+    table = result.predictions
     classes = ["another", "common", "other"]
     others = [[o, *(f"{o}_{name}" for name in classes)] for o in OTHERS]
     assert list(table.columns) == ["fold", "actual", "prediction", *classes, *sum(others, [])]
@@ -259,7 +259,7 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
         assert (table.loc[halves[0], columns[0]] == 0).all()
         assert (table.loc[halves[1], columns[0]] > 0).any()
     for name in ("aam", "network", "random_forest"):
-        assert 0 < found.metrics[name]["auc"] < 1
+        assert 0 < result.metrics[name]["auc"] < 1
 
 
 def test_an_output_that_is_a_file(small, brief, tmp_path, capsys):
@@ -275,8 +275,8 @@ def test_a_later_fold_that_cannot_be_split_says_so_before_the_first_is_trained(
 ):
     """A class of two samples leaves one to train on where the other is tested.
 
-    Members that leave this one out never see the class, as trees that did not draw it; a single
-    network has to be told.
+    Members that hold this one out never see the class, as trees that did not draw it; for a single
+    network that is an error.
     """
     ids = small.sample_ids
     values = pd.Series(["rare"] * 2 + ["common"] * 58, ids)
@@ -342,11 +342,11 @@ def test_what_cannot_be_split_says_so_before_anything_is_trained(
 def test_a_target_of_text_is_a_classification(small, brief, capsys):
     capsys.readouterr()
     options = {"folds": 2, "baseline": False, "config": brief("fitting", QUICK)}
-    found = cross_validate(small, "group", covariates=["gradient"], **options)
+    result = cross_validate(small, "group", covariates=["gradient"], **options)
     err = capsys.readouterr().err
     assert "Column 'group' is text: its values are classes" in err
     assert "fold 1/2: classes: case " in err
-    assert {"accuracy", "auc", "f1"} <= set(found.metrics["aam"])
+    assert {"accuracy", "auc", "f1"} <= set(result.metrics["aam"])
 
 
 def test_a_covariate_is_the_same_in_every_fold(small, brief, capsys):

@@ -12,8 +12,10 @@ from aam_core.tasks.metrics import regression_metrics
 def test_scatter_says_how_good_it_is(numbers, texts):
     figure = plots.scatter(numbers, label="day_of_life", units="days", title="Held out")
     axes = figure.axes[0]
-    found = regression_metrics(numbers["actual"], numbers["prediction"])
-    assert texts(axes) == [f"R² = {found['r2']:.3f}\nMAE = {found['mae']:.1f} days\nn = 60 samples"]
+    metrics = regression_metrics(numbers["actual"], numbers["prediction"])
+    assert texts(axes) == [
+        f"R² = {metrics['r2']:.3f}\nMAE = {metrics['mae']:.1f} days\nn = 60 samples"
+    ]
     assert axes.get_xlabel() == "Actual day_of_life (days)"
     assert axes.get_ylabel() == "Predicted day_of_life (days)"
     assert axes.get_title() == "Held out"

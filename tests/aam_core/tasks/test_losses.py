@@ -62,8 +62,8 @@ def target_total(output, batch, config=CONFIG, class_weight=None):
 )
 def test_regression(name, delta, expected):
     config = LossConfig(target=name, huber_delta=delta)
-    found = NUMBER.loss(OUTPUT, TRUTH, config)
-    assert found.tolist() == [pytest.approx(expected), [0, 0, 0]]
+    result = NUMBER.loss(OUTPUT, TRUTH, config)
+    assert result.tolist() == [pytest.approx(expected), [0, 0, 0]]
 
 
 CHANCES = torch.tensor([[[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]]])
@@ -71,15 +71,15 @@ CLASSES = torch.tensor([2, 1])
 
 
 def test_classification():
-    found = CLASS.loss(CHANCES.log(), CLASSES, CONFIG)
-    assert found.tolist() == [pytest.approx([-math.log(0.1), -math.log(0.5)])]
+    result = CLASS.loss(CHANCES.log(), CLASSES, CONFIG)
+    assert result.tolist() == [pytest.approx([-math.log(0.1), -math.log(0.5)])]
 
 
 def test_label_smoothing():
     config = LossConfig(label_smoothing=0.3)
-    (found,) = CLASS.loss(CHANCES.log(), CLASSES, config)
+    (result,) = CLASS.loss(CHANCES.log(), CLASSES, config)
     aim = torch.tensor([[0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
-    torch.testing.assert_close(found, -(aim * CHANCES[0].log()).sum(1))
+    torch.testing.assert_close(result, -(aim * CHANCES[0].log()).sum(1))
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -109,10 +109,10 @@ def test_samples_count_for_the_members_that_do_not_leave_them_out(batch_of, clas
         (scoring, [(0, 0), (1, 2), (1, 3)]),
     ):
         expected = sum(weigh[b] * float(each[k, b]) for k, b in places)
-        found = target_total(logits, batch, class_weight=class_weight)
-        assert found == pytest.approx(expected, rel=1e-5)
-        known = counts(batch, None, class_weight)["target"]
-        assert float(known) == sum(weigh[b] for _, b in places)
+        result = target_total(logits, batch, class_weight=class_weight)
+        assert result == pytest.approx(expected, rel=1e-5)
+        counted = counts(batch, None, class_weight)["target"]
+        assert float(counted) == sum(weigh[b] for _, b in places)
 
 
 def test_parts_of_a_batch_add_up(batch_of):
@@ -166,8 +166,8 @@ def test_each_pair_once_and_no_diagonal():
 def test_pairs_at_no_distance_have_a_weight_of_their_own(weight):
     truth = pairs([[0, 0, 0.4], [0, 0, 0.6], [0.4, 0.6, 0]])
     predicted = truth + pairs([[0, 0.5, 0.1], [0, 0, 0.2], [0, 0, 0]])
-    found = of(predicted, truth, config=replace(CONFIG, zero_pair_weight=weight))
-    assert found == pytest.approx((weight * 0.25 + 0.01 + 0.04, weight + 2))
+    result = of(predicted, truth, config=replace(CONFIG, zero_pair_weight=weight))
+    assert result == pytest.approx((weight * 0.25 + 0.01 + 0.04, weight + 2))
 
 
 @pytest.mark.parametrize("sizes", [(5,), (2, 3), (1, 0, 4), (1, 1, 1, 1, 1)])
@@ -175,12 +175,12 @@ def test_processes_share_the_pairs(sizes):
     """Each compares its own samples with all: every pair is counted by one of them."""
     truth, predicted = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
     truth, predicted = truth + truth.T, predicted + predicted.T
-    found, first = [], 0
+    result, first = [], 0
     for size in sizes:
         rows = slice(first, first + size)
-        found.append(of(predicted[rows], truth[rows], first))
+        result.append(of(predicted[rows], truth[rows], first))
         first += size
-    assert np.sum(found, axis=0) == pytest.approx(of(predicted, truth), rel=1e-6)
+    assert np.sum(result, axis=0) == pytest.approx(of(predicted, truth), rel=1e-6)
     assert of(predicted, truth)[1] == 10
 
 
@@ -190,15 +190,15 @@ def test_one_sample_has_no_pairs():
 
 def test_given_distances_come_before_computed_ones(small, batch_of):
     batch = batch_of(range(5), distances=True)
-    found = true_distance(batch, small.phylogeny, CONFIG)
+    result = true_distance(batch, small.phylogeny, CONFIG)
     expected = distance_matrix(
         batch.table, batch.table_features, small.phylogeny, CONFIG.metric, alpha=CONFIG.alpha
     )
-    assert torch.equal(found, expected) and 0 < float(found.max()) <= 1
+    assert torch.equal(result, expected) and 0 < float(result.max()) <= 1
     given = torch.rand(5, 5)
     assert torch.equal(true_distance(replace(batch, distance=given), None, CONFIG), given)
     jaccard = replace(CONFIG, metric="jaccard")
-    assert not torch.equal(true_distance(batch, None, jaccard), found)
+    assert not torch.equal(true_distance(batch, None, jaccard), result)
 
 
 def test_a_process_has_the_rows_of_its_own_samples(small):
@@ -218,22 +218,22 @@ def test_a_process_has_the_rows_of_its_own_samples(small):
 
 
 def test_nucleotides_and_their_accuracy(batch_of):
-    chances = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
-    output = ModelOutput(nucleotide=chances.log(), nucleotide_truth=torch.tensor([0, 2]))
-    found = totals(output, batch_of([0]), CONFIG)
-    assert set(found) == {"nucleotide", "nucleotide_accuracy"}
-    assert float(found["nucleotide"]) == pytest.approx(-(math.log(0.5) + math.log(0.1)))
-    assert float(found["nucleotide_accuracy"]) == 1
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]])
+    output = ModelOutput(nucleotide=probabilities.log(), nucleotide_truth=torch.tensor([0, 2]))
+    result = totals(output, batch_of([0]), CONFIG)
+    assert set(result) == {"nucleotide", "nucleotide_accuracy"}
+    assert float(result["nucleotide"]) == pytest.approx(-(math.log(0.5) + math.log(0.1)))
+    assert float(result["nucleotide_accuracy"]) == 1
 
 
 def test_no_hidden_base_is_no_loss(batch_of):
     none = torch.zeros(0, dtype=torch.int64)
     output = ModelOutput(nucleotide=torch.zeros(0, 8), nucleotide_truth=none)
     batch = replace(batch_of([0]), masked_truth=none)
-    found, known = totals(output, batch, CONFIG), counts(batch, None, None)
-    assert float(known["nucleotide"]) == 0
-    assert float(weighted(found, known, CONFIG)["nucleotide"]) == 0
-    assert float(found["nucleotide_accuracy"]) == 0
+    result, counted = totals(output, batch, CONFIG), counts(batch, None, None)
+    assert float(counted["nucleotide"]) == 0
+    assert float(weighted(result, counted, CONFIG)["nucleotide"]) == 0
+    assert float(result["nucleotide_accuracy"]) == 0
 
 
 # --- together ------------------------------------------------------------------------------------
@@ -241,12 +241,12 @@ def test_no_hidden_base_is_no_loss(batch_of):
 
 def test_penalties():
     sums = {"nucleotide": 4.0, "nucleotide_accuracy": 100.0, "distance": 3.0, "target": 5.0}
-    known = {"nucleotide": 2.0, "distance": 6.0, "target": 1.0}
-    sums, known = ({k: torch.tensor(v) for k, v in part.items()} for part in (sums, known))
+    counted = {"nucleotide": 2.0, "distance": 6.0, "target": 1.0}
+    sums, counted = ({k: torch.tensor(v) for k, v in part.items()} for part in (sums, counted))
     config = LossConfig(nucleotide=10.0, distance=100.0)
-    found = {name: float(value) for name, value in weighted(sums, known, config).items()}
-    assert found == pytest.approx({"nucleotide": 20, "distance": 50, "target": 5})
-    alone = weighted({"target": sums["target"]}, known, config)
+    result = {name: float(value) for name, value in weighted(sums, counted, config).items()}
+    assert result == pytest.approx({"nucleotide": 20, "distance": 50, "target": 5})
+    alone = weighted({"target": sums["target"]}, counted, config)
     assert list(alone) == ["target"]
 
 
@@ -255,8 +255,8 @@ def test_penalties():
 )
 def test_what_a_target_counts(batch_of, weight, expected):
     classes = np.array([0, 0, 1, 0] * 15)
-    known = counts(batch_of(range(4), target=classes), None, weight)
-    assert {name: float(count) for name, count in known.items()} == {"target": expected}
+    counted = counts(batch_of(range(4), target=classes), None, weight)
+    assert {name: float(count) for name, count in counted.items()} == {"target": expected}
 
 
 def test_losses_of_the_heads_that_there_are(small, brief):
@@ -276,10 +276,10 @@ def test_losses_of_the_heads_that_there_are(small, brief):
             truth = true_distance(batch, small.phylogeny, config.loss)
             pairs_BG = pair_weights(truth, 0, config.loss)
             sums["distance"] = distance_total(torch.rand(6, 6), truth, pairs_BG)
-        known = counts(batch, pairs_BG, None)
-        assert set(known) == names == set(weighted(sums, known, config.loss))
+        counted = counts(batch, pairs_BG, None)
+        assert set(counted) == names == set(weighted(sums, counted, config.loss))
         assert set(sums) - names == ({"nucleotide_accuracy"} if parts.nucleotide else set())
-        assert all(float(count) > 1 for count in known.values())
+        assert all(float(count) > 1 for count in counted.values())
 
 
 def test_who_stands_in_counts_nothing(small, brief):
@@ -300,9 +300,9 @@ def test_who_stands_in_counts_nothing(small, brief):
     own = output.distance[: batch.num_samples]
     predicted = network.distance.compare(own, torch.rand(2, own.shape[1]))
     sums["distance"] = distance_total(predicted, truth, pairs_BG)
-    known = counts(batch, pairs_BG, None)
-    assert not any(value.detach().any() for value in (*sums.values(), *known.values()))
-    sum(weighted(sums, known, config.loss).values()).backward()
+    counted = counts(batch, pairs_BG, None)
+    assert not any(value.detach().any() for value in (*sums.values(), *counted.values()))
+    sum(weighted(sums, counted, config.loss).values()).backward()
     learned = {name for name, p in network.named_parameters() if p.grad is not None}
     assert learned == {name for name, _ in network.named_parameters()}
     assert not any(p.grad.any() for p in network.parameters())

@@ -67,37 +67,39 @@ def test_auc_of_two_classes(rng, ties):
 
 def three(rng, samples=150):
     actual = rng.integers(0, 3, samples)
-    chances = rng.random((samples, 3)) + np.eye(3)[actual] * 0.4
-    return actual, chances / chances.sum(axis=1, keepdims=True)
+    probabilities = rng.random((samples, 3)) + np.eye(3)[actual] * 0.4
+    return actual, probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 def test_classification_in_parts_is_that_of_the_whole(rng):
-    actual, chances = three(rng)
-    predicted = chances.argmax(axis=1)
+    actual, probabilities = three(rng)
+    predicted = probabilities.argmax(axis=1)
     parts = [ClassificationMetrics(3), ClassificationMetrics(3)]
     for start in range(0, 150, 20):
         rows = slice(start, start + 20)
-        parts[start // 80].update(actual[rows], predicted[rows], chances[rows])
+        parts[start // 80].update(actual[rows], predicted[rows], probabilities[rows])
     parts[0].merge(parts[1])
     assert parts[0].compute() == pytest.approx(
         {
             "accuracy": reference.accuracy_score(actual, predicted),
-            "auc": reference.roc_auc_score(actual, chances, multi_class="ovr", average="macro"),
+            "auc": reference.roc_auc_score(
+                actual, probabilities, multi_class="ovr", average="macro"
+            ),
             "f1": reference.f1_score(actual, predicted, average="macro"),
         }
     )
 
 
 def test_classification_by_name(rng):
-    places, chances = three(rng)
+    places, probabilities = three(rng)
     names = np.array(["10", "9", "gut"])
-    actual, predicted = names[places], names[chances.argmax(axis=1)]
-    table = pd.DataFrame(chances, columns=names)[["gut", "10", "9"]]  # in any order
-    found = classification_metrics(actual, predicted, table)
-    assert found["auc"] == pytest.approx(
-        reference.roc_auc_score(places, chances, multi_class="ovr")
+    actual, predicted = names[places], names[probabilities.argmax(axis=1)]
+    table = pd.DataFrame(probabilities, columns=names)[["gut", "10", "9"]]  # in any order
+    values = classification_metrics(actual, predicted, table)
+    assert values["auc"] == pytest.approx(
+        reference.roc_auc_score(places, probabilities, multi_class="ovr")
     )
-    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+    assert values["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
 
 
 def test_two_classes_by_name(rng):
@@ -105,24 +107,24 @@ def test_two_classes_by_name(rng):
     score = (actual == "well") * 0.3 + rng.random(80) * 0.7
     table = pd.DataFrame({"well": score, "sick": 1 - score})
     predicted = np.where(score > 0.5, "well", "sick")
-    found = classification_metrics(actual, predicted, table)
-    assert found["auc"] == pytest.approx(reference.roc_auc_score(actual == "well", score))
-    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+    values = classification_metrics(actual, predicted, table)
+    assert values["auc"] == pytest.approx(reference.roc_auc_score(actual == "well", score))
+    assert values["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
 
 
 def test_f1_counts_a_class_that_is_only_predicted():
     actual, predicted = ["a", "a", "b"], ["a", "c", "b"]
-    found = classification_metrics(actual, predicted)
-    assert found["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert math.isnan(found["auc"])
+    values = classification_metrics(actual, predicted)
+    assert values["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert math.isnan(values["auc"])
 
 
 def test_a_class_the_model_does_not_know_counts_with_probability_zero():
     table = pd.DataFrame({"a": [0.9, 0.2, 0.5], "b": [0.1, 0.8, 0.5]})
-    found = classification_metrics(["a", "b", "new"], ["a", "b", "a"], table)
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["auc"] == pytest.approx((1.0 + 1.0 + 0.5) / 3)
+    values = classification_metrics(["a", "b", "new"], ["a", "b", "a"], table)
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert values["auc"] == pytest.approx((1.0 + 1.0 + 0.5) / 3)
 
 
 def test_classification_without_samples_or_with_one_class():
@@ -144,22 +146,22 @@ def sure(rng, classes, samples=3000):
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_binned_areas_are_near_the_exact_ones(rng, classes):
-    actual, chances = sure(rng, classes)
+    actual, probabilities = sure(rng, classes)
     exact, binned = ClassificationMetrics(classes), ClassificationMetrics(classes, bins=BINS)
     for metrics in (exact, binned):
-        metrics.update(actual, chances.argmax(1), chances)
+        metrics.update(actual, probabilities.argmax(1), probabilities)
     assert binned.compute() == pytest.approx(exact.compute(), abs=1e-3)
     assert binned.compute() != exact.compute()
     coarse = ClassificationMetrics(classes, bins=2)  # all that is left is the side of one half
-    coarse.update(actual, chances.argmax(1), chances)
+    coarse.update(actual, probabilities.argmax(1), probabilities)
     assert coarse.compute()["auc"] < exact.compute()["auc"] - 0.01
 
 
 def test_binned_areas_take_no_more_memory_for_more_samples(rng):
     metrics = ClassificationMetrics(3, bins=64)
     for _ in range(5):
-        actual, chances = three(rng)
-        metrics.update(actual, chances.argmax(1), chances)
+        actual, probabilities = three(rng)
+        metrics.update(actual, probabilities.argmax(1), probabilities)
     assert metrics.scored == [] and metrics.histogram.shape == (3, 2, 64)
     assert metrics.histogram.sum(axis=(1, 2)).tolist() == [750] * 3
 
@@ -180,15 +182,15 @@ def test_binned_areas_without_samples_or_with_one_class():
 
 @pytest.mark.parametrize("bins", [None, 256])
 def test_merging_in_any_order_is_the_whole(rng, bins):
-    actual, chances = three(rng)
+    actual, probabilities = three(rng)
     whole, parts = (
         ClassificationMetrics(3, bins),
         [ClassificationMetrics(3, bins) for _ in range(4)],
     )
-    whole.update(actual, chances.argmax(1), chances)
+    whole.update(actual, probabilities.argmax(1), probabilities)
     for rank, part in enumerate(parts[:3]):  # the last process had no sample
         rows = slice(rank, None, 3)
-        part.update(actual[rows], chances[rows].argmax(1), chances[rows])
+        part.update(actual[rows], probabilities[rows].argmax(1), probabilities[rows])
     assert merged(parts).compute() == whole.compute() == merged(parts[::-1]).compute()
     assert merged(parts).compute() == whole.compute()  # they were left as they are
 

@@ -53,7 +53,7 @@ CLASSES = table(prediction=["b", "c"], b=[0.7, 0.4], c=[0.3, 0.6])
 def test_further_columns_change_nothing(values, place):
     more = CLASSES.copy()
     more.insert(place, "uncertainty", values)
-    if place == 2 and values == [0.1, 0.2]:  # between them, and not to be told from one of them
+    if place == 2 and values == [0.1, 0.2]:  # between them, as if it were one of them
         assert probabilities(more) == []
     elif values == [0.0, 0.0] and place:  # as the probability of a class that is never likely
         assert set(probabilities(more)) == {"b", "c", "uncertainty"}

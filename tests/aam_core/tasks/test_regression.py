@@ -60,9 +60,9 @@ def test_edited_numbers_are_refused(values):
 def test_an_inverse_that_explodes_ends_near_the_training_samples():
     values = pd.Series(np.random.default_rng(0).lognormal(sigma=2.0, size=300), name="age")
     target = Regression.fit(values, config=POWER)
-    told = target.decode([-1e6, -5.0, 5.0, 1e6])
-    assert np.isfinite(told).all() and (np.diff(told) >= 0).all()
-    assert told[0] >= values.min() - target.std and told[-1] <= values.max() + target.std
+    decoded = target.decode([-1e6, -5.0, 5.0, 1e6])
+    assert np.isfinite(decoded).all() and (np.diff(decoded) >= 0).all()
+    assert decoded[0] >= values.min() - target.std and decoded[-1] <= values.max() + target.std
 
 
 @pytest.mark.parametrize("skew", [-1, 1])
@@ -73,15 +73,15 @@ def test_the_power_makes_the_training_samples_most_nearly_normal(skew):
     plain = Regression.fit(column, column.index[:200])
     assert plain.power is None and (target.mean, target.std) == (plain.mean, plain.std)
     z = plain.encode(column).astype(float)
-    found, before = stats.skew(target.encode(column)), stats.skew(z)
-    assert abs(found) < 0.3 * abs(before)
+    after, before = stats.skew(target.encode(column)), stats.skew(z)
+    assert abs(after) < 0.3 * abs(before)
     likeliest = stats.yeojohnson_normmax(z[:200])
     assert target.power == pytest.approx(np.clip(likeliest, 0, 2), abs=1e-2)
 
 
 def test_formats_before_5_have_no_power():
-    found = task_from_dict({"kind": "regression", "name": "age", "mean": 1.0, "std": 2.0})
-    assert found == Regression("age", 1.0, 2.0)
+    target = task_from_dict({"kind": "regression", "name": "age", "mean": 1.0, "std": 2.0})
+    assert target == Regression("age", 1.0, 2.0)
 
 
 def test_values_that_are_not_numbers_are_named():
