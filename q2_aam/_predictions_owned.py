@@ -9,6 +9,16 @@ from __future__ import annotations
 from q2_types.sample_data import SampleData
 from qiime2.plugin import SemanticType, ValidationError, model
 
+__all__ = [
+    "ClassifierPredictions",
+    "PredictionsDirectoryFormat",
+    "PredictionsFormat",
+    "Probabilities",
+    "ProbabilitiesDirectoryFormat",
+    "ProbabilitiesFormat",
+    "RegressorPredictions",
+]
+
 ClassifierPredictions = SemanticType("ClassifierPredictions", variant_of=SampleData.field["type"])
 RegressorPredictions = SemanticType("RegressorPredictions", variant_of=SampleData.field["type"])
 Probabilities = SemanticType("Probabilities", variant_of=SampleData.field["type"])

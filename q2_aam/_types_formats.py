@@ -1,4 +1,4 @@
-"""Semantic types of trained models, and the folders that hold them."""
+"""Semantic types of models, and the formats of their folders."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ from qiime2.plugin import SemanticType, ValidationError, model
 
 from aam_core.errors import InputError
 
+__all__ = [
+    "AAMClassifier",
+    "AAMClassifierDirectoryFormat",
+    "AAMEncoder",
+    "AAMEncoderDirectoryFormat",
+    "AAMRegressor",
+    "AAMRegressorDirectoryFormat",
+]
+
 AAMEncoder = SemanticType("AAMEncoder")
 AAMRegressor = SemanticType("AAMRegressor")
 AAMClassifier = SemanticType("AAMClassifier")
 
 
-class AAMTextFormat(model.TextFileFormat):
+class _TextFormat(model.TextFileFormat):
     """A text file of a model folder; the folder checks its files together."""
 
     def _validate_(self, level):
         pass
 
 
-class AAMBinaryFormat(model.BinaryFileFormat):
+class _BinaryFormat(model.BinaryFileFormat):
     """A binary file of a model folder; the folder checks its files together."""
 
     def _validate_(self, level):
         pass
 
 
-class AAMModelDirectoryFormat(model.DirectoryFormat):
-    """A model folder as `aam_core.model` writes it: what all kinds share.
+class _ModelDirectoryFormat(model.DirectoryFormat):
+    """A model folder as `aam_core.model` writes it, of any kind.
 
     Its ``format_version`` is in ``config.json``; no library version decides whether it opens. What
     the command line leaves beside the model (checkpoints, logs, plots) is accepted, so that such a
@@ -35,17 +44,17 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
 
     kind: str
 
-    config = model.File("config.json", format=AAMTextFormat)
-    weights = model.File("model.safetensors", format=AAMBinaryFormat)
-    run = model.File("run.json", format=AAMTextFormat)
-    known = model.File("known.safetensors", format=AAMBinaryFormat, optional=True)
-    manifest = model.File("manifest.json", format=AAMTextFormat, optional=True)
-    metrics = model.File("metrics.json", format=AAMTextFormat, optional=True)
-    train_samples = model.File("train_samples.txt", format=AAMTextFormat, optional=True)
-    val_samples = model.File("val_samples.txt", format=AAMTextFormat, optional=True)
-    checkpoints = model.File("checkpoint/.+", format=AAMBinaryFormat, optional=True)
-    logs = model.File("logs/.+", format=AAMBinaryFormat, optional=True)
-    plots = model.File(r"[^/]+\.png", format=AAMBinaryFormat, optional=True)
+    config = model.File("config.json", format=_TextFormat)
+    weights = model.File("model.safetensors", format=_BinaryFormat)
+    run = model.File("run.json", format=_TextFormat)
+    known = model.File("known.safetensors", format=_BinaryFormat, optional=True)
+    manifest = model.File("manifest.json", format=_TextFormat, optional=True)
+    metrics = model.File("metrics.json", format=_TextFormat, optional=True)
+    train_samples = model.File("train_samples.txt", format=_TextFormat, optional=True)
+    val_samples = model.File("val_samples.txt", format=_TextFormat, optional=True)
+    checkpoints = model.File("checkpoint/.+", format=_BinaryFormat, optional=True)
+    logs = model.File("logs/.+", format=_BinaryFormat, optional=True)
+    plots = model.File(r"[^/]+\.png", format=_BinaryFormat, optional=True)
 
     def _validate_(self, level):
         from aam_core.model import validate
@@ -58,17 +67,17 @@ class AAMModelDirectoryFormat(model.DirectoryFormat):
             raise ValidationError(f"This folder holds a model of kind {kind!r}, not {self.kind!r}.")
 
 
-class AAMEncoderDirectoryFormat(AAMModelDirectoryFormat):
+class AAMEncoderDirectoryFormat(_ModelDirectoryFormat):
     """A pretrained encoder."""
 
     kind = "encoder"
 
 
-class _PredictorDirectoryFormat(AAMModelDirectoryFormat):
-    targets = model.File("targets.json", format=AAMTextFormat)
-    forest = model.File("forest.json", format=AAMTextFormat, optional=True)
-    trees = model.File("forest.safetensors", format=AAMBinaryFormat, optional=True)
-    val_predictions = model.File("val_predictions.tsv", format=AAMTextFormat, optional=True)
+class _PredictorDirectoryFormat(_ModelDirectoryFormat):
+    targets = model.File("targets.json", format=_TextFormat)
+    forest = model.File("forest.json", format=_TextFormat, optional=True)
+    trees = model.File("forest.safetensors", format=_BinaryFormat, optional=True)
+    val_predictions = model.File("val_predictions.tsv", format=_TextFormat, optional=True)
 
 
 class AAMRegressorDirectoryFormat(_PredictorDirectoryFormat):

@@ -1,4 +1,4 @@
-"""The ablations: which rows there are, who is drawn, what is kept; the fits themselves are long."""
+"""The ablations: rows, draws of subjects, comparisons and results; the fits themselves take long."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def modules(monkeypatch):
     """The script and its parts, as it imports them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     names = (*NAMES, "ablation_tables", "accuracy_statistics", "ablations")
-    found = {name.split("_")[-1]: importlib.import_module(name) for name in names}
-    return argparse.Namespace(**found)
+    by_name = {name.split("_")[-1]: importlib.import_module(name) for name in names}
+    return argparse.Namespace(**by_name)
 
 
 # --- rows ----------------------------------------------------------------------------------------
@@ -54,8 +54,8 @@ def test_what_the_reference_has_is_no_row(modules):
     ]
     assert not same
     tried = modules.rows.TRIED["model.sample.asv_dropout"]
-    there = [f"sample.asv_dropout {value}" in rows for value in tried]
-    assert there.count(True) in (len(tried) - 1, len(tried))
+    present = [f"sample.asv_dropout {value}" in rows for value in tried]
+    assert present.count(True) in (len(tried) - 1, len(tried))
 
 
 def test_pretrained_rows_have_the_architecture_of_the_untrained(modules):
@@ -207,25 +207,25 @@ def result(modules, name: str, mae: float, against: dict | None = None, **settin
     }
 
 
-def test_rows_that_are_there_are_told(modules):
+def test_rows_with_results_are_recognized(modules):
     row, settings = modules.rows.rows()["network"], modules.results.settings
-    found = {
+    results = {
         "forest": result(modules, "forest", 85.0),
         "network": result(modules, "network", 80.0, {"forest": 85.0}),
     }
-    found = json.loads(json.dumps(found))
-    there = modules.results.is_done
-    assert there(row, settings(row, 1), found)
-    assert not there(row, settings(row, 3), found)
-    assert not there(row, settings(row, 1, steps=5), found)
+    results = json.loads(json.dumps(results))
+    is_done = modules.results.is_done
+    assert is_done(row, settings(row, 1), results)
+    assert not is_done(row, settings(row, 3), results)
+    assert not is_done(row, settings(row, 1, steps=5), results)
     changed = dataclasses.replace(row, changes={"optim.lr": 0.5})
-    assert not there(changed, settings(changed, 1), found)
-    kept = found["network"].pop("predictions")  # others could not be compared with it
-    assert not there(row, settings(row, 1), found)
-    found["network"]["predictions"] = kept
-    found["forest"]["by_seed"] = [{"mae": 84.0, "r2": 0.5}]  # it was run again
-    assert not there(row, settings(row, 1), found)
-    assert not there(row, settings(row, 1), {"network": found["network"]})
+    assert not is_done(changed, settings(changed, 1), results)
+    kept = results["network"].pop("predictions")  # others could not be compared with it
+    assert not is_done(row, settings(row, 1), results)
+    results["network"]["predictions"] = kept
+    results["forest"]["by_seed"] = [{"mae": 84.0, "r2": 0.5}]  # it was run again
+    assert not is_done(row, settings(row, 1), results)
+    assert not is_done(row, settings(row, 1), {"network": results["network"]})
 
 
 def test_predictions_are_packed(modules):
@@ -243,14 +243,14 @@ def test_results_are_kept_row_by_row(modules, tmp_path):
     save, rows = modules.ablations.save, modules.rows.rows()
     output, docs = tmp_path / "results" / "ablations.json", tmp_path / "page.md"
     docs.write_text("# Benchmarks\n\nText.\n")
-    found = result(modules, "network", 80.0, {"forest": 85.0})
-    save("ecam", rows["network"], found, output, docs)
+    results = result(modules, "network", 80.0, {"forest": 85.0})
+    save("ecam", rows["network"], results, output, docs)
     docs.write_text(docs.read_text() + "\n## More\n")
     save("ecam", rows["forest"], result(modules, "forest", 85.0), output, docs)
     save("ecam", rows["forest"], result(modules, "forest", 86.0), output, None)
-    held = json.loads(output.read_text())
-    assert list(held["ecam"]) == ["forest", "network"]
-    assert held["ecam"]["forest"]["figures"]["mae"] == 86.0
+    saved = json.loads(output.read_text())
+    assert list(saved["ecam"]) == ["forest", "network"]
+    assert saved["ecam"]["forest"]["figures"]["mae"] == 86.0
     page = docs.read_text()
     assert page.startswith("# Benchmarks\n\nText.\n\n## What was tried\n")
     assert page.endswith(f"{modules.tables.END}\n\n## More\n")
@@ -259,14 +259,14 @@ def test_results_are_kept_row_by_row(modules, tmp_path):
 
 
 def test_tables(modules):
-    found = {
+    results = {
         "forest": result(modules, "forest", 85.0),
         "network": result(modules, "network", 80.0, {"forest": 85.0}),
         "blend": result(modules, "blend", 78.5, {"network": 80.0, "forest": 85.0}),
         "learned": result(modules, "learned", 90.0, {"network": 80.0}),
         "learned on v4": result(modules, "learned on v4", 88.5, {"learned": 90.0}),
     }
-    made = modules.tables.all_tables({"ecam": found})
+    made = modules.tables.all_tables({"ecam": results})
     rows = [line for line in made.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {rows[0].count("|")}
     assert (
@@ -280,15 +280,15 @@ def test_tables(modules):
 
 
 def test_studies_and_rows_are_chosen(modules, tmp_path, capsys):
-    given = ["--study", "simulated-200", "--data", str(tmp_path)]
-    args = modules.ablations.arguments([*given, "--row", "members 1", "--row", "learned on v4"])
+    words = ["--study", "simulated-200", "--data", str(tmp_path)]
+    args = modules.ablations.arguments([*words, "--row", "members 1", "--row", "learned on v4"])
     chosen = modules.ablations.choose(args)
     assert [(name, row.name) for name, row in chosen] == [
         ("simulated-200", name) for name in ("forest", "network", "members 1")
     ]
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "v4" in said
-    args = modules.ablations.arguments([*given, "--question", "5"])
+    messages = capsys.readouterr().err
+    assert messages.count("\n") == 1 and "v4" in messages
+    args = modules.ablations.arguments([*words, "--question", "5"])
     names = [row.name for _, row in modules.ablations.choose(args)]
     assert "forest, 100 samples" in names and "network, 200 samples" not in names
     assert "learned" not in names and "members 1" not in names
@@ -311,18 +311,18 @@ def test_forests_are_run_once_and_kept(modules, tmp_path, monkeypatch, capsys):
     small = {name: dataclasses.replace(rows[name], fresh=False) for name in rows}
     for module in (modules.rows, modules.ablations):
         monkeypatch.setattr(module, "rows", lambda: small)
-    given = ["--study", "simulated-200", "--row", "forest", "--row", "forest, 50 samples"]
-    args = modules.ablations.arguments([*given, "--threads", "1"])
+    words = ["--study", "simulated-200", "--row", "forest", "--row", "forest, 50 samples"]
+    args = modules.ablations.arguments([*words, "--threads", "1"])
     output = tmp_path / "ablations.json"
     modules.ablations.run_all(args, output, None)
     first = output.read_text()
-    held = json.loads(first)["simulated-200"]
-    assert list(held) == ["forest", "forest, 50 samples"]
-    assert (held["forest"]["samples"], held["forest, 50 samples"]["samples"]) == (160, 52)
-    assert held["forest"]["figures"]["mae"] < held["forest, 50 samples"]["figures"]["mae"]
+    saved = json.loads(first)["simulated-200"]
+    assert list(saved) == ["forest", "forest, 50 samples"]
+    assert (saved["forest"]["samples"], saved["forest, 50 samples"]["samples"]) == (160, 52)
+    assert saved["forest"]["figures"]["mae"] < saved["forest, 50 samples"]["figures"]["mae"]
     modules.ablations.run_all(args, output, None)
     assert output.read_text() == first
     assert capsys.readouterr().err.count("done already") == 2
-    again = modules.ablations.arguments([*given, "--again"])
+    again = modules.ablations.arguments([*words, "--again"])
     modules.ablations.run_all(again, output, None)
     assert "done already" not in capsys.readouterr().err

@@ -123,12 +123,12 @@ def test_paired_test_of_the_same():
 
 
 def test_comparison_finds_what_is_better():
-    found = statistics.compare([numbers(5.0, 1)], [numbers(10.0, 2)], SUBJECTS, "regression")
-    assert found.value == pytest.approx(numbers(5.0, 1).losses.mean())
-    assert found.difference == pytest.approx(found.value - numbers(10.0, 2).losses.mean())
-    assert found.interval[0] < found.value < found.interval[1]
-    assert found.difference_interval[0] < found.difference < found.difference_interval[1] < 0
-    assert (found.subjects, found.p < 0.001, found.better > 20) == (30, True, True)
+    result = statistics.compare([numbers(5.0, 1)], [numbers(10.0, 2)], SUBJECTS, "regression")
+    assert result.value == pytest.approx(numbers(5.0, 1).losses.mean())
+    assert result.difference == pytest.approx(result.value - numbers(10.0, 2).losses.mean())
+    assert result.interval[0] < result.value < result.interval[1]
+    assert result.difference_interval[0] < result.difference < result.difference_interval[1] < 0
+    assert (result.subjects, result.p < 0.001, result.better > 20) == (30, True, True)
 
 
 def test_comparison_of_classes():
@@ -136,30 +136,30 @@ def test_comparison_of_classes():
     pair = [
         [statistics.predictions_of(table, m, "classification")] for m in ("aam", "random_forest")
     ]
-    found = statistics.compare(*pair, SUBJECTS, "classification")
+    result = statistics.compare(*pair, SUBJECTS, "classification")
     columns = ("Crohns", "random_forest_Crohns")
     areas = [roc_auc_score(table["actual"] == "Crohns", table[name]) for name in columns]
-    assert (found.value, found.difference) == pytest.approx((areas[0], areas[0] - areas[1]))
-    assert 0 < found.difference_interval[0] < found.difference < found.difference_interval[1]
-    assert found.p < 0.05
+    assert (result.value, result.difference) == pytest.approx((areas[0], areas[0] - areas[1]))
+    assert 0 < result.difference_interval[0] < result.difference < result.difference_interval[1]
+    assert result.p < 0.05
 
 
 def test_differences_are_paired():
     """Of two that err alike, each is uncertain and their difference is not."""
     one = numbers(10.0)
     other = statistics.Numbers(one.actual, one.actual + 1.1 * (one.predicted - one.actual))
-    found = statistics.compare([one], [other], SUBJECTS, "regression")
-    width, of_difference = (np.ptp(x) for x in (found.interval, found.difference_interval))
+    result = statistics.compare([one], [other], SUBJECTS, "regression")
+    width, of_difference = (np.ptp(x) for x in (result.interval, result.difference_interval))
     assert of_difference == pytest.approx(0.1 * width)
 
 
 def test_seeds_are_averaged():
     ours, theirs = [numbers(5.0, s) for s in (1, 2)], [numbers(6.0, s) for s in (3, 4)]
-    found = statistics.compare(ours, theirs, SUBJECTS, "regression")
+    result = statistics.compare(ours, theirs, SUBJECTS, "regression")
     means = [np.mean([run.losses for run in runs], axis=0) for runs in (ours, theirs)]
-    assert found.value == pytest.approx(means[0].mean())
-    assert found.difference == pytest.approx((means[0] - means[1]).mean())
-    assert (found.better, found.p) == statistics.paired_test(*means, SUBJECTS)
+    assert result.value == pytest.approx(means[0].mean())
+    assert result.difference == pytest.approx((means[0] - means[1]).mean())
+    assert (result.better, result.p) == statistics.paired_test(*means, SUBJECTS)
     assert statistics.mean_metrics(ours)["r2"] == pytest.approx(
         np.mean([run.metrics()["r2"] for run in ours])
     )
@@ -290,8 +290,8 @@ def test_results_are_kept_one_by_one(accuracy, tmp_path):
 def test_studies_whose_data_are_absent_are_left_out(accuracy, tmp_path, capsys):
     args = argparse.Namespace(study=None, mode="quick", data=tmp_path)
     assert accuracy.choose(args) == ["simulated-200", "simulated-500"]
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "ecam, ibd, ibd-rarefied" in said
+    messages = capsys.readouterr().err
+    assert messages.count("\n") == 1 and "ecam, ibd, ibd-rarefied" in messages
     (tmp_path / "ibd").mkdir()
     args = argparse.Namespace(study=["ibd-rarefied", "ibd"], mode="quick", data=tmp_path)
     assert accuracy.choose(args) == ["ibd", "ibd-rarefied"]

@@ -81,9 +81,9 @@ def one_step(learner):
     batches, read = [], []
     network = learner.network
     hooks = [
-        network.register_forward_pre_hook(lambda _, given: batches.append(given[0])),
+        network.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0])),
         network.bases.blocks[0].register_forward_pre_hook(
-            lambda _, given: read.append(len(given[0]))
+            lambda _, inputs: read.append(len(inputs[0]))
         ),
     ]
     learner.gradients(np.arange(6), epoch=0, step=0)
@@ -141,19 +141,19 @@ def test_scale_on_one_and_two_processes(tmp_path):
     done = run(
         "scale.py", "--quick", "--device", "cpu", "--peak-tflops", "1", "--output", str(output)
     )
-    found = json.loads(output.read_text())
-    runs = [(row["processes"], row["strategy"]) for row in found["scaling"]]
+    results = json.loads(output.read_text())
+    runs = [(row["processes"], row["strategy"]) for row in results["scaling"]]
     assert runs == [(1, ""), (2, "ddp"), (2, "fsdp")]
-    alone, ddp, fsdp = found["scaling"]
+    alone, ddp, fsdp = results["scaling"]
     assert ddp["samples"] == fsdp["samples"] == 2 * alone["samples"]
     assert ddp["state_gb"] == alone["state_gb"]
     assert fsdp["state_gb"] == pytest.approx(alone["state_gb"] / 2, rel=0.05)
-    for row in found["scaling"] + found["checkpointing"] + found["usage"]:
+    for row in results["scaling"] + results["checkpointing"] + results["usage"]:
         assert 0.1 < row["peak_gb"] < 2
         assert row["wall_s"] > 0 < row["cpu_s"]
-    assert [row["recomputed"] for row in found["checkpointing"]] == [False, True]
-    assert all(0 < row["estimate_gb"] < 0.1 for row in found["checkpointing"])
-    (usage,) = found["usage"]
+    assert [row["recomputed"] for row in results["checkpointing"]] == [False, True]
+    assert all(0 < row["estimate_gb"] < 0.1 for row in results["checkpointing"])
+    (usage,) = results["usage"]
     assert usage["mfu"] == pytest.approx(usage["flops"] / usage["wall_s"] / 1e12)
     assert str(ROOT.parent) not in output.read_text()
     lines = [line for line in done.stdout.splitlines() if line]

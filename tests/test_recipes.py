@@ -134,8 +134,8 @@ def test_the_large_model_on_two_processes(study, tmp_path):
 def test_the_command_of_a_script_is_one(script, study, monkeypatch):
     monkeypatch.chdir(study)
     text = (RECIPES / "slurm" / script).read_text(encoding="utf-8")
-    found = dict(re.findall(r"^(COMMAND|SETTINGS)=\((.*)\)$", text, re.MULTILINE))
-    check(shlex.split(f"{found['COMMAND']} {found['SETTINGS']} --output somewhere"))
+    variables = dict(re.findall(r"^(COMMAND|SETTINGS)=\((.*)\)$", text, re.MULTILINE))
+    check(shlex.split(f"{variables['COMMAND']} {variables['SETTINGS']} --output somewhere"))
 
 
 @pytest.mark.parametrize("page", ["README.md", "apptainer.md"])
@@ -144,8 +144,8 @@ def test_the_commands_of_a_page(page, study, monkeypatch):
     text = (RECIPES / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    found = [re.split(r"\baam_core |^aam |run --nv aam.sif ", line) for line in lines]
-    commands = [parts[1] for parts in found if len(parts) == 2]
+    split = [re.split(r"\baam_core |^aam |run --nv aam.sif ", line) for line in lines]
+    commands = [parts[1] for parts in split if len(parts) == 2]
     assert len(commands) == {"README.md": 4, "apptainer.md": 2}[page]
     for command in commands:
         check(shlex.split(command))
@@ -312,7 +312,7 @@ def uninterrupted(study, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script, precision", [("one-node.sh", 1e-12), ("several-nodes.sh", 1e-3)])
-def test_a_job_that_is_told_to_stop_saves_queues_again_and_goes_on(
+def test_a_signalled_job_saves_queues_again_and_resumes(
     script, precision, study, tmp_path, uninterrupted
 ):
     job = Job(script, study, tmp_path)

@@ -27,8 +27,8 @@ studies = [load_study(here / f"{name}.biom", sequences=here / f"{name}.fasta",
 for kind in ("regressor", "classifier", "covariates", "frozen", "split"):
     for name, study in zip(("known", "unseen", "turned"), studies):
         for size in (None, 1, 5):
-            found = predict(load_model(here / kind), study, batch_size=size)
-            found.to_csv(here / f"{kind}-{name}-{size}.tsv", sep="\\t")
+            predicted = predict(load_model(here / kind), study, batch_size=size)
+            predicted.to_csv(here / f"{kind}-{name}-{size}.tsv", sep="\\t")
 predicted_distances(here / "encoder", studies[1]).to_csv(here / "distances.tsv", sep="\\t")
 assert "sklearn" not in sys.modules and "matplotlib" not in sys.modules
 """
@@ -66,8 +66,8 @@ def fit_all(folder, known):
         "train.threads": 1,
         "train.trackers": "none",
     }
-    team = {"model.members": 3, "train.val_fraction": 0.3, "forest.trees": 12}
-    fitting = presets.fitting("tiny").replace({**brief, **team})
+    ensemble = {"model.members": 3, "train.val_fraction": 0.3, "forest.trees": 12}
+    fitting = presets.fitting("tiny").replace({**brief, **ensemble})
     pretraining = presets.pretraining("tiny").replace(brief)
     encoder = pretrain(study, config=pretraining, output=folder / "encoder")
     ids = study.sample_ids
@@ -76,7 +76,7 @@ def fit_all(folder, known):
         model = fit(study, target, config=fitting, output=folder / name, **options)
         if name == "split":
             return model
-        model.network_weight = 0.4  # after a few steps the trees alone may be chosen
+        model.network_weight = 0.4  # after a few steps the blend weight may be 0
         model.save(folder / name)
         return model
 
@@ -123,19 +123,19 @@ def trip(tmp_path_factory):
 
 
 def fresh(folder, name):
-    """What the other process predicted."""
+    """Predictions of the other process."""
     text = {"sample-id": str, "prediction": str} if name.startswith("classifier") else {}
     table = pd.read_csv(folder / f"{name}.tsv", sep="\t", dtype={"sample-id": str, **text})
     return table.set_index("sample-id")
 
 
-def assert_same(found, expected):
-    assert list(found.columns) == list(expected.columns)
+def assert_same(predicted, expected):
+    assert list(predicted.columns) == list(expected.columns)
     for name in expected:
         if expected[name].dtype == object or str(expected[name].dtype).startswith("str"):
-            assert found[name].tolist() == expected[name].tolist()
+            assert predicted[name].tolist() == expected[name].tolist()
         else:
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(predicted[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -146,36 +146,36 @@ def test_a_fresh_process_predicts_the_same_numbers(trip, kind, name, size):
 
     _, models, studies, folder = trip
     expected = predict(models[kind], studies[name])
-    found = fresh(folder, f"{kind}-{name}-{size}")
-    assert found.index.tolist() == studies[name].sample_ids
+    predicted = fresh(folder, f"{kind}-{name}-{size}")
+    assert predicted.index.tolist() == studies[name].sample_ids
     assert kind == "split" or expected.iloc[:, 1].nunique() > 5
-    assert_same(found, expected)
+    assert_same(predicted, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [None, 1, 5])
-def test_the_order_of_samples_and_features_means_nothing(trip, kind, size):
+def test_the_order_of_samples_and_features_has_no_effect(trip, kind, size):
     from aam_core import predict
 
     _, models, studies, folder = trip
     expected = predict(models[kind], studies["unseen"])
-    found = fresh(folder, f"{kind}-turned-{size}")
-    assert found.index.tolist() != expected.index.tolist()
-    assert_same(found.loc[expected.index], expected)
+    predicted = fresh(folder, f"{kind}-turned-{size}")
+    assert predicted.index.tolist() != expected.index.tolist()
+    assert_same(predicted.loc[expected.index], expected)
 
 
-def test_what_was_said_of_the_validation_samples_still_holds(trip):
+def test_predictions_of_validation_samples_are_those_of_the_fit(trip):
     _, models, _, folder = trip
     model = models["split"]
-    found = fresh(folder, "split-known-None").loc[model.val_samples]
-    assert_same(found[["prediction"]], model.val_predictions[["prediction"]])
+    predicted = fresh(folder, "split-known-None").loc[model.val_samples]
+    assert_same(predicted[["prediction"]], model.val_predictions[["prediction"]])
 
 
 def test_an_encoder_predicts_the_same_distances(trip):
     from aam_core.prediction import predicted_distances
 
     encoder, _, studies, folder = trip
-    found = pd.read_csv(folder / "distances.tsv", sep="\t", index_col=0)
+    predicted = pd.read_csv(folder / "distances.tsv", sep="\t", index_col=0)
     expected = predicted_distances(encoder, studies["unseen"])
-    np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(predicted.to_numpy(), expected.to_numpy(), rtol=1e-5, atol=1e-5)
     assert expected.to_numpy().std() > 0.001

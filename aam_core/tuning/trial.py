@@ -26,6 +26,8 @@ from aam_core.tasks import task_named
 from aam_core.tasks.metrics import greater_is_better
 from aam_core.tuning import space
 
+__all__ = ["TRIAL_SETTINGS", "Objective", "check_metric", "run_trial"]
+
 _LOSSES = ("total_loss", "target_loss", "distance_loss", "distance_mae", "distance_r2")
 """Metrics that a fit may have besides those of its task."""
 

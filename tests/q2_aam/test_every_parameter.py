@@ -1,6 +1,6 @@
-"""Every parameter of every action either acts, or is refused, or is named in one line.
+"""Every parameter of every action has an effect, is refused, or is reported to have none.
 
-`LOOKED_AT` has an entry for each: one that is new fails until it was looked at.
+`CHECKED` has an entry for each: a new parameter fails until it was checked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from q2_aam import _examples
 QUICK = _examples.QUICK
 
 READ = {"table", "sequences", "max_lost_reads"}  # a limit acts where it is met
-LEARNED = {"phylogeny", "distances"}  # named where nothing is learned of them
-SETTINGS = {"preset", "settings", *EVERYDAY}  # named by `aam_core.config.unused`
+LEARNED = {"phylogeny", "distances"}  # reported where they have no effect
+SETTINGS = {"preset", "settings", *EVERYDAY}  # reported by `aam_core.config.unused`
 FITS = {
     *("target", "encoder", "freeze_encoder", "group_by", "missing_samples"),
     *("covariates", "covariate_columns"),
 }
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision"}
-LOOKED_AT = {
+CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS,
     "fit_classifier": READ | LEARNED | SETTINGS | FITS,
@@ -37,19 +37,19 @@ def actions():
     return PluginManager().get_plugin(id="aam").actions
 
 
-@pytest.mark.parametrize("name", LOOKED_AT)
-def test_each_parameter_was_looked_at(name):
-    assert set(LOOKED_AT) == set(actions())
+@pytest.mark.parametrize("name", CHECKED)
+def test_each_parameter_was_checked(name):
+    assert set(CHECKED) == set(actions())
     signature = actions()[name].signature
-    assert {*signature.inputs, *signature.parameters} == LOOKED_AT[name]
+    assert {*signature.inputs, *signature.parameters} == CHECKED[name]
 
 
 def lines(capfd):
-    said = capfd.readouterr()
-    return [line for line in (said.err + said.out).splitlines() if "no effect" in line]
+    output = capfd.readouterr()
+    return [line for line in (output.err + output.out).splitlines() if "no effect" in line]
 
 
-def test_a_fit_names_what_it_was_given_for_nothing(methods, capfd):
+def test_a_fit_reports_inputs_and_settings_without_effect(methods, capfd):
     capfd.readouterr()
     options = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.cycles=7"]}
     methods.run(
@@ -63,7 +63,7 @@ def test_a_fit_names_what_it_was_given_for_nothing(methods, capfd):
     assert "The tree has no effect: loss.distance is 0" in tree
 
 
-def test_the_target_groups_nothing(methods):
+def test_samples_are_not_grouped_by_the_target(methods):
     column = methods.column("gradient")
     methods.refuses(
         "grouped by .*, which is the target",
@@ -74,7 +74,7 @@ def test_the_target_groups_nothing(methods):
     )
 
 
-def test_a_setting_is_given_once(methods):
+def test_a_setting_is_set_once(methods):
     twice = {"settings": ["optim.lr=0.1", "optim.lr=0.2"]}
     methods.refuses(
         "optim.lr is set twice", "fit_regressor", target=methods.column("gradient"), **QUICK | twice

@@ -51,7 +51,7 @@ def test_only_the_columns_named_are_read(fit):
     assert covariates.names == ["code", "weight"]
 
 
-def test_numbers_are_the_cores(methods, described, fit):
+def test_predictions_equal_those_of_the_core(methods, described, fit):
     regressor, _ = fit()
     (predictions,) = methods.run("predict_regression", regressor=regressor, metadata=described)
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)

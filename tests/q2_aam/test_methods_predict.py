@@ -17,7 +17,7 @@ from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
 from q2_aam._predictions import read_predictions, read_probabilities
 
 
-def test_regression_gives_the_cores_predictions(methods):
+def test_predictions_of_numbers_equal_those_of_the_core(methods):
     (predictions,) = methods.run("predict_regression", regressor=_examples.regressor())
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
     study = _examples._study()

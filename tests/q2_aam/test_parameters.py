@@ -1,4 +1,4 @@
-"""The plugin's parameters are the configuration's fields, and nothing else is."""
+"""The plugin's parameters are fields of the configuration."""
 
 from __future__ import annotations
 

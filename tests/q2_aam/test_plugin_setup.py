@@ -1,4 +1,4 @@
-"""What loading the plugin offers, and what it does not cost."""
+"""Registrations, and the cost of loading the plugin."""
 
 from __future__ import annotations
 

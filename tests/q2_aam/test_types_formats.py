@@ -1,4 +1,4 @@
-"""Model folders as QIIME 2 artifacts: what is accepted, what is refused, and why."""
+"""Model folders as QIIME 2 artifacts: which are valid, and which are refused."""
 
 from __future__ import annotations
 

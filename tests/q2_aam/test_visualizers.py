@@ -1,4 +1,4 @@
-"""What a reader of the pages sees and downloads."""
+"""The pages of the visualizers and their files."""
 
 from __future__ import annotations
 
