@@ -34,7 +34,7 @@ from aam_core.log import logger
     type=click.Choice(["regression", "classification"]),
     help="What kind of column the target is.  [default: classification where it is text]",
 )
-@click.option("--folds", type=click.IntRange(min=2), default=5, help="Parts of the samples.")
+@click.option("--folds", type=click.IntRange(min=2), default=5, help="Number of folds.")
 @click.option(
     "--baseline/--no-baseline",
     default=True,
@@ -46,10 +46,10 @@ from aam_core.log import logger
 def cross_validate(inputs, target, output, **options):
     """Score every sample by models that never saw it.
 
-    Prints the figures of AAM (and of its networks without the trees that are blended with them)
-    beside those of a random forest, and of one that knows the number of reads of a sample alone:
-    where that does well, depth of sequencing tells the target. --output receives predictions.tsv,
-    metrics.json and a plot.
+    Prints the metrics of AAM, of its networks without the forest that is blended with them, of a
+    random forest, and of one that knows the number of reads of a sample alone: where that does
+    well, sequencing depth predicts the target. --output receives predictions.tsv, metrics.json and
+    a plot.
     """
     from aam_core import crossval
     from aam_core.preparation import held_out_in_words

@@ -25,9 +25,9 @@ from aam_core.log import logger
 def evaluate(predictions, metadata, target, output, **options):
     """Compare predictions with the truth.
 
-    Prints the figures of the samples that have both, and writes metrics.json, predictions.tsv
-    (sample-id, actual, prediction) and a plot. Samples that the model was trained on are counted
-    and named.
+    Prints the metrics of the samples that have both, and writes metrics.json, predictions.tsv
+    (sample-id, actual, prediction) and a plot. Samples that the model was trained on are counted,
+    and a warning names them.
     """
     from aam_core import evaluation
 
