@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from aam_core import fitting, preparation
 from aam_core.baseline import baseline_forest
-from aam_core.config import Config, presets
+from aam_core.config import Config
+from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.splits import Split, make_folds
@@ -31,6 +32,11 @@ from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
 from aam_core.tasks.prediction_columns import ColumnKind, is_of_method, named
 from aam_core.training.launch.devices import writes_alone
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
 
 __all__ = ["LABELS", "CrossValidation", "cross_validate"]
 
@@ -122,6 +128,7 @@ class _Inputs:
         }
 
 
+@configured("fitting")
 @writes_alone
 def cross_validate(
     study: Study,
@@ -134,8 +141,10 @@ def cross_validate(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
+    **settings: Unpack[EverydaySettings],
 ) -> CrossValidation:
     """Score every sample by a model that never saw it, beside a random forest on the same folds.
 
@@ -154,7 +163,7 @@ def cross_validate(
     baseline : bool
         Whether to score random forests too, on the ASVs and on the number of reads alone. Where the
         latter predicts the target there is a warning.
-    encoder, freeze_encoder, covariates, config
+    encoder, freeze_encoder, covariates, config, preset, **settings
         As in `fit_regressor`. If the encoder was trained on tested samples there is a warning.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json`` and ``predictions.png``.
@@ -171,7 +180,7 @@ def cross_validate(
     kind = None if task is None else task_named(task)
     if output is not None:
         check_folder(output)
-    config = presets.as_config(config, presets.fitting)
+    assert isinstance(config, Config)
     options: dict[str, Any] = {
         "encoder": None if encoder is None else as_model(encoder),
         "freeze_encoder": freeze_encoder,

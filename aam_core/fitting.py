@@ -12,14 +12,14 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from aam_core.config import Config
-from aam_core.config.presets import fitting
+from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
@@ -30,11 +30,16 @@ from aam_core.ensemble.intervals import COVERAGE, coverage, half_width
 from aam_core.model import Model, load_model
 from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
-from aam_core.resuming import configuration
+from aam_core.resuming import saved_config
 from aam_core.run import ForestProgress, Run
 from aam_core.tasks import Task
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
 
 __all__ = ["FITS", "fit_classifier", "fit_regressor", "training_batches"]
 
@@ -46,7 +51,8 @@ SCORED = {
 """Parts of a model that have metrics -> what the lines at the end of a fit call them."""
 
 
-@on_devices(functools.partial(configuration, preset=fitting), load_model)
+@configured("fitting", saved_config)
+@on_devices(load_model)
 def fit_regressor(
     study: Study,
     target: str | pd.Series,
@@ -56,12 +62,14 @@ def fit_regressor(
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
     accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
+    **settings: Unpack[EverydaySettings],
 ) -> Model:
     """Fit a numeric metadata column.
 
@@ -86,14 +94,20 @@ def fit_regressor(
     covariates : sequence of str, optional
         Metadata columns (or the name of one) that the model reads beside the reads, and will need
         when predicting.
-    config : Config or str, optional
-        Or the name of a preset; ``presets.fitting()`` by default.
+    config : Config, str, path or mapping, optional
+        A whole `Config`, or the name of a preset; or what changes the preset: a YAML file, or a
+        mapping of ``section.field`` to value.
+    preset : {'tiny', 'small', 'base', 'large'}, optional
+        What to start from; 'small' by default, and of a run that is resumed its own configuration.
     output : path, optional
         Folder for the model, its metrics, predictions, logs and plot.
     label : str, optional
         Start of every line of the log.
     resume, accept_changed_inputs, on_epoch
         As in `pretrain`.
+    **settings
+        Everyday settings, over all else, by the names of the command line's flags: ``epochs``,
+        ``batch_size``, ``lr``, ``seed``, ``device`` ... (`aam_core.config.everyday`).
 
     Returns
     -------
@@ -106,6 +120,7 @@ def fit_regressor(
     InputError
         If targets are unusable, or there are too few samples or groups.
     """
+    assert isinstance(config, Config)
     options = FitOptions(
         encoder=encoder,
         freeze_encoder=freeze_encoder,
@@ -122,7 +137,8 @@ def fit_regressor(
     return _fit("regression", study, target, options)
 
 
-@on_devices(functools.partial(configuration, preset=fitting), load_model)
+@configured("fitting", saved_config)
+@on_devices(load_model)
 def fit_classifier(
     study: Study,
     target: str | pd.Series,
@@ -132,12 +148,14 @@ def fit_classifier(
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
     covariates: Sequence[str] = (),
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
     label: str | None = None,
     resume: str | Path | None = None,
     accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
+    **settings: Unpack[EverydaySettings],
 ) -> Model:
     """Fit a categorical metadata column; parameters as in `fit_regressor`.
 
@@ -149,6 +167,7 @@ def fit_classifier(
     Model
         Of kind 'classifier'.
     """
+    assert isinstance(config, Config)
     options = FitOptions(
         encoder=encoder,
         freeze_encoder=freeze_encoder,

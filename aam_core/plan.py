@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from aam_core.config import Config
-from aam_core.config.presets import fitting, pretraining
 from aam_core.config.unused import learns_distances
 from aam_core.data.columns import missing_words
 from aam_core.data.covariates import Covariates, covariate_names, fit_covariates
@@ -106,12 +105,12 @@ class Plan:
 class FitOptions:
     """What a fit takes beside its data; see `fitting.fit_regressor`."""
 
+    config: Config
     encoder: Model | str | Path | None = None
     freeze_encoder: bool = False
     group_by: str | pd.Series | None = None
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None
     covariates: Sequence[str] = ()
-    config: Config | str | None = None
     output: str | Path | None = None
     label: str | None = None
     resume: str | Path | None = None
@@ -132,7 +131,7 @@ class FitPlan(NamedTuple):
 
 def plan_pretraining(
     study: Study,
-    config: Config | str | None = None,
+    config: Config,
     output: str | Path | None = None,
     encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
@@ -142,7 +141,7 @@ def plan_pretraining(
 ) -> tuple[Plan, ProcessGroup]:
     """The plan of a pretraining and its processes; see `pretraining.pretrain`."""
     check_accepted(accept_changed_inputs, resume)
-    resumed, config = open_checkpoint("encoder", resume, config, pretraining)
+    resumed, config = open_checkpoint("encoder", resume, config)
     encoder = None if encoder is None else as_model(encoder)
     chosen = config.given
     alone = config.decide({"model.members": 1})  # others would have nothing to learn
@@ -279,7 +278,7 @@ def _configure(
 ) -> tuple[Model | None, Checkpoint | None, Config, Config]:
     """Encoder, checkpoint, the configuration as chosen, and with the sizes of the encoder."""
     check_accepted(options.accept_changed_inputs, options.resume)
-    resumed, chosen = open_checkpoint(kind.model_kind, options.resume, options.config, fitting)
+    resumed, chosen = open_checkpoint(kind.model_kind, options.resume, options.config)
     encoder = None if options.encoder is None else as_model(options.encoder)
     if options.freeze_encoder and encoder is None and resumed is None:
         raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 
 from aam_core import plots
 from aam_core.config import Config
-from aam_core.config.presets import pretraining
+from aam_core.config.resolve import ConfigLike, configured
 from aam_core.config.unused import Setup, idle
 from aam_core.data.batches import Batcher
 from aam_core.data.corpus import load_corpus
@@ -28,13 +29,18 @@ from aam_core.preparation import (
     metrics_in_words,
     processes,
 )
-from aam_core.resuming import configuration
+from aam_core.resuming import saved_config
 from aam_core.run import Run
 from aam_core.tasks.losses import true_distance
 from aam_core.tasks.metrics import regression_metrics
 from aam_core.training.job import Result
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
 
 __all__ = ["pretrain", "pretrain_nucleotides", "pretraining_batches"]
 
@@ -50,17 +56,20 @@ MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs give R2 to the third digit."""
 
 
-@on_devices(functools.partial(configuration, preset=pretraining), load_model)
+@configured("pretraining", saved_config)
+@on_devices(load_model)
 def pretrain(
     study: Study,
     *,
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
     encoder: Model | str | Path | None = None,
     group_by: str | pd.Series | None = None,
     resume: str | Path | None = None,
     accept_changed_inputs: bool = False,
     on_epoch: OnEpoch | None = None,
+    **settings: Unpack[EverydaySettings],
 ) -> Model:
     """Pretrain an encoder without labels: masked nucleotides and distances between samples.
 
@@ -69,8 +78,11 @@ def pretrain(
     study : Study
         With a phylogeny or given distances, unless the penalty of the distances is 0 or the metric
         needs neither.
-    config : Config or str, optional
-        Or the name of a preset; ``presets.pretraining()`` by default.
+    config : Config, str, path or mapping, optional
+        A whole `Config`, or the name of a preset; or what changes the preset: a YAML file, or a
+        mapping of ``section.field`` to value.
+    preset : {'tiny', 'small', 'base', 'large'}, optional
+        What to start from; 'small' by default, and of a run that is resumed its own configuration.
     output : path, optional
         Folder for the encoder, ``metrics.json``, ``logs/`` and plots.
     encoder : Model or path, optional
@@ -79,13 +91,16 @@ def pretrain(
         Metadata column (or values by sample id): samples of a group stay on one side of the
         validation split.
     resume : path, optional
-        Output folder of an earlier run to resume: its split holds, and its configuration where none
-        is given. What is written goes to ``output``.
+        Output folder of an earlier run to resume: its split holds, and its configuration where
+        neither ``preset`` nor ``config`` names another. What is written goes to ``output``.
     accept_changed_inputs : bool
         Resume though reads, sequences, samples or other inputs of the run changed, which one line
         says; else that is refused. The split stays: new samples are not read.
     on_epoch : callable, optional
         Called with the epoch and its losses and metrics after each. What it raises ends the run.
+    **settings
+        Everyday settings, over all else, by the names of the command line's flags: ``epochs``,
+        ``batch_size``, ``lr``, ``seed``, ``device`` ... (`aam_core.config.everyday`).
 
     Returns
     -------
@@ -97,6 +112,7 @@ def pretrain(
     InputError
         If the study lacks what the losses need, or has too few samples.
     """
+    assert isinstance(config, Config)
     plan, group = plan_pretraining(
         study, config, output, encoder, group_by, resume, accept_changed_inputs
     )
@@ -107,13 +123,16 @@ def pretrain(
     return run.model
 
 
+@configured("pretraining", saved_config)
 def pretrain_nucleotides(
     sequences,
     *,
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
     resume: str | Path | None = None,
     accept_changed_inputs: bool = False,
+    **settings: Unpack[EverydaySettings],
 ) -> Model:
     """Pretrain the nucleotide level alone, on sequences without samples.
 
@@ -121,7 +140,7 @@ def pretrain_nucleotides(
     ----------
     sequences : path or sequence of str
         As `aam_core.data.corpus.load_corpus` takes them.
-    config, output, resume, accept_changed_inputs
+    config, preset, output, resume, accept_changed_inputs, **settings
         As in `pretrain`. A "sample" of the batch size is 16 sequences.
 
     Returns
@@ -129,20 +148,20 @@ def pretrain_nucleotides(
     Model
         Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
     """
-    chosen = configuration(resume, config, pretraining)
-    config = chosen.decide(CORPUS)
+    assert isinstance(config, Config)
+    decided = config.decide(CORPUS)
     corpus = Setup(
         "pretraining",
         corpus=True,
         output=output is not None,
         split="" if resume is None else "the split of the run stays",
-        **processes(config),
+        **processes(decided),
     )
-    for line in idle(replace(config, given=chosen.given), corpus):
+    for line in idle(replace(decided, given=config.given), corpus):
         labelled("pretrain").info(line)
     return pretrain(
         load_corpus(sequences),
-        config=config.said(),
+        config=decided.said(),
         output=output,
         resume=resume,
         accept_changed_inputs=accept_changed_inputs,

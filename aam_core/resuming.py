@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from aam_core.config import Config
-from aam_core.config.presets import as_config
 from aam_core.data.fingerprint import Fingerprint
 from aam_core.data.splits import Split
 from aam_core.errors import InputError, first_five
@@ -22,9 +20,9 @@ __all__ = [
     "Inputs",
     "check_accepted",
     "check_same_run",
-    "configuration",
     "moved_samples",
     "open_checkpoint",
+    "saved_config",
     "split_of",
 ]
 
@@ -40,25 +38,24 @@ NOT_RECORDED = (
 
 
 def open_checkpoint(
-    kind: str, resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
+    kind: str, resume: str | Path | None, config: Config
 ) -> tuple[Checkpoint | None, Config]:
-    """The checkpoint to resume from, if any, and the configuration of the run.
+    """The checkpoint to resume from, if any, and the configuration; its ``given`` are what is new.
 
     Parameters
     ----------
     kind : str
         Of the model, which must be the checkpoint's.
     resume : path or None
-        Output folder of an earlier run, whose configuration holds where none is given.
-    preset : callable
-        Makes the configuration where there is neither.
+        Output folder of an earlier run.
+    config : Config
+        Of this run.
 
     Raises
     ------
     InputError
         If the checkpoint is damaged, or of another kind.
     """
-    config = configuration(resume, config, preset)
     if resume is None:
         return None, config
     resumed = checkpoint.load(checkpoint.find(resume))
@@ -70,12 +67,8 @@ def open_checkpoint(
     return resumed, replace(config, given=config.given & set(before.differences(config)))
 
 
-def configuration(
-    resume: str | Path | None, config: Config | str | None, preset: Callable[..., Config]
-) -> Config:
-    """The configuration that `open_checkpoint` gives, without reading the checkpoint's tensors."""
-    if config is not None or resume is None:
-        return as_config(config, preset)
+def saved_config(resume: str | Path) -> Config:
+    """The configuration of the run whose output folder is ``resume``."""
     folder = checkpoint.find(resume)
     run = checkpoint.read_run(folder)
     checkpoint.check_fields(folder, "run", run, ["config"])

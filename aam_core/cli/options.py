@@ -152,14 +152,13 @@ def config_options(
     def decorate(function):
         @functools.wraps(function)
         def command(*, preset, config_file, assignments, **values):
-            resume = values.get("resume")
             config = resolve(
                 kind if kind_of is None else kind_of(values),
                 preset=preset if is_given("preset") else None,
                 config=None if config_file is None else Path(config_file),
                 settings={name: values.pop(name) for name in FLAGS},
                 assignments=assignments,
-                base=None if resume is None else _config_of(resume),
+                base=_saved_config(values.get("resume")),
             )
             if values.get("accept_changed_inputs"):
                 require(values["resume"] is not None, "--accept-changed-inputs needs --resume.")
@@ -170,12 +169,13 @@ def config_options(
     return decorate
 
 
-def _config_of(resume) -> Config:
-    """The configuration of the run whose output folder is ``resume``."""
-    from aam_core.training import checkpoint
+def _saved_config(resume: str | None) -> Config | None:
+    """The configuration of the run to resume, if there is one."""
+    if resume is None:
+        return None
+    from aam_core import resuming
 
-    run = checkpoint.read_run(checkpoint.find(resume))
-    return Config.from_dict(run["config"], f"the configuration in {resume}")
+    return resuming.saved_config(resume)
 
 
 _BESIDE = (

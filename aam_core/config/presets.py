@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from aam_core.config.sections import Config
@@ -141,13 +140,6 @@ def find_preset(kind: str, name: str | None = None) -> Config:
         `DEFAULT` where there is none.
     """
     return lookup(_KINDS, kind, "kind of presets")(DEFAULT if name is None else name)
-
-
-def as_config(config: Config | str | None, preset: Callable[..., Config]) -> Config:
-    """A configuration, be it given as such, by the name of a preset, or not at all."""
-    if isinstance(config, Config):
-        return config
-    return preset() if config is None else preset(config)
 
 
 def _preset(name: str, changes: dict[str, Any]) -> Config:

@@ -86,7 +86,7 @@ def resolve(
 
 def configured(
     kind: str | Callable[[Mapping[str, Any]], str],
-    saved: Callable[[str | os.PathLike[str]], Config] | None = None,
+    saved: Callable[[Any], Config] | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorate a function so that it is called with ``config``, a `Config`, for all settings.
 
@@ -111,13 +111,13 @@ def configured(
         names = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
 
         @functools.wraps(function)
-        def call(*args, **options):
+        def call(*args: Any, **options: Any) -> T:
             preset, config = options.pop("preset", None), options.pop("config", None)
             settings = {name: options.pop(name) for name in FLAGS if name in options}
             for name in options:
                 if name not in names:
                     raise _unknown_keyword(name, names)
-            resume = options.get("resume")
+            resume = None if saved is None else options.get("resume")
             whole = resolve(
                 kind if isinstance(kind, str) else kind(options),
                 preset=preset,
@@ -125,7 +125,7 @@ def configured(
                 settings=settings,
                 base=None if saved is None or resume is None else saved(resume),
             )
-            return function(*args, **options, config=whole)
+            return function(*args, **{**options, "config": whole})
 
         return call
 

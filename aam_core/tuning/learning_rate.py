@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from aam_core import plots
 from aam_core.config import Config
-from aam_core.config.presets import pretraining
+from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.study import Study
 from aam_core.files.folders import replacing_in
 from aam_core.fitting import training_batches
 from aam_core.model import Model
 from aam_core.plan import FitOptions, plan_fit, plan_pretraining
 from aam_core.pretraining import pretraining_batches
-from aam_core.resuming import configuration
 from aam_core.run import Run
 from aam_core.training import range_test
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
 from aam_core.training.range_test import RangeTest
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
 
 __all__ = ["find_lr"]
 
@@ -35,7 +40,12 @@ def _read_result(folder) -> RangeTest:
     return RangeTest(table, range_test.suggest(table))
 
 
-@on_devices(functools.partial(configuration, preset=pretraining), _read_result)
+def _presets_of(options: Mapping[str, Any]) -> str:
+    return "pretraining" if options.get("task", "pretrain") == "pretrain" else "fitting"
+
+
+@configured(_presets_of)
+@on_devices(_read_result)
 def find_lr(
     study: Study,
     target: str | pd.Series | None = None,
@@ -45,11 +55,13 @@ def find_lr(
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
     covariates: Sequence[str] = (),
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
     output: str | Path | None = None,
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 100,
+    **settings: Unpack[EverydaySettings],
 ) -> RangeTest:
     """Find the learning rate of a pretraining or a fit by a range test.
 
@@ -57,7 +69,7 @@ def find_lr(
 
     Parameters
     ----------
-    study, target, encoder, freeze_encoder, group_by, covariates, config
+    study, target, encoder, freeze_encoder, group_by, covariates, config, preset, **settings
         As in the run that the rate is for; a pretraining has no target.
     task : {'pretrain', 'regression', 'classification'}
         Kind of that run.
@@ -77,6 +89,7 @@ def find_lr(
     InputError
         If the inputs are unusable, or the loss falls at no rate of the range.
     """
+    assert isinstance(config, Config)
     if task == "pretrain":
         plan, group = plan_pretraining(study, config, output, encoder, group_by, job="range test")
         fit = None

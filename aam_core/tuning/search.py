@@ -9,11 +9,13 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from aam_core import fitting, preparation
-from aam_core.config import Config, presets
+from aam_core.config import Config
+from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names
 from aam_core.data.splits import Split, make_folds
@@ -36,6 +38,11 @@ from aam_core.tuning.storage import (
 from aam_core.tuning.trial import Objective, check_metric
 from aam_core.tuning.workers import run_in_workers, run_next_trial
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
+
 __all__ = ["require_optuna", "run_trials", "tune"]
 
 _SAMPLE_SETTINGS = (
@@ -47,6 +54,7 @@ _SAMPLE_SETTINGS = (
 """Settings that determine which samples can be used."""
 
 
+@configured("fitting")
 @writes_alone
 def tune(
     study: Study,
@@ -64,7 +72,9 @@ def tune(
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
-    config: Config | str | None = None,
+    config: ConfigLike = None,
+    preset: str | None = None,
+    **settings: Unpack[EverydaySettings],
 ) -> TuningResult:
     """Search for the settings with which the validation samples are predicted best.
 
@@ -98,8 +108,8 @@ def tune(
     jobs : int
         Processes that run trials. A script that asks for several must do so below
         ``if __name__ == "__main__":``.
-    config : Config, optional
-        Settings that are not in the space; ``presets.fitting()`` by default.
+    config, preset, **settings
+        As in `fit_regressor`: the settings that are not in the space.
 
     Returns
     -------
@@ -123,12 +133,12 @@ def tune(
         if value < minimum:
             raise InputError(f"The number of {name} must be at least {minimum}, not {value}.")
     check_folder(output)
-    options = {
+    options: dict[str, Any] = {
         "encoder": None if encoder is None else as_model(encoder),
         "freeze_encoder": freeze_encoder,
         "covariates": covariate_names(covariates),
     }
-    config = presets.as_config(config, presets.fitting)
+    assert isinstance(config, Config)
     if config.train.devices > 1:
         raise InputError(
             "A trial runs on one device (train.devices); jobs runs several trials at once."
@@ -164,7 +174,9 @@ def _checked_space(space: dict | None, encoder: bool, config: Config) -> dict:
     return space
 
 
-def _effective(study, target, task, group_by, folds, options, config, space):
+def _effective(
+    study, target, task, group_by, folds, options, config, space
+) -> tuple[Study, Config, list[str]]:
     """The study without what no trial learns, the configuration, and what to say of both."""
     values = preparation.values_by_sample(study, target)
     groups = preparation.values_by_sample(study, group_by, "group_by")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
-from aam_core.config import Config, TrainConfig
+from aam_core.config import TrainConfig
 from aam_core.errors import InputError
 from aam_core.files.folders import only_writer
 from aam_core.files.locks import PATIENCE, locked_by_parent
@@ -19,33 +21,34 @@ from aam_core.training.launch.processes import run_in_processes
 
 __all__ = ["on_devices", "writes_alone", "writing"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _PATIENCE_AFTER_RESTART = 30.0
 """Seconds to wait for the lock of rank 0 of before, which may still be ending."""
 
 
-def on_devices(configuration: Callable[..., Config], read: Callable) -> Callable:
+def on_devices(read: Callable[[Path], Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Decorate a job: ``train.devices`` processes do it together.
 
-    Of its keyword arguments, ``resume``, ``config``, ``output`` and ``on_epoch`` are read here.
+    Of its keyword arguments, ``config`` (a `Config`), ``output`` and ``on_epoch`` are read here.
     Where torchrun started the processes, this one is one of them. One that was started again after
     another died resumes from the last checkpoint of its launch.
 
     Parameters
     ----------
-    configuration : callable
-        Gives the job's `Config` for its ``resume`` and ``config``.
     read : callable
         Reads what the job returns from the folder that it wrote: other processes did the work.
     """
 
-    def decorate(job):
+    def decorate(job: Callable[P, T]) -> Callable[P, T]:
         @functools.wraps(job)
         def run(*args, **options):
             output = options.get("output")
             if is_launched():
                 with parallel.session(), writing(output):
                     return job(*args, **_after_restart(options))
-            train = configuration(options.get("resume"), options.get("config")).train
+            train = options["config"].train
             if train.devices == 1 and not train.max_restarts:
                 with only_writer(output):
                     return job(*args, **options)
@@ -56,7 +59,7 @@ def on_devices(configuration: Callable[..., Config], read: Callable) -> Callable
     return decorate
 
 
-def writes_alone(job: Callable) -> Callable:
+def writes_alone(job: Callable[P, T]) -> Callable[P, T]:
     """Decorate a job: no other run writes into its folder ``output`` meanwhile."""
 
     @functools.wraps(job)
@@ -104,7 +107,13 @@ def _run_in_processes(job: Callable, args: tuple, options: dict, train: TrainCon
     with _folder(options.get("output")) as folder, only_writer(folder):
         run_in_processes(
             _call,
-            {"job": job, "args": args, "options": {**options, "output": folder}},
+            {
+                # By its name: there it is as it was called, whatever else decorates it.
+                "module": job.__module__,
+                "name": job.__qualname__,
+                "args": args,
+                "options": {**options, "output": folder},
+            },
             devices=train.devices,
             max_restarts=train.max_restarts,
             threads=train.threads,
@@ -112,8 +121,9 @@ def _run_in_processes(job: Callable, args: tuple, options: dict, train: TrainCon
         return read(folder)
 
 
-def _call(job: Callable, args: tuple, options: dict) -> None:
+def _call(module: str, name: str, args: tuple, options: dict) -> None:
     """What each process does; a function of a module, as pickle needs."""
+    job = getattr(importlib.import_module(module), name)
     with locked_by_parent(options["output"]):
         job(*args, **options)
 

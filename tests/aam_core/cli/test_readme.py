@@ -49,10 +49,9 @@ def test_command_line(files, aam):
 
 
 def test_python(files, monkeypatch):
-    pretraining, fitting = presets.pretraining("tiny"), presets.fitting("tiny")
-    monkeypatch.setattr(presets, "pretraining", lambda name="": pretraining.replace(QUICK))
-    for module in ("aam_core.plan", "aam_core.config.presets"):
-        monkeypatch.setattr(f"{module}.fitting", lambda name="": fitting.replace(QUICK_FIT))
+    quick = {"pretraining": presets.pretraining("tiny").replace(QUICK)}
+    quick["fitting"] = presets.fitting("tiny").replace(QUICK_FIT)
+    monkeypatch.setattr("aam_core.config.resolve.find_preset", lambda kind, name: quick[kind])
     found = {}
     exec(block("Python", "python"), found)
     assert list(found["predictions"].columns)[:4] == [
