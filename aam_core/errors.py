@@ -27,14 +27,14 @@ class InputError(AAMError):
 
 
 class Preempted(AAMError):
-    """A run was told to stop and did, after a checkpoint from which it can go on.
+    """A run stopped on a signal, after a checkpoint from which it can be resumed.
 
     Parameters
     ----------
     message : str
         One line.
     signal : int
-        What it was told with; 15 is SIGTERM. The command line exits 128 + ``signal``.
+        The signal; 15 is SIGTERM. The command line exits 128 + ``signal``.
     """
 
     def __init__(self, message: str, signal: int = 15):

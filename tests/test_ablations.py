@@ -1,4 +1,4 @@
-"""The ablations: rows, draws of subjects, comparisons and results; the fits themselves take long."""
+"""The ablations: rows, draws of subjects, comparisons, results; the fits themselves take long."""
 
 from __future__ import annotations
 
