@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.model import Model, as_model
 from aam_core.pretrained import with_sizes_of
-from aam_core.tasks import task_named
+from aam_core.tasks import Task, task_named
 from aam_core.training.launch.devices import writes_alone
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import TrialsReport, TuningResult, best_row, counted
@@ -123,41 +124,37 @@ def tune(
         If the first three trials all fail, or a worker dies.
     """
     require_optuna()
-    task = task or infer_task(preparation.values_by_sample(study, target))
-    task_named(task)
-    for name, value, minimum in (
-        ("trials", trials, 1),
-        ("jobs", jobs, 1),
-        ("folds", folds or 2, 2),
-    ):
-        if value < minimum:
-            raise InputError(f"The number of {name} must be at least {minimum}, not {value}.")
-    check_folder(output)
-    options: dict[str, Any] = {
-        "encoder": None if encoder is None else as_model(encoder),
-        "freeze_encoder": freeze_encoder,
-        "covariates": covariate_names(covariates),
-    }
     assert isinstance(config, Config)
-    if config.train.devices > 1:
-        raise InputError(
-            "A trial runs on one device (train.devices); jobs runs several trials at once."
-        )
-    space = _checked_space(space, encoder is not None, config)
-    metric = check_metric(metric, task, space)
-    study, config, idle = _effective(study, target, task, group_by, folds, options, config, space)
-    split = preparation.splitter(config, options["encoder"], freeze_encoder)
-    study, values, splits = _splits(study, target, task, space, config, group_by, folds, split)
-    for line in preparation.column_notes(
-        study, values, group_by, options["covariates"], task_named(task)
-    ):
+    _check_numbers(trials, jobs, folds, config)
+    inputs = _Inputs(
+        study,
+        target,
+        task_named(task or infer_task(preparation.values_by_sample(study, target))),
+        group_by,
+        None if encoder is None else as_model(encoder),
+        freeze_encoder,
+        covariate_names(covariates),
+        folds,
+    )
+    check_folder(output)
+    space = spaces.check_space(
+        spaces.default_space(encoder is not None) if space is None else space
+    )
+    spaces.check_effect(space, encoder is not None, config)
+    metric = check_metric(metric, inputs.task.name, space)
+    inputs, unused = _without_unused(inputs, space, config)
+    inputs = _with_usable_samples(inputs, space, config.said())
+    values, splits = inputs.values(), _splits(inputs, config.said())
+    notes = preparation.column_notes(inputs.study, values, group_by, inputs.covariates, inputs.task)
+    for line in notes:
         logger.info(f"tune: {line}")
-    fit = functools.partial(fitting.FITS[task], **options)
-    objective = Objective(study, values, fit, splits, space, config, metric)
+    options = inputs.fit_options()
+    fit = functools.partial(fitting.FITS[inputs.task.name], **options)
+    objective = Objective(inputs.study, values, fit, splits, space, config.said(), metric)
     folder = Path(output)
-    fingerprint = search_fingerprint(objective, task, options)
+    fingerprint = search_fingerprint(objective, inputs.task.name, options)
     optuna_study = open_optuna_study(folder, objective, fingerprint)
-    for line in idle:
+    for line in unused:
         logger.info(f"tune: {line}")
     return run_trials(optuna_study, objective, folder, trials, timeout, jobs)
 
@@ -168,38 +165,71 @@ def require_optuna() -> None:
         raise InputError("Tuning needs Optuna: pip install optuna.")
 
 
-def _checked_space(space: dict | None, encoder: bool, config: Config) -> dict:
-    space = spaces.check_space(spaces.default_space(encoder) if space is None else space)
-    spaces.check_effect(space, encoder, config)
-    return space
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What all trials fit; see `tune`."""
+
+    study: Study
+    target: str | pd.Series
+    task: type[Task]
+    group_by: str | pd.Series | None
+    encoder: Model | None
+    freeze_encoder: bool
+    covariates: list[str]
+    folds: int
+
+    def values(self) -> pd.Series:
+        """The target of the study's samples."""
+        values = preparation.values_by_sample(self.study, self.target)
+        return values.reindex(self.study.sample_ids)
+
+    def groups(self) -> pd.Series | None:
+        """Groups by sample id."""
+        return preparation.values_by_sample(self.study, self.group_by, "group_by")
+
+    def fit_options(self) -> dict[str, Any]:
+        """Arguments of every fit."""
+        names = ("encoder", "freeze_encoder", "covariates")
+        return {name: getattr(self, name) for name in names}
 
 
-def _effective(
-    study, target, task, group_by, folds, options, config, space
-) -> tuple[Study, Config, list[str]]:
-    """The study without what no trial learns, the configuration, and what to say of both."""
-    values = preparation.values_by_sample(study, target)
-    groups = preparation.values_by_sample(study, group_by, "group_by")
-    preparation.check_columns(values, groups, options["covariates"], study.sample_ids)
-    adopted = with_sizes_of(config, options["encoder"])
+def _check_numbers(trials: int, jobs: int, folds: int, config: Config) -> None:
+    limits = (("trials", trials, 1), ("jobs", jobs, 1), ("folds", folds or 2, 2))
+    for name, value, minimum in limits:
+        if value < minimum:
+            raise InputError(f"The number of {name} must be at least {minimum}, not {value}.")
+    if config.train.devices > 1:
+        raise InputError(
+            "A trial runs on one device (train.devices); jobs runs several trials at once."
+        )
+
+
+def _without_unused(inputs: _Inputs, space: dict, config: Config) -> tuple[_Inputs, list[str]]:
+    """The inputs without what no trial learns from, and messages on what has no effect."""
+    study, groups = inputs.study, inputs.groups()
+    values = preparation.values_by_sample(study, inputs.target)
+    preparation.check_columns(values, groups, inputs.covariates, study.sample_ids)
+    config = with_sizes_of(config, inputs.encoder)
     setup = preparation.describe_run(
-        task,
+        inputs.task.name,
         study,
-        adopted,
+        config,
         job="trials",
-        encoder=options["encoder"] is not None,
-        frozen=options["freeze_encoder"],
-        covariates=bool(options["covariates"]),
-        split=f"a trial has {folds} folds" if folds else "",
+        encoder=inputs.encoder is not None,
+        frozen=inputs.freeze_encoder,
+        covariates=bool(inputs.covariates),
+        split=f"a trial has {inputs.folds} folds" if inputs.folds else "",
         output=False,
     )
-    spaces.check_effect(space, setup.encoder, adopted, setup)
-    idle = preparation.unused(study, adopted, setup, groups)
-    return preparation.without_unused(study, adopted, setup, space), config.said(), idle
+    spaces.check_effect(space, setup.encoder, config, setup)
+    unused = preparation.unused(study, config, setup, groups)
+    study = preparation.without_unused(study, config, setup, space)
+    return replace(inputs, study=study), unused
 
 
-def _splits(study, target, task, space, config, group_by, folds, split):
-    """Study and target of the samples that every trial can use, and their splits."""
+def _with_usable_samples(inputs: _Inputs, space: dict, config: Config) -> _Inputs:
+    """The inputs with the samples that every trial can use."""
+    study = inputs.study
     paths = [path for path in _SAMPLE_SETTINGS if path in space]
     ends = itertools.product(*(spaces.range_ends(space[path]) for path in paths))
     variants = [config.replace(dict(zip(paths, values, strict=True))) for values in ends]
@@ -209,18 +239,22 @@ def _splits(study, target, task, space, config, group_by, folds, split):
     if dropped:
         few = f"{len(dropped)} samples have too few reads for a trial"
         logger.info(f"tune: {few}: {first_five(dropped)}")
-    study = study.select(samples)
-    values = preparation.values_by_sample(study, target).reindex(samples)
-    task_named(task).check(values)
-    groups = preparation.values_by_sample(study, group_by, "group_by")
-    strata = task_named(task).strata(values)
-    if folds:
-        seed = config.train.seed
+    return replace(inputs, study=study.select(samples))
+
+
+def _splits(inputs: _Inputs, config: Config) -> list[Split]:
+    """The split of every trial, or its folds."""
+    samples, values, groups = inputs.study.sample_ids, inputs.values(), inputs.groups()
+    inputs.task.check(values)
+    strata = inputs.task.strata(values)
+    if inputs.folds:
+        folds, seed = inputs.folds, config.train.seed
         sides = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
-        return study, values, [Split.holdout(*ids) for ids in sides]
+        return [Split.holdout(*ids) for ids in sides]
     if config.train.val_fraction == 0:
         raise InputError("Trials are compared on validation samples, but train.val_fraction is 0.")
-    return study, values, [split(samples, groups=groups, strata=strata)]
+    split = preparation.splitter(config, inputs.encoder, inputs.freeze_encoder)
+    return [split(samples, groups=groups, strata=strata)]
 
 
 def run_trials(
