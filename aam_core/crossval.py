@@ -254,7 +254,7 @@ def _without_unused(study, values, kind, group_by, config, options):
     groups = preparation.values_by_sample(study, group_by, "group_by")
     preparation.check_columns(values, groups, options["covariates"], study.sample_ids)
     adopted = with_sizes_of(config, options["encoder"])
-    setup = preparation.describe_run(
+    context = preparation.describe_run(
         kind.name,
         study,
         adopted,
@@ -265,8 +265,8 @@ def _without_unused(study, values, kind, group_by, config, options):
         validates=config.train.val_fraction > 0,
         output=False,
     )
-    unused = preparation.unused(study, adopted, setup, groups)
-    return preparation.without_unused(study, adopted, setup), config.said(), unused
+    unused = preparation.unused(study, adopted, context, groups)
+    return preparation.without_unused(study, adopted, context), config.reported(), unused
 
 
 def _folds(study, values, kind, groups, folds, covariates, split, seed) -> list[_Fold]:

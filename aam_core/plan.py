@@ -117,7 +117,7 @@ class FitOptions:
     accept_changed_inputs: bool = False
     on_epoch: OnEpoch | None = None
     job: str = "train"
-    """As in `config.unused.Setup`."""
+    """As in `config.unused.RunContext`."""
 
 
 class FitPlan(NamedTuple):
@@ -143,8 +143,8 @@ def plan_pretraining(
     check_accepted(accept_changed_inputs, resume)
     resumed, config = open_checkpoint("encoder", resume, config)
     encoder = None if encoder is None else as_model(encoder)
-    chosen = config.given
-    alone = config.decide({"model.members": 1})  # others would have nothing to learn
+    chosen = config.explicit
+    alone = config.adjust({"model.members": 1})  # others would have nothing to learn
     config = with_sizes_of(alone, encoder)
     parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
     _check_losses(config, parts, resumed)
@@ -172,17 +172,17 @@ def plan_pretraining(
         inputs=inputs.tensors(),
         val_groups=_val_groups(groups, split, resumed),
     )
-    setup = describe_run(
+    context = describe_run(
         "pretraining", study, config, job=job, encoder=bool(encoder), output=output is not None
     )
-    setup = replace(setup, **_of_split(split, resumed, None))
+    context = replace(context, **_of_split(split, resumed, None))
     _say(
         plan.label,
         dropped,
         "" if groups is None else missing_words(groups, "a group"),
         changed,
         sizes_in_words(alone, config),
-        *unused(study, replace(config, given=chosen), setup, groups),
+        *unused(study, replace(config, explicit=chosen), context, groups),
     )
     return plan, group
 
@@ -196,7 +196,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     groups = values_by_sample(study, options.group_by, "group_by")
     covariates = covariate_names(options.covariates)
     check_columns(values, groups, covariates, study.sample_ids)
-    setup = describe_run(
+    context = describe_run(
         task_name,
         study,
         config,
@@ -206,7 +206,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         covariates=bool(covariates),
         output=options.output is not None,
     )
-    distances = learns_distances(config, setup)
+    distances = learns_distances(config, context)
     if distances:
         check_distances(study, config)
     samples, dropped = usable_samples(study, config)
@@ -234,7 +234,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     if options.label is None:  # else whoever made the folds has said it
         notes = column_notes(study, used, options.group_by, covariates, kind)
         notes.append(f"covariates: {fitted.covariates}" if fitted.covariates else "")
-    setup = replace(setup, **_of_split(fitted.split, resumed, options.split))
+    context = replace(context, **_of_split(fitted.split, resumed, options.split))
     _say(
         plan.label,
         dropped,
@@ -242,7 +242,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         *notes,
         fitted.changed,
         sizes_in_words(chosen, config),
-        *unused(study, config, setup, groups),
+        *unused(study, config, context, groups),
     )
     return FitPlan(plan, group, fitted.task, used)
 
@@ -349,7 +349,9 @@ def _say(label: str, *lines: str) -> None:
 def _check_losses(config: Config, parts: Parts, resumed: Checkpoint | None) -> None:
     """Refuse a pretraining that has nothing to learn."""
     if not (parts.nucleotide or parts.distance):
-        raise InputError("Both penalties are 0: there is nothing to pretrain.")
+        raise InputError(
+            "Both losses have weight 0 (loss.nucleotide, loss.distance): nothing is pretrained."
+        )
     if resumed is None and parts.nucleotide and config.model.encoder.features == "profile":
         raise InputError(
             "model.encoder.features is 'profile', which has no weights that masked nucleotides "
@@ -415,7 +417,7 @@ def _as_before(resumed: Checkpoint, task: Task, covariates):
 
 
 def _of_split(split: Split, resumed: Checkpoint | None, given) -> dict:
-    """Fields of a `Setup`: whether there are validation samples, and who decided on them."""
+    """Fields of a `RunContext`: whether there are validation samples, and who decided on them."""
     why = "the split is given" if given is not None else ""
     if resumed is not None:
         why = "the split of the run stays"

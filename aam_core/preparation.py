@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.config import WITHOUT_TREE, Config
-from aam_core.config.unused import Setup, idle, learns_distances, why_no_distances
+from aam_core.config.unused import RunContext, learns_distances, unused_settings, why_no_distances
 from aam_core.data.columns import as_classes, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
@@ -251,10 +251,10 @@ def metrics_in_words(metrics: dict[str, float]) -> str:
 # --- settings and inputs that cannot act ---------------------------------------------------------
 
 
-def describe_run(task: str, study: Study, config: Config, **more) -> Setup:
-    """What a run of this study is beside its configuration; ``more`` are fields of `Setup`."""
+def describe_run(task: str, study: Study, config: Config, **more) -> RunContext:
+    """What a run of this study is beside its configuration; ``more`` are fields of `RunContext`."""
     asvs = study.counts.getnnz(axis=1)
-    return Setup(
+    return RunContext(
         task,
         tree=study.phylogeny is not None,
         distances=study.distances is not None,
@@ -265,43 +265,43 @@ def describe_run(task: str, study: Study, config: Config, **more) -> Setup:
 
 
 def processes(config: Config) -> dict:
-    """Fields of a `Setup`: how many processes train, and whether torchrun started them."""
+    """Fields of a `RunContext`: how many processes train, and whether torchrun started them."""
     outside = launched_by_torchrun()
     count = world_size() if outside else config.train.devices
     return {"processes": count, "torchrun": outside}
 
 
-def without_unused(study: Study, config: Config, setup: Setup, searched=()) -> Study:
+def without_unused(study: Study, config: Config, context: RunContext, searched=()) -> Study:
     """The study without tree and distances, where fits of it do not read them."""
-    if "loss.distance" in searched or learns_distances(config, setup):
+    if "loss.distance" in searched or learns_distances(config, context):
         return study
     return replace(study, phylogeny=None, distances=None)
 
 
-def unused(study: Study, config: Config, setup: Setup, groups=None) -> list[str]:
+def unused(study: Study, config: Config, context: RunContext, groups=None) -> list[str]:
     """A sentence for each setting and input that was given and cannot act."""
-    lines = idle(config, setup)
+    lines = unused_settings(config, context)
     inputs = [
         name
-        for name, there in (("tree", setup.tree), ("given distances", setup.distances))
+        for name, there in (("tree", context.tree), ("given distances", context.distances))
         if there
     ]
-    why = why_no_distances(config, setup)
-    if not why and setup.tree and setup.distances:
+    why = why_no_distances(config, context)
+    if not why and context.tree and context.distances:
         inputs, why = ["tree"], "the given distances are learned in its place"
-    elif not why and setup.tree and config.loss.metric in WITHOUT_TREE:
+    elif not why and context.tree and config.loss.metric in WITHOUT_TREE:
         inputs, why = ["tree"], f"{config.loss.metric} distances need none"
     if inputs and why:
         # A pretraining drops features that are not in the tree, learned or not.
-        less = "" if setup.fits or "tree" not in inputs else " (but on which features are read)"
+        less = "" if context.fits or "tree" not in inputs else " (but on which features are read)"
         verb = "has" if len(inputs) == 1 and inputs[0] == "tree" else "have"
         lines.append(f"The {' and the '.join(inputs)} {verb} no effect{less}: {why}.")
-    if setup.frozen and config.model.encoder.features == "profile":
+    if context.frozen and config.model.encoder.features == "profile":
         lines.append("freeze_encoder has no effect: k-mer profiles are not trained anyway.")
     if groups is not None:
         why = ""
-        if setup.job in ("train", "range test"):  # the others divide the samples themselves
-            why = setup.split or ("" if setup.validates else "no samples are held out")
+        if context.job in ("train", "range test"):  # the others divide the samples themselves
+            why = context.split or ("" if context.validates else "no samples are held out")
         if not why and not groups.reindex(study.sample_ids).dropna().duplicated().any():
             why = "no two samples are of one group"
         if why:

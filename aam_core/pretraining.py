@@ -15,7 +15,7 @@ import torch
 from aam_core import plots
 from aam_core.config import Config
 from aam_core.config.resolve import ConfigLike, configured
-from aam_core.config.unused import Setup, idle
+from aam_core.config.unused import RunContext, unused_settings
 from aam_core.data.batches import Batcher
 from aam_core.data.corpus import load_corpus
 from aam_core.data.study import Study
@@ -76,7 +76,7 @@ def pretrain(
     Parameters
     ----------
     study : Study
-        With a phylogeny or given distances, unless the penalty of the distances is 0 or the metric
+        With a phylogeny or given distances, unless ``loss.distance`` is 0 or the metric
         needs neither.
     config : Config, str, path or mapping, optional
         A whole `Config`, or the name of a preset; or what changes the preset: a YAML file, or a
@@ -149,19 +149,19 @@ def pretrain_nucleotides(
         Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
     """
     assert isinstance(config, Config)
-    decided = config.decide(CORPUS)
-    corpus = Setup(
+    decided = config.adjust(CORPUS)
+    corpus = RunContext(
         "pretraining",
         corpus=True,
         output=output is not None,
         split="" if resume is None else "the split of the run stays",
         **processes(decided),
     )
-    for line in idle(replace(decided, given=config.given), corpus):
+    for line in unused_settings(replace(decided, explicit=config.explicit), corpus):
         labelled("pretrain").info(line)
     return pretrain(
         load_corpus(sequences),
-        config=decided.said(),
+        config=decided.reported(),
         output=output,
         resume=resume,
         accept_changed_inputs=accept_changed_inputs,

@@ -64,7 +64,7 @@ def open_checkpoint(
     check_same_run({"kind": kind}, resumed.run)
     before = Config.from_dict(resumed.run["config"], "the checkpoint's configuration")
     # Settings that the first run had were reported by that run.
-    return resumed, replace(config, given=config.given & set(before.differences(config)))
+    return resumed, replace(config, explicit=config.explicit & set(before.differences(config)))
 
 
 def saved_config(resume: str | Path) -> Config:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from aam_core.config.sections import Config
+    from aam_core.config.config import Config
 
 __all__ = ["EVERYDAY", "FLAGS", "SCALE", "EverydaySettings", "default_in_words"]
 

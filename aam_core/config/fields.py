@@ -1,7 +1,7 @@
-"""Fields of a configuration: declared, checked and found by name.
+"""Fields of a configuration: declared by `option`, checked, found by name.
 
-A dataclass whose fields are made by `option` and that inherits `Checked` refuses illegal values on
-construction, in one line that says what is legal.
+A dataclass that inherits `Checked` refuses illegal values when it is made, in one line that says
+what is legal.
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ import difflib
 import math
 import numbers
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import field
+from typing import Any, ClassVar, TypeVar
 
 from aam_core.errors import InputError, short
 
+__all__ = ["LARGEST", "Checked", "build", "check", "find", "option", "parse", "paths", "unknown"]
 
-def option(default, help, *, minimum=None, maximum=None, choices=None, words=None):
+T = TypeVar("T")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    words: Mapping[str, Any] | None = None,
+) -> Any:
     """Declare a configuration field.
 
     Parameters
@@ -31,7 +44,7 @@ def option(default, help, *, minimum=None, maximum=None, choices=None, words=Non
     choices : tuple of str, optional
         The legal values.
     words : dict of str to value, optional
-        Words that may be written for a value, which need not lie within the bounds.
+        Words for values, which need not lie within the bounds.
     """
     meta = {
         "help": help,
@@ -44,55 +57,71 @@ def option(default, help, *, minimum=None, maximum=None, choices=None, words=Non
 
 
 LARGEST = 2**53
-"""What a number may be where nothing else bounds it: whole numbers beyond are no longer exact."""
+"""Bound of every number that has no other: whole numbers above it are not exact as floats."""
 
 
 class Checked:
     """Checks every field against its type, bounds and choices on construction."""
 
-    def __post_init__(self):
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field]]
+
+    def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             if "help" in item.metadata:
                 object.__setattr__(self, item.name, check(item, getattr(self, item.name)))
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_TYPE_IN_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def check(item: dataclasses.Field, value, name: str | None = None):
-    """Return ``value`` as the field's type, or say in one line what is legal."""
+def check(item: dataclasses.Field, value: Any, name: str | None = None) -> Any:
+    """Return ``value`` as the field's type.
+
+    Raises
+    ------
+    InputError
+        If it is not legal, in one line that says what is.
+    """
     name = name or item.name
-    kind = type(item.default)
-    meta = item.metadata
+    words, choices = item.metadata["words"], item.metadata["choices"]
     if isinstance(value, str):
-        value = meta["words"].get(value.strip().lower(), value)
-    if type(value) is kind and value in meta["words"].values():
+        value = words.get(value.strip().lower(), value)
+    if type(value) is type(item.default) and value in words.values():
         return value
-    if isinstance(value, str) and kind is not str:
-        value = parse(value, kind, name)
-    # Numbers of numpy are numbers: settings come out of a logspace, too. True is none.
-    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        value = int(value)
-    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        if isinstance(value, float) or abs(value) <= LARGEST:
-            value = float(value)
-    if type(value) is not kind:
-        raise InputError(f"{name} must be {_KINDS[kind]}, not {short(repr(value))}.")
-    if kind is float and not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, not {value}.")
-    if meta["choices"] is not None and value not in meta["choices"]:
-        raise InputError(
-            f"{name} must be one of {', '.join(meta['choices'])}, not {short(repr(value))}."
-        )
-    if meta["minimum"] is not None and value < meta["minimum"]:
-        raise InputError(f"{name} must be at least {meta['minimum']}, not {value}.")
-    most = LARGEST if meta["maximum"] is None else meta["maximum"]
-    if kind in (int, float) and value > most:
-        raise InputError(f"{name} must be at most {most}, not {short(value)}.")
+    value = _as_type(type(item.default), value, name)
+    if choices is not None and value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {short(repr(value))}.")
+    if isinstance(value, int | float):
+        _check_bounds(value, item.metadata["minimum"], item.metadata["maximum"], name)
     return value
 
 
-def parse(text: str, kind: type, name: str):
+def _as_type(kind: type, value: Any, name: str) -> Any:
+    """``value`` as an int, float, bool or str."""
+    if isinstance(value, str) and kind is not str:
+        value = parse(value, kind, name)
+    # A number of numpy is a number, of a logspace for instance; True is none.
+    if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = int(value)
+    if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        number = float(value)
+        value = number if isinstance(value, float) or abs(number) <= LARGEST else value
+    if type(value) is not kind:
+        raise InputError(f"{name} must be {_TYPE_IN_WORDS[kind]}, not {short(repr(value))}.")
+    return value
+
+
+def _check_bounds(value: float, minimum: float | None, maximum: float | None, name: str) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"{name} must be a finite number, not {value}.")
+    if minimum is not None and value < minimum:
+        raise InputError(f"{name} must be at least {minimum}, not {value}.")
+    most = LARGEST if maximum is None else maximum
+    if value > most:
+        raise InputError(f"{name} must be at most {most}, not {short(value)}.")
+
+
+def parse(text: str, kind: type, name: str) -> Any:
     """Read a value typed on a command line."""
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -103,10 +132,10 @@ def parse(text: str, kind: type, name: str):
             return kind(text)
         except ValueError:
             pass
-    raise InputError(f"{name} must be {_KINDS[kind]}, not {short(repr(text))}.")
+    raise InputError(f"{name} must be {_TYPE_IN_WORDS[kind]}, not {short(repr(text))}.")
 
 
-def find(cls, path: str) -> dataclasses.Field:
+def find(cls: type, path: str) -> dataclasses.Field:
     """The field of ``cls`` at ``section.field``.
 
     Raises
@@ -122,16 +151,16 @@ def find(cls, path: str) -> dataclasses.Field:
     return {item.name: item for item in dataclasses.fields(cls)}[leaf]
 
 
-def paths(cls, prefix: str = "") -> list[str]:
+def paths(cls: type, prefix: str = "") -> list[str]:
     """Every ``section.field`` of ``cls``, in order."""
-    found = []
+    names = []
     hints = typing.get_type_hints(cls)
     for item in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[item.name]):
-            found += paths(hints[item.name], f"{prefix}{item.name}.")
+            names += paths(hints[item.name], f"{prefix}{item.name}.")
         elif "help" in item.metadata:
-            found.append(prefix + item.name)
-    return found
+            names.append(prefix + item.name)
+    return names
 
 
 def unknown(name: str, legal: Collection[str], what: str) -> InputError:
@@ -143,13 +172,13 @@ def unknown(name: str, legal: Collection[str], what: str) -> InputError:
     return InputError(f"There is no {what} {name!r}; {hint}")
 
 
-def build(cls, values: dict, where: str, prefix: str = ""):
+def build(cls: type[T], values: Mapping[str, Any], where: str, prefix: str = "") -> T:
     """Make a ``cls`` of a nested dictionary; absent keys take their defaults.
 
     Parameters
     ----------
     cls : type
-    values : dict
+    values : mapping
     where : str
         What the values came from, for the message.
     prefix : str
@@ -160,12 +189,12 @@ def build(cls, values: dict, where: str, prefix: str = ""):
     InputError
         For an unknown key (the nearest legal one is suggested) or an illegal value.
     """
-    if not isinstance(values, dict):
+    if not isinstance(values, Mapping):
         raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
     hints = typing.get_type_hints(cls)
     fields = {
         item.name: item
-        for item in dataclasses.fields(cls)
+        for item in dataclasses.fields(cls)  # type: ignore[arg-type]
         if "help" in item.metadata or dataclasses.is_dataclass(hints[item.name])
     }
     built = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aam_core.config.sections import Config
+from aam_core.config.config import Config
 from aam_core.errors import InputError, lookup
 
 __all__ = ["DEFAULT", "ENCODER_SIZES", "NAMES", "SIZES", "find_preset", "fitting", "pretraining"]
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "model.encoder.width": 32,
         "model.encoder.depth": 1,
@@ -44,7 +44,7 @@ SIZES = {
         "optim.lr": 3e-4,
     },
 }
-"""What each size changes in the defaults of `Config`."""
+"""The presets: name -> changes of the defaults of `Config`. A new one is an entry here."""
 
 NAMES = tuple(SIZES)
 
@@ -57,7 +57,7 @@ ENCODER_SIZES = (
 )
 """What a pretrained encoder does to a preset, for the helps."""
 
-_PRETRAINING = {
+_PRETRAINING: dict[str, Any] = {
     "data.rarefaction": "redraw",
     "data.sampling_depth": 1000,
     "data.shallow_samples": "drop",
@@ -67,7 +67,7 @@ _PRETRAINING = {
     "train.patience": 0,
 }
 
-_FITTING = {
+_FITTING: dict[str, Any] = {
     "data.rarefaction": "none",
     "data.sampling_depth": 1000,
     "data.sampling_depth_max": 10000,
@@ -99,7 +99,7 @@ _FITTING = {
 }
 
 
-_FITTING_SIZES = {
+_FITTING_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"model.members": 4, "forest.trees": 50},
     "base": {"model.members": 3},
     "large": {"model.members": 2},
@@ -124,7 +124,7 @@ def fitting(name: str = DEFAULT) -> Config:
     All reads are read, and at least 500 steps are made. To draw N reads of each sample, replace
     ``data.sampling_depth`` by N; for N epochs, ``train.epochs`` (see `Config.replace`).
     """
-    return _preset(name, _FITTING).decide(_FITTING_SIZES.get(name, {}))
+    return _preset(name, _FITTING).adjust(_FITTING_SIZES.get(name, {}))
 
 
 _KINDS = {"pretraining": pretraining, "fitting": fitting}
@@ -145,4 +145,4 @@ def find_preset(kind: str, name: str | None = None) -> Config:
 def _preset(name: str, changes: dict[str, Any]) -> Config:
     if name not in SIZES:
         raise InputError(f"There is no preset {name!r}; there are: {', '.join(NAMES)}.")
-    return Config().decide({**changes, **SIZES[name]})
+    return Config().adjust({**changes, **SIZES[name]})

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from aam_core.config.config import Config, find, paths
 from aam_core.config.everyday import FLAGS
 from aam_core.config.fields import check, unknown
 from aam_core.config.presets import NAMES, find_preset
-from aam_core.config.sections import Config, find, paths
 from aam_core.errors import InputError
 from aam_core.files.reading import read_yaml
 

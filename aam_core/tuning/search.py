@@ -143,14 +143,14 @@ def tune(
     spaces.check_effect(space, encoder is not None, config)
     metric = check_metric(metric, inputs.task.name, space)
     inputs, unused = _without_unused(inputs, space, config)
-    inputs = _with_usable_samples(inputs, space, config.said())
-    values, splits = inputs.values(), _splits(inputs, config.said())
+    inputs = _with_usable_samples(inputs, space, config.reported())
+    values, splits = inputs.values(), _splits(inputs, config.reported())
     notes = preparation.column_notes(inputs.study, values, group_by, inputs.covariates, inputs.task)
     for line in notes:
         logger.info(f"tune: {line}")
     options = inputs.fit_options()
     fit = functools.partial(fitting.FITS[inputs.task.name], **options)
-    objective = Objective(inputs.study, values, fit, splits, space, config.said(), metric)
+    objective = Objective(inputs.study, values, fit, splits, space, config.reported(), metric)
     folder = Path(output)
     fingerprint = search_fingerprint(objective, inputs.task.name, options)
     optuna_study = open_optuna_study(folder, objective, fingerprint)
@@ -210,7 +210,7 @@ def _without_unused(inputs: _Inputs, space: dict, config: Config) -> tuple[_Inpu
     values = preparation.values_by_sample(study, inputs.target)
     preparation.check_columns(values, groups, inputs.covariates, study.sample_ids)
     config = with_sizes_of(config, inputs.encoder)
-    setup = preparation.describe_run(
+    context = preparation.describe_run(
         inputs.task.name,
         study,
         config,
@@ -221,9 +221,9 @@ def _without_unused(inputs: _Inputs, space: dict, config: Config) -> tuple[_Inpu
         split=f"a trial has {inputs.folds} folds" if inputs.folds else "",
         output=False,
     )
-    spaces.check_effect(space, setup.encoder, config, setup)
-    unused = preparation.unused(study, config, setup, groups)
-    study = preparation.without_unused(study, config, setup, space)
+    spaces.check_effect(space, context.encoder, config, context)
+    unused = preparation.unused(study, config, context, groups)
+    study = preparation.without_unused(study, config, context, space)
     return replace(inputs, study=study), unused
 
 

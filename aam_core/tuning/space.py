@@ -13,7 +13,7 @@ from typing import Any
 
 from aam_core.config import Config, find
 from aam_core.config.fields import check, parse, unknown
-from aam_core.config.unused import RULES, Setup
+from aam_core.config.unused import RULES, RunContext
 from aam_core.errors import InputError, first_five
 from aam_core.files.reading import read_yaml
 
@@ -125,7 +125,7 @@ def check_space(space, where: str = "space") -> dict[str, dict]:
 
 
 def check_effect(
-    space: dict[str, dict], encoder: bool, config: Config, setup: Setup | None = None
+    space: dict[str, dict], encoder: bool, config: Config, context: RunContext | None = None
 ) -> None:
     """Refuse settings without effect: because of others, or of a pretrained encoder or its absence.
 
@@ -136,7 +136,7 @@ def check_effect(
         Whether the fits start from a pretrained encoder.
     config : Config
         Settings that are not in the space.
-    setup : Setup, optional
+    context : RunContext, optional
         What else is known of the fits. With it, the rules of `config.unused` are checked, too: each
         setting at the ends of its range, together with one other setting at the ends of its own.
 
@@ -160,10 +160,10 @@ def check_effect(
             )
     elif "optim.encoder_lr_ratio" in space:
         raise InputError("optim.encoder_lr_ratio has no effect without a pretrained encoder.")
-    if setup is None:
+    if context is None:
         return
     for path in space:
-        reasons = [RULES[path](variant, setup) for variant in _variants(space, path, config)]
+        reasons = [RULES[path](variant, context) for variant in _variants(space, path, config)]
         if reasons and all(reasons):
             raise InputError(f"{path} has no effect in any trial: {reasons[0]}.")
 

@@ -45,7 +45,7 @@ def brief():
     def make(kind="fitting", changes=()):
         preset = getattr(presets, kind)("tiny")
         fit = BRIEF_FIT if kind == "fitting" else {}
-        return preset.decide({**BRIEF, **fit, **dict(changes)})
+        return preset.adjust({**BRIEF, **fit, **dict(changes)})
 
     return make
 

@@ -49,7 +49,7 @@ def test_a_profile_has_no_nucleotides_to_learn(small, brief):
     assert "distances" in model.metrics
 
 
-def test_heads_without_a_penalty_are_not_built(small, brief):
+def test_heads_of_losses_with_weight_0_are_not_built(small, brief):
     for gone, there in (("nucleotide", "distance"), ("distance", "nucleotide")):
         config = brief("pretraining", {f"loss.{gone}": 0.0, "train.max_steps": 1})
         model = pretrain(small, config=config)

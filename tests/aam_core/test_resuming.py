@@ -239,7 +239,7 @@ def test_what_changed_is_said(small, finished, capsys):
 def test_what_has_no_effect_is_said_where_it_is_new(small, finished, capsys):
     whole, folder = finished
     given = presets.fitting("tiny").replace({path: whole.config.at(path) for path in paths()})
-    assert given == whole.config and "train.val_fraction" in given.given
+    assert given == whole.config and "train.val_fraction" in given.explicit
     for config, message in ((given, 0), (given.replace({"train.val_fraction": 0.4}), 1)):
         capsys.readouterr()
         fit_regressor(small, "gradient", config=config, resume=folder)

@@ -131,15 +131,18 @@ def test_a_cross_validation_says_it_once(named, study_dir):
         *("--tree", study_dir / "tree.nwk", "--set", "train.checkpoint_every=7"),
     )
     assert len(lines) == 2
-    assert lines[0].startswith("train.checkpoint_every has no effect: nothing of the training")
+    assert lines[0].startswith("train.checkpoint_every has no effect: nothing is written")
     assert lines[1].startswith("The tree has no effect: loss.distance is 0")
 
 
 def test_a_range_test_names_what_a_course_is_made_of(named):
     lines = named("find-lr", "--target", "gradient", *BRIEF, "--lr", 0.1, "--patience", 3)
     reasons = {line.split(" no effect: ")[1]: line for line in lines}
-    assert "optim.lr has" in reasons["it is what is looked for."]
-    assert "train.max_steps, train.patience" in reasons["a range test has a course of its own."]
+    assert "optim.lr has" in reasons["the range test looks for it."]
+    assert (
+        "train.max_steps, train.patience"
+        in reasons["a range test has its own number of steps and schedule."]
+    )
 
 
 def test_options_of_other_metrics(aam, study_dir, tmp_path):

@@ -39,4 +39,4 @@ def test_same_words_same_configuration(kind, flags, keywords, tmp_path, monkeypa
     from_command = command.main(flags, standalone_mode=False)
     from_python = function(**keywords)
     assert from_command == from_python
-    assert from_command.given == from_python.given
+    assert from_command.explicit == from_python.explicit

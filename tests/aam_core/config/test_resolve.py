@@ -59,7 +59,7 @@ def test_every_way_to_write_a_configuration_gives_the_same(settings):
     expected = presets.fitting("tiny").replace(flat)
     for written in (nested, flat, file, str(file)):
         config = tiny(config=written)
-        assert config == expected and config.given == expected.given
+        assert config == expected and config.explicit == expected.explicit
     assert resolve("fitting", config=presets.fitting("tiny"), settings={"epochs": 3}) == tiny(
         settings={"epochs": 3}
     )
@@ -185,7 +185,11 @@ def test_a_resumed_run_keeps_its_settings_unless_a_start_is_named():
     saved = presets.fitting("base").replace({"optim.lr": 0.5})
     assert resolve("fitting", base=saved) == saved
     more = resolve("fitting", base=saved, settings={"seed": 3})
-    assert (more.optim.lr, more.train.seed, more.given) == (0.5, 3, saved.given | {"train.seed"})
+    assert (more.optim.lr, more.train.seed, more.explicit) == (
+        0.5,
+        3,
+        saved.explicit | {"train.seed"},
+    )
     assert resolve("fitting", base=saved, config={"optim.lr": 0.25}).model == saved.model
     for start in ({"preset": "tiny"}, {"config": "tiny"}, {"config": presets.fitting("tiny")}):
         assert resolve("fitting", base=saved, **start) == presets.fitting("tiny")

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from aam_core.config import find, paths, presets
-from aam_core.config.unused import RULES, Setup, idle
+from aam_core.config.unused import RULES, RunContext, unused_settings
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.pretraining import pretrain
 
-FIT, CLASSES, PRETRAIN = (Setup(it) for it in ("regression", "classification", "pretraining"))
+FIT, CLASSES, PRETRAIN = (RunContext(it) for it in ("regression", "classification", "pretraining"))
 TEST, TRIALS = replace(FIT, job="range test"), replace(FIT, job="trials")
 BASES = {"model.encoder.features": "bases"}
 DEEP = {"model.sample.depth": 1}
@@ -107,7 +107,7 @@ SOMETIMES = {
     "train.trackers": ({}, replace(FIT, job="folds"), {}, FIT),
     "train.histograms": ({"train.trackers": "none"}, FIT, {}, FIT),
 }
-"""Field -> (settings, setup) where it does not act, and where it does (None: nowhere simple)."""
+"""Field -> (settings, context) without effect, then with one (None: no simple context)."""
 
 SPECIAL = {
     "model.encoder.width": 48,
@@ -135,11 +135,11 @@ def other(path, value):
     return value * 0.5 + 0.1
 
 
-def told(path, changes, setup):
-    """What is said where a run has this field changed, beside ``changes``."""
-    make = presets.pretraining if setup.task == "pretraining" else presets.fitting
-    base = make("small").decide(changes)
-    return idle(base.replace({path: other(path, base.at(path))}), setup)
+def lines_of(path, changes, context):
+    """The lines of a run that has another value of this field, and ``changes``."""
+    make = presets.pretraining if context.task == "pretraining" else presets.fitting
+    base = make("small").adjust(changes)
+    return unused_settings(base.replace({path: other(path, base.at(path))}), context)
 
 
 def test_each_field_has_its_entry():
@@ -149,31 +149,33 @@ def test_each_field_has_its_entry():
 
 @pytest.mark.parametrize("path", SOMETIMES)
 def test_a_field_is_named_where_it_does_not_act_and_nowhere_else(path):
-    changes, setup, acting, there = SOMETIMES[path]
-    (line,) = told(path, changes, setup)
+    changes, context, acting, there = SOMETIMES[path]
+    (line,) = lines_of(path, changes, context)
     assert line.startswith(f"{path} has no effect: ") and "\n" not in line
     if there is not None:
-        assert told(path, acting, there) == []
+        assert lines_of(path, acting, there) == []
 
 
 @pytest.mark.parametrize("path", sorted(ALWAYS))
 def test_what_always_acts_is_never_named(path):
-    for setup in (FIT, CLASSES, PRETRAIN, TEST, TRIALS, UNSEEN, COVARIATES, TREE):
-        assert told(path, {}, setup) == []
+    for context in (FIT, CLASSES, PRETRAIN, TEST, TRIALS, UNSEEN, COVARIATES, TREE):
+        assert lines_of(path, {}, context) == []
 
 
 def test_what_nobody_set_is_not_named():
-    for make, setup in ((presets.fitting, FIT), (presets.pretraining, PRETRAIN)):
+    for make, context in ((presets.fitting, FIT), (presets.pretraining, PRETRAIN)):
         for name in presets.NAMES:
-            assert idle(make(name), setup) == []
+            assert unused_settings(make(name), context) == []
             whole = make(name).to_dict()
             again = {path: make(name).at(path) for path in paths()}
-            assert idle(make(name).replace(again), setup) == [] and "given" not in whole
+            assert (
+                unused_settings(make(name).replace(again), context) == [] and "given" not in whole
+            )
 
 
 def test_settings_with_one_reason_share_a_line():
     changes = {"optim.cycles": 5, "optim.power": 2.0, "model.encoder.kmer": 3}
-    lines = idle(presets.fitting().replace({**changes, "model.encoder.depth": 1}), FIT)
+    lines = unused_settings(presets.fitting().replace({**changes, "model.encoder.depth": 1}), FIT)
     assert lines == [
         "model.encoder.depth, model.encoder.kmer have no effect: model.encoder.features is "
         "'profile'.",

@@ -1,0 +1,154 @@
+"""The network: what a saved model is rebuilt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aam_core.config.fields import Checked, option
+from aam_core.errors import InputError
+
+__all__ = ["EncoderConfig", "FusionConfig", "HeadConfig", "ModelConfig", "SampleConfig"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig(Checked):
+    """The encoder: bases -> ASV vector."""
+
+    features: str = option(
+        "bases",
+        "What an ASV vector is made of: the bases (learned), the principal components of the k-mer "
+        "profile ('profile': fixed), or 'both'.",
+        choices=("bases", "profile", "both"),
+    )
+    components: int = option(
+        64,
+        "Principal components of the 6-mer profile, where features has it.",
+        minimum=1,
+        maximum=4096,
+    )
+    codes: int = option(
+        0,
+        "Random Fourier features of the whole sequence, which the second half of the members reads "
+        "beside the k-mer profile, to tell similar ASVs apart (0: none).",
+        minimum=0,
+        maximum=4096,
+    )
+
+    width: int = option(64, "Width D of ASV and sample vectors.", minimum=8, maximum=8192)
+    heads: int = option(4, "Attention heads.", minimum=1, maximum=1024)
+    depth: int = option(2, "Transformer blocks over the bases.", minimum=0, maximum=256)
+    stride: int = option(
+        4,
+        "Bases per position: a convolution joins this many neighbours (1: none).",
+        minimum=1,
+        maximum=256,
+    )
+    kernel: int = option(
+        9,
+        "Bases that the convolution before the blocks sees (odd; 1: none).",
+        minimum=1,
+        maximum=255,
+    )
+    kmer: int = option(
+        6,
+        "Length of the k-mers whose learned vectors are added to an ASV's (0: none).",
+        minimum=0,
+        maximum=8,
+    )
+    mlp_ratio: float = option(
+        2.0, "Hidden width of the feed-forward layers, over D.", minimum=0.25, maximum=64.0
+    )
+    dropout: float = option(0.0, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
+
+
+@dataclass(frozen=True)
+class SampleConfig(Checked):
+    """The layers over the ASVs of a sample: ASV vectors -> sample vector."""
+
+    heads: int = option(4, "Attention heads.", minimum=1, maximum=1024)
+    depth: int = option(2, "Transformer blocks over the ASVs of a sample.", minimum=0, maximum=256)
+    mlp_ratio: float = option(
+        2.0, "Hidden width of the feed-forward layers, over D.", minimum=0.25, maximum=64.0
+    )
+    dropout: float = option(0.1, "Dropout in the blocks.", minimum=0.0, maximum=0.9)
+    pool_queries: int = option(
+        4, "Learned queries of the pooling attention.", minimum=1, maximum=1024
+    )
+    pool_prior: float = option(
+        0.5,
+        "Where each query's weight of the log abundance starts: 0 pools by presence, 1 by reads.",
+        minimum=-1.0,
+        maximum=1.0,
+    )
+    asv_dropout: float = option(
+        0.0, "Share of a sample's ASVs hidden at random while training.", minimum=0.0, maximum=0.9
+    )
+
+
+@dataclass(frozen=True)
+class HeadConfig(Checked):
+    """The heads: sample vector -> distance, target."""
+
+    distance: str = option(
+        "union",
+        "Form of the predicted distance: soft branches joined as UniFrac joins them, "
+        "Ruzicka of a non-negative sample vector, or tanh of a Euclidean distance.",
+        choices=("union", "ruzicka", "euclidean"),
+    )
+    distance_width: int = option(
+        256, "Soft branches, or width of the distance vector.", minimum=1, maximum=65536
+    )
+    target_hidden: int = option(128, "Hidden width of the target head.", minimum=1, maximum=65536)
+    target_dropout: float = option(
+        0.3, "Dropout before and inside the target head.", minimum=0.0, maximum=0.9
+    )
+
+
+@dataclass(frozen=True)
+class FusionConfig(Checked):
+    """How covariates join the sample vector."""
+
+    kind: str = option(
+        "concat",
+        "How covariates join the sample vector.",
+        choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
+    )
+    heads: int = option(
+        4, "Attention heads of 'cross-attention' and 'perceiver'.", minimum=1, maximum=1024
+    )
+    latents: int = option(4, "Latent vectors of 'perceiver'.", minimum=1, maximum=4096)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The whole network."""
+
+    members: int = option(
+        1,
+        "Networks in the ensemble, over the same ASV vectors. Each holds out one fold, "
+        "train.val_fraction of the samples, for its validation (all the same fold, where they "
+        "train the ASV vectors). From a pretrained encoder, 3 at most.",
+        minimum=1,
+        maximum=1000,
+    )
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, heads in (
+            ("encoder", self.encoder.heads),
+            ("sample", self.sample.heads),
+            ("fusion", self.fusion.heads),
+        ):
+            if self.encoder.width % (2 * heads):
+                raise InputError(
+                    f"model.encoder.width is {self.encoder.width} and model.{name}.heads is "
+                    f"{heads}: the width must be a multiple of twice the heads."
+                )
+        if self.encoder.kernel % 2 == 0 and self.encoder.kernel > 1:
+            raise InputError(
+                f"model.encoder.kernel is {self.encoder.kernel}; it must be odd, to have a centre."
+            )

@@ -1,0 +1,52 @@
+"""The choices of a field that name what a registry holds are the names in that registry.
+
+The configuration imports no torch, so the names stand there a second time.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from aam_core.config import find, paths
+
+REGISTRIES = {
+    "data.rarefaction": "aam_core.data.rarefaction:RAREFACTIONS",
+    "data.asv_selection": "aam_core.data.rarefaction:SELECTIONS",
+    "model.head.distance": "aam_core.models.heads:DISTANCES",
+    "model.fusion.kind": "aam_core.models.fusion:KINDS",
+    "loss.metric": "aam_core.phylogeny.distances:DISTANCES",
+    "loss.target": "aam_core.tasks.losses:LOSSES",
+    "loss.transform": "aam_core.tasks.transforms:TRANSFORMS",
+    "train.attention": "aam_core.training.precision:BACKENDS",
+}
+"""Field -> module:name of the registry."""
+
+NOT_CHOSEN = {
+    "loss.metric": {"weighted"},  # it has no upper bound, and what is learned lies within 0 and 1
+    "loss.target": {"cross_entropy"},  # of a classification, which has one loss
+}
+"""Entries of a registry that are no choice of the field."""
+
+MORE = {"train.attention": {"auto"}}
+"""Choices that are no entry: they leave the choice to torch."""
+
+FIXED = {
+    *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),
+    *("masking.strategy", "loss.class_weight", "optim.optimizer", "optim.schedule"),
+    *("train.best_direction", "train.strategy", "train.precision"),
+}
+"""Fields whose choices are cases in the code, not entries of a registry."""
+
+
+def test_every_field_with_choices_is_here():
+    assert {path for path in paths() if find(path).metadata["choices"]} == {*REGISTRIES, *FIXED}
+
+
+@pytest.mark.parametrize("path", REGISTRIES)
+def test_choices_are_the_names_of_the_registry(path):
+    module, name = REGISTRIES[path].split(":")
+    registry = getattr(importlib.import_module(module), name)
+    choices = find(path).metadata["choices"]
+    assert set(choices) - MORE.get(path, set()) == set(registry) - NOT_CHOSEN.get(path, set())
