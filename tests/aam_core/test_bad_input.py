@@ -368,11 +368,16 @@ def test_a_covariate_by_its_name_alone(refused, small, config):
 
 
 @pytest.mark.parametrize(
-    "given, words",
-    [("teeny", "no preset 'teeny'"), ({"train.epochs": 1}, "Config or the name of a preset")],
+    "settings, words",
+    [
+        ({"config": "teeny"}, "neither a preset"),
+        ({"config": {"train.epoch": 1}}, "did you mean 'train.epochs'"),
+        ({"epoch": 1}, "no keyword 'epoch'; did you mean 'epochs'"),
+        ({"preset": "tiny", "config": "base"}, "name one preset"),
+    ],
 )
-def test_a_configuration_that_is_none(refused, small, given, words):
-    refused(fit_regressor, small, "gradient", config=given, words=words)
+def test_settings_that_are_none(refused, small, settings, words):
+    refused(fit_regressor, small, "gradient", words=words, **settings)
 
 
 @pytest.mark.parametrize("split", ["ab", ("a",), (["a"], ["b"], ["c"]), {"train": []}])
