@@ -33,7 +33,7 @@ from aam_core.resuming import saved_config
 from aam_core.run import Run
 from aam_core.tasks.losses import true_distance
 from aam_core.tasks.metrics import regression_metrics
-from aam_core.training.job import Result
+from aam_core.training.job import TrainingResult
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
 
@@ -174,7 +174,7 @@ def pretraining_batches(run: Run) -> Batcher:
     return Batcher(plan.study, config.data, config.train.seed, distances=plan.parts.distance)
 
 
-def _score(run: Run, result: Result) -> dict[str, Callable]:
+def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
     """Score the held-out samples, if any, by the weights that are saved.
 
     Returns

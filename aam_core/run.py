@@ -32,13 +32,12 @@ from aam_core.pretrained import load_encoder, log_known_asvs, pretrained_tensors
 from aam_core.resuming import check_same_run
 from aam_core.training import checkpoint, memory
 from aam_core.training.checkpoint import Checkpoint
-from aam_core.training.job import Job, Result
+from aam_core.training.job import TrainingJob, TrainingResult
 from aam_core.training.launch.environment import launch_id
 from aam_core.training.loggers import carry_over, check_trackers
 from aam_core.training.parallel import ProcessGroup
 from aam_core.training.reporter import Reporter
-from aam_core.training.rng import own_generators
-from aam_core.training.trainer import Trainer, check
+from aam_core.training.trainer import Trainer, check_job
 
 __all__ = ["ForestProgress", "Run"]
 
@@ -117,7 +116,7 @@ class Run:
         batcher: Batcher,
         class_weight: torch.Tensor | None = None,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
-    ) -> Job:
+    ) -> TrainingJob:
         """What is to be trained; its batch size is a number.
 
         Parameters
@@ -129,7 +128,7 @@ class Run:
             Called with the epoch and its metrics after each.
         """
         plan = self.plan
-        job = Job(
+        job = TrainingJob(
             network=self.model.network.to(self.group.device),
             config=self.config,
             batcher=batcher,
@@ -149,7 +148,7 @@ class Run:
         job.run = self._description()
         return job
 
-    def train(self, job: Job) -> Result:
+    def train(self, job: TrainingJob) -> TrainingResult:
         """Train the network, log into ``output/logs``, and leave its best weights in the model."""
         result = self._fit(job)
         # Under FSDP the trained network is sharded over the processes: a whole one replaces it.
@@ -182,9 +181,9 @@ class Run:
             torch.manual_seed(self.config.train.seed)
             return Network(self.config.model, self.plan.parts)
 
-    def _fit(self, job: Job) -> Result:
+    def _fit(self, job: TrainingJob) -> TrainingResult:
         plan = self.plan
-        check(job)
+        check_job(job)
         self._check_space(job)
         self._clear()
         reporter = Reporter(
@@ -197,14 +196,12 @@ class Run:
         )
         device = self.group.device
         try:
-            with own_generators(device):
-                torch.manual_seed(self.config.train.seed)
-                needed = memory.memory(job, self.group)
-                if device.type == "cuda":  # the peak that is logged is the training's own
-                    torch.cuda.reset_peak_memory_stats(device)
-                trainer = Trainer(job, reporter, self.group)
-                self._say_what_is_trained(trainer, needed)
-                return trainer.fit()
+            needed = memory.memory(job, self.group)
+            if device.type == "cuda":  # the peak that is logged is the training's own
+                torch.cuda.reset_peak_memory_stats(device)
+            trainer = Trainer(job, reporter, self.group)
+            self._say_what_is_trained(trainer, needed)
+            return trainer.fit()
         except KeyboardInterrupt:
             if plan.output is not None and job.folder is not None and job.folder.exists():
                 best = plan.output / "checkpoint" / "best"
@@ -214,7 +211,7 @@ class Run:
         finally:
             reporter.close()
 
-    def _check_space(self, job: Job) -> None:
+    def _check_space(self, job: TrainingJob) -> None:
         """Refuse, in every process, a disk that has no room for the least that a run writes."""
         problem = None
         if self.plan.output is not None and self.group.is_first:
@@ -281,7 +278,7 @@ class Run:
         assert self.plan.output is not None
         self.model.save(self.plan.output / "checkpoint" / "best", weights, durable=False)
 
-    def _set_batch_size(self, size: int, job: Job) -> None:
+    def _set_batch_size(self, size: int, job: TrainingJob) -> None:
         self.log.info("batch size %d: the largest that fits", size)
         self.config = replace(self.config, train=replace(self.config.train, batch_size=size))
         self.model.config = job.config = self.config

@@ -18,9 +18,9 @@ from aam_core.data.batches import Batcher
 from aam_core.data.study import Study
 from aam_core.models.network import Network, Parts
 from aam_core.training import memory
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup, join_process_group, session
-from aam_core.training.step import Learner
+from aam_core.training.step import Stepper
 
 SEED = 0
 GB = 1e9
@@ -75,22 +75,22 @@ def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
     # A step of a tiny network loads all code: memory from here on is that of the real one.
     changes = {"train.batch_size": 2 * group.world_size, "train.compile": False}
     tiny = pretraining("tiny").replace({**case.changes, **changes})
-    _step(Learner(_job(study, tiny, group), group, 1), 0)
+    _step(Stepper(_job(study, tiny, group), group, 1), 0)
     began = peak_rss()
-    learner = Learner(_job(study, config, group), group, case.warmup + case.steps)
+    stepper = Stepper(_job(study, config, group), group, case.warmup + case.steps)
     for step in range(case.warmup):
-        _step(learner, step)
+        _step(stepper, step)
     if group.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(group.device)
     start = _now(group)
     for step in range(case.warmup, case.warmup + case.steps):
-        _step(learner, step)
+        _step(stepper, step)
     wall, cpu = (after - before for before, after in zip(start, _now(group), strict=True))
     values = {
         "wall_s": wall / case.steps,
         "cpu_s": cpu / case.steps,
         "samples": config.train.batch_size,
-        "state_gb": _state(learner) / GB,
+        "state_gb": _state(stepper) / GB,
     }
     if group.device.type == "cuda":
         values["peak_gb"] = torch.cuda.max_memory_allocated(group.device) / GB
@@ -104,23 +104,23 @@ def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
     return values, group.rank
 
 
-def _job(study: Study, config: Config, group: ProcessGroup) -> Job:
+def _job(study: Study, config: Config, group: ProcessGroup) -> TrainingJob:
     torch.manual_seed(SEED)
     network = Network(config.model, Parts(nucleotide=True, distance=True)).to(group.device)
     batcher = Batcher(study, config.data, SEED, distances=True)
     everyone = np.arange(len(study.sample_ids))
-    return Job(network, config, batcher, everyone, everyone[:0])
+    return TrainingJob(network, config, batcher, everyone, everyone[:0])
 
 
-def _step(learner: Learner, step: int) -> None:
+def _step(stepper: Stepper, step: int) -> None:
     """One whole step: batch, masks, forward, losses, backward, optimizer."""
-    learner.gradients(_samples(learner, step), epoch=0, step=step)
-    learner.update()
+    stepper.gradients(_samples(stepper, step), epoch=0, step=step)
+    stepper.update()
 
 
-def _samples(learner: Learner, step: int) -> np.ndarray:
-    train = learner.config.train
-    return np.random.default_rng(step).choice(learner.job.train, train.batch_size, replace=False)
+def _samples(stepper: Stepper, step: int) -> np.ndarray:
+    train = stepper.config.train
+    return np.random.default_rng(step).choice(stepper.job.train, train.batch_size, replace=False)
 
 
 def _now(group: ProcessGroup) -> tuple[float, float]:
@@ -130,10 +130,10 @@ def _now(group: ProcessGroup) -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-def _state(learner: Learner) -> int:
+def _state(stepper: Stepper) -> int:
     """Bytes of weights, gradients and optimizer that this process holds."""
-    weights = [weight for weight in learner.network.parameters() if weight.requires_grad]
-    kept = [value for state in learner.optimizer.state.values() for value in state.values()]
+    weights = [weight for weight in stepper.network.parameters() if weight.requires_grad]
+    kept = [value for state in stepper.optimizer.state.values() for value in state.values()]
     return sum(2 * _bytes(weight) for weight in weights) + sum(map(_bytes, kept))
 
 
@@ -152,11 +152,11 @@ def _flops(study: Study, case: Case, group: ProcessGroup) -> int:
     Counted without compilation and recomputation: they change how it is computed, not what.
     """
     plain = {"train.compile": False, "train.gradient_checkpointing": False}
-    learner = Learner(_job(study, case.config(1).replace(plain), group), group, case.steps)
+    stepper = Stepper(_job(study, case.config(1).replace(plain), group), group, case.steps)
     with FlopCounterMode(display=False, custom_mapping=_attention()) as counter:
         for step in range(case.warmup, case.warmup + case.steps):
-            learner.gradients(_samples(learner, step), epoch=0, step=step)
-            learner.network.zero_grad(set_to_none=True)
+            stepper.gradients(_samples(stepper, step), epoch=0, step=step)
+            stepper.network.zero_grad(set_to_none=True)
     return counter.get_total_flops()
 
 

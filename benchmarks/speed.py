@@ -36,9 +36,9 @@ from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.preparation import usable_samples
 from aam_core.tasks import Regression
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import join_process_group
-from aam_core.training.step import Learner
+from aam_core.training.step import Stepper
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "ibd"
@@ -148,7 +148,7 @@ def user_time() -> float:
 
 
 class Side:
-    """One side of the comparison: a learner that is stepped by hand."""
+    """One side of the comparison: a training loop that is stepped by hand."""
 
     def __init__(self, study: Study, config: Config, network_type, batcher_type):
         torch.manual_seed(0)
@@ -158,17 +158,17 @@ class Side:
         place = {name: i for i, name in enumerate(study.sample_ids)}
         self.samples = np.array([place[name] for name in samples])
         nobody = np.empty(0, np.int64)
-        job = Job(network, config, batcher, self.samples, nobody)
-        self.learner = Learner(job, join_process_group(config.train), config.train.max_steps)
+        job = TrainingJob(network, config, batcher, self.samples, nobody)
+        self.stepper = Stepper(job, join_process_group(config.train), config.train.max_steps)
         self.steps = 0
         # The cost of distances: the table of reads that they need, and the distances.
         batcher.share, batcher._add_distances = Clock(batcher.share), Clock(batcher._add_distances)
-        self.learner._truth = Clock(self.learner._truth)
-        self.clocks = (batcher.share, batcher._add_distances, self.learner._truth)
+        self.stepper._truth = Clock(self.stepper._truth)
+        self.clocks = (batcher.share, batcher._add_distances, self.stepper._truth)
 
     def draw(self, round_: int) -> np.ndarray:
         """Samples of a round, the same for every side."""
-        size = min(self.learner.config.train.batch_size, len(self.samples))
+        size = min(self.stepper.config.train.batch_size, len(self.samples))
         return np.random.default_rng(round_).choice(self.samples, size, replace=False)
 
     def step(self, samples: np.ndarray, round_: int) -> Cost:
@@ -176,8 +176,8 @@ class Side:
         for clock in self.clocks:
             clock.seconds = 0.0
         start, user = time.process_time(), user_time()
-        self.learner.gradients(samples, round_, self.steps)
-        self.learner.update()
+        self.stepper.gradients(samples, round_, self.steps)
+        self.stepper.update()
         total, user = time.process_time() - start, user_time() - user
         self.steps += 1
         return Cost(total, user, sum(clock.seconds for clock in self.clocks))

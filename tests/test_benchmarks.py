@@ -18,9 +18,9 @@ from aam_core.data.batches import Batcher
 from aam_core.data.study import load_study
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import join_process_group
-from aam_core.training.step import Learner
+from aam_core.training.step import Stepper
 from benchmarks.plain_reference import PADDED, OnePassNetwork, PlainBatcher
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,40 +53,40 @@ def setting():
     config = Config().replace(
         {"model.encoder.width": 32, "masking.asv_fraction": 0.5, "train.device": "cpu"}
     )
-    learners = []
+    steppers = []
     for network, batcher in ((Network, Batcher), (OnePassNetwork, PlainBatcher)):
         torch.manual_seed(1)
         network = network(config.model, Parts(nucleotide=True, distance=True))
         batcher = batcher(study, config.data, 0, distances=True)
-        job = Job(network, config, batcher, np.arange(6), np.arange(0))
-        learners.append(Learner(job, join_process_group(config.train), steps=1))
-    return config, learners
+        job = TrainingJob(network, config, batcher, np.arange(6), np.arange(0))
+        steppers.append(Stepper(job, join_process_group(config.train), steps=1))
+    return config, steppers
 
 
 def test_reference_computes_the_same(setting):
-    _, learners = setting
-    distinct, every = (learner.job.batcher.batch(np.arange(6)) for learner in learners)
+    _, steppers = setting
+    distinct, every = (stepper.job.batcher.batch(np.arange(6)) for stepper in steppers)
     assert len(every.asv_tokens) == 6 * PADDED > len(distinct.asv_tokens)
     with torch.no_grad():
         mine, other = (
-            learner.network.eval()(batch)
-            for learner, batch in zip(learners, (distinct, every), strict=True)
+            stepper.network.eval()(batch)
+            for stepper, batch in zip(steppers, (distinct, every), strict=True)
         )
     torch.testing.assert_close(other.sample, mine.sample, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(other.distance, mine.distance, rtol=1e-4, atol=1e-5)
 
 
-def one_step(learner):
+def one_step(stepper):
     """The batch that the network saw in a step, and what the blocks over its bases read."""
     batches, read = [], []
-    network = learner.network
+    network = stepper.network
     hooks = [
         network.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0])),
         network.bases.blocks[0].register_forward_pre_hook(
             lambda _, inputs: read.append(len(inputs[0]))
         ),
     ]
-    learner.gradients(np.arange(6), epoch=0, step=0)
+    stepper.gradients(np.arange(6), epoch=0, step=0)
     for hook in hooks:
         hook.remove()
     assert all(weight.grad is not None for weight in network.nucleotide.parameters())
@@ -95,10 +95,10 @@ def one_step(learner):
 
 
 def test_reference_hides_the_same_share(setting):
-    config, learners = setting
+    config, steppers = setting
     shares = []
-    for learner in learners:
-        batch, _ = one_step(learner)
+    for stepper in steppers:
+        batch, _ = one_step(stepper)
         bases = batch.asv_tokens.shape[1] - 1
         shares.append(len(batch.masked_truth) / (len(batch.asv_tokens) * bases))
     expected = config.masking.mask_ratio * config.masking.asv_fraction

@@ -1,15 +1,23 @@
-"""Exponential moving average of the weights."""
+"""Exponential moving average of the weights.
+
+Not `torch.optim.swa_utils.AveragedModel`: it copies the module, which FSDP2 forbids, and with it
+the weights that are not trained (docs/dependencies.md).
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+__all__ = ["Average"]
 
 
 class Average:
-    """Moving average of a network's trainable parameters.
+    """Moving average of the trained parameters of a network.
 
     After update ``n`` (from 0) it is ``d * average + (1 - d) * weights`` with ``d = min(decay,
     (1 + n) / (10 + n))``: a young average follows closely, and soon forgets the untrained weights
@@ -18,9 +26,9 @@ class Average:
     Parameters
     ----------
     network : Module
-        As it is trained; of a sharded one, each rank averages its shards.
+        As it is trained; each rank averages its own shards.
     decay : float
-        Share of the average that an update keeps.
+        Weight of the former average in an update.
     """
 
     def __init__(self, network: nn.Module, decay: float):
@@ -31,36 +39,37 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights; to be called after each optimizer step."""
+        """Update the average; to be called after each optimizer step."""
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
+        update = get_ema_multi_avg_fn(decay)
+        update(list(self.weights.values()), list(self.trained.values()), self.count)
         self.count += 1
-        torch._foreach_lerp_(list(self.weights.values()), list(self.trained.values()), 1 - decay)
 
     @contextlib.contextmanager
-    def swapped(self):
+    def swapped(self) -> Iterator[None]:
         """Context in which the network has the averaged weights; afterwards, the trained ones.
 
         A network sharded by FSDP2 that was run within must be resharded before it is left: its
         root keeps what it gathered for a forward pass without gradient.
         """
-        kept = {name: p.detach().clone() for name, p in self.trained.items()}
+        trained = {name: p.detach().clone() for name, p in self.trained.items()}
         _copy(self.weights, self.trained)
         try:
             yield
         finally:
-            _copy(kept, self.trained)
+            _copy(trained, self.trained)
 
     def state_dict(self) -> dict:
         """``{"count": int, "weights": {name: Tensor}}``; the tensors are the average's own."""
         return {"count": self.count, "weights": dict(self.weights)}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from a state of the same network, sharded in the same way."""
+        """Restore a state of the same network, sharded in the same way."""
         _copy({name: state["weights"][name] for name in self.weights}, self.weights)
         self.count = state["count"]
 
 
 @torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]):
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, tensor in source.items():
         target[name].copy_(tensor)

@@ -1,8 +1,11 @@
 """All that a killed run goes on from: a folder of JSON and safetensors. Opening it runs no code.
 
 ``checkpoint.json`` (format, version, what the run is, how far it is) and, as safetensors,
-``weights``, ``optimizer``, ``sums``, ``rng`` and, of a run that has them, ``average``, ``best`` and
+``weights``, ``optimizer``, ``sums`` and, of a run that has them, ``average``, ``best`` and
 ``inputs``. ``manifest.json`` lists the size and SHA-256 of each.
+
+No state of a random generator: every draw is keyed by seed, step and sample (`models.draws`). Older
+checkpoints have one (``rng``), which is not read.
 """
 
 from __future__ import annotations
@@ -27,14 +30,13 @@ from aam_core.files.folders import (
     write_manifest,
 )
 from aam_core.files.reading import member, read_json
-from aam_core.training.rng import rng_state, set_rng_state
 
-__all__ = ["Checkpoint", "check_weights", "find", "load", "rng_state", "save", "set_rng_state"]
+__all__ = ["Checkpoint", "check_weights", "find", "load", "save"]
 
 FORMAT, FORMAT_VERSION = "aam-checkpoint", 1
 LAST = Path("checkpoint", "last")  # in the output folder of a run
 HEAD = "checkpoint.json"
-FIELDS = {"run": dict, "progress": dict, "ranks": int, "average": bool, "best": bool}
+FIELDS = {"run": dict, "progress": dict, "average": bool, "best": bool}
 
 
 @dataclass
@@ -54,8 +56,6 @@ class Checkpoint:
         A parameter without state is not there after `load`.
     sums : dict of str to Tensor
         Running sums of the epoch's losses.
-    rng : list of dict of str to Tensor
-        `rng_state` of each rank.
     folder : Path, optional
         Where it was loaded from.
     inputs : dict of str to Tensor, optional
@@ -70,7 +70,6 @@ class Checkpoint:
     average: dict[str, Tensor] | None
     best: dict[str, Tensor] | None
     sums: dict[str, Tensor]
-    rng: list[dict[str, Tensor]]
     folder: Path | None = None
     inputs: dict[str, Tensor] | None = None
 
@@ -85,7 +84,6 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
         "weights": checkpoint.weights,
         "optimizer": _flat(checkpoint.optimizer),
         "sums": checkpoint.sums,
-        "rng": _flat({str(rank): state for rank, state in enumerate(checkpoint.rng)}),
         "average": checkpoint.average,
         "best": checkpoint.best,
         "inputs": checkpoint.inputs,
@@ -104,7 +102,6 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
             "format_version": FORMAT_VERSION,
             "run": checkpoint.run,
             "progress": checkpoint.progress,
-            "ranks": len(checkpoint.rng),
             "average": checkpoint.average is not None,
             "best": tensors.get("best", held) is not None,
             "inputs": checkpoint.inputs is not None,
@@ -129,12 +126,6 @@ def load(folder) -> Checkpoint:
     head = _read_head(folder / HEAD)
     if (folder / MANIFEST).exists():  # checkpoints of earlier releases have none
         check_manifest(folder)
-    rng = _grouped(_read(folder, "rng"))
-    if set(rng) != {str(rank) for rank in range(min(head["ranks"], len(rng) + 1))}:
-        raise InputError(
-            f"{folder / HEAD} was edited: it is of {head['ranks']} ranks, and there are states of "
-            f"the generators of {len(rng)}."
-        )
     return Checkpoint(
         run=head["run"],
         progress=head["progress"],
@@ -143,7 +134,6 @@ def load(folder) -> Checkpoint:
         average=_read(folder, "average") if head["average"] else None,
         best=_read(folder, "best") if head["best"] else None,
         sums=_read(folder, "sums"),
-        rng=[rng[str(rank)] for rank in range(head["ranks"])],
         folder=Path(os.path.abspath(folder)),
         inputs=_read(folder, "inputs") if head.get("inputs") else None,
     )

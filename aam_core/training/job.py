@@ -17,7 +17,7 @@ from aam_core.training.checkpoint import Checkpoint
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """What is trained on what.
 
     Attributes
@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass
-class Result:
+class TrainingResult:
     """How it went.
 
     Attributes

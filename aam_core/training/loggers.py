@@ -1,8 +1,11 @@
 """Where the logs of a run go: ``metrics.jsonl``, TensorBoard, Weights & Biases, MLflow.
 
 Names are ``train/...`` and ``val/...`` everywhere but in TensorBoard, where they are two runs,
-``train`` and ``val``, with the same tags. A resumed run goes on in the same files; a tracker that
-holds nothing of the steps before is told them from ``metrics.jsonl``.
+``train`` and ``val``, with the same tags. A resumed run continues in the same files; a tracker that
+has nothing of the steps before gets them from ``metrics.jsonl``.
+
+One more tracker: a class as `RunLogger`, and an entry of `TRACKERS`; `config.sections` names them
+in the help of ``train.trackers``.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from aam_core.errors import InputError
 from aam_core.files.writing import replacing
-from aam_core.training.trackers import MLflow, WandB
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +39,8 @@ GROUPS = {
 Metrics are called after what is scored while it trains: the networks, without the forest."""
 
 
-class Sink(Protocol):
-    """What takes the course of a run."""
+class RunLogger(Protocol):
+    """Writes the logs of a run."""
 
     def record(self, step: int, values: dict[str, float]) -> None:
         """Values at a step, by name."""
@@ -45,7 +49,7 @@ class Sink(Protocol):
         """A plot at a step."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the logs."""
 
 
 class JsonLines:
@@ -131,6 +135,108 @@ class TensorBoard:
         return self.writers[side]
 
 
+class WandB:
+    """A run of Weights & Biases; its own files are under ``wandb/`` in the folder of the logs.
+
+    ``WANDB_MODE=offline`` needs no account; ``WANDB_PROJECT`` names the project.
+    """
+
+    def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
+        import wandb
+
+        kept = folder / "wandb.run"
+        known = kept.read_text() if kept.exists() else None
+        try:
+            self.run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "aam"),
+                name=name,
+                config=config,
+                dir=str(folder),
+                id=known,
+                resume="allow" if known else None,
+            )
+        except wandb.Error as error:
+            raise InputError(f"W&B cannot log: {_line(error)} Or WANDB_MODE=offline.") from error
+        self.fresh = known is None
+        self.image = wandb.Image
+        kept.write_text(self.run.id)
+        # not wandb's own step, which cannot go back to where a run resumes
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        self.run.log({"step": step, **values})
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        import matplotlib.pyplot  # noqa: F401  (wandb.Image takes it for imported)
+
+        self.run.log({"step": step, name: self.image(figure)})
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+class MLflow:
+    """A run of MLflow: where ``MLFLOW_TRACKING_URI`` says, else ``mlflow.db`` beside the logs.
+
+    ``MLFLOW_EXPERIMENT_NAME`` names the experiment.
+    """
+
+    def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
+        import mlflow
+        from mlflow.entities import Metric
+
+        self.metric = Metric
+        store = artifacts = None
+        if not mlflow.is_tracking_uri_set():
+            store = f"sqlite:///{folder.absolute().as_posix()}/mlflow.db"
+            artifacts = (folder.absolute() / "mlartifacts").as_uri()
+        kept = folder / "mlflow.run"
+        try:
+            self.client = mlflow.MlflowClient(store)
+            self.run = self._known(kept, mlflow.MlflowException)
+            self.fresh = self.run is None
+            if self.fresh:
+                self.run = self._begin(artifacts, config, name)
+        except mlflow.MlflowException as error:
+            raise InputError(f"MLflow cannot log: {_line(error)}") from error
+        kept.write_text(self.run)
+
+    def _known(self, kept: Path, error: type[Exception]) -> str | None:
+        """The run of the steps before, where this store has it."""
+        if not kept.exists():
+            return None
+        try:
+            return self.client.get_run(kept.read_text()).info.run_id
+        except error as problem:
+            if problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _begin(self, artifacts: str | None, config: dict, name: str) -> str:
+        from mlflow.entities import Param
+
+        title = os.environ.get("MLFLOW_EXPERIMENT_NAME", "aam")
+        found = self.client.get_experiment_by_name(title)
+        place = found.experiment_id if found else self.client.create_experiment(title, artifacts)
+        run = self.client.create_run(place, run_name=name).info.run_id
+        params = [Param(key, str(value)[:500]) for key, value in _flat(config)]
+        for start in range(0, len(params), 100):  # the most that MLflow takes at once
+            self.client.log_batch(run, params=params[start : start + 100])
+        return run
+
+    def record(self, step: int, values: dict[str, float]) -> None:
+        now = int(time.time() * 1000)
+        metrics = [self.metric(name, value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.run, metrics=metrics)
+
+    def figure(self, step: int, name: str, figure: Figure) -> None:
+        self.client.log_figure(self.run, figure, f"{name}/{step:08d}.png")
+
+    def close(self) -> None:
+        self.client.set_terminated(self.run)
+
+
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
 
 
@@ -158,9 +264,9 @@ def check_trackers(text: str) -> list[str]:
     return names
 
 
-def make_sinks(
+def make_loggers(
     trackers: str, folder, config: dict, name: str, resume_step: int | None = None
-) -> list[Sink]:
+) -> list[RunLogger]:
     """`JsonLines` and the trackers of a run.
 
     Parameters
@@ -183,14 +289,14 @@ def make_sinks(
         _forget(folder)
     log = folder / LOG
     earlier = [] if resume_step is None else _read(log, resume_step)
-    sinks: list[Sink] = []
+    loggers: list[RunLogger] = []
     for tracker in names:
-        sink = TRACKERS[tracker](folder, config, name, resume_step)
-        for line in earlier if sink.fresh else ():
+        logger = TRACKERS[tracker](folder, config, name, resume_step)
+        for line in earlier if logger.fresh else ():
             values = {k: math.nan if v is None else v for k, v in line.items() if k != "step"}
-            sink.record(line["step"], values)
-        sinks.append(sink)
-    return [JsonLines(log, earlier), *sinks]
+            logger.record(line["step"], values)
+        loggers.append(logger)
+    return [JsonLines(log, earlier), *loggers]
 
 
 def carry_over(old_logs, new_logs, step: int) -> None:
@@ -251,3 +357,15 @@ def _side_and_tag(name: str) -> tuple[str, str]:
     """``train/lr`` -> train, lr; ``weights/a`` -> train, weights/a."""
     side, _, tag = name.partition("/")
     return (side, tag) if side in SIDES else (SIDES[0], name)
+
+
+def _flat(config: dict, prefix: str = ""):
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

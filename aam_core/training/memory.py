@@ -10,6 +10,8 @@ import contextlib
 import gc
 import math
 import os
+import resource
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,14 +25,12 @@ from aam_core.config import Config, ModelConfig
 from aam_core.data.batches import EVALUATION
 from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts, part_of
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
+from aam_core.training.optimizers import OPTIMIZERS
 from aam_core.training.parallel import ProcessGroup
-from aam_core.training.step import Learner
+from aam_core.training.step import Stepper
 
 GB = 1e9
-
-STATES = {"adamw": 2, "adam": 2, "sgd": 1, "lion": 1}
-"""Tensors that an optimizer keeps beside each weight."""
 
 SHARE = 0.8
 """Of the free memory, what a step may fill: the rest is for what is short-lived."""
@@ -81,7 +81,7 @@ def describe(network: nn.Module, config: Config) -> list[str]:
     ]
 
 
-def memory(job: Job, group: ProcessGroup) -> float:
+def memory(job: TrainingJob, group: ProcessGroup) -> float:
     """Estimated GB that a training step holds on each device.
 
     Weights, gradients, the optimizer's state, and what is kept for the backward pass of the most
@@ -90,9 +90,9 @@ def memory(job: Job, group: ProcessGroup) -> float:
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         Its network is on the device, and not yet wrapped or sharded: this comes before `Trainer`
-        and `Learner`, and leaves it as it was.
+        and `Stepper`, and leaves it as it was.
     group : ProcessGroup
 
     Returns
@@ -107,7 +107,7 @@ def memory(job: Job, group: ProcessGroup) -> float:
         return math.nan
 
 
-def largest_batch(job: Job, group: ProcessGroup) -> int:
+def largest_batch(job: TrainingJob, group: ProcessGroup) -> int:
     """The largest batch that leaves every process within its memory.
 
     That is ``max_memory_gb``, or 80 % of what is free. On a GPU every candidate is tried; elsewhere
@@ -160,6 +160,18 @@ def free_gb(device: torch.device) -> float:
     return free / int(os.environ.get("LOCAL_WORLD_SIZE", "1")) / GB
 
 
+def peak_gb(device: torch.device) -> float:
+    """Most memory that this process has used so far: of its GPU, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GB
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would give the peak of the process that started this one
+        (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024 / GB
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / GB
+
+
 @contextlib.contextmanager
 def borrowed(network: nn.Module) -> Iterator[None]:
     """Context that leaves a network's modes as they were, and no gradients."""
@@ -179,11 +191,11 @@ def borrowed(network: nn.Module) -> Iterator[None]:
 class _Probe:
     """Steps of this process alone on the richest training samples, which change no weight."""
 
-    def __init__(self, job: Job, group: ProcessGroup):
+    def __init__(self, job: TrainingJob, group: ProcessGroup):
         self.job, self.group = job, group
         # What is compiled needs no more than what is not; the average is counted, not made.
         config = job.config.replace({"train.compile": False, "train.accumulate": 1, "optim.ema": 0})
-        self.learner = Learner(replace(job, config=config), group.alone(), steps=1)
+        self.stepper = Stepper(replace(job, config=config), group.alone(), steps=1)
         self.richness = job.batcher.richness
         self.order = job.train[np.argsort(-self.richness[job.train], kind="stable")]
         self.draw = job.batcher.draw(self.order[:2], EVALUATION)
@@ -214,8 +226,8 @@ class _Probe:
 
     def step(self, samples: np.ndarray) -> None:
         """Forward and backward."""
-        self.learner.gradients(samples, EVALUATION, step=0)
-        self.learner.network.zero_grad(set_to_none=True)
+        self.stepper.gradients(samples, EVALUATION, step=0)
+        self.stepper.network.zero_grad(set_to_none=True)
 
     def fixed(self) -> float:
         """Bytes of weights, gradients and the optimizer's state."""
@@ -225,7 +237,7 @@ class _Probe:
             size = parameter.numel() * parameter.element_size()
             weights += size
             trained += size * parameter.requires_grad
-        states = 1 + STATES[config.optim.optimizer] + (config.optim.ema > 0)
+        states = 1 + OPTIMIZERS[config.optim.optimizer].states + (config.optim.ema > 0)
         if group.world_size > 1 and config.train.strategy == "ddp":
             states += 1  # the gradients on their way between the processes
         held = weights + states * trained
@@ -244,7 +256,7 @@ def _trial(probe: _Probe) -> Callable[[int], float]:
         try:
             probe.step(probe.order[: probe.own(size)])
         except torch.cuda.OutOfMemoryError:
-            probe.learner.network.zero_grad(set_to_none=True)
+            probe.stepper.network.zero_grad(set_to_none=True)
             return math.inf
         return (probe.fixed() + torch.cuda.max_memory_allocated(device) - before) / GB
 

@@ -113,6 +113,11 @@ class ProcessGroup:
     device: torch.device
     strategy: str = "ddp"
 
+    @classmethod
+    def single(cls, config: TrainConfig) -> ProcessGroup:
+        """A group of this process only, on the device of a configuration."""
+        return cls(0, 1, find_device(config.device), config.strategy)
+
     @property
     def is_first(self) -> bool:
         """Whether this is rank 0, which writes and reports."""
@@ -227,7 +232,7 @@ def join_process_group(config: TrainConfig) -> ProcessGroup:
         If the device does not exist here, or some ranks have no GPU of their own.
     """
     if _host is None:
-        return ProcessGroup(0, 1, find_device(config.device), config.strategy)
+        return ProcessGroup.single(config)
     rank, world_size = dist.get_rank(), dist.get_world_size()
     if config.device.startswith("cuda:"):
         raise InputError(f"The device {config.device!r} is one; several processes take 'cuda'.")

@@ -12,12 +12,12 @@ import torch
 
 from aam_core.data.sampler import Sampler
 from aam_core.errors import InputError
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.memory import borrowed
 from aam_core.training.parallel import ProcessGroup, shard_like
 from aam_core.training.reporter import Reporter
-from aam_core.training.step import Learner
-from aam_core.training.validation import Losses
+from aam_core.training.step import Stepper
+from aam_core.training.validation import LossSums
 
 SMOOTHING = 0.9
 """Share of the smoothed loss that a step keeps."""
@@ -43,7 +43,7 @@ class RangeTest:
 
 
 def find_lr(
-    job: Job,
+    job: TrainingJob,
     group: ProcessGroup,
     low: float = 1e-6,
     high: float = 10.0,
@@ -54,7 +54,7 @@ def find_lr(
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         The weights of its network are afterwards what they were. Groups of weights keep their
         ratios to the rate.
     group : ProcessGroup
@@ -80,12 +80,12 @@ def find_lr(
     reporter = reporter or Reporter(silent=True)
     reporter.begin(steps, stage="trying learning rates")
     with borrowed(job.network):
-        learner = Learner(replace(job, config=config), group, steps)
-        weights = learner.weights()
+        stepper = Stepper(replace(job, config=config), group, steps)
+        weights = stepper.weights()
         try:
-            table = _rise(learner, np.geomspace(low, high, steps), reporter)
+            table = _rise(stepper, np.geomspace(low, high, steps), reporter)
         finally:
-            _put_back(learner.network, weights)
+            _put_back(stepper.network, weights)
             reporter.close()
     return RangeTest(table, suggest(table))
 
@@ -121,23 +121,23 @@ def suggest(table: pd.DataFrame) -> float:
     return float(f"{rates[first + int(slope[first:best].argmin())]:.2g}")
 
 
-def _rise(learner: Learner, rates: np.ndarray, reporter: Reporter) -> pd.DataFrame:
+def _rise(stepper: Stepper, rates: np.ndarray, reporter: Reporter) -> pd.DataFrame:
     rows, smoothed, best = [], 0.0, math.inf
-    batches = _cycle(Sampler(learner.job.train, learner.job.batcher.richness, learner.config.train))
+    batches = _cycle(Sampler(stepper.job.train, stepper.job.batcher.richness, stepper.config.train))
     for step, rate in enumerate(rates):
         epoch, samples = next(batches)
-        for param_group in learner.optimizer.param_groups:
+        for param_group in stepper.optimizer.param_groups:
             param_group["lr"] = rate * param_group["base_lr"]
-        losses = Losses(learner.config.loss)
-        losses.add(*learner.gradients(samples, epoch, step))
-        loss = learner.group.broadcast(losses.values()["total_loss"])
+        losses = LossSums(stepper.config.loss)
+        losses.add(*stepper.gradients(samples, epoch, step))
+        loss = stepper.group.broadcast(losses.values()["total_loss"])
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
         mean = smoothed / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(mean) or mean > DIVERGED * best:
             break
         best = min(best, mean)
         rows.append((rate, loss, mean))
-        learner.update()
+        stepper.update()
         reporter.advance({"total_loss": loss, "lr": rate})
     return pd.DataFrame(rows, columns=["lr", "loss", "smoothed"])
 

@@ -1,6 +1,6 @@
-"""What a run shows: a progress bar a stage on a terminal, plain lines otherwise, and logs.
+"""What a run shows: in a terminal or notebook a progress bar for each stage, else lines; its logs.
 
-Names are ``train/...`` and ``val/...``; where the logs go is in `sinks`.
+Losses and metrics are named ``train/...`` and ``val/...``; `loggers` writes them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aam_core import plots
-from aam_core.training.loggers import JsonLines, Sink, TensorBoard, make_sinks
+from aam_core.log import labelled
+from aam_core.training.loggers import JsonLines, RunLogger, TensorBoard, make_loggers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BAR = {
+__all__ = ["Reporter"]
+
+_BAR = {
     "total_loss": "loss",
     "val/total_loss": "val",
     "nucleotide_accuracy": "accuracy",
@@ -27,41 +30,46 @@ BAR = {
     "target_loss": "target",
     "lr": "lr",
 }
-"""What stands behind the progress bar, and how it is called there: what tells most comes first, and
-what the terminal has no room for is not shown."""
+"""Values behind the progress bar and their names there, the most important first: what the terminal
+has no room for is not shown."""
 
-METER = (
+_METER = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}{postfix}]"
 )
-BAR_WIDTH = 6
-"""Characters of the bar itself, at least."""
+_BAR_WIDTH = 6
+"""Least number of characters of the bar itself."""
 
-STAGE_WIDTH = len("validating")
-"""So that the bar stays where it is between that and ``training``."""
+_STAGE_WIDTH = len("validating")
+"""The bar does not move when that takes the place of ``training``."""
 
-PARTS = ("target_loss", "nucleotide_loss", "distance_loss")
-METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
-WIDTH = 165
-"""Characters of a line an epoch, about."""
+_PARTS = ("target_loss", "nucleotide_loss", "distance_loss")
+_METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
+_LINE_WIDTH = 165
+"""Characters of the line of an epoch, about."""
 
 
 class Reporter:
-    """Shows and records a run.
+    """Shows a run and writes its logs.
 
     Parameters
     ----------
     logs : path, optional
         Folder for ``metrics.jsonl`` and the trackers' files; nothing is written without one.
     label : str
-        What is being done, at the head of every line.
+        What is being done: the start of every line.
     trackers : str
-        Where else the logs go: of tensorboard, wandb, mlflow, joined by commas, or none.
+        Names of `loggers.TRACKERS`, joined by commas; or "none".
     config : dict, optional
-        Settings that W&B and MLflow show beside the run.
+        Configuration that W&B and MLflow show beside the run.
     resume_step : int, optional
-        The last step that stays in the logs, where a run resumes; else they begin anew.
+        Last step that stays in the logs of a resumed run; by default they begin anew.
     silent : bool
-        Show and write nothing: the run has another process that does.
+        Show and write nothing: another rank does.
+
+    Attributes
+    ----------
+    log : LoggerAdapter
+        The logger of the package, with the label.
 
     Raises
     ------
@@ -81,72 +89,65 @@ class Reporter:
     ):
         self.label = label
         self.silent = silent
+        self.log = labelled(label)
         self.bar = None
         self.shown: dict[str, float] = {}
-        self.undrawn: set[str] = set()
-        self.sinks: list[Sink] = []
+        self.failed_plots: set[str] = set()
+        self.loggers: list[RunLogger] = []
         if logs is not None and not silent:
             name = f"{Path(logs).absolute().parent.name}: {label}"
-            self.sinks = make_sinks(trackers, logs, config or {}, name, resume_step)
-        self.board = next((sink for sink in self.sinks if isinstance(sink, TensorBoard)), None)
-
-    def say(self, text: str) -> None:
-        """One line on stderr, at once."""
-        if self.silent:
-            return
-        if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            self.loggers = make_loggers(trackers, logs, config or {}, name, resume_step)
+        boards = (logger for logger in self.loggers if isinstance(logger, TensorBoard))
+        self.board = next(boards, None)
 
     def begin(self, steps: int, start: int = 0, stage: str = "training", unit: str = "") -> None:
-        """Start a stage: a bar of so many steps on a terminal, a line of its name otherwise.
+        """Start a stage: a bar on a terminal, otherwise a line.
 
         Parameters
         ----------
         steps, start : int
-            How many there are in all, and how many are done.
+            Number of steps, and how many are done already.
         stage : str
-            What is being done. Of ``training`` there is no line: its epochs have theirs.
+            Name of the stage. ``training`` has no line: its epochs have theirs.
         unit : str
-            What the steps are, where they are not steps.
+            What is counted, if not steps.
         """
         if self.silent:
             return
-        if not sys.stderr.isatty():
-            if stage != "training":
-                self.say(f"{self.label}: {stage}")
-            return
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
-        # The time left goes by the mean rate so far: of the latest steps alone, it would jump at
-        # each validation and checkpoint.
+        if not sys.stderr.isatty() and not _is_notebook(tqdm):
+            if stage != "training":
+                self.log.info(stage)
+            return
+        options = {} if _is_notebook(tqdm) else {"ncols": _columns(), "bar_format": _METER}
+        # smoothing=0: the time left goes by the mean rate so far. By that of the latest steps it
+        # would jump at each validation and checkpoint.
         self.bar = tqdm(
             total=steps,
             initial=start,
-            desc=self._described(stage),
+            desc=self._description(stage),
             file=sys.stderr,
-            ncols=_columns(),
             smoothing=0,
             miniters=1,
             unit=unit and f" {unit}",
-            bar_format=METER,
             leave=stage == "training",
+            **options,
         )
         self.shown = {}
 
-    def doing(self, stage: str) -> None:
-        """Say before the bar what is being done for now; nothing where there is none."""
+    def set_stage(self, stage: str) -> None:
+        """Show another stage before the bar, if there is one."""
         if self.bar is not None:
-            self.bar.set_description_str(self._described(stage), refresh=False)
-            self._fit()
+            self.bar.set_description_str(self._description(stage), refresh=False)
+            self._fit_width()
             self.bar.refresh()
 
     def advance(self, shown: dict[str, float] | None = None, steps: int = 1) -> None:
-        """Steps done; of ``shown``, what `BAR` names goes behind the bar, as far as it fits."""
+        """Count steps that were done, and show some values behind the bar."""
         if self.bar is not None:
             self.shown |= shown or {}
-            self._fit()
+            self._fit_width()
             self.bar.update(steps)
 
     def end(self) -> None:
@@ -155,21 +156,27 @@ class Reporter:
             self.bar.close()
             self.bar = None
 
-    def _described(self, stage: str) -> str:
-        return f"{self.label}: {stage:<{STAGE_WIDTH}}"
+    def _description(self, stage: str) -> str:
+        return f"{self.label}: {stage:<{_STAGE_WIDTH}}"
 
-    def _fit(self) -> None:
-        """Put as many values behind the bar as the terminal, be it resized, has room for."""
-        bar, values = self.bar, {BAR[name]: self.shown[name] for name in BAR if name in self.shown}
-        if values.get("target") == values.get("loss"):  # the total says it
+    def _fit_width(self) -> None:
+        """Show as many values behind the bar as the (resizable) terminal has room for."""
+        bar, values = (
+            self.bar,
+            {_BAR[name]: self.shown[name] for name in _BAR if name in self.shown},
+        )
+        if values.get("target") == values.get("loss"):  # the total loss is the same
             values.pop("target", None)
-        bare = {"bar_format": METER.replace("{bar}", ""), "postfix": "", "n": bar.n + 1}
+        texts = [f"{name} {value:.3g}" for name, value in values.items()]
+        if bar.ncols is None:  # a notebook, which wraps what is long
+            bar.set_postfix_str(", ".join(texts), refresh=False)
+            return
+        bare = {"bar_format": _METER.replace("{bar}", ""), "postfix": "", "n": bar.n + 1}
         bare = bar.format_dict | bare
         bar.ncols = _columns()
-        room = bar.ncols - len(bar.format_meter(**bare)) - BAR_WIDTH
+        room = bar.ncols - len(bar.format_meter(**bare)) - _BAR_WIDTH
         chosen = []
-        for name, value in values.items():
-            text = f"{name} {value:.3g}"
+        for text in texts:
             room -= len(text) + 2
             if room < 0:
                 break
@@ -177,48 +184,55 @@ class Reporter:
         bar.set_postfix_str(", ".join(chosen), refresh=False)
 
     def record(self, step: int, values: dict[str, float]) -> None:
-        """Write values under their names to the logs."""
-        for sink in self.sinks:
-            sink.record(step, values)
+        """Log values by name."""
+        for logger in self.loggers:
+            logger.record(step, values)
 
     def figure(self, step: int, name: str, draw: Callable[[], Figure]) -> None:
-        """Write a plot to the trackers; it is drawn only where there are any."""
-        takers = [sink for sink in self.sinks if not isinstance(sink, JsonLines)]
-        if takers and name not in self.undrawn:
-            drawn = functools.partial(self._figure, takers, step, draw)
-            if not plots.attempt(name, drawn, self.say):
-                self.undrawn.add(name)
+        """Log a plot to the trackers; without one it is not drawn."""
+        trackers = [logger for logger in self.loggers if not isinstance(logger, JsonLines)]
+        if trackers and name not in self.failed_plots:
+            log_plot = functools.partial(self._log_plot, trackers, step, draw)
+            if not plots.attempt(name, log_plot, self.log.warning):
+                self.failed_plots.add(name)  # the next epoch's would fail too
 
     @staticmethod
-    def _figure(takers: list[Sink], step: int, draw: Callable[[], Figure], name: str) -> None:
+    def _log_plot(
+        trackers: list[RunLogger], step: int, draw: Callable[[], Figure], name: str
+    ) -> None:
         from matplotlib import pyplot
 
         figure = draw()
         try:
-            for sink in takers:
-                sink.figure(step, name, figure)
+            for tracker in trackers:
+                tracker.figure(step, name, figure)
         finally:
             pyplot.close(figure)
 
     def histograms(self, step: int, tensors: dict) -> None:
-        """Write distributions of tensors, by name, to TensorBoard where it is kept."""
+        """Log distributions of tensors, by name, to TensorBoard if it is a tracker."""
         if self.board is not None:
             self.board.histograms(step, tensors)
 
     def epoch(self, number: int, epochs: int, values: dict[str, float]) -> None:
-        """One line an epoch, where there is no bar; there, the validation's loss behind it."""
+        """Show an epoch: a line, or behind the bar its validation loss."""
         if "val/total_loss" in values:
             self.shown["val/total_loss"] = values["val/total_loss"]
-        if self.bar is None:
-            line = f"{self.label}: epoch {number}/{epochs}"
-            shown = _readable(values, WIDTH - len(line))
-            self.say("  ".join([line, *(f"{name} {values[name]:.4g}" for name in shown)]))
+        if self.bar is None and not self.silent:
+            line = f"epoch {number}/{epochs}"
+            shown = _most_important(values, _LINE_WIDTH - len(line) - len(f"{self.label}: "))
+            self.log.info("  ".join([line, *(f"{name} {values[name]:.4g}" for name in shown)]))
 
     def close(self) -> None:
         """Close the bar and the logs."""
         self.end()
-        while self.sinks:
-            self.sinks.pop().close()
+        while self.loggers:
+            self.loggers.pop().close()
+
+
+def _is_notebook(bar: type) -> bool:
+    """Whether tqdm draws its bars as widgets."""
+    return bar.__module__ == "tqdm.auto"  # a class of its own there, and no other's elsewhere
 
 
 def _columns() -> int:
@@ -229,14 +243,14 @@ def _columns() -> int:
         return 80
 
 
-def _readable(values: dict[str, float], room: int) -> list[str]:
-    """Names of the values that tell most, as many as a line holds."""
+def _most_important(values: dict[str, float], room: int) -> list[str]:
+    """Names of the most important values, as many as fit into a line."""
     side = "val" if "val/total_loss" in values else "train"
-    parts = [name for part in PARTS if (name := f"{side}/{part}") in values]
-    if len(parts) == 1:  # the total says it
+    parts = [name for part in _PARTS if (name := f"{side}/{part}") in values]
+    if len(parts) == 1:  # the total loss is the same
         parts = []
     chosen = []
-    for name in ("train/total_loss", "val/total_loss", *METRICS, *parts, "train/lr"):
+    for name in ("train/total_loss", "val/total_loss", *_METRICS, *parts, "train/lr"):
         if name in values:
             room -= len(name) + 8  # with a number and spaces: the same choice in every epoch
             if room < 0:

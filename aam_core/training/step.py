@@ -23,15 +23,16 @@ from aam_core.models import draws, masking
 from aam_core.tasks import losses
 from aam_core.training.average import Average
 from aam_core.training.checkpoint import Checkpoint, check_fields, check_weights
-from aam_core.training.job import Job
-from aam_core.training.optim import Schedule, make_optimizer
+from aam_core.training.job import TrainingJob
+from aam_core.training.optimizers import make_optimizer
 from aam_core.training.parallel import ProcessGroup, full_tensor, shard_like
 from aam_core.training.precision import attention, autocast, grad_scaler, prepare_blocks
-from aam_core.training.validation import Validation
+from aam_core.training.schedules import Schedule
+from aam_core.training.validation import ValidationMetrics
 
 
 @dataclass
-class Micro:
+class MicroBatch:
     """What this process computes of one micro-step, on its device.
 
     Attributes
@@ -46,19 +47,19 @@ class Micro:
     pairs: Tensor | None
 
 
-class Learner:
+class Stepper:
     """The network with all that changes it.
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
         What to train; its network is trained in place (and sharded, under FSDP).
     group : ProcessGroup
     steps : int
         Optimizer steps of the whole run, for the schedule.
     """
 
-    def __init__(self, job: Job, group: ProcessGroup, steps: int):
+    def __init__(self, job: TrainingJob, group: ProcessGroup, steps: int):
         self.job, self.group, self.config = job, group, job.config
         self.network = job.network
         for part in self.network.idle():  # DDP waits for a gradient of all that could have one
@@ -119,10 +120,10 @@ class Learner:
         return full_tensor(norm)
 
     @torch.no_grad()
-    def evaluate(self, batches: list[np.ndarray]) -> Validation:
+    def evaluate(self, batches: list[np.ndarray]) -> ValidationMetrics:
         """Losses and figures of samples, each counted once, on draws that never change."""
         self.network.eval()
-        found = Validation(self.job)
+        found = ValidationMetrics(self.job)
         for place, samples in enumerate(batches):
             key = draws.key(self.config.train.seed, place, 0)  # no step has three parts
             (micro,) = self._micros([samples], EVALUATION, key)
@@ -219,7 +220,7 @@ class Learner:
     def _copies(self, values: dict[str, Tensor], kept: bool = True) -> dict[str, Tensor]:
         return {name: _copy(value, kept) for name, value in values.items()}
 
-    def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[Micro]:
+    def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[MicroBatch]:
         """This process's share of each micro-step."""
         batcher, group = self.job.batcher, self.group
         drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
@@ -236,7 +237,7 @@ class Learner:
             if rows is not None:
                 masking.mask(batch, rows[place], self.config.masking, key)
             batch = batch.to(group.device)
-            micros.append(Micro(batch, *self._truth(batch)))
+            micros.append(MicroBatch(batch, *self._truth(batch)))
             batch.table = batch.table_features = None  # large, and read no more
         return micros
 
@@ -262,10 +263,10 @@ class Learner:
         truth = losses.true_distance(batch, phylogeny, config)
         return truth, losses.pair_weights(truth, batch.offset, config)
 
-    def _counts(self, micro: Micro) -> dict[str, Tensor]:
+    def _counts(self, micro: MicroBatch) -> dict[str, Tensor]:
         return losses.counts(micro.batch, micro.pairs, self.job.class_weight)
 
-    def _forward(self, network, micro: Micro):
+    def _forward(self, network, micro: MicroBatch):
         """Sums of the losses (0-d), the network's output, and predicted distances ``[B, G]``."""
         batch, train = micro.batch, self.config.train
         with autocast(self.group.device, train.precision), attention(train.attention):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import torch
 
@@ -15,42 +13,45 @@ from aam_core.config import Config, TrainConfig
 from aam_core.data.sampler import Sampler
 from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.tasks.metrics import greater_is_better
-from aam_core.training.checkpoint import Checkpoint, check_fields, rng_state, save, set_rng_state
-from aam_core.training.job import Job, Result
+from aam_core.training.checkpoint import Checkpoint, check_fields, save
+from aam_core.training.job import TrainingJob, TrainingResult
 from aam_core.training.launch.signals import Stopper
-from aam_core.training.parallel import ProcessGroup, join_process_group
+from aam_core.training.memory import peak_gb
+from aam_core.training.parallel import ProcessGroup
 from aam_core.training.reporter import Reporter
-from aam_core.training.step import Learner
-from aam_core.training.validation import Losses
+from aam_core.training.step import Stepper
+from aam_core.training.validation import LossSums
 
-LAST = "none"
-"""The figure that chooses no epoch: the last weights are kept."""
+__all__ = ["Progress", "Trainer", "best_metric", "check_job", "plan_steps"]
 
-VALIDATIONS = 25
-"""How often, about, a run validates where that chooses nothing."""
+_LAST = "none"
+"""``train.best_metric`` of runs that keep the last weights."""
 
-PLOTS = 10
-"""How often, about, a run draws its validation samples for the trackers."""
+_VALIDATIONS = 25
+"""About how often a run validates whose validation chooses nothing."""
+
+_PLOTS = 10
+"""About how often a run plots its validation samples for the trackers."""
 
 
 @dataclass
 class Progress:
-    """Where a run is; JSON, the same on every process.
+    """How far a run is; JSON, the same on every rank.
 
     Attributes
     ----------
     epoch, batch, step : int
-        Epochs, batches of the running epoch, and optimizer steps that are done.
+        Completed epochs, batches of the current epoch, and optimizer steps.
     best : float
-        Least value so far of the figure that chooses (of one that rises, its negative).
+        Least value so far of the best metric (of one to be maximized, its negative).
     best_epoch, best_step : int
-        Where it was.
+        Where it was reached.
     best_values : dict
-        All values there.
+        All losses and metrics there.
     waited : int
-        Epochs since.
+        Epochs since then.
     history : list of dict
-        Values of each epoch.
+        Losses and metrics of each epoch.
     """
 
     epoch: int = 0
@@ -65,51 +66,50 @@ class Progress:
 
 
 class Trainer:
-    """Trains one job.
+    """Trains one job: `fit` is the loop.
 
     Parameters
     ----------
-    job : Job
-        What to train.
+    job : TrainingJob
     reporter : Reporter
-        Where it shows.
+        Shows and logs the run.
     group : ProcessGroup, optional
-        The processes that train it; this one alone, by default.
+        The processes that train it; this one alone by default.
     """
 
-    def __init__(self, job: Job, reporter: Reporter, group: ProcessGroup | None = None):
+    def __init__(self, job: TrainingJob, reporter: Reporter, group: ProcessGroup | None = None):
         self.job, self.reporter = job, reporter
-        self.group = group or join_process_group(job.config.train)
+        self.group = group or ProcessGroup.single(job.config.train)
         self.config = job.config.train
-        self.sign, self.metric = check(job), chosen_by(job.config)
-        rich = job.batcher.richness
-        self.sampler = Sampler(job.train, rich, self.config)
-        # What fits in micro-steps alone is evaluated in pieces of their size.
+        self.sign, self.metric = check_job(job), best_metric(job.config)
+        richness = job.batcher.richness
+        self.sampler = Sampler(job.train, richness, self.config)
+        # A batch that is trained in micro-steps may fit the memory only in parts of their size.
         micro = max(2, -(-self.config.batch_size // self.config.accumulate))
-        self.val = Sampler(job.val, rich, replace(self.config, batch_size=micro)).in_order()
+        self.val = Sampler(job.val, richness, replace(self.config, batch_size=micro)).in_order()
         self.progress = Progress()
-        self.losses = Losses(job.config.loss)
+        self.losses = LossSums(job.config.loss)
         self.best: dict[str, torch.Tensor] | None = None
         self.best_saved = False
         self.since = (time.perf_counter(), 0)
         if job.resume is not None:
             self._restore(job.resume)
-        now = self.progress
-        self.epochs, self.steps = plan(self.sampler, self.config, now.epoch, now.step - now.batch)
-        self.learner = Learner(job, self.group, self.steps)
+        start = self.progress.step - self.progress.batch  # of the current epoch
+        self.epochs, self.steps = plan_steps(self.sampler, self.config, self.progress.epoch, start)
+        self.stepper = Stepper(job, self.group, self.steps)
         if job.resume is not None:
-            self.learner.restore(job.resume)
+            self.stepper.restore(job.resume)
 
-    def fit(self) -> Result:
-        """Train; return the best weights and how it went."""
+    def fit(self) -> TrainingResult:
+        """Train; return the best weights, their metrics and the history."""
         now = self.progress
         if self._done():
             why = f"{now.step} steps are done of {self.steps} (train.epochs, train.max_steps)"
             if self._out_of_patience():
                 why = f"{now.waited} epochs since the best (train.patience)"
-            self.reporter.say(f"{self.reporter.label}: nothing is left to train: {why}")
+            self.reporter.log.info("nothing is left to train: %s", why)
         self.reporter.begin(self.steps, now.step)
-        if self.job.resume is not None:  # it may go on in another folder
+        if self.job.resume is not None:  # perhaps in another folder
             self._keep_best()
             self._save()
         with Stopper() as stopper:
@@ -117,56 +117,59 @@ class Trainer:
                 self._epoch(stopper)
                 self._close_epoch()
                 if self._out_of_patience():
-                    self.reporter.say(
-                        f"{self.reporter.label}: no better {self.metric} of the "
-                        f"validation samples for {now.waited} epochs; the weights of epoch "
-                        f"{now.best_epoch} are kept"
+                    self.reporter.log.info(
+                        "no better %s of the validation samples for %s epochs; the weights of "
+                        "epoch %s are kept",
+                        *(self.metric, now.waited, now.best_epoch),
                     )
-        return Result(self.best, now.best_epoch, now.best_step, now.best_values, now.history)
+        return TrainingResult(
+            self.best, now.best_epoch, now.best_step, now.best_values, now.history
+        )
 
     @property
     def chooses(self) -> bool:
         """Whether the validation samples choose the best epoch."""
-        return bool(self.val) and self.metric != LAST
+        return bool(self.val) and self.metric != _LAST
 
     def evaluate(self) -> dict[str, float]:
-        """Losses and figures of the validation samples now."""
-        return {f"val/{k}": v for k, v in self.learner.evaluate(self.val).values().items()}
+        """Losses and metrics of the validation samples with the present weights."""
+        return {f"val/{k}": v for k, v in self.stepper.evaluate(self.val).values().items()}
 
     def _epoch(self, stopper: Stopper) -> None:
-        """What is left of an epoch."""
+        """Train the rest of the current epoch."""
         now = self.progress
         batches = self.sampler.epoch(now.epoch)
         for samples in batches[now.batch :]:
             if now.step >= self.steps:
                 return
-            self.learner.signal = stopper.signal or 0
-            sums, counts = self.learner.gradients(samples, now.epoch, now.step)
-            rates = self.learner.rates
-            norm = self.learner.update()
+            self.stepper.signal = stopper.signal or 0
+            sums, counts = self.stepper.gradients(samples, now.epoch, now.step)
+            rates = self.stepper.rates
+            norm = self.stepper.update()
             self.losses.add(sums, counts)
             now.step += 1
             now.batch += 1
-            self._show(sums, counts, rates | {"gradient_norm": norm}, len(samples))
-            if self.learner.signal:
+            self._log_step(sums, counts, rates | {"gradient_norm": norm}, len(samples))
+            if self.stepper.signal:
                 self._save_within_epoch()
-                self.group.barrier()  # who ends earlier has torchrun end the one that writes
+                # A rank that ended earlier would have torchrun end the one that is writing.
+                self.group.barrier()
                 raise self._stopped()
-            # At an epoch's end another follows at once, when its validation is logged.
+            # The one at the end of an epoch follows its validation.
             if now.step % self.config.checkpoint_every == 0 and now.batch < len(batches):
                 self._save_within_epoch()
 
-    def _show(self, sums, counts, more, samples: int) -> None:
+    def _log_step(self, sums, counts, more, samples: int) -> None:
         now, shown = self.progress, None
         if now.step % self.config.log_every == 0 or now.step == self.steps:
-            step = Losses(self.job.config.loss)
+            step = LossSums(self.job.config.loss)
             step.add(sums, counts)
             shown = step.values() | {name: float(value) for name, value in more.items()}
             began, seen = self.since
             seconds = time.perf_counter() - began
             more = {
                 "samples_per_second": (seen + samples) / max(seconds, 1e-9),
-                "memory_gb": memory_gb(self.group.device),
+                "memory_gb": peak_gb(self.group.device),
             }
             self.reporter.record(now.step, {f"train/{k}": v for k, v in {**shown, **more}.items()})
             self.since = (time.perf_counter(), 0)
@@ -175,35 +178,35 @@ class Trainer:
         self.reporter.advance(shown)
 
     def _close_epoch(self) -> None:
-        """Evaluate, keep the best, note where the run is."""
+        """Validate, keep the best weights, log, and write a checkpoint."""
         now = self.progress
         values = {f"train/{name}": value for name, value in self.losses.values().items()}
-        found = None
-        with self.learner.averaged():
+        metrics = None
+        with self.stepper.averaged():
             if self._validates(now.epoch + 1):
-                self.reporter.doing("validating")
-                found = self.learner.evaluate(self.val)
-                values |= {f"val/{name}": value for name, value in found.values().items()}
+                self.reporter.set_stage("validating")
+                metrics = self.stepper.evaluate(self.val)
+                values |= {f"val/{name}": value for name, value in metrics.values().items()}
             values = self.group.broadcast(values)
             self._check(values)
             better = self._is_better(values)
             if better:
-                self.best = self.learner.weights()
+                self.best = self.stepper.weights()
         epoch = now.epoch + 1
         if now.batch == self.sampler.batches(now.epoch):  # else max_steps ended it early
-            now.epoch, now.batch, self.losses = epoch, 0, Losses(self.job.config.loss)
-        self.learner.schedule.observe(better)
+            now.epoch, now.batch, self.losses = epoch, 0, LossSums(self.job.config.loss)
+        self.stepper.schedule.end_epoch(better)
         now.history.append({"epoch": epoch, "step": now.step, **values})
         now.waited = 0 if better else now.waited + 1
         if better:
             now.best_epoch, now.best_step, now.best_values = epoch, now.step, values
             self.best_saved = False
-        self._report(epoch, values, {} if found is None else found.drawings())
-        if found is not None:  # a small study has hundreds of epochs of a few steps
+        self._report(epoch, values, {} if metrics is None else metrics.drawings())
+        if metrics is not None:  # not every epoch: a small study has hundreds, of a few steps
             if better:
                 self._keep_best()
             self._save()
-            self.reporter.doing("training")
+            self.reporter.set_stage("training")
         if self.job.on_epoch is not None:
             self.job.on_epoch(epoch, values)
         self.since = (time.perf_counter(), 0)
@@ -212,24 +215,24 @@ class Trainer:
         if self.best is not None and self.job.keep is not None and self.group.is_first:
             self.job.keep(self.progress.best_epoch, self.best)
 
-    def _report(self, epoch: int, values, drawings) -> None:
+    def _report(self, epoch: int, values: dict[str, float], drawings: dict[str, Callable]) -> None:
         now = self.progress
         scored = {name: value for name, value in values.items() if name.startswith("val/")}
         self.reporter.record(now.step, scored)
-        if epoch % -(-self.epochs // PLOTS) == 0 or now.step >= self.steps:
+        if epoch % -(-self.epochs // _PLOTS) == 0 or now.step >= self.steps:
             for name, draw in drawings.items():
                 self.reporter.figure(now.step, name, draw)
         if self.config.histograms:
-            self.reporter.histograms(now.step, self.learner.distributions())
-        self.reporter.epoch(epoch, self.epochs, values | {"train/lr": self.learner.rates["lr"]})
+            self.reporter.histograms(now.step, self.stepper.distributions())
+        self.reporter.epoch(epoch, self.epochs, values | {"train/lr": self.stepper.rates["lr"]})
 
     def _validates(self, epoch: int) -> bool:
-        """Whether an epoch ends with a validation: the last, and all whose figures matter, do."""
-        every = 1 if self.chooses else -(-self.epochs // VALIDATIONS)
+        """Whether an epoch ends with a validation: the last does, and any that may be the best."""
+        every = 1 if self.chooses else -(-self.epochs // _VALIDATIONS)
         return epoch % every == 0 or self.progress.step >= self.steps
 
     def _is_better(self, values: dict[str, float]) -> bool:
-        """Whether this epoch is the best so far; where nothing chooses, the last always is."""
+        """Whether this epoch is the best so far; without a best metric, the last always is."""
         name = f"val/{self.metric}"
         score = self.sign * values[name] if self.chooses else -self.progress.step
         if not math.isfinite(score):
@@ -259,58 +262,56 @@ class Trainer:
             )
 
     def _stopped(self) -> Preempted:
-        text = f"Stopped, as it was told to, after step {self.progress.step}"
+        text = f"Stopped by a signal after step {self.progress.step}"
         if self.job.folder is not None:
             text += f"; continue with --resume {self.job.folder.parent.parent}"
-        return Preempted(f"{text}.", self.learner.signal)
+        return Preempted(f"{text}.", self.stepper.signal)
 
     def _save_within_epoch(self) -> None:
-        """As `_save`, unless the loss went astray: the last sound checkpoint is worth more."""
+        """As `_save`, but raise if the loss is not finite: the last good checkpoint stays."""
         self._check({"train/total_loss": self.losses.values()["total_loss"]})
         self._save()
 
     def _save(self) -> None:
-        """Write the checkpoint ``last``; every process takes part."""
+        """Write the checkpoint; collective."""
         if self.job.folder is None:
             return
-        held = Checkpoint(
+        checkpoint = Checkpoint(
             run=self.job.run,
-            progress=asdict(self.progress) | self.learner.progress() | {"cut": self._cut()},
+            progress=asdict(self.progress) | self.stepper.progress() | {"cut": self._cut()},
             best=self.best,
-            sums=self.losses.state(),
-            rng=self.group.all_gather(rng_state(self.group.device)),
+            sums=self.losses.state_dict(),
             inputs=self.job.inputs,
-            **self.learner.state(),
+            **self.stepper.state(),
         )
         if self.group.is_first:
-            save(held, self.job.folder, reuse_best=self.best_saved)
+            save(checkpoint, self.job.folder, reuse_best=self.best_saved)
         self.best_saved = self.best is not None
 
-    def _restore(self, held: Checkpoint) -> None:
-        """Take up where the run was; the learner takes up its part by itself."""
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Restore the progress; the stepper restores weights and optimizer."""
         names = Progress.__dataclass_fields__
-        check_fields(held.folder, "progress", held.progress, [*names, "cut"])
-        if self.group.rank < len(held.rng):
-            own = held.rng[self.group.rank]
-            check_fields(held.folder, "rng", own, rng_state(self.group.device))
-            set_rng_state(own, self.group.device)
-        self.progress = now = Progress(**{name: held.progress[name] for name in names})
-        self.losses.restore(held.sums, self.group.device)
-        self.best = held.best
+        state = checkpoint.progress
+        check_fields(checkpoint.folder, "progress", state, [*names, "cut"])
+        self.progress = now = Progress(**{name: state[name] for name in names})
+        self.losses.load_state_dict(checkpoint.sums, self.group.device)
+        self.best = checkpoint.best
         name = f"val/{self.metric}"
-        if self.chooses and now.best_values:  # the figure, or its direction, may be another one now
+        if self.chooses and now.best_values:  # the metric, or its direction, may have changed
             now.best = self.sign * now.best_values.get(name, self.sign * math.inf)
-        if now.batch and held.progress["cut"] != self._cut():
-            now.batch, self.losses = 0, Losses(self.job.config.loss)
-            self.reporter.say(f"{self.reporter.label}: batches are cut anew, and so is the epoch")
+        if now.batch and state["cut"] != self._cut():
+            now.batch, self.losses = 0, LossSums(self.job.config.loss)
+            self.reporter.log.info("the batches changed: the epoch begins again")
 
     def _cut(self) -> list[int]:
         """What the batches of an epoch depend on, beside its number."""
         return [self.config.batch_size, self.config.max_asvs_per_batch, self.config.seed]
 
 
-def plan(sampler: Sampler, config: TrainConfig, epoch: int = 0, step: int = 0) -> tuple[int, int]:
-    """Epochs and optimizer steps of a run that begins ``epoch`` at ``step``."""
+def plan_steps(
+    sampler: Sampler, config: TrainConfig, epoch: int = 0, step: int = 0
+) -> tuple[int, int]:
+    """Numbers of epochs and optimizer steps of a run that begins ``epoch`` at ``step``."""
     while epoch < config.epochs or step < config.min_steps:
         if 0 < config.max_steps <= step:
             break
@@ -319,15 +320,21 @@ def plan(sampler: Sampler, config: TrainConfig, epoch: int = 0, step: int = 0) -
     return epoch, min(step, config.max_steps or step)
 
 
-def check(job: Job) -> int:
-    """Say before the work what cannot be trained; return as `check_metric`.
+def check_job(job: TrainingJob) -> int:
+    """Refuse what cannot be trained.
+
+    Returns
+    -------
+    int
+        1 if the best metric is to be minimized (or there is none), -1 if maximized.
 
     Raises
     ------
     InputError
-        As `check_metric`; or if distances are to be learned and no micro-step has two samples.
+        If the run will not have the best metric; or if distances are to be learned and no
+        micro-step has two samples.
     """
-    sign, config = check_metric(job), job.config.train
+    sign, config = _direction(job), job.config.train
     sampler = Sampler(job.train, job.batcher.richness, config)
     if job.network.distance is None or any(len(b) > config.accumulate for b in sampler.epoch(0)):
         return sign
@@ -337,25 +344,19 @@ def check(job: Job) -> int:
     )
 
 
-def chosen_by(config: Config) -> str:
-    """The figure that chooses the best epoch; `LAST` where none is asked for, nor needed."""
-    if config.train.best_metric == LAST:
+def best_metric(config: Config) -> str:
+    """The metric that chooses the best epoch; "none" if none is asked for, nor needed."""
+    if config.train.best_metric == _LAST:
         needed = config.train.patience > 0 or config.optim.schedule == "plateau"
-        return "total_loss" if needed else LAST
+        return "total_loss" if needed else _LAST
     return config.train.best_metric
 
 
-def check_metric(job: Job) -> int:
-    """1 where less is better of the figure that chooses the best epoch (or none), else -1.
-
-    Raises
-    ------
-    InputError
-        If the run will have no such figure.
-    """
-    name, config = chosen_by(job.config), job.config.train
+def _direction(job: TrainingJob) -> int:
+    """As `check_job`."""
+    name, config = best_metric(job.config), job.config.train
     parts = job.network.parts
-    if name == LAST:
+    if name == _LAST:
         return 1
     legal = {"total_loss"}
     for part, there in (
@@ -370,19 +371,7 @@ def check_metric(job: Job) -> int:
         legal |= set(job.target.metrics)
     if name not in legal:
         raise InputError(f"train.best_metric is {name!r}; this run has {', '.join(sorted(legal))}.")
-    rises = greater_is_better(name)
+    maximize = greater_is_better(name)
     if config.best_direction != "auto":
-        rises = config.best_direction == "max"
-    return -1 if rises else 1
-
-
-def memory_gb(device: torch.device) -> float:
-    """Most memory that this process has held: on its GPU, or in all."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would tell the peak of the process that started this one
-        (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) * 1024 / 1e9
-    kilo = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / 1e9
+        maximize = config.best_direction == "max"
+    return -1 if maximize else 1

@@ -1,4 +1,7 @@
-"""Losses and figures of the validation samples, in memory that does not grow with them."""
+"""Losses and metrics of the validation samples, in memory that does not grow with them.
+
+Letters: B samples of this rank, G samples of all ranks.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from aam_core import plots
@@ -15,15 +19,23 @@ from aam_core.data.batches import Batch
 from aam_core.models.network import ModelOutput
 from aam_core.tasks import losses
 from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, merged
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup
 
-EXACT = 10_000
+__all__ = ["LossSums", "ValidationMetrics"]
+
+_EXACT = 10_000
 """Most validation samples whose probabilities are kept, for an exact area under the curve."""
 
 
-class Losses:
-    """Sums of losses and of what they count, kept on the device until they are read."""
+class LossSums:
+    """Sums of losses and of the elements that they count, on the device until `values` is called.
+
+    Parameters
+    ----------
+    config : LossConfig
+        Weights of the losses.
+    """
 
     def __init__(self, config: LossConfig):
         self.config = config
@@ -31,47 +43,48 @@ class Losses:
         self.counts: dict[str, Tensor] = {}
 
     def add(self, sums: dict[str, Tensor], counts: dict[str, Tensor]) -> None:
-        """Take in those of a batch: 0-d tensors, by name."""
-        for held, more in ((self.sums, sums), (self.counts, counts)):
+        """Add those of a batch: 0-d tensors, by name."""
+        for totals, more in ((self.sums, sums), (self.counts, counts)):
             for name, value in more.items():
-                held[name] = held[name] + _wide(value) if name in held else _wide(value)
+                value = _double(value)
+                totals[name] = totals[name] + value if name in totals else value
 
     def values(self) -> dict[str, float]:
-        """Names of the logs, without their prefix: this waits for the device."""
+        """Mean losses by their names in the logs, without side; the host waits for the device."""
         if not self.sums:
             return {}
-        parts = losses.weighted(self.sums, self.counts, self.config)
-        found = {"total_loss": float(sum(parts.values()))}
-        for name, part in parts.items():
+        weighted = losses.weighted(self.sums, self.counts, self.config)
+        values = {"total_loss": float(sum(weighted.values()))}
+        for name, loss in weighted.items():
             mean = self.sums[name] / self.counts[name].clamp_min(1e-12)
-            found[f"{name}_loss"] = float(mean)
-            found[f"{name}_loss_weighted"] = float(part)
+            values[f"{name}_loss"] = float(mean)
+            values[f"{name}_loss_weighted"] = float(loss)
         if "nucleotide_accuracy" in self.sums:
             count = self.counts["nucleotide"].clamp_min(1)
-            found["nucleotide_accuracy"] = float(self.sums["nucleotide_accuracy"] / count)
-        return found
+            values["nucleotide_accuracy"] = float(self.sums["nucleotide_accuracy"] / count)
+        return values
 
-    def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors for a checkpoint, ``sum.NAME`` and ``count.NAME``, on the CPU."""
         kinds = {"sum": self.sums, "count": self.counts}
-        return {f"{k}.{n}": v.cpu() for k, held in kinds.items() for n, v in held.items()}
+        return {f"{k}.{n}": v.cpu() for k, totals in kinds.items() for n, v in totals.items()}
 
-    def restore(self, state: dict[str, Tensor], device) -> None:
-        """Go on from what a checkpoint kept."""
+    def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Restore a state."""
         for name, value in state.items():
             kind, _, name = name.partition(".")
             (self.sums if kind == "sum" else self.counts)[name] = value.to(device)
 
 
-class Validation(Losses):
-    """Losses, figures and some points for plots of an evaluation.
+class ValidationMetrics(LossSums):
+    """Losses and metrics of an evaluation, and some points for its plots.
 
     Parameters
     ----------
-    job : Job
+    job : TrainingJob
     """
 
-    def __init__(self, job: Job):
+    def __init__(self, job: TrainingJob):
         super().__init__(job.config.loss)
         self.target = job.target
         self.average = job.network.average
@@ -81,28 +94,34 @@ class Validation(Losses):
         self.some_values = Reservoir()
         self.scores: Accumulator | None = None
         if self.target is not None:
-            self.scores = self.target.accumulator(exact=len(job.val) <= EXACT)
+            self.scores = self.target.accumulator(exact=len(job.val) <= _EXACT)
 
-    def score(self, batch: Batch, output: ModelOutput, predicted, truth, pairs) -> None:
-        """Take in the predictions of a batch, in the target's units, and of its pairs.
+    def score(
+        self,
+        batch: Batch,
+        output: ModelOutput,
+        predicted: Tensor | None,
+        truth: Tensor | None,
+        weights: Tensor | None,
+    ) -> None:
+        """Score the predictions of a batch, in the target's units, and its distances.
 
         Parameters
         ----------
-        predicted, truth, pairs : Tensor or None
-            Distances ``[B, G]`` as predicted and as they are, and what each pair counts.
+        predicted, truth, weights : Tensor or None
+            Predicted and true distances ``[B, G]``, and the weight of each pair.
         """
         if predicted is not None:
-            self._score_pairs(batch, predicted, truth, pairs)
+            self._score_pairs(batch, predicted, truth, weights)
         if output.target is None or self.target is None or batch.placeholder:
             return
         actual = batch.target.cpu().numpy()
-        places = batch.sample_index.cpu().numpy()
-        together = self.average(output.target, batch.weight).cpu()
-        predictions = self.target.predictions(together)
-        self.some_values.update(places, *self.target.accumulate(self.scores, actual, predictions))
+        index = batch.sample_index.cpu().numpy()
+        predictions = self.target.predictions(self.average(output.target, batch.weight).cpu())
+        self.some_values.update(index, *self.target.accumulate(self.scores, actual, predictions))
 
     def merge(self, group: ProcessGroup) -> None:
-        """Let the first process take in what the others have scored."""
+        """Merge what all ranks have scored into rank 0; collective."""
         of_ranks = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
         if of_ranks is not None:
             self.scores, self.pairs, self.some_values, self.some_pairs = (
@@ -112,43 +131,44 @@ class Validation(Losses):
             )
 
     def values(self) -> dict[str, float]:
-        """Losses first, then figures."""
-        found = super().values()
-        if found and self.target is not None:
-            found |= self.scores.compute()
+        """Losses first, then metrics."""
+        values = super().values()
+        if values and self.scores is not None:
+            values |= self.scores.compute()
         if self.pairs.count:
             scores = self.pairs.compute()
-            found |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}
-        return found
+            values |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}
+        return values
 
     def drawings(self) -> dict[str, Callable]:
-        """Plots by name: functions that make a figure of at most 1,000 points."""
-        found = {}
+        """Functions that make a figure of at most 1,000 points, by the name of the plot."""
+        drawings = {}
         if self.target is not None and self.some_values.rows():
             frame = self.target.points(*self.some_values.rows())
-            found["val/predictions"] = functools.partial(
+            drawings["val/predictions"] = functools.partial(
                 self.target.plot, frame, label=self.target.column
             )
         if self.pairs.count:
-            found["val/distances"] = functools.partial(plots.distances, _points(self.some_pairs))
-        return found
+            drawings["val/distances"] = functools.partial(plots.distances, _points(self.some_pairs))
+        return drawings
 
-    def _score_pairs(self, batch, predicted, truth, pairs):
-        row, column = np.nonzero(pairs.cpu().numpy())
+    def _score_pairs(self, batch: Batch, predicted: Tensor, truth: Tensor, weights: Tensor) -> None:
+        row, column = np.nonzero(weights.cpu().numpy())
         actual = truth.cpu().numpy()[row, column]
         values = predicted.float().cpu().numpy()[row, column]
         self.pairs.update(actual, values)
-        places = batch.global_index.cpu().numpy()
-        left, right = places[row + batch.offset], places[column]
+        index = batch.global_index.cpu().numpy()
+        left, right = index[row + batch.offset], index[column]
+        # The same pair has the same key on every rank: the plot does not depend on their number.
         key = np.minimum(left, right) * self.samples + np.maximum(left, right)
         self.some_pairs.update(key, actual, values)
 
 
-def _points(held: Reservoir) -> pd.DataFrame:
-    actual, prediction = held.rows()
+def _points(reservoir: Reservoir) -> pd.DataFrame:
+    actual, prediction = reservoir.rows()
     return pd.DataFrame({"actual": actual, "prediction": prediction})
 
 
-def _wide(value: Tensor) -> Tensor:
-    """In the precision that a long sum needs, where the device has it."""
+def _double(value: Tensor) -> Tensor:
+    """In float64, which a long sum needs; MPS has none."""
     return value if value.device.type == "mps" else value.double()

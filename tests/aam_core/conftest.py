@@ -111,18 +111,18 @@ def stop_at(monkeypatch):
 
     Updates count from 1; those of later runs are made.
     """
-    from aam_core.training.step import Learner
+    from aam_core.training.step import Stepper
 
     def at(step, error):
-        update, steps = Learner.update, []
+        update, steps = Stepper.update, []
 
         def counted(self):
             steps.append(self)
             if len(steps) == step:
-                monkeypatch.setattr(Learner, "update", update)
+                monkeypatch.setattr(Stepper, "update", update)
                 raise error
             return update(self)
 
-        monkeypatch.setattr(Learner, "update", counted)
+        monkeypatch.setattr(Stepper, "update", counted)
 
     return at

@@ -19,11 +19,11 @@ from aam_core.data.study import load_study
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
 from aam_core.tasks import task_named
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import full_tensor, join_process_group, session
 from aam_core.training.reporter import Reporter
 from aam_core.training.trainer import Trainer
-from aam_core.training.validation import Losses
+from aam_core.training.validation import LossSums
 
 PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
 REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient"}
@@ -85,7 +85,7 @@ def study_of(given: bool):
     return load_study(made.table, distances=matrix, **parts)
 
 
-def job_of(case: dict, strategy: str) -> Job:
+def job_of(case: dict, strategy: str) -> TrainingJob:
     """The job of a case, on the CPU."""
     study = study_of(case.get("given", False))
     config = presets.pretraining("tiny").replace(
@@ -133,7 +133,7 @@ def job_of(case: dict, strategy: str) -> Job:
         asv_vectors=vectors,
         held_out=held_out,
     )
-    return Job(
+    return TrainingJob(
         network=network,
         config=config,
         batcher=batcher,
@@ -149,15 +149,15 @@ def compute(case: dict, strategy: str) -> dict:
     job = job_of(case, strategy)
     group = join_process_group(job.config.train)
     trainer = Trainer(job, Reporter(silent=not group.is_first), group)
-    sums, counts = trainer.learner.gradients(np.arange(case.get("batch", 8)), 0, 0)
-    step = Losses(job.config.loss)
+    sums, counts = trainer.stepper.gradients(np.arange(case.get("batch", 8)), 0, 0)
+    step = LossSums(job.config.loss)
     step.add(sums, counts)
     gradients = {
         name: full_tensor(p.grad).clone()
         for name, p in job.network.named_parameters()
         if p.grad is not None
     }
-    trainer.learner.optimizer.zero_grad(set_to_none=True)
+    trainer.stepper.optimizer.zero_grad(set_to_none=True)
     result = trainer.fit()
     return {
         "losses": step.values(),

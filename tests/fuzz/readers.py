@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from aam_core.cli.options import read_ids
 from aam_core.config import presets
 from aam_core.config.resolve import read_settings
@@ -27,7 +25,6 @@ from aam_core.phylogeny.tree import Phylogeny
 from aam_core.prediction import predict
 from aam_core.tasks import task_named
 from aam_core.training import checkpoint
-from aam_core.training.rng import set_rng_state
 from aam_core.tuning import space
 
 
@@ -110,9 +107,7 @@ def _model(path, seeds):
 
 
 def _checkpoint(path, seeds):
-    loaded = checkpoint.load(checkpoint.find(path))
-    for state in loaded.rng:
-        set_rng_state(state, torch.device("cpu"))
+    checkpoint.load(checkpoint.find(path))
 
 
 def _predictions(path, seeds):

@@ -10,7 +10,7 @@ from aam_core.config import FusionConfig, OptimConfig
 from aam_core.data.covariates import UNKNOWN
 from aam_core.models.fusion import KINDS, CovariateTokens, Fusion
 from aam_core.models.network import Network, Parts
-from aam_core.training.optim import make_optimizer
+from aam_core.training.optimizers import make_optimizer
 
 WIDTH, SIZES, NUMBERS = 8, (3, 4), 2
 

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from aam_core.data.batches import Batcher
 from aam_core.models.network import Network, Parts
 from aam_core.tasks import Regression, task_named
-from aam_core.training.job import Job
+from aam_core.training.job import TrainingJob
 
 PRETRAINING = Parts(nucleotide=True, distance=True)
 
@@ -51,7 +51,7 @@ def job(small, brief):
             values = named.encode(small.metadata[target])
         elif target is not None:
             values, named = target, Regression("values", 0.0, 1.0)
-        return Job(
+        return TrainingJob(
             network=network,
             config=config,
             batcher=batcher(

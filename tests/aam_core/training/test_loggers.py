@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from aam_core.errors import InputError
-from aam_core.training.loggers import carry_over, check_trackers, make_sinks
+from aam_core.training.loggers import carry_over, check_trackers, make_loggers
 
 SETTINGS = {"model": {"width": 32}, "train": {"trackers": "all", "seed": None}}
 
@@ -37,12 +37,12 @@ def run(folder, steps, trackers="none", resume_step=None, first=0.0):
     """
     if resume_step is not None and "tensorboard" in trackers:
         time.sleep(1.1)
-    sinks = make_sinks(trackers, folder, SETTINGS, "a run", resume_step)
-    for sink in sinks:
+    loggers = make_loggers(trackers, folder, SETTINGS, "a run", resume_step)
+    for logger in loggers:
         for step in steps:
-            sink.record(step, {"train/total_loss": first + step / 2, "train/lr": 1e-3})
-        sink.figure(steps[-1], "val/scatter", plot())
-        sink.close()
+            logger.record(step, {"train/total_loss": first + step / 2, "train/lr": 1e-3})
+        logger.figure(steps[-1], "val/scatter", plot())
+        logger.close()
 
 
 def board(folder, side="train"):
@@ -72,7 +72,7 @@ def test_trackers_are_named_by_commas():
 @pytest.mark.parametrize("text", ["", "tensorbord", "none,tensorboard", "tensorboard,comet"])
 def test_another_tracker_is_refused_before_anything_is_written(tmp_path, text):
     with pytest.raises(InputError, match=r"tensorboard, wandb, mlflow, joined .* or 'none'") as e:
-        make_sinks(text, tmp_path / "logs", {}, "a run")
+        make_loggers(text, tmp_path / "logs", {}, "a run")
     assert repr(text) in str(e.value)
     assert not list(tmp_path.iterdir())
 
@@ -81,7 +81,7 @@ def test_another_tracker_is_refused_before_anything_is_written(tmp_path, text):
 def test_a_tracker_that_is_not_installed_says_how_to_install_it(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=rf"^The tracker {name} is not .*: pip install {name}\.$"):
-        make_sinks(f"tensorboard,{name}", tmp_path / "logs", {}, "a run")
+        make_loggers(f"tensorboard,{name}", tmp_path / "logs", {}, "a run")
     assert not list(tmp_path.iterdir())
 
 
@@ -96,11 +96,13 @@ def test_a_folder_of_a_trackers_name_is_no_tracker(tmp_path, monkeypatch):
 
 
 def test_lines_are_there_at_once_and_valid_json(tmp_path):
-    (sink,) = make_sinks("none", tmp_path / "new" / "logs", {}, "a run")
-    sink.record(10, {"train/total_loss": 0.5, "train/gradient_norm": math.inf, "val/r2": math.nan})
+    (logger,) = make_loggers("none", tmp_path / "new" / "logs", {}, "a run")
+    logger.record(
+        10, {"train/total_loss": 0.5, "train/gradient_norm": math.inf, "val/r2": math.nan}
+    )
     found = {"train/total_loss": 0.5, "train/gradient_norm": None, "val/r2": None}
     assert lines(tmp_path / "new" / "logs") == [{"step": 10, **found}]
-    sink.close()
+    logger.close()
 
 
 def test_a_new_run_begins_the_logs_anew(tmp_path):
@@ -171,9 +173,9 @@ def test_train_and_val_are_two_runs_of_the_same_tags(tmp_path):
     both = {f"{side}/{name}": 0.5 for side in ("train", "val") for name in names}
     more = {"train/lr": 1e-3, "train/encoder_lr": 1e-4, "train/memory_gb": 1.0}
     scored = {f"val/{name}": 0.5 for name in ("r2", "distance_mae", "auc")}
-    _, sink = make_sinks("tensorboard", tmp_path, {}, "a run")
-    sink.record(1, both | more | scored)
-    sink.close()
+    _, logger = make_loggers("tensorboard", tmp_path, {}, "a run")
+    logger.record(1, both | more | scored)
+    logger.close()
     train, val = (board(tmp_path, side).Tags()["scalars"] for side in ("train", "val"))
     shared = ["distance_loss", "distance_loss_weighted", "total_loss"]
     shared = {*(f"loss/{name}" for name in shared), "networks/nucleotide_accuracy"}
@@ -185,9 +187,9 @@ def test_train_and_val_are_two_runs_of_the_same_tags(tmp_path):
 
 
 def test_a_run_that_does_not_validate_is_one_run(tmp_path):
-    _, sink = make_sinks("tensorboard", tmp_path, {}, "a run")
-    sink.record(1, {"train/total_loss": 0.5})
-    sink.close()
+    _, logger = make_loggers("tensorboard", tmp_path, {}, "a run")
+    logger.record(1, {"train/total_loss": 0.5})
+    logger.close()
     assert {item.name for item in tmp_path.iterdir()} == {"metrics.jsonl", "train"}
 
 
@@ -203,20 +205,20 @@ def test_files_of_an_earlier_layout_are_no_third_run(tmp_path, resume_step):
 def test_what_was_validated_in_a_future_that_did_not_come_is_dropped(tmp_path):
     """Even if the resumed run has not validated yet."""
     for resume_step, steps in ((None, [1, 2, 3]), (1, [])):
-        sinks = make_sinks("tensorboard", tmp_path, {}, "a run", resume_step)
-        for sink in sinks:
+        loggers = make_loggers("tensorboard", tmp_path, {}, "a run", resume_step)
+        for logger in loggers:
             for step in steps:
-                sink.record(step, {"train/total_loss": 0.5, "val/total_loss": step / 2})
-            sink.close()
+                logger.record(step, {"train/total_loss": 0.5, "val/total_loss": step / 2})
+            logger.close()
         time.sleep(1.1)
     assert scalars(tmp_path, side="val") == [(1, 0.5)]
 
 
 def test_histograms_are_of_the_finite_values(tmp_path):
-    _, sink = make_sinks("tensorboard", tmp_path, {}, "a run")
+    _, logger = make_loggers("tensorboard", tmp_path, {}, "a run")
     weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0], [math.inf, math.nan]]).bfloat16())
-    sink.histograms(4, {"weights/a": weight, "gradients/a": torch.tensor([math.nan])})
-    sink.close()
+    logger.histograms(4, {"weights/a": weight, "gradients/a": torch.tensor([math.nan])})
+    logger.close()
     (event,) = board(tmp_path).Histograms("weights/a")
     assert event.step == 4 and event.histogram_value.num == 2
     assert event.histogram_value.sum == 3 and board(tmp_path).Tags()["histograms"] == ["weights/a"]
@@ -282,7 +284,8 @@ def test_wandb(tmp_path, monkeypatch):
 def test_wandb_without_an_account_is_one_line(tmp_path):
     pytest.importorskip("wandb")
     code = (
-        "from aam_core.training.loggers import make_sinks; make_sinks('wandb', 'logs', {}, 'a run')"
+        "from aam_core.training.loggers import make_loggers\n"
+        "make_loggers('wandb', 'logs', {}, 'a run')"
     )
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     done = subprocess.run(
@@ -338,5 +341,5 @@ def test_an_mlflow_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://here")
     with pytest.raises(InputError, match="^MLflow cannot log: ") as error:
-        make_sinks("mlflow", tmp_path, {}, "a run")
+        make_loggers("mlflow", tmp_path, {}, "a run")
     assert "\n" not in str(error.value)

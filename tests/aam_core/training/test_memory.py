@@ -12,8 +12,16 @@ from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts
 from aam_core.tasks import Regression
 from aam_core.training import memory as module
-from aam_core.training.job import Job
-from aam_core.training.memory import GB, check_size, describe, free_gb, largest_batch, memory
+from aam_core.training.job import TrainingJob
+from aam_core.training.memory import (
+    GB,
+    check_size,
+    describe,
+    free_gb,
+    largest_batch,
+    memory,
+    peak_gb,
+)
 from aam_core.training.parallel import join_process_group
 
 PRETRAINING = Parts(nucleotide=True, distance=True)
@@ -42,7 +50,7 @@ def make(small, brief):
             held_out=np.arange(60) % members == np.arange(members)[:, None],
         )
         target = Regression("values", 0.0, 1.0) if parts.outputs else None
-        return Job(network, config, batcher, np.arange(samples), np.arange(0), target)
+        return TrainingJob(network, config, batcher, np.arange(samples), np.arange(0), target)
 
     return job
 
@@ -256,3 +264,9 @@ def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(changes,
     with pytest.raises(InputError, match=r"weights need [0-9,]+ GB of memory, and .* GB are free"):
         check_size(config, Parts(outputs=1))
     check_size(brief("fitting").model, Parts(outputs=1))
+
+
+def test_memory_is_that_of_this_process():
+    before = peak_gb(torch.device("cpu"))
+    held = np.ones(2**24)
+    assert 0.05 < before <= peak_gb(torch.device("cpu")) < 1000 and held.any()

@@ -8,12 +8,12 @@ import torch
 from aam_core.data.batches import Batcher
 from aam_core.errors import InputError
 from aam_core.models.network import Network, Parts
-from aam_core.training.job import Job
-from aam_core.training.optim import make_optimizer
+from aam_core.training.job import TrainingJob
+from aam_core.training.optimizers import make_optimizer
 from aam_core.training.parallel import join_process_group
 from aam_core.training.range_test import find_lr, suggest
-from aam_core.training.step import Learner
-from aam_core.training.validation import Losses
+from aam_core.training.step import Stepper
+from aam_core.training.validation import LossSums
 
 STEPS = 24
 
@@ -27,7 +27,7 @@ def make(small, brief):
         torch.manual_seed(0)
         network = Network(config.model, Parts(nucleotide=True, distance=True)).eval()
         made = batcher(small, config.data, 0, distances=True)
-        return Job(network, config, made, np.arange(40), np.arange(40, 60))
+        return TrainingJob(network, config, made, np.arange(40), np.arange(40, 60))
 
     return job
 
@@ -44,7 +44,7 @@ def equal(left, right):
     return all(torch.equal(left[name], right[name]) for name in left)
 
 
-class Watched(Learner):
+class Watched(Stepper):
     """Remembers the samples of every step, and the rates of its groups."""
 
     seen: list = []
@@ -61,7 +61,7 @@ class Watched(Learner):
 
 @pytest.fixture
 def seen(monkeypatch):
-    monkeypatch.setattr("aam_core.training.range_test.Learner", Watched)
+    monkeypatch.setattr("aam_core.training.range_test.Stepper", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     return Watched.seen
 
@@ -150,11 +150,11 @@ def test_suggestion_trains(make):
     reached = []
     for factor in (1e-3, 1.0, 1e3):
         trial = make({"optim.lr": suggestion * factor, "optim.schedule": "constant"})
-        learner = Learner(trial, join_process_group(trial.config.train), 20)
+        stepper = Stepper(trial, join_process_group(trial.config.train), 20)
         for step in range(20):
-            sums, counts = learner.gradients(np.arange(40), 0, step)
-            learner.update()
-        losses = Losses(trial.config.loss)
+            sums, counts = stepper.gradients(np.arange(40), 0, step)
+            stepper.update()
+        losses = LossSums(trial.config.loss)
         losses.add(sums, counts)
         reached.append(losses.values()["total_loss"])
     low, suggested, high = np.nan_to_num(reached, nan=np.inf)

@@ -117,7 +117,7 @@ def test_a_bar_fits_the_terminal(monkeypatch, columns, label, steps):
     values = {"total_loss": 0.123456, "distance_loss": 0.23, "target_loss": 1.5, "lr": 1.2e-4}
     reporter.epoch(1, 9, {"val/total_loss": 12.3456})
     reporter.advance(values, steps=steps // 2)
-    reporter.doing("validating")
+    reporter.set_stage("validating")
     reporter.close()
     shown = [frame for frame in frames(screen) if "/" in frame]
     assert all(len(frame) <= columns and frame.endswith("]") for frame in shown)
@@ -156,11 +156,13 @@ def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
     reporter.end()
     reporter.begin(500, stage="fitting forests", unit="trees")
     reporter.advance(steps=250)
-    reporter.doing("fitting forests")  # shown at once, as it is in less than a tenth of a second
+    reporter.set_stage(
+        "fitting forests"
+    )  # shown at once, as it is in less than a tenth of a second
     reporter.end()
-    reporter.say("done")
+    reporter.log.info("done")
     if not tty:
-        assert capsys.readouterr().err == "fold 2/5: fitting forests\ndone\n"
+        assert capsys.readouterr().err == "fold 2/5: fitting forests\nfold 2/5: done\n"
         return
     shown = frames(screen)
     assert any(text.startswith("fold 2/5: training   100%|") for text in shown)
@@ -168,19 +170,22 @@ def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
         text.startswith("fold 2/5: fitting forests  50%|") and "250/500 trees [" in text
         for text in shown
     )
-    assert shown[-1] == "done" and screen.getvalue().count("\n") == 2  # that of training stays
+    assert (
+        shown[-1] == "fold 2/5: done" and screen.getvalue().count("\n") == 2
+    )  # that of training stays
 
 
 def test_a_line_does_not_tear_the_bar(monkeypatch, capsys):
     screen = terminal(monkeypatch)
     reporter = Reporter()
     reporter.begin(2)
-    reporter.say("halved the batch")
+    reporter.log.info("halved the batch")
     assert "\r" in screen.getvalue()
-    assert [text for text in screen.getvalue().splitlines() if text == "halved the batch"]
+    line = "training: halved the batch"
+    assert [text for text in screen.getvalue().splitlines() if text == line]
     reporter.close()
-    reporter.say("done")
-    assert screen.getvalue().endswith("\ndone\n") and capsys.readouterr().out == ""
+    reporter.log.info("done")
+    assert screen.getvalue().endswith("\ntraining: done\n") and capsys.readouterr().out == ""
 
 
 def test_values_and_plots_are_logged_under_their_names(tmp_path):
@@ -239,10 +244,9 @@ def test_a_silent_reporter_neither_shows_nor_writes(tmp_path, monkeypatch):
     screen = terminal(monkeypatch)
     reporter = Reporter(tmp_path / "logs", silent=True, trackers="tensorboard")
     reporter.begin(2)
-    reporter.doing("validating")
+    reporter.set_stage("validating")
     reporter.end()
     reporter.begin(2, stage="fitting forests")
-    reporter.say("here")
     reporter.advance({"total_loss": 1.0})
     reporter.record(1, {"train/total_loss": 1.0})
     reporter.figure(1, "val/scatter", lambda: 1 / 0)

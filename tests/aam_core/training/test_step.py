@@ -12,9 +12,9 @@ from aam_core.models.layers import Block
 from aam_core.models.network import Parts, part_of
 from aam_core.training.parallel import join_process_group
 from aam_core.training.reporter import Reporter
-from aam_core.training.step import Learner
+from aam_core.training.step import Stepper
 from aam_core.training.trainer import Trainer
-from aam_core.training.validation import Losses
+from aam_core.training.validation import LossSums
 
 DROPOUT = {
     "model.encoder.dropout": 0.1,
@@ -37,14 +37,14 @@ headers = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 def learner_of(job):
-    return Learner(job, join_process_group(job.config.train), steps=10)
+    return Stepper(job, join_process_group(job.config.train), steps=10)
 
 
 def computed(job, samples=range(16), epoch=0, step=3):
     """Losses of a batch and gradients, by name."""
-    learner = learner_of(job)
-    sums, counts = learner.gradients(np.array(samples), epoch, step)
-    losses = Losses(job.config.loss)
+    stepper = learner_of(job)
+    sums, counts = stepper.gradients(np.array(samples), epoch, step)
+    losses = LossSums(job.config.loss)
     losses.add(sums, counts)
     return losses.values(), gradients_of(job.network)
 
@@ -110,10 +110,10 @@ def test_members_keep_what_they_leave_out_over_micro_steps(job, given):
 
 def test_pairs_are_those_within_a_micro_step(job):
     made = job({"train.accumulate": 2}, parts=Parts(distance=True))
-    learner = learner_of(made)
-    _, counts = learner.gradients(np.arange(16), 0, 0)
+    stepper = learner_of(made)
+    _, counts = stepper.gradients(np.arange(16), 0, 0)
     assert float(counts["distance"]) == 2 * (8 * 7 / 2)
-    micros = learner._micros(np.array_split(np.arange(16), 2), 0, 0)
+    micros = stepper._micros(np.array_split(np.arange(16), 2), 0, 0)
     assert [len(micro.batch.sample_index) for micro in micros] == [8, 8]
 
 
@@ -140,20 +140,20 @@ def test_draws_are_keyed_by_the_step_and_the_seed_alone(job):
 
 
 def test_an_evaluation_is_always_the_same(job):
-    learner = learner_of(job(DROPOUT, **CLASSIFY))
+    stepper = learner_of(job(DROPOUT, **CLASSIFY))
     batches = [np.arange(40, 50), np.arange(50, 60)]
-    first = learner.evaluate(batches).values()
-    learner.gradients(np.arange(16), 0, 0)
-    assert learner.evaluate(batches).values() == first
+    first = stepper.evaluate(batches).values()
+    stepper.gradients(np.arange(16), 0, 0)
+    assert stepper.evaluate(batches).values() == first
     assert first["nucleotide_loss"] > 0 and not torch.is_inference_mode_enabled()
 
 
 def test_an_evaluation_leaves_the_gradients(job):
-    learner = learner_of(job())
-    learner.gradients(np.arange(16), 0, 0)
-    before = gradients_of(learner.network)
-    learner.evaluate([np.arange(40, 60)])
-    after = gradients_of(learner.network)
+    stepper = learner_of(job())
+    stepper.gradients(np.arange(16), 0, 0)
+    before = gradients_of(stepper.network)
+    stepper.evaluate([np.arange(40, 60)])
+    after = gradients_of(stepper.network)
     assert before and set(before) == set(after) and equal(before, after)
 
 
@@ -163,15 +163,15 @@ def test_an_evaluation_leaves_the_gradients(job):
 @pytest.mark.parametrize("limit", [1e-9, 0.0, 1e9])
 def test_gradients_are_clipped(job, limit):
     made = job({"optim.clip": limit})
-    learner = learner_of(made)
-    learner.gradients(np.arange(16), 0, 0)
+    stepper = learner_of(made)
+    stepper.gradients(np.arange(16), 0, 0)
     parameters = [p for p in made.network.parameters() if p.grad is not None]
     before = torch.stack([p.grad.norm() for p in parameters]).norm()
     seen = []
-    learner.optimizer.register_step_pre_hook(
+    stepper.optimizer.register_step_pre_hook(
         lambda *_: seen.append(torch.stack([p.grad.norm() for p in parameters]).norm())
     )
-    norm = learner.update()
+    norm = stepper.update()
     assert float(norm) == pytest.approx(float(before))
     expected = limit if limit == 1e-9 else float(before)
     assert float(seen[0]) == pytest.approx(expected, rel=1e-3)
@@ -179,22 +179,22 @@ def test_gradients_are_clipped(job, limit):
 
 def test_gradients_are_of_one_step(job):
     """Those of the step before are still there, for histograms, and have no part in it."""
-    learner = learner_of(job({"optim.lr": 0.0}))
+    stepper = learner_of(job({"optim.lr": 0.0}))
     for step in (3, 4, 3):
-        learner.gradients(np.arange(16), 0, step)
-        learner.update()
-    again, (_, alone) = gradients_of(learner.network), computed(job({"optim.clip": 1.0}))
+        stepper.gradients(np.arange(16), 0, step)
+        stepper.update()
+    again, (_, alone) = gradients_of(stepper.network), computed(job({"optim.clip": 1.0}))
     limit = min(1.0, 1 / float(torch.stack([g.norm() for g in alone.values()]).norm()))
     assert_alike({name: gradient * limit for name, gradient in alone.items()}, again)
 
 
 def test_distributions_are_of_weights_and_gradients(job):
-    learner = learner_of(job())
-    weights = {f"weights/{name}" for name in learner.network.state_dict()}
-    assert set(learner.distributions()) == weights
-    learner.gradients(np.arange(16), 0, 0)
-    gradients = {f"gradients/{name}" for name in gradients_of(learner.network)}
-    assert gradients and set(learner.distributions()) == weights | gradients
+    stepper = learner_of(job())
+    weights = {f"weights/{name}" for name in stepper.network.state_dict()}
+    assert set(stepper.distributions()) == weights
+    stepper.gradients(np.arange(16), 0, 0)
+    gradients = {f"gradients/{name}" for name in gradients_of(stepper.network)}
+    assert gradients and set(stepper.distributions()) == weights | gradients
 
 
 def test_parts_that_no_head_reads_stay(job):
@@ -237,7 +237,7 @@ def test_the_average_is_what_is_validated_and_kept(job):
             average[name] = decay * average[name] + (1 - decay) * parameter.detach()
         seen.append({n: p.detach().clone() for n, p in made.network.named_parameters()})
 
-    trainer.learner.optimizer.register_step_post_hook(take)
+    trainer.stepper.optimizer.register_step_post_hook(take)
     result = trainer.fit()
     assert len(seen) == 3
     assert_alike(average, {name: result.weights[name] for name in average}, 1e-6)
@@ -270,27 +270,27 @@ def test_half_precision_learns(job, precision):
 
 
 def test_fp16_scales_the_loss_and_passes_over_what_overflows(job):
-    learner = learner_of(job({"train.precision": "fp16"}))
-    before = learner.weights()
+    stepper = learner_of(job({"train.precision": "fp16"}))
+    before = stepper.weights()
     for scale, changed in ((1e30, False), (2.0**10, True)):
-        state = learner.scaler.state_dict() | {"scale": scale}
-        learner.scaler.load_state_dict(state)
-        learner.gradients(np.arange(16), 0, 0)
-        norm = learner.update()
-        assert equal(before, learner.weights()) != changed
+        state = stepper.scaler.state_dict() | {"scale": scale}
+        stepper.scaler.load_state_dict(state)
+        stepper.gradients(np.arange(16), 0, 0)
+        norm = stepper.update()
+        assert equal(before, stepper.weights()) != changed
         assert bool(torch.isfinite(norm)) == changed
-        assert learner.scaler.get_scale() == (scale if changed else pytest.approx(scale / 2))
-        assert all(value.isfinite().all() for value in learner.weights().values())
+        assert stepper.scaler.get_scale() == (scale if changed else pytest.approx(scale / 2))
+        assert all(value.isfinite().all() for value in stepper.weights().values())
 
 
 def test_the_norm_is_of_the_unscaled_gradients(job):
     norms = []
     for precision in ("fp32", "fp16"):
-        learner = learner_of(job({"train.precision": precision}))
+        stepper = learner_of(job({"train.precision": precision}))
         if precision == "fp16":
-            learner.scaler.load_state_dict(learner.scaler.state_dict() | {"scale": 2.0**10})
-        learner.gradients(np.arange(16), 0, 0)
-        norms.append(float(learner.update()))
+            stepper.scaler.load_state_dict(stepper.scaler.state_dict() | {"scale": 2.0**10})
+        stepper.gradients(np.arange(16), 0, 0)
+        norms.append(float(stepper.update()))
     assert norms[1] == pytest.approx(norms[0], rel=0.05)
 
 

@@ -114,7 +114,7 @@ def test_the_rate_falls_to_nothing_within_a_short_run(job):
     trainer = Trainer(trained, QUIET)
     peak = trained.config.optim.lr
     rates = []
-    trainer.learner.optimizer.register_step_pre_hook(
+    trainer.stepper.optimizer.register_step_pre_hook(
         lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
     )
     trainer.fit()
@@ -125,7 +125,7 @@ def test_the_rate_falls_to_nothing_within_a_short_run(job):
 def test_plateau_lowers_the_rate_where_validation_stalls(contrary):
     changes = {"optim.schedule": "plateau", "optim.plateau_patience": 2, "train.epochs": 9}
     trainer, rates = Trainer(contrary(changes), QUIET), []
-    trainer.learner.optimizer.register_step_pre_hook(
+    trainer.stepper.optimizer.register_step_pre_hook(
         lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
     )
     result = trainer.fit()

@@ -15,8 +15,8 @@ from aam_core.phylogeny.distances import table_distances
 from aam_core.tasks import losses
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
 from aam_core.training.parallel import join_process_group
-from aam_core.training.step import Learner
-from aam_core.training.validation import Losses, Validation
+from aam_core.training.step import Stepper
+from aam_core.training.validation import LossSums, ValidationMetrics
 
 CPU = torch.device("cpu")
 HELD = np.arange(40, 60)
@@ -30,9 +30,9 @@ def evaluated(job):
 
     def run(size=20, changes=(), **given):
         made = job(changes, **given)
-        learner = Learner(made, join_process_group(made.config.train), steps=1)
+        stepper = Stepper(made, join_process_group(made.config.train), steps=1)
         batches = np.split(HELD, range(size, len(HELD), size))
-        return made, learner.evaluate(batches)
+        return made, stepper.evaluate(batches)
 
     return run
 
@@ -52,7 +52,7 @@ def numbers(**values):
 
 
 def test_losses_are_means_over_all_that_was_added():
-    held = Losses(LossConfig(nucleotide=2.0, distance=3.0))
+    held = LossSums(LossConfig(nucleotide=2.0, distance=3.0))
     assert held.values() == {}
     held.add(
         numbers(nucleotide=6.0, nucleotide_accuracy=2.0, target=5.0),
@@ -75,13 +75,13 @@ def test_losses_are_means_over_all_that_was_added():
 
 
 def test_nothing_counted_is_no_loss():
-    held = Losses(LossConfig())
+    held = LossSums(LossConfig())
     held.add(numbers(distance=0.0), numbers(distance=0.0))
     assert held.values()["total_loss"] == 0
 
 
 def test_a_long_sum_keeps_its_digits():
-    held = Losses(LossConfig())
+    held = LossSums(LossConfig())
     held.add(numbers(target=float(2**24)), numbers(target=1.0))
     for _ in range(1000):
         held.add(numbers(target=1.0), numbers(target=0.0))
@@ -89,7 +89,7 @@ def test_a_long_sum_keeps_its_digits():
 
 
 def test_losses_go_on_from_their_state():
-    whole, first, second = (Losses(LossConfig()) for _ in range(3))
+    whole, first, second = (LossSums(LossConfig()) for _ in range(3))
     parts = [
         (numbers(nucleotide=1 / 3, nucleotide_accuracy=1.0), numbers(nucleotide=3.0)),
         (numbers(nucleotide=0.1, nucleotide_accuracy=2.0), numbers(nucleotide=7.0)),
@@ -97,17 +97,17 @@ def test_losses_go_on_from_their_state():
     for part in parts:
         whole.add(*part)
     first.add(*parts[0])
-    state = first.state()
+    state = first.state_dict()
     assert all(value.device == CPU for value in state.values())
-    second.restore(state, CPU)
+    second.load_state_dict(state, CPU)
     second.add(*parts[1])
     assert second.values() == whole.values()
     assert first.values() != whole.values()  # the state is a copy
 
 
 def test_no_state_is_a_beginning():
-    held = Losses(LossConfig())
-    held.restore(Losses(LossConfig()).state(), CPU)
+    held = LossSums(LossConfig())
+    held.load_state_dict(LossSums(LossConfig()).state_dict(), CPU)
     assert held.values() == {}
 
 
@@ -146,10 +146,10 @@ def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
 @pytest.mark.parametrize("size", [1, 6, 20])
 def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch):
     """Unless the probabilities are nearer to each other than bins are wide."""
-    monkeypatch.setattr("aam_core.training.validation.EXACT", 19)
+    monkeypatch.setattr("aam_core.training.validation._EXACT", 19)
     made = job(**CLASSIFY)
     logits = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)) * 3
-    found = Validation(made)
+    found = ValidationMetrics(made)
     for rows in torch.arange(20).split(size):
         batch = made.batcher.batch(HELD[rows.numpy()])
         found.add(numbers(target=1.0), numbers(target=1.0))
@@ -227,8 +227,8 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
     for weight, expected in ((1.0, 1), (0.25, 1), (0.0, 0)):
         changes = {"loss.zero_pair_weight": weight, "data.rarefaction": "none"}
         made, _ = evaluated(20, changes, parts=Parts(distance=True))
-        learner = Learner(made, join_process_group(made.config.train), steps=1)
-        found = learner.evaluate([np.array([40, 40])])
+        stepper = Stepper(made, join_process_group(made.config.train), steps=1)
+        found = stepper.evaluate([np.array([40, 40])])
         assert found.pairs.count == expected
         assert math.isfinite(found.values()["distance_loss"])
 
@@ -236,7 +236,7 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
 def test_nothing_evaluated_has_no_figures(job):
     for given in (REGRESS, CLASSIFY):
         made = job(**given)
-        found = Learner(made, join_process_group(made.config.train), steps=1).evaluate([])
+        found = Stepper(made, join_process_group(made.config.train), steps=1).evaluate([])
         assert found.values() == {} and found.drawings() == {}
 
 
@@ -254,8 +254,8 @@ def test_processes_join_what_they_have_scored(evaluated, job):
 
     for given in (REGRESS, CLASSIFY):
         made, whole = evaluated(10, **given)
-        learner = Learner(made, join_process_group(made.config.train), steps=1)
-        first, second = (learner.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
+        stepper = Stepper(made, join_process_group(made.config.train), steps=1)
+        first, second = (stepper.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
         other = second.scores, second.pairs, second.some_values, second.some_pairs
         first.add(second.sums, second.counts)
         first.merge(Pair(other))
@@ -271,7 +271,7 @@ def test_pairs_are_told_apart_over_processes(job):
     for sizes in ((20,), (8, 12), (7, 6, 7)):
         draws = [made.batcher.draw(part) for part in np.split(HELD, np.cumsum(sizes)[:-1])]
         shared = [made.batcher.share(draw) for draw in draws]
-        found = Validation(made)
+        found = ValidationMetrics(made)
         for process, draw in enumerate(draws):
             batch = made.batcher.assemble(draw, shared, process)
             rows = truth[batch.offset : batch.offset + batch.num_samples]
@@ -320,7 +320,7 @@ def test_a_plot_shows_the_samples_in_their_units(evaluated, small):
 
 def test_memory_does_not_grow_with_the_samples(job):
     made = job(**REGRESS)
-    found = Validation(made)
+    found = ValidationMetrics(made)
     rng = np.random.default_rng(0)
     for start in range(0, 20_000, 1000):
         found.some_values.update(np.arange(start, start + 1000), *rng.random((2, 1000)))
@@ -330,6 +330,6 @@ def test_memory_does_not_grow_with_the_samples(job):
 def test_the_batcher_is_asked_for_the_same_draws_each_time(job):
     made = job({"data.rarefaction": "redraw"}, **REGRESS)
     assert isinstance(made.batcher, Batcher)
-    learner = Learner(made, join_process_group(made.config.train), steps=1)
-    first, second = (learner.evaluate([HELD]).values() for _ in range(2))
+    stepper = Stepper(made, join_process_group(made.config.train), steps=1)
+    first, second = (stepper.evaluate([HELD]).values() for _ in range(2))
     assert first == second
