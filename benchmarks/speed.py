@@ -304,8 +304,8 @@ def show(values: dict) -> None:
     print(f"{'':46}{'default':>10}{'every base':>12}{'aim':>9}")
     for name, label in LABELS.items():
         aim = "{} {:g}".format(*AIMS[name]) if name in AIMS else ""
-        values = [values[name], values["base_resolution"][name]]
-        print(f"{label:46}{values[0]:>10.4g}{values[1]:>12.4g}{aim:>9}")
+        default, every_base = values[name], values["base_resolution"][name]
+        print(f"{label:46}{default:>10.4g}{every_base:>12.4g}{aim:>9}")
 
 
 def main() -> None:

@@ -173,7 +173,7 @@ def find(directory) -> Path:
     raise InputError(f"{directory} {what}: {advice}")
 
 
-def check_fields(where: Path, part: str, found: dict, wanted: Iterable[str]) -> None:
+def check_fields(where: Path | None, part: str, found: dict, wanted: Iterable[str]) -> None:
     """Raise `InputError` that names what ``run`` or ``progress`` of a checkpoint lacks."""
     gone = sorted(set(wanted) - set(found))
     if gone:

@@ -26,17 +26,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-LOG = "metrics.jsonl"
-EVENTS = "events.out.tfevents*"
-SIDES = ("train", "val")
+__all__ = ["TRACKERS", "JsonLines", "MLflow", "RunLogger", "TensorBoard", "Tracker", "WandB"]
+__all__ += ["carry_over", "check_trackers", "make_loggers"]
+
+_LOG = "metrics.jsonl"
+_EVENTS = "events.out.tfevents*"
+_SIDES = ("train", "val")
 """Runs of TensorBoard, each a folder in that of the logs."""
 
-GROUPS = {
+_GROUPS = {
     "loss": ("loss", "loss_weighted"),
     "networks": ("accuracy", "auc", "f1", "mae", "r2", "rmse"),
 }
-"""Groups of TensorBoard's scalars -> how the names in them end; all others are of ``training``.
-Metrics are called after what is scored while it trains: the networks, without the forest."""
+"""Groups of TensorBoard's scalars and how names in them end; all others are in ``training``. While a
+fit trains, its networks are scored without the forest: hence the name of that group."""
 
 
 class RunLogger(Protocol):
@@ -50,6 +53,20 @@ class RunLogger(Protocol):
 
     def close(self) -> None:
         """End the logs."""
+
+
+class Tracker(RunLogger, Protocol):
+    """A logger by a name of ``train.trackers``.
+
+    Attributes
+    ----------
+    fresh : bool
+        Whether it has nothing of the steps before.
+    """
+
+    fresh: bool
+
+    def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None): ...
 
 
 class JsonLines:
@@ -85,20 +102,20 @@ class TensorBoard:
 
     The tag is the name without its side, so that TensorBoard draws training and validation, which
     are runs to it, as two lines of one chart. What has no side belongs to the training. Scalars are
-    in groups (`GROUPS`): TensorBoard opens two, the first by the alphabet, and a tag without a
+    in groups (`_GROUPS`): TensorBoard opens two, the first by the alphabet, and a tag without a
     group would be one of its own.
     """
 
     def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
         self.folder = folder
-        self.fresh = not _events(folder / SIDES[0])
-        # readers then drop what an earlier process logged from this step on
+        self.fresh = not _events(folder / _SIDES[0])
+        # Readers then drop what an earlier process logged from this step on.
         self.purge = None if resume_step is None else resume_step + 1
         self.writers: dict[str, SummaryWriter] = {}
-        if self.fresh:  # files of an earlier layout would stand beside as a third run
+        if self.fresh:  # files of an earlier layout would be a third run
             _drop_events(folder)
         else:
-            for side in SIDES:
+            for side in _SIDES:
                 if (folder / side).is_dir():
                     self._writer(side)
 
@@ -127,7 +144,7 @@ class TensorBoard:
             writer.close()
 
     def _writer(self, side: str) -> SummaryWriter:
-        """That of a side; made when there is something to write, for an empty run shows nothing."""
+        """The writer of a side, made when there is something to write: no empty run is shown."""
         if side not in self.writers:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -144,23 +161,23 @@ class WandB:
     def __init__(self, folder: Path, config: dict, name: str, resume_step: int | None):
         import wandb
 
-        kept = folder / "wandb.run"
-        known = kept.read_text() if kept.exists() else None
+        id_file = folder / "wandb.run"
+        earlier = id_file.read_text() if id_file.exists() else None
         try:
             self.run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "aam"),
                 name=name,
                 config=config,
                 dir=str(folder),
-                id=known,
-                resume="allow" if known else None,
+                id=earlier,
+                resume="allow" if earlier else None,
             )
         except wandb.Error as error:
             raise InputError(f"W&B cannot log: {_line(error)} Or WANDB_MODE=offline.") from error
-        self.fresh = known is None
+        self.fresh = earlier is None
         self.image = wandb.Image
-        kept.write_text(self.run.id)
-        # not wandb's own step, which cannot go back to where a run resumes
+        id_file.write_text(self.run.id)
+        # Not the step of W&B, which cannot go back to where a run resumes.
         self.run.define_metric("step")
         self.run.define_metric("*", step_metric="step")
 
@@ -191,25 +208,24 @@ class MLflow:
         if not mlflow.is_tracking_uri_set():
             store = f"sqlite:///{folder.absolute().as_posix()}/mlflow.db"
             artifacts = (folder.absolute() / "mlartifacts").as_uri()
-        kept = folder / "mlflow.run"
+        id_file = folder / "mlflow.run"
         try:
             self.client = mlflow.MlflowClient(store)
-            self.run = self._known(kept, mlflow.MlflowException)
-            self.fresh = self.run is None
-            if self.fresh:
-                self.run = self._begin(artifacts, config, name)
+            earlier = self._earlier_run(id_file, mlflow.MlflowException)
+            self.fresh = earlier is None
+            self.run: str = earlier or self._begin(artifacts, config, name)
         except mlflow.MlflowException as error:
             raise InputError(f"MLflow cannot log: {_line(error)}") from error
-        kept.write_text(self.run)
+        id_file.write_text(self.run)
 
-    def _known(self, kept: Path, error: type[Exception]) -> str | None:
-        """The run of the steps before, where this store has it."""
-        if not kept.exists():
+    def _earlier_run(self, id_file: Path, mlflow_error: type[Exception]) -> str | None:
+        """Id of the run of the steps before, if this store has it."""
+        if not id_file.exists():
             return None
         try:
-            return self.client.get_run(kept.read_text()).info.run_id
-        except error as problem:
-            if problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return self.client.get_run(id_file.read_text()).info.run_id
+        except mlflow_error as error:
+            if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
 
@@ -217,9 +233,12 @@ class MLflow:
         from mlflow.entities import Param
 
         title = os.environ.get("MLFLOW_EXPERIMENT_NAME", "aam")
-        found = self.client.get_experiment_by_name(title)
-        place = found.experiment_id if found else self.client.create_experiment(title, artifacts)
-        run = self.client.create_run(place, run_name=name).info.run_id
+        experiment = self.client.get_experiment_by_name(title)
+        if experiment is None:
+            number = self.client.create_experiment(title, artifacts)
+        else:
+            number = experiment.experiment_id
+        run = self.client.create_run(number, run_name=name).info.run_id
         params = [Param(key, str(value)[:500]) for key, value in _flat(config)]
         for start in range(0, len(params), 100):  # the most that MLflow takes at once
             self.client.log_batch(run, params=params[start : start + 100])
@@ -237,7 +256,7 @@ class MLflow:
         self.client.set_terminated(self.run)
 
 
-TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
+TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}
 
 
 def check_trackers(text: str) -> list[str]:
@@ -258,8 +277,8 @@ def check_trackers(text: str) -> list[str]:
             "commas, or 'none'."
         )
     for name in names:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:  # no origin: a mere folder of that name
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:  # no origin: only a folder of that name
             raise InputError(f"The tracker {name} is not installed: pip install {name}.")
     return names
 
@@ -287,7 +306,7 @@ def make_loggers(
     folder.mkdir(parents=True, exist_ok=True)
     if resume_step is None:
         _forget(folder)
-    log = folder / LOG
+    log = folder / _LOG
     earlier = [] if resume_step is None else _read(log, resume_step)
     loggers: list[RunLogger] = []
     for tracker in names:
@@ -300,24 +319,24 @@ def make_loggers(
 
 
 def carry_over(old_logs, new_logs, step: int) -> None:
-    """Bring the logs up to ``step`` along, for a run that resumes in another folder.
+    """Copy the logs up to ``step`` for a run that is resumed in another folder.
 
-    The new folder has runs of W&B and MLflow of its own, which begin with the same lines.
+    The new folder has runs of W&B and MLflow of its own, which begin with the same values.
     """
     old, new = Path(old_logs), Path(new_logs)
     if old.resolve() == new.resolve():
         return
     new.mkdir(parents=True, exist_ok=True)
     _forget(new)
-    JsonLines(new / LOG, _read(old / LOG, step)).close()
-    for side in SIDES:
+    JsonLines(new / _LOG, _read(old / _LOG, step)).close()
+    for side in _SIDES:
         for events in _events(old / side):
             (new / side).mkdir(exist_ok=True)
             shutil.copy2(events, new / side)
 
 
 def _read(log: Path, step: int) -> list[dict]:
-    """Lines up to a step; one that was cut short as its process died is left out."""
+    """Lines up to a step; one that was cut short when its process died is dropped."""
     lines = []
     for text in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:
@@ -330,7 +349,7 @@ def _read(log: Path, step: int) -> list[dict]:
 
 
 def _forget(folder: Path) -> None:
-    """Leave nothing that another run's logs could be taken up by."""
+    """Remove what would let a new run continue the logs of an old one."""
     _drop_events(folder)
     for old in (folder / "wandb.run", folder / "mlflow.run"):
         old.unlink(missing_ok=True)
@@ -338,25 +357,25 @@ def _forget(folder: Path) -> None:
 
 def _drop_events(folder: Path) -> None:
     """Remove TensorBoard's files of both sides, and those of the layout that had no sides."""
-    for events in (*_events(folder), *(path for side in SIDES for path in _events(folder / side))):
+    for events in (*_events(folder), *(path for side in _SIDES for path in _events(folder / side))):
         events.unlink()
-    for side in SIDES:
+    for side in _SIDES:
         if (folder / side).is_dir() and not any((folder / side).iterdir()):
             (folder / side).rmdir()
 
 
 def _events(folder: Path) -> list[Path]:
-    return sorted(folder.glob(EVENTS))
+    return sorted(folder.glob(_EVENTS))
 
 
 def _group(tag: str) -> str:
-    return next((group for group, ends in GROUPS.items() if tag.endswith(ends)), "training")
+    return next((group for group, ends in _GROUPS.items() if tag.endswith(ends)), "training")
 
 
 def _side_and_tag(name: str) -> tuple[str, str]:
     """``train/lr`` -> train, lr; ``weights/a`` -> train, weights/a."""
     side, _, tag = name.partition("/")
-    return (side, tag) if side in SIDES else (SIDES[0], name)
+    return (side, tag) if side in _SIDES else (_SIDES[0], name)
 
 
 def _flat(config: dict, prefix: str = ""):

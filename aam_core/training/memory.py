@@ -61,7 +61,7 @@ def check_size(config: ModelConfig, parts: Parts) -> None:
 
 def describe(network: nn.Module, config: Config) -> list[str]:
     """What a network is made of, and how it is trained, in a few lines."""
-    parts = Counter()
+    parts: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         parts[part_of(name)] += parameter.numel()
     total = parts.total()

@@ -18,6 +18,7 @@ from aam_core.training.loggers import JsonLines, RunLogger, TensorBoard, make_lo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from tqdm import tqdm
 
 __all__ = ["Reporter"]
 
@@ -90,7 +91,7 @@ class Reporter:
         self.label = label
         self.silent = silent
         self.log = labelled(label)
-        self.bar = None
+        self.bar: tqdm | None = None
         self.shown: dict[str, float] = {}
         self.failed_plots: set[str] = set()
         self.loggers: list[RunLogger] = []
@@ -114,16 +115,16 @@ class Reporter:
         """
         if self.silent:
             return
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm as auto_tqdm
 
-        if not sys.stderr.isatty() and not _is_notebook(tqdm):
+        if not sys.stderr.isatty() and not _is_notebook(auto_tqdm):
             if stage != "training":
                 self.log.info(stage)
             return
-        options = {} if _is_notebook(tqdm) else {"ncols": _columns(), "bar_format": _METER}
+        options = {} if _is_notebook(auto_tqdm) else {"ncols": _columns(), "bar_format": _METER}
         # smoothing=0: the time left goes by the mean rate so far. By that of the latest steps it
         # would jump at each validation and checkpoint.
-        self.bar = tqdm(
+        self.bar = auto_tqdm(
             total=steps,
             initial=start,
             desc=self._description(stage),
@@ -161,10 +162,9 @@ class Reporter:
 
     def _fit_width(self) -> None:
         """Show as many values behind the bar as the (resizable) terminal has room for."""
-        bar, values = (
-            self.bar,
-            {_BAR[name]: self.shown[name] for name in _BAR if name in self.shown},
-        )
+        bar = self.bar
+        assert bar is not None
+        values = {_BAR[name]: self.shown[name] for name in _BAR if name in self.shown}
         if values.get("target") == values.get("loss"):  # the total loss is the same
             values.pop("target", None)
         texts = [f"{name} {value:.3g}" for name, value in values.items()]

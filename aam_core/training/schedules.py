@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -132,11 +133,11 @@ class Schedule:
                 rates[f"lr_{group['name']}"] = group["lr"]
         return rates
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """JSON. It holds no rate: a resumed run may have another one."""
         return {"step": self.step, "scale": self.scale, "waited": self.waited}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state; the scale of 'plateau' is dropped under another schedule."""
         self.step = state["step"]
         if self.config.schedule == "plateau":

@@ -10,7 +10,7 @@ Letters: B samples of this process, G of all processes, K numbers of a distance 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -282,7 +282,7 @@ class Stepper:
         return sums, output, predicted
 
 
-def _added(parts: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _added(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     total: dict[str, Tensor] = {}
     for part in parts:
         for name, value in part.items():

@@ -122,6 +122,7 @@ class Trainer:
                         "epoch %s are kept",
                         *(self.metric, now.waited, now.best_epoch),
                     )
+        assert self.best is not None
         return TrainingResult(
             self.best, now.best_epoch, now.best_step, now.best_values, now.history
         )

@@ -111,10 +111,11 @@ class ValidationMetrics(LossSums):
         predicted, truth, weights : Tensor or None
             Predicted and true distances ``[B, G]``, and the weight of each pair.
         """
-        if predicted is not None:
+        if predicted is not None and truth is not None and weights is not None:
             self._score_pairs(batch, predicted, truth, weights)
         if output.target is None or self.target is None or batch.placeholder:
             return
+        assert batch.target is not None and self.scores is not None
         actual = batch.target.cpu().numpy()
         index = batch.sample_index.cpu().numpy()
         predictions = self.target.predictions(self.average(output.target, batch.weight).cpu())
@@ -122,13 +123,14 @@ class ValidationMetrics(LossSums):
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
-        of_ranks = group.gather((self.scores, self.pairs, self.some_values, self.some_pairs))
-        if of_ranks is not None:
-            self.scores, self.pairs, self.some_values, self.some_pairs = (
-                # A pretraining has no target to score.
-                None if values[0] is None else merged(values)
-                for values in zip(*of_ranks, strict=True)
-            )
+        of_ranks = group.gather((self.pairs, self.some_pairs, self.some_values, self.scores))
+        if of_ranks is None:
+            return
+        pairs, some_pairs, some_values, scores = zip(*of_ranks, strict=True)
+        self.pairs, self.some_pairs = merged(pairs), merged(some_pairs)
+        self.some_values = merged(some_values)
+        if self.scores is not None:  # a pretraining has no target
+            self.scores = merged(scores)
 
     def values(self) -> dict[str, float]:
         """Losses first, then metrics."""
@@ -142,7 +144,7 @@ class ValidationMetrics(LossSums):
 
     def drawings(self) -> dict[str, Callable]:
         """Functions that make a figure of at most 1,000 points, by the name of the plot."""
-        drawings = {}
+        drawings: dict[str, Callable] = {}
         if self.target is not None and self.some_values.rows():
             frame = self.target.points(*self.some_values.rows())
             drawings["val/predictions"] = functools.partial(

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -34,7 +34,7 @@ __all__ = ["run_in_processes"]
 _GRACE = 2.0
 """Seconds that the others have to end by themselves after one worker ended or failed."""
 
-_PATIENCE = {signal.SIGTERM: 60.0, signal.SIGUSR1: 60.0, signal.SIGINT: 5.0}
+_PATIENCE: dict[int, float] = {signal.SIGTERM: 60.0, signal.SIGUSR1: 60.0, signal.SIGINT: 5.0}
 """Seconds that the workers have to save a checkpoint after the parent got a signal."""
 
 
@@ -130,7 +130,7 @@ def _run_once(
                 worker.join(_GRACE)
 
 
-def _wait(workers: list[BaseProcess], stopper: Stopper) -> dict[int, int]:
+def _wait(workers: Sequence[BaseProcess], stopper: Stopper) -> dict[int, int]:
     """As `_run_once`; a signal is passed on once, and one failure ends all."""
     deadline = None
     while running := [worker for worker in workers if worker.is_alive()]:
@@ -150,7 +150,7 @@ def _wait(workers: list[BaseProcess], stopper: Stopper) -> dict[int, int]:
     return _failed(workers)
 
 
-def _failed(workers: list[BaseProcess]) -> dict[int, int]:
+def _failed(workers: Sequence[BaseProcess]) -> dict[int, int]:
     return {rank: worker.exitcode for rank, worker in enumerate(workers) if worker.exitcode}
 
 

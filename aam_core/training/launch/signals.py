@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
+from typing import Any
 
 __all__ = ["BLOCKED", "Stopper", "blocked"]
 
@@ -34,7 +35,7 @@ class Stopper:
     def __init__(self, signals: tuple[int, ...] = (signal.SIGTERM, signal.SIGUSR1)):
         self.signals = signals
         self.signal = 0
-        self._former = {}
+        self._former: dict[int, Any] = {}
 
     def __enter__(self) -> Stopper:
         if threading.current_thread() is threading.main_thread():

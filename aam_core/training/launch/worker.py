@@ -95,5 +95,7 @@ def _write_report(folder: str, error: BaseException) -> None:
 
 def _end_with_parent() -> None:
     """Leave no orphan, even one that hangs in a collective call while the parent is killed."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "not a child process"
+    parent.join()
     os.kill(os.getpid(), signal.SIGKILL)

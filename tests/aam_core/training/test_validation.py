@@ -256,7 +256,7 @@ def test_processes_join_what_they_have_scored(evaluated, job):
         made, whole = evaluated(10, **given)
         stepper = Stepper(made, join_process_group(made.config.train), steps=1)
         first, second = (stepper.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
-        other = second.scores, second.pairs, second.some_values, second.some_pairs
+        other = second.pairs, second.some_pairs, second.some_values, second.scores
         first.add(second.sums, second.counts)
         first.merge(Pair(other))
         assert first.values() == pytest.approx(whole.values(), rel=1e-6)
