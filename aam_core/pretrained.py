@@ -147,11 +147,11 @@ def _sources(network: Network, encoder: Network) -> dict[str, str]:
     Every member starts from the encoder's first one, or, with random Fourier features, from its
     first one that has them too.
     """
-    first = {False: "0", True: str(encoder.coded.argmax())}  # 0, too, where none has them
+    first = {False: "0", True: str(encoder.fourier_members.argmax())}  # 0, too, where none has them
     sources = {}
     for name in _weights(network):
         part, *inner = name.split(".")
         if part == "members":
-            inner[0] = first[bool(network.coded[int(inner[0])])]
+            inner[0] = first[bool(network.fourier_members[int(inner[0])])]
         sources[name] = ".".join([part, *inner])
     return sources

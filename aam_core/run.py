@@ -99,7 +99,7 @@ class Run:
         if network.profile is not None:
             present = plan.study.counts.getnnz(axis=0) > 0
             tokens = plan.study.tokens(plan.config.data)[present]
-            network.profile.find(torch.from_numpy(tokens))
+            network.profile.fit(torch.from_numpy(tokens))
         if plan.encoder is not None:
             for line in load_encoder(network, plan.encoder):
                 self.log.info(line)

@@ -152,7 +152,7 @@ def _weigh_members(
     trained: Trained, group: ProcessGroup, held_out: HeldOut, trees: np.ndarray | None
 ) -> None:
     """Weigh the members with random Fourier features against those without."""
-    network, fourier, masks = trained.network, trained.network.coded, held_out.held_out
+    network, fourier, masks = trained.network, trained.network.fourier_members, held_out.held_out
     both = masks[fourier].any(axis=0) & masks[~fourier].any(axis=0)
     if both.sum() < LEAST:
         return
@@ -161,4 +161,4 @@ def _weigh_members(
     forest = [] if trees is None else [trees]
     without, having, *_ = group.broadcast(best_weights([*kinds, *forest], truth, trained.task))
     if without + having:
-        network.weigh_codes(having / (without + having))
+        network.set_fourier_weight(having / (without + having))

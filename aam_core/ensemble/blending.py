@@ -77,7 +77,7 @@ def weights(network: Network, forest: Forest | None, network_weight: float) -> d
     if forest is not None:
         shares = {"network": network_weight, "forest": 1 - network_weight}
     if network.member_weight is not None:
-        fourier = network.member_weight[torch.from_numpy(network.coded)].sum()
+        fourier = network.member_weight[torch.from_numpy(network.fourier_members)].sum()
         shares["members_with_codes"] = round(float(fourier / network.member_weight.sum()), 4)
     return shares
 

@@ -1,10 +1,10 @@
-"""Random numbers that depend on keys alone, not on what was drawn before or beside.
+"""Random numbers that depend on keys alone, not on the numbers drawn before.
 
 A training step has a key; mixed with the identity of a sample, an ASV or a position it gives the
 key of that row; hashed with a salt (which draw of the row) and a channel, the draw itself. So a
-row gets the same draws in whatever batch, on whatever process, after a resume and when computed
-again. All integers wrap at 32 bits; mixing is by the finalizers ``fmix32`` and ``fmix64`` of
-MurmurHash3 (Austin Appleby, public domain, https://github.com/aappleby/smhasher).
+row gets the same draws in any batch, on any process, after a resume and when recomputed.
+All integers wrap at 32 bits; mixing is by the finalizers ``fmix32`` and ``fmix64`` of MurmurHash3
+(Austin Appleby, public domain, https://github.com/aappleby/smhasher).
 """
 
 from __future__ import annotations
@@ -12,8 +12,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = [
+    "ASVS",
+    "CORRUPT",
+    "DIVIDE",
+    "MASKED",
+    "SAMPLES",
+    "bernoulli",
+    "bits",
+    "dropout",
+    "key",
+    "mix",
+]
+
 ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE = range(5)
-"""What a step's key is mixed with first, so that no two uses of it draw alike."""
+"""Uses of the key of a step; it is mixed with one of them first, so that their draws differ."""
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2^64 over the golden ratio: its multiples are spread evenly."""
@@ -33,7 +46,7 @@ def key(*parts: int) -> int:
 
 
 def mix(keys: Tensor, other: Tensor | int) -> Tensor:
-    """New int32 keys from keys and what tells their children apart.
+    """New int32 keys from keys and integers.
 
     Parameters
     ----------
@@ -55,13 +68,13 @@ def bits(keys: Tensor, salt: int, n: int) -> Tensor:
     return _hash(keys, salt, n).bitwise_and_(0x7FFFFFFF)
 
 
-def chance(keys: Tensor, salt: int, n: int, rate: float) -> Tensor:
+def bernoulli(keys: Tensor, salt: int, n: int, rate: float) -> Tensor:
     """Bool ``[..., n]``, each true with probability ``rate`` below 1."""
     return bits(keys, salt, n) < int(rate * 2**31)
 
 
 def dropout(x: Tensor, rate: float, keys: Tensor | None, salt: int) -> Tensor:
-    """Dropout of each channel of each row, and the rest scaled up by it.
+    """Dropout of each channel of each row; the rest is scaled up.
 
     Parameters
     ----------
@@ -70,14 +83,14 @@ def dropout(x: Tensor, rate: float, keys: Tensor | None, salt: int) -> Tensor:
     rate : float
         Share dropped, below 1, to the nearest 2^-16.
     keys : Tensor or None
-        int32, broadcast to ``[...]``, one a row; None: nothing is dropped.
+        int32, broadcast to ``[...]``, one per row; None: nothing is dropped.
     salt : int
-        Which dropout of the row this is.
+        Number of this dropout among those of the row.
     """
     if rate == 0 or keys is None:
         return x
     width = x.shape[-1]
-    # Each number is good for two draws of 16 bits: half the work.
+    # Each number gives two draws of 16 bits, for half the work.
     draw = _hash(keys, salt, (width + 1) // 2).view(torch.int16)[..., :width]
     keep = draw >= round(rate * 2**16) - 2**15
     return x * keep.to(x.dtype).mul_(1 / (1 - rate))
@@ -97,7 +110,7 @@ def _scramble(x):
 
 
 def _narrow(x):
-    """To int32; what fits is kept, and the upper half of what does not counts too."""
+    """To int32: values that fit are kept, others are hashed with their upper half."""
     if x.dtype == torch.int32:
         return x
     return x.int() ^ _scramble((x >> 32).int())

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
-from aam_core.models.draws import chance, mix
+from aam_core.models.draws import bernoulli, mix
 from aam_core.models.kmers import kmers
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
 
+__all__ = ["BaseEncoder", "KmerBag", "SampleEncoder"]
+
 
 class KmerBag(nn.Module):
-    """Sum of learned vectors of the k-mers of a sequence: what it is made of, without order.
+    """Sum of learned vectors of the k-mers of a sequence, whatever their order.
 
-    It learns in a few hundred steps what the transformer needs thousands for, and the transformer
-    adds what k-mers cannot say. K-mers with anything but A, C, G, T count nothing, and those never
-    trained on add nothing: vectors start at zero.
+    It is trained in a few hundred steps, where the transformer needs thousands; the transformer
+    adds what k-mers do not contain. K-mers with letters other than A, C, G and T are ignored, and
+    those that were not trained on contribute nothing: vectors start at zero.
     """
 
     def __init__(self, length: int, width: int):
@@ -43,7 +45,7 @@ class BaseEncoder(nn.Module):
 
     The tokens are embedded by a convolution that sees ``kernel`` neighbours and keeps one position
     every ``stride`` bases (1 and 1: an ordinary token embedding). START stays a position of its
-    own, so that no sequence is ever all padding.
+    own, so that no sequence consists of padding alone.
     """
 
     def __init__(self, config: EncoderConfig):
@@ -73,9 +75,9 @@ class BaseEncoder(nn.Module):
             ``[U, L + 1]`` uint8, START first, PAD after the end.
         ragged : bool
             Whether any of the tokens is PAD. Sequences of one length need no mask, and attention
-            without one is faster; the caller knows this without asking the device.
+            without one is faster; the caller knows this without a transfer from the device.
         keys_U : Tensor, optional
-            ``[U]`` int32, of the dropout while training; no keys, no dropout.
+            ``[U]`` int32, of the dropout in training; without keys there is none.
 
         Returns
         -------
@@ -119,7 +121,7 @@ class BaseEncoder(nn.Module):
 
 
 class SampleEncoder(nn.Module):
-    """Set transformer over the ASVs of each sample: no positions, so order means nothing.
+    """Set transformer over the ASVs of each sample: without positions, so that order has no effect.
 
     The model sees abundance twice: embedded into every ASV, and as the prior of the pooling.
     """
@@ -153,8 +155,8 @@ class SampleEncoder(nn.Module):
         mask_BA : Tensor
             ``[B, A]``, true where an ASV is real. Every sample has at least one.
         keys_BA : Tensor, optional
-            ``[B, A]`` int32, of an ASV in its sample: of the dropout and of the hiding of ASVs
-            while training; no keys, neither.
+            ``[B, A]`` int32, of an ASV in its sample: of the dropout of channels and of ASVs in
+            training; without keys there is none.
 
         Returns
         -------
@@ -174,6 +176,6 @@ class SampleEncoder(nn.Module):
         return self.norm(self.pool(x_BAD, mask_BA, log_BA)), x_BAD, mask_BA
 
     def _drop(self, mask_BA, keys_BA):
-        kept = mask_BA & ~chance(keys_BA, 0, 1, self.asv_dropout)[..., 0]
-        # A sample whose every ASV would go keeps them all.
+        kept = mask_BA & ~bernoulli(keys_BA, 0, 1, self.asv_dropout)[..., 0]
+        # A sample all of whose ASVs would be dropped keeps them all.
         return torch.where(kept.any(1, keepdim=True), kept, mask_BA)

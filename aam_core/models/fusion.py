@@ -1,9 +1,11 @@
-"""Sample vector + metadata covariates -> sample vector.
+"""Fusion: sample vector + covariates -> sample vector.
 
 Letters: B samples, D width, C categorical columns, K numeric columns, M = C + K covariates.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from aam_core.config import FusionConfig
 from aam_core.data.covariates import UNKNOWN
 
+__all__ = ["FUSIONS", "CovariateTokens", "Fusion"]
+
 
 class CovariateTokens(nn.Module):
     """A vector for each covariate: a learned one per category, a line per number."""
@@ -19,7 +23,7 @@ class CovariateTokens(nn.Module):
     def __init__(self, width: int, sizes: tuple[int, ...], numbers: int):
         super().__init__()
         self.levels = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
-        # Where training lacks no value, this stays: a new level is then the mean of the known.
+        # Without missing values in training this stays: a new level is the mean of the others.
         for level in self.levels:
             nn.init.zeros_(level.weight[UNKNOWN])
         # FSDP cannot shard what is empty.
@@ -35,7 +39,7 @@ class CovariateTokens(nn.Module):
 
 
 class Concat(nn.Module):
-    """A linear map of everything side by side."""
+    """A linear map of the concatenated vectors."""
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -47,7 +51,7 @@ class Concat(nn.Module):
 
 
 class Add(nn.Module):
-    """The sum."""
+    """The sum of the vectors."""
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -76,7 +80,7 @@ class GatedUnit(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """The sample asks the covariates."""
+    """The sample attends to the covariates."""
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -88,7 +92,7 @@ class CrossAttention(nn.Module):
 
 
 class Perceiver(nn.Module):
-    """Latent vectors ask the sample and its covariates (Jaegle et al. 2021, arXiv:2103.03206)."""
+    """Latent vectors attend to the sample and its covariates (Jaegle 2021, arXiv:2103.03206)."""
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -130,26 +134,27 @@ class _Attention(nn.Module):
         return x.view(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
-KINDS = {
+FUSIONS: dict[str, Callable[[int, int, FusionConfig], nn.Module]] = {
     "concat": Concat,
     "add": Add,
     "gmu": GatedUnit,
     "cross-attention": CrossAttention,
     "perceiver": Perceiver,
 }
+"""Kind of fusion -> module of (width, number of covariates, configuration)."""
 
 
 class Fusion(nn.Module):
-    """Join a sample vector and its covariates.
+    """Fuse a sample vector and its covariates.
 
     Parameters
     ----------
     width : int
         D.
     config : FusionConfig
-        The kind.
+        With its kind, a key of `FUSIONS`.
     sizes : tuple of int
-        Ids that each of the C categorical covariates has.
+        Number of ids of each of the C categorical covariates.
     numbers : int
         Numeric covariates K.
     """
@@ -157,7 +162,7 @@ class Fusion(nn.Module):
     def __init__(self, width: int, config: FusionConfig, sizes: tuple[int, ...], numbers: int):
         super().__init__()
         self.tokens = CovariateTokens(width, sizes, numbers)
-        self.join = KINDS[config.kind](width, len(sizes) + numbers, config)
+        self.join = FUSIONS[config.kind](width, len(sizes) + numbers, config)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, sample_BD: Tensor, categories_BC: Tensor, numbers_BK2: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ from aam_core import vocab
 from aam_core.config import HeadConfig
 from aam_core.models.draws import dropout
 
+__all__ = ["DISTANCES", "DistanceHead", "NucleotideHead", "TargetHead", "UnionDistance"]
+
 
 class NucleotideHead(nn.Module):
-    """Logits of the hidden bases."""
+    """Logits of the masked bases."""
 
     def __init__(self, width: int, stride: int):
         super().__init__()
@@ -27,15 +29,28 @@ class NucleotideHead(nn.Module):
         self.out = nn.Linear(width, stride * vocab.SIZE)
 
     def forward(self, states_UPD: Tensor, row_M: Tensor, column_M: Tensor) -> Tensor:
-        """Return ``[M, V]`` for the hidden bases, at these places of ``[U, L + 1]`` tokens."""
+        """Return ``[M, V]`` for the masked bases, at these positions of ``[U, L + 1]`` tokens."""
         base = column_M - 1
         x_MD = states_UPD[row_M, 1 + torch.div(base, self.stride, rounding_mode="floor")]
         logits = self.out(self.norm(x_MD)).view(-1, self.stride, vocab.SIZE)
         return logits[torch.arange(len(base), device=base.device), base % self.stride]
 
 
-class UnionDistance(nn.Module):
-    """Distance as UniFrac forms it, on learned soft branches.
+class DistanceHead(nn.Module):
+    """What a distance head computes: vectors of samples, and distances between such vectors."""
+
+    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+        """Vectors of samples, a row per sample."""
+        raise NotImplementedError
+
+    @staticmethod
+    def compare(left: Tensor, right: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]`` in [0, 1] between vectors of `embed`."""
+        raise NotImplementedError
+
+
+class UnionDistance(DistanceHead):
+    """Distance in the form of UniFrac, on learned soft branches.
 
     Each ASV lies under branch k with probability ``sigmoid(z_k)``; a sample has the branch if any
     of its ASVs does (noisy or): ``p_k = 1 - prod(1 - sigmoid(z_k))``. With learned non-negative
@@ -47,7 +62,7 @@ class UnionDistance(nn.Module):
     def __init__(self, width: int, branches: int):
         super().__init__()
         self.branch = nn.Linear(width, branches)
-        # A branch is rare at first: a sample of a hundred ASVs must not hold them all.
+        # A branch is rare at first: a sample of a hundred ASVs must not have all of them.
         nn.init.constant_(self.branch.bias, -4.0)
         self.length = nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
 
@@ -64,13 +79,13 @@ class UnionDistance(nn.Module):
 
     @staticmethod
     def compare(left: Tensor, right: Tensor) -> Tensor:
-        """Distances ``[B_left, B_right]`` between what `embed` gave."""
+        """Distances ``[B_left, B_right]``."""
         shared = left[:, :-1] @ right[:, :-1].T
         total = left[:, -1, None] + right[None, :, -1]
         return (total - 2 * shared).clamp_min(0) / (total - shared).clamp_min(1e-9)
 
 
-class RuzickaDistance(nn.Module):
+class RuzickaDistance(DistanceHead):
     """``1 - sum min / sum max`` of a non-negative map of the sample vector."""
 
     def __init__(self, width: int, branches: int):
@@ -82,15 +97,15 @@ class RuzickaDistance(nn.Module):
         return F.softplus(self.out(sample_BD).float())
 
     @staticmethod
-    def compare(left_BK: Tensor, right_BK: Tensor) -> Tensor:
+    def compare(left: Tensor, right: Tensor) -> Tensor:
         """Distances ``[B_left, B_right]``."""
-        apart = torch.cdist(left_BK, right_BK, p=1.0)
-        total = left_BK.sum(1)[:, None] + right_BK.sum(1)[None, :]
+        apart = torch.cdist(left, right, p=1.0)
+        total = left.sum(1)[:, None] + right.sum(1)[None, :]
         # min + max = total, max - min = apart.
         return 2 * apart / (total + apart).clamp_min(1e-9)
 
 
-class EuclideanDistance(nn.Module):
+class EuclideanDistance(DistanceHead):
     """``tanh`` of the Euclidean distance between maps of the sample vectors."""
 
     def __init__(self, width: int, branches: int):
@@ -102,14 +117,19 @@ class EuclideanDistance(nn.Module):
         return self.out(sample_BD).float() / self.out.out_features**0.5
 
     @staticmethod
-    def compare(left_BK: Tensor, right_BK: Tensor) -> Tensor:
+    def compare(left: Tensor, right: Tensor) -> Tensor:
         """Distances ``[B_left, B_right]``."""
-        square = (left_BK[:, None] - right_BK[None]).square().sum(-1)
-        # The square root has no slope at 0, where the diagonal and equal samples are.
+        square = (left[:, None] - right[None]).square().sum(-1)
+        # The square root has no derivative at 0, on the diagonal and for equal samples.
         return torch.tanh((square + 1e-8).sqrt())
 
 
-DISTANCES = {"union": UnionDistance, "ruzicka": RuzickaDistance, "euclidean": EuclideanDistance}
+DISTANCES: dict[str, type[DistanceHead]] = {
+    "union": UnionDistance,
+    "ruzicka": RuzickaDistance,
+    "euclidean": EuclideanDistance,
+}
+"""Kind of distance head (``model.head.distance``) -> module of (width, distance width)."""
 
 
 class TargetHead(nn.Module):

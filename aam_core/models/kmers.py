@@ -1,4 +1,4 @@
-"""K-mer profiles of ASVs, by their principal components: fixed features of a sequence.
+"""K-mer profiles of ASVs as principal components: fixed features of a sequence.
 
 Letters: U distinct ASVs, L bases (+1 START), K kinds of k-mers, P components.
 """
@@ -11,20 +11,22 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 
+__all__ = ["KMER", "MAX_ASVS", "KmerProfile", "kmers"]
+
 KMER = 6
-"""Length of the k-mers: 4,096 kinds, of which 150 bases hold 145."""
+"""Length of the k-mers: 4,096 kinds, of which 150 bases have at most 145."""
 
-MOST = 10_000
-"""ASVs that the components are found from, at most: spread evenly over those that there are."""
+MAX_ASVS = 10_000
+"""ASVs that the components are fitted to, at most: evenly spaced among all."""
 
-NOTHING = 1e-4
-"""Root mean square along a component, of profiles of length 1, from which it is no rounding."""
+_ROUNDING = 1e-4
+"""Root mean square along a component, of profiles of length 1, below which it is rounding error."""
 
 
 def kmers(tokens_UL: Tensor, length: int) -> Tensor:
     """``[U, L - length + 1]`` int32 numbers of the k-mers of tokens; 4^length for unusual ones.
 
-    A k-mer with anything but A, C, G, T has no number of its own.
+    A k-mer with any letter but A, C, G and T is unusual.
     """
     bases = tokens_UL[:, 1:].int() - vocab.A
     bases = F.pad(bases, (0, max(0, length - bases.shape[1])), value=-1)
@@ -34,11 +36,11 @@ def kmers(tokens_UL: Tensor, length: int) -> Tensor:
     return torch.where(real, (windows * powers).sum(-1), len(vocab.BASES) ** length)
 
 
-class Profile(nn.Module):
-    """Principal components of the square roots of a sequence's shares of k-mers.
+class KmerProfile(nn.Module):
+    """Principal components of the square roots of a sequence's k-mer frequencies.
 
-    Square roots make the Euclidean distance between profiles that of Hellinger. Nothing of it
-    learns: `find` sets the components once, from the sequences of the study.
+    With square roots the Euclidean distance between profiles is the Hellinger distance. Nothing is
+    trained: `fit` sets the components once, from the sequences of the study.
 
     Parameters
     ----------
@@ -53,31 +55,30 @@ class Profile(nn.Module):
         self.register_buffer("components", torch.zeros(kinds, components))
 
     @torch.no_grad()
-    def find(self, tokens_FL: Tensor) -> None:
+    def fit(self, tokens_FL: Tensor) -> None:
         """Set the components from the tokens ``[F, L + 1]`` of distinct ASVs.
 
-        They are the same in any order of the ASVs, and scaled alike, to a mean square of 1 over
-        ASVs and components. Where the ASVs differ in fewer ways than there are components, the
-        rest stay zero.
+        They do not depend on the order of the ASVs, and are scaled together to a mean square of 1
+        over ASVs and components. Components beyond the rank of the profiles stay zero.
         """
         tokens_FL = torch.unique(tokens_FL, dim=0)  # sorted
-        every = -(-len(tokens_FL) // MOST)
+        every = -(-len(tokens_FL) // MAX_ASVS)
         roots = torch.cat([self._roots(part) for part in tokens_FL[::every].split(1024)])
         self.mean.copy_(roots.mean(0))
         roots = roots - self.mean
         most = min(*roots.shape, self.components.shape[1] + 10)
-        with torch.random.fork_rng([]):  # of the random start, which ten more components outweigh
+        with torch.random.fork_rng([]):  # the random start matters little, with ten more components
             torch.manual_seed(0)
             _, sizes, axes = torch.svd_lowrank(roots, q=most, niter=4)
-        found = int((sizes[: self.components.shape[1]] > NOTHING * len(roots) ** 0.5).sum())
+        rank = int((sizes[: self.components.shape[1]] > _ROUNDING * len(roots) ** 0.5).sum())
         self.components.zero_()
-        if not found:
+        if not rank:
             return
-        axes = axes[:, :found]
-        # The greatest weight of each component is positive: otherwise its sign would be chance.
+        axes = axes[:, :rank]
+        # The greatest weight of each component is positive: otherwise its sign would be random.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
         scale = (roots @ axes).square().mean().sqrt()
-        self.components[:, :found] = axes / scale
+        self.components[:, :rank] = axes / scale
 
     def forward(self, tokens_UL: Tensor) -> Tensor:
         """Return ``[U, P]`` from tokens ``[U, L + 1]``."""

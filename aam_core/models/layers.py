@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from aam_core.models.draws import dropout, mix
 
+__all__ = ["AttentionPool", "Block", "rotary", "rotate", "run_blocks"]
+
 
 def rotary(length: int, size: int, device, base: float = 10000.0) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (Su et al. 2021, RoFormer, eq. 15).
@@ -34,7 +36,7 @@ def rotary(length: int, size: int, device, base: float = 10000.0) -> tuple[Tenso
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the halves of each head's channels ``[N, H, S, D / H]`` by their position's angles."""
+    """Rotate the halves of each head's channels ``[N, H, S, D / H]`` by their position's angles."""
     cos, sin = (part.to(x.dtype) for part in turn)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -55,7 +57,7 @@ class Block(nn.Module):
     Attributes
     ----------
     recompute : bool
-        Keep nothing of what is inside for the backward pass, and compute it again then.
+        Recompute the activations in the backward pass instead of keeping them.
     """
 
     recompute: bool = False
@@ -85,7 +87,7 @@ class Block(nn.Module):
             ``[N, S]`` int32, of the dropout; no keys, no dropout.
         """
         if self.recompute and torch.is_grad_enabled():
-            # Dropout is keyed, so there is no state of a generator to bring back.
+            # Dropout is keyed, so that there is no state of a generator to restore.
             options = {"use_reentrant": False, "preserve_rng_state": False}
             return checkpoint(self._run, x_NSD, mask, turn, keys, **options)
         return self._run(x_NSD, mask, turn, keys)
@@ -103,8 +105,8 @@ class Block(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
-        shown = None if mask is None else mask[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=shown)
+        visible = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).reshape(n, s, d))
 
 
@@ -146,11 +148,12 @@ class AttentionPool(nn.Module):
         x_NSD = self.norm(x_NSD)
         logits_NSQ = self.score(x_NSD)
         if self.prior is not None:
+            assert prior_NS is not None, "a learned prior needs log abundances"
             # In full precision: a bfloat16 has two digits, and logarithms reach -14.
             logits_NSQ = logits_NSQ.float() + prior_NS[..., None] * self.prior
         if mask is not None:
             logits_NSQ = logits_NSQ.masked_fill(~mask[..., None], float("-inf"))
-        share_NQS = logits_NSQ.softmax(dim=1).transpose(1, 2)
-        # Shares add up to 1: mapping what was pooled is pooling what was mapped, and cheaper.
-        pooled_NQD = self.value(share_NQS @ x_NSD)
+        weight_NQS = logits_NSQ.softmax(dim=1).transpose(1, 2)
+        # The weights sum to 1: mapping after pooling equals mapping before it, and is cheaper.
+        pooled_NQD = self.value(weight_NQS @ x_NSD)
         return self.out(pooled_NQD.flatten(1))

@@ -1,10 +1,10 @@
-"""Masked training: which ASVs are read a second time, and what is hidden in them.
+"""Masked training: which ASVs are read a second time, and which of their bases are masked.
 
-All of it is made on the host with the batch, keyed by the step and the ASV: the same ASVs with
-the same bases hidden, however the samples of the step are divided over processes.
+It is done on the host with the batch, keyed by the step and the ASV: the same ASVs and bases are
+masked, however the samples of the step are divided among processes.
 
 Letters: F features of the study, U distinct ASVs, R ASVs that are read masked, L bases (+1
-START), M hidden bases.
+START), M masked bases.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from torch import Tensor
 from aam_core import vocab
 from aam_core.config import MaskingConfig
 from aam_core.data.batches import Batch
-from aam_core.models.draws import CORRUPT, DIVIDE, bits, chance, mix
+from aam_core.models.draws import CORRUPT, DIVIDE, bernoulli, bits, mix
+
+__all__ = ["corrupt", "divide", "mask"]
 
 
 def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> list[np.ndarray]:
-    """Choose ASVs of a step and give each to one of the parts that hold it.
+    """Choose ASVs of a step and assign each to one of the parts that have it.
 
     Parameters
     ----------
@@ -37,8 +39,8 @@ def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> l
     Returns
     -------
     list of ndarray
-        Positions in each part, ascending, of what falls to it. ASVs that many parts hold are dealt
-        out in turn.
+        Positions in each part, ascending, of the ASVs assigned to it. ASVs that several parts have
+        are assigned in turn.
     """
     flat = np.concatenate(parts)
     if not len(flat):
@@ -50,7 +52,7 @@ def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> l
     chosen = chosen[np.argsort(holders[chosen], kind="stable")]
     turn = np.full(len(features), -1)
     turn[chosen] = np.arange(len(chosen)) % holders[chosen]
-    # Of each entry, how many parts before its own hold the feature.
+    # For each entry, the number of earlier parts that have the feature.
     before = np.empty(len(flat), np.int64)
     order = np.argsort(which, kind="stable")
     before[order] = np.arange(len(flat)) - (np.cumsum(holders) - holders)[which[order]]
@@ -68,9 +70,10 @@ def mask(batch: Batch, rows: np.ndarray, config: MaskingConfig, key: int | Tenso
     key : int or 0-d Tensor
         Of the step.
     """
-    rows = torch.from_numpy(rows)
-    tokens_RL = batch.asv_tokens[rows]
-    batch.masked_index = batch.feature_index[rows]
+    assert batch.asv_tokens is not None and batch.feature_index is not None
+    rows_R = torch.from_numpy(rows)
+    tokens_RL = batch.asv_tokens[rows_R]
+    batch.masked_index = batch.feature_index[rows_R]
     batch.masked_tokens, chosen_RL = corrupt(tokens_RL, batch.masked_index, config, key)
     batch.masked_row, batch.masked_column = chosen_RL.nonzero(as_tuple=True)
     batch.masked_truth = tokens_RL[chosen_RL].long()
@@ -79,7 +82,7 @@ def mask(batch: Batch, rows: np.ndarray, config: MaskingConfig, key: int | Tenso
 def corrupt(
     tokens_UL: Tensor, index_U: Tensor, config: MaskingConfig, key: int | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Hide some bases, as BERT does (Devlin et al. 2019, section 3.1).
+    """Mask some bases, as BERT does (Devlin et al. 2019, section 3.1).
 
     Of the chosen bases 80 % become MASK, 10 % another random base or the same, 10 % stay. Only
     A, C, G and T are chosen; START, PAD and ambiguous bases never are.
@@ -89,8 +92,8 @@ def corrupt(
     tokens_UL : Tensor
         ``[U, L + 1]`` uint8.
     index_U : Tensor
-        ``[U]`` int64, what tells the ASVs apart: under the same key, an ASV of the same index is
-        corrupted alike, beside whatever others and however far padded.
+        ``[U]`` int64, identity of the ASVs: with the same key, an ASV of the same index is masked
+        alike, whatever the other ASVs and the padding.
     config : MaskingConfig
         Ratio and strategy. Under ``span`` the expected ratio is the same, in runs.
     key : int or 0-d Tensor
@@ -104,11 +107,11 @@ def corrupt(
     keys_U = mix(mix(torch.as_tensor(key), CORRUPT), index_U)
     base = (tokens_UL >= vocab.A) & (tokens_UL <= vocab.T)
     columns = tokens_UL.shape[1]
-    # A base is hidden if any of the span positions up to it starts a run. Runs may start before
-    # the sequence, so that its first bases are hidden as often as the others.
+    # A base is masked if any of the span positions up to it starts a run. Runs may start before
+    # the sequence, so that its first bases are masked as often as the others.
     span = config.span_length if config.strategy == "span" else 1
     start = 1.0 - (1.0 - config.mask_ratio) ** (1.0 / span)
-    starts = chance(keys_U, 0, columns + span - 1, start)
+    starts = bernoulli(keys_U, 0, columns + span - 1, start)
     chosen = base & starts.unfold(1, span, 1).any(-1)
     kind = bits(keys_U, 1, columns) % 10
     other = (vocab.A + bits(keys_U, 2, columns) % len(vocab.BASES)).to(tokens_UL.dtype)

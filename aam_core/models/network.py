@@ -1,4 +1,4 @@
-"""Assembly: encoders and the heads that are asked for.
+"""The network: encoders, members of the ensemble and heads.
 
 Letters: B samples, A ASVs of a sample, U distinct ASVs, L bases (+1 START), D width, M masked
 bases, V vocabulary, T outputs, K members, E size of an ASV's vector.
@@ -18,16 +18,26 @@ from aam_core.config import ModelConfig
 from aam_core.data.batches import Batch
 from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
 from aam_core.models.encoder import BaseEncoder, SampleEncoder
-from aam_core.models.fourier import codes
+from aam_core.models.fourier import fourier_features
 from aam_core.models.fusion import Fusion
 from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
-from aam_core.models.kmers import Profile
+from aam_core.models.kmers import KmerProfile
 from aam_core.models.layers import Block
+
+__all__ = [
+    "Member",
+    "ModelOutput",
+    "Network",
+    "Parts",
+    "fourier_size",
+    "part_of",
+    "vector_size",
+]
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which heads a network has: with its configuration, all that is needed to rebuild it.
+    """Heads of a network; with its configuration they determine its tensors.
 
     Attributes
     ----------
@@ -54,18 +64,18 @@ class Parts:
 
 @dataclass
 class ModelOutput:
-    """What a forward pass computed; a head that does not exist leaves None.
+    """Output of a forward pass; None of heads that the network does not have.
 
     Attributes
     ----------
     sample : Tensor or None
         Sample vectors ``[B, D]``.
     nucleotide : Tensor or None
-        Logits ``[M, V]`` of the hidden bases.
+        Logits ``[M, V]`` of the masked bases.
     nucleotide_truth : Tensor or None
-        Token ids ``[M]`` of the hidden bases.
+        Token ids ``[M]`` of the masked bases.
     distance : Tensor or None
-        Vectors, a row a sample, that ``Network.distance.compare`` turns into distances.
+        Vectors, a row per sample, that ``Network.distance.compare`` turns into distances.
     target : Tensor or None
         ``[K, B, T]`` standardized values or class logits, of each member.
     """
@@ -77,27 +87,27 @@ class ModelOutput:
     target: Tensor | None = None
 
 
-LEAST_SHARE = 0.05
-"""Least share in a prediction of the members with codes, and of those without."""
+_MIN_WEIGHT = 0.05
+"""Least ensemble weight of the members with random Fourier features, and of those without."""
 
 
 class Member(nn.Module):
-    """One of the networks over the ASVs' vectors: ASVs -> sample -> target.
+    """A member of the ensemble: ASV vectors -> sample vector -> target.
 
     Parameters
     ----------
     config : ModelConfig
     parts : Parts
-    coded : bool
-        Whether it reads the codes of the ASVs, where they have any.
+    fourier : bool
+        Whether it reads the random Fourier features of the ASVs.
     """
 
-    def __init__(self, config: ModelConfig, parts: Parts, coded: bool = False):
+    def __init__(self, config: ModelConfig, parts: Parts, fourier: bool = False):
         super().__init__()
         width = config.encoder.width
-        # What the bases gave has the width already; fixed features are mapped to it.
+        # Learned vectors of the bases have the width already; fixed features are mapped to it.
         fixed = config.encoder.features != "bases"
-        size = vector_size(config) - (0 if coded else code_size(config))
+        size = vector_size(config) - (0 if fourier else fourier_size(config))
         self.project = nn.Linear(size, width) if fixed else None
         self.samples = SampleEncoder(width, config.sample)
         self.fusion = (
@@ -110,7 +120,7 @@ class Member(nn.Module):
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None):
         """Sample vectors ``[B, D]``, ASVs in their samples ``[B, A, D]``, and their mask."""
         vectors_UD = vectors_UE
-        if self.project is not None:  # the codes are last
+        if self.project is not None:  # the random Fourier features are the last ones
             vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
         return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
 
@@ -118,14 +128,15 @@ class Member(nn.Module):
         """Output of the target head, ``[B, T]``."""
         if self.fusion is not None:
             sample_BD = self.fusion(sample_BD, batch.categories, batch.numeric)
+        assert self.target is not None, "no target head"
         return self.target(sample_BD, keys_B)
 
 
 class Network(nn.Module):
     """The hierarchical transformer: bases -> ASVs -> samples -> heads.
 
-    Several members read the same ASV vectors, the latter half of them with their codes; the
-    distance head is the first one's.
+    All members read the same ASV vectors, the second half of them with random Fourier features.
+    The distance head reads those of the first member.
 
     Parameters
     ----------
@@ -133,22 +144,29 @@ class Network(nn.Module):
         Sizes.
     parts : Parts
         Heads to build.
+
+    Attributes
+    ----------
+    fourier_members : ndarray
+        ``[K]`` bool: which members read random Fourier features.
+    member_weight : Tensor or None
+        Ensemble weights ``[K]``, chosen after training and saved with the weights; None where all
+        members count alike.
     """
 
     def __init__(self, config: ModelConfig, parts: Parts):
         super().__init__()
         self.config = config
         self.parts = parts
-        latter = np.arange(config.members) >= (config.members + 1) // 2
-        self.coded = latter & (code_size(config) > 0)
-        """``[K]`` bool: whether a member reads the ASVs' codes."""
+        second_half = np.arange(config.members) >= (config.members + 1) // 2
+        self.fourier_members = second_half & (fourier_size(config) > 0)
         width, features = config.encoder.width, config.encoder.features
         self.bases = BaseEncoder(config.encoder) if features != "profile" else None
-        self.profile = Profile(config.encoder.components) if features != "bases" else None
-        self.members = nn.ModuleList(Member(config, parts, coded) for coded in self.coded)
-        # What each counts in what they predict together: found after training, saved with the rest.
-        weighed = parts.outputs and self.coded.any()
-        self.register_buffer("member_weight", torch.ones(config.members) if weighed else None)
+        self.profile = KmerProfile(config.encoder.components) if features != "bases" else None
+        self.members = nn.ModuleList(Member(config, parts, it) for it in self.fourier_members)
+        self.member_weight: Tensor | None
+        weighted = parts.outputs and self.fourier_members.any()
+        self.register_buffer("member_weight", torch.ones(config.members) if weighted else None)
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
         self.distance = (
             DISTANCES[config.head.distance](width, config.head.distance_width)
@@ -156,13 +174,16 @@ class Network(nn.Module):
             else None
         )
 
-    def weigh_codes(self, share: float) -> None:
-        """Let the members that read codes count ``share`` together, and the others the rest.
+    def set_fourier_weight(self, weight: float) -> None:
+        """Set the ensemble weight of all members with random Fourier features together.
 
-        Of each kind something remains: there may be samples that it alone has left out.
+        The other members have the rest. Neither becomes 0: a sample may be held out by members of
+        one kind only.
         """
-        coded, share = torch.from_numpy(self.coded), min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
-        each = torch.where(coded, share / coded.sum(), (1 - share) / (~coded).sum())
+        assert self.member_weight is not None, "all members count alike"
+        weight = min(max(weight, _MIN_WEIGHT), 1 - _MIN_WEIGHT)
+        fourier = torch.from_numpy(self.fourier_members)
+        each = torch.where(fourier, weight / fourier.sum(), (1 - weight) / (~fourier).sum())
         self.member_weight.copy_(each)
 
     def blocks(self) -> list[Block]:
@@ -170,12 +191,13 @@ class Network(nn.Module):
         bases = [] if self.bases is None else self.bases.blocks
         return [*bases, *(block for member in self.members for block in member.samples.blocks)]
 
-    def idle(self) -> list[nn.Module]:
-        """Parts that no head reads, and that therefore cannot learn."""
+    def untrained_parts(self) -> list[nn.Module]:
+        """Parts that no head reads, and that are therefore not trained."""
         first = self.members[0]
         if self.parts.outputs:
             return []
         if self.distance is None:
+            assert self.bases is not None
             vectors = [self.bases.pool, self.bases.norm, self.bases.kmers]
             return [*self.members, *(part for part in vectors if part is not None)]
         if isinstance(self.distance, UnionDistance):  # it reads the ASVs, not the sample
@@ -186,27 +208,29 @@ class Network(nn.Module):
         self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
     ) -> Tensor:
         """Vectors of ASVs, ``[U, E]``; arguments as of `BaseEncoder`."""
-        found = []
+        features = []
         if self.profile is not None:
-            found.append(self.profile(tokens_UL))
+            features.append(self.profile(tokens_UL))
         if self.bases is not None:
-            found.append(self.bases(tokens_UL, ragged, keys_U))
-        if code_size(self.config):
-            found.append(codes(tokens_UL, code_size(self.config)))
-        return torch.cat([part.float() for part in found], 1) if len(found) > 1 else found[0]
+            features.append(self.bases(tokens_UL, ragged, keys_U))
+        if fourier_size(self.config):
+            features.append(fourier_features(tokens_UL, fourier_size(self.config)))
+        return (
+            torch.cat([part.float() for part in features], 1) if len(features) > 1 else features[0]
+        )
 
     def forward(self, batch: Batch, heads: Collection[str] = ("distance", "target")) -> ModelOutput:
         """Run every part on a batch.
 
-        While training, what is random is keyed by ``batch.key``; without one nothing is.
+        In training, random numbers are keyed by ``batch.key``; without a key there are none.
 
         Parameters
         ----------
         batch : Batch
-            On the network's device. Where it has masked sequences, they are read for the
-            nucleotide head; the distances always see uncorrupted ones.
+            On the network's device. Its masked sequences, if any, are for the nucleotide head; the
+            distances always see unmasked ones.
         heads : collection of str
-            Heads on the samples to run, of those that the network has.
+            Heads to run on the samples, if the network has them.
         """
         output = ModelOutput()
         if self.distance is not None or self.parts.outputs:
@@ -216,12 +240,12 @@ class Network(nn.Module):
         return output
 
     def average(self, target_KBT: Tensor, weight_KB: Tensor | None = None) -> Tensor:
-        """What the members predict together, ``[B, T]``: mean values, or log mean probabilities.
+        """Prediction of the ensemble, ``[B, T]``: mean values, or log mean probabilities.
 
         Parameters
         ----------
         weight_KB : Tensor, optional
-            What each member counts for each sample, beside its ``member_weight``.
+            Weight of each member for each sample, multiplied by its ``member_weight``.
         """
         if self.parts.outputs > 1:
             target_KBT = target_KBT.log_softmax(-1)
@@ -252,7 +276,7 @@ class Network(nn.Module):
                 if self.distance is not None and "distance" in heads:
                     output.distance = self.distance.embed(context_BAD, mask_BA, sample_BD)
             if member.target is None or "target" not in heads:
-                break  # the others serve the target alone
+                break  # the other members are for the target alone
             targets.append(member.predict(sample_BD, batch, own_B))
         if targets:
             output.target = torch.stack(targets)
@@ -260,35 +284,35 @@ class Network(nn.Module):
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index
         if not len(tokens_RL):
-            # A row of nothing, so that each parameter has a gradient (zero) here as on the other
-            # processes.
+            # An empty row, so that each parameter has a gradient (zero) as on the other processes.
             tokens_RL, index_R = F.pad(tokens_RL, (0, 0, 0, 1)), F.pad(index_R, (0, 1))
         keys_R = self._keys(batch, MASKED, index_R)
+        assert self.bases is not None and self.nucleotide is not None
         states_RPD, _ = self.bases.states(tokens_RL, batch.ragged, keys_R)
         logits_MV = self.nucleotide(states_RPD, batch.masked_row, batch.masked_column)
         output.nucleotide, output.nucleotide_truth = logits_MV.float(), batch.masked_truth
 
     def _keys(self, batch, use, index):
-        """int32 keys of these things in this use, or None where nothing is drawn."""
+        """int32 keys of an index for one use, or None where nothing is random."""
         if not self.training or batch.key is None:
             return None
         return mix(mix(batch.key, use), index)
 
 
 def vector_size(config: ModelConfig) -> int:
-    """Size E of an ASV's vector: the width, the components of its profile, or both; its code."""
+    """Size E of an ASV vector: width, k-mer components, or both; and random Fourier features."""
     encoder = config.encoder
     sizes = {"bases": encoder.width, "profile": encoder.components}
-    return sizes.get(encoder.features, sum(sizes.values())) + code_size(config)
+    return sizes.get(encoder.features, sum(sizes.values())) + fourier_size(config)
 
 
-def code_size(config: ModelConfig) -> int:
-    """Features of an ASV's code; 0 where there is no profile beside it, or no member reads it."""
+def fourier_size(config: ModelConfig) -> int:
+    """Number of random Fourier features; 0 without k-mer components, or with one member."""
     read = config.encoder.features != "bases" and config.members > 1
     return config.encoder.codes if read else 0
 
 
 def part_of(name: str) -> str:
-    """Part of the network that a parameter belongs to, whichever member's it is."""
+    """Part of the network that a parameter belongs to, in any member."""
     pieces = name.split(".")
     return pieces[2] if pieces[0] == "members" else pieces[0]

@@ -62,7 +62,9 @@ class Stepper:
     def __init__(self, job: TrainingJob, group: ProcessGroup, steps: int):
         self.job, self.group, self.config = job, group, job.config
         self.network = job.network
-        for part in self.network.idle():  # DDP waits for a gradient of all that could have one
+        for (
+            part
+        ) in self.network.untrained_parts():  # DDP waits for a gradient of all that could have one
             part.requires_grad_(False)
         prepare_blocks(self.network, self.config.train, group.device)
         self.wrapped = group.wrap(self.network)

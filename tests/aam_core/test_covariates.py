@@ -16,7 +16,7 @@ from aam_core.errors import InputError
 from aam_core.files.folders import write_manifest
 from aam_core.model import validate
 from aam_core.model_files import FILES
-from aam_core.models.fusion import KINDS
+from aam_core.models.fusion import FUSIONS
 
 COVARIATES = ("group", "gradient", "weight")
 
@@ -73,7 +73,7 @@ def test_levels_and_scale_are_those_of_the_training_samples(saved, study):
     assert model.covariates.numeric[1][1] == pytest.approx(train["weight"].mean())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 def test_every_kind_is_saved_whole(kind, study, brief, tmp_path):
     config = brief("fitting", {"model.fusion.kind": kind, "train.max_steps": 1})
     model = fit_classifier(study, "group", covariates=["weight"], config=config)

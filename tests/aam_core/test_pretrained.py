@@ -115,7 +115,7 @@ def test_the_profile_goes_along_with_what_has_read_it(pretrained, small):
     sizes = {"model.encoder.features": "both", "model.encoder.components": 5}
     config = pretrained.config.replace(sizes)
     encoder = Model("encoder", config, network(config, Parts(distance=True)))
-    encoder.network.profile.find(torch.from_numpy(small.tokens(config.data)))
+    encoder.network.profile.fit(torch.from_numpy(small.tokens(config.data)))
     result = with_sizes_of(presets.fitting("tiny").replace({"model.members": 2}), encoder)
     assert result.model.encoder.features == "both" and result.model.encoder.components == 5
     fresh = network(result, Parts(outputs=1))
@@ -189,18 +189,18 @@ def test_nothing_of_an_encoder_fits(pretrained):
     assert "\n" not in str(caught.value)
 
 
-def test_members_with_codes_start_from_one_with_codes(pretrained):
+def test_members_with_fourier_features_start_from_one_with_them(pretrained):
     """Of a fitted ensemble of both kinds, whose weights of members go no further."""
     sizes = {"features": "profile", "components": 5, "codes": 3}
     config = pretrained.config.replace({f"model.encoder.{k}": v for k, v in sizes.items()})
     config = config.replace({"model.members": 4})
     fitted = Model("regressor", config, network(config, Parts(outputs=1)))
-    fitted.network.weigh_codes(0.8)
+    fitted.network.set_fourier_weight(0.8)
     result = with_sizes_of(presets.fitting("small").replace({"model.members": 3}), fitted)
     assert result.model.encoder.codes == 3
     fresh = network(result, Parts(outputs=1), seed=5)
     lines = load_encoder(fresh, fitted)
-    assert fresh.coded.tolist() == [False, False, True]
+    assert fresh.fourier_members.tolist() == [False, False, True]
     for member, source in zip(fresh.members, (0, 0, 2), strict=True):
         assert torch.equal(member.project.weight, fitted.network.members[source].project.weight)
     assert fresh.member_weight.tolist() == [1.0] * 3

@@ -115,7 +115,7 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
         weight = None if regression else torch.tensor([0.5, 2.0])
     if network.profile is not None:
         tokens = torch.from_numpy(study.tokens(config.data))
-        network.profile.find(tokens)
+        network.profile.fit(tokens)
         vectors = network.vectors(tokens) if case.get("fixed") else None
     if case.get("held_out"):
         members = np.arange(config.model.members)

@@ -244,7 +244,7 @@ def test_the_weight_of_members_with_fourier_features(
     def known(self, network, members=None):
         if members is None or better == "neither":
             return out_of_fold(self, network, members)
-        is_right = (members == network.coded).all() == (better == "fourier")
+        is_right = (members == network.fourier_members).all() == (better == "fourier")
         return right if is_right else right[::-1]
 
     if better == "neither":  # too few to choose
@@ -255,7 +255,7 @@ def test_the_weight_of_members_with_fourier_features(
     monkeypatch.undo()
     weights = model.network.member_weight
     assert weights[2:].sum() / weights.sum() == pytest.approx(share)
-    assert model.network.coded.tolist() == [False, False, True, True]
+    assert model.network.fourier_members.tolist() == [False, False, True, True]
     # The predictions that are saved are those of the networks as they are weighed now.
     network, trees, _ = predict_out_of_fold(model, small, groups=None)
     both = model.network_weight * network + (1 - model.network_weight) * trees

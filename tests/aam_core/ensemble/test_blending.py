@@ -32,7 +32,7 @@ def test_weights_in_words(regressor, weight, samples, sentence):
 
 def test_the_weight_of_fourier_features_is_said_where_networks_count(regressor):
     model, network = regressor.model, copy.deepcopy(regressor.model.network)
-    network.weigh_codes(0.75)
+    network.set_fourier_weight(0.75)
     shares = weights(network, model.forest, 0.4)
     assert shares["members_with_codes"] == 0.75
     line = "ensemble weights: members with random Fourier features 0.75, others 0.25"

@@ -16,12 +16,15 @@ from aam_core.prediction import predict
 
 def alone(model, member):
     """The model with one of its members, and nothing else."""
-    fourier = bool(model.network.coded[member])
+    fourier = bool(model.network.fourier_members[member])
     config = model.config.replace({"model.members": 2 if fourier else 1})
     network = Network(config.model, model.network.parts)
     if fourier:  # which one alone would not have
         del network.members[0]
-        network.coded, network.member_weight = network.coded[1:], network.member_weight[1:]
+        network.fourier_members, network.member_weight = (
+            network.fourier_members[1:],
+            network.member_weight[1:],
+        )
     weights = model.network.state_dict()
     mine = {
         name: weights[name.replace("members.0.", f"members.{member}.")]

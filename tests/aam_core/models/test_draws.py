@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aam_core.models.draws import bits, chance, dropout, key, mix
+from aam_core.models.draws import bernoulli, bits, dropout, key, mix
 
 
 def rows(*shape, step=0):
@@ -111,7 +111,7 @@ def test_draws_are_independent(name):
 def test_chance():
     keys = rows(3000)
     for rate in (0.0, 0.01, 0.3, 0.9):
-        found = chance(keys, 0, 64, rate)
+        found = bernoulli(keys, 0, 64, rate)
         assert found.dtype == torch.bool and found.shape == (3000, 64)
         assert found.float().mean() == pytest.approx(rate, abs=0.005)
 

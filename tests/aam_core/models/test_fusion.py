@@ -8,7 +8,7 @@ import torch
 
 from aam_core.config import FusionConfig, OptimConfig
 from aam_core.data.covariates import UNKNOWN
-from aam_core.models.fusion import KINDS, CovariateTokens, Fusion
+from aam_core.models.fusion import FUSIONS, CovariateTokens, Fusion
 from aam_core.models.network import Network, Parts
 from aam_core.training.optimizers import make_optimizer
 
@@ -34,7 +34,7 @@ def inputs(batch=5, sizes=SIZES, numbers=NUMBERS, seed=1):
 
 def test_every_choice_has_a_module_and_no_other():
     (field,) = (item for item in dataclasses.fields(FusionConfig) if item.name == "kind")
-    assert set(KINDS) == set(field.metadata["choices"])
+    assert set(FUSIONS) == set(field.metadata["choices"])
 
 
 # --- one vector a covariate ----------------------------------------------------------------------
@@ -77,13 +77,13 @@ def test_a_level_that_is_unknown_in_training_too_is_learned():
 
 
 @pytest.mark.parametrize("sizes, numbers", [(SIZES, NUMBERS), (SIZES, 0), ((), NUMBERS), ((2,), 0)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 def test_shape(kind, sizes, numbers):
     joined = fusion(kind, sizes, numbers)(*inputs(5, sizes, numbers))
     assert joined.shape == (5, WIDTH) and joined.isfinite().all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 def test_gradient_reaches_the_sample_and_every_covariate(kind):
     module = fusion(kind)
     sample, categories, numbers = inputs()
@@ -99,7 +99,7 @@ def test_gradient_reaches_the_sample_and_every_covariate(kind):
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 @torch.no_grad()
 def test_every_input_changes_the_outcome(kind):
     module = fusion(kind)
@@ -116,7 +116,7 @@ def test_every_input_changes_the_outcome(kind):
         assert not torch.allclose(before, module(sample, categories, other))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 @torch.no_grad()
 def test_a_sample_does_not_depend_on_the_others_or_their_order(kind):
     module, given = fusion(kind), inputs(6)
@@ -135,7 +135,7 @@ def with_kind(config, kind):
     return dataclasses.replace(config, fusion=FusionConfig(kind=kind, heads=2))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 def test_a_covariate_that_equals_the_target_is_learned(kind, config, batch_of):
     truth = torch.linspace(-1.5, 1.5, 12)
     numbers = torch.stack([truth, torch.ones(12)], dim=1)[:, None].numpy()
@@ -151,7 +151,7 @@ def test_a_covariate_that_equals_the_target_is_learned(kind, config, batch_of):
     assert loss.item() < 0.1 * truth.square().mean().item()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSIONS)
 @torch.no_grad()
 def test_covariates_change_the_target_and_not_the_sample_vector(kind, config, batch_of, shaken):
     network = shaken(Network(with_kind(config, kind), Parts(True, True, 1, (3,), 0)))

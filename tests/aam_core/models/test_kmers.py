@@ -9,7 +9,7 @@ import torch
 
 from aam_core.data.tokens import tokenize
 from aam_core.models import kmers as module
-from aam_core.models.kmers import KMER, Profile, kmers
+from aam_core.models.kmers import KMER, KmerProfile, kmers
 from aam_core.models.network import Network, Parts
 
 
@@ -23,8 +23,8 @@ def tokens_of(sequences):
 
 
 def found(sequences, components=4):
-    profile = Profile(components)
-    profile.find(tokens_of(sequences))
+    profile = KmerProfile(components)
+    profile.fit(tokens_of(sequences))
     return profile
 
 
@@ -90,7 +90,7 @@ def test_the_same_in_any_order_of_the_asvs_and_beside_any_others(monkeypatch):
     alone = profile(tokens_of(SEQUENCES[3:4]))
     longer = profile(tokens_of([SEQUENCES[3], SEQUENCES[0] * 2]))
     torch.testing.assert_close(longer[0], alone[0])
-    monkeypatch.setattr(module, "MOST", 8)  # of a sample of the ASVs, too
+    monkeypatch.setattr(module, "MAX_ASVS", 8)  # of a sample of the ASVs, too
     assert torch.equal(found(SEQUENCES).components, found(SEQUENCES[::-1]).components)
 
 
@@ -98,7 +98,7 @@ def test_nothing_of_it_learns():
     profile = found(SEQUENCES)
     assert list(profile.parameters()) == []
     before = profile.state_dict()
-    again = Profile(4)
+    again = KmerProfile(4)
     again.load_state_dict(before)
     tokens = tokens_of(random_dna(5, seed=1))
     assert torch.equal(again(tokens), profile(tokens)) and profile(tokens).any()
@@ -119,8 +119,8 @@ def test_fewer_asvs_than_components():
 
 
 def test_more_components_than_kinds_of_kmers():
-    profile = Profile(4**KMER + 5)
-    profile.find(tokens_of(SEQUENCES))
+    profile = KmerProfile(4**KMER + 5)
+    profile.fit(tokens_of(SEQUENCES))
     assert int(profile(tokens_of(SEQUENCES)).any(0).sum()) == 29
 
 
@@ -153,7 +153,7 @@ def test_what_the_vectors_are_made_of(config, batch_of, features, size):
     assert (network.profile is None) == (features == "bases")
     batch = batch_of(SAMPLES)
     if network.profile is not None:
-        network.profile.find(batch.asv_tokens)
+        network.profile.fit(batch.asv_tokens)
     vectors = network.vectors(batch.asv_tokens)
     assert vectors.shape == (7, size) and vectors.any(0).all()
     given = network(batch_of(SAMPLES, asv_vectors=vectors))

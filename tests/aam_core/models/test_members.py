@@ -1,4 +1,4 @@
-"""Several networks over the same vectors of ASVs."""
+"""Members of the ensemble, over the same ASV vectors."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def test_distances_and_sample_vectors_are_the_first_ones(config, batch_of, shake
     assert whole.sample.shape == (3, 16)
 
 
-def test_members_that_nothing_reads_are_idle(config):
+def test_members_that_no_head_reads_are_not_trained(config):
     network = network_of(config, Parts(distance=True))
-    idle = {id(p) for part in network.idle() for p in part.parameters()}
+    untrained = {id(p) for part in network.untrained_parts() for p in part.parameters()}
     others = [p for member in network.members[1:] for p in member.parameters()]
-    assert others and all(id(p) in idle for p in others)
-    assert network_of(config, Parts(distance=True, outputs=1)).idle() == []
+    assert others and all(id(p) in untrained for p in others)
+    assert network_of(config, Parts(distance=True, outputs=1)).untrained_parts() == []
 
 
 @torch.no_grad()
@@ -102,18 +102,18 @@ def test_average_of_values(config):
 
 def test_average_of_probabilities(config):
     network = network_of(config, Parts(outputs=3))
-    chances = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]], [[0.4, 0.3, 0.3]]])
-    logits = chances.log() + torch.tensor([5.0, -2.0, 0.0])[:, None, None]
-    found = network.average(logits).exp()
-    torch.testing.assert_close(found, chances.mean(0))
-    torch.testing.assert_close(network.average(logits).softmax(-1), found)
+    probabilities = torch.tensor([[[0.7, 0.2, 0.1]], [[0.1, 0.1, 0.8]], [[0.4, 0.3, 0.3]]])
+    logits = probabilities.log() + torch.tensor([5.0, -2.0, 0.0])[:, None, None]
+    average = network.average(logits).exp()
+    torch.testing.assert_close(average, probabilities.mean(0))
+    torch.testing.assert_close(network.average(logits).softmax(-1), average)
     one = network.average(logits, torch.tensor([[0.0], [1.0], [0.0]]))
-    torch.testing.assert_close(one.exp(), chances[1])
+    torch.testing.assert_close(one.exp(), probabilities[1])
     sure = torch.tensor([[[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]]])
     assert network.average(sure).isfinite().all()
 
 
-# --- samples that are left out -------------------------------------------------------------------
+# --- held-out samples ----------------------------------------------------------------------------
 
 NUMBER, CLASS = Regression("age", 0.0, 1.0), Classification("site", ("a", "b"))
 HELD_OUT = np.array([[True, False, False], [False, True, False], [False, False, True]])
@@ -132,7 +132,7 @@ def gradients(network, batch):
 
 
 @pytest.mark.parametrize("parts", [Parts(outputs=1), Parts(outputs=2)])
-def test_a_member_does_not_learn_from_what_it_leaves_out(config, batch_of, shaken, parts):
+def test_a_member_is_not_trained_on_samples_that_it_holds_out(config, batch_of, shaken, parts):
     network = shaken(network_of(config, parts)).train()
     truth = np.array([0.5, -1.0, 2.0], np.float32) if parts.outputs == 1 else np.array([0, 1, 1])
     other = truth.copy()
@@ -144,6 +144,6 @@ def test_a_member_does_not_learn_from_what_it_leaves_out(config, batch_of, shake
     assert not torch.equal(before[0], after[0]) and not torch.equal(before[2], after[2])
 
 
-def test_evaluation_counts_what_was_left_out(batch_of):
+def test_evaluation_counts_held_out_samples(batch_of):
     batch = batch_of(SAMPLES, target=np.zeros(3, np.float32), held_out=HELD_OUT)
     assert batch.weight.tolist() == HELD_OUT.astype(float).tolist()

@@ -43,7 +43,7 @@ def job(small, brief):
         torch.manual_seed(weights)
         network = Network(config.model, parts)
         if network.profile is not None:
-            network.profile.find(torch.from_numpy(small.tokens(config.data)))
+            network.profile.fit(torch.from_numpy(small.tokens(config.data)))
         named = values = None
         if isinstance(target, str):
             kind = "regression" if parts.outputs == 1 else "classification"

@@ -38,7 +38,7 @@ def make(small, brief):
         if network.bases is None:  # as a fit of fixed features
             with torch.no_grad():
                 tokens = torch.from_numpy(small.tokens(config.data))
-                network.profile.find(tokens)
+                network.profile.fit(tokens)
                 vectors = network.vectors(tokens)
         batcher = Batcher(
             small,
