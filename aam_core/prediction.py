@@ -225,7 +225,7 @@ def trained_on(samples: list[str], seen: np.ndarray) -> str:
     both = [samples[i] for i in np.flatnonzero(seen)]
     return (
         f"{len(both):,} of these {len(samples):,} samples (by id) are ones that the model "
-        f"was trained or validated on ({listing(both)}): their metrics flatter it"
+        f"was trained or validated on ({listing(both)}): their metrics are too good"
     )
 
 

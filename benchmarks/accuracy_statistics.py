@@ -204,7 +204,7 @@ def bootstrap(
     Parameters
     ----------
     metric : callable
-        From rows (a subject's may come several times) to K figures; a draw of which one is NaN
+        From rows (a subject's may come several times) to K metrics; a draw of which one is NaN
         does not count for it.
     subjects : [N]
 

@@ -79,9 +79,9 @@ def row(name: str, model, study, truth: pd.Series | None) -> None:
     known_shares = (
         f"{predictions[column].mean():.3f}" for column in ("known_reads", "known_kmers")
     )
-    said = "; ".join(messages[1:]) or "nothing more"
+    shown = "; ".join(messages[1:]) or "nothing more"
     distinct = f"{predictions['prediction'].round(2).nunique()} of {len(predictions)}"
-    print("| " + " | ".join([name, *known_shares, *scores, distinct, said]) + " |", flush=True)
+    print("| " + " | ".join([name, *known_shares, *scores, distinct, shown]) + " |", flush=True)
 
 
 if __name__ == "__main__":

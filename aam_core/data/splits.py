@@ -130,7 +130,7 @@ def train_val_split(
 ) -> tuple[list[str], list[str]]:
     """Hold out about ``fraction`` of the samples; every class is on both sides.
 
-    `StratifiedGroupKFold` does not promise the latter; docs/dependencies.md has figures.
+    `StratifiedGroupKFold` does not promise the latter; docs/dependencies.md has numbers.
 
     Parameters
     ----------

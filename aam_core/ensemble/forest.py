@@ -245,6 +245,8 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
             yield "a child does not come after its parent"
     if len(units) != 2 or units[1] <= 0 or not value.shape[1]:
         yield "its values or their units are missing"
-    chances = value.min() >= 0 and value.max() <= 1 and np.allclose(value.sum(axis=1), 1, atol=1e-3)
-    if value.shape[1] > 1 and not (chances and units.tolist() == [0, 1]):
+    probabilities = (
+        value.min() >= 0 and value.max() <= 1 and np.allclose(value.sum(axis=1), 1, atol=1e-3)
+    )
+    if value.shape[1] > 1 and not (probabilities and units.tolist() == [0, 1]):
         yield "its values are no probabilities"

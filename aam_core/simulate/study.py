@@ -38,7 +38,7 @@ _BASE_SD, _SUBJECT_SD, _RUN_SD, _NOISE_SD = 1.5, 1.0, 0.3, 1.0
 """Standard deviations, in natural-log abundance, of the parts that carry no signal."""
 
 _CARRIED = 0.5
-"""Chance that a subject carries a feature."""
+"""Probability that a subject carries a feature."""
 
 _DEPTH_SD = 0.5
 """Standard deviation of the natural logarithm of the sequencing depth."""

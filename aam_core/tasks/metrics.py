@@ -386,9 +386,9 @@ def _area(ours: np.ndarray, others: np.ndarray) -> float:
 
 def _bin(probabilities: np.ndarray, bins: int) -> np.ndarray:
     """Place of each probability among bins of equal width in log odds; NaN comes last."""
-    chances = np.clip(probabilities, 0.0, 1.0)
+    clipped = np.clip(probabilities, 0.0, 1.0)
     with np.errstate(divide="ignore"):  # log 0
-        odds = np.log(chances) - np.log1p(-chances)
+        odds = np.log(clipped) - np.log1p(-clipped)
     scaled = np.clip(np.where(np.isnan(odds), np.inf, odds) / _WIDEST, -1.0, 1.0)
     return np.minimum((scaled + 1) * (bins / 2), bins - 1).astype(np.int64)
 

@@ -182,7 +182,7 @@ def test_samples_that_the_model_was_trained_on_are_named(ages, predicted, tmp_pa
         assert evaluate(given, ages, "age") == expected | {"in_training": 2}
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("warning: 2 of these 4 samples")
-        assert "(s0, s2): their metrics flatter it" in line
+        assert "(s0, s2): their metrics are too good" in line
     assert evaluate(flagged, ages.drop(["s0", "s2"]), "age")["in_training"] == 0
     assert capsys.readouterr().err == ""
 
