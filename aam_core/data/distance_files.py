@@ -1,6 +1,6 @@
 """Ready distance matrices: from a path, a ``.qza`` or an object. Letters: N samples.
 
-Text is read line by line, not by `skbio.DistanceMatrix.read`; see docs/dependencies.md for the times.
+Text is read line by line, not by `skbio.DistanceMatrix.read`: docs/dependencies.md has the times.
 """
 
 from __future__ import annotations

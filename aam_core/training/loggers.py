@@ -38,8 +38,8 @@ _GROUPS = {
     "loss": ("loss", "loss_weighted"),
     "networks": ("accuracy", "auc", "f1", "mae", "r2", "rmse"),
 }
-"""Groups of TensorBoard's scalars and how names in them end; all others are in ``training``. While a
-fit trains, its networks are scored without the forest: hence the name of that group."""
+"""Groups of TensorBoard's scalars and how names in them end; all others are in ``training``. In
+training, the networks are scored without the forest: hence the name of that group."""
 
 
 class RunLogger(Protocol):
