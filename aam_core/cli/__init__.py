@@ -1,7 +1,10 @@
-"""The ``aam`` command: thin, one file a subcommand, each imported when it is asked for.
+"""The ``aam`` command: one file a subcommand, imported when it is used.
 
 Bad input ends in one line on stderr and exit status 2; Ctrl-C in exit status 130. The environment
 variable ``AAM_DEBUG=1`` shows the traceback above the line.
+
+A subcommand is an entry of `COMMANDS` and its file. Options are in `command` (of every command),
+`options` (inputs, target, output) and `settings` (the configuration).
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import os
 import sys
 import time
 import traceback
+from typing import Any
 
 import click
 
 from aam_core import __version__, log
 from aam_core.config.fields import unknown
 from aam_core.errors import AAMError, Preempted, one_line
+
+__all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
     "simulate": ("simulate:simulate", "Write a simulated study with a known signal."),
@@ -30,87 +36,70 @@ COMMANDS = {
         "cross_validate:cross_validate",
         "Score every sample by models that never saw it.",
     ),
-    "find-lr": ("find_lr:find_lr", "Look for the learning rate of a run."),
+    "find-lr": ("find_lr:find_lr", "Find the learning rate of a run by a range test."),
     "tune": ("tune:tune", "Search for the settings that fit best."),
     "unifrac": ("unifrac:unifrac", "Distances between samples, or Faith's PD."),
 }
-"""Subcommand -> (where it lives, its help in one line), in the order of a study."""
+"""Subcommand -> (module:function, first line of its help), in the order of their use."""
 
 
 class _LazyGroup(click.Group):
-    """Knows its subcommands by name and imports one only to show or run it."""
+    """A group that imports a subcommand only to run it or to show its help."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx, cmd_name):
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
         return getattr(importlib.import_module(f"aam_core.cli.{module}"), attribute)
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(self, ctx: click.Context, args: list[str]):
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            alike = [name for name in COMMANDS if name.startswith(args[0])]
-            ctx.fail(str(unknown(args[0], alike or COMMANDS, "command")))
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and not ctx.resilient_parsing:
-            _refuse_repeated(command, ctx, rest)
-        return name, command, rest
+            similar = [name for name in COMMANDS if name.startswith(args[0])]
+            ctx.fail(str(unknown(args[0], similar or COMMANDS, "command")))
+        return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx, formatter):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help) for name, (_, help) in COMMANDS.items()])
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            with log.showing(), _processes():
+            with log.showing(), _process_group():
                 return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             click.echo(" ".join(f"Interrupted. {stop}".split()), err=True)
             ctx.exit(130)
 
-    def main(self, *args, standalone_mode=True, **extra):
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        run: Any = super().main  # its overloads tell more than is passed on here
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return run(*args, **extra, standalone_mode=False)
         try:
-            status = super().main(*args, standalone_mode=False, **extra)
+            status = run(*args, **extra, standalone_mode=False)
         except click.Abort:
             status = 130
         except (AAMError, click.ClickException, OSError) as error:
             if os.environ.get("AAM_DEBUG"):
                 traceback.print_exc()
-            _say(f"aam: error: {_one_line(error)}")
+            _show_error(f"aam: error: {_message(error)}")
             status = 128 + error.signal if isinstance(error, Preempted) else 2
         sys.exit(status)
 
 
-def _refuse_repeated(command: click.Command, parent: click.Context, args: list[str]) -> None:
-    """Refuse an option that takes one value and is given several: click would keep the last."""
-    ctx = click.Context(command, info_name=command.name, parent=parent)
-    _, _, order = command.make_parser(ctx).parse_args(args=list(args))
-    if any(param.is_eager for param in order):  # --help is asked for
-        return
-    for param in dict.fromkeys(order):
-        once = isinstance(param, click.Option) and not (param.multiple or param.count)
-        if once and order.count(param) > 1:
-            name = max(param.opts, key=len)
-            raise click.UsageError(
-                f"{name} is given {order.count(param)} times: give it once.", ctx
-            )
-
-
-def _say(line: str) -> None:
-    """Show an error; of several processes the first does, unless another one alone has it."""
+def _show_error(line: str) -> None:
+    """Print an error; rank 0 does it for all ranks, unless another rank alone has it."""
     rank = os.environ.get("RANK", "0")
     if rank != "0":
-        time.sleep(3)  # where all have it, torchrun ends them when the first has said it
+        time.sleep(3)  # an error of all ranks: torchrun ends this one when rank 0 has exited
         line = f"{line} (rank {rank})"
     click.echo(line, err=True)
 
 
-def _processes():
-    """Context in which this process is one of those that torchrun started, if it did."""
+def _process_group() -> contextlib.AbstractContextManager:
+    """The process group of the processes that torchrun started, if it did."""
     if "RANK" not in os.environ:
         return contextlib.nullcontext()
     from aam_core.training import parallel
@@ -118,8 +107,8 @@ def _processes():
     return parallel.session()
 
 
-def _one_line(error: Exception) -> str:
-    """What went wrong, in one line whoever noticed it."""
+def _message(error: Exception) -> str:
+    """The message of an error of ours, of click or of the operating system, in one line."""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message = error.format_message().rstrip(".")
         text = f"{message} (see '{error.ctx.command_path} --help')"
@@ -143,7 +132,7 @@ def _one_line(error: Exception) -> str:
 )
 @click.version_option(__version__, prog_name="aam")
 @click.pass_context
-def cli(ctx):
+def cli(ctx: click.Context) -> None:
     """AAM (Attention All Microbes): deep learning on microbiome samples.
 
     Pretrain an encoder on a feature table and its phylogeny, fit it to a metadata column, and

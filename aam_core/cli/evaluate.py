@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import earlier
-from aam_core.cli.options import FILE, directory_option, missing_option
+from aam_core.cli import own_output
+from aam_core.cli.command import command
+from aam_core.cli.options import FILE, directory_option, missing_option, task_option
 from aam_core.cli.outputs import show_metrics
 from aam_core.log import logger
 
 
-@click.command()
+@command("evaluate")
 @click.option("--predictions", type=FILE, required=True, help="Output of 'aam predict'.")
 @click.option("--metadata", type=FILE, required=True, help="Sample metadata with the truth.")
 @click.option("--target", required=True, metavar="COLUMN", help="What was predicted.")
-@click.option(
-    "--task",
-    type=click.Choice(["regression", "classification"]),
-    help="What was predicted.  [default: classes where the predictions are text or have "
-    "probabilities]",
+@task_option(
+    "What was predicted.  [default: classes where the predictions are text or have probabilities]"
 )
 @missing_option("ignore", "predicted")
-@directory_option(earlier.evaluation)
+@directory_option(own_output.is_evaluation)
 def evaluate(predictions, metadata, target, output, **options):
     """Compare predictions with the truth.
 

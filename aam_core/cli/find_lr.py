@@ -6,61 +6,60 @@ import os
 
 import click
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
+from aam_core.cli.command import command, require
 from aam_core.cli.options import (
-    config_options,
+    check_frozen,
+    covariate_option,
     directory_option,
     encoder_option,
+    freeze_option,
     group_option,
+    load_inputs,
     missing_option,
-    require,
     study_options,
+    task_option,
     without_missing,
 )
-from aam_core.cli.outputs import check_apart, load
+from aam_core.cli.outputs import check_apart
+from aam_core.cli.settings import config_options
 from aam_core.log import logger
 
 
 def _task(task: str | None, target: str | None) -> str:
-    """What the rate is for, where the command does not name it either."""
+    """What the rate is for, also where ``--task`` is not given."""
     return task or ("pretrain" if target is None else "regression")
 
 
 def _kind(values: dict) -> str:
-    """Whose presets those of the command are."""
+    """Whether the presets are those of a pretraining or of a fit."""
     is_pretraining = _task(values["task"], values["target"]) == "pretrain"
     return "pretraining" if is_pretraining else "fitting"
 
 
-@click.command("find-lr")
+@command("find-lr")
 @study_options("table", "metadata", "sequences", "tree", "distances")
-@click.option("--target", metavar="COLUMN", help="What is fitted; without it, a pretraining is.")
 @click.option(
-    "--task",
-    type=click.Choice(["pretrain", "regression", "classification"]),
-    help="What the rate is for.  [default: regression with --target, else pretrain]",
+    "--target", metavar="COLUMN", help="Column to fit; without it, the rate is for a pretraining."
+)
+@task_option(
+    "What the rate is for.  [default: regression with --target, else pretrain]", more=["pretrain"]
 )
 @missing_option()
 @group_option
 @encoder_option("Output of 'aam pretrain' to start from.")
-@click.option("--freeze-encoder", is_flag=True, help="Leave the ASV vectors as pretrained.")
-@click.option(
-    "--covariate",
-    "covariates",
-    multiple=True,
-    metavar="COLUMN",
-    help="Metadata column that the fit reads beside the reads. Repeatable.",
-)
+@freeze_option
+@covariate_option
 @click.option("--low", type=float, default=1e-6, help="First learning rate.")
 @click.option("--high", type=float, default=10.0, help="Last learning rate.")
 @click.option("--steps", type=click.IntRange(min=20), default=100, help="Steps between the two.")
-@directory_option(earlier.range_test)
+@directory_option(own_output.is_range_test)
 @config_options("pretraining", kind_of=_kind)
 def find_lr(inputs, target, task, missing_samples, config, output, **options):
-    """Look for the learning rate of a run.
+    """Find the learning rate of a run by a range test.
 
-    Trains for some steps, each at a higher rate than the last, until the loss gets out of hand, and
-    suggests the rate at which it fell fastest. Nothing that is trained is kept: --output receives
+    Trains for some steps, each at a higher rate than the last, until the loss diverges, and
+    suggests the rate at which it fell fastest. The trained weights are not kept: --output receives
     the losses (lr.tsv) and their plot. Give the inputs and options of the run that the rate is
     for; with --target, presets and defaults are those of a fit.
     """
@@ -71,16 +70,13 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
             "--covariate": options["covariates"],
             "--missing-samples ignore": missing_samples == "ignore",
         }
-        given = [name for name, value in fit_alone.items() if value]
-        require(not given, f"{', '.join(given)}: a pretraining has none.")
+        refused = [name for name, value in fit_alone.items() if value]
+        require(not refused, f"{', '.join(refused)}: a pretraining has none.")
         require(not options["freeze_encoder"], "--freeze-encoder: a pretraining changes it.")
     else:
         require(target is not None, f"--task {task} needs --target.")
         require(inputs["metadata"] is not None, "--target needs --metadata.")
-        require(
-            options["encoder"] is not None or not options["freeze_encoder"],
-            "--freeze-encoder needs --encoder.",
-        )
+        check_frozen(options["freeze_encoder"], options["encoder"])
     require(
         options["group_by"] is None or inputs["metadata"] is not None,
         "--group-by needs --metadata.",
@@ -89,10 +85,10 @@ def find_lr(inputs, target, task, missing_samples, config, output, **options):
     from aam_core.tuning import learning_rate
 
     inputs = without_missing(inputs, target, missing_samples)
-    study = load(inputs, keep_unplaced=task != "pretrain")
-    found = learning_rate.find_lr(study, target, task=task, config=config, output=output, **options)
-    if os.environ.get("RANK", "0") == "0":
-        click.echo(f"--lr {found.suggestion:g}")
-    logger.info(
-        f"Give that to the run (or optim.lr in a file of settings); see {output / 'lr.png'}"
+    study = load_inputs(inputs, keep_unplaced=task != "pretrain")
+    result = learning_rate.find_lr(
+        study, target, task=task, config=config, output=output, **options
     )
+    if os.environ.get("RANK", "0") == "0":  # every rank has the result
+        click.echo(f"--lr {result.suggestion:g}")
+    logger.info(f"Give this to the run (or as optim.lr in --config); see {output / 'lr.png'}")

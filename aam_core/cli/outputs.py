@@ -1,54 +1,63 @@
-"""Where the command line writes, and what it shows."""
+"""Where the command line writes, and the metrics that it prints."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
 from aam_core.errors import InputError, first_five
 from aam_core.files.writing import check_folder, is_stream, replacing
-from aam_core.log import logger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OutputDirectory", "OutputFile", "check_apart", "show_metrics", "write_tables"]
 
 
-class OutputFile(click.Path):
+class OutputFile(click.ParamType):
     """A file to write: absent, a regular file that is replaced, a pipe or a device."""
 
-    def __init__(self):
-        super().__init__(dir_okay=False, path_type=Path)
+    name = "file"
+    _path = click.Path(dir_okay=False)
 
-    def convert(self, value, param, ctx):
-        path = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.fsdecode(self._path.convert(value, param, ctx)))
         if is_stream(path):
             return path
         if path.is_symlink():
-            path = Path(os.path.realpath(path))  # what it points to is replaced, not the link
-        _check_parents(self, path, param, ctx)
+            path = Path(os.path.realpath(path))  # the file is replaced, not the link to it
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):  # said before the work
+            self.fail(f"{str(nearest)!r} is not a folder that can be written.", param, ctx)
         return path
 
 
-class OutputDirectory(click.Path):
-    """A folder to write: absent, empty, or holding what this command wrote before.
+class OutputDirectory(click.ParamType):
+    """A folder to write: absent, empty, or an earlier output of the same command.
 
     Parameters
     ----------
-    ours : callable
-        Takes the path of a folder that is not empty; whether this command wrote it (see `earlier`).
+    is_own : callable
+        Whether a folder that is not empty is one (see `own_output`).
     """
 
-    def __init__(self, ours: Callable[[Path], bool]):
-        super().__init__(file_okay=False, path_type=Path)
-        self.ours = ours
+    name = "directory"
+    _path = click.Path(file_okay=False)
 
-    def convert(self, value, param, ctx):
-        path = super().convert(value, param, ctx)
-        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        if held and not earlier.nothing(path) and not self.ours(path):
+    def __init__(self, is_own: Callable[[Path], bool]):
+        self.is_own = is_own
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.fsdecode(self._path.convert(value, param, ctx)))
+        names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+        if names and not own_output.is_empty(path) and not self.is_own(path):
             self.fail(
-                f"{value!r} holds what this command did not write ({first_five(held)}); "
+                f"{str(value)!r} holds what this command did not write ({first_five(names)}); "
                 "name a new or an empty folder.",
                 param,
                 ctx,
@@ -60,7 +69,7 @@ class OutputDirectory(click.Path):
         return path
 
 
-def check_apart(encoder, output: Path) -> None:
+def check_apart(encoder: str | os.PathLike[str] | None, output: Path) -> None:
     """Refuse to write over the encoder that is read.
 
     Parameters
@@ -80,41 +89,41 @@ def check_apart(encoder, output: Path) -> None:
         )
 
 
-def _check_parents(kind, path, param, ctx):
-    """Say before the work, not after it, that nothing can be written there."""
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        kind.fail(f"{str(nearest)!r} is not a folder that can be written.", param, ctx)
+def write_tables(frames: Iterable[pd.DataFrame], path: Path) -> int:
+    """Write tables indexed by sample one after the other as one TSV, all or nothing.
 
+    Parameters
+    ----------
+    frames : iterable of DataFrame
+        With the same columns; each is written before the next is computed.
+    path : path
 
-def write_table(frame, path: Path) -> None:
-    """Write a DataFrame indexed by sample as TSV, all or nothing."""
+    Returns
+    -------
+    int
+        Number of samples.
+    """
+    count = 0
     with replacing(path) as temporary:
-        frame.to_csv(temporary, sep="\t", index_label="sample-id")
-
-
-def load(inputs: dict, **options):
-    """Read a study by the keywords of ``load_study`` and say on stderr what was dropped."""
-    from aam_core.data.study import load_study
-
-    study = load_study(**inputs, **options)
-    for line in study.report:
-        logger.info(line)
-    return study
+        for frame in frames:
+            how = {"mode": "a", "header": False} if count else {"mode": "w"}
+            frame.to_csv(temporary, sep="\t", index_label="sample-id", **how)
+            count += len(frame)
+    return count
 
 
 def show_metrics(rows: dict[str, dict[str, float]]) -> None:
-    """Print one line a row and one column a figure, aligned, on stdout.
+    """Print one line a row and one column a metric, aligned, on stdout.
 
     Parameters
     ----------
     rows : dict
-        Name of the row -> {name of the figure: value}.
+        Name of the row -> {name of the metric: value}.
     """
-    figures = list(dict.fromkeys(figure for row in rows.values() for figure in row))
-    lines = [["", *figures]]
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    lines = [["", *metrics]]
     lines += [
-        [name, *(_readable(row.get(figure)) for figure in figures)] for name, row in rows.items()
+        [name, *(_readable(row.get(metric)) for metric in metrics)] for name, row in rows.items()
     ]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for name, *cells in lines:
@@ -122,7 +131,7 @@ def show_metrics(rows: dict[str, dict[str, float]]) -> None:
         click.echo("".join([name.ljust(widths[0]), *text]))
 
 
-def _readable(value) -> str:
+def _readable(value: float | None) -> str:
     """Four digits, and never an exponent for what people read as a plain number."""
     if value is None:
         return "-"

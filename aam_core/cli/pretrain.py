@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import click
-
-from aam_core.cli import earlier
+from aam_core.cli import own_output
+from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import (
-    config_options,
     directory_option,
     encoder_option,
     group_option,
-    is_given,
-    require,
+    load_inputs,
     study_options,
 )
-from aam_core.cli.outputs import check_apart, load
+from aam_core.cli.outputs import check_apart
+from aam_core.cli.settings import config_options
 from aam_core.config import WITHOUT_TREE
 from aam_core.log import logger
 
 
-@click.command()
+@command("pretrain")
 @study_options("table", "sequences", "tree", "distances", "metadata", required=())
-@encoder_option("Output of 'aam pretrain' to go on from.")
+@encoder_option("Output of 'aam pretrain' to start from.")
 @group_option
-@directory_option(earlier.model_of("encoder"))
+@directory_option(own_output.is_model("encoder"))
 @config_options("pretraining", resume=True)
 def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_inputs):
     """Pretrain an encoder, without labels.
@@ -31,7 +29,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
     It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
     --distances holds. One of the two is needed, unless loss.metric is braycurtis or jaccard, or
     loss.distance is 0. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it
-    learns nucleotides alone, and --encoder takes the outcome to a table.
+    learns nucleotides alone; give its output as --encoder of a pretraining on a table.
     """
     from aam_core import pretraining
 
@@ -59,7 +57,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
         "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
     )
     pretraining.pretrain(
-        load(inputs, keep_unplaced=False),
+        load_inputs(inputs, keep_unplaced=False),
         config=config,
         output=output,
         encoder=encoder,

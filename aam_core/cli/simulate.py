@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
+from aam_core.cli.command import command
 from aam_core.cli.outputs import OutputDirectory
 from aam_core.log import logger
 
 
-@click.command()
-@click.argument("out_dir", type=OutputDirectory(earlier.study))
+@command("simulate")
+@click.argument("out_dir", type=OutputDirectory(own_output.is_study))
 @click.option("--samples", type=int, default=200, help="Samples to draw.")
 @click.option("--features", type=int, default=500, help="ASVs: tips of the tree.")
 @click.option("--seed", type=int, default=1, help="Seed of everything random.")

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
+from aam_core.cli.command import command
 from aam_core.cli.options import (
     FILE,
-    config_options,
     directory_option,
-    require,
-    study_options,
+    fit_study_options,
+    load_inputs,
     target_options,
+    task_option,
 )
-from aam_core.cli.outputs import check_apart, load
+from aam_core.cli.outputs import check_apart
+from aam_core.cli.settings import config_options
 from aam_core.log import logger
 
 
-@click.command()
-@study_options(
-    "table",
-    "metadata",
-    "sequences",
-    "tree",
-    "distances",
-    required=("table", "metadata"),
-    fits=True,
-)
+@command("tune")
+@fit_study_options
 @target_options()
+@task_option("What kind of column the target is.  [default: classification where it is text]")
 @click.option(
-    "--task",
-    type=click.Choice(["regression", "classification"]),
-    help="What kind of column the target is.  [default: classification where it is text]",
-)
-@click.option(
-    "--trials", type=click.IntRange(min=1), default=50, help="Fits in all, with those of before."
+    "--trials",
+    type=click.IntRange(min=1),
+    default=50,
+    help="Number of trials, with those of earlier calls.",
 )
 @click.option(
     "--timeout", type=click.FloatRange(min=0), help="Seconds after which no trial is started."
@@ -56,35 +49,31 @@ from aam_core.log import logger
 @click.option(
     "--metric",
     default="auto",
-    help="Figure of the validation samples to improve: any name under val/ in the logs. "
-    "'auto': mae, or auc of a classification.",
+    help="Metric of the validation samples to improve: any name under val/ in the logs. 'auto': "
+    "mae, or auc of a classification.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(min=0),
     default=0,
-    help="Fit every trial on so many folds and take the mean: slower, and steadier on a small "
+    help="Fit every trial on so many folds and take the mean: slower, and less noisy on a small "
     "study (0: one split).",
 )
-@directory_option(earlier.search, "of a search of before, which goes on")
+@directory_option(own_output.is_search, "an earlier search, which is continued")
 @config_options("fitting")
 def tune(inputs, target, space_file, output, **options):
     """Search for the settings that fit best.
 
-    Fits the same training samples again and again, with other settings, and stops early those
-    that do worse than most. --output receives best.yaml, for --config of a fit, a table of the
-    trials and a plot. A search that was stopped goes on when its command is repeated.
+    Each trial fits the same training samples with other settings; those that do worse than most
+    are stopped early. --output receives best.yaml, for --config of a fit, a table of the trials
+    and a plot. Repeat the command to continue a search that was stopped.
     """
     from aam_core import tuning
     from aam_core.tuning import results, space
 
     tuning.require_optuna()
-    require(
-        options["encoder"] is not None or not options["freeze_encoder"],
-        "--freeze-encoder needs --encoder.",
-    )
     check_apart(options["encoder"], output)
     searched = None if space_file is None else space.read_space(space_file)
-    result = tuning.tune(load(inputs), target, space=searched, output=output, **options)
+    result = tuning.tune(load_inputs(inputs), target, space=searched, output=output, **options)
     click.echo(results.as_yaml(result.settings), nl=False)
     logger.info(f"Best val/{result.metric}: {result.value:.4g}; written to {output}")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from aam_core import config
-from aam_core.cli.options import file_option, is_given, require, study_options
-from aam_core.cli.outputs import load, write_table
+from aam_core.cli.command import command, is_given, require
+from aam_core.cli.options import file_option, load_inputs, study_options
+from aam_core.cli.outputs import write_tables
 from aam_core.files.writing import replacing
 from aam_core.log import logger
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from aam_core.data.study import Study
 
 METRICS = (*config.METRICS, "faith_pd")
 
 
-@click.command()
+@command("unifrac")
 @study_options("table", "tree")
 @click.option("--metric", type=click.Choice(METRICS), default="unweighted", help="What to compute.")
 @click.option(
@@ -36,13 +47,13 @@ def unifrac(inputs, metric, alpha, output):
 
     if is_given("alpha") and metric != "generalized":
         logger.info(
-            f"--alpha has no effect: it is of generalized UniFrac, and the metric is {metric}."
+            f"--alpha has no effect: only generalized UniFrac has it, and the metric is {metric}."
         )
     if inputs["tree"] is not None and metric in config.WITHOUT_TREE:
-        logger.info(f"--tree has no effect but on which features are read: {metric} needs none.")
-    study = load(inputs, require_sequences=False, keep_unplaced=False)
+        logger.info(f"--tree only decides which features are read: {metric} needs no tree.")
+    study = load_inputs(inputs, require_sequences=False, keep_unplaced=False)
     if metric == "faith_pd":
-        write_table(_faith_pd(study), output)
+        write_tables([_faith_pd(study)], output)
     else:
         matrix = distances.table_distances(study.counts, study.phylogeny, metric, alpha)
         with replacing(output) as temporary:
@@ -50,7 +61,8 @@ def unifrac(inputs, metric, alpha, output):
     logger.info(f"Wrote {metric} of {len(study.sample_ids)} samples to {output}")
 
 
-def _faith_pd(study, block=256):
+def _faith_pd(study: Study, block: int = 256) -> pd.DataFrame:
+    """Faith's PD of each sample; ``block`` samples at a time, as dense counts."""
     import pandas as pd
     import torch
 
@@ -64,8 +76,8 @@ def _faith_pd(study, block=256):
     return pd.DataFrame({"faith_pd": values}, index=study.sample_ids)
 
 
-def _write_square(path, ids, matrix):
-    """Write what ``skbio.DistanceMatrix.read`` opens; ids stand as they are, never quoted."""
+def _write_square(path: Path, ids: Sequence[str], matrix: torch.Tensor) -> None:
+    """Write the square TSV that ``skbio.DistanceMatrix.read`` opens: it takes no quoted ids."""
     with open(path, "w", encoding="utf-8") as out:
         out.write("\t".join(["", *ids]) + "\n")
         for name, row in zip(ids, matrix, strict=True):

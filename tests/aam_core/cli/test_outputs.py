@@ -13,7 +13,7 @@ from aam_core.cli.outputs import (
     OutputFile,
     check_apart,
     show_metrics,
-    write_table,
+    write_tables,
 )
 
 
@@ -71,7 +71,7 @@ def test_folder_where_a_file_is_meant(tmp_path):
 
 def test_a_device_is_written_and_never_replaced(tmp_path):
     path = convert(OutputFile(), "/dev/null")
-    write_table(pd.DataFrame({"prediction": [0.1]}, index=["007"]), path)
+    write_tables([pd.DataFrame({"prediction": [0.1]}, index=["007"])], path)
     assert path.is_char_device() and not path.is_symlink()
     assert convert(OutputFile(), "/dev/stdout") == Path("/dev/stdout")
 
@@ -84,7 +84,7 @@ def test_link_is_followed_and_stays(tmp_path):
 
 def test_table_is_written_into_a_new_folder(tmp_path):
     path = tmp_path / "new" / "predictions.tsv"
-    write_table(pd.DataFrame({"prediction": [0.1, 2.0]}, index=["007", "2538.10"]), path)
+    write_tables([pd.DataFrame({"prediction": [0.1, 2.0]}, index=["007", "2538.10"])], path)
     assert path.read_text() == "sample-id\tprediction\n007\t0.1\n2538.10\t2.0\n"
     assert [entry.name for entry in path.parent.iterdir()] == ["predictions.tsv"]
 

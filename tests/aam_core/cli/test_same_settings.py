@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from aam_core.cli.options import config_options
+from aam_core.cli.settings import config_options
 from aam_core.config.resolve import configured
 
 WORDS = [

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
 from aam_core.config.resolve import read_settings
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
@@ -97,11 +97,11 @@ def test_only_the_folder_of_a_search_is_gone_on_with(refuses, files, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "tune.db").write_text("mine")
-    assert not earlier.search(other)
+    assert not own_output.is_search(other)
     call = ("tune", *files, "--target", "gradient", "--output", other)
     assert "holds what this command did not write (tune.db)" in refuses(*call)
     (other / "tune.db").write_bytes(b"SQLite format 3\0 and so on")
-    assert earlier.search(other)
+    assert own_output.is_search(other)
 
 
 def test_without_optuna(refuses, files, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from aam_core.cli import earlier
+from aam_core.cli import own_output
 from aam_core.files.folders import MANIFEST, STAGE
 from aam_core.files.locks import LOCK
 
@@ -23,7 +23,7 @@ def head(folder, content):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_is_of_one_kind(tmp_path, kind, place):
     head(tmp_path / place, {"format": "aam", "kind": kind})
-    assert [other for other in KINDS if earlier.model_of(other)(tmp_path)] == [kind]
+    assert [other for other in KINDS if own_output.is_model(other)(tmp_path)] == [kind]
 
 
 @pytest.mark.parametrize(
@@ -31,19 +31,19 @@ def test_a_model_is_of_one_kind(tmp_path, kind, place):
 )
 def test_the_configuration_of_something_else(tmp_path, content):
     head(tmp_path, content)
-    assert not any(earlier.model_of(kind)(tmp_path) for kind in KINDS)
+    assert not any(own_output.is_model(kind)(tmp_path) for kind in KINDS)
 
 
 def test_a_run_cut_short_before_its_first_checkpoint(tmp_path):
     (tmp_path / "logs").mkdir()
-    assert earlier.model_of("encoder")(tmp_path)
+    assert own_output.is_model("encoder")(tmp_path)
     (tmp_path / "thesis.tex").touch()
-    assert not earlier.model_of("encoder")(tmp_path)
+    assert not own_output.is_model("encoder")(tmp_path)
 
 
 def test_scores_are_of_folds_or_not(tmp_path):
     (tmp_path / "predictions.tsv").touch()
-    tests = (earlier.cross_validation, earlier.evaluation)
+    tests = (own_output.is_cross_validation, own_output.is_evaluation)
     assert [test(tmp_path) for test in tests] == [False, False]  # perhaps that of 'aam predict'
     metrics = tmp_path / "metrics.json"
     metrics.write_text('{"aam": {}, "per_fold": []}')
@@ -58,26 +58,31 @@ def test_a_table_alone_is_no_simulated_study(tmp_path):
     names = ("table.biom", "rep-seqs.fasta", "tree.nwk", "metadata.tsv")
     for name in names[:-1]:
         (tmp_path / name).touch()
-        assert not earlier.study(tmp_path)
+        assert not own_output.is_study(tmp_path)
     (tmp_path / names[-1]).touch()
-    assert earlier.study(tmp_path)
+    assert own_output.is_study(tmp_path)
 
 
 def test_what_a_killed_run_left_hidden_is_that_runs(tmp_path):
     """Its lock and its stage: alone, as the whole, and beside what is outside."""
-    tests = [earlier.model_of(kind) for kind in KINDS]
-    tests += [earlier.cross_validation, earlier.evaluation, earlier.range_test, earlier.study]
+    tests = [own_output.is_model(kind) for kind in KINDS]
+    tests += [
+        own_output.is_cross_validation,
+        own_output.is_evaluation,
+        own_output.is_range_test,
+        own_output.is_study,
+    ]
     (tmp_path / LOCK).touch()
-    assert earlier.nothing(tmp_path)
+    assert own_output.is_empty(tmp_path)
     stage = tmp_path / STAGE
     head(stage, {"format": "aam", "kind": "encoder"})
-    assert earlier.nothing(tmp_path)  # it was killed before that was whole
+    assert own_output.is_empty(tmp_path)  # it was killed before that was whole
     (stage / MANIFEST).touch()
-    assert not earlier.nothing(tmp_path)
+    assert not own_output.is_empty(tmp_path)
     assert [test(tmp_path) for test in tests] == [True, *[False] * 6]
     (stage / "config.json").unlink()
     (stage / "predictions.tsv").touch()
     (stage / "metrics.json").write_text('{"r2": 0.5}')
     assert [test(tmp_path) for test in tests[3:5]] == [False, True]
     (tmp_path / "thesis.tex").touch()
-    assert not earlier.nothing(tmp_path) and not earlier.range_test(tmp_path)
+    assert not own_output.is_empty(tmp_path) and not own_output.is_range_test(tmp_path)

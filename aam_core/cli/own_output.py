@@ -1,0 +1,101 @@
+"""Whether a folder is an earlier output of the same command, and so may be replaced.
+
+Each test takes the `pathlib.Path` of a folder that is not empty. Hidden files that a killed run
+left in it count as that run's output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aam_core.files.folders import MANIFEST, STAGE, is_hidden
+
+__all__ = [
+    "is_cross_validation",
+    "is_empty",
+    "is_evaluation",
+    "is_model",
+    "is_range_test",
+    "is_search",
+    "is_study",
+]
+
+_SCORES = ("metrics.json", "predictions.tsv")
+
+
+def is_model(kind: str) -> Callable[[Path], bool]:
+    """The test for a model of ``kind`` (encoder, regressor, classifier) or an interrupted run."""
+
+    def test(folder: Path) -> bool:
+        for place in (".", STAGE, "checkpoint/best", f"checkpoint/best/{STAGE}"):
+            config = folder / place / "config.json"
+            if config.exists():
+                content = _read_json(config)
+                return (content.get("format"), content.get("kind")) == ("aam", kind)
+        return _names(folder) <= {"checkpoint", "logs"}
+
+    return test
+
+
+def is_study(folder: Path) -> bool:
+    """The files of a simulated study."""
+    files = ("table.biom", "rep-seqs.fasta", "tree.nwk", "metadata.tsv")
+    return all((folder / name).is_file() for name in files)
+
+
+def is_cross_validation(folder: Path) -> bool:
+    """Predictions and metrics with folds."""
+    return _has_scores(folder) and "per_fold" in _read_json(_complete(folder) / "metrics.json")
+
+
+def is_evaluation(folder: Path) -> bool:
+    """Predictions and metrics without folds."""
+    return _has_scores(folder) and "per_fold" not in _read_json(_complete(folder) / "metrics.json")
+
+
+def is_search(folder: Path) -> bool:
+    """A search for settings, wherever it was stopped."""
+    storage = folder / "tune.db"
+    if not storage.is_file():
+        return False
+    with open(storage, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def is_range_test(folder: Path) -> bool:
+    """A range test of the learning rate."""
+    return {"lr.tsv"} <= _names(_complete(folder)) <= {"lr.tsv", "lr.png"}
+
+
+def is_empty(folder: Path) -> bool:
+    """No file but those hidden ones of a run that was killed before it had written any."""
+    return not _names(folder) and not (folder / STAGE / MANIFEST).exists()
+
+
+def _has_scores(folder: Path) -> bool:
+    folder = _complete(folder)
+    is_model_folder = (folder / "config.json").exists()  # which has metrics of its own
+    return not is_model_folder and all((folder / name).is_file() for name in _SCORES)
+
+
+def _complete(folder: Path) -> Path:
+    """The folder, or the stage in it where that was written completely but not yet renamed."""
+    stage = folder / STAGE
+    return stage if (stage / MANIFEST).is_file() else folder
+
+
+def _names(folder: Path) -> set[str]:
+    """Names of what is in a folder, without what writers hide there while they write."""
+    return {entry.name for entry in folder.iterdir() if not is_hidden(entry.name)}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; an empty one where the file is something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
