@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+__all__ = [
+    "LONGEST",
+    "AAMError",
+    "InputError",
+    "Preempted",
+    "first_five",
+    "lookup",
+    "one_line",
+    "short",
+]
+
 T = TypeVar("T")
 
 LONGEST = 2000

@@ -31,7 +31,16 @@ from aam_core.files.folders import (
 )
 from aam_core.files.reading import member, read_json
 
-__all__ = ["Checkpoint", "check_weights", "find", "load", "save"]
+__all__ = [
+    "Checkpoint",
+    "check_fields",
+    "check_weights",
+    "exists",
+    "find",
+    "load",
+    "read_run",
+    "save",
+]
 
 FORMAT, FORMAT_VERSION = "aam-checkpoint", 1
 LAST = Path("checkpoint", "last")  # in the output folder of a run
@@ -191,25 +200,27 @@ def check_weights(checkpoint: Checkpoint, wanted: Mapping[str, Tensor | Sequence
     InputError
         If they are not of the same model; it says how many differ, how, and which.
     """
-    found = {name: list(tensor.shape) for name, tensor in checkpoint.weights.items()}
+    saved = {name: list(tensor.shape) for name, tensor in checkpoint.weights.items()}
     shapes = {k: list(v.shape if isinstance(v, Tensor) else v) for k, v in wanted.items()}
-    other = [k for k in sorted(found.keys() & shapes.keys()) if found[k] != shapes[k]]
+    other = [k for k in sorted(saved.keys() & shapes.keys()) if saved[k] != shapes[k]]
     differing = {
-        "missing": sorted(shapes.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - shapes.keys()),
-        "of another shape": [f"{name} {found[name]}, not {shapes[name]}" for name in other],
+        "missing": sorted(shapes.keys() - saved.keys()),
+        "unexpected": sorted(saved.keys() - shapes.keys()),
+        "of another shape": [f"{name} {saved[name]}, not {shapes[name]}" for name in other],
     }
-    said = [f"{len(k)} {how} ({first_five(k)})" for how, k in differing.items() if k]
-    if said:
+    differences = [f"{len(k)} {how} ({first_five(k)})" for how, k in differing.items() if k]
+    if differences:
         raise InputError(
-            f"The checkpoint is of another model; of its tensors, {', '.join(said)}. "
+            f"The checkpoint is of another model; of its tensors, {', '.join(differences)}. "
             "Resume with the model settings that the run was started with."
         )
 
 
 def _flat(groups: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     """``{"layer.weight": {"step": t}}`` as ``{"step/layer.weight": t}``."""
-    return {f"{name}/{group}": t for group, held in groups.items() for name, t in held.items()}
+    return {
+        f"{name}/{group}": t for group, tensors in groups.items() for name, t in tensors.items()
+    }
 
 
 def _grouped(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

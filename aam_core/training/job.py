@@ -15,6 +15,8 @@ from aam_core.models.network import Network
 from aam_core.tasks import Task
 from aam_core.training.checkpoint import Checkpoint
 
+__all__ = ["TrainingJob", "TrainingResult"]
+
 
 @dataclass
 class TrainingJob:
@@ -69,7 +71,7 @@ class TrainingJob:
 
 @dataclass
 class TrainingResult:
-    """How it went.
+    """Result of a training.
 
     Attributes
     ----------
@@ -78,7 +80,7 @@ class TrainingResult:
     epoch, step : int
         Where they were reached.
     values : dict
-        Losses and figures there, under ``train/`` and ``val/`` names.
+        Losses and metrics there, under ``train/`` and ``val/`` names.
     history : list of dict
         The same for every epoch.
     """

@@ -70,7 +70,7 @@ class Tracker(RunLogger, Protocol):
 
 
 class JsonLines:
-    """A line per record, in the file at once; figures are left out.
+    """A line per record, written at once; no figures.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class TensorBoard:
         self._writer(side).add_figure(f"networks/{tag}", figure, step, close=False)
 
     def histograms(self, step: int, tensors: dict) -> None:
-        """Distributions of tensors, by name; values that are not finite are left out."""
+        """Distributions of tensors, by name; values that are not finite are dropped."""
         for name, tensor in tensors.items():
             values = tensor.detach().float()
             values = values[values.isfinite()]

@@ -30,6 +30,17 @@ from aam_core.training.optimizers import OPTIMIZERS
 from aam_core.training.parallel import ProcessGroup
 from aam_core.training.step import Stepper
 
+__all__ = [
+    "GB",
+    "borrowed",
+    "check_size",
+    "describe",
+    "free_gb",
+    "largest_batch",
+    "memory",
+    "peak_gb",
+]
+
 GB = 1e9
 
 SHARE = 0.8
@@ -240,8 +251,8 @@ class _Probe:
         states = 1 + OPTIMIZERS[config.optim.optimizer].states + (config.optim.ema > 0)
         if group.world_size > 1 and config.train.strategy == "ddp":
             states += 1  # the gradients on their way between the processes
-        held = weights + states * trained
-        return held / group.world_size if config.train.strategy == "fsdp" else held
+        size = weights + states * trained
+        return size / group.world_size if config.train.strategy == "fsdp" else size
 
 
 def _trial(probe: _Probe) -> Callable[[int], float]:
@@ -293,17 +304,17 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
 def _kept(probe: _Probe, samples: np.ndarray) -> float:
     """Bytes that a step on these samples keeps for its backward pass, beside the weights."""
     weights = {p.untyped_storage().data_ptr() for p in probe.job.network.parameters()}
-    found = {}
+    sizes: dict[int, int] = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            found[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         probe.step(samples)
-    return float(sum(found.values()))
+    return float(sum(sizes.values()))
 
 
 def _most(fits: Callable[[int], bool], low: int, high: int, unit: int) -> int:

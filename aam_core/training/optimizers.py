@@ -37,7 +37,7 @@ def make_optimizer(
     ----------
     network : Module
         As it is trained: on its device, and sharded already where it will be. Parameters that
-        need no gradient are left out.
+        need no gradient are ignored.
     config : OptimConfig
     pretrained : collection of str
         Names of the parameters that come from a pretrained encoder.

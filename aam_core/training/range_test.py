@@ -19,6 +19,8 @@ from aam_core.training.reporter import Reporter
 from aam_core.training.step import Stepper
 from aam_core.training.validation import LossSums
 
+__all__ = ["RangeTest", "find_lr", "suggest"]
+
 SMOOTHING = 0.9
 """Share of the smoothed loss that a step keeps."""
 
