@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
+from aam_core.models.abundance import NUM_FEATURES, abundance_features
 from aam_core.models.draws import bernoulli, mix
 from aam_core.models.kmers import kmers
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
@@ -123,13 +124,13 @@ class BaseEncoder(nn.Module):
 class SampleEncoder(nn.Module):
     """Set transformer over the ASVs of each sample: without positions, so that order has no effect.
 
-    The model sees abundance twice: embedded into every ASV, and as the prior of the pooling.
+    Abundance enters twice; see `aam_core.models.abundance`.
     """
 
     def __init__(self, width: int, config: SampleConfig):
         super().__init__()
         self.asv_dropout = config.asv_dropout
-        self.abundance = nn.Linear(3, width)
+        self.abundance = nn.Linear(NUM_FEATURES, width)
         self.blocks = nn.ModuleList(
             Block(width, config.heads, config.mlp_ratio, config.dropout)
             for _ in range(config.depth)
@@ -166,12 +167,8 @@ class SampleEncoder(nn.Module):
         """
         if self.training and keys_BA is not None and self.asv_dropout > 0:
             mask_BA = self._drop(mask_BA, keys_BA)
-        share_BA = counts_BA * mask_BA
-        share_BA = share_BA / share_BA.sum(1, keepdim=True).clamp_min(1e-12)
-        log_BA = share_BA.clamp_min(1e-6).log()
-        # Centred and scaled so that common abundances (1e-4 to 1e-1) fall within about +-1.
-        inputs = torch.stack(((log_BA + 6.0) / 3.0, share_BA, share_BA.sqrt()), dim=-1)
-        x_BAD = asv_BAD + self.abundance(inputs.to(asv_BAD.dtype))
+        features_BA3, log_BA = abundance_features(counts_BA, mask_BA)
+        x_BAD = asv_BAD + self.abundance(features_BA3.to(asv_BAD.dtype))
         x_BAD = run_blocks(self.blocks, x_BAD, mask_BA, keys=keys_BA)
         return self.norm(self.pool(x_BAD, mask_BA, log_BA)), x_BAD, mask_BA
 

@@ -1,6 +1,9 @@
 """Fusion: sample vector + covariates -> sample vector.
 
 Letters: B samples, D width, C categorical columns, K numeric columns, M = C + K covariates.
+
+One more kind: a module like `Add` and an entry of `FUSIONS`, and its name in the choices of
+``model.fusion.kind`` (`aam_core.config.model`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from aam_core.config import FusionConfig
 from aam_core.data.covariates import UNKNOWN
+from aam_core.errors import lookup
 
 __all__ = ["FUSIONS", "CovariateTokens", "Fusion"]
 
@@ -162,7 +166,8 @@ class Fusion(nn.Module):
     def __init__(self, width: int, config: FusionConfig, sizes: tuple[int, ...], numbers: int):
         super().__init__()
         self.tokens = CovariateTokens(width, sizes, numbers)
-        self.join = FUSIONS[config.kind](width, len(sizes) + numbers, config)
+        kind = lookup(FUSIONS, config.kind, "kind of fusion")
+        self.join = kind(width, len(sizes) + numbers, config)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, sample_BD: Tensor, categories_BC: Tensor, numbers_BK2: Tensor) -> Tensor:

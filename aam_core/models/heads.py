@@ -2,6 +2,9 @@
 
 Letters: U distinct ASVs, P positions, B samples, A ASVs of a sample, D width, K soft branches,
 M masked bases, V vocabulary, T outputs.
+
+One more distance head: a `DistanceHead` and an entry of `DISTANCE_HEADS`, and its name in the
+choices of ``model.head.distance`` (`aam_core.config.model`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from aam_core import vocab
 from aam_core.config import HeadConfig
 from aam_core.models.draws import dropout
 
-__all__ = ["DISTANCES", "DistanceHead", "NucleotideHead", "TargetHead", "UnionDistance"]
+__all__ = ["DISTANCE_HEADS", "DistanceHead", "NucleotideHead", "TargetHead", "UnionDistance"]
 
 
 class NucleotideHead(nn.Module):
@@ -124,7 +127,7 @@ class EuclideanDistance(DistanceHead):
         return torch.tanh((square + 1e-8).sqrt())
 
 
-DISTANCES: dict[str, type[DistanceHead]] = {
+DISTANCE_HEADS: dict[str, type[DistanceHead]] = {
     "union": UnionDistance,
     "ruzicka": RuzickaDistance,
     "euclidean": EuclideanDistance,

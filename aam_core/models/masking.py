@@ -9,7 +9,7 @@ START), M masked bases.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,9 +18,16 @@ from torch import Tensor
 from aam_core import vocab
 from aam_core.config import MaskingConfig
 from aam_core.data.batches import Batch
+from aam_core.errors import lookup
 from aam_core.models.draws import CORRUPT, DIVIDE, bernoulli, bits, mix
 
-__all__ = ["corrupt", "divide", "mask"]
+__all__ = ["STRATEGIES", "corrupt", "divide", "mask"]
+
+STRATEGIES: dict[str, Callable[[MaskingConfig], int]] = {
+    "random": lambda config: 1,
+    "span": lambda config: config.span_length,
+}
+"""Number of bases that are masked at a time, by the names of ``masking.strategy``."""
 
 
 def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> list[np.ndarray]:
@@ -109,7 +116,7 @@ def corrupt(
     columns = tokens_UL.shape[1]
     # A base is masked if any of the span positions up to it starts a run. Runs may start before
     # the sequence, so that its first bases are masked as often as the others.
-    span = config.span_length if config.strategy == "span" else 1
+    span = lookup(STRATEGIES, config.strategy, "masking strategy")(config)
     start = 1.0 - (1.0 - config.mask_ratio) ** (1.0 / span)
     starts = bernoulli(keys_U, 0, columns + span - 1, start)
     chosen = base & starts.unfold(1, span, 1).any(-1)

@@ -16,11 +16,18 @@ from torch import Tensor, nn
 
 from aam_core.config import ModelConfig
 from aam_core.data.batches import Batch
+from aam_core.errors import lookup
 from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
 from aam_core.models.encoder import BaseEncoder, SampleEncoder
 from aam_core.models.fourier import fourier_features
 from aam_core.models.fusion import Fusion
-from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
+from aam_core.models.heads import (
+    DISTANCE_HEADS,
+    DistanceHead,
+    NucleotideHead,
+    TargetHead,
+    UnionDistance,
+)
 from aam_core.models.kmers import KmerProfile
 from aam_core.models.layers import Block
 
@@ -168,11 +175,10 @@ class Network(nn.Module):
         weighted = parts.outputs and self.fourier_members.any()
         self.register_buffer("member_weight", torch.ones(config.members) if weighted else None)
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
-        self.distance = (
-            DISTANCES[config.head.distance](width, config.head.distance_width)
-            if parts.distance
-            else None
-        )
+        self.distance: DistanceHead | None = None
+        if parts.distance:
+            head = lookup(DISTANCE_HEADS, config.head.distance, "distance head")
+            self.distance = head(width, config.head.distance_width)
 
     def set_fourier_weight(self, weight: float) -> None:
         """Set the ensemble weight of all members with random Fourier features together.

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import torch
 
 from aam_core.config import TrainConfig
-from aam_core.errors import InputError
+from aam_core.errors import InputError, lookup
 
-BACKENDS = {
+ATTENTION_KERNELS = {
     "flash": "FLASH_ATTENTION",
     "efficient": "EFFICIENT_ATTENTION",
     "cudnn": "CUDNN_ATTENTION",
@@ -93,7 +93,7 @@ def attention(choice: str):
         return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    backend = getattr(SDPBackend, BACKENDS[choice], None)
+    backend = getattr(SDPBackend, lookup(ATTENTION_KERNELS, choice, "attention kernel"), None)
     if backend is None:
         raise InputError(f"torch {torch.__version__} has no {choice!r} attention kernel.")
     others = [] if choice == "math" else [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]

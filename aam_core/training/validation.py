@@ -159,6 +159,7 @@ class ValidationMetrics(LossSums):
         actual = truth.cpu().numpy()[row, column]
         values = predicted.float().cpu().numpy()[row, column]
         self.pairs.update(actual, values)
+        assert batch.global_index is not None
         index = batch.global_index.cpu().numpy()
         left, right = index[row + batch.offset], index[column]
         # The same pair has the same key on every rank: the plot does not depend on their number.

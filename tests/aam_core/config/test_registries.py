@@ -14,12 +14,15 @@ from aam_core.config import find, paths
 REGISTRIES = {
     "data.rarefaction": "aam_core.data.rarefaction:RAREFACTIONS",
     "data.asv_selection": "aam_core.data.rarefaction:SELECTIONS",
-    "model.head.distance": "aam_core.models.heads:DISTANCES",
-    "model.fusion.kind": "aam_core.models.fusion:KINDS",
+    "model.head.distance": "aam_core.models.heads:DISTANCE_HEADS",
+    "model.fusion.kind": "aam_core.models.fusion:FUSIONS",
     "loss.metric": "aam_core.phylogeny.distances:DISTANCES",
     "loss.target": "aam_core.tasks.losses:LOSSES",
+    "masking.strategy": "aam_core.models.masking:STRATEGIES",
+    "optim.optimizer": "aam_core.training.optimizers:OPTIMIZERS",
+    "optim.schedule": "aam_core.training.schedules:SCHEDULES",
     "loss.transform": "aam_core.tasks.transforms:TRANSFORMS",
-    "train.attention": "aam_core.training.precision:BACKENDS",
+    "train.attention": "aam_core.training.precision:ATTENTION_KERNELS",
 }
 """Field -> module:name of the registry."""
 
@@ -34,8 +37,7 @@ MORE = {"train.attention": {"auto"}}
 
 FIXED = {
     *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),
-    *("masking.strategy", "loss.class_weight", "optim.optimizer", "optim.schedule"),
-    *("train.best_direction", "train.strategy", "train.precision"),
+    *("loss.class_weight", "train.best_direction", "train.strategy", "train.precision"),
 }
 """Fields whose choices are cases in the code, not entries of a registry."""
 

@@ -6,7 +6,7 @@ import torch
 from aam_core import vocab
 from aam_core.config import HeadConfig
 from aam_core.models.draws import mix
-from aam_core.models.heads import DISTANCES, NucleotideHead, TargetHead, UnionDistance
+from aam_core.models.heads import DISTANCE_HEADS, NucleotideHead, TargetHead, UnionDistance
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +14,9 @@ def seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=DISTANCES)
+@pytest.fixture(params=DISTANCE_HEADS)
 def head(request, shaken):
-    return shaken(DISTANCES[request.param](16, 12), size=1.0)
+    return shaken(DISTANCE_HEADS[request.param](16, 12), size=1.0)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_gradients_are_finite_on_the_diagonal_and_between_equals(head, samples):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["ruzicka", "euclidean"])
 def test_equal_samples_are_at_no_distance(name, samples):
-    head = DISTANCES[name](16, 12)
+    head = DISTANCE_HEADS[name](16, 12)
     embedded = head.embed(*samples)
     distances = head.compare(embedded, embedded)
     assert distances.diagonal().max() < 1e-3 and distances[5, 6] < 1e-3

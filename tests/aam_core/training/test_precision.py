@@ -10,7 +10,7 @@ from aam_core.config import TrainConfig
 from aam_core.errors import InputError
 from aam_core.models.layers import Block
 from aam_core.training.precision import (
-    BACKENDS,
+    ATTENTION_KERNELS,
     attention,
     autocast,
     cpu_threads,
@@ -77,7 +77,7 @@ def test_every_choice_of_attention_is_one_of_torch(choice):
         pass
 
 
-@pytest.mark.parametrize("choice", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("choice", [*ATTENTION_KERNELS, "auto"])
 def test_where_the_chosen_kernel_cannot_serve_another_does(choice):
     """A CPU has no kernel of CuDNN, and flash attention takes no mask on a GPU."""
     torch.manual_seed(0)
