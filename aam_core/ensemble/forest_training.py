@@ -4,7 +4,7 @@ A classification has a random forest by entropy with at least three samples in a
 2001, Machine Learning 45: 5-32). Of a regression, half of the trees are extremely randomized ones
 on log abundances (Geurts P, Ernst D, Wehenkel L 2006, Machine Learning 63: 3-42); a logarithm is
 monotone, so every tree is kept as one on relative abundances. The baseline that a cross-validation
-compares with is another forest, scikit-learn's default: `aam_core.evaluation.random_forest`.
+compares with is another forest, scikit-learn's default: `aam_core.baseline`.
 Letters: as in `aam_core.ensemble.forest`; n samples to learn from.
 """
 

@@ -1,7 +1,7 @@
 """Learning rate of every step: a linear warm-up, then one of `SCHEDULES`.
 
 One more schedule: a function of the progress and an entry of `SCHEDULES`, and its name in the
-choices of ``optim.schedule`` (`aam_core.config.sections`).
+choices of ``optim.schedule`` (`aam_core.config.training`).
 """
 
 from __future__ import annotations
