@@ -1,8 +1,8 @@
-"""Errors that a user can act on: one readable line each."""
+"""Errors for users, one readable line each, and the helpers that shape their messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 __all__ = [
@@ -16,21 +16,21 @@ __all__ = [
     "short",
 ]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 LONGEST = 2000
-"""Letters of a message, at most: a file may hold a name of a million."""
+"""Characters of a message, at most: a name in a damaged file may have a million."""
 
 
 class AAMError(Exception):
-    """Base of every error that AAM raises on purpose; its message is made `one_line`."""
+    """Base of all errors that AAM raises on purpose; the message is one line, by `one_line`."""
 
     def __init__(self, message: str = ""):
         super().__init__(one_line(message))
 
 
 class InputError(AAMError):
-    """Something is wrong with what the user gave.
+    """An input or an option is wrong.
 
     The message is one line: what is wrong, where, how many, the first five, what to do. The command
     line prints it without a traceback and exits 2; QIIME 2 shows the same line.
@@ -53,7 +53,7 @@ class Preempted(AAMError):
         self.signal = signal
 
 
-def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
+def lookup(registry: Mapping[str, _T], name: str, what: str) -> _T:
     """The entry of a registry; an unknown name is an `InputError` that lists those there are.
 
     >>> lookup({"a": 1, "b": 2}, "b", "letter")
@@ -67,10 +67,10 @@ def lookup(registry: Mapping[str, T], name: str, what: str) -> T:
         ) from None
 
 
-def one_line(text, longest: int = LONGEST) -> str:
-    """``text`` on one line of bounded length, without what would steer a terminal.
+def one_line(text: object, longest: int = LONGEST) -> str:
+    """``text`` on one line of bounded length, without control characters.
 
-    The middle of a longer text goes: what is wrong stands first, what to do about it last.
+    A longer text loses its middle: what is wrong stands first, what to do about it last.
 
     >>> one_line("a\\nb\\tc")
     'a b\\\\tc'
@@ -82,10 +82,10 @@ def one_line(text, longest: int = LONGEST) -> str:
     return _cut("".join(shown), longest)
 
 
-def short(item, width: int = 100) -> str:
-    """Text, cut to ``width`` letters so that a message stays readable."""
-    item = str(item)
-    return item if len(item) <= width else item[: width - 3] + "..."
+def short(item: object, width: int = 100) -> str:
+    """``item`` as text, cut to ``width`` characters."""
+    text = str(item)
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _cut(text: str, longest: int) -> str:
@@ -93,7 +93,7 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
 
 
-def first_five(items) -> str:
+def first_five(items: Iterable[object]) -> str:
     """Name the first five of ``items``, long ones cut short, and how many more there are.
 
     >>> first_five(["a", "b"])
@@ -101,6 +101,6 @@ def first_five(items) -> str:
     >>> first_five(range(8))
     '0, 1, 2, 3, 4 and 3 more'
     """
-    items = list(items)
-    shown = ", ".join(short(item) for item in items[:5])
-    return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown
+    names = list(items)
+    shown = ", ".join(short(name) for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -32,7 +32,7 @@ class OutputFile(click.ParamType):
         if path.is_symlink():
             path = Path(os.path.realpath(path))  # the file is replaced, not the link to it
         nearest = next(parent for parent in path.absolute().parents if parent.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):  # said before the work
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             self.fail(f"{str(nearest)!r} is not a folder that can be written.", param, ctx)
         return path
 

@@ -2,7 +2,7 @@
 
 A field of a section (`data`, `model`, `loss`, `training`) carries its default, its bounds or
 choices and its help in one line. The command line, the QIIME 2 parameters and the documentation
-take them from there. What a new field needs beside that is its rule in `unused`.
+take them from there. A new field also needs a rule in `unused`.
 
 The package imports neither torch nor anything that does, so that helps and checks are fast. Where
 the choices of a field are names in a registry elsewhere, tests/aam_core/config/test_registries.py

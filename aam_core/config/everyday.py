@@ -1,4 +1,4 @@
-"""The everyday settings: those with a name of their own beside their path.
+"""The everyday settings: those with a short name besides their path.
 
 They are flags of the command line, keyword arguments in Python and, but for `SCALE`, parameters in
 QIIME 2. A new one is an entry here, in `EVERYDAY` or `SCALE` and in `EverydaySettings`.

@@ -1,4 +1,7 @@
-"""Named configurations: a function returns a complete one."""
+"""Named configurations: a function returns a complete one.
+
+A preset is an entry of `SIZES`, over the changes that all pretrainings or all fits have in common.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ ENCODER_SIZES = (
     "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a fit "
     "has 3 networks of them at most."
 )
-"""What a pretrained encoder does to a preset, for the helps."""
+"""A sentence for helps on what a pretrained encoder does to a preset."""
 
 _PRETRAINING: dict[str, Any] = {
     "data.rarefaction": "redraw",
@@ -71,7 +74,7 @@ _FITTING: dict[str, Any] = {
     "data.rarefaction": "none",
     "data.sampling_depth": 1000,
     "data.sampling_depth_max": 10000,
-    "data.full_depth": 0.75,  # with sampling_depth*: where 'redraw' is asked for
+    "data.full_depth": 0.75,  # as sampling_depth*, it has an effect under 'redraw' alone
     "data.shallow_samples": "keep",
     "model.members": 10,
     "model.encoder.features": "profile",
@@ -104,7 +107,7 @@ _FITTING_SIZES: dict[str, dict[str, Any]] = {
     "base": {"model.members": 3},
     "large": {"model.members": 2},
 }
-"""What each size changes in a fit beside that: large networks need fewer of them."""
+"""Further changes of a size in a fit: an ensemble of large networks needs fewer of them."""
 
 
 def pretraining(name: str = DEFAULT) -> Config:
@@ -119,10 +122,15 @@ def pretraining(name: str = DEFAULT) -> Config:
 
 
 def fitting(name: str = DEFAULT) -> Config:
-    """Configuration for `aam_core.fit_regressor` and its like; names as in `pretraining`.
+    """Configuration for `aam_core.fit_regressor` and `aam_core.fit_classifier`.
 
-    All reads are read, and at least 500 steps are made. To draw N reads of each sample, replace
-    ``data.sampling_depth`` by N; for N epochs, ``train.epochs`` (see `Config.replace`).
+    All reads are read, and there are at least 500 steps. To rarefy to N reads, replace
+    ``data.sampling_depth``; to train N epochs, ``train.epochs`` (see `Config.replace`).
+
+    Parameters
+    ----------
+    name : {'tiny', 'small', 'base', 'large'}
+        As in `pretraining`.
     """
     return _preset(name, _FITTING).adjust(_FITTING_SIZES.get(name, {}))
 

@@ -41,7 +41,7 @@ def resolve(
 ) -> Config:
     """Build the configuration of a run: preset < ``config`` < ``settings`` < ``assignments``.
 
-    What a setting brings with it is said in `Config.replace`.
+    `Config.replace` describes what some settings imply.
 
     Parameters
     ----------

@@ -100,7 +100,7 @@ def why_no_distances(config: Config, context: RunContext) -> str:
     if context.corpus:
         return "sequences without samples have no distances"
     if config.loss.distance == 0:
-        how = " beside the target ('loss.distance=50' turns them on)" if context.fits else ""
+        how = " besides the target ('loss.distance=50' turns them on)" if context.fits else ""
         return f"loss.distance is 0, so no distances are learned{how}"
     if context.fits and context.frozen:
         return "the encoder is frozen, so no distances are learned"

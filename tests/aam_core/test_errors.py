@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 
-from aam_core.errors import LONGEST, AAMError, InputError, Preempted, first_five, one_line
+import pytest
+
+from aam_core.errors import LONGEST, AAMError, InputError, Preempted, first_five, lookup, one_line
 
 
 def test_preempted_goes_from_process_to_process_with_its_signal():
@@ -30,3 +32,10 @@ def test_a_message_does_not_steer_the_terminal():
 def test_five_are_named_and_each_is_short():
     assert first_five(["x" * 10**6, "b"]) == "x" * 97 + "..., b"
     assert first_five(str(i) for i in range(7)) == "0, 1, 2, 3, 4 and 2 more"
+
+
+def test_an_unknown_name_of_a_registry_lists_those_there_are():
+    assert lookup({"a": 1, "b": 2}, "b", "letter") == 2
+    for name in ("c", None, ["a"]):
+        with pytest.raises(InputError, match="The letter must be one of a, b, not"):
+            lookup({"a": 1, "b": 2}, name, "letter")

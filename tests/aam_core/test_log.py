@@ -13,7 +13,7 @@ from aam_core import log
 
 @pytest.fixture
 def quiet():
-    """The logger as it is where nobody has asked for anything."""
+    """The logger without any handler, as after an import."""
     handlers, propagate, level = list(log.logger.handlers), log.logger.propagate, log.logger.level
     log.logger.handlers.clear()
     log.logger.propagate = True
@@ -57,7 +57,7 @@ def test_a_block_leaves_the_logger_as_it_was(quiet, capsys):
 def test_one_process_speaks(quiet, capsys, monkeypatch):
     log.show()
     monkeypatch.setenv("RANK", "1")
-    log.logger.warning("said by the first")
+    log.logger.warning("rank 0 says it")
     assert capsys.readouterr().err == ""
 
 

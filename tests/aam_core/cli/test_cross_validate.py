@@ -28,14 +28,14 @@ def files(study_dir):
 
 
 @pytest.mark.parametrize(
-    "task, target, figures",
+    "task, target, expected",
     [
         ("regression", "gradient", {"r2", "mae", "rmse"}),
         ("classification", "group", {"accuracy", "auc", "f1"}),
     ],
 )
 def test_scores_every_sample_beside_a_random_forest(
-    aam, files, study_dir, tmp_path, task, target, figures
+    aam, files, study_dir, tmp_path, task, target, expected
 ):
     out = tmp_path / "cv"
     outcome = aam(
@@ -47,20 +47,20 @@ def test_scores_every_sample_beside_a_random_forest(
     header, *lines = outcome.out.splitlines()
     assert len(lines) == len(SHOWN)
     for line, (name, label) in zip(lines, SHOWN.items(), strict=True):
-        assert line.startswith(f"{label} ") and figures <= set(metrics[name])
+        assert line.startswith(f"{label} ") and expected <= set(metrics[name])
         shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=True))
-        for figure in figures:
-            assert float(shown[figure]) == pytest.approx(metrics[name][figure], rel=1e-3)
-    said = outcome.err.splitlines()
+        for metric in expected:
+            assert float(shown[metric]) == pytest.approx(metrics[name][metric], rel=1e-3)
+    log = outcome.err.splitlines()
     subjects = metrics["held_out"]["groups"]
     assert any(
-        f"{len(metrics['per_fold'])} folds" in line and str(subjects) in line for line in said
+        f"{len(metrics['per_fold'])} folds" in line and str(subjects) in line for line in log
     )
     for stage in ("fold 1/2: fitting forests", "fold 2/2: fitting the random forests to compare"):
-        assert any(line.startswith(stage) for line in said)
+        assert any(line.startswith(stage) for line in log)
     first = metrics["per_fold"][0]["held_out"]["samples"]
-    assert any(f"fold 1/2: {first} test samples: " in line for line in said)
-    assert any("coverage: share" in line for line in said) == (task == "regression")
+    assert any(f"fold 1/2: {first} test samples: " in line for line in log)
+    assert any("coverage: share" in line for line in log) == (task == "regression")
     predictions = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
     metadata = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id")
     assert set(predictions.index) == set(metadata.index)

@@ -148,8 +148,8 @@ def test_a_range_test_names_what_a_course_is_made_of(named):
 def test_options_of_other_metrics(aam, study_dir, tmp_path):
     common = ("unifrac", "--table", study_dir / "table.biom", "--tree", study_dir / "tree.nwk")
     out = ("--output", tmp_path / "dm.tsv")
-    said = aam(*common, *out, "--metric", "jaccard", "--alpha", 0.5).err
-    assert "--alpha has no effect" in said and "--tree only decides which features" in said
+    log = aam(*common, *out, "--metric", "jaccard", "--alpha", 0.5).err
+    assert "--alpha has no effect" in log and "--tree only decides which features" in log
     assert "no effect" not in aam(*common, *out, "--metric", "generalized", "--alpha", 0.5).err
 
 
@@ -160,8 +160,10 @@ def test_sequences_alone_lose_no_reads(refuses, study_dir, tmp_path):
 
 def test_sequences_alone_name_settings_of_samples(aam, study_dir, tmp_path):
     alone = ("pretrain", "--sequences", study_dir / "rep-seqs.fasta", "--output", tmp_path / "out")
-    said = aam(*alone, *BRIEF[:6], "--threads", 1, "--sampling-depth", 50, "--set", "loss.alpha=1")
-    lines = [line for line in said.err.splitlines() if "no effect" in line]
-    assert said.status == 0 and len(lines) == 2
+    outcome = aam(
+        *alone, *BRIEF[:6], "--threads", 1, "--sampling-depth", 50, "--set", "loss.alpha=1"
+    )
+    lines = [line for line in outcome.err.splitlines() if "no effect" in line]
+    assert outcome.status == 0 and len(lines) == 2
     assert lines[0] == "pretrain: data.sampling_depth has no effect: data.rarefaction is 'none'."
     assert "loss.alpha has no effect: sequences without samples have no distances" in lines[1]

@@ -60,10 +60,10 @@ def test_of_a_fit(aam, files, metadata, tmp_path, target, options):
 
 
 def test_presets_are_those_of_the_task(files, metadata, tmp_path, aam, monkeypatch):
-    asked = []
+    calls = []
 
     def find_lr(study, target, *, task, config, output, **options):
-        asked.append((target, task, config, options))
+        calls.append((target, task, config, options))
         raise KeyboardInterrupt
 
     from aam_core.config import presets
@@ -75,26 +75,26 @@ def test_presets_are_those_of_the_task(files, metadata, tmp_path, aam, monkeypat
     aam("find-lr", *common, "--set", "optim.clip=2", "--target", "gradient", "--low", 0.01)
     changes = {"train.seed": 7, "optim.clip": 2.0}
     expected = [presets.pretraining("tiny"), presets.fitting("tiny")]
-    assert [config for _, _, config, _ in asked] == [c.replace(changes) for c in expected]
-    assert [(target, task) for target, task, _, _ in asked] == [
+    assert [config for _, _, config, _ in calls] == [c.replace(changes) for c in expected]
+    assert [(target, task) for target, task, _, _ in calls] == [
         (None, "pretrain"),
         ("gradient", "regression"),
     ]
-    assert asked[1][3]["low"] == 0.01 and asked[1][3]["steps"] == 100
+    assert calls[1][3]["low"] == 0.01 and calls[1][3]["steps"] == 100
 
 
 def test_on_several_devices_as_on_one(aam, files, tmp_path):
     """The rates that are tried and the losses are those of one process."""
     outs = [tmp_path / name for name in ("one", "two")]
     common = ("find-lr", *files, *BRIEF, "--steps", 20, "--threads", 1)
-    found = [
+    rates = [
         suggestion(aam(*common, "--devices", count, "--output", out))
         for count, out in zip((1, 2), outs, strict=True)
     ]
     one, two = (pd.read_csv(out / "lr.tsv", sep="\t") for out in outs)
     assert one["lr"].tolist() == two["lr"].tolist()
     assert two["loss"].to_numpy() == pytest.approx(one["loss"].to_numpy(), rel=1e-3)
-    assert found[1] == pytest.approx(found[0], rel=0.5)
+    assert rates[1] == pytest.approx(rates[0], rel=0.5)
 
 
 def test_what_belongs_together(refuses, files, metadata, tmp_path):
@@ -123,7 +123,7 @@ def test_foreign_folder_is_refused_before_the_work(refuses, files, tmp_path):
     assert "thesis.tex" in refuses("find-lr", *files, "--output", tmp_path, *BRIEF)
 
 
-def test_blank_targets_are_left_out_where_asked_for(aam, refuses, files, study_dir, tmp_path):
+def test_blank_targets_are_left_out_where_calls_for(aam, refuses, files, study_dir, tmp_path):
     rows = (study_dir / "metadata.tsv").read_text().splitlines()
     rows = [f"{row}\t{'ph' if not k else '' if k == 3 else k}" for k, row in enumerate(rows)]
     path = tmp_path / "metadata.tsv"
@@ -134,5 +134,5 @@ def test_blank_targets_are_left_out_where_asked_for(aam, refuses, files, study_d
     outcome = aam(*call, "--target", "ph", "--missing-samples", "ignore")
     assert suggestion(outcome) > 0
     assert "have no value in the metadata column 'ph' and were dropped" in outcome.err
-    said = refuses(*call, "--missing-samples", "ignore")
-    assert "--missing-samples ignore: a pretraining has none" in said
+    message = refuses(*call, "--missing-samples", "ignore")
+    assert "--missing-samples ignore: a pretraining has none" in message

@@ -30,13 +30,13 @@ def read(path):
 
 
 @pytest.mark.parametrize(
-    "command, target, figures",
+    "command, target, expected",
     [
         ("fit-regressor", "gradient", {"r2", "mae", "rmse"}),
         ("fit-classifier", "group", {"accuracy", "auc", "f1"}),
     ],
 )
-def test_fit_predict_evaluate(aam, files, study_dir, tmp_path, command, target, figures):
+def test_fit_predict_evaluate(aam, files, study_dir, tmp_path, command, target, expected):
     model, predictions, scores = tmp_path / "model", tmp_path / "p.tsv", tmp_path / "scores"
     outcome = aam(
         *(command, *files, "--target", target, "--group-by", "host_subject_id"),
@@ -58,8 +58,8 @@ def test_fit_predict_evaluate(aam, files, study_dir, tmp_path, command, target, 
     )
     assert outcome.status == 0, outcome.err
     measured = json.loads((scores / "metrics.json").read_text())
-    assert figures <= set(measured)
-    assert all(figure in outcome.out for figure in figures)
+    assert expected <= set(measured)
+    assert all(metric in outcome.out for metric in expected)
     assert list(scores.glob("*.png"))
 
 

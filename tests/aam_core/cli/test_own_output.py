@@ -64,7 +64,7 @@ def test_a_table_alone_is_no_simulated_study(tmp_path):
 
 
 def test_what_a_killed_run_left_hidden_is_that_runs(tmp_path):
-    """Its lock and its stage: alone, as the whole, and beside what is outside."""
+    """Its lock and its stage, alone and with other files in the folder."""
     tests = [own_output.is_model(kind) for kind in KINDS]
     tests += [
         own_output.is_cross_validation,

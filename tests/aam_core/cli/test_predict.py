@@ -51,24 +51,24 @@ def test_rows_are_on_disk_before_the_next_are_asked_for(
     aam, files, regressor, tmp_path, monkeypatch
 ):
     """And what stood at the output stays until the last of them."""
-    out, found = tmp_path / "p.tsv", []
-    out.write_text("of before")
+    out, lines = tmp_path / "p.tsv", []
+    out.write_text("an earlier file")
     make = prediction.predict_batches
 
     def failing(*given, **options):
         for part in make(*given, **options, chunk=20):
             yield part
             (temporary,) = (path for path in tmp_path.iterdir() if path != out)
-            found.append(len(temporary.read_text().splitlines()))
-            if len(found) == 2:
+            lines.append(len(temporary.read_text().splitlines()))
+            if len(lines) == 2:
                 raise InputError("The power is gone.")
 
     monkeypatch.setattr(prediction, "predict_batches", failing)
     command = ("predict", *files, "--model", regressor.folder, "--output", out)
     outcome = aam(*command)
     assert outcome.status == 2 and outcome.err.endswith("aam: error: The power is gone.\n")
-    assert found == [21, 41]
-    assert out.read_text() == "of before" and list(tmp_path.iterdir()) == [out]
+    assert lines == [21, 41]
+    assert out.read_text() == "an earlier file" and list(tmp_path.iterdir()) == [out]
 
 
 def test_reads_in_the_other_direction(aam, made, regressor, tmp_path):
@@ -84,8 +84,8 @@ def test_reads_in_the_other_direction(aam, made, regressor, tmp_path):
     assert warning.startswith("warning: none of the 60 ASVs is one that the model was fitted on; ")
     assert warning.endswith("reverse complements of 60 are: turn the sequences round")
     assert trained.startswith("warning: 60 of these 60 samples") and "written to" in written
-    found = rows(tmp_path / "p.tsv")
-    assert (found["known_reads"] == 0).all() and found["in_training"].all()
+    predicted = rows(tmp_path / "p.tsv")
+    assert (predicted["known_reads"] == 0).all() and predicted["in_training"].all()
     command = ("evaluate", "--predictions", tmp_path / "p.tsv", "--target", "gradient")
     outcome = aam(*command, "--metadata", tmp_path / "metadata.tsv", "--output", tmp_path / "e")
     assert outcome.status == 0 and outcome.err.startswith(trained)

@@ -52,11 +52,11 @@ def test_python(files, monkeypatch):
     quick = {"pretraining": presets.pretraining("tiny").replace(QUICK)}
     quick["fitting"] = presets.fitting("tiny").replace(QUICK_FIT)
     monkeypatch.setattr("aam_core.config.resolve.find_preset", lambda kind, name: quick[kind])
-    found = {}
-    exec(block("Python", "python"), found)
-    assert list(found["predictions"].columns)[:4] == [
+    names = {}
+    exec(block("Python", "python"), names)
+    assert list(names["predictions"].columns)[:4] == [
         *("prediction", "lower", "upper", "known_reads")
     ]
-    assert set(found["scores"].metrics) == {
+    assert set(names["scores"].metrics) == {
         *("held_out", "aam", "network", "random_forest", "reads", "interval", "per_fold")
     }
