@@ -196,7 +196,7 @@ class Run:
         )
         device = self.group.device
         try:
-            needed = memory.memory(job, self.group)
+            needed = memory.step_gb(job, self.group)
             if device.type == "cuda":  # the peak that is logged is the training's own
                 torch.cuda.reset_peak_memory_stats(device)
             trainer = Trainer(job, reporter, self.group)

@@ -98,7 +98,7 @@ def _measure(study: Study, case: Case) -> tuple[dict[str, float], int]:
         values["peak_gb"] = peak_rss() / GB
         values["above_start_gb"] = (peak_rss() - began) / GB
     if case.estimate:
-        values["estimate_gb"] = memory.memory(_job(study, config, group), group)
+        values["estimate_gb"] = memory.step_gb(_job(study, config, group), group)
     if case.count:
         values["flops"] = _flops(study, case, group) / case.steps
     return values, group.rank

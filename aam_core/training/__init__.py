@@ -1,1 +1,1 @@
-"""The training loop, and what it runs on."""
+"""The training loop: `trainer` is its entry, `step` one step; `launch` starts several processes."""

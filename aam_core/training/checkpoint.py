@@ -58,18 +58,18 @@ class Checkpoint:
         What the run is and how far, as JSON has it: string keys, lists, no tuples. Floats come
         back to the last bit, infinite and nan too.
     weights, average, best : dict of str to Tensor
-        Unsharded, by parameter name: now, their running average, and the best so far; of the last
-        two, None where there is none.
+        Unsharded, by parameter name: the present weights, their moving average or None, and the
+        best so far or None.
     optimizer : dict of str to dict of str to Tensor
-        By parameter name, then as the optimizer calls it (``exp_avg``, ``step``; no slash in it).
-        A parameter without state is not there after `load`.
+        By parameter name, then by the name of a state (``exp_avg``, ``step``; without a slash).
+        Parameters without state are absent after `load`.
     sums : dict of str to Tensor
-        Running sums of the epoch's losses.
+        `LossSums` of the current epoch.
     folder : Path, optional
         Where it was loaded from.
     inputs : dict of str to Tensor, optional
-        What the run was started with, as `aam_core.data.fingerprint` has it; None of runs from
-        before that was recorded.
+        Fingerprint of the inputs (`aam_core.data.fingerprint`); None in checkpoints of before
+        there was one.
     """
 
     run: dict
@@ -84,10 +84,13 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None:
-    """Put ``checkpoint`` in the place of the one in ``folder``; one of the two is always whole.
+    """Replace the checkpoint in ``folder``; whenever the process dies, one of the two is complete.
 
-    With ``reuse_best``, the best weights are those of the checkpoint that is there: its file is
-    linked, and ``checkpoint.best`` written only where there is none. One process writes a folder.
+    Parameters
+    ----------
+    reuse_best : bool
+        The best weights did not change: the file of the replaced checkpoint is linked, and
+        ``checkpoint.best`` is written only if there is none.
     """
     tensors = {
         "weights": checkpoint.weights,
@@ -98,21 +101,21 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
         "inputs": checkpoint.inputs,
     }
     with replacing_folder(folder) as new:
-        held = Path(folder, "best.safetensors")
-        assert not reuse_best or held.is_file() or checkpoint.best, "no best weights to reuse"
-        if reuse_best and held.is_file():
+        best_file = Path(folder, "best.safetensors")
+        assert not reuse_best or best_file.is_file() or checkpoint.best, "no best weights to reuse"
+        if reuse_best and best_file.is_file():
             del tensors["best"]
             try:
-                os.link(held, new / held.name)
+                os.link(best_file, new / best_file.name)
             except OSError:  # a file system without links
-                shutil.copyfile(held, new / held.name)
+                shutil.copyfile(best_file, new / best_file.name)
         head = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "run": checkpoint.run,
             "progress": checkpoint.progress,
             "average": checkpoint.average is not None,
-            "best": tensors.get("best", held) is not None,
+            "best": tensors.get("best", best_file) is not None,
             "inputs": checkpoint.inputs is not None,
         }
         # Python's JSON: Infinity and NaN are written and read, floats are exact.
@@ -149,12 +152,12 @@ def load(folder) -> Checkpoint:
 
 
 def read_run(folder) -> dict:
-    """What the run is whose checkpoint is in ``folder``, without its tensors; errors as `load`."""
+    """Description of the run whose checkpoint is in ``folder``, without tensors; raises as `load`."""
     return _read_head(current_folder(folder) / HEAD)["run"]
 
 
 def exists(directory) -> bool:
-    """Whether a run has left a checkpoint in its output folder."""
+    """Whether there is a checkpoint in the output folder of a run."""
     return (current_folder(Path(directory, LAST)) / HEAD).is_file()
 
 
@@ -182,13 +185,13 @@ def find(directory) -> Path:
     raise InputError(f"{directory} {what}: {advice}")
 
 
-def check_fields(where: Path | None, part: str, found: dict, wanted: Iterable[str]) -> None:
-    """Raise `InputError` that names what ``run`` or ``progress`` of a checkpoint lacks."""
-    gone = sorted(set(wanted) - set(found))
-    if gone:
+def check_fields(where: Path | None, part: str, fields: dict, wanted: Iterable[str]) -> None:
+    """Raise an `InputError` that names the fields that a part of a checkpoint lacks."""
+    missing = sorted(set(wanted) - set(fields))
+    if missing:
         raise InputError(
             f"The checkpoint {where} is damaged or of another AAM: its {part} lacks "
-            f"{first_five(gone)}."
+            f"{first_five(missing)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""What is trained on what, and how it went."""
+"""What the trainer gets (`TrainingJob`), and what it returns (`TrainingResult`)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ __all__ = ["TrainingJob", "TrainingResult"]
 
 @dataclass
 class TrainingJob:
-    """What is trained on what.
+    """A network, the samples that it is trained on, and where checkpoints go.
 
     Attributes
     ----------
     network : Network
         On the device of the process group; trained in place.
     config : Config
-        Everything else.
     batcher : Batcher
         Makes batches of the study.
     train, val : ndarray
@@ -41,16 +40,15 @@ class TrainingJob:
     folder : Path, optional
         Where checkpoints go; none are written without one.
     run : dict
-        What a checkpoint says of the run beside its progress; JSON.
+        Description of the run in its checkpoints; JSON.
     keep : callable, optional
-        Called, on the first process, with the epoch and the weights whenever they are the best so
-        far.
+        Called on rank 0 with the epoch and the weights whenever they are the best so far.
     on_epoch : callable, optional
-        Called with the epoch and its values after each. What it raises ends the run.
+        Called with each epoch and its losses and metrics. An error in it ends the run.
     resume : Checkpoint, optional
-        Where to go on.
+        What to resume from.
     inputs : dict of Tensor, optional
-        What a checkpoint says of the inputs; see `aam_core.data.fingerprint`.
+        Fingerprint of the inputs for the checkpoints; see `aam_core.data.fingerprint`.
     """
 
     network: Network
@@ -78,7 +76,7 @@ class TrainingResult:
     weights : dict of Tensor
         The best weights, on the CPU.
     epoch, step : int
-        Where they were reached.
+        When they were reached.
     values : dict
         Losses and metrics there, under ``train/`` and ``val/`` names.
     history : list of dict

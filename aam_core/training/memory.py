@@ -1,6 +1,6 @@
-"""What a training step holds, and the largest batch that a device has room for.
+"""Memory of a training step, and the largest batch that fits a device.
 
-Letters: B samples of this process, A ASVs of the richest of them, U distinct ASVs, G samples of all
+Letters: B samples of this rank, A ASVs of the richest of them, U distinct ASVs, G samples of all
 processes.
 """
 
@@ -37,14 +37,14 @@ __all__ = [
     "describe",
     "free_gb",
     "largest_batch",
-    "memory",
     "peak_gb",
+    "step_gb",
 ]
 
 GB = 1e9
 
-SHARE = 0.8
-"""Of the free memory, what a step may fill: the rest is for what is short-lived."""
+_SHARE = 0.8
+"""Share of the free memory that a step may fill: the rest is for temporary tensors."""
 
 
 def check_size(config: ModelConfig, parts: Parts) -> None:
@@ -71,13 +71,13 @@ def check_size(config: ModelConfig, parts: Parts) -> None:
 
 
 def describe(network: nn.Module, config: Config) -> list[str]:
-    """What a network is made of, and how it is trained, in a few lines."""
+    """Lines on the parameters of a network and on how it is trained."""
     parts: Counter[str] = Counter()
     for name, parameter in network.named_parameters():
         parts[part_of(name)] += parameter.numel()
     total = parts.total()
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    idle = f" ({total - trained:,} of them not trained)" if trained < total else ""
+    frozen = f" ({total - trained:,} of them not trained)" if trained < total else ""
     optim, train = config.optim, config.train
     more = [f"{config.model.members} members"] if config.model.members > 1 else []
     more += [train.precision]
@@ -86,18 +86,18 @@ def describe(network: nn.Module, config: Config) -> list[str]:
     more += [f"{train.accumulate} micro-steps"] if train.accumulate > 1 else []
     more += [f"average of the weights ({optim.ema:g})"] if optim.ema else []
     return [
-        f"{total:,} parameters{idle}: "
+        f"{total:,} parameters{frozen}: "
         + ", ".join(f"{name} {count:,}" for name, count in parts.items()),
         f"{optim.optimizer}, learning rate {optim.lr:g} ({optim.schedule}), {', '.join(more)}",
     ]
 
 
-def memory(job: TrainingJob, group: ProcessGroup) -> float:
-    """Estimated GB that a training step holds on each device.
+def step_gb(job: TrainingJob, group: ProcessGroup) -> float:
+    """Estimated memory of a training step on each device, in GB.
 
-    Weights, gradients, the optimizer's state, and what is kept for the backward pass of the most
-    that this process may read at a time: that is measured on a few small batches of the richest
-    samples, and extrapolated. It is not collective.
+    Weights, gradients, the optimizer's state, and the activations of the largest micro-batch of
+    this rank: these are measured on a few small batches of the richest samples, and extrapolated.
+    It is not collective.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def memory(job: TrainingJob, group: ProcessGroup) -> float:
     Returns
     -------
     float
-        NaN where not even these batches fit, unsharded and at once: the run itself may.
+        NaN if not even these batches fit, unsharded; the run itself may.
     """
     try:
         with borrowed(job.network):
@@ -119,15 +119,15 @@ def memory(job: TrainingJob, group: ProcessGroup) -> float:
 
 
 def largest_batch(job: TrainingJob, group: ProcessGroup) -> int:
-    """The largest batch that leaves every process within its memory.
+    """The largest batch size that fits the memory of every rank; collective.
 
-    That is ``max_memory_gb``, or 80 % of what is free. On a GPU every candidate is tried; elsewhere
-    it is estimated as `memory` does. All processes call this, at the same place as `memory`.
+    The memory is ``train.max_memory_gb``, or 80 % of what is free. On a GPU every candidate is
+    tried; elsewhere it is estimated as by `step_gb`, at the same point of a run.
 
     Returns
     -------
     int
-        At most the number of training samples; a multiple of the processes times the micro-steps.
+        At most the number of training samples; a multiple of ranks times micro-steps.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def largest_batch(job: TrainingJob, group: ProcessGroup) -> int:
     samples = max(2, len(job.train))
     low = min(max(2, unit), samples)
     high = max(low, samples // unit * unit)
-    budget = job.config.train.max_memory_gb or SHARE * free_gb(group.device)
+    budget = job.config.train.max_memory_gb or _SHARE * free_gb(group.device)
     with borrowed(job.network):
         probe = _Probe(job, group)
         needs = _trial(probe) if group.device.type == "cuda" else _estimate(probe)
@@ -157,7 +157,7 @@ def largest_batch(job: TrainingJob, group: ProcessGroup) -> int:
 
 
 def free_gb(device: torch.device) -> float:
-    """Memory that is free for this process: of its GPU, or its share of the machine's."""
+    """Free memory for this process in GB: of its GPU, or its share of the machine's."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -172,7 +172,7 @@ def free_gb(device: torch.device) -> float:
 
 
 def peak_gb(device: torch.device) -> float:
-    """Most memory that this process has used so far: of its GPU, or of the machine."""
+    """Peak memory of this process so far in GB: of its GPU, or of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GB
     status = Path("/proc/self/status")
@@ -185,7 +185,7 @@ def peak_gb(device: torch.device) -> float:
 
 @contextlib.contextmanager
 def borrowed(network: nn.Module) -> Iterator[None]:
-    """Context that leaves a network's modes as they were, and no gradients."""
+    """Context that restores the modes of a network, and leaves no gradients."""
     training, trained = network.training, [p.requires_grad for p in network.parameters()]
     recompute = [block.recompute for block in network.blocks()]
     try:
@@ -200,11 +200,11 @@ def borrowed(network: nn.Module) -> Iterator[None]:
 
 
 class _Probe:
-    """Steps of this process alone on the richest training samples, which change no weight."""
+    """Steps of this rank alone on the richest training samples; they change no weights."""
 
     def __init__(self, job: TrainingJob, group: ProcessGroup):
         self.job, self.group = job, group
-        # What is compiled needs no more than what is not; the average is counted, not made.
+        # Compiled blocks need no more memory than others; `fixed` counts the moving average.
         config = job.config.replace({"train.compile": False, "train.accumulate": 1, "optim.ema": 0})
         self.stepper = Stepper(replace(job, config=config), group.alone(), steps=1)
         self.richness = job.batcher.richness
@@ -212,15 +212,15 @@ class _Probe:
         self.draw = job.batcher.draw(self.order[:2], EVALUATION)
 
     def own(self, size: int) -> int:
-        """Samples that this process reads at a time, at most, of batches of this size."""
+        """Largest micro-batch of this rank, in samples, for batches of this size."""
         train = self.job.config.train
         size = min(size, len(self.order))
         if train.max_asvs_per_batch:
             size = min(size, max(1, train.max_asvs_per_batch // self.richness[self.order[0]]))
         return -(-size // (self.group.world_size * train.accumulate))
 
-    def held(self, samples: int) -> list[float]:
-        """What the richest samples take, by what it grows with: 1, U, B x A, B, B x G."""
+    def sizes(self, samples: int) -> list[float]:
+        """Sizes of a micro-batch of the richest samples: 1, U, B x A, B, B x G."""
         drawn = len(self.draw.samples)
         if samples > drawn:
             more = self.order[: max(samples, 2 * drawn)]
@@ -256,7 +256,7 @@ class _Probe:
 
 
 def _trial(probe: _Probe) -> Callable[[int], float]:
-    """GB of a batch size by doing it, on a GPU; infinite where it does not fit."""
+    """GB of a batch size on a GPU, by trying it; infinite if it does not fit."""
     device = probe.group.device
 
     def needs(size: int) -> float:
@@ -275,15 +275,15 @@ def _trial(probe: _Probe) -> Callable[[int], float]:
 
 
 def _estimate(probe: _Probe) -> Callable[[int], float]:
-    """GB of a batch size by what small batches keep for the backward pass."""
+    """GB of a batch size, extrapolated from the activations of small batches."""
     from scipy.optimize import nnls
 
     network, rich, poor = probe.job.network, probe.order[:2], probe.order[-2:]
     last = [] if network.bases is None else network.bases.blocks[-1:]
     for blocks in (last, network.members[-1].samples.blocks[-1:]):
         for block in blocks:
-            block.recompute = False  # one at a time is computed again, and is then held whole
-    # Samples that are read again have no more distinct ASVs: so the rates can be told apart.
+            block.recompute = False  # the backward pass has one recomputed block in memory
+    # Repeated samples have no more distinct ASVs, so that the coefficients are identifiable.
     batches = [rich, np.tile(rich, 2), poor, np.tile(poor, 4), np.tile(poor, 8)]
     sizes = []
     for samples in batches:
@@ -296,17 +296,17 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     rates = nnls(sizes / scale, np.array([_kept(probe, samples) for samples in batches]))[0] / scale
 
     def needs(size: int) -> float:
-        return (probe.fixed() + float(rates @ probe.held(probe.own(size)))) / GB
+        return (probe.fixed() + float(rates @ probe.sizes(probe.own(size)))) / GB
 
     return needs
 
 
 def _kept(probe: _Probe, samples: np.ndarray) -> float:
-    """Bytes that a step on these samples keeps for its backward pass, beside the weights."""
+    """Bytes of the activations that a step on these samples keeps for its backward pass."""
     weights = {p.untyped_storage().data_ptr() for p in probe.job.network.parameters()}
     sizes: dict[int, int] = {}
 
-    def keep(tensor):
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             sizes[storage.data_ptr()] = storage.nbytes()
@@ -318,7 +318,7 @@ def _kept(probe: _Probe, samples: np.ndarray) -> float:
 
 
 def _most(fits: Callable[[int], bool], low: int, high: int, unit: int) -> int:
-    """The most that fits, of the multiples of ``unit`` from ``low``, which does, to ``high``."""
+    """The largest multiple of ``unit`` up to ``high`` that fits, given that ``low`` does."""
     while low < high:
         tried = min(2 * low, high)
         if not fits(tried):

@@ -1,4 +1,4 @@
-"""Device, arithmetic and kernels of a run."""
+"""Device, threads, precision, attention kernel and compilation of a run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import torch
 from aam_core.config import TrainConfig
 from aam_core.errors import InputError, lookup
 
+__all__ = ["ATTENTION_KERNELS", "attention", "autocast", "cpu_threads", "find_device"]
+__all__ += ["grad_scaler", "prepare_blocks", "resolve_precision"]
+
 ATTENTION_KERNELS = {
     "flash": "FLASH_ATTENTION",
     "efficient": "EFFICIENT_ATTENTION",
     "cudnn": "CUDNN_ATTENTION",
     "math": "MATH",
 }
-"""Attention kernels: the configuration's name -> torch's."""
+"""Attention kernels: names of ``train.attention`` -> torch's names."""
 
 
 def find_device(name: str) -> torch.device:
@@ -54,11 +57,11 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def resolve(precision: str, device: torch.device) -> str:
-    """What 'auto' is on this device: bf16 on a GPU that has it, else fp32."""
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """The precision; 'auto' is bf16 on a GPU that has it, else fp32."""
     if precision != "auto":
         return precision
-    # Older GPUs are said to support bf16 too, and emulate it.
+    # torch reports bf16 for older GPUs too, which emulate it.
     able = device.type == "cuda" and (
         torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0)
     )
@@ -66,8 +69,8 @@ def resolve(precision: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str):
-    """Context of the forward pass."""
-    precision = resolve(precision, device)
+    """Context of the forward pass: autocast, unless the precision is fp32."""
+    precision = resolve_precision(precision, device)
     if precision == "fp32":
         return contextlib.nullcontext()
     kind = torch.float16 if precision == "fp16" else torch.bfloat16
@@ -75,14 +78,14 @@ def autocast(device: torch.device, precision: str):
 
 
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
-    """Scales the loss of fp16, whose gradients would vanish; does nothing for the others."""
-    return torch.amp.GradScaler(device.type, enabled=resolve(precision, device) == "fp16")
+    """Scales the loss in fp16, whose gradients would underflow; disabled otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=resolve_precision(precision, device) == "fp16")
 
 
 def attention(choice: str):
-    """Context in which attention runs on the chosen kernel wherever that can serve.
+    """Context in which attention uses the chosen kernel wherever it can.
 
-    Most kernels take no mask of padding, or not every precision; there, the next best runs.
+    Most kernels support no padding mask, or not every precision: then another one runs.
 
     Raises
     ------
@@ -101,17 +104,17 @@ def attention(choice: str):
 
 
 def prepare_blocks(network, config: TrainConfig, device: torch.device) -> None:
-    """Have the blocks compiled or recomputed, as configured; names of weights stay as they are.
+    """Set gradient checkpointing and compilation of the blocks; parameters keep their names.
 
     Raises
     ------
     InputError
-        If there is nothing to compile with.
+        If there is no compiler.
     """
     if config.compile and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
         raise InputError("train.compile needs a C++ compiler (g++ or clang++), which is not here.")
     for block in network.blocks():
         block.recompute = config.gradient_checkpointing
         if config.compile:
-            # In place, so that no name gets a prefix. Every batch has sizes of its own.
+            # In place: a wrapper would prefix the names. Dynamic: the sizes differ in each batch.
             block.compile(dynamic=True)

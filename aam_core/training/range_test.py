@@ -1,4 +1,4 @@
-"""The learning rate, found by trying all of them."""
+"""Learning-rate range test: the loss while the rate rises (Smith 2017)."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from aam_core.training.validation import LossSums
 
 __all__ = ["RangeTest", "find_lr", "suggest"]
 
-SMOOTHING = 0.9
-"""Share of the smoothed loss that a step keeps."""
+_SMOOTHING = 0.9
+"""Weight of the former smoothed loss in a step."""
 
-DIVERGED = 4.0
-"""A smoothed loss so many times the best one ends the test."""
+_DIVERGED = 4.0
+"""The test ends at a smoothed loss so many times the best one."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test found.
+    """Result of a range test.
 
     Attributes
     ----------
     table : DataFrame
-        A row a step: ``lr``, ``loss``, and ``smoothed`` loss.
+        One row per step: ``lr``, ``loss`` and ``smoothed`` loss.
     suggestion : float
-        Learning rate to train with, of two digits.
+        Learning rate to train with, rounded to two digits.
     """
 
     table: pd.DataFrame
@@ -57,20 +57,19 @@ def find_lr(
     Parameters
     ----------
     job : TrainingJob
-        The weights of its network are afterwards what they were. Groups of weights keep their
-        ratios to the rate.
+        The weights of its network are restored. Parameter groups keep the ratios of their rates.
     group : ProcessGroup
     low, high : float
         First and last rate.
     steps : int
-        Optimizer steps, at least 20; fewer are made where the loss gets out of hand.
+        Optimizer steps, at least 20; the test ends earlier if the loss diverges.
     reporter : Reporter, optional
-        Shows how far it is.
+        Shows the progress.
 
     Raises
     ------
     InputError
-        If the range is none, or the loss falls nowhere in it.
+        If the range is empty, or the loss falls nowhere in it.
     """
     if not (0 < low < high and steps >= 20):
         raise InputError(
@@ -95,8 +94,8 @@ def find_lr(
 def suggest(table: pd.DataFrame) -> float:
     """Rate at which the smoothed loss falls fastest, within the decade before its minimum.
 
-    Further before, a loss can fall faster still: at any rate, the heads soon learn the mean of
-    what they predict. That tells nothing of the rate.
+    At lower rates a loss can fall faster still: at any rate, the heads soon learn the mean of
+    what they predict, which tells nothing of the rate.
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def suggest(table: pd.DataFrame) -> float:
     Raises
     ------
     InputError
-        If it falls nowhere by more than single steps differ.
+        If the loss falls nowhere by more than the noise of single steps.
     """
     rates, raw, loss = (table[name].to_numpy() for name in ("lr", "loss", "smoothed"))
     first = len(loss) // 10  # before that, it is a mean of few
@@ -133,9 +132,9 @@ def _rise(stepper: Stepper, rates: np.ndarray, reporter: Reporter) -> pd.DataFra
         losses = LossSums(stepper.config.loss)
         losses.add(*stepper.gradients(samples, epoch, step))
         loss = stepper.group.broadcast(losses.values()["total_loss"])
-        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
-        mean = smoothed / (1 - SMOOTHING ** (step + 1))
-        if not math.isfinite(mean) or mean > DIVERGED * best:
+        smoothed = _SMOOTHING * smoothed + (1 - _SMOOTHING) * loss
+        mean = smoothed / (1 - _SMOOTHING ** (step + 1))
+        if not math.isfinite(mean) or mean > _DIVERGED * best:
             break
         best = min(best, mean)
         rows.append((rate, loss, mean))

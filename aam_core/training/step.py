@@ -1,10 +1,10 @@
-"""One optimizer step, and one evaluation, on however many processes.
+"""One optimizer step, and one evaluation, on any number of ranks.
 
-A batch is global: it is cut into micro-steps, each is dealt to the processes, and every loss is
-divided by what they all count together. So one process or many, with or without micro-steps, make
-the same step; only pairs of samples are compared within a micro-step.
+A batch is global: it is cut into micro-batches, each is split over the ranks, and every loss is
+divided by the number of elements of the whole batch. So the step is the same on one rank or many,
+with or without micro-steps; only pairs of samples are formed within a micro-batch.
 
-Letters: B samples of this process, G of all processes, K numbers of a distance vector.
+Letters: B samples of this rank, G samples of all ranks, K numbers of a distance vector.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aam_core.data.batches import EVALUATION, Batch
+from aam_core.data.batches import EVALUATION, Batch, SharedDraw
 from aam_core.data.sampler import split_by_rank
 from aam_core.models import draws, masking
+from aam_core.models.network import ModelOutput
 from aam_core.tasks import losses
 from aam_core.training.average import Average
 from aam_core.training.checkpoint import Checkpoint, check_fields, check_weights
@@ -30,16 +31,18 @@ from aam_core.training.precision import attention, autocast, grad_scaler, prepar
 from aam_core.training.schedules import Schedule
 from aam_core.training.validation import ValidationMetrics
 
+__all__ = ["MicroBatch", "Stepper"]
+
 
 @dataclass
 class MicroBatch:
-    """What this process computes of one micro-step, on its device.
+    """This rank's share of one micro-step, on its device.
 
     Attributes
     ----------
     batch : Batch
     truth, pairs : Tensor or None
-        True distances ``[B, G]`` and what each pair counts.
+        True distances ``[B, G]`` and the weight of each pair.
     """
 
     batch: Batch
@@ -48,12 +51,12 @@ class MicroBatch:
 
 
 class Stepper:
-    """The network with all that changes it.
+    """The network, its optimizer, schedule, scaler and average: all that a step changes.
 
     Parameters
     ----------
     job : TrainingJob
-        What to train; its network is trained in place (and sharded, under FSDP).
+        Its network is trained in place (and sharded, under FSDP2).
     group : ProcessGroup
     steps : int
         Optimizer steps of the whole run, for the schedule.
@@ -62,9 +65,8 @@ class Stepper:
     def __init__(self, job: TrainingJob, group: ProcessGroup, steps: int):
         self.job, self.group, self.config = job, group, job.config
         self.network = job.network
-        for (
-            part
-        ) in self.network.untrained_parts():  # DDP waits for a gradient of all that could have one
+        # DDP waits for a gradient of every parameter that could have one.
+        for part in self.network.untrained_parts():
             part.requires_grad_(False)
         prepare_blocks(self.network, self.config.train, group.device)
         self.wrapped = group.wrap(self.network)
@@ -74,22 +76,24 @@ class Stepper:
         self.scaler = grad_scaler(group.device, self.config.train.precision)
         self.average = Average(self.network, optim.ema) if optim.ema else None
         self.signal = 0
-        """Set by whoever wants the run to stop; after a step, agreed by all processes."""
+        """Number of a signal that asks this rank to stop; after a step, the same on all ranks."""
 
-    def gradients(self, samples: np.ndarray, epoch: int, step: int):
-        """Gradients of the mean losses of a batch, left in the network.
+    def gradients(
+        self, samples: np.ndarray, epoch: int, step: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute the gradients of the mean losses of a batch; they are left in the network.
 
         Parameters
         ----------
         samples : ndarray
-            The global batch, positions in the study.
+            The global batch: positions in the study.
         epoch, step : int
-            What every random draw is keyed by, beside the seed.
+            Keys of every random number, with the seed.
 
         Returns
         -------
         tuple of dict
-            Sums of the losses over all processes, and what they count, on the device.
+            Sums of the losses over all ranks, and the numbers of their elements, on the device.
         """
         parts = np.array_split(samples, min(self.config.train.accumulate, len(samples)))
         key = draws.key(self.config.train.seed, step)
@@ -97,20 +101,20 @@ class Stepper:
         counts = self.group.all_reduce(_added(self._counts(micro) for micro in micros))
         self.wrapped.train()
         self.optimizer.zero_grad(set_to_none=True)
-        found = []
-        for place, micro in enumerate(micros):
-            with self.group.sync_gradients(self.wrapped, place == len(micros) - 1):
+        sums_of_micros = []
+        for number, micro in enumerate(micros):
+            with self.group.sync_gradients(self.wrapped, number == len(micros) - 1):
                 sums, _, _ = self._forward(self.wrapped, micro)
-                parts = losses.weighted(sums, counts, self.config.loss)
-                # The processes' gradients are averaged; the losses are shares of a sum.
-                loss = sum(parts.values()) * self.group.world_size
+                weighted = losses.weighted(sums, counts, self.config.loss)
+                # DDP and FSDP2 average the gradients of the ranks, whose losses are to be summed.
+                loss = sum(weighted.values()) * self.group.world_size
                 with attention(self.config.train.attention):
                     self.scaler.scale(loss).backward()
-            found.append({name: total.detach() for name, total in sums.items()})
-        return self.group.all_reduce(_added(found)), counts
+            sums_of_micros.append({name: total.detach() for name, total in sums.items()})
+        return self.group.all_reduce(_added(sums_of_micros)), counts
 
     def update(self) -> Tensor:
-        """Change the weights by the gradients; returns the gradients' norm before clipping."""
+        """Update the weights; return the norm of the gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
         limit = self.config.optim.clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
@@ -123,58 +127,57 @@ class Stepper:
 
     @torch.no_grad()
     def evaluate(self, batches: list[np.ndarray]) -> ValidationMetrics:
-        """Losses and figures of samples, each counted once, on draws that never change."""
+        """Losses and metrics of samples, each once, with the same random numbers every time."""
         self.network.eval()
-        found = ValidationMetrics(self.job)
-        for place, samples in enumerate(batches):
-            key = draws.key(self.config.train.seed, place, 0)  # no step has three parts
+        metrics = ValidationMetrics(self.job)
+        for number, samples in enumerate(batches):
+            # Three parts, which no key of a training step has.
+            key = draws.key(self.config.train.seed, number, 0)
             (micro,) = self._micros([samples], EVALUATION, key)
             sums, output, predicted = self._forward(self.network, micro)
-            found.add(
-                self.group.all_reduce(sums),
-                self.group.all_reduce(self._counts(micro)),
-            )
-            found.score(micro.batch, output, predicted, micro.truth, micro.pairs)
-        found.merge(self.group)
+            counts = self.group.all_reduce(self._counts(micro))
+            metrics.add(self.group.all_reduce(sums), counts)
+            metrics.score(micro.batch, output, predicted, micro.truth, micro.pairs)
+        metrics.merge(self.group)
         self.group.reshard(self.network)
-        return found
+        return metrics
 
     def averaged(self):
-        """Context in which the network has the weights that are validated and saved."""
+        """Context in which the network has its average weights, if there are any."""
         return contextlib.nullcontext() if self.average is None else self.average.swapped()
 
     @property
     def rates(self) -> dict[str, float]:
-        """Learning rates, by the names of the logs."""
+        """Learning rates by their names in the logs."""
         return self.schedule.rates()
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of all weights, whole, on the CPU; every process must ask."""
+        """Unsharded copies of all weights on the CPU; collective."""
         return self._copies(self.network.state_dict())
 
     def distributions(self) -> dict[str, Tensor]:
-        """Weights, and gradients of the last step, for histograms; every process must ask."""
-        found = {f"weights/{name}": value for name, value in self.weights().items()}
+        """Weights, and gradients of the last step, for histograms; collective."""
+        tensors = {f"weights/{name}": value for name, value in self.weights().items()}
         for name, parameter in self.network.named_parameters():
             if parameter.grad is not None:
-                found[f"gradients/{name}"] = _copy(parameter.grad)
-        return found
+                tensors[f"gradients/{name}"] = _copy(parameter.grad)
+        return tensors
 
     def state(self) -> dict:
-        """The fields of a `Checkpoint` that belong here; every process asks, the first has them."""
-        kept = self.group.is_first
+        """Tensors of a `Checkpoint`, complete on rank 0; collective."""
+        keep = self.group.is_first
         names = {parameter: name for name, parameter in self.network.named_parameters()}
         return {
-            "weights": self._copies(self.network.state_dict(), kept),
+            "weights": self._copies(self.network.state_dict(), keep),
             "optimizer": {
-                names[parameter]: {key: _copy(value, kept) for key, value in held.items()}
-                for parameter, held in self.optimizer.state.items()
+                names[parameter]: {key: _copy(value, keep) for key, value in state.items()}
+                for parameter, state in self.optimizer.state.items()
             },
-            "average": None if self.average is None else self._copies(self.average.weights, kept),
+            "average": None if self.average is None else self._copies(self.average.weights, keep),
         }
 
     def progress(self) -> dict:
-        """What of its state is numbers, ready for JSON."""
+        """State that is not tensors; JSON."""
         count = 0 if self.average is None else self.average.count
         return {
             "optimizer": self.config.optim.optimizer,
@@ -184,81 +187,89 @@ class Stepper:
         }
 
     @torch.no_grad()
-    def restore(self, held: Checkpoint) -> None:
-        """Go on from a checkpoint of the same network."""
-        own = self.network.state_dict()
-        check_weights(held, own)
-        if held.best is not None:
-            check_weights(replace(held, weights=held.best), own)
-        check_fields(held.folder, "progress", held.progress, self.progress())
-        schedule = held.progress["schedule"]
-        check_fields(held.folder, "schedule", schedule, self.schedule.state_dict())
-        for name, value in own.items():
-            value.copy_(shard_like(held.weights[name], value))
-        if held.progress["optimizer"] == self.config.optim.optimizer:
-            self._restore_optimizer(held)
-        self.schedule.load_state_dict(schedule)
-        if held.progress["scaler"] and self.scaler.is_enabled():
-            self.scaler.load_state_dict(held.progress["scaler"])
-        if self.average is not None:  # one that only begins now begins at these weights
-            self.average.count = held.progress["average_count"]
-            for name, value in self.average.weights.items():
-                value.copy_(shard_like((held.average or held.weights)[name], value))
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore the state of a checkpoint of the same network.
 
-    def _restore_optimizer(self, held: Checkpoint) -> None:
+        Raises
+        ------
+        InputError
+            If it is damaged or of another network.
+        """
+        folder, progress = checkpoint.folder, checkpoint.progress
+        weights = self.network.state_dict()
+        check_weights(checkpoint, weights)
+        if checkpoint.best is not None:
+            check_weights(replace(checkpoint, weights=checkpoint.best), weights)
+        check_fields(folder, "progress", progress, self.progress())
+        check_fields(folder, "schedule", progress["schedule"], self.schedule.state_dict())
+        for name, value in weights.items():
+            value.copy_(shard_like(checkpoint.weights[name], value))
+        if progress["optimizer"] == self.config.optim.optimizer:
+            self._restore_optimizer(checkpoint)
+        self.schedule.load_state_dict(progress["schedule"])
+        if progress["scaler"] and self.scaler.is_enabled():
+            self.scaler.load_state_dict(progress["scaler"])
+        if self.average is not None:  # without one in the checkpoint, it starts at its weights
+            self.average.count = progress["average_count"]
+            average = checkpoint.average or checkpoint.weights
+            for name, value in self.average.weights.items():
+                value.copy_(shard_like(average[name], value))
+
+    def _restore_optimizer(self, checkpoint: Checkpoint) -> None:
         names = {parameter: name for name, parameter in self.network.named_parameters()}
-        keys = {key for kept in held.optimizer.values() for key in kept}
+        keys = {key for state in checkpoint.optimizer.values() for key in state}
         for param_group in self.optimizer.param_groups:
             for parameter in param_group["params"]:
-                kept = held.optimizer.get(names[parameter], {})
-                check_fields(held.folder, f"optimizer of {names[parameter]}", kept, keys)
-                for key, value in kept.items():
+                name = names[parameter]
+                state = checkpoint.optimizer.get(name, {})
+                check_fields(checkpoint.folder, f"optimizer of {name}", state, keys)
+                for key, value in state.items():
                     if value.shape == parameter.shape:
                         value = shard_like(value, parameter)
-                    elif param_group.get("fused"):  # whose count of steps is on the device
+                    elif param_group.get("fused"):  # its count of steps is on the device
                         value = value.to(parameter.device)
                     self.optimizer.state[parameter][key] = value
 
-    def _copies(self, values: dict[str, Tensor], kept: bool = True) -> dict[str, Tensor]:
-        return {name: _copy(value, kept) for name, value in values.items()}
+    def _copies(self, values: dict[str, Tensor], keep: bool = True) -> dict[str, Tensor]:
+        return {name: _copy(value, keep) for name, value in values.items()}
 
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[MicroBatch]:
-        """This process's share of each micro-step."""
+        """This rank's share of each micro-step."""
         batcher, group = self.job.batcher, self.group
         drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
         shared = [batcher.share(draw, masked) for draw in drawn]
-        from_all = group.all_gather((self.signal, shared))
-        self.signal = max(signal for signal, _ in from_all)
-        rows = self._masked_rows([shared for _, shared in from_all], key) if masked else None
+        of_ranks = group.all_gather((self.signal, shared))
+        self.signal = max(signal for signal, _ in of_ranks)
+        rows = self._masked_rows([shared for _, shared in of_ranks], key) if masked else None
         micros = []
-        for place, draw in enumerate(drawn):
-            shared = [of_process[place] for _, of_process in from_all]
+        for number, draw in enumerate(drawn):
+            shared = [of_rank[number] for _, of_rank in of_ranks]
             batch = batcher.assemble(draw, shared, group.rank)
             batch.key = torch.tensor(key)
             if rows is not None:
-                masking.mask(batch, rows[place], self.config.masking, key)
+                masking.mask(batch, rows[number], self.config.masking, key)
             batch = batch.to(group.device)
             micros.append(MicroBatch(batch, *self._truth(batch)))
-            batch.table = batch.table_features = None  # large, and read no more
+            batch.table = batch.table_features = None  # large, and not read after this
         return micros
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
-        """This process's samples of a micro-step; one that stands in where there are none."""
+        """This rank's samples of a micro-step; a placeholder where there are none."""
         own = split_by_rank(part, self.job.batcher.richness, self.group.world_size)[self.group.rank]
         return (own, False) if len(own) else (part[:1], True)
 
-    def _masked_rows(self, from_all, key: int) -> list[np.ndarray]:
-        """Which of its distinct ASVs this process reads masked, in each micro-step.
+    def _masked_rows(self, of_ranks: list[list[SharedDraw]], key: int) -> list[np.ndarray]:
+        """Rows of its distinct ASVs that this rank masks, in each micro-step.
 
-        An ASV that several processes or micro-steps hold is read by one of them.
+        An ASV of several ranks or micro-steps is masked by one of them.
         """
-        features = [shared.features for of_process in from_all for shared in of_process]
+        features = [shared.features for of_rank in of_ranks for shared in of_rank]
         rows = masking.divide(features, self.config.masking.asv_fraction, key)
-        micros = len(from_all[0])
+        micros = len(of_ranks[0])
         return rows[self.group.rank * micros : (self.group.rank + 1) * micros]
 
-    def _truth(self, batch: Batch):
+    def _truth(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         if self.network.distance is None:
             return None, None
         phylogeny, config = self.job.batcher.study.phylogeny, self.config.loss
@@ -268,7 +279,9 @@ class Stepper:
     def _counts(self, micro: MicroBatch) -> dict[str, Tensor]:
         return losses.counts(micro.batch, micro.pairs, self.job.class_weight)
 
-    def _forward(self, network, micro: MicroBatch):
+    def _forward(
+        self, network: torch.nn.Module, micro: MicroBatch
+    ) -> tuple[dict[str, Tensor], ModelOutput, Tensor | None]:
         """Sums of the losses (0-d), the network's output, and predicted distances ``[B, G]``."""
         batch, train = micro.batch, self.config.train
         with autocast(self.group.device, train.precision), attention(train.attention):
@@ -277,6 +290,7 @@ class Stepper:
         sums = losses.totals(output, batch, self.config.loss, job.target, job.class_weight)
         predicted = None
         if output.distance is not None:
+            assert self.network.distance is not None
             own = output.distance[: batch.num_samples]
             everyone = self.group.all_gather_rows(own, batch.rank_sizes)
             predicted = self.network.distance.compare(own, everyone)
@@ -292,7 +306,7 @@ def _added(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return total
 
 
-def _copy(value: Tensor, kept: bool = True) -> Tensor:
-    """A whole copy on the CPU; where it is not kept, the others are only helped to theirs."""
+def _copy(value: Tensor, keep: bool = True) -> Tensor:
+    """A full copy on the CPU; a rank that does not keep it takes part in the gathering only."""
     value = full_tensor(value.detach())
-    return value.to("cpu", copy=True) if kept else value
+    return value.to("cpu", copy=True) if keep else value

@@ -19,8 +19,8 @@ from aam_core.training.memory import (
     describe,
     free_gb,
     largest_batch,
-    memory,
     peak_gb,
+    step_gb,
 )
 from aam_core.training.parallel import join_process_group
 
@@ -113,7 +113,7 @@ def test_estimate_is_what_a_large_batch_keeps(make, changes):
     group = group_of(job)
     probe = module._Probe(job, group)
     kept = module._kept(probe, probe.order[:40])
-    assert memory(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+    assert step_gb(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
 
 
 @pytest.mark.parametrize("features", ["profile", "both"])
@@ -129,22 +129,22 @@ def test_estimate_of_members(make, features, depth):
     group = group_of(job)
     probe = module._Probe(job, group)
     kept = module._kept(probe, probe.order[:40])
-    assert memory(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
+    assert step_gb(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
     fewer = make({**changes, "model.members": 1}, Parts(outputs=1))
-    assert memory(fewer, group_of(fewer)) < memory(job, group)
+    assert step_gb(fewer, group_of(fewer)) < step_gb(job, group)
 
 
 def test_less_is_kept_where_it_is_computed_again(make):
     deep = {"model.encoder.depth": 6, "train.batch_size": 40}
     plain, again = make(deep), make({**deep, "train.gradient_checkpointing": True})
     group = group_of(plain)
-    assert memory(again, group) < 0.6 * memory(plain, group)
+    assert step_gb(again, group) < 0.6 * step_gb(plain, group)
     probe = module._Probe(again, group)
-    assert memory(again, group) * GB - probe.fixed() > module._kept(probe, probe.order[:40])
+    assert step_gb(again, group) * GB - probe.fixed() > module._kept(probe, probe.order[:40])
 
 
 def test_less_is_read_at_a_time(make):
-    whole = memory(job := make({"train.batch_size": 48, "model.encoder.depth": 0}), group_of(job))
+    whole = step_gb(job := make({"train.batch_size": 48, "model.encoder.depth": 0}), group_of(job))
     for changes, size in (
         ({"train.accumulate": 4}, 1),
         ({}, 4),
@@ -154,12 +154,12 @@ def test_less_is_read_at_a_time(make):
         part = make({"train.batch_size": 48, "model.encoder.depth": 0, **changes})
         group = group_of(part, size)
         assert module._Probe(part, group).own(48) == 12
-        assert memory(part, group) < whole
+        assert step_gb(part, group) < whole
 
 
 def test_no_more_samples_than_there_are(make):
     sizes = [
-        memory(job := make({"train.batch_size": n}, samples=20), group_of(job)) for n in (20, 90)
+        step_gb(job := make({"train.batch_size": n}, samples=20), group_of(job)) for n in (20, 90)
     ]
     assert sizes[0] == pytest.approx(sizes[1])
 
@@ -211,7 +211,7 @@ def test_the_largest_that_fits(make, share, accumulate):
     sized = {"train.accumulate": accumulate}
 
     def need(size):
-        return memory(job := make({**sized, "train.batch_size": size}), group_of(job))
+        return step_gb(job := make({**sized, "train.batch_size": size}), group_of(job))
 
     low, high = need(max(2, accumulate)), need(60)
     budget = low + share * (high - low)

@@ -17,7 +17,7 @@ from aam_core.training.precision import (
     find_device,
     grad_scaler,
     prepare_blocks,
-    resolve,
+    resolve_precision,
 )
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_precision_of_the_forward_pass_on_a_cpu(precision, dtype):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_auto_is_bf16_where_the_gpu_has_it():
     able = torch.cuda.is_bf16_supported()
-    assert resolve("auto", torch.device("cuda")) == ("bf16" if able else "fp32")
+    assert resolve_precision("auto", torch.device("cuda")) == ("bf16" if able else "fp32")
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
