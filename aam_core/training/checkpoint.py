@@ -152,7 +152,7 @@ def load(folder) -> Checkpoint:
 
 
 def read_run(folder) -> dict:
-    """Description of the run whose checkpoint is in ``folder``, without tensors; raises as `load`."""
+    """Description of the run of the checkpoint in ``folder``; no tensors; raises as `load`."""
     return _read_head(current_folder(folder) / HEAD)["run"]
 
 
