@@ -173,10 +173,12 @@ def main() -> None:
         group = join_process_group(presets.fitting().train)
         for name, case in CASES.items():
             for strategy in STRATEGIES[: 1 if group.world_size == 1 else None]:
-                found = compute(case, strategy)
+                actual = compute(case, strategy)
                 gc.collect()
                 if group.is_first:
-                    torch.save(found, Path(sys.argv[1], f"{name} {strategy} {group.world_size}.pt"))
+                    torch.save(
+                        actual, Path(sys.argv[1], f"{name} {strategy} {group.world_size}.pt")
+                    )
 
 
 if __name__ == "__main__":

@@ -58,13 +58,13 @@ def whole(start, tmp_path_factory):
 
 def logs(folder: Path) -> dict:
     """Losses by step, without what depends on the clock."""
-    found: dict = {}
+    result: dict = {}
     for line in (folder / "logs" / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         step = values.pop("step")
         kept = {k: v for k, v in values.items() if "second" not in k and "memory" not in k}
-        found.setdefault(step, {}).update(kept)
-    return found
+        result.setdefault(step, {}).update(kept)
+    return result
 
 
 def until(folder: Path, step: int) -> None:
@@ -79,7 +79,7 @@ def until(folder: Path, step: int) -> None:
 
 def workers(parent: int) -> list[int]:
     """Process ids of the training processes under ``parent``."""
-    found = []
+    result = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -88,14 +88,14 @@ def workers(parent: int) -> list[int]:
             except OSError:
                 continue
             if int(words[1]) == parent and b"spawn_main" in command:
-                found.append(int(entry.name))
-    return sorted(found)
+                result.append(int(entry.name))
+    return sorted(result)
 
 
-def same(found: dict, whole: dict) -> None:
-    assert sorted(found) == sorted(whole)
+def same(result: dict, whole: dict) -> None:
+    assert sorted(result) == sorted(whole)
     for step, values in whole.items():
-        assert found[step] == pytest.approx(values, rel=1e-9), step
+        assert result[step] == pytest.approx(values, rel=1e-9), step
 
 
 linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes by /proc")
@@ -193,8 +193,8 @@ def test_a_second_run_is_refused_before_any_work(start, tmp_path, torchrun):
         for how in (False, True):
             second = start(out, "--seed", "7", torchrun=how)
             errors = second.communicate()[1]
-            said = [line for line in errors.splitlines() if line.startswith("aam: error: ")]
-            assert said and f"another aam is writing {out} (process " in said[0], errors
+            lines = [line for line in errors.splitlines() if line.startswith("aam: error: ")]
+            assert lines and f"another aam is writing {out} (process " in lines[0], errors
             assert second.returncode == (1 if how else 2)  # torchrun has a status of its own
     finally:
         first.terminate()

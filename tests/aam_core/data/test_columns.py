@@ -153,9 +153,9 @@ def test_the_task_of_declared_columns(cells):
 )  # fmt: skip
 def test_words_for_missing(word):
     assert is_missing_word(word)
-    said = missing_words(series(["sick", word, word, None]), "a class")
-    assert f"'{word}' (2) in column 'ph' is read as a class" in said and "2 of 4" in said
-    assert "\n" not in said
+    lines = missing_words(series(["sick", word, word, None]), "a class")
+    assert f"'{word}' (2) in column 'ph' is read as a class" in lines and "2 of 4" in lines
+    assert "\n" not in lines
 
 
 @pytest.mark.parametrize("word", ["sick", "missed", "nan 1", "NAFLD", "none of these", ""])
@@ -164,5 +164,5 @@ def test_words_that_are_names(word):
 
 
 def test_sizes_of_many_classes_are_cut():
-    said = class_sizes(series([f"{k:03}" + "x" * 500 for k in range(300)]))
-    assert said.endswith("and 280 more") and len(said) < 1500
+    lines = class_sizes(series([f"{k:03}" + "x" * 500 for k in range(300)]))
+    assert lines.endswith("and 280 more") and len(lines) < 1500

@@ -70,7 +70,7 @@ def test_equal_numbers_have_a_usable_scale():
 
 
 @pytest.mark.parametrize(
-    "names, said",
+    "names, text",
     [
         (["sitee"], "'sitee'; did you mean 'site'"),
         (["site", "age", "site"], "named twice: site, age, site"),
@@ -79,13 +79,13 @@ def test_equal_numbers_have_a_usable_scale():
         (["endless"], "'endless' has 1 infinite values: s1"),
     ],
 )
-def test_unusable_columns(metadata, names, said):
+def test_unusable_columns(metadata, names, text):
     metadata = metadata.assign(
         empty=[np.nan] * 4 + [1.0, 2.0],
         blank=pd.Series([None] * 4 + ["a", "b"], index=metadata.index, dtype=object),
         endless=[1.0, np.inf, 2.0, 3.0, 4.0, 5.0],
     )
-    assert said in refused(fit_covariates, metadata, names, TRAIN)
+    assert text in refused(fit_covariates, metadata, names, TRAIN)
 
 
 def test_columns_without_metadata():

@@ -31,7 +31,7 @@ def known(study):
     return KnownASVs.of_samples(study, study.sample_ids)
 
 
-def said(known, study, **options):
+def lines(known, study, **options):
     """The line on how much is known, and those that warn."""
     comparison = known.compare(study)
     return comparison.note(), [line for line in [comparison.warning(**options)] if line]
@@ -41,7 +41,7 @@ def test_training_samples_are_known_completely(known, study):
     actual = known.compare(study)
     assert actual.known.all() and not actual.reversed_alike.any()
     assert all((values == 1).all() for values in actual.columns(slice(None)).values())
-    first, warnings = said(known, study)
+    first, warnings = lines(known, study)
     assert first.startswith("100.00 % of the reads are of ASVs that the model was fitted on (80 of")
     assert warnings == []
 
@@ -96,7 +96,7 @@ def test_a_base_that_changes_costs_its_kmers(study, known):
 
 
 def test_reverse_complements(study, known):
-    first, (line,) = said(known, changed(study, turned))
+    first, (line,) = lines(known, changed(study, turned))
     assert first.startswith("0.00 % of the reads")
     assert line == (
         "none of the 80 ASVs is one that the model was fitted on; reverse complements of 80 are: "
@@ -105,13 +105,13 @@ def test_reverse_complements(study, known):
 
 
 def test_trimmed_reverse_complements(study, known):
-    _, (line,) = said(known, changed(study, lambda dna: turned(dna[5:95])))
+    _, (line,) = lines(known, changed(study, lambda dna: turned(dna[5:95])))
     assert "reverse complements of 80 have the 12-mers of those: turn" in line
 
 
 def test_some_reverse_complements(study, known):
     odd = [turned(dna) if i % 2 else dna for i, dna in enumerate(study.sequences)]
-    first, (line,) = said(known, dataclasses.replace(study, sequences=odd))
+    first, (line,) = lines(known, dataclasses.replace(study, sequences=odd))
     assert "40 of 80 ASVs" in first
     assert line.startswith("40 of the 80 ASVs are not ones that") and "complements of 40" in line
 
@@ -133,15 +133,15 @@ def test_ambiguous_letters_are_turned_too(study):
 )
 def test_sequences_that_were_processed_otherwise(study, known, change, words):
     changes = changed(study, change)
-    _, (line,) = said(known, changes)
+    _, (line,) = lines(known, changes)
     assert line.startswith("none of the 80 ASVs is one that") and re.search(words, line)
-    assert said(known, changes, similar=True)[1] == []  # an encoder reads them as well
+    assert lines(known, changes, similar=True)[1] == []  # an encoder reads them as well
 
 
 def test_another_region(study, known):
     other = load_study(*_of(simulate(20, 50, 77, sequence_length=120)))
     for similar in (False, True):
-        _, (line,) = said(known, other, whose="the encoder was trained on", similar=similar)
+        _, (line,) = lines(known, other, whose="the encoder was trained on", similar=similar)
         assert line.startswith("none of the 50 ASVs is one that the encoder was trained on")
         assert "another region or gene" in line
 

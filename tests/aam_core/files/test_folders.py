@@ -257,16 +257,16 @@ def test_a_manifest_names_what_differs(tmp_path):
     )
     assert "manifest.json is missing" in spoiled(lambda out: (out / MANIFEST).unlink())
     for text in ("{", "[]", '{"format": "aam-manifest", "files": {}}', "[" * 99_999, " " * 2**20):
-        said = spoiled(lambda out, text=text: (out / MANIFEST).write_text(text))
-        assert "manifest.json is" in said and len(said) < 500
+        lines = spoiled(lambda out, text=text: (out / MANIFEST).write_text(text))
+        assert "manifest.json is" in lines and len(lines) < 500
     for name in ("../x", "/etc/passwd", "", ".."):
         text = '{"format": "aam-manifest", "files": {"NAME": {}}, "owned": []}'
-        said = spoiled(
+        lines = spoiled(
             lambda out, text=text, name=name: (out / MANIFEST).write_text(
                 text.replace("NAME", name)
             )
         )
-        assert "is no manifest that AAM wrote" in said
+        assert "is no manifest that AAM wrote" in lines
     out = write(tmp_path / "fine", OLD)
     (out / "p.png").write_text("another picture")
     (out / "notes.md").write_text("mine")

@@ -30,10 +30,10 @@ def test_the_draws_stay_what_they_are():
 
 
 def test_keys_differ_by_every_part_and_their_order():
-    found = {key(seed, step) for seed in range(100) for step in range(100)}
-    found |= {key(), key(0), key(1), key(-1), key(0, 0, 0), key(2**32 - 1, 2**40)}
-    assert len(found) == 10_006
-    assert all(0 <= value < 2**63 for value in found)
+    result = {key(seed, step) for seed in range(100) for step in range(100)}
+    result |= {key(), key(0), key(1), key(-1), key(0, 0, 0), key(2**32 - 1, 2**40)}
+    assert len(result) == 10_006
+    assert all(0 <= value < 2**63 for value in result)
     # Neighbouring steps differ in half of the 63 bits.
     apart = [bin(key(0, step) ^ key(0, step + 1)).count("1") for step in range(1000)]
     assert sum(apart) / 1000 == pytest.approx(31.5, abs=0.5)
@@ -111,9 +111,9 @@ def test_draws_are_independent(name):
 def test_chance():
     keys = rows(3000)
     for rate in (0.0, 0.01, 0.3, 0.9):
-        found = bernoulli(keys, 0, 64, rate)
-        assert found.dtype == torch.bool and found.shape == (3000, 64)
-        assert found.float().mean() == pytest.approx(rate, abs=0.005)
+        result = bernoulli(keys, 0, 64, rate)
+        assert result.dtype == torch.bool and result.shape == (3000, 64)
+        assert result.float().mean() == pytest.approx(rate, abs=0.005)
 
 
 # --- dropout -------------------------------------------------------------------------------------
@@ -123,11 +123,11 @@ def test_chance():
 @pytest.mark.parametrize("width", [64, 7, 1])
 def test_dropout_hides_its_share_and_scales_the_rest(rate, width):
     x = torch.full((80, 500, width), 3.0)
-    found = dropout(x, rate, rows(80, 500), 0)
-    hidden = found == 0
+    result = dropout(x, rate, rows(80, 500), 0)
+    hidden = result == 0
     error = (rate * (1 - rate) / x.numel()) ** 0.5
     assert hidden.double().mean() == pytest.approx(rate, abs=5 * error)
-    torch.testing.assert_close(found[~hidden], x[~hidden] / (1 - rate))
+    torch.testing.assert_close(result[~hidden], x[~hidden] / (1 - rate))
     by_channel = hidden.double().mean((0, 1))
     assert (by_channel - rate).abs().max() < 5 * error * width**0.5
 
@@ -165,9 +165,9 @@ def test_no_rate_or_no_keys_is_no_dropout():
 
 def test_the_gradient_passes_where_the_value_does():
     x = torch.randn(50, 16, requires_grad=True)
-    found = dropout(x, 0.3, rows(50), 0)
-    found.sum().backward()
-    torch.testing.assert_close(x.grad, (found != 0) / 0.7)
+    result = dropout(x, 0.3, rows(50), 0)
+    result.sum().backward()
+    torch.testing.assert_close(x.grad, (result != 0) / 0.7)
     assert dropout(x.bfloat16(), 0.3, rows(50), 0).dtype == torch.bfloat16
 
 

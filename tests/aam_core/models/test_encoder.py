@@ -64,9 +64,9 @@ def test_start_keeps_a_sequence_from_being_all_padding(bases, tokens_of):
     """Attention over nothing would be NaN, and would spread."""
     tokens = tokens_of(SHORT, LONG)
     tokens[0, 1:] = 0
-    found = bases(tokens)
-    assert torch.isfinite(found).all()
-    assert_same(found[1], bases(tokens_of(LONG))[0])
+    result = bases(tokens)
+    assert torch.isfinite(result).all()
+    assert_same(result[1], bases(tokens_of(LONG))[0])
 
 
 @torch.no_grad()

@@ -155,12 +155,12 @@ def test_a_covariate_that_equals_the_target_is_learned(kind, config, batch_of):
 @torch.no_grad()
 def test_covariates_change_the_target_and_not_the_sample_vector(kind, config, batch_of, shaken):
     network = shaken(Network(with_kind(config, kind), Parts(True, True, 1, (3,), 0)))
-    found = []
+    result = []
     for level in (1, 2):
         covariates = np.full((12, 1), level), np.zeros((12, 0, 2), np.float32)
         batch = batch_of(ALIKE, covariates=covariates)
-        found.append(network(batch))
-    first, second = found
+        result.append(network(batch))
+    first, second = result
     assert not torch.allclose(first.target, second.target)
     torch.testing.assert_close(first.sample, second.sample)
     torch.testing.assert_close(first.distance, second.distance)

@@ -107,8 +107,8 @@ def test_union_is_its_formula(samples, shaken):
             shared = (present[i] * present[j] * length).sum()
             expected[i, j] = (total - 2 * shared) / (total - shared)
     embedded = head.embed(asvs, mask, vectors)
-    found = UnionDistance.compare(embedded[:4], embedded)  # of the class: it needs no weights
-    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-5)
+    result = UnionDistance.compare(embedded[:4], embedded)  # of the class: it needs no weights
+    torch.testing.assert_close(result, expected.float(), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -120,13 +120,13 @@ def test_union_joins_asvs_as_a_noisy_or():
     asvs = torch.logit(chance)[None, :, None]
     root = torch.nn.functional.softplus(head.length).sqrt()
 
-    def held(shown):
+    def checkpoint(shown):
         return float(head.embed(asvs, shown, None)[0, 0] / root)
 
     shown = torch.tensor([[True, True, False]])
-    assert held(shown) == pytest.approx(1 - 0.8 * 0.5, rel=1e-5)
+    assert checkpoint(shown) == pytest.approx(1 - 0.8 * 0.5, rel=1e-5)
     shown = torch.tensor([[True, True, True]])
-    assert held(shown) == pytest.approx(1 - 0.8 * 0.5 * 0.1, rel=1e-5)
+    assert checkpoint(shown) == pytest.approx(1 - 0.8 * 0.5 * 0.1, rel=1e-5)
 
 
 # --- nucleotides ---------------------------------------------------------------------------------
@@ -166,12 +166,12 @@ def test_nothing_hidden_gives_no_logits_and_a_gradient_of_zero():
 def test_target(outputs):
     head = TargetHead(16, HeadConfig(target_hidden=9, target_dropout=0.5), outputs)
     vectors, keys = torch.randn(5, 16), mix(torch.arange(5), 0)
-    found = head(vectors, keys)
-    assert found.shape == (5, outputs)
-    torch.testing.assert_close(head(vectors[2:4], keys[2:4]), found[2:4])
-    assert not torch.allclose(head(vectors, keys + 1), found)
+    result = head(vectors, keys)
+    assert result.shape == (5, outputs)
+    torch.testing.assert_close(head(vectors[2:4], keys[2:4]), result[2:4])
+    assert not torch.allclose(head(vectors, keys + 1), result)
     whole = head(vectors)  # no keys, no dropout
-    assert not torch.allclose(whole, found)
+    assert not torch.allclose(whole, result)
     head.eval()
     assert torch.equal(head(vectors, keys), whole)
     with torch.autocast("cpu", torch.bfloat16):

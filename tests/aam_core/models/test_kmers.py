@@ -22,7 +22,7 @@ def tokens_of(sequences):
     return torch.from_numpy(tokenize(sequences, [str(i) for i in range(len(sequences))]))
 
 
-def found(sequences, components=4):
+def result(sequences, components=4):
     profile = KmerProfile(components)
     profile.fit(tokens_of(sequences))
     return profile
@@ -31,9 +31,14 @@ def found(sequences, components=4):
 def roots(sequences):
     """Square roots of the shares of k-mers, counted one by one: ``[F, kinds]``."""
     counts = [Counter(dna[i : i + KMER] for i in range(len(dna) - KMER + 1)) for dna in sequences]
-    counts = [{k: n for k, n in held.items() if set(k) <= set("ACGT")} for held in counts]
+    counts = [
+        {k: n for k, n in checkpoint.items() if set(k) <= set("ACGT")} for checkpoint in counts
+    ]
     names = sorted(set().union(*counts))
-    shares = [[held.get(k, 0) / max(1, sum(held.values())) for k in names] for held in counts]
+    shares = [
+        [checkpoint.get(k, 0) / max(1, sum(checkpoint.values())) for k in names]
+        for checkpoint in counts
+    ]
     return np.sqrt(shares)
 
 
@@ -59,13 +64,13 @@ def test_sequences_shorter_than_a_kmer_have_none():
 
 def test_the_components_are_those_of_the_profiles():
     """With all of them, distances between ASVs are Hellinger's, but for one scale."""
-    profile = found(SEQUENCES, components=29)
+    profile = result(SEQUENCES, components=29)
     vectors = profile(tokens_of(SEQUENCES)).double()
     exact = torch.from_numpy(roots(SEQUENCES))
     apart, expected = torch.cdist(vectors, vectors), torch.cdist(exact, exact)
     ratio = (apart / expected)[~torch.eye(30, dtype=torch.bool)]
     assert ratio.std() < 1e-3 * ratio.mean()
-    few = found(SEQUENCES, components=3)(tokens_of(SEQUENCES)).double()
+    few = result(SEQUENCES, components=3)(tokens_of(SEQUENCES)).double()
     sizes = torch.linalg.svdvals(exact - exact.mean(0))[:3]
     shares = few.square().sum(0) / few.square().sum()
     torch.testing.assert_close(shares, sizes.square() / sizes.square().sum(), rtol=1e-3, atol=1e-3)
@@ -73,7 +78,7 @@ def test_the_components_are_those_of_the_profiles():
 
 @pytest.mark.parametrize("components", [1, 4, 64])
 def test_scaled_to_a_mean_square_of_one(components):
-    vectors = found(SEQUENCES, components)(tokens_of(SEQUENCES))
+    vectors = result(SEQUENCES, components)(tokens_of(SEQUENCES))
     real = vectors.any(0)
     assert vectors.shape == (30, components) and real.sum() == min(components, 29)
     assert float(vectors[:, real].square().mean()) == pytest.approx(1, rel=1e-4)
@@ -81,9 +86,9 @@ def test_scaled_to_a_mean_square_of_one(components):
 
 
 def test_the_same_in_any_order_of_the_asvs_and_beside_any_others(monkeypatch):
-    profile = found(SEQUENCES)
+    profile = result(SEQUENCES)
     drawn = torch.get_rng_state()
-    turned = found([SEQUENCES[i] for i in np.random.default_rng(0).permutation(30)])
+    turned = result([SEQUENCES[i] for i in np.random.default_rng(0).permutation(30)])
     assert torch.equal(profile.components, turned.components)
     assert torch.equal(profile.mean, turned.mean)
     assert torch.equal(drawn, torch.get_rng_state())
@@ -91,11 +96,11 @@ def test_the_same_in_any_order_of_the_asvs_and_beside_any_others(monkeypatch):
     longer = profile(tokens_of([SEQUENCES[3], SEQUENCES[0] * 2]))
     torch.testing.assert_close(longer[0], alone[0])
     monkeypatch.setattr(module, "MAX_ASVS", 8)  # of a sample of the ASVs, too
-    assert torch.equal(found(SEQUENCES).components, found(SEQUENCES[::-1]).components)
+    assert torch.equal(result(SEQUENCES).components, result(SEQUENCES[::-1]).components)
 
 
 def test_nothing_of_it_learns():
-    profile = found(SEQUENCES)
+    profile = result(SEQUENCES)
     assert list(profile.parameters()) == []
     before = profile.state_dict()
     again = KmerProfile(4)
@@ -106,13 +111,13 @@ def test_nothing_of_it_learns():
 
 @pytest.mark.parametrize("sequences", [SEQUENCES[:1], [SEQUENCES[0]] * 3, ["ACG", "T"]])
 def test_asvs_that_do_not_differ_have_no_components(sequences):
-    profile = found(sequences)
+    profile = result(sequences)
     assert not profile(tokens_of([*sequences, *random_dna(3, seed=2)])).any()
 
 
 def test_fewer_asvs_than_components():
     """What rounding leaves is no component: other ASVs would have great numbers there."""
-    profile = found(SEQUENCES[:3], components=8)
+    profile = result(SEQUENCES[:3], components=8)
     known, others = (profile(tokens_of(some)) for some in (SEQUENCES[:3], SEQUENCES[3:]))
     assert known.any(0).tolist() == [True, True] + [False] * 6
     assert not others[:, 2:].any() and others.abs().max() < 3
@@ -126,7 +131,7 @@ def test_more_components_than_kinds_of_kmers():
 
 @torch.no_grad()
 def test_ambiguous_and_short_sequences_have_vectors_too():
-    profile = found(SEQUENCES)
+    profile = result(SEQUENCES)
     plain, ambiguous, short, other = profile(
         tokens_of([SEQUENCES[0], SEQUENCES[0][:30] + "N" + SEQUENCES[0][31:], "ACG", "NNNN"])
     )

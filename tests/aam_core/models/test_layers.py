@@ -70,11 +70,11 @@ def test_with_positions_order_matters(block):
 def test_masked_positions_are_not_seen(block):
     vectors = x(2, 6, 16)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-    found = block(vectors, mask)
-    assert_same(found[1, :4], block(vectors[1:, :4])[0])
+    result = block(vectors, mask)
+    assert_same(result[1, :4], block(vectors[1:, :4])[0])
     other = vectors.clone()
     other[1, 4:] = 1e3
-    assert_same(block(other, mask)[1, :4], found[1, :4])
+    assert_same(block(other, mask)[1, :4], result[1, :4])
 
 
 def test_every_position_sees_every_other(block):
@@ -100,11 +100,11 @@ def keys():
 @torch.no_grad()
 def test_dropout_is_for_training_only(noisy, keys):
     vectors = x(2, 6, 16)
-    found = noisy(vectors, keys=keys)
-    assert torch.equal(noisy(vectors, keys=keys), found)
-    assert not torch.allclose(noisy(vectors, keys=keys + 1), found)
+    result = noisy(vectors, keys=keys)
+    assert torch.equal(noisy(vectors, keys=keys), result)
+    assert not torch.allclose(noisy(vectors, keys=keys + 1), result)
     plain = noisy(vectors)  # no keys, no dropout
-    assert not torch.allclose(plain, found)
+    assert not torch.allclose(plain, result)
     noisy.eval()
     assert torch.equal(noisy(vectors, keys=keys), plain)
 
@@ -113,10 +113,10 @@ def test_dropout_is_for_training_only(noisy, keys):
 def test_dropout_follows_a_position_wherever_it_is(noisy, keys):
     vectors, order = x(2, 6, 16), torch.tensor([4, 2, 0, 5, 1, 3])
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-    found = noisy(vectors, mask, keys=keys)
+    result = noisy(vectors, mask, keys=keys)
     turned = noisy(vectors[:, order], mask[:, order], keys=keys[:, order])
-    assert_same(turned, found[:, order])
-    assert_same(noisy(vectors[1:, :4], keys=keys[1:, :4])[0], found[1, :4])
+    assert_same(turned, result[:, order])
+    assert_same(noisy(vectors[1:, :4], keys=keys[1:, :4])[0], result[1, :4])
 
 
 @torch.no_grad()
@@ -137,22 +137,22 @@ def gradients(block, vectors, *args):
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
     ):
-        found = block(vectors, *args)
-    found.square().sum().backward()
+        result = block(vectors, *args)
+    result.square().sum().backward()
     grads = [vectors.grad, *(p.grad.clone() for p in block.parameters())]
-    return found.detach(), grads, sum(kept)
+    return result.detach(), grads, sum(kept)
 
 
 def test_computing_a_block_again_gives_the_same_gradients(noisy, keys):
     given = x(2, 6, 16), torch.ones(2, 6, dtype=torch.bool), rotary(6, 8, "cpu"), keys
-    found, grads, kept = gradients(noisy, *given)
+    result, grads, kept = gradients(noisy, *given)
     noisy.recompute = True
     again, same, less = gradients(noisy, *given)
-    assert torch.equal(again, found)
+    assert torch.equal(again, result)
     assert all(torch.equal(a, b) for a, b in zip(same, grads, strict=True))
     assert less < kept / 5
     with torch.no_grad():
-        assert torch.equal(noisy(*given), found)
+        assert torch.equal(noisy(*given), result)
 
 
 compiler = shutil.which("g++") or shutil.which("clang++")
@@ -168,9 +168,9 @@ def test_compiled_blocks_are_the_same_and_compiled_once(keys):
     with torch._dynamo.config.patch(error_on_recompile=True):
         for block in blocks:
             block.compile()
-        found = run_blocks(blocks, vectors, None, turn, keys)
-    assert_same(found, expected)
-    found.square().sum().backward()
+        result = run_blocks(blocks, vectors, None, turn, keys)
+    assert_same(result, expected)
+    result.square().sum().backward()
     assert all(p.grad is not None for block in blocks for p in block.parameters())
     torch.compiler.reset()
 

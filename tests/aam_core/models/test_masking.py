@@ -81,11 +81,11 @@ def test_an_asv_is_corrupted_alike_in_any_batch(tokens, strategy):
     some = torch.tensor([17, 3999, 4, 250])
     padded = torch.nn.functional.pad(tokens[some], (0, 60), value=vocab.PAD)
     for given in (tokens[some], tokens[some, :31], padded):
-        found = corrupt(given, index[some], config, torch.tensor(3))
+        result = corrupt(given, index[some], config, torch.tensor(3))
         width = min(41, given.shape[1])
-        assert torch.equal(found[0][:, :width], changed[some, :width])
-        assert torch.equal(found[1][:, :width], chosen[some, :width])
-        assert not found[1][:, width:].any()
+        assert torch.equal(result[0][:, :width], changed[some, :width])
+        assert torch.equal(result[1][:, :width], chosen[some, :width])
+        assert not result[1][:, width:].any()
     assert torch.equal(tokens, before)
 
 

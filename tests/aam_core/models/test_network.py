@@ -75,10 +75,10 @@ def test_only_the_heads_asked_for_are_built_and_computed(config, masked, parts, 
     heads = {part_of(name) for name in network.state_dict()} - {"bases", "samples"}
     assert heads == built
     output = network(masked())
-    found = {
+    result = {
         name for name in ("nucleotide", "distance", "target") if getattr(output, name) is not None
     }
-    assert found == built
+    assert result == built
 
 
 @torch.no_grad()
@@ -86,9 +86,9 @@ def test_a_head_that_is_not_wanted_is_not_run(network, batch_of):
     batch = batch_of(SAMPLES)
     whole = network(batch)
     for wanted, other in (("distance", "target"), ("target", "distance")):
-        found = network(batch, heads=(wanted,))
-        assert_same(getattr(found, wanted), getattr(whole, wanted))
-        assert getattr(found, other) is None
+        result = network(batch, heads=(wanted,))
+        assert_same(getattr(result, wanted), getattr(whole, wanted))
+        assert getattr(result, other) is None
 
 
 # --- sets and padding ----------------------------------------------------------------------------
@@ -96,11 +96,11 @@ def test_a_head_that_is_not_wanted_is_not_run(network, batch_of):
 
 @torch.no_grad()
 def test_permuting_the_asvs_of_the_samples_changes_nothing(network, batch_of):
-    found = network(batch_of(SAMPLES))
+    result = network(batch_of(SAMPLES))
     turned = {name: dict(reversed(counts.items())) for name, counts in SAMPLES.items()}
     again = network(batch_of(turned))
-    assert_same(again.target, found.target)
-    assert_same(again.distance, found.distance)
+    assert_same(again.target, result.target)
+    assert_same(again.distance, result.distance)
 
 
 @torch.no_grad()
@@ -312,13 +312,13 @@ def test_two_halves_of_a_batch_add_up_to_it(trained, masked):
 
     halves = masked(only=[0], rows=[0, 2]), masked(only=[1, 2], rows=[1, 2])
     assert [half.masked_index.tolist() for half in halves] == [[0, 2], [1, 3]]
-    found = []
+    result = []
     for batches in ([masked()], halves):
         trained.zero_grad()
         for batch in batches:
             target_loss(batch).backward()
-        found.append([p.grad for p in trained.parameters() if p.grad is not None])
-    for whole, added in zip(*found, strict=True):
+        result.append([p.grad for p in trained.parameters() if p.grad is not None])
+    for whole, added in zip(*result, strict=True):
         torch.testing.assert_close(added, whole, rtol=1e-3, atol=1e-4)
 
 

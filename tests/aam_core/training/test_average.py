@@ -10,10 +10,10 @@ from aam_core.training.parallel import full_tensor
 
 def module(*values):
     """Two parameters: one that is trained, and one that is not."""
-    found = nn.Linear(len(values), 1)
-    found.bias.requires_grad_(False)
-    put(found, values)
-    return found
+    result = nn.Linear(len(values), 1)
+    result.bias.requires_grad_(False)
+    put(result, values)
+    return result
 
 
 @torch.no_grad()
@@ -29,15 +29,15 @@ def test_by_hand():
     network = module(1.0, -2.0)
     average = Average(network, 0.15)
     assert values(average.weights["weight"]) == [1.0, -2.0]
-    found = []
+    result = []
     for new in ((2.0, 8.0), (3.0, 0.0), (0.0, 1.0)):
         put(network, new)
         average.update()
-        found.append(values(average.weights["weight"]))
+        result.append(values(average.weights["weight"]))
     # Decays of 1/10, then of .15, which is less than 2/11.
-    assert found[0] == pytest.approx([0.1 * 1 + 0.9 * 2, 0.1 * -2 + 0.9 * 8])
-    assert found[1] == pytest.approx([0.15 * 1.9 + 0.85 * 3, 0.15 * 7.0])
-    assert found[2] == pytest.approx([0.15 * 2.835, 0.15 * 1.05 + 0.85])
+    assert result[0] == pytest.approx([0.1 * 1 + 0.9 * 2, 0.1 * -2 + 0.9 * 8])
+    assert result[1] == pytest.approx([0.15 * 1.9 + 0.85 * 3, 0.15 * 7.0])
+    assert result[2] == pytest.approx([0.15 * 2.835, 0.15 * 1.05 + 0.85])
     assert average.count == 3
 
 
@@ -58,17 +58,17 @@ def test_swapped():
     average = Average(network, 0.9)
     put(network, (1 / 3, 2 / 3))
     average.update()
-    held, trained, parameter = (
+    checkpoint, trained, parameter = (
         values(average.weights["weight"]),
         values(network.weight),
         network.weight,
     )
     with average.swapped():
-        assert values(network.weight) == held != trained
-        assert values(network(torch.eye(2)) - network.bias) == pytest.approx(held)
+        assert values(network.weight) == checkpoint != trained
+        assert values(network(torch.eye(2)) - network.bias) == pytest.approx(checkpoint)
         put(network, (5.0, 5.0))  # what happens to the network here is not the average's
     assert values(network.weight) == trained
-    assert values(average.weights["weight"]) == held
+    assert values(average.weights["weight"]) == checkpoint
     assert network.weight is parameter and parameter.requires_grad
 
 

@@ -64,15 +64,15 @@ def a_checkpoint():
 
 
 @pytest.fixture
-def held():
+def kept():
     return a_checkpoint()
 
 
 @pytest.fixture
-def last(tmp_path, held):
+def last(tmp_path, kept):
     """The folder of a checkpoint that was saved."""
     folder = tmp_path / "run" / "checkpoint" / "last"
-    save(held, folder)
+    save(kept, folder)
     return folder
 
 
@@ -102,39 +102,39 @@ def edit(folder, change):
 # Round trip
 
 
-def test_everything_comes_back_to_the_last_bit(held, last):
-    found = load(last)
-    assert same(found, held) and found.folder == last
+def test_everything_comes_back_to_the_last_bit(kept, last):
+    result = load(last)
+    assert same(result, kept) and result.folder == last
     assert [path.name for path in last.parent.iterdir()] == ["last"]
 
 
-def test_what_a_run_is_can_be_read_without_its_tensors(held, last, tmp_path):
+def test_what_a_run_is_can_be_read_without_its_tensors(kept, last, tmp_path):
     for path in last.glob("*.safetensors"):
         path.unlink()
-    assert read_run(last) == held.run
+    assert read_run(last) == kept.run
     assert exists(last.parent.parent) and not exists(tmp_path)
     last.rename(last.parent / ".last.old")  # killed while the folders changed places
-    assert read_run(last) == held.run
+    assert read_run(last) == kept.run
     assert exists(last.parent.parent)
     with pytest.raises(InputError, match=rf"{HEAD} is missing"):
         read_run(tmp_path)
 
 
-def test_what_a_run_does_not_have_stays_absent(held, last):
+def test_what_a_run_does_not_have_stays_absent(kept, last):
     for plain in (
-        replace(held, average=None, best=None),
-        replace(held, average=None, best=None, optimizer={}, sums={}, progress={}),
+        replace(kept, average=None, best=None),
+        replace(kept, average=None, best=None, optimizer={}, sums={}, progress={}),
     ):
         save(plain, last)
         assert same(load(last), plain)
         assert not (last / "best.safetensors").exists()
 
 
-def test_only_json_and_tensors_that_others_may_read(held, tmp_path):
+def test_only_json_and_tensors_that_others_may_read(kept, tmp_path):
     for mask, mode in ((0o022, 0o644), (0o027, 0o640)):
         before = os.umask(mask)
         try:
-            save(held, tmp_path / "last")
+            save(kept, tmp_path / "last")
         finally:
             os.umask(before)
         names = {path.name for path in (tmp_path / "last").iterdir()}
@@ -143,48 +143,48 @@ def test_only_json_and_tensors_that_others_may_read(held, tmp_path):
         assert modes == {mode}
 
 
-def test_a_loaded_checkpoint_outlives_its_folder(held, last):
-    found = load(last)
+def test_a_loaded_checkpoint_outlives_its_folder(kept, last):
+    result = load(last)
     for path in last.glob("*.safetensors"):
         path.write_bytes(bytes(path.stat().st_size))  # in place, as an editor or cp does
-    assert same(found, held)
+    assert same(result, kept)
 
 
-def test_states_of_generators_that_were_saved_once_are_ignored(held, last):
+def test_states_of_generators_that_were_saved_once_are_ignored(kept, last):
     save_file({"torch/0": torch.get_rng_state()}, last / "rng.safetensors")
     edit(last, lambda head: head.update(ranks=1))
     write_manifest(last)
-    assert same(load(last), held)
+    assert same(load(last), kept)
 
 
-def test_best_weights_that_did_not_change_are_linked(held, last):
+def test_best_weights_that_did_not_change_are_linked(kept, last):
     best = last / "best.safetensors"
     before = best.stat()
     for step in (8, 9):
-        new = replace(held, best=None, progress={"step": step})
+        new = replace(kept, best=None, progress={"step": step})
         save(new, last, reuse_best=True)
         assert (best.stat().st_ino, best.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         assert best.stat().st_nlink == 1  # no older checkpoint is kept
-        assert same(load(last), replace(new, best=held.best))
-    newer = replace(held, best={"encoder.0.weight": torch.ones(2)})
+        assert same(load(last), replace(new, best=kept.best))
+    newer = replace(kept, best={"encoder.0.weight": torch.ones(2)})
     save(newer, last, reuse_best=False)
     assert same(load(last), newer)
 
 
-def test_best_weights_are_written_where_there_are_none_to_link(held, tmp_path):
-    save(held, tmp_path / "a", reuse_best=True)
-    assert same(load(tmp_path / "a"), held)
+def test_best_weights_are_written_where_there_are_none_to_link(kept, tmp_path):
+    save(kept, tmp_path / "a", reuse_best=True)
+    assert same(load(tmp_path / "a"), kept)
     with pytest.raises(AssertionError, match="no best weights"):
-        save(replace(held, best=None), tmp_path / "b", reuse_best=True)
+        save(replace(kept, best=None), tmp_path / "b", reuse_best=True)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_save_that_fails_leaves_the_old_checkpoint(held, last):
+def test_a_save_that_fails_leaves_the_old_checkpoint(kept, last):
     with pytest.raises(TypeError):
-        save(replace(held, progress={"step": torch.ones(1)}), last)
+        save(replace(kept, progress={"step": torch.ones(1)}), last)
     with pytest.raises(AttributeError):
-        save(replace(held, sums={"a": 1.0}), last)
-    assert same(load(last), held)
+        save(replace(kept, sums={"a": 1.0}), last)
+    assert same(load(last), kept)
     assert [path.name for path in last.parent.iterdir()] == ["last"]
 
 
@@ -272,13 +272,13 @@ def saver(tmp_path):
 
 def consistent(folder) -> int:
     """The step of a checkpoint, all parts of which are of that step."""
-    held = load(folder)
-    step, best = held.progress["step"], held.progress["best_step"]
-    states = {name: state["exp_avg"] for name, state in held.optimizer.items()}
-    for part in (held.weights, states, held.average, held.sums):
+    kept = load(folder)
+    step, best = kept.progress["step"], kept.progress["best_step"]
+    states = {name: state["exp_avg"] for name, state in kept.optimizer.items()}
+    for part in (kept.weights, states, kept.average, kept.sums):
         assert len(part) == 9
         assert all((value == step).all() for value in part.values())
-    assert len(held.best) == 9 and all((value == best).all() for value in held.best.values())
+    assert len(kept.best) == 9 and all((value == best).all() for value in kept.best.values())
     return step
 
 
@@ -331,12 +331,12 @@ def test_a_run_killed_before_any_file_operation_leaves_a_checkpoint(saver, tmp_p
 # Finding
 
 
-def test_a_checkpoint_is_found_from_the_output_or_its_own_folder(held, last, monkeypatch):
+def test_a_checkpoint_is_found_from_the_output_or_its_own_folder(kept, last, monkeypatch):
     output = last.parent.parent
     for place in (output, output / "checkpoint", last, str(output)):
         assert find(place) == last
     monkeypatch.chdir(output)
-    assert find(".") == last and same(load("checkpoint/last"), held)
+    assert find(".") == last and same(load("checkpoint/last"), kept)
     (last / HEAD).unlink()
     assert find(output) == last  # so that load says what is missing
 
@@ -460,17 +460,17 @@ def test_a_newer_format(last):
 # Weights
 
 
-def test_weights_of_the_same_model_pass(held, last):
-    check_weights(load(last), held.weights)
-    check_weights(held, {name: value.shape for name, value in held.weights.items()})
-    check_weights(held, {name: [*value.shape] for name, value in held.weights.items()})
+def test_weights_of_the_same_model_pass(kept, last):
+    check_weights(load(last), kept.weights)
+    check_weights(kept, {name: value.shape for name, value in kept.weights.items()})
+    check_weights(kept, {name: [*value.shape] for name, value in kept.weights.items()})
 
 
-def test_weights_of_another_model_are_named(held):
-    wanted = {**held.weights, "new.a": (2,), "new.b": (), "scale": (1,), "none": (3, 0)}
+def test_weights_of_another_model_are_named(kept):
+    wanted = {**kept.weights, "new.a": (2,), "new.b": (), "scale": (1,), "none": (3, 0)}
     del wanted["turned"]
     with pytest.raises(InputError) as error:
-        check_weights(held, wanted)
+        check_weights(kept, wanted)
     assert str(error.value) == (
         "The checkpoint is of another model; of its tensors, 2 missing (new.a, new.b), "
         "1 unexpected (turned), 2 of another shape (none [0, 3], not [3, 0], scale [], not [1]). "
@@ -478,10 +478,10 @@ def test_weights_of_another_model_are_named(held):
     )
 
 
-def test_only_the_first_five_differing_weights_are_named(held):
+def test_only_the_first_five_differing_weights_are_named(kept):
     more = {f"layer.{i}": (1,) for i in range(8)}
     with pytest.raises(InputError, match=r"tensors, 8 missing \(.*layer\.4 and 3 more\)\. Resume"):
-        check_weights(held, held.weights | more)
+        check_weights(kept, kept.weights | more)
 
 
 FULL = """

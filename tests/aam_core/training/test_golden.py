@@ -56,13 +56,13 @@ def regression(study, brief):
 
 @pytest.mark.parametrize("run", [pretraining, regression])
 def test_losses_are_those_that_were_noted(run, small, brief):
-    found = losses(run(small, brief).history)
+    result = losses(run(small, brief).history)
     noted = json.loads(NOTED.read_text()) if NOTED.exists() else {}
     name = run.__name__
     if os.environ.get(RENEW):
-        NOTED.write_text(json.dumps({**noted, name: found}, indent=1, sort_keys=True) + "\n")
+        NOTED.write_text(json.dumps({**noted, name: result}, indent=1, sort_keys=True) + "\n")
         pytest.skip(f"{name} is noted anew in {NOTED.name}")
-    wrong = differences(noted.get(name, []), found)
+    wrong = differences(noted.get(name, []), result)
     assert not wrong, (
         f"{name}: {len(wrong)} losses are not those of {NOTED.name}: {'; '.join(wrong[:8])}. "
         "If what you changed is meant to change them, write that file anew with `python "
@@ -79,14 +79,14 @@ def losses(history):
     ]
 
 
-def differences(noted, found):
+def differences(noted, result):
     """What differs, in words; first whether the same things were noted at all."""
-    names = [[sorted(epoch) for epoch in curves] for curves in (noted, found)]
+    names = [[sorted(epoch) for epoch in curves] for curves in (noted, result)]
     if names[0] != names[1]:
         return [f"noted are {names[0]}, found {names[1]}"]
     return [
         f"{name} of epoch {number} is {epoch[name]}, not {before[name]}"
-        for number, (before, epoch) in enumerate(zip(noted, found, strict=True), 1)
+        for number, (before, epoch) in enumerate(zip(noted, result, strict=True), 1)
         for name in epoch
         if epoch[name] != pytest.approx(before[name], rel=TOLERANCE)
     ]

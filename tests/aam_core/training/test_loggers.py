@@ -100,8 +100,8 @@ def test_lines_are_there_at_once_and_valid_json(tmp_path):
     logger.record(
         10, {"train/total_loss": 0.5, "train/gradient_norm": math.inf, "val/r2": math.nan}
     )
-    found = {"train/total_loss": 0.5, "train/gradient_norm": None, "val/r2": None}
-    assert lines(tmp_path / "new" / "logs") == [{"step": 10, **found}]
+    result = {"train/total_loss": 0.5, "train/gradient_norm": None, "val/r2": None}
+    assert lines(tmp_path / "new" / "logs") == [{"step": 10, **result}]
     logger.close()
 
 
@@ -245,18 +245,18 @@ def wandb_records(folder):
 
 def leveldb(data):
     """Records of a log of LevelDB, whose first block lacks 7 bytes here."""
-    place, held = 0, b""
+    place, checkpoint = 0, b""
     while place < len(data):
         left = 32768 - (place + 7) % 32768
         if left < 7:
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
-        held += data[place + 7 : place + 7 + length]
+        checkpoint += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # a whole record, or the last piece of one
-            yield held
-            held = b""
+            yield checkpoint
+            checkpoint = b""
 
 
 def test_wandb(tmp_path, monkeypatch):
@@ -315,9 +315,9 @@ def test_mlflow(tmp_path, monkeypatch):
         return [(m.step, m.value) for m in client.get_metric_history(name, "train/total_loss")]
 
     assert history(known) == [(1, 0.5), (2, 1.0)]
-    found = client.get_run(known)
-    assert found.info.run_name == "a run" and found.info.status == "FINISHED"
-    assert found.data.params == {
+    result = client.get_run(known)
+    assert result.info.run_name == "a run" and result.info.status == "FINISHED"
+    assert result.data.params == {
         "model.width": "32",
         "train.trackers": "all",
         "train.seed": "None",

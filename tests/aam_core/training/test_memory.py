@@ -268,5 +268,5 @@ def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(changes,
 
 def test_memory_is_that_of_this_process():
     before = peak_gb(torch.device("cpu"))
-    held = np.ones(2**24)
-    assert 0.05 < before <= peak_gb(torch.device("cpu")) < 1000 and held.any()
+    checkpoint = np.ones(2**24)
+    assert 0.05 < before <= peak_gb(torch.device("cpu")) < 1000 and checkpoint.any()

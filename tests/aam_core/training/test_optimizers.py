@@ -60,12 +60,12 @@ def one(value, gradient=0.0, **config):
 
 
 def test_decay_is_for_matrices_alone(network):
-    found = groups(network, make_optimizer(network, OptimConfig(weight_decay=0.3)))
-    assert set(found) == {name for name, _ in network.named_parameters()}
-    spared = {name for name, group in found.items() if group["weight_decay"] == 0}
-    assert {g["weight_decay"] for n, g in found.items() if n not in spared} == {0.3}
+    result = groups(network, make_optimizer(network, OptimConfig(weight_decay=0.3)))
+    assert set(result) == {name for name, _ in network.named_parameters()}
+    spared = {name for name, group in result.items() if group["weight_decay"] == 0}
+    assert {g["weight_decay"] for n, g in result.items() if n not in spared} == {0.3}
     norms = {n for n, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
-    biases = {name for name in found if name.endswith(".bias")}
+    biases = {name for name in result if name.endswith(".bias")}
     single = {name for name, parameter in network.named_parameters() if parameter.ndim < 2}
     assert "members.0.fusion.tokens.bias" in biases - single
     assert spared == biases | single and {f"{name}.weight" for name in norms} <= spared
@@ -73,12 +73,12 @@ def test_decay_is_for_matrices_alone(network):
 
 def test_groups_by_part(network):
     given = {"bases.start", "distance.branch.weight"}
-    found = groups(network, make_optimizer(network, OptimConfig(), given))
-    for name, group in found.items():
+    result = groups(network, make_optimizer(network, OptimConfig(), given))
+    for name, group in result.items():
         part = part_of(name)
         expected = {"bases": "body", "samples": "body", "fusion": "metadata"}.get(part, "head")
         assert group["name"] == ("encoder" if name in given else expected), name
-    assert {group["name"] for group in found.values()} == {"body", "encoder", "head", "metadata"}
+    assert {group["name"] for group in result.values()} == {"body", "encoder", "head", "metadata"}
 
 
 def test_rates_of_groups(network):
@@ -93,8 +93,8 @@ def test_rates_of_groups(network):
 
 def test_frozen_parameters_are_left_out(network):
     network.bases.requires_grad_(False)
-    found = groups(network, make_optimizer(network, OptimConfig()))
-    assert found and not any(name.startswith("bases.") for name in found)
+    result = groups(network, make_optimizer(network, OptimConfig()))
+    assert result and not any(name.startswith("bases.") for name in result)
 
 
 # --- optimizers ----------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_fused_on_a_gpu_alone(kind):
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_weight_does_not_depend_on_its_place(kind):
     values, gradients = torch.randn(2, 63, generator=torch.Generator().manual_seed(0))
-    found = []
+    result = []
     for start in (0, 35):
         module = nn.Linear(1, 1, bias=False)
         module.weight = nn.Parameter(values[None, start:].clone())
@@ -165,8 +165,8 @@ def test_a_weight_does_not_depend_on_its_place(kind):
         for step in range(1, 6):
             module.weight.grad = gradients[None, start:] / step
             optimizer.step()
-        found.append(module.weight.detach()[0, 35 - start :])
-    assert torch.equal(*found)
+        result.append(module.weight.detach()[0, 35 - start :])
+    assert torch.equal(*result)
 
 
 def two_steps_of_lion(weight):

@@ -82,11 +82,11 @@ def test_where_the_chosen_kernel_cannot_serve_another_does(choice):
     """A CPU has no kernel of CuDNN, and flash attention takes no mask on a GPU."""
     torch.manual_seed(0)
     x, mask = torch.randn(1, 2, 3, 8), torch.tensor([[[[True, True, False]]]])
-    found = []
+    result = []
     for kernel in (choice, "math"):
         with attention(kernel):
-            found.append(nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask))
-    torch.testing.assert_close(*found)
+            result.append(nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask))
+    torch.testing.assert_close(*result)
 
 
 def test_blocks_are_recomputed_as_configured():

@@ -74,7 +74,7 @@ def test_leaves_everything_as_it_was(make, training):
     job = make({"optim.ema": 0.9})
     job.network.train(training)
     before, drawn = weights(job.network), torch.get_rng_state()
-    found = find(job)
+    result = find(job)
     assert equal(before, weights(job.network))
     assert all(parameter.grad is None for parameter in job.network.parameters())
     assert all(parameter.requires_grad for parameter in job.network.parameters())
@@ -82,8 +82,8 @@ def test_leaves_everything_as_it_was(make, training):
     assert torch.equal(drawn, torch.get_rng_state())
     assert job.config.optim.ema == 0.9 and job.config.optim.lr == make().config.optim.lr
     again = find(job)
-    assert again.suggestion == found.suggestion
-    pd.testing.assert_frame_equal(again.table, found.table)
+    assert again.suggestion == result.suggestion
+    pd.testing.assert_frame_equal(again.table, result.table)
 
 
 class Broken(Batcher):
@@ -201,9 +201,9 @@ RISE = np.exp(3 * (PLACE - 0.5))
 
 @pytest.mark.parametrize("at", [-2, -1.5, -1])
 def test_steepest_descent(at):
-    found = suggest(curve(2 - 1.5 * sigmoid(PLACE, at) + RISE))
-    assert found == pytest.approx(10.0**at, rel=0.2)
-    assert found == float(f"{found:.1e}")
+    result = suggest(curve(2 - 1.5 * sigmoid(PLACE, at) + RISE))
+    assert result == pytest.approx(10.0**at, rel=0.2)
+    assert result == float(f"{result:.1e}")
 
 
 def test_what_any_rate_would_learn_is_no_suggestion():
@@ -213,8 +213,8 @@ def test_what_any_rate_would_learn_is_no_suggestion():
 
 def test_what_falls_after_the_minimum_is_no_suggestion():
     cliff = np.where(PLACE > -1, 6.0 - 3 * (PLACE > 0), 0.0)
-    found = suggest(curve(2 - 1.5 * sigmoid(PLACE, -1.5) + cliff))
-    assert found == pytest.approx(10**-1.5, rel=0.2)
+    result = suggest(curve(2 - 1.5 * sigmoid(PLACE, -1.5) + cliff))
+    assert result == pytest.approx(10**-1.5, rel=0.2)
 
 
 NOISE = np.random.default_rng(0).normal(2, 0.1, 100)

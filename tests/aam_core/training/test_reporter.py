@@ -42,13 +42,13 @@ def test_a_line_an_epoch_where_there_is_no_terminal(capsys):
 
 def both(parts, **more):
     """Values of an epoch as they are logged, with the ``parts`` of the loss."""
-    found = {}
+    result = {}
     for side in ("train", "val"):
-        found[f"{side}/total_loss"] = 0.6543
+        result[f"{side}/total_loss"] = 0.6543
         for part in parts:
-            found |= {f"{side}/{part}_loss": 0.4321, f"{side}/{part}_loss_weighted": 0.2}
-    found |= {"train/lr": 1.234e-5, "train/gradient_norm": 2.0, "train/memory_gb": 1.0}
-    return found | {f"val/{name}": 0.9876 for name in more.pop("val", ())}
+            result |= {f"{side}/{part}_loss": 0.4321, f"{side}/{part}_loss_weighted": 0.2}
+    result |= {"train/lr": 1.234e-5, "train/gradient_norm": 2.0, "train/memory_gb": 1.0}
+    return result | {f"val/{name}": 0.9876 for name in more.pop("val", ())}
 
 
 def shown(capsys, values, label="regression"):

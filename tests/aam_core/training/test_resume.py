@@ -127,10 +127,10 @@ def cut(job, folder):
 def resumed(job, folder):
     """Go on, in a network that starts from other weights."""
 
-    def run(changes=(), held=None, **given):
+    def run(changes=(), kept=None, **given):
         changes = {**RANDOM, **dict(changes)}
         torch.manual_seed(99)
-        made = job(changes, folder=folder, resume=held or load(folder), weights=99, **given)
+        made = job(changes, folder=folder, resume=kept or load(folder), weights=99, **given)
         return made, Trainer(made, QUIET)
 
     return run
@@ -154,8 +154,8 @@ KINDS = [
 def test_cut_within_an_epoch_and_at_the_end_of_one(job, cut, resumed, kind):
     """The first time a step after the last checkpoint; averages of the weights go on too."""
     changes = {"optim.ema": 0.7, "optim.plateau_patience": 1, "optim.lr": 1e-2, **kind}
-    held = cut(changes, step=6)
-    assert (held.progress["epoch"], held.progress["step"]) == (1, 4)
+    kept = cut(changes, step=6)
+    assert (kept.progress["epoch"], kept.progress["step"]) == (1, 4)
     made, trainer = resumed(changes)
     made.on_epoch = stop
     with pytest.raises(Stopped):
@@ -211,9 +211,9 @@ def test_a_signal_is_heeded_after_the_next_step(job, folder, resumed, number, st
     """Which all processes know it in; it is saved though no checkpoint was due."""
     before = [signal.getsignal(which) for which in (signal.SIGUSR1, signal.SIGTERM)]
     changes = {"train.checkpoint_every": 100, "optim.ema": 0.7}
-    told = ending(step, lambda: os.kill(os.getpid(), number))
+    message = ending(step, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Preempted) as caught:
-        fit(job({**RANDOM, **changes}, folder=folder, batcher=told))
+        fit(job({**RANDOM, **changes}, folder=folder, batcher=message))
     assert caught.value.signal == number
     text = f"Stopped by a signal after step {step + 1}; continue with --resume "
     assert str(caught.value) == f"{text}{folder.parent.parent}."
@@ -224,14 +224,14 @@ def test_a_signal_is_heeded_after_the_next_step(job, folder, resumed, number, st
 
 
 def test_a_signal_in_the_last_step_lets_the_run_end(job, folder):
-    told = ending(3 * STEPS, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    same(fit(job(RANDOM, folder=folder, batcher=told)), fit(job(RANDOM)))
+    message = ending(3 * STEPS, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    same(fit(job(RANDOM, folder=folder, batcher=message)), fit(job(RANDOM)))
 
 
 def test_a_signal_without_a_folder_saves_nothing(job):
-    told = ending(2, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    message = ending(2, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     with pytest.raises(Preempted, match=r"^Stopped by a signal after step \d+\.$"):
-        fit(job(RANDOM, batcher=told))
+        fit(job(RANDOM, batcher=message))
 
 
 # --- what a checkpoint holds ---------------------------------------------------------------------
@@ -240,15 +240,15 @@ def test_a_signal_without_a_folder_saves_nothing(job):
 def test_the_weights_that_are_trained_and_the_best_of_their_averages(job, folder):
     made = job({**RANDOM, "optim.ema": 0.7}, folder=folder, run={"mine": [1]})
     result = fit(made)
-    held = load(folder)
-    assert held.run == {"mine": [1]}
-    assert held.progress["history"] == result.history
+    kept = load(folder)
+    assert kept.run == {"mine": [1]}
+    assert kept.progress["history"] == result.history
     trained = made.network.state_dict()
-    assert all(torch.equal(value, trained[name]) for name, value in held.weights.items())
-    assert all(torch.equal(value, held.best[name]) for name, value in result.weights.items())
-    assert not all(torch.equal(value, held.best[name]) for name, value in held.weights.items())
-    assert held.average is not None
-    assert (held.progress["epoch"], held.progress["step"], held.progress["batch"]) == (3, 9, 0)
+    assert all(torch.equal(value, trained[name]) for name, value in kept.weights.items())
+    assert all(torch.equal(value, kept.best[name]) for name, value in result.weights.items())
+    assert not all(torch.equal(value, kept.best[name]) for name, value in kept.weights.items())
+    assert kept.average is not None
+    assert (kept.progress["epoch"], kept.progress["step"], kept.progress["batch"]) == (3, 9, 0)
 
 
 def test_how_often(job, folder):
@@ -265,9 +265,9 @@ def test_how_often(job, folder):
 
 
 def test_before_the_first_validation_there_is_no_best(cut):
-    held = cut({}, step=3)
-    assert held.best is None and held.progress["step"] == 2
-    assert held.sums and held.progress["history"] == []
+    kept = cut({}, step=3)
+    assert kept.best is None and kept.progress["step"] == 2
+    assert kept.sums and kept.progress["history"] == []
 
 
 def test_the_best_may_be_of_before(job, cut, resumed):
@@ -275,9 +275,9 @@ def test_the_best_may_be_of_before(job, cut, resumed):
     changes = {**CONTRARY, "train.epochs": 4, "train.best_direction": "max"}
     cut(changes, epoch=2)
     _, trainer = resumed(changes)
-    found = trainer.fit()
-    assert found.epoch < 3
-    same(found, fit(job({**RANDOM, **changes})))
+    actual = trainer.fit()
+    assert actual.epoch < 3
+    same(actual, fit(job({**RANDOM, **changes})))
 
 
 def test_patience_goes_on_waiting(job, cut, resumed):
@@ -327,11 +327,11 @@ def test_other_batches_begin_the_epoch_anew(cut, resumed):
 
 def test_another_figure_chooses_from_here_on(cut, resumed):
     """The best so far is still the best, by what it has of that figure."""
-    held = cut({}, epoch=2)
+    kept = cut({}, epoch=2)
     for metric, sign in (("distance_r2", -1), ("nucleotide_loss", 1)):
         _, trainer = resumed({"train.best_metric": metric})
-        assert trainer.progress.best == sign * held.progress["best_values"][f"val/{metric}"]
-        assert trainer.progress.best_epoch == held.progress["best_epoch"]
+        assert trainer.progress.best == sign * kept.progress["best_values"][f"val/{metric}"]
+        assert trainer.progress.best_epoch == kept.progress["best_epoch"]
 
 
 def test_another_optimizer_starts_without_memory(cut, resumed):
@@ -344,10 +344,10 @@ def test_another_optimizer_starts_without_memory(cut, resumed):
 
 def test_an_average_may_begin_later(cut, resumed):
     """It begins at the weights of the checkpoint, and not at those that a network starts from."""
-    held = cut({}, epoch=2)
+    kept = cut({}, epoch=2)
     _, trainer = resumed({"optim.ema": 0.9})
     for name, value in trainer.stepper.average.weights.items():
-        assert torch.equal(value, held.weights[name]), name
+        assert torch.equal(value, kept.weights[name]), name
     assert trainer.stepper.average.count == 0
 
 
@@ -391,10 +391,10 @@ def test_a_run_that_early_stopping_ended_does_nothing(job, folder, resumed):
     "gone", ["epoch", "batch", "best_values", "waited", "history", "schedule", "average_count"]
 )
 def test_a_field_of_progress_that_is_gone_is_named(cut, resumed, gone):
-    held = cut({}, epoch=1)
-    del held.progress[gone]
+    kept = cut({}, epoch=1)
+    del kept.progress[gone]
     with pytest.raises(InputError, match=f"its progress lacks {gone}") as caught:
-        resumed(held=held)
+        resumed(kept=kept)
     assert "is damaged or of another AAM" in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -84,28 +84,28 @@ def test_micro_steps_make_the_same_step(job, given, micro_steps):
 
 
 def test_classes_keep_their_weights_over_micro_steps(job):
-    found = []
+    actual = []
     for micro_steps in (1, 3):
         made = job({"train.accumulate": micro_steps}, **CLASSIFY)
         made.class_weight = torch.tensor([0.3, 2.0])
-        found.append(computed(made))
-    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
-    assert_alike(found[0][1], found[1][1])
+        actual.append(computed(made))
+    assert actual[1][0] == pytest.approx(actual[0][0], rel=1e-5)
+    assert_alike(actual[0][1], actual[1][1])
     plain, _ = computed(job({}, **CLASSIFY))
-    assert plain["target_loss"] != pytest.approx(found[0][0]["target_loss"], rel=1e-3)
+    assert plain["target_loss"] != pytest.approx(actual[0][0]["target_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("given", [REGRESS, {"parts": Parts(outputs=2), "target": "group"}])
 def test_members_keep_what_they_leave_out_over_micro_steps(job, given):
-    found = []
+    actual = []
     for micro_steps in (1, 3, 16):
         changes = {**DROPOUT, **MEMBERS, "train.accumulate": micro_steps}
-        found.append(computed(job(changes, **given, held_out=HELD_OUT)))
-    for losses, gradients in found[1:]:
-        assert losses == pytest.approx(found[0][0], rel=1e-5)
-        assert_alike(found[0][1], gradients)
+        actual.append(computed(job(changes, **given, held_out=HELD_OUT)))
+    for losses, gradients in actual[1:]:
+        assert losses == pytest.approx(actual[0][0], rel=1e-5)
+        assert_alike(actual[0][1], gradients)
     plain, _ = computed(job({**DROPOUT, **MEMBERS}, **given))
-    assert plain["target_loss"] != pytest.approx(found[0][0]["target_loss"], rel=1e-3)
+    assert plain["target_loss"] != pytest.approx(actual[0][0]["target_loss"], rel=1e-3)
 
 
 def test_pairs_are_those_within_a_micro_step(job):
@@ -213,11 +213,11 @@ def test_a_member_is_the_same_whatever_it_leaves_out(job, optimizer):
     changes = {**DROPOUT, **MEMBERS, "optim.optimizer": optimizer, "optim.clip": 0.0}
     truth = np.linspace(-1, 1, 60, dtype=np.float32)
     other = np.where(HELD_OUT[1], -3 * truth, truth)
-    found = []
+    actual = []
     for target in (truth, other):
         given = {"target": target, "held_out": HELD_OUT, "val": 0}
-        found.append(fit(job(changes, Parts(outputs=1), **given)).weights)
-    differ = {n.split(".")[1] for n in found[0] if not torch.equal(found[0][n], found[1][n])}
+        actual.append(fit(job(changes, Parts(outputs=1), **given)).weights)
+    differ = {n.split(".")[1] for n in actual[0] if not torch.equal(actual[0][n], actual[1][n])}
     assert differ == {"0", "2"}
 
 
@@ -255,9 +255,9 @@ def test_the_average_is_what_is_validated_and_kept(job):
 @pytest.mark.parametrize("precision, tolerance", [("bf16", 0.05), ("fp16", 0.01)])
 def test_half_precision_computes_about_the_same(job, precision, tolerance):
     exact, _ = computed(job(DROPOUT))
-    found, gradients = computed(job({**DROPOUT, "train.precision": precision}))
-    assert found == pytest.approx(exact, rel=tolerance)
-    assert found["total_loss"] != exact["total_loss"]
+    actual, gradients = computed(job({**DROPOUT, "train.precision": precision}))
+    assert actual == pytest.approx(exact, rel=tolerance)
+    assert actual["total_loss"] != exact["total_loss"]
     assert all(gradient.dtype == torch.float32 for gradient in gradients.values())
 
 
@@ -297,16 +297,16 @@ def test_the_norm_is_of_the_unscaled_gradients(job):
 @pytest.mark.parametrize("given", [{}, REGRESS])
 def test_recomputed_blocks_have_the_same_gradients(job, given):
     exact = computed(job(DROPOUT, **given))
-    found = computed(job({**DROPOUT, "train.gradient_checkpointing": True}, **given))
-    assert found[0] == exact[0]
-    assert_alike(exact[1], found[1], 1e-6)
+    actual = computed(job({**DROPOUT, "train.gradient_checkpointing": True}, **given))
+    assert actual[0] == exact[0]
+    assert_alike(exact[1], actual[1], 1e-6)
 
 
 def test_the_kernel_changes_nothing(job):
     exact = computed(job(DROPOUT))
-    found = computed(job({**DROPOUT, "train.attention": "math"}))
-    assert found[0] == pytest.approx(exact[0], rel=1e-5)
-    assert_alike(exact[1], found[1])
+    actual = computed(job({**DROPOUT, "train.attention": "math"}))
+    assert actual[0] == pytest.approx(exact[0], rel=1e-5)
+    assert_alike(exact[1], actual[1])
 
 
 def compiled_is_the_same(job, steps):
@@ -314,11 +314,11 @@ def compiled_is_the_same(job, steps):
     changes = {**DROPOUT, "train.epochs": 1, "train.max_steps": steps}
     exact = fit(job(changes, Parts(nucleotide=True), val=0))
     made = job({**changes, "train.compile": True}, Parts(nucleotide=True), val=0)
-    found = fit(made)
+    actual = fit(made)
     torch.compiler.reset()
     assert all(block._compiled_call_impl for block in made.network.blocks())
-    assert found.values == pytest.approx(exact.values, rel=1e-4)
-    assert set(found.weights) == set(exact.weights)
+    assert actual.values == pytest.approx(exact.values, rel=1e-4)
+    assert set(actual.weights) == set(exact.weights)
     assert not any("_orig_mod" in name for name, _ in made.network.named_parameters())
 
 

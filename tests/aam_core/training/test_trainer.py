@@ -64,11 +64,11 @@ def test_evaluation_scores_every_sample_once(job, val):
 
 def test_the_validation_loss_is_the_mean_over_samples_whatever_the_batches(job):
     target = np.linspace(-1, 1, 60).astype(np.float32)
-    found = [
+    actual = [
         score(job({"train.batch_size": size}, Parts(outputs=1), target=target))["val/target_loss"]
         for size in (3, 8, 20)
     ]
-    assert found == pytest.approx([found[0]] * 3, rel=1e-5)
+    assert actual == pytest.approx([actual[0]] * 3, rel=1e-5)
 
 
 def test_an_epoch_reads_every_training_sample_once_in_a_new_order(job):
@@ -202,8 +202,8 @@ def test_early_stopping_and_the_best_weights(contrary, capsys):
     assert result.step == 3 * result.epoch
     assert kept[-1][0] == result.epoch and equal(kept[-1][1], result.weights)
     assert score(trained, result.weights)["val/total_loss"] == min(losses)
-    said = "no better total_loss of the validation samples for 3 epochs; the weights of epoch"
-    assert f"{said} {result.epoch} are kept" in capsys.readouterr().err
+    lines = "no better total_loss of the validation samples for 3 epochs; the weights of epoch"
+    assert f"{lines} {result.epoch} are kept" in capsys.readouterr().err
 
 
 def test_no_patience_never_stops_and_still_keeps_the_best(contrary):
@@ -306,10 +306,10 @@ def test_without_a_choice_the_last_weights_are_kept(job):
             {name: value.clone() for name, value in made.network.state_dict().items()}
         ),
     )
-    found = fit(made)
-    assert found.epoch == len(found.history) == 4
-    assert all(torch.equal(kept[-1][name], value) for name, value in found.weights.items())
-    assert "val/target_loss" in found.history[-1]
+    actual = fit(made)
+    assert actual.epoch == len(actual.history) == 4
+    assert all(torch.equal(kept[-1][name], value) for name, value in actual.weights.items())
+    assert "val/target_loss" in actual.history[-1]
 
 
 @pytest.mark.parametrize("changes", [{"train.patience": 1}, {"optim.schedule": "plateau"}])
@@ -317,9 +317,9 @@ def test_what_needs_a_figure_has_the_total_loss(job, changes):
     """Whoever asks for patience asks for a choice; learning here makes it worse."""
     target = np.repeat([1, -1], [40, 20]).astype(np.float32)
     given = {"train.epochs": 3, "optim.lr": 1e-2, "train.best_metric": "none", "train.patience": 0}
-    found = fit(job({**given, **changes}, Parts(outputs=1), target=target))
-    losses = [epoch["val/total_loss"] for epoch in found.history]
-    assert found.epoch == np.argmin(losses) + 1 < len(losses)
+    actual = fit(job({**given, **changes}, Parts(outputs=1), target=target))
+    losses = [epoch["val/total_loss"] for epoch in actual.history]
+    assert actual.epoch == np.argmin(losses) + 1 < len(losses)
 
 
 def test_a_figure_that_is_no_number_chooses_nothing(job):

@@ -95,10 +95,10 @@ def test_a_long_run_draws_about_ten_figures_and_the_last(job):
 
 
 def test_each_epoch_is_told(job):
-    told = []
-    result = fit(job({"train.epochs": 3}, on_epoch=lambda *values: told.append(values)))
-    assert [epoch for epoch, _ in told] == [1, 2, 3]
-    for (_, values), line in zip(told, result.history, strict=True):
+    message = []
+    result = fit(job({"train.epochs": 3}, on_epoch=lambda *values: message.append(values)))
+    assert [epoch for epoch, _ in message] == [1, 2, 3]
+    for (_, values), line in zip(message, result.history, strict=True):
         assert {**values, "epoch": line["epoch"], "step": line["step"]} == line
 
 

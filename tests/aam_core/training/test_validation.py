@@ -52,17 +52,17 @@ def numbers(**values):
 
 
 def test_losses_are_means_over_all_that_was_added():
-    held = LossSums(LossConfig(nucleotide=2.0, distance=3.0))
-    assert held.values() == {}
-    held.add(
+    checkpoint = LossSums(LossConfig(nucleotide=2.0, distance=3.0))
+    assert checkpoint.values() == {}
+    checkpoint.add(
         numbers(nucleotide=6.0, nucleotide_accuracy=2.0, target=5.0),
         numbers(nucleotide=4.0, target=1.0),
     )
-    held.add(
+    checkpoint.add(
         numbers(nucleotide=2.0, nucleotide_accuracy=1.0, target=1.0),
         numbers(nucleotide=0.0, target=2.0),
     )
-    assert held.values() == pytest.approx(
+    assert checkpoint.values() == pytest.approx(
         {
             "total_loss": 2 * 2 + 2,
             "nucleotide_loss": 2,
@@ -75,17 +75,17 @@ def test_losses_are_means_over_all_that_was_added():
 
 
 def test_nothing_counted_is_no_loss():
-    held = LossSums(LossConfig())
-    held.add(numbers(distance=0.0), numbers(distance=0.0))
-    assert held.values()["total_loss"] == 0
+    checkpoint = LossSums(LossConfig())
+    checkpoint.add(numbers(distance=0.0), numbers(distance=0.0))
+    assert checkpoint.values()["total_loss"] == 0
 
 
 def test_a_long_sum_keeps_its_digits():
-    held = LossSums(LossConfig())
-    held.add(numbers(target=float(2**24)), numbers(target=1.0))
+    checkpoint = LossSums(LossConfig())
+    checkpoint.add(numbers(target=float(2**24)), numbers(target=1.0))
     for _ in range(1000):
-        held.add(numbers(target=1.0), numbers(target=0.0))
-    assert held.values()["target_loss"] == 2**24 + 1000
+        checkpoint.add(numbers(target=1.0), numbers(target=0.0))
+    assert checkpoint.values()["target_loss"] == 2**24 + 1000
 
 
 def test_losses_go_on_from_their_state():
@@ -106,9 +106,9 @@ def test_losses_go_on_from_their_state():
 
 
 def test_no_state_is_a_beginning():
-    held = LossSums(LossConfig())
-    held.load_state_dict(LossSums(LossConfig()).state_dict(), CPU)
-    assert held.values() == {}
+    checkpoint = LossSums(LossConfig())
+    checkpoint.load_state_dict(LossSums(LossConfig()).state_dict(), CPU)
+    assert checkpoint.values() == {}
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -116,10 +116,10 @@ def test_no_state_is_a_beginning():
 
 @pytest.mark.parametrize("size", [1, 6, 20])
 def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
-    made, found = evaluated(size, **REGRESS)
+    made, result = evaluated(size, **REGRESS)
     predicted = made.target.decode(outputs(made).target[0, :, 0].numpy())
     actual = small.metadata["gradient"].to_numpy()[HELD]
-    values = found.values()
+    values = result.values()
     exact = regression_metrics(actual, predicted)
     assert {name: values[name] for name in exact} == pytest.approx(exact, rel=1e-5)
     assert exact["mae"] > 1  # in the target's units
@@ -132,13 +132,13 @@ def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
 @pytest.mark.parametrize("size", [1, 6, 20])
 def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
     """Even of an untrained network, which says nearly the same of all."""
-    made, found = evaluated(size, **CLASSIFY)
+    made, result = evaluated(size, **CLASSIFY)
     chances = outputs(made).target[0].double().softmax(-1).numpy()
     names = list(made.target.classes)
     actual = small.metadata["group"].to_numpy()[HELD].tolist()
     chances = pd.DataFrame(chances, columns=names)
     exact = classification_metrics(actual, chances.idxmax(axis=1).tolist(), chances)
-    values = found.values()
+    values = result.values()
     assert {name: values[name] for name in exact} == pytest.approx(exact)
     assert exact["auc"] not in (0, 0.5, 1)
 
@@ -149,17 +149,17 @@ def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch)
     monkeypatch.setattr("aam_core.training.validation._EXACT", 19)
     made = job(**CLASSIFY)
     logits = torch.randn(20, 2, generator=torch.Generator().manual_seed(0)) * 3
-    found = ValidationMetrics(made)
+    result = ValidationMetrics(made)
     for rows in torch.arange(20).split(size):
         batch = made.batcher.batch(HELD[rows.numpy()])
-        found.add(numbers(target=1.0), numbers(target=1.0))
-        found.score(batch, ModelOutput(target=logits[None, rows]), None, None, None)
+        result.add(numbers(target=1.0), numbers(target=1.0))
+        result.score(batch, ModelOutput(target=logits[None, rows]), None, None, None)
     names = list(made.target.classes)
     actual = small.metadata["group"].to_numpy()[HELD].tolist()
     chances = pd.DataFrame(logits.softmax(1).numpy(), columns=names)
     predicted = chances.idxmax(axis=1).tolist()
     exact = classification_metrics(actual, predicted, chances)
-    values = found.values()
+    values = result.values()
     assert {name: values[name] for name in exact} == pytest.approx(exact, abs=1e-3)
     assert 0 < exact["auc"] < 1 and exact["auc"] != 0.5
 
@@ -171,7 +171,7 @@ def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, giv
     turns = np.arange(60) % 3
     held_out = turns == np.array([0, 1, 2, 2])[:, None]
     changes = {"model.members": 4}
-    made, found = evaluated(size, changes, held_out=held_out, **given)
+    made, result = evaluated(size, changes, held_out=held_out, **given)
     with torch.no_grad():
         each = outputs(made).target.double()
     actual = torch.from_numpy(made.batcher.target[HELD])
@@ -188,7 +188,7 @@ def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, giv
         named = made.target.decode(actual.numpy())
         exact = classification_metrics(named, frame.idxmax(axis=1).tolist(), frame)
         losses_KB = -each.log_softmax(-1)[:, range(20), actual]
-    values = found.values()
+    values = result.values()
     assert {name: values[name] for name in exact} == pytest.approx(exact, rel=1e-4, abs=1e-6)
     assert values["target_loss"] == pytest.approx(
         float(losses_KB[torch.from_numpy(held_out[:, HELD])].mean()), rel=1e-5
@@ -198,17 +198,17 @@ def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, giv
 def test_figures_of_pairs_are_the_exact_ones(evaluated, small):
     """Of all 190 pairs in one batch; of smaller batches, of those within them."""
     changes = {"data.rarefaction": "none", "loss.metric": "weighted_normalized"}
-    made, found = evaluated(20, changes, parts=Parts(distance=True))
+    made, result = evaluated(20, changes, parts=Parts(distance=True))
     output = outputs(made)
     with torch.no_grad():
         predicted = made.network.distance.compare(output.distance, output.distance).numpy()
     matrix = table_distances(small.counts, small.phylogeny, "weighted_normalized")
     truth = matrix[np.ix_(HELD, HELD)]
     for size, seen in ((20, np.triu_indices(20, 1)), (10, within(20, 10))):
-        _, found = evaluated(size, changes, parts=Parts(distance=True))
+        _, result = evaluated(size, changes, parts=Parts(distance=True))
         exact = regression_metrics(truth[seen], predicted[seen])
-        values = found.values()
-        assert found.pairs.count == len(seen[0])
+        values = result.values()
+        assert result.pairs.count == len(seen[0])
         assert values["distance_r2"] == pytest.approx(exact["r2"], rel=1e-4, abs=1e-6)
         assert values["distance_mae"] == pytest.approx(exact["mae"], rel=1e-4)
         error = (truth[seen] - predicted[seen]) ** 2
@@ -228,16 +228,16 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
         changes = {"loss.zero_pair_weight": weight, "data.rarefaction": "none"}
         made, _ = evaluated(20, changes, parts=Parts(distance=True))
         stepper = Stepper(made, join_process_group(made.config.train), steps=1)
-        found = stepper.evaluate([np.array([40, 40])])
-        assert found.pairs.count == expected
-        assert math.isfinite(found.values()["distance_loss"])
+        result = stepper.evaluate([np.array([40, 40])])
+        assert result.pairs.count == expected
+        assert math.isfinite(result.values()["distance_loss"])
 
 
 def test_nothing_evaluated_has_no_figures(job):
     for given in (REGRESS, CLASSIFY):
         made = job(**given)
-        found = Stepper(made, join_process_group(made.config.train), steps=1).evaluate([])
-        assert found.values() == {} and found.drawings() == {}
+        result = Stepper(made, join_process_group(made.config.train), steps=1).evaluate([])
+        assert result.values() == {} and result.drawings() == {}
 
 
 def test_processes_join_what_they_have_scored(evaluated, job):
@@ -271,13 +271,13 @@ def test_pairs_are_told_apart_over_processes(job):
     for sizes in ((20,), (8, 12), (7, 6, 7)):
         draws = [made.batcher.draw(part) for part in np.split(HELD, np.cumsum(sizes)[:-1])]
         shared = [made.batcher.share(draw) for draw in draws]
-        found = ValidationMetrics(made)
+        result = ValidationMetrics(made)
         for process, draw in enumerate(draws):
             batch = made.batcher.assemble(draw, shared, process)
             rows = truth[batch.offset : batch.offset + batch.num_samples]
             pairs = losses.pair_weights(rows, batch.offset, made.config.loss)
-            found.score(batch, ModelOutput(), rows / 2, rows, pairs)
-        _, keys, actual, predicted = found.some_pairs.kept
+            result.score(batch, ModelOutput(), rows / 2, rows, pairs)
+        _, keys, actual, predicted = result.some_pairs.kept
         expected = {60 * i + j: float(truth[i - 40, j - 40]) for i in HELD for j in HELD if i < j}
         assert dict(zip(keys.tolist(), actual.tolist(), strict=True)) == pytest.approx(expected)
         np.testing.assert_allclose(predicted, actual / 2)
@@ -297,8 +297,8 @@ def test_pairs_are_told_apart_over_processes(job):
 def test_drawings_make_figures(evaluated, given, names):
     from matplotlib import pyplot
 
-    _, found = evaluated(7, **given)
-    drawings = found.drawings()
+    _, result = evaluated(7, **given)
+    drawings = result.drawings()
     assert sorted(drawings) == names
     for draw in drawings.values():
         figure = draw()
@@ -308,11 +308,11 @@ def test_drawings_make_figures(evaluated, given, names):
 
 
 def test_a_plot_shows_the_samples_in_their_units(evaluated, small):
-    made, found = evaluated(6, **REGRESS)
-    frame = found.drawings()["val/predictions"].args[0]
+    made, result = evaluated(6, **REGRESS)
+    frame = result.drawings()["val/predictions"].args[0]
     assert sorted(frame["actual"]) == pytest.approx(sorted(small.metadata["gradient"].iloc[HELD]))
-    _, found = evaluated(6, **CLASSIFY)
-    frame = found.drawings()["val/predictions"].args[0]
+    _, result = evaluated(6, **CLASSIFY)
+    frame = result.drawings()["val/predictions"].args[0]
     actual = small.metadata["group"].iloc[HELD]
     assert sorted(frame["actual"]) == sorted(actual)
     assert set(frame["prediction"]) <= set(actual)
@@ -320,11 +320,11 @@ def test_a_plot_shows_the_samples_in_their_units(evaluated, small):
 
 def test_memory_does_not_grow_with_the_samples(job):
     made = job(**REGRESS)
-    found = ValidationMetrics(made)
+    result = ValidationMetrics(made)
     rng = np.random.default_rng(0)
     for start in range(0, 20_000, 1000):
-        found.some_values.update(np.arange(start, start + 1000), *rng.random((2, 1000)))
-    assert len(found.drawings()["val/predictions"].args[0]) == 1000
+        result.some_values.update(np.arange(start, start + 1000), *rng.random((2, 1000)))
+    assert len(result.drawings()["val/predictions"].args[0]) == 1000
 
 
 def test_the_batcher_is_asked_for_the_same_draws_each_time(job):

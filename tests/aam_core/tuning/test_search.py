@@ -191,9 +191,9 @@ def test_an_interrupted_trial_is_done_again(search, curve, whole, tmp_path, caps
     assert list(pd.read_csv(tmp_path / "trials.tsv", sep="\t")["state"])[2] == "interrupted"
     capsys.readouterr()
     result = search(4)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("tune: 2 of 4 trials are in ") and said[1].startswith("tune: 3/4 ")
-    assert len(said) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("tune: 2 of 4 trials are in ") and lines[1].startswith("tune: 3/4 ")
+    assert len(lines) == 3
     pd.testing.assert_frame_equal(drawn(result), drawn(whole)[:4])
 
 
@@ -220,8 +220,8 @@ def test_settings_that_cannot_be_fitted_are_a_failed_trial(search, curve, capsys
     assert len(result.trials) == 6 and 0 < len(failed) < 6
     assert set(failed["error"]) == {"The loss is not a number: lower the learning rate."}
     assert (failed["optim.lr"] > 0.002).all() and failed["value"].isna().all()
-    said = capsys.readouterr().err
-    assert f"trial {failed['number'].iloc[0]} failed: The loss is not a number: lower" in said
+    lines = capsys.readouterr().err
+    assert f"trial {failed['number'].iloc[0]} failed: The loss is not a number: lower" in lines
 
 
 def test_a_search_whose_first_trials_all_fail_ends_and_may_start_again(search, tmp_path):
