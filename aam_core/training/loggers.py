@@ -70,7 +70,7 @@ class Tracker(RunLogger, Protocol):
 
 
 class JsonLines:
-    """A line per record, written at once; no figures.
+    """A line per record, written at once; it ignores plots.
 
     Parameters
     ----------
