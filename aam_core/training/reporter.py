@@ -117,11 +117,12 @@ class Reporter:
             return
         from tqdm.auto import tqdm as auto_tqdm
 
-        if not sys.stderr.isatty() and not _is_notebook(auto_tqdm):
+        has_widgets = _has_widgets(auto_tqdm)
+        if not sys.stderr.isatty() and not has_widgets:
             if stage != "training":
                 self.log.info(stage)
             return
-        options = {} if _is_notebook(auto_tqdm) else {"ncols": _columns(), "bar_format": _METER}
+        options = {} if has_widgets else {"ncols": _columns(), "bar_format": _METER}
         # smoothing=0: the time left goes by the mean rate so far. By that of the latest steps it
         # would jump at each validation and checkpoint.
         self.bar = auto_tqdm(
@@ -230,9 +231,14 @@ class Reporter:
             self.loggers.pop().close()
 
 
-def _is_notebook(bar: type) -> bool:
-    """Whether tqdm draws its bars as widgets."""
-    return bar.__module__ == "tqdm.auto"  # a class of its own there, and no other's elsewhere
+def _has_widgets(bar: type) -> bool:
+    """Whether this is a notebook in which tqdm can draw its bars as widgets."""
+    if bar.__module__ != "tqdm.auto":  # elsewhere it is the class of another module
+        return False
+    import ipywidgets
+
+    # On ipywidgets 6, which Debian 12 has, tqdm raises an AttributeError.
+    return int(ipywidgets.__version__.split(".")[0]) >= 7
 
 
 def _columns() -> int:

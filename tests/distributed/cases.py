@@ -57,7 +57,7 @@ CASES = {
     "members": FOLDS | {"changes": DROPOUT | {"model.members": 3}},
     "members, uneven micro-steps": REGRESS
     | {"held_out": True, "batch": 9, "changes": {"model.members": 3, "train.accumulate": 2}},
-    "members that leave out all that a process has": FOLDS
+    "members that hold out all samples of a process": FOLDS
     | {"batch": 2, "changes": {"model.members": 3, "loss.class_weight": "balanced"}},
     "members of fixed vectors": FOLDS
     | {"fixed": True, "changes": DROPOUT | PROFILE | {"model.members": 3, "optim.ema": 0.5}},

@@ -1,4 +1,4 @@
-"""Two processes compute what one does: losses, gradients, figures, weights."""
+"""Two processes compute what one does: losses, gradients, metrics, weights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_two_processes_compute_what_one_does(computed, case, strategy):
 
 
 @pytest.mark.parametrize("case", cases.CASES)
-def test_training_and_its_figures_are_the_same(computed, case, strategy):
+def test_training_and_its_metrics_are_the_same(computed, case, strategy):
     one, two = computed(case, "ddp", 1), computed(case, strategy, 2)
     for ours, theirs in zip(one["history"], two["history"], strict=True):
         assert theirs == pytest.approx(ours, rel=1e-3, abs=1e-5)

@@ -113,7 +113,7 @@ def test_a_process_that_dies_is_started_again(start, whole, tmp_path):
 
 
 @linux
-def test_without_restarts_it_is_said_and_the_run_can_be_gone_on_from(start, whole, tmp_path):
+def test_without_restarts_it_is_an_error_and_the_run_can_be_resumed(start, whole, tmp_path):
     run = start(tmp_path / "out")
     until(tmp_path / "out", 7)
     os.kill(workers(run.pid)[0], signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_without_restarts_it_is_said_and_the_run_can_be_gone_on_from(start, whol
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_told_to_stop_it_saves_first(start, whole, tmp_path, number):
+def test_a_signal_saves_a_checkpoint_first(start, whole, tmp_path, number):
     run = start(tmp_path / "out")
     until(tmp_path / "out", 5)
     run.send_signal(number)

@@ -192,7 +192,7 @@ def test_a_batch_carries_what_is_hidden(batch_of):
     assert (batch.masked_tokens[hidden] != clean[hidden]).any()
 
 
-def test_an_asv_has_the_same_bases_hidden_whatever_is_beside_it(batch_of):
+def test_the_masked_bases_of_an_asv_do_not_depend_on_other_asvs(batch_of):
     whole, part = batch_of(SAMPLES), batch_of(SAMPLES, only=[1])
     assert whole.asv_tokens.shape != part.asv_tokens.shape
     mask(whole, np.arange(4), CONFIG, 2)

@@ -100,7 +100,7 @@ def test_the_network_trains_on():
     assert not average.weights["weight"].requires_grad
 
 
-def test_it_goes_on_from_its_state():
+def test_it_resumes_from_its_state():
     network, other = module(1.0), module(9.0)
     average, resumed = Average(network, 0.9), Average(other, 0.9)
     for new in (2.0, 3.0):

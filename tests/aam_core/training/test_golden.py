@@ -49,7 +49,7 @@ MEMBERS = {
 
 
 def regression(study, brief):
-    """Two members leave out the same half."""
+    """Two members hold out the same half."""
     config = brief("pretraining", {**RANDOM, **MEMBERS})
     return fit_regressor(study, "gradient", config=config, group_by="host_subject_id")
 
@@ -92,7 +92,7 @@ def differences(noted, result):
     ]
 
 
-def test_what_differs_is_said():
+def test_differences_are_named():
     noted = [{"a_loss": 1.0, "b_loss": 2.0}, {"a_loss": 0.5, "b_loss": 1.0}]
     assert differences(noted, noted) == []
     near = [noted[0], {"a_loss": 0.5 * (1 + TOLERANCE / 2), "b_loss": 1.001}]

@@ -114,7 +114,7 @@ def test_a_new_run_begins_the_logs_anew(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_resumed_run_goes_on_after_the_step_it_resumes_from(tmp_path):
+def test_a_resumed_run_continues_after_its_step(tmp_path):
     run(tmp_path, [1, 2, 3, 4], "tensorboard")
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 2, "train/tot')  # its process died here
@@ -161,7 +161,7 @@ def test_a_run_resumes_where_no_logs_were_kept(tmp_path):
     assert [line["step"] for line in lines(tmp_path / "new")] == [4]
 
 
-def test_a_tracker_that_comes_later_is_told_what_was_before(tmp_path):
+def test_a_new_tracker_gets_the_steps_before(tmp_path):
     run(tmp_path, [1, 2])
     run(tmp_path, [3], "tensorboard", resume_step=2)
     assert scalars(tmp_path) == [(1, 0.5), (2, 1.0), (3, 1.5)]

@@ -91,7 +91,7 @@ def test_rates_of_groups(network):
         assert group["lr"] == group["base_lr"] == pytest.approx(expected[group["name"]]), name
 
 
-def test_frozen_parameters_are_left_out(network):
+def test_frozen_parameters_are_not_optimized(network):
     network.bases.requires_grad_(False)
     result = groups(network, make_optimizer(network, OptimConfig()))
     assert result and not any(name.startswith("bases.") for name in result)
@@ -109,7 +109,7 @@ def test_every_optimizer_lowers_a_loss(kind):
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_an_optimizer_goes_on_from_its_state(kind):
+def test_an_optimizer_resumes_from_its_state(kind):
     config = OptimConfig(optimizer=kind, lr=0.01)
     network, resumed = small(), small(1)
     optimizer = make_optimizer(network, config)

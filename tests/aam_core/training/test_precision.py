@@ -107,7 +107,7 @@ def test_compiling_leaves_the_names(monkeypatch):
     assert not any("_orig_mod" in name for name, _ in network.named_parameters())
 
 
-def test_no_compiler_is_said_in_one_line(monkeypatch):
+def test_a_missing_compiler_is_an_error_of_one_line(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     prepare_blocks(Blocks(), TrainConfig(), CPU)
     with pytest.raises(InputError, match=r"train.compile needs a C\+\+ compiler") as caught:

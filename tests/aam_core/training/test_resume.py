@@ -177,7 +177,7 @@ def test_whatever_is_learned(job, cut, resumed, given):
     same(trainer.fit(), fit(job(RANDOM, **given)))
 
 
-def test_members_and_what_they_leave_out(job, cut, resumed):
+def test_members_and_their_held_out_samples(job, cut, resumed):
     changes = {"model.members": 3, "model.encoder.features": "both", "optim.ema": 0.7}
     given = {"held_out": np.arange(60) % 3 == np.arange(3)[:, None], **REGRESS}
     cut(changes, step=6, **given)
@@ -280,7 +280,7 @@ def test_the_best_may_be_of_before(job, cut, resumed):
     same(actual, fit(job({**RANDOM, **changes})))
 
 
-def test_patience_goes_on_waiting(job, cut, resumed):
+def test_patience_is_resumed(job, cut, resumed):
     """That of early stopping, and that of the schedule."""
     changes = {**CONTRARY, "train.epochs": 9, "train.patience": 3}
     changes |= {"optim.schedule": "plateau", "optim.plateau_patience": 2}
@@ -325,7 +325,7 @@ def test_other_batches_begin_the_epoch_anew(cut, resumed):
     assert trainer.progress.batch == 1
 
 
-def test_another_figure_chooses_from_here_on(cut, resumed):
+def test_another_best_metric_on_resume(cut, resumed):
     """The best so far is still the best, by what it has of that figure."""
     kept = cut({}, epoch=2)
     for metric, sign in (("distance_r2", -1), ("nucleotide_loss", 1)):

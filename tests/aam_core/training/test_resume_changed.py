@@ -36,7 +36,7 @@ def steps(result):
     return [(epoch["epoch"], epoch["step"]) for epoch in result.history]
 
 
-def test_a_run_that_max_steps_ended_goes_on_within_its_epoch(train):
+def test_a_run_that_max_steps_ended_resumes_within_its_epoch(train):
     whole = train({})[1]
     short = train({"train.max_steps": 4})[1]
     assert steps(short) == [(1, 3), (2, 4)]
@@ -48,7 +48,7 @@ def test_a_run_that_max_steps_ended_goes_on_within_its_epoch(train):
     assert trainer.stepper.rates["lr"] == 0  # the schedule came to its end
 
 
-def test_what_ended_a_run_is_said(train, capsys):
+def test_the_log_says_what_ended_a_run(train, capsys):
     train({"train.max_steps": 4})
     train({"train.max_steps": 4}, resume=True)
     assert "4 steps are done of 4 (train.epochs, train.max_steps)" in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_an_epoch_of_other_batches_begins_again(train, capsys):
 
 
 @pytest.mark.parametrize("direction", ["auto", "max"])
-def test_another_figure_chooses_from_its_own_value(train, direction):
+def test_another_best_metric_starts_from_its_own_value(train, direction):
     """R2 lies below 1, a loss above 0: compared with one another, none would ever be better."""
     train({"train.best_metric": "r2", "train.max_steps": 3}, **REGRESSION)
     changes = {"train.best_metric": "total_loss", "train.best_direction": direction}
@@ -126,7 +126,7 @@ def test_what_a_damaged_checkpoint_lacks_is_named(train, spoil, words):
     assert "\n" not in str(caught.value)
 
 
-def test_the_average_of_another_decay_goes_on(train):
+def test_an_average_resumes_with_another_decay(train):
     train({"optim.ema": 0.5, "train.max_steps": 3})
     trainer, result = train({"optim.ema": 0.9}, resume=True)
     assert trainer.stepper.average.count == 9

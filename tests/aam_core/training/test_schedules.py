@@ -146,7 +146,7 @@ def test_only_plateau_depends_on_validation(kind):
     assert schedule.rates() == before
 
 
-def test_a_schedule_goes_on_from_its_state():
+def test_a_schedule_resumes_from_its_state():
     schedule = plateau(small())
     for better in (False, False, False):
         schedule.end_epoch(better)

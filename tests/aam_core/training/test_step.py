@@ -96,7 +96,7 @@ def test_classes_keep_their_weights_over_micro_steps(job):
 
 
 @pytest.mark.parametrize("given", [REGRESS, {"parts": Parts(outputs=2), "target": "group"}])
-def test_members_keep_what_they_leave_out_over_micro_steps(job, given):
+def test_members_hold_out_the_same_samples_over_micro_steps(job, given):
     actual = []
     for micro_steps in (1, 3, 16):
         changes = {**DROPOUT, **MEMBERS, "train.accumulate": micro_steps}

@@ -234,7 +234,7 @@ def test_without_validation_the_last_weights_stay(job):
     assert trained.batcher.of(EVALUATION) == []
 
 
-def test_without_validation_there_are_no_figures(job):
+def test_without_validation_there_are_no_metrics(job):
     result = fit(job({"train.epochs": 1}, Parts(outputs=1), val=0, target="gradient"))
     assert not any(name.startswith("val/") for name in result.values)
 
@@ -249,7 +249,7 @@ def test_without_validation_there_are_no_figures(job):
         ("mae", "max", max),
     ],
 )
-def test_the_figure_that_chooses(job, metric, direction, best):
+def test_the_best_metric(job, metric, direction, best):
     changes = {"train.best_metric": metric, "train.best_direction": direction, "optim.lr": 3e-2}
     made = job({**changes, "train.epochs": 5}, Parts(outputs=1), target="gradient")
     result = fit(made)
@@ -268,7 +268,7 @@ def test_the_figure_that_chooses(job, metric, direction, best):
         ("val/total_loss", Parts(distance=True), None, "distance_loss_weighted, .*, total_loss"),
     ],
 )
-def test_a_figure_that_the_run_does_not_have(job, metric, parts, target, there):
+def test_a_best_metric_that_the_run_does_not_have(job, metric, parts, target, there):
     made = job({"train.best_metric": metric}, parts, target=target)
     with pytest.raises(InputError, match=f"best_metric is '{metric}'; .*{there}") as caught:
         Trainer(made, QUIET)
@@ -283,7 +283,7 @@ def test_a_figure_that_the_run_does_not_have(job, metric, parts, target, there):
         (Parts(outputs=2), "group"),
     ],
 )
-def test_every_figure_of_a_run_may_choose(job, parts, target):
+def test_every_metric_of_a_run_can_be_the_best_metric(job, parts, target):
     """What the logs have under val/ is what may be asked for, and the reverse."""
     values = fit(job({"train.epochs": 1}, parts, target=target)).values
     logged = {name.removeprefix("val/") for name in values if name.startswith("val/")}
@@ -313,7 +313,7 @@ def test_without_a_choice_the_last_weights_are_kept(job):
 
 
 @pytest.mark.parametrize("changes", [{"train.patience": 1}, {"optim.schedule": "plateau"}])
-def test_what_needs_a_figure_has_the_total_loss(job, changes):
+def test_patience_and_plateau_need_a_best_metric(job, changes):
     """Whoever asks for patience asks for a choice; learning here makes it worse."""
     target = np.repeat([1, -1], [40, 20]).astype(np.float32)
     given = {"train.epochs": 3, "optim.lr": 1e-2, "train.best_metric": "none", "train.patience": 0}
@@ -322,7 +322,7 @@ def test_what_needs_a_figure_has_the_total_loss(job, changes):
     assert actual.epoch == np.argmin(losses) + 1 < len(losses)
 
 
-def test_a_figure_that_is_no_number_chooses_nothing(job):
+def test_a_best_metric_that_is_not_a_number_is_an_error(job):
     """R2 of one sample, say: the run ends in a line that says so, not in no weights."""
     changes = {"train.best_metric": "r2", "train.epochs": 1}
     made = job(changes, Parts(outputs=1), val=1, target="gradient")
@@ -332,7 +332,7 @@ def test_a_figure_that_is_no_number_chooses_nothing(job):
 
 
 @pytest.mark.parametrize("rows, words", [(slice(0, 60), "epoch 1"), (slice(40, 60), "epoch 1")])
-def test_a_loss_that_is_no_number_is_said(job, rows, words):
+def test_a_loss_that_is_not_a_number_is_an_error(job, rows, words):
     target = np.zeros(60, np.float32)
     target[rows] = np.nan
     with pytest.raises(AAMError, match=f"not a number in {words}: lower the learning rate"):

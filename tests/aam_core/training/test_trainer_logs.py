@@ -87,14 +87,14 @@ def test_histograms_and_figures(job, target, outputs):
     assert memory.figures == [(3, "val/predictions"), (6, "val/predictions")]
 
 
-def test_a_long_run_draws_about_ten_figures_and_the_last(job):
+def test_a_long_run_plots_about_ten_times_and_at_the_end(job):
     memory = Memory()
     changes = {"train.epochs": 25, "train.batch_size": 60, "data.sampling_depth": 50}
     fit(job(changes, Parts(outputs=1), target="gradient"), memory)
     assert [step for step, _ in memory.figures] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
 
 
-def test_each_epoch_is_told(job):
+def test_on_epoch_is_called_after_each_epoch(job):
     message = []
     result = fit(job({"train.epochs": 3}, on_epoch=lambda *values: message.append(values)))
     assert [epoch for epoch, _ in message] == [1, 2, 3]
@@ -102,7 +102,7 @@ def test_each_epoch_is_told(job):
         assert {**values, "epoch": line["epoch"], "step": line["step"]} == line
 
 
-def test_what_is_told_may_end_the_run(job):
+def test_on_epoch_may_end_the_run(job):
     class Enough(Exception):
         pass
 

@@ -111,11 +111,11 @@ def test_no_state_is_a_beginning():
     assert checkpoint.values() == {}
 
 
-# --- figures -------------------------------------------------------------------------------------
+# --- metrics -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 6, 20])
-def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
+def test_metrics_of_a_regression_are_exact(evaluated, small, size):
     made, result = evaluated(size, **REGRESS)
     predicted = made.target.decode(outputs(made).target[0, :, 0].numpy())
     actual = small.metadata["gradient"].to_numpy()[HELD]
@@ -130,7 +130,7 @@ def test_figures_of_a_regression_are_the_exact_ones(evaluated, small, size):
 
 
 @pytest.mark.parametrize("size", [1, 6, 20])
-def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
+def test_metrics_of_a_classification_are_exact(evaluated, small, size):
     """Even of an untrained network, which says nearly the same of all."""
     made, result = evaluated(size, **CLASSIFY)
     chances = outputs(made).target[0].double().softmax(-1).numpy()
@@ -144,7 +144,7 @@ def test_figures_of_a_classification_are_the_exact_ones(evaluated, small, size):
 
 
 @pytest.mark.parametrize("size", [1, 6, 20])
-def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch):
+def test_metrics_of_many_samples_are_nearly_exact(job, small, size, monkeypatch):
     """Unless the probabilities are nearer to each other than bins are wide."""
     monkeypatch.setattr("aam_core.training.validation._EXACT", 19)
     made = job(**CLASSIFY)
@@ -167,7 +167,7 @@ def test_figures_of_many_samples_are_nearly_exact(job, small, size, monkeypatch)
 @pytest.mark.parametrize("size", [6, 20])
 @pytest.mark.parametrize("given", [REGRESS, CLASSIFY])
 def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, given):
-    """The third and the fourth member leave out the same samples: their mean counts."""
+    """The third and the fourth member hold out the same samples: their mean counts."""
     turns = np.arange(60) % 3
     held_out = turns == np.array([0, 1, 2, 2])[:, None]
     changes = {"model.members": 4}
@@ -195,7 +195,7 @@ def test_a_sample_is_scored_by_the_members_that_left_it_out(evaluated, size, giv
     )
 
 
-def test_figures_of_pairs_are_the_exact_ones(evaluated, small):
+def test_metrics_of_pairs_are_exact(evaluated, small):
     """Of all 190 pairs in one batch; of smaller batches, of those within them."""
     changes = {"data.rarefaction": "none", "loss.metric": "weighted_normalized"}
     made, result = evaluated(20, changes, parts=Parts(distance=True))
@@ -233,7 +233,7 @@ def test_samples_that_are_alike_are_pairs_too(evaluated):
         assert math.isfinite(result.values()["distance_loss"])
 
 
-def test_nothing_evaluated_has_no_figures(job):
+def test_an_empty_evaluation_has_no_metrics(job):
     for given in (REGRESS, CLASSIFY):
         made = job(**given)
         result = Stepper(made, join_process_group(made.config.train), steps=1).evaluate([])
@@ -264,7 +264,7 @@ def test_processes_join_what_they_have_scored(evaluated, job):
             np.testing.assert_allclose(ours, theirs)
 
 
-def test_pairs_are_told_apart_over_processes(job):
+def test_pairs_have_the_same_keys_on_every_rank(job):
     """Those that a plot shows are chosen by who they are, whoever has scored them."""
     made = job(parts=Parts(distance=True))
     truth = torch.rand(20, 20, generator=torch.Generator().manual_seed(0)) + 0.1

@@ -32,7 +32,7 @@ def test_two_processes_fit_what_one_does(small, brief):
 
 
 @pytest.mark.slow
-def test_an_error_of_the_processes_is_said_once_in_the_same_line(small, brief, tmp_path, capfd):
+def test_an_error_of_several_processes_is_one_line(small, brief, tmp_path, capfd):
     settings = brief("fitting", {"train.devices": 2})
     with pytest.raises(InputError) as alone:
         fit_regressor(small, "group", config=brief(), output=tmp_path / "one")
@@ -43,7 +43,7 @@ def test_an_error_of_the_processes_is_said_once_in_the_same_line(small, brief, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_cross_processes_is_said(small, brief):
+def test_on_epoch_is_refused_with_several_processes(small, brief):
     with pytest.raises(InputError, match="on_epoch is called within this process"):
         fit_regressor(
             small,
