@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FITS", "fit_classifier", "fit_regressor", "training_batches"]
 
-SCORED = {
+_SCORED = {
     "model": "the saved model",
     "network": "its networks alone",
     "forest": "its forest alone",
@@ -305,7 +305,7 @@ def _log_scores(
         log.info("; ".join(lines))
         return
     log.info("metrics on %s:", held_out_in_words(metrics["held_out"]))
-    for name, label in SCORED.items():
+    for name, label in _SCORED.items():
         if name in metrics:
             log.info("  %s: %s", label, metrics_in_words(metrics[name]))
     for sentence in weights_in_words(metrics["weights"], metrics["held_out"]["samples"]):

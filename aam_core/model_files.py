@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "FORMAT_VERSION", "RECORDS", "check", "read", "write"]
 
-FORMAT = "aam"
+_FORMAT = "aam"
 FORMAT_VERSION = 5
-KINDS = ("encoder", *(task.model_kind for task in TASKS.values()))
+_KINDS = ("encoder", *(task.model_kind for task in TASKS.values()))
 FILES = (
     "config.json",
     "model.safetensors",
@@ -71,7 +71,7 @@ def write(model: Model, folder: Path, weights: dict | None = None) -> None:
     weights = model.network.state_dict() if weights is None else weights
     _check_finite(weights, "The training diverged (lower optim.lr), and its model is not saved")
     config = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "format_version": FORMAT_VERSION,
         "kind": model.kind,
         "vocabulary": list(vocab.TOKENS),
@@ -183,7 +183,7 @@ def _read(folder: Path):
         raise InputError(f"There is no model folder at {folder}.")
     head = _read_json(folder / "config.json")
     where = folder / "config.json"
-    if head.get("format") != FORMAT:
+    if head.get("format") != _FORMAT:
         raise InputError(f"{where} is not that of an AAM model.")
     version = head.get("format_version")
     if not isinstance(version, int) or version < 1:
@@ -196,8 +196,8 @@ def _read(folder: Path):
     if version >= 5:
         check_manifest(folder, optional=RECORDS)
     kind = head.get("kind")
-    if kind not in KINDS:
-        raise InputError(f"{where} has kind {kind!r}; it must be one of {', '.join(KINDS)}.")
+    if kind not in _KINDS:
+        raise InputError(f"{where} has kind {kind!r}; it must be one of {', '.join(_KINDS)}.")
     if head.get("vocabulary") != list(vocab.TOKENS):
         raise InputError(
             f"{where} has another vocabulary ({head.get('vocabulary')}) than this AAM "

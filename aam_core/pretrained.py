@@ -27,7 +27,7 @@ MOST_MEMBERS = 3
 """Members that start from one encoder, at most: they start alike, so that more of them add little,
 and layers between ASVs are costly."""
 
-ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance")
+_ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance")
 """Parts of a network that an encoder gives to another."""
 
 
@@ -81,7 +81,7 @@ def pretrained_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     return {
         name: theirs[source]
         for name, source in _sources(network, encoder.network).items()
-        if source in theirs and part_of(name) in ENCODER_PARTS
+        if source in theirs and part_of(name) in _ENCODER_PARTS
     }
 
 

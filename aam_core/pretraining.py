@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from aam_core.config.everyday import EverydaySettings
 
-__all__ = ["pretrain", "pretrain_nucleotides", "pretraining_batches"]
+__all__ = ["held_out_distances", "pretrain", "pretrain_nucleotides", "pretraining_batches"]
 
-CORPUS = {
+_CORPUS = {
     "loss.distance": 0.0,
     "masking.asv_fraction": 1.0,
     "data.rarefaction": "none",
@@ -52,7 +52,7 @@ CORPUS = {
 }
 """Settings of a pretraining on sequences without samples."""
 
-MOST_SAMPLES = 500
+_MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs give R2 to the third digit."""
 
 
@@ -149,7 +149,7 @@ def pretrain_nucleotides(
         Encoder without a distance head, for ``encoder=`` of `pretrain` or of a fit.
     """
     assert isinstance(config, Config)
-    decided = config.adjust(CORPUS)
+    decided = config.adjust(_CORPUS)
     corpus = RunContext(
         "pretraining",
         corpus=True,
@@ -215,9 +215,9 @@ def held_out_distances(model: Model, study: Study) -> pd.DataFrame:
     Both are of the same draw of reads of the same, uncorrupted samples.
     """
     config, ids = model.config, model.val_samples
-    if len(ids) > MOST_SAMPLES:
+    if len(ids) > _MOST_SAMPLES:
         rng = np.random.default_rng(config.train.seed)
-        ids = [ids[i] for i in np.sort(rng.choice(len(ids), MOST_SAMPLES, replace=False))]
+        ids = [ids[i] for i in np.sort(rng.choice(len(ids), _MOST_SAMPLES, replace=False))]
     held_out = study.select(ids)
     predicted = sample_distances(model.network, held_out, config)
     no_vectors = torch.empty(len(held_out.feature_ids), 0)  # the distances need counts alone

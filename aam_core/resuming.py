@@ -32,7 +32,7 @@ DESCRIBED = (
 )
 """What a checkpoint says of the run beside its progress: a saved format, which `run.Run` writes."""
 
-NOT_RECORDED = (
+_NOT_RECORDED = (
     "the checkpoint was written before inputs were recorded: whether they changed cannot be told"
 )
 
@@ -149,7 +149,7 @@ class Inputs:
             return (
                 f"the inputs changed since the checkpoint was written, which is accepted: {words}"
             )
-        return NOT_RECORDED if self.before is None else ""
+        return _NOT_RECORDED if self.before is None else ""
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint saves of them."""

@@ -41,7 +41,7 @@ from aam_core.training.trainer import Trainer, check_job
 
 __all__ = ["ForestProgress", "Run"]
 
-COPIES = 3
+_COPIES = 3
 """Copies of the weights that are on the disk at least: the best model, and the best and the last
 weights of the checkpoint. The optimizer's state and the checkpoint before come to that."""
 
@@ -218,7 +218,7 @@ class Run:
             weights = job.network.state_dict().values()
             size = sum(tensor.numel() * tensor.element_size() for tensor in weights)
             try:
-                check_space(self.plan.output, COPIES * size)
+                check_space(self.plan.output, _COPIES * size)
             except InputError as error:
                 problem = error
         problem = self.group.broadcast(problem)

@@ -21,8 +21,8 @@ LEAST = 30
 """Held-out samples below which no weight, and no kind of forest, is chosen: the choice would be
 noise."""
 
-STEPS = 20
-"""Weights are multiples of 1 / STEPS: finer ones are not told apart by some dozens of samples."""
+_STEPS = 20
+"""Weights are multiples of 1 / _STEPS: finer ones are not told apart by some dozens of samples."""
 
 
 def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
@@ -58,10 +58,10 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         mean = last + sum(share * (part - last) for share, part in apart)
         return task.blend_loss(mean, y)
 
-    some = itertools.product(range(STEPS + 1), repeat=len(others))
-    grid = [(*few, STEPS - sum(few)) for few in some if sum(few) <= STEPS]
+    some = itertools.product(range(_STEPS + 1), repeat=len(others))
+    grid = [(*few, _STEPS - sum(few)) for few in some if sum(few) <= _STEPS]
     grid.sort(key=lambda shares: sum(share**2 for share in shares))
-    return min((tuple(share / STEPS for share in shares) for shares in grid), key=loss)
+    return min((tuple(share / _STEPS for share in shares) for shares in grid), key=loss)
 
 
 def weights(network: Network, forest: Forest | None, network_weight: float) -> dict[str, float]:

@@ -25,10 +25,10 @@ __all__ = [
     "relative_abundances",
 ]
 
-CHUNK_BYTES = 100_000_000
+_CHUNK_BYTES = 100_000_000
 """Memory that predicting takes at a time, about."""
 
-ARRAYS = {
+_ARRAYS = {
     "roots": (np.int64, 1),
     "feature": (np.int32, 1),
     "threshold": (np.float32, 1),
@@ -54,7 +54,7 @@ class Forest:
         ``roots`` [trees]; of each node ``feature`` (the input compared; -1 at a leaf),
         ``threshold`` (go left where the input is at most this), ``left`` and ``right`` (nodes; -1
         at a leaf) and ``value`` [nodes, T]; ``units`` [2]: mean and standard deviation that a
-        regression's values were scaled by, else 0 and 1. Types: see `ARRAYS`.
+        regression's values were scaled by, else 0 and 1. Types: see `_ARRAYS`.
     """
 
     sequences: list[str]
@@ -111,7 +111,7 @@ class Forest:
         rows = rows if samples is None else rows[samples]
         columns, width = columns_of(study, self.sequences), len(self.sequences)
         each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
-        size = max(1, CHUNK_BYTES // each)
+        size = max(1, _CHUNK_BYTES // each)
         predictions = np.zeros((len(rows), self.outputs))
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
@@ -224,9 +224,9 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
         yield "a sequence occurs twice"
     if type(covariates) is not int or covariates < 0:
         yield f"{covariates!r} is no number of inputs"
-    if set(arrays) != set(ARRAYS):
+    if set(arrays) != set(_ARRAYS):
         yield f"its arrays are {', '.join(sorted(arrays)) or 'missing'}"
-    for name, (dtype, dimensions) in ARRAYS.items():
+    for name, (dtype, dimensions) in _ARRAYS.items():
         if (arrays[name].dtype, arrays[name].ndim) != (dtype, dimensions):
             yield f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions"
         if not np.isfinite(arrays[name]).all():

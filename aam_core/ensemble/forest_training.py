@@ -39,32 +39,32 @@ __all__ = [
     "out_of_fold",
 ]
 
-BETTER = 0.95
+_BETTER = 0.95
 """'all' is chosen where its out-of-fold error is below this times that of 'some'."""
 
-FEWER = 4
+_FEWER = 4
 """Times fewer trees in the forests that predict a held-out fold: there is one a fold."""
 
-PSEUDO = 1e-4
+_PSEUDO = 1e-4
 """Added to a relative abundance before its logarithm is taken."""
 
-MIN_SAMPLES, MOST_FEATURES = 2, 10_000
+_MIN_SAMPLES, _MOST_FEATURES = 2, 10_000
 """Features of fewer samples are not split on; of more features, only the most prevalent are."""
 
-MOST_TRIED = 300
+_MOST_TRIED = 300
 """Inputs that a split of a regression tries at most under 'some'."""
 
-MOST_READ = 1_000_000
+_MOST_READ = 1_000_000
 """Samples times features that are read at most under 'all': of more features those that the target
-depends on most, but no fewer than `MOST_TRIED`."""
+depends on most, but no fewer than `_MOST_TRIED`."""
 
-LEAF = 3
+_LEAF = 3
 """Samples in a leaf of a classification at least."""
 
-MOST_DRAWN = 5_000
+_MOST_DRAWN = 5_000
 """Samples that a tree is trained on at most."""
 
-DENSE = 100_000_000
+_DENSE = 100_000_000
 """Numbers up to which the inputs of a fit are a dense array, which is faster."""
 
 
@@ -161,7 +161,7 @@ def cross_fit_forest(
     task, positions = settings.task, {name: i for i, name in enumerate(study.sample_ids)}
     kinds = task.max_features if choose else task.max_features[:1]
     disjoint = not set(split.train) & set(split.val)
-    fewer = -(-settings.trees // FEWER)
+    fewer = -(-settings.trees // _FEWER)
     trees = settings.trees * len(kinds)
     if not disjoint:
         trees = settings.trees + fewer * len(set(split.folds)) * len(kinds)
@@ -195,7 +195,7 @@ def cross_fit_forest(
         return CrossFitted(fit(kinds[0]), predictions[kinds[0]], "")
     errors = (np.abs(predictions[kind][:, 0] - truth(split.val)).sum() for kind in kinds)
     some, every = errors
-    chosen = "all" if every < BETTER * some else "some"
+    chosen = "all" if every < _BETTER * some else "some"
     return CrossFitted(fit(chosen), predictions[chosen], chosen)
 
 
@@ -285,8 +285,8 @@ def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
     parts = [relative_abundances(study.counts, rows, columns, len(sequences)) for rows in blocks]
     abundances = sparse.vstack(parts, format="csr")
     prevalence = abundances.getnnz(axis=0)
-    least = MIN_SAMPLES if (prevalence >= MIN_SAMPLES).sum() >= 3 else 1
-    kept = np.argsort(-prevalence, kind="stable")[:MOST_FEATURES]
+    least = _MIN_SAMPLES if (prevalence >= _MIN_SAMPLES).sum() >= 3 else 1
+    kept = np.argsort(-prevalence, kind="stable")[:_MOST_FEATURES]
     kept = np.sort(kept[prevalence[kept] >= least])
     return [sequences[i] for i in kept], abundances[:, kept]
 
@@ -295,7 +295,7 @@ def _best(sequences, abundances, y) -> tuple[list[str], sparse.csr_matrix]:
     """The features that the target depends on most, by F tests on square roots of abundances."""
     from sklearn.feature_selection import f_regression
 
-    most = max(MOST_TRIED, MOST_READ // len(y))
+    most = max(_MOST_TRIED, _MOST_READ // len(y))
     if len(sequences) <= most:
         return sequences, abundances
     with np.errstate(all="ignore"):  # a constant target has no F
@@ -308,15 +308,15 @@ def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool
     """Forests of scikit-learn, fitted; and of each, whether it reads logarithms."""
     from sklearn import ensemble
 
-    trees, many = settings.trees, len(y) > MOST_DRAWN
-    drawn: dict[str, Any] = {"bootstrap": True, "max_samples": MOST_DRAWN if many else None}
+    trees, many = settings.trees, len(y) > _MOST_DRAWN
+    drawn: dict[str, Any] = {"bootstrap": True, "max_samples": _MOST_DRAWN if many else None}
     common: dict[str, Any] = {"random_state": settings.seed, "n_jobs": settings.jobs}
     if settings.task.classes:
-        common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": LEAF}
+        common |= {"max_features": "sqrt", "criterion": "entropy", "min_samples_leaf": _LEAF}
         kinds: list[tuple] = [(ensemble.RandomForestClassifier, trees, False, drawn)]
     else:
         width = abundances.shape[1] + extra.shape[1]
-        some = min(max(1, round(0.3 * width)), MOST_TRIED)
+        some = min(max(1, round(0.3 * width)), _MOST_TRIED)
         common["max_features"] = some if settings.max_features == "some" else None
         whole = drawn if many else {"bootstrap": False}
         kinds = [
@@ -330,15 +330,15 @@ def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool
             if logged:
                 values = inputs.data[: inputs.indptr[abundances.shape[1]]]
                 values[:] = _log(values)
-            if inputs.shape[0] * inputs.shape[1] <= DENSE:
+            if inputs.shape[0] * inputs.shape[1] <= _DENSE:
                 inputs = inputs.toarray()
             fitted.append((kind(number, **options, **common).fit(inputs, y), logged))
     return fitted
 
 
 def _log(shares: np.ndarray) -> np.ndarray:
-    """float32 [...]: log(share + PSEUDO) - log(PSEUDO), which leaves 0 where it is."""
-    return np.log1p(shares.astype(np.float64) / PSEUDO).astype(np.float32)
+    """float32 [...]: log(share + _PSEUDO) - log(_PSEUDO), which leaves 0 where it is."""
+    return np.log1p(shares.astype(np.float64) / _PSEUDO).astype(np.float32)
 
 
 def _flatten(tree, model, features: int, logged: bool, classes: int) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ __all__ = ["CHUNK", "encode_asvs", "forward", "forward_chunks", "sample_distance
 CHUNK = 1024
 """Samples whose outputs are in memory at a time."""
 
-ASVS_AT_A_TIME = {"cpu": 128, "cuda": 4096, "mps": 1024}
+_ASVS_AT_A_TIME = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """ASVs encoded in one pass: on a CPU as many as stay in its cache."""
 
 
@@ -150,7 +150,7 @@ def encode_asvs(
     # Sorted by length, so that a pass has little padding.
     order = np.argsort(lengths, kind="stable")
     vectors = torch.empty(len(tokens), vector_size(network.config), device=device)
-    size = ASVS_AT_A_TIME[device.type]
+    size = _ASVS_AT_A_TIME[device.type]
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         longest = lengths[rows[-1]]

@@ -120,7 +120,7 @@ def test_heads_nobody_asked_for_are_not_run(small, brief, monkeypatch):
 
 def test_how_many_asvs_are_encoded_at_a_time(alone, unseen, monkeypatch):
     expected = predict(alone, unseen.table, sequences=unseen.sequences)
-    monkeypatch.setitem(forward.ASVS_AT_A_TIME, "cpu", 3)
+    monkeypatch.setitem(forward._ASVS_AT_A_TIME, "cpu", 3)
     result = predict(alone, unseen.table, sequences=unseen.sequences)
     pd.testing.assert_frame_equal(result, expected, **CLOSE)
 

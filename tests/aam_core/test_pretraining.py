@@ -134,7 +134,7 @@ def test_actual_distances_are_of_the_rarefied_reads(encoder, small):
 
 
 def test_no_more_pairs_than_needed(encoder, small, monkeypatch):
-    monkeypatch.setattr(pretraining, "MOST_SAMPLES", 5)
+    monkeypatch.setattr(pretraining, "_MOST_SAMPLES", 5)
     first, second = (
         held_out_distances(encoder.model, small),
         held_out_distances(encoder.model, small),

@@ -13,7 +13,7 @@ from aam_core.data.splits import cross_fitting_split
 from aam_core.ensemble import assemble, cross_fitting
 from aam_core.ensemble.blending import best_weights
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
-from aam_core.ensemble.forest_training import FEWER, ForestSettings, fit_forest, out_of_fold
+from aam_core.ensemble.forest_training import _FEWER, ForestSettings, fit_forest, out_of_fold
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
 from aam_core.prediction import predict
@@ -45,7 +45,7 @@ def predict_out_of_fold(model, study, groups="host_subject_id"):
     network = predict_held_out(model.network, study, split, config, task).out_of_fold(model.network)
     rows = np.array([study.sample_ids.index(name) for name in split.val])
     truth, folds = task.forest_target(values.loc[split.val]), np.array(split.folds)
-    settings = ForestSettings(task, -(-config.forest.trees // FEWER), config.train.seed)
+    settings = ForestSettings(task, -(-config.forest.trees // _FEWER), config.train.seed)
     each = [
         out_of_fold(study, rows, truth, folds, dataclasses.replace(settings, max_features=kind))
         for kind in task.max_features

@@ -34,7 +34,7 @@ def classifying(small):
 def test_parts_of_the_samples_in_chunks(small, fitted, classifying, monkeypatch):
     for one in (fitted, classifying):
         whole = one.predict(small)
-        monkeypatch.setattr(forest, "CHUNK_BYTES", 30_000)
+        monkeypatch.setattr(forest, "_CHUNK_BYTES", 30_000)
         assert (one.predict(small) == whole).all()
         assert (one.predict(small, samples=slice(7, 50)) == whole[7:50]).all()
         assert (one.predict(small, samples=np.array([9, 2])) == whole[[9, 2]]).all()

@@ -57,7 +57,7 @@ def with_table(study, counts, sequences):
 
 
 def same_arrays(one, other):
-    return all((one.arrays[name] == other.arrays[name]).all() for name in forest.ARRAYS)
+    return all((one.arrays[name] == other.arrays[name]).all() for name in forest._ARRAYS)
 
 
 def spy(monkeypatch):
@@ -79,7 +79,7 @@ def test_predicts_what_scikit_learn_does(
     small, gradient, group, covariates, monkeypatch, tried, classes, beside, dense
 ):
     if not dense:
-        monkeypatch.setattr(forest_training, "DENSE", 0)
+        monkeypatch.setattr(forest_training, "_DENSE", 0)
     y, known = (group * 2 if classes else gradient), (covariates if beside else None)
     models = spy(monkeypatch)
     given = {"covariates": known, "max_features": tried}
@@ -218,8 +218,8 @@ def test_rare_features_are_not_split_on(gradient):
 
 
 def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradient, monkeypatch):
-    monkeypatch.setattr(forest_training, "MOST_FEATURES", 7)
-    monkeypatch.setattr(forest_training, "MOST_DRAWN", 10)
+    monkeypatch.setattr(forest_training, "_MOST_FEATURES", 7)
+    monkeypatch.setattr(forest_training, "_MOST_DRAWN", 10)
     result = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
     prevalence = dict(zip(small.sequences, (small.counts[TRAIN] > 0).sum(axis=0).A1, strict=True))
     assert len(result.sequences) <= 7
@@ -231,8 +231,8 @@ def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradien
 def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
     small, gradient, monkeypatch
 ):
-    monkeypatch.setattr(forest_training, "MOST_READ", 1)
-    monkeypatch.setattr(forest_training, "MOST_TRIED", 7)
+    monkeypatch.setattr(forest_training, "_MOST_READ", 1)
+    monkeypatch.setattr(forest_training, "_MOST_TRIED", 7)
     y = gradient[TRAIN]
     counts = small.counts[TRAIN].toarray()
     roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]

@@ -19,7 +19,7 @@ def unseen():
 
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 def test_each_asv_is_encoded_once_and_padding_changes_nothing(encoder, unseen, monkeypatch, chunk):
-    monkeypatch.setitem(forward.ASVS_AT_A_TIME, "cpu", chunk)
+    monkeypatch.setitem(forward._ASVS_AT_A_TIME, "cpu", chunk)
     names = sorted(unseen)
     tokens = tokenize([unseen[name] for name in names], names)
     network, seen = encoder.model.network, []
