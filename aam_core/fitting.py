@@ -76,13 +76,13 @@ def fit_regressor(
     Parameters
     ----------
     study : Study
-        Its phylogeny or distances, if any, are learned beside the target where ``loss.distance`` is
-        above 0, which it is in no preset of a fit, and the encoder is not frozen; else they change
-        nothing, which one line says.
+        Distances on its phylogeny, or its given ones, are learned together with the target if
+        ``loss.distance`` is above 0 and the encoder is not frozen. No preset of a fit sets it.
+        Otherwise tree and distances are ignored, which is logged.
     target : str or Series
         Metadata column, or values by sample id.
     encoder : Model or path, optional
-        Pretrained encoder to fine-tune; its sizes replace those of ``config``, which one line says.
+        Pretrained encoder to fine-tune; its sizes replace those of ``config``, which is logged.
     freeze_encoder : bool
         Keep the encoder of bases as it is: ASV vectors are computed once, and an epoch takes
         seconds. The layers over samples still learn, from the target alone: distances are not
@@ -92,7 +92,7 @@ def fit_regressor(
     split : tuple of (train_ids, val_ids) or Split, optional
         A fixed split instead; of a tuple every member holds out ``val_ids``.
     covariates : sequence of str, optional
-        Metadata columns (or the name of one) that the model reads beside the reads, and will need
+        Metadata columns (or the name of one) that are inputs besides the counts, and will be needed
         when predicting.
     config : Config, str, path or mapping, optional
         A whole `Config`, or the name of a preset; or what changes the preset: a YAML file, or a
@@ -222,7 +222,7 @@ def _fit(task_name: str, study: Study, target: str | pd.Series, options: FitOpti
 def training_batches(
     run: Run, task: Task, values: pd.Series
 ) -> tuple[Batcher, torch.Tensor | None]:
-    """What makes the batches of a fit to ``values`` by sample id, and class weights."""
+    """The `Batcher` of a fit to ``values`` by sample id, and the class weights."""
     plan, model = run.plan, run.model
     study, config = plan.study, run.config
     encoded = task.encode(values)
@@ -297,7 +297,7 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
 def _log_scores(
     log: logging.LoggerAdapter, trained: Trained, ensemble: Ensemble, scores: _Scores
 ) -> None:
-    """Say the metrics of a fit, and what they are of."""
+    """Log the metrics of a fit, and the samples that they were computed on."""
     metrics = scores.metrics
     if scores.predictions is None:
         shares = weights(trained.network, ensemble.forest, ensemble.network_weight)

@@ -189,8 +189,8 @@ def plan_pretraining(
 
 def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: FitOptions) -> FitPlan:
     """Split the samples, fit the target to them, and check all that is known before training."""
-    kind = task_named(task_name)
-    encoder, resumed, chosen, config = _configure(kind, options)
+    task_class = task_named(task_name)
+    encoder, resumed, chosen, config = _configure(task_class, options)
     values = values_by_sample(study, target)
     assert values is not None  # only groups may be
     groups = values_by_sample(study, options.group_by, "group_by")
@@ -212,8 +212,8 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     samples, dropped = usable_samples(study, config)
     group = join_process_group(config.train)
     columns = _Columns(study, values, groups, distances, encoder, options)
-    fold = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
-    fitted = fold(kind, columns, samples, config)
+    fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
+    fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
     plan = Plan(
         study=study,
@@ -231,8 +231,8 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         val_groups=_val_groups(groups, fitted.split, resumed),
     )
     notes = []
-    if options.label is None:  # else whoever made the folds has said it
-        notes = column_notes(study, used, options.group_by, covariates, kind)
+    if options.label is None:  # with one, a cross-validation has logged these already
+        notes = column_notes(study, used, options.group_by, covariates, task_class)
         notes.append(f"covariates: {fitted.covariates}" if fitted.covariates else "")
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
     _say(
@@ -274,56 +274,59 @@ class _Fitted(NamedTuple):
 
 
 def _configure(
-    kind: type[Task], options: FitOptions
+    task_class: type[Task], options: FitOptions
 ) -> tuple[Model | None, Checkpoint | None, Config, Config]:
     """Encoder, checkpoint, the configuration as chosen, and with the sizes of the encoder."""
     check_accepted(options.accept_changed_inputs, options.resume)
-    resumed, chosen = open_checkpoint(kind.model_kind, options.resume, options.config)
+    resumed, chosen = open_checkpoint(task_class.model_kind, options.resume, options.config)
     encoder = None if options.encoder is None else as_model(options.encoder)
     if options.freeze_encoder and encoder is None and resumed is None:
-        raise InputError("A frozen encoder must be a pretrained one: name it (encoder).")
+        raise InputError(
+            "freeze_encoder needs a pretrained encoder: give one (encoder=, --encoder)."
+        )
     return encoder, resumed, chosen, with_sizes_of(chosen, encoder)
 
 
-def _new_run(kind: type[Task], columns: _Columns, samples: list[str], config: Config) -> _Fitted:
+def _new_run(
+    task_class: type[Task], columns: _Columns, samples: list[str], config: Config
+) -> _Fitted:
     """Split the samples and fit target and covariates to the training side."""
     values, options = columns.values.reindex(samples), columns.options
     if options.split is not None:
         ids, members = columns.study.sample_ids, config.model.members
         split = given_split(options.split, ids, samples, members)
-    else:  # what is wrong with the target is said before what is wrong with the split
-        kind.check(values, splits=config.train.val_fraction > 0)
+    else:  # an unusable target is reported before an impossible split
+        task_class.check(values, splits=config.train.val_fraction > 0)
         make = splitter(config, freeze_encoder=options.freeze_encoder)
-        split = make(samples, groups=columns.groups, strata=kind.strata(values))
-    task, covariates = _fit_columns(kind, columns, split, config)
-    return _Fitted(split, task, covariates, _inputs(columns, kind, None, covariates))
+        split = make(samples, groups=columns.groups, strata=task_class.strata(values))
+    task, covariates = _fit_columns(task_class, columns, split, config)
+    return _Fitted(split, task, covariates, _inputs(columns, task_class, None, covariates))
 
 
 def _resumed_run(
     resumed: Checkpoint,
     group: ProcessGroup,
-    kind: type[Task],
+    task_class: type[Task],
     columns: _Columns,
     samples: list[str],
     config: Config,
 ) -> _Fitted:
     """As `_new_run`, with the split of the run that is resumed; its inputs are compared."""
     options = columns.options
-    inputs = _inputs(columns, kind, resumed)
+    inputs = _inputs(columns, task_class, resumed)
     changed = inputs.check(group, _moved(resumed, samples, options.split))
     split = split_of(resumed, samples, options.accept_changed_inputs)
-    task, covariates = _fit_columns(kind, columns, split, config)
+    task, covariates = _fit_columns(task_class, columns, split, config)
     if options.accept_changed_inputs or inputs.before is not None:
-        # They are the same, or accepted: what is a standard deviation, and which class is which,
-        # is as the network learned it.
+        # The weights were trained with the target scaling and class order of the checkpoint.
         task, covariates = _as_before(resumed, task, covariates)
     return _Fitted(split, task, covariates, inputs, changed)
 
 
-def _fit_columns(kind: type[Task], columns: _Columns, split: Split, config: Config):
+def _fit_columns(task_class: type[Task], columns: _Columns, split: Split, config: Config):
     """The target and the covariates, fitted to the training side of a split."""
     used = columns.values.reindex(list(dict.fromkeys([*split.train, *split.val])))
-    task = kind.fit(used, split.train, config.loss)
+    task = task_class.fit(used, split.train, config.loss)
     names = covariate_names(columns.options.covariates)
     return task, fit_covariates(columns.study.metadata, names, split.train)
 
@@ -363,7 +366,7 @@ def _check_losses(config: Config, parts: Parts, resumed: Checkpoint | None) -> N
 
 def _inputs(
     columns: _Columns,
-    kind: type[Task],
+    task_class: type[Task],
     resumed: Checkpoint | None,
     covariates: Covariates | None = None,
 ) -> Inputs:
@@ -375,7 +378,7 @@ def _inputs(
     now = fingerprint(
         columns.study,
         distances=columns.distances,
-        target=kind.comparable(columns.values),
+        target=task_class.comparable(columns.values),
         groups=columns.groups,
         covariates={name: name in numeric for name in covariate_names(options.covariates)},
         encoder=_weights(columns.encoder),
@@ -397,7 +400,7 @@ def _val_groups(groups, split: Split, resumed: Checkpoint | None) -> int | None:
 
 
 def _moved(resumed: Checkpoint, samples, split) -> str:
-    """A clause on samples that a given split has elsewhere than that of the run."""
+    """Samples that the given split puts on another side or fold than the checkpoint's, in words."""
     if split is None:
         return ""
     split = split if isinstance(split, Split) else Split.holdout(*split)

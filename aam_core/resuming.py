@@ -40,7 +40,7 @@ _NOT_RECORDED = (
 def open_checkpoint(
     kind: str, resume: str | Path | None, config: Config
 ) -> tuple[Checkpoint | None, Config]:
-    """The checkpoint to resume from, if any, and the configuration; its ``given`` are what is new.
+    """The checkpoint to resume from, if any, and the configuration with what is new in it.
 
     Parameters
     ----------

@@ -308,7 +308,7 @@ class Run:
             self.log.info("changed: %s", ", ".join(changed))
 
     def _description(self) -> dict:
-        """The values of `resuming.DESCRIBED`."""
+        """The values of `resuming.DESCRIBED`, and the number of validation groups."""
         model, split = self.model, self.plan.split
         return {
             "kind": model.kind,

@@ -1,4 +1,4 @@
-"""Options that several subcommands share: inputs, target, output.
+"""Options that several subcommands share: inputs, target, output. Those of every one: `command`.
 
 Each function here returns a decorator. `study_options` hands a command one argument, ``inputs``,
 however many flags stand behind it. Settings of the configuration are in `settings`.

@@ -63,7 +63,7 @@ def resolve(
     Returns
     -------
     Config
-        Its ``given`` are the settings that differ from those of the start.
+        Its ``explicit`` are the settings that differ from those of the start.
 
     Raises
     ------

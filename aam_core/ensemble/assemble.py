@@ -84,7 +84,7 @@ def assemble(
     trained : Trained
         Its network receives the ensemble weights of its members.
     group : ProcessGroup
-        Its first process trains the forest for all, and its weights hold for all.
+        Rank 0 trains the forest, and broadcasts it and all weights.
     log : LoggerAdapter
     progress : Progress
         Of the trees.
@@ -104,21 +104,25 @@ def assemble(
     if trained.config.forest.trees:
         cross_fitted = _fit_forest(trained, group, progress)
         if cross_fitted.max_features:
-            log.info("forest: splits try %s inputs", cross_fitted.max_features)
+            log.info("forest: max_features=%s (least out-of-fold error)", cross_fitted.max_features)
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
-    trees = None if cross_fitted is None else cross_fitted.out_of_fold
-    _weigh_members(trained, group, held_out, trees)
-    networks = held_out.out_of_fold(trained.network)
-    if trees is None:
-        return Ensemble(out_of_fold={"model": networks})
+    by_forest = None if cross_fitted is None else cross_fitted.out_of_fold
+    _weigh_members(trained, group, held_out, by_forest)
+    by_networks = held_out.out_of_fold(trained.network)
+    if by_forest is None:
+        return Ensemble(out_of_fold={"model": by_networks})
     weight = UNKNOWN
-    if len(networks) >= LEAST:
+    if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
-        weight, _ = group.broadcast(best_weights([networks, trees], truth, trained.task))
-    together = blend(weight, networks, trees)
-    return Ensemble(forest, weight, {"model": together, "network": networks, "forest": trees})
+        weight, _ = group.broadcast(best_weights([by_networks, by_forest], truth, trained.task))
+    out_of_fold = {
+        "model": blend(weight, by_networks, by_forest),
+        "network": by_networks,
+        "forest": by_forest,
+    }
+    return Ensemble(forest, weight, out_of_fold)
 
 
 def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> CrossFitted:
@@ -149,16 +153,17 @@ def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> Cr
 
 
 def _weigh_members(
-    trained: Trained, group: ProcessGroup, held_out: HeldOut, trees: np.ndarray | None
+    trained: Trained, group: ProcessGroup, held_out: HeldOut, by_forest: np.ndarray | None
 ) -> None:
     """Weigh the members with random Fourier features against those without."""
-    network, fourier, masks = trained.network, trained.network.fourier_members, held_out.held_out
+    network, fourier, masks = trained.network, trained.network.fourier_members, held_out.masks
     both = masks[fourier].any(axis=0) & masks[~fourier].any(axis=0)
     if both.sum() < LEAST:
         return
     truth = trained.task.forest_target(trained.values.loc[trained.split.val])
-    kinds = [held_out.out_of_fold(network, members) for members in (~fourier, fourier)]
-    forest = [] if trees is None else [trees]
-    without, having, *_ = group.broadcast(best_weights([*kinds, *forest], truth, trained.task))
-    if without + having:
-        network.set_fourier_weight(having / (without + having))
+    predictions = [held_out.out_of_fold(network, members) for members in (~fourier, fourier)]
+    if by_forest is not None:  # the members complement the forest, so it takes part
+        predictions.append(by_forest)
+    plain, with_fourier, *_ = group.broadcast(best_weights(predictions, truth, trained.task))
+    if plain + with_fourier:
+        network.set_fourier_weight(with_fourier / (plain + with_fourier))

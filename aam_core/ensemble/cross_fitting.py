@@ -34,13 +34,13 @@ class HeldOut:
         What the outputs stand for.
     outputs : Tensor
         ``[K, N, T]`` float32, as the network gives them.
-    held_out : ndarray
-        ``[K, N]`` bool: whether a member did not train on a sample.
+    masks : ndarray
+        ``[K, N]`` bool: whether a member held out a sample.
     """
 
     task: Task
     outputs: Tensor
-    held_out: np.ndarray
+    masks: np.ndarray
 
     def out_of_fold(self, network: Network, members: np.ndarray | None = None) -> np.ndarray:
         """Predictions of each sample by the members that did not train on it.
@@ -58,7 +58,7 @@ class HeldOut:
             ``[N, T]`` float64, as `Task.predictions` gives it; NaN where no such member held a
             sample out.
         """
-        masks = self.held_out if members is None else self.held_out & members[:, None]
+        masks = self.masks if members is None else self.masks & members[:, None]
         weights = torch.from_numpy(masks.astype(np.float32))
         predictions = self.task.predictions(network.average(self.outputs, weights))
         predictions[~masks.any(axis=0)] = np.nan

@@ -4,9 +4,9 @@
 2. Log abundance is the prior of the attention that pools the ASVs (`layers.AttentionPool`); its
    initial weight is ``model.sample.pool_prior``.
 
-What else to touch: the counts come rarefied from `data.rarefaction`; the shape of the linear map
-(``SampleEncoder.abundance``) is saved with each model, so that other features need a new version of
-the format (`model_files`).
+What else to touch: the counts are those of `data.batches.Batcher.reads` (rarefied where
+``data.rarefaction`` is not 'none'); the shape of the linear map (``SampleEncoder.abundance``) is
+saved with each model, so that other features need a new version of the format (`model_files`).
 
 Letters: B samples, A ASVs of a sample.
 """

@@ -2,7 +2,7 @@
 
 A transform has at most one parameter, its power, which is fitted to the training samples and saved
 with the model. To add one: write its three functions, enter it in `TRANSFORMS` and in the choices
-of ``loss.transform``, and have `Regression` save what tells it from the others.
+of ``loss.transform``, and have `Regression` save its name (today a power tells that there is one).
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""All that a killed run goes on from: a folder of JSON and safetensors. Opening it runs no code.
+"""All that a killed run is resumed from: a folder of JSON and safetensors. Opening it runs no code.
 
 ``checkpoint.json`` (format, version, what the run is, how far it is) and, as safetensors,
 ``weights``, ``optimizer``, ``sums`` and, of a run that has them, ``average``, ``best`` and
 ``inputs``. ``manifest.json`` lists the size and SHA-256 of each.
+
+What fills it: `trainer` (progress), `step` (tensors), `run.Run` (what the run is). A new key that
+must be there raises `FORMAT_VERSION`.
 
 No state of a random generator: every draw is keyed by seed, step and sample (`models.draws`). Older
 checkpoints have one (``rng``), which is not read.

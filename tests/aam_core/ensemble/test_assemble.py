@@ -102,7 +102,7 @@ def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
     given = {} if split is None else {"split": (small.sample_ids[:30], small.sample_ids[30:])}
     model = fit_regressor(study, values, config=config, **given)
     tried = {"one": "all", "many": "some"}[kind]
-    assert f"forest: splits try {tried} inputs" in capsys.readouterr().err
+    assert f"forest: max_features={tried} " in capsys.readouterr().err
     place = np.array([study.sample_ids.index(name) for name in model.train_samples])
     seed = config.train.seed
     settings = ForestSettings(model.target, 40, seed, max_features=tried)
