@@ -269,7 +269,7 @@ def test_an_encoder_that_is_truncated_or_absent(refused, small, config, spoiled,
 
 def test_freezing_what_was_not_pretrained(refused, small, config):
     options = {"freeze_encoder": True, "config": config}
-    refused(fit_regressor, small, "gradient", words="must be a pretrained one", **options)
+    refused(fit_regressor, small, "gradient", words="needs a pretrained encoder", **options)
 
 
 # --- surroundings --------------------------------------------------------------------------------
