@@ -104,18 +104,18 @@ def _as_type(kind: type, value: Any, name: str) -> Any:
     if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         value = int(value)
     if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        number = float(value)
-        value = number if isinstance(value, float) or abs(number) <= LARGEST else value
+        if isinstance(value, float) or abs(value) <= LARGEST:  # else float() may overflow
+            value = float(value)
     if type(value) is not kind:
         raise InputError(f"{name} must be {_TYPE_IN_WORDS[kind]}, not {short(repr(value))}.")
     return value
 
 
 def _check_bounds(value: float, minimum: float | None, maximum: float | None, name: str) -> None:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} must be a finite number, not {value}.")
     if minimum is not None and value < minimum:
-        raise InputError(f"{name} must be at least {minimum}, not {value}.")
+        raise InputError(f"{name} must be at least {minimum}, not {short(value)}.")
     most = LARGEST if maximum is None else maximum
     if value > most:
         raise InputError(f"{name} must be at most {most}, not {short(value)}.")
