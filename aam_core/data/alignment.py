@@ -55,6 +55,7 @@ class Draft:
         max_lost_reads: float,
     ):
         self.samples, self.features, self.counts = samples, features, counts
+        # A sample dropped as empty is still in the table: `select_samples` must not call it absent.
         self.all_samples = samples
         self.max_lost_reads = max_lost_reads
         self.report: list[str] = []
@@ -123,10 +124,12 @@ class Draft:
         if not keep.any():
             raise nothing_in_common("feature", self.features, ids, "the table", place)
         before = self._reads()
+        # Reads before any loss: the shares lost to the sequences and to the tree add up.
         totals = before + self._lost
         number = n_of(int((~keep).sum()), len(keep), "features")
         dropped = np.asarray(self.counts[:, ~keep].sum(axis=1)).ravel()
         lost = self._lost + dropped
+        # Never 0 / 0: samples without reads are dropped before features are looked up.
         worst = int(np.argmax(dropped / totals))
         self.report.append(
             f"{number} are not in {place} and {unless or 'were dropped'}: "
@@ -150,6 +153,7 @@ class Draft:
     def _keep_features(self, keep: np.ndarray) -> None:
         self.features = _where(self.features, keep)
         self.counts = self.counts[:, keep]
+        # `Study.counts` has sorted indices, which SciPy does not promise of selected columns.
         self.counts.sort_indices()
 
 
@@ -189,6 +193,7 @@ def select_samples(
         )
     draft.keep_samples(keep)
     for condition in conditions:
+        # Among the samples that are still there: a value that only dropped ones have is refused.
         keep = matches(rows_of(frame, draft.samples), condition)
         draft.report.append(f"{n_of(int(keep.sum()), len(keep), 'samples')} have {condition}.")
         draft.keep_samples(keep)
@@ -257,6 +262,7 @@ def match_tree(draft: Draft, tree, keep_unplaced: bool) -> Tree:
 
 def place_features(root: Tree, features: list[str]) -> Phylogeny:
     """The tree sheared to those of the features that are its tips."""
+    # With keep_unplaced the study has features that are no tips, which `Phylogeny` refuses.
     placed = find_tips(root, features) >= 0
     return Phylogeny.from_tree(root, _where(features, placed))
 

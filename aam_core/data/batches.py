@@ -245,6 +245,7 @@ class Batcher:
     @functools.cached_property
     def richness(self) -> np.ndarray:
         """``[N]`` most ASVs that the model may read of each sample of the study."""
+        # Before rarefaction, hence an upper bound: the sampler's budget holds whatever is drawn.
         return np.minimum(np.diff(self.study.counts.indptr), self.config.max_asvs)
 
     def reads(self, sample: int, epoch: int) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
@@ -253,6 +254,7 @@ class Batcher:
         span = slice(table.indptr[sample], table.indptr[sample + 1])
         features, counts = table.indices[span], table.data[span]
         epoch = rarefaction.draw_epoch(self.config, epoch)
+        # EVALUATION is -1, and NumPy refuses negative keys.
         rng = rarefaction.sample_rng(self.seed, self.study.sample_ids[sample], epoch + 1)
         depth = rarefaction.draw_depth(self.config, None if epoch == EVALUATION else rng)
         if counts.sum() > depth:
@@ -260,8 +262,10 @@ class Batcher:
             drawn = np.empty_like(counts)
             drawn[order] = rarefaction.rarefy(counts[order], depth, rng)
             counts = drawn
+            # ASVs without a drawn read would take places of `max_asvs`, and padding.
             present = counts > 0
             features, counts = features[present], counts[present]
+        # The same generator then selects the ASVs: one key for all draws of a sample.
         return features, counts, rng
 
     def draw(self, samples: np.ndarray, epoch: int = EVALUATION, placeholder: bool = False) -> Draw:
@@ -281,10 +285,14 @@ class Batcher:
         """What the other ranks must know of a draw; its distinct features only where needed."""
         none = np.empty(0, np.int32)
         if draw.placeholder:
+            # Other ranks must count neither the samples of a placeholder nor their reads.
             return SharedDraw(np.empty(0, np.int64), none, none, none, none)
+        # int32: half of the bytes of int64 to exchange between ranks.
         distinct = draw.features.astype(np.int32) if features else none
         if not self.distances or self.study.distances is not None:
+            # Every rank has the matrix of the study: positions of the samples are enough.
             return SharedDraw(draw.samples, distinct, none, none, none)
+        # All drawn reads, not only the `max_asvs` that the model reads (a test).
         on_tips = [self._on_tips(*part) for part in draw.reads]
         return SharedDraw(
             draw.samples,
@@ -362,10 +370,12 @@ class Batcher:
 
     def _add_asvs(self, batch, unique):
         if self.asv_vectors is not None:
+            # Indexed on their own device: vectors of a frozen encoder may be on the GPU already.
             batch.asv_vectors = self.asv_vectors[batch.feature_index.to(self.asv_vectors.device)]
             return
         assert self.tokens is not None, "a batcher has tokens or vectors"
         tokens = self.tokens[unique]
+        # Padding to the longest sequence of the study would be computed in every batch.
         longest = int((tokens != vocab.PAD).sum(1).max())
         tokens = np.ascontiguousarray(tokens[:, :longest])
         batch.asv_tokens = torch.from_numpy(tokens)
@@ -377,6 +387,7 @@ class Batcher:
             columns = np.concatenate([part.samples for part in shared])
             batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, columns)])
             return
+        # Features of all ranks: distances go to the samples of the others as well.
         lengths = np.concatenate([part.lengths for part in shared])
         features, column = np.unique(
             np.concatenate([part.tips for part in shared]), return_inverse=True

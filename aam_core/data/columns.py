@@ -34,7 +34,9 @@ __all__ = [
     "to_floats",
 ]
 
+# [0-9] rather than \d, which matches the digits of all scripts, as float() reads them.
 _NUMBER = re.compile(r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.?)([Ee][-+]?[0-9]+)?")
+# No number to QIIME 2, but read as one: the message then says "infinite", not "text".
 _INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 _COMMA = re.compile(r"[-+]?[0-9]*([. ][0-9]{3})*,[0-9]+([Ee][-+]?[0-9]+)?")
 _THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
@@ -80,6 +82,7 @@ def to_floats(column: pd.Series) -> np.ndarray:
     [1.0, 2.5, nan, nan, 1000.0]
     """
     if getattr(column.dtype, "kind", "O") in "iufb":
+        # Nullable dtypes (Int64) hold pd.NA, which does not become float64 without na_value.
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.array([_to_float(value) for value in column], dtype=np.float64)
 
@@ -152,7 +155,9 @@ def infer_task(column: pd.Series) -> str:
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
         return "classification"
     names = [as_name(value).strip() for value in column[~_blank(column)]]
+    # '5' and three 'NA' are a regression: words for missing values do not decide the task.
     names = [name for name in names if not is_missing_word(name)]
+    # '5,0' and '5%' count as numbers: the regression refuses them and says how to write them.
     text = [name for name in names if not is_number(name) and not _is_misspelt(name)]
     return "classification" if 2 * len(text) > len(names) else "regression"
 
@@ -210,6 +215,7 @@ _CURE = "Correct them, or drop these samples."
 
 
 def _has_numbers(column: pd.Series) -> bool:
+    # Without 'b': booleans are classes, although `to_floats` can read them.
     return getattr(column.dtype, "kind", "O") in "iuf"
 
 
@@ -226,12 +232,13 @@ def _to_float(value) -> float:
     if isinstance(value, str):
         value = value.strip()
         return float(value) if is_number(value) or _INFINITE.fullmatch(value) else math.nan
+    # Decimal and NumPy's bool are not registered as numbers.Real.
     if not isinstance(value, (numbers.Real, Decimal, np.bool_)):
         return math.nan
     try:
         return float(value)
     except OverflowError:
-        return math.inf
+        return math.inf  # an integer such as 10**400: refused as infinite
 
 
 def _is_misspelt(text: str) -> bool:
@@ -249,6 +256,7 @@ def _not_numbers(column: pd.Series, wrong: pd.Series) -> str:
     commas = [text for text in texts if _COMMA.fullmatch(text) or _THOUSANDS.fullmatch(text)]
     if commas:
         commas = list(dict.fromkeys(commas))
+        # '1,234' may be either; beside a clear decimal comma ('5,0') it is taken for one.
         if all(_THOUSANDS.fullmatch(text) for text in commas):
             bare = commas[0].replace(",", "")
             return (

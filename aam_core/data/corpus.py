@@ -39,6 +39,7 @@ def load_corpus(source) -> Study:
     """
     sequences, names = _read(source)
     distinct: dict[str, str] = {}
+    # Upper case first: 'acgt' and 'ACGT' are one sequence.
     for sequence, name in zip(upper_dna(sequences, names), names, strict=True):
         distinct.setdefault(sequence, name)
     sequences, names = list(distinct), list(distinct.values())

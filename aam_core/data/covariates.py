@@ -185,7 +185,7 @@ def infer_types(
     lines: list[str] = []
     if metadata is None or not names:
         return metadata, lines
-    decided = metadata.copy()
+    decided = metadata.copy()  # the caller's frame must not change (a test)
     for name in names:
         values, line = column(metadata, name), ""
         if not is_typed(values):
@@ -199,10 +199,12 @@ def _decide(values: pd.Series) -> tuple[pd.Series, str]:
     present = _present(values)
     wrong = present[~np.isfinite(to_floats(present))]
     boolean = pd.api.types.is_bool_dtype(values)
+    # Booleans would convert to 0 and 1, but are two categories.
     if not len(wrong) and not boolean:
         return pd.Series(to_floats(values), index=values.index, name=values.name), ""
     text = as_classes(present)
     categories = text.reindex(values.index).astype("category")
+    # No warning where most values are text: these do not spoil a column of numbers.
     if boolean or 2 * len(wrong) > len(present):
         return categories, ""
     one = len(wrong) == 1
@@ -245,6 +247,7 @@ def fit_covariates(
         raise InputError(f"The covariates {first_five(names)} need metadata.")
     if len(set(names)) < len(names):
         raise InputError(f"A covariate is named twice: {first_five(names)}.")
+    # Types from all samples, so that folds agree; levels and scale from the training samples.
     metadata, _ = infer_types(metadata, names)
     categorical, numeric = [], []
     for name in names:
@@ -305,6 +308,7 @@ def _numbers(values: pd.Series) -> np.ndarray:
 def _saved_levels(item) -> tuple[str, tuple[str, ...]]:
     match item:
         case [str(name), [*levels]] if levels and all(isinstance(level, str) for level in levels):
+            # An id is the place of a level: an edited order would silently exchange their meaning.
             if sorted(set(levels)) == levels:
                 return name, tuple(levels)
     raise ValueError(item)
@@ -312,6 +316,7 @@ def _saved_levels(item) -> tuple[str, tuple[str, ...]]:
 
 def _saved_scale(item) -> tuple[str, float, float]:
     match item:
+        # `encode` divides by std.
         case [str(name), float(mean), float(std)] if math.isfinite(mean) and 0 < std < math.inf:
             return name, mean, std
     raise ValueError(item)

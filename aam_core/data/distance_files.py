@@ -89,6 +89,7 @@ def _from_file(path) -> tuple[list[str], np.ndarray]:
         if is_artifact(file):
             file = io.BytesIO(read_artifact(file, "DistanceMatrix", path))
         try:
+            # Of the content after gzip or zip, with which `_from_text` compares the number of ids.
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             with decoded(file, f"{path} (distances)") as text:
@@ -110,6 +111,7 @@ def _from_text(file: TextIO, size: int, name: str) -> tuple[list[str], np.ndarra
     """The matrix of a text file of ``size`` bytes."""
     lines = (line for line in file if line.strip() and line[0] != "#")
     first = next(lines, "")
+    # A tab decides: ids may hold commas, but no tabs (`check_ids`).
     between = "," if "," in first and "\t" not in first else "\t"
     header = _cells(first, between)
     ids = [cell.strip() for cell in header[1:]]
@@ -168,7 +170,9 @@ def _cells(line: str, between: str) -> list[str]:
 
 def _check_distances(matrix: np.ndarray, ids, name: str) -> None:
     """Symmetric and zero on the diagonal, up to the rounding of a text file."""
+    # Relative where distances are large. Of 1 and NaN, max() is 1: NaN is found below.
     tolerance = 1e-5 * max(1.0, float(matrix.max()))
+    # Functions, so that one N x N mask is in memory at a time.
     for problem, find in (
         ("missing or infinite", lambda: ~np.isfinite(matrix)),
         ("negative", lambda: matrix < -tolerance),

@@ -21,6 +21,7 @@ from aam_core.phylogeny.tree import Phylogeny
 
 __all__ = ["Fingerprint", "fingerprint"]
 
+# 2^64 over the golden ratio. An odd factor is invertible modulo 2^64: no bits are lost.
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 2**22
 """Elements of a distance matrix at a time."""
@@ -85,6 +86,7 @@ class Fingerprint:
             parts.setdefault("encoder", before.parts["encoder"])
         if "groups" not in parts and "groups" in before.parts:
             place = {name: i for i, name in enumerate(before.samples)}
+            # 0 is the digest of a missing value (`_column`).
             old = [before.parts["groups"][place[s]] if s in place else 0 for s in self.samples]
             parts["groups"], group_by = np.array(old, np.uint64), before.group_by
         return Fingerprint(self.samples, self.features, parts, group_by)
@@ -223,6 +225,8 @@ def _sum(values: np.ndarray) -> np.uint64:
 
 def _rows(counts, ids: np.ndarray) -> np.ndarray:
     """``[N]`` of the reads of each sample."""
+    # reduceat would give an empty row its neighbour's value. The sums may wrap around: their
+    # differences are right modulo 2^64.
     ends = np.append(np.uint64(0), np.cumsum(_mix(ids[counts.indices], counts.data)))
     return ends[counts.indptr[1:]] - ends[counts.indptr[:-1]]
 

@@ -70,6 +70,7 @@ def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
             f"The split has {len(held_out)} samples to validate on, and {len(split.folds)} folds: "
             "give the fold of each of these samples."
         )
+    # Before `fold` is made: a dict would silently keep the last of several folds.
     times = Counter(held_out)
     twice = [name for name in val if times[name] > 1]
     if twice:
@@ -78,6 +79,7 @@ def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
             f"{first_five(twice)}. Give each one fold."
         )
     fold = dict(zip(held_out, split.folds, strict=True))
+    # `in range` refuses negative and fractional folds, too.
     unused = [name for name in val if fold[name] not in range(members)]
     if unused:
         raise InputError(
@@ -108,6 +110,7 @@ def _side(sample_ids: Sequence[str], side_ids: Sequence[str], name: str) -> list
 
 def _check_trained(split: Split, members: int) -> None:
     """Each training sample has a member that trains on it, and each member such a sample."""
+    # Training samples first: the slice below selects their columns.
     names = list(dict.fromkeys([*split.train, *split.val]))
     held_out = split.held_out(names, members)[:, : len(split.train)]
     idle = [split.train[i] for i in np.flatnonzero(held_out.all(axis=0))]

@@ -29,6 +29,7 @@ _SECONDS = 5.0
 _BYTES_PER_SECOND = 1e6
 """Processor time that reading may take: `_SECONDS`, and more for large files."""
 
+# Ends that tell of the file, and SIGPROF of the timer; SIGTERM or SIGKILL come from elsewhere.
 _ENDS = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGPROF")
 
 _BYTES_PER_ID = 64
@@ -83,6 +84,7 @@ class Datasets:
             raise KeyError(f"{path} is no dataset")
         if node.is_virtual or node.external:
             self._refuse(path)
+        # A dataset with a null dataspace has no shape.
         if node.shape is None or len(node.shape) != dimensions:
             raise ValueError(f"{path} is no array of {dimensions} dimensions")
         return node
@@ -96,6 +98,7 @@ class Datasets:
     def _check(self, datasets, each: list[int]) -> None:
         """Compare the declared sizes, and those of a chunk, with the size of the file."""
         sizes = (math.prod(dataset.shape) * n for dataset, n in zip(datasets, each, strict=True))
+        # A chunk is decompressed whole, however little of it is read.
         chunks = (math.prod(dataset.chunks or ()) * dataset.dtype.itemsize for dataset in datasets)
         check_expansion(max(sum(sizes), *chunks), self._size, self._where)
 
@@ -150,12 +153,16 @@ def _crashes(attempt: Callable, seconds: float) -> bool:
         child = os.fork()
     if child == 0:
         try:
+            # A crash is expected here, and its traceback would be printed.
             faulthandler.disable()
+            # An inherited handler would keep the timer from ending this process.
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_PROF, seconds)
+            # What the library prints would stand beside the one line of the error (a test).
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             attempt()
         finally:
+            # No exit handlers and no exception here: the parent's own attempt raises it.
             os._exit(0)
     try:
         _, status = os.waitpid(child, 0)

@@ -61,6 +61,7 @@ def check_ids(ids, what: str, where: str) -> list[str]:
         ) from None
     if not all(ids):
         raise InputError(f"{where}: a {what} id is blank; give each {what} an id.")
+    # splitlines also breaks at form feeds and U+2028, where readers of text may do so.
     broken = [repr(item) for item in ids if "\t" in item or len(item.splitlines()) > 1]
     if broken:
         raise InputError(
@@ -110,4 +111,5 @@ def _numbers(ids) -> set[float]:
             numbers.add(float(item))
         except ValueError:
             pass
+    # 'inf' or '1e999' agree as numbers although nothing was rewritten.
     return numbers - {math.inf, -math.inf}

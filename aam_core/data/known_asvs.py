@@ -145,6 +145,7 @@ class KnownASVs(Summarized):
         known = _among(_hashes(sequences), self.sequences)
         occurs = np.zeros(4**KMER, bool)
         occurs[self.kmers] = True
+        # All k-mers of a known sequence are known: only the others are counted.
         kmers = np.where(known, 1.0, 0.0)
         others = np.flatnonzero(~known)
         kmers[others] = _shares([sequences[i] for i in others], occurs)
@@ -163,6 +164,7 @@ class KnownASVs(Summarized):
             kmers=kmers,
             starts=starts,
             reversed_known=reversed_known,
+            # Sequences shorter than KMER have no k-mers, but may be known when reversed.
             reversed_alike=reversed_alike | reversed_known,
             lengths=tuple(self.lengths.tolist()),
             length=_median_length(sequences, reads),
@@ -235,6 +237,7 @@ class Comparison(Summarized):
         known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
         reverse = self._of_reads(self.reversed_alike)
         same_region = kmers >= _SAME_REGION or self._of_reads(self.starts) >= _SAME_START
+        # Reversed sequences get a warning even where the others are known (a test).
         if reverse < _FEW and (known >= _FEW or (similar and same_region)):
             return ""
         number, total = self._count(self.known), self._count(np.ones_like(self.known))
@@ -297,12 +300,14 @@ class Comparison(Summarized):
 def _hashes(texts: Iterable[str]) -> np.ndarray:
     """[n] uint64."""
     digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    # Little-endian on every platform: the hashes are saved with the model.
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """[n] bool: whether each value is one of the sorted ``known``, which are not empty."""
     place = np.searchsorted(known, values)
+    # A value above all known ones has the place len(known).
     return known[np.minimum(place, len(known) - 1)] == values
 
 
@@ -313,10 +318,13 @@ def _kmers(sequences: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     first = 0
     while first < len(sequences):
         limit = ends[first] - sizes[first] + _CHUNK
+        # One sequence at least, even if it exceeds a chunk: else the loop would not end.
         last = max(first + 1, int(np.searchsorted(ends, limit, side="right")))
         # Joined by a letter that is no base, so that no k-mer spans two sequences.
         text = "-".join([*sequences[first:last], ""]).encode("ascii", "replace")
         one = _NUMBERS[np.frombuffer(text, np.uint8)].astype(np.uint32)
+        # By doubling, 4 joins rather than 11. Other letters (255) spoil the windows that hold them,
+        # which `real` drops.
         two = _joined(one, one, 1, 1)
         four = _joined(two, two, 2, 2)
         numbers = _joined(_joined(four, four, 4, 4), four, 8, 4)
@@ -362,6 +370,7 @@ def _problems(arrays: dict[str, np.ndarray]) -> Iterator[str]:
             yield f"{name} are not sorted, or occur twice"
     if not 1 <= len(arrays["starts"]) <= len(arrays["sequences"]):
         yield "it has no sequences, or more starts than these"
+    # `compare` uses them as indices of a table of this size.
     if len(arrays["kmers"]) and arrays["kmers"][-1] >= 4**KMER:
         yield f"its k-mers are not of {KMER} bases"
     lengths = arrays["lengths"]

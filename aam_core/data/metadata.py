@@ -140,6 +140,7 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
     # A column's own name may hold '='.
     for split in (match.start() for match in re.finditer("=", condition)):
         if condition[:split].strip() in metadata.columns:
+            # Of several such columns the longest name is the last to match.
             name, value = condition[:split], condition[split + 1 :]
     if not equals:
         raise InputError(f"The filter {condition!r} must have the form column=value.")
@@ -201,6 +202,7 @@ def _from_series(series: pd.Series) -> np.ndarray | pd.Categorical:
         present = series.dropna()
     else:
         present = [value for value in series if not _missing(value)]
+        # bool is a subclass of int, but its values are names of classes.
         number = (int, float, np.integer, np.floating)
         if not present or not all(
             isinstance(v, number) and not isinstance(v, bool) for v in present
@@ -216,6 +218,7 @@ def _stripped(values) -> list[str | None]:
 
 
 def _missing(value) -> bool:
+    # pd.isna of a list is an array, which has no single truth value.
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
@@ -282,6 +285,7 @@ def is_id_header(cell: str) -> bool:
 
 class _Reader:
     def __init__(self, file: io.StringIO, path):
+        # strict: otherwise an open double quote silently takes in all rows that follow.
         self._csv = csv.reader(file, dialect="excel-tab", strict=True)
         self._path = path
         self.start = 1
@@ -310,6 +314,7 @@ class _Reader:
         """Rows without blanks round their cells; no empty rows and no comments."""
         for row in self._csv:
             row = [cell.strip() for cell in row]
+            # '#SampleID' and '#OTU ID' begin like comments, but are headers.
             comment = row and row[0].startswith("#") and not row[0].startswith("#q2:")
             if any(row) and not (comment and not is_id_header(row[0])):
                 yield row

@@ -75,6 +75,7 @@ def read_artifact(file: BinaryIO, wanted: str, where) -> bytes:
             return _read(archive, f"{root}/data/{MEMBERS[wanted]}", where)
     except KeyError:
         raise InputError(f"{where} is damaged: it has no {MEMBERS[wanted]} inside.") from None
+    # RuntimeError is what zipfile raises for an encrypted member.
     except (*DAMAGED, zipfile.BadZipFile, RuntimeError, ValueError, struct.error) as error:
         raise InputError(f"{where} is damaged and cannot be read as a .qza: {error}.") from error
 

@@ -34,6 +34,7 @@ EVALUATION = -1
 
 def sample_rng(seed: int, sample_id: str, epoch: int) -> np.random.Generator:
     """Generator of one sample in one epoch, from 0."""
+    # Not hash(), which differs between processes: a sample's draw must not depend on its rank.
     return np.random.default_rng((seed, zlib.crc32(sample_id.encode()), len(sample_id), epoch))
 
 
@@ -54,6 +55,7 @@ def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarr
     """
     if counts.sum() <= depth:
         return counts
+    # "count" would allocate an array of all reads, "marginals" needs one of the ASVs.
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
 
 

@@ -74,6 +74,7 @@ def read_sequences(source) -> dict[str, str]:
 
 
 def _as_text(values, ids) -> list[str]:
+    # scikit-bio is imported only where a value is something else.
     if all(type(value) is str for value in values):
         return values
     from skbio import Sequence
@@ -96,6 +97,7 @@ def parse_fasta(text: str, name: str) -> dict[str, str]:
         raise InputError(f"{name} is not FASTA: it must start with '>'.{hint}")
     ids: list[str] = []
     sequences: list[str] = []
+    # Only a '>' that begins a line begins a record: headers may hold more of them.
     for record in ("\n" + text).split("\n>")[1:]:
         header, _, body = record.partition("\n")
         words = header.split(maxsplit=1)
@@ -121,6 +123,7 @@ def read_tree(source) -> Tree:
     InputError
         If it is not Newick, or an artifact of another type.
     """
+    # Before `is_path`, to which every text is a path.
     if isinstance(source, str) and source.lstrip().startswith("("):
         return parse_newick(source)
     if is_path(source):

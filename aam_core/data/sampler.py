@@ -33,13 +33,14 @@ class Sampler:
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """Batches of an epoch; their order depends on the seed and ``number`` alone."""
+        # No state between epochs: a resumed run has the batches of an uninterrupted one.
         rng = np.random.default_rng((self.config.seed, number))
         return self._cut(rng.permutation(self.samples))
 
     def batches(self, number: int) -> int:
         """How many batches an epoch has."""
         if self.config.max_asvs_per_batch:
-            return len(self.epoch(number))
+            return len(self.epoch(number))  # with a budget the number depends on the order
         return -(-len(self.samples) // self.config.batch_size)
 
     def in_order(self) -> list[np.ndarray]:

@@ -107,6 +107,7 @@ def cross_fitting_split(
     if strata is not None:
         attempts = [{"strata": strata}, {"strata": strata, "lone_classes": True}, {}]
     for options in attempts:
+        # Rather fewer folds than weaker stratification: options change last.
         for count in range(most, 1, -1):
             try:
                 folds = make_folds(ids, folds=count, seed=seed, groups=groups, **options)
@@ -115,6 +116,7 @@ def cross_fitting_split(
                     raise
                 continue
             fold = {name: number for number, (_, test) in enumerate(folds) for name in test}
+            # Folds beyond the members are held out by none: all members train on them.
             val = [name for name in ids if fold[name] < members]
             return Split(ids, val, [fold[name] for name in val])
     raise AssertionError("the last attempt returns or raises")
@@ -174,6 +176,7 @@ def train_val_split(
         _need_two(ids, group, strata, groups is not None)
     rng = np.random.default_rng(seed)
     best = None
+    # Tries times groups stay near 10,000: a try takes time in proportion to the groups.
     tries = 1 if groups is None else min(_TRIES, 1 + 10_000 // len(counts))
     for _ in range(tries):
         attempt = _hold_out(counts, fraction, rng)
@@ -239,6 +242,7 @@ def make_folds(
     if strata is not None:
         if not lone_classes:
             _need_two(ids, group, strata, groups is not None)
+        # scikit-learn would raise an error of its own, without this advice.
         if np.bincount(stratum).max() < folds:
             raise InputError(
                 f"No class has as many samples as there are folds ({folds}): lower --folds."
@@ -309,6 +313,7 @@ def _hold_out(
         if not candidates:
             return None
         small = (g for g in candidates if cost(inside + counts[g]) <= cost(inside))
+        # The first in random order, not the best, which would be the same under every seed.
         chosen = next(small, None)
         if chosen is None:
             chosen = min(candidates, key=lambda g: cost(inside + counts[g]))

@@ -181,12 +181,14 @@ def load_study(
     frame = alignment.select_samples(draft, metadata, where)
     if drop_missing is not None:
         alignment.drop_missing(draft, frame, drop_missing)
+    # After the filters: features of dropped samples alone need neither sequence nor tip.
     draft.drop_empty_features()
     by_id = alignment.find_sequences(draft, sequences, require_sequences)
     root = None if tree is None else alignment.match_tree(draft, tree, keep_unplaced)
     draft.drop_empty_samples("have no reads left")
     letters = None
     if by_id is not None:
+        # Only of features in the table: wrong letters of other sequences do not matter (a test).
         letters = tokens.upper_dna([by_id[name] for name in draft.features], draft.features)
     return Study(
         sample_ids=draft.samples,
@@ -195,6 +197,7 @@ def load_study(
         sequences=letters,
         phylogeny=None if root is None else alignment.place_features(root, draft.features),
         metadata=None if frame is None else alignment.rows_of(frame, draft.samples),
+        # Last: samples that were dropped above need no distances (a test).
         distances=None
         if distances is None
         else alignment.align_distances(draft.samples, distances),

@@ -94,6 +94,7 @@ def _from_datasets(biom: hdf5.Datasets):
     if not len(starts) or starts[0] or starts[-1] != len(data) or (np.diff(starts) < 0).any():
         raise ValueError("sample/matrix/indptr does not lead through its data")
     matrix = csr_matrix((data, indices, starts), shape=shape)
+    # SciPy's compiled code would use an index out of range unchecked.
     matrix.check_format(full_check=True)
     return samples, features, matrix
 
@@ -169,6 +170,7 @@ def _reads(matrix: csr_matrix, samples, features, name: str) -> csr_matrix:
         raise InputError(f"{name}: the counts are not numbers.")
     data = matrix.data
     for wrong, problem, advice in (
+        # Not `>=`, which is false for NaN.
         (~(np.abs(data) < _TOO_MANY), "missing or infinite", "remove or correct them"),
         (data < 0, "negative", "AAM needs reads; give the table before it was transformed"),
         (data != np.floor(data), "not whole numbers",
@@ -182,6 +184,7 @@ def _reads(matrix: csr_matrix, samples, features, name: str) -> csr_matrix:
                 f"feature {short(features[matrix.indices[at]])} in sample {short(samples[row])}); "
                 f"{advice}."
             )
+    # A copy: the next two calls work in place, and the caller's table must not change (a test).
     reads = csr_matrix(
         (data.astype(np.int64), matrix.indices, matrix.indptr), shape=matrix.shape, copy=True
     )

@@ -103,6 +103,7 @@ def is_dna(text: str) -> bool:
 
 def looks_like_sequence(text: str) -> bool:
     """Whether most letters are bases (of RNA, and gaps, too): meant as a sequence."""
+    # Some odd letters pass ('ACGTAXGT'); MD5 digests and 'OTU_1' do not (a test).
     return bool(text) and sum(map(text.upper().count, "ACGTUN-.")) >= 0.8 * len(text)
 
 

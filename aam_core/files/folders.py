@@ -84,6 +84,7 @@ def replacing_in(
     stage = directory / STAGE
     with lock_folder(directory):
         make_folder(directory)
+        # A killed writer may have committed its stage: that version is published, not lost.
         _recover(directory)
         try:
             make_folder(stage)
@@ -91,6 +92,7 @@ def replacing_in(
             _commit(stage, owned, manifest, durable)
             _publish(directory, durable)
         finally:
+            # A committed stage stays: readers use it, and the next writer publishes it.
             if not (stage / MANIFEST).is_file():
                 shutil.rmtree(stage, ignore_errors=True)
 
@@ -112,6 +114,7 @@ def only_writer(directory, patience: float = PATIENCE) -> Iterator[None]:
         yield
         return
     with lock_folder(directory, patience) as is_new:
+        # A lock that this process already had may cover a stage of its own, half written.
         if is_new:
             _recover(Path(directory))
         yield
@@ -148,6 +151,7 @@ def read_consistent(directory, read: Callable[[Path], T]) -> T:
         before = _stamps(folder)
         try:
             content = read(folder)
+        # An error amid a replacement may come from two versions, and says nothing of either.
         except (InputError, OSError):
             if folder == _current(directory) and before == _stamps(folder):
                 raise
@@ -178,6 +182,7 @@ def write_manifest(folder, owned: Collection[str] = (), published: bool = True) 
         "owned": sorted(owned),
         "published": published,
     }
+    # The manifest commits the stage, so it must never exist in part.
     partial = folder / f".{MANIFEST}"
     partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, folder / MANIFEST)
@@ -206,6 +211,7 @@ def check_manifest(folder, optional: Collection[str] = ()) -> None:
             if name in optional:
                 continue
             raise InputError(f"{path} is missing: {MANIFEST} lists it.")
+        # The size first: a truncated file is found without reading it.
         if path.stat().st_size != expected.get("size") or _describe(path) != expected:
             raise InputError(
                 f"{path} is truncated or not what was saved: it has {path.stat().st_size} bytes, "
@@ -239,6 +245,7 @@ def replacing_folder(directory) -> Iterator[Path]:
     check_folder(directory)
     make_folder(directory.parent)
     new, old = (directory.parent / f".{directory.name}.{age}" for age in ("new", "old"))
+    # The process was killed between the two renames.
     if current_folder(directory) == old:
         os.rename(old, directory)
     for leftover in (new, old):
@@ -247,6 +254,7 @@ def replacing_folder(directory) -> Iterator[Path]:
     new.mkdir()
     try:
         yield new
+        # Contents before names: after a power cut a new name must not stand for an empty file.
         for path in (*new.iterdir(), new):
             sync(path)
         if directory.exists():
@@ -292,7 +300,9 @@ def _publish(directory: Path, durable: bool) -> None:
     old = {*manifest["owned"], *written}
     with contextlib.suppress(InputError):  # there may be none
         old |= _read_manifest(directory / MANIFEST)["files"].keys()
+    # The manifest first: without it no incomplete folder passes `check_manifest`.
     for name in (MANIFEST, *sorted(old)):
+        # The same file where an earlier attempt, then killed, has linked it already.
         if not _same(stage / name, directory / name):
             with contextlib.suppress(FileNotFoundError):
                 (directory / name).unlink()
@@ -331,6 +341,7 @@ def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:
         for path in folder.iterdir():
             if _is_listed(path) or path.name == MANIFEST:
                 info = path.stat()
+                # The inode tells a replaced file whose size and time agree.
                 stamps[path.name] = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
     return stamps
 
@@ -358,6 +369,7 @@ def _read_manifest(path: Path) -> dict:
     match values:
         case {"format": str(format), "files": dict(files), "owned": list(owned), **rest}:
             valid = format == _MANIFEST_FORMAT
+            # `_publish` removes files of these names: none may lead out of the folder.
             valid = valid and all(_is_name(name) for name in (*files, *owned))
             if valid and all(isinstance(item, dict) for item in files.values()):
                 return {"files": files, "owned": owned, "published": rest.get("published") is True}

@@ -63,11 +63,13 @@ def lock_folder(directory, patience: float = PATIENCE) -> Iterator[bool]:
     InputError
         If another process (or thread) has the lock; or as `check_folder`.
     """
+    # A folder with two names (a link) has one lock.
     folder = Path(os.path.realpath(directory))
     me = (os.getpid(), threading.get_ident())
     owners = {_owners[path] for path in (folder, *folder.parents) if path in _owners}
     owners = {owner for owner in owners if owner[0] == me[0]}  # another's entry came with a fork
     if owners:
+        # A record lock belongs to the process: it does not stop another thread.
         if owners != {me}:
             raise _refusal(directory, f"process {me[0]}, another thread")
         yield False
@@ -75,6 +77,7 @@ def lock_folder(directory, patience: float = PATIENCE) -> Iterator[bool]:
     check_folder(directory)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
+    # Before the lock is taken: another thread would be granted it as well.
     _owners[folder] = me
     lock = None
     try:
@@ -108,6 +111,7 @@ def _take(path: Path, directory, patience: float) -> int | None:
         return None
     until = time.monotonic() + patience
     while True:
+        # O_NOFOLLOW: the file is truncated below, and a link could name any other.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,6 +132,7 @@ def _take(path: Path, directory, patience: float) -> int | None:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
                 return None
+            # POSIX allows either where another process has the lock.
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 os.close(descriptor)
                 raise
@@ -149,6 +154,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _owner(descriptor: int) -> str:
     words = os.pread(descriptor, 300, 0).decode(errors="replace").split()
     if not words or not words[0].isdigit():
+        # It has the lock, but has not written its line yet.
         return "a process that just began"
     elsewhere = len(words) > 1 and words[1] != socket.gethostname()
     return f"process {words[0]}" + (f" on {words[1]}" if elsewhere else "")

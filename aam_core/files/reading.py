@@ -91,6 +91,7 @@ def existing(source, what: str) -> Path:
         raise InputError(f"There is no file {path} ({what}); check the path.") from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder; the {what} must be a file.")
+    # A device such as /dev/zero has no end.
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise InputError(f"{path} is a device; the {what} must be a file or a pipe.")
     if not os.access(path, os.R_OK):
@@ -273,6 +274,7 @@ def _loader() -> type:
             return node
 
         def construct_yaml_int(self, node):
+            # Python limits decimal digits alone, not hexadecimal or base 60 (YAML's '1:1:1').
             if len(node.value) > 100:
                 raise ValueError("a number has more than 100 digits")
             return super().construct_yaml_int(node)
@@ -305,6 +307,7 @@ def _plain(path: Path) -> Iterator[BinaryIO]:
 
 def _copy_pipe(path: Path, copy: BinaryIO) -> None:
     """Read a pipe to its end, without blocking forever where it has no writer."""
+    # O_NONBLOCK: opening would otherwise wait for a writer, without a limit.
     pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(pipe, "rb", buffering=0) as source:
         until = time.monotonic() + _PIPE_TIMEOUT
@@ -324,9 +327,11 @@ def _copy_pipe(path: Path, copy: BinaryIO) -> None:
 @contextlib.contextmanager
 def _unzipped(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
     stored = os.fstat(file.fileno()).st_size
+    # A copy: readers seek, and backwards in gzip means to decompress from the start again.
     with tempfile.TemporaryFile() as copy, gzip.GzipFile(fileobj=file) as source:
         while piece := source.read(_PIECE):
             copy.write(piece)
+            # After each piece: the size that gzip records is modulo 2^32, and may be false.
             check_expansion(copy.tell(), stored, path)
         copy.seek(0)
         yield copy

@@ -92,7 +92,9 @@ def _descriptor(path: Path) -> int | Path:
     if _DESCRIPTOR.fullmatch(str(path)) is None:
         return path
     named = {"stdout": 1, "stderr": 2}.get(path.name)
+    # Python's buffer would otherwise come after what is written to the descriptor.
     sys.stdout.flush()
+    # A duplicate, as the caller closes it: the process keeps its own stream.
     return os.dup(int(path.name) if named is None else named)
 
 
@@ -190,10 +192,11 @@ def link_or_copy(source: Path, target: Path) -> None:
     temporary = _temporary(target)
     try:
         try:
+            # Under a temporary name: os.link does not replace an existing target.
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-            sync(temporary)
+            sync(temporary)  # a link has the synced content, a copy does not
         os.replace(temporary, target)
     finally:
         # Where both are the same file already, a rename does nothing and leaves both names.
@@ -204,10 +207,12 @@ def clear_leftovers(folder: Path, name: str = "") -> None:
     """Remove temporary files of killed processes in ``folder``: all, or those of file ``name``."""
     for path in folder.iterdir():
         match = _TEMPORARY.match(path.name)
+        # A live process may still be writing its file.
         if match and path.name.endswith(_tail(name)) and not _is_alive(int(match[1])):
             path.unlink(missing_ok=True)
 
 
+# Process ids are below 2^22 on Linux: seven digits.
 _TEMPORARY = re.compile(r"\.aam-([1-9][0-9]{0,6})-[0-9a-f]{8}-")
 
 _TAIL = 100
@@ -220,6 +225,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _tail(name: str) -> str:
+    # The cut may fall within a character of several bytes.
     return name.encode()[-_TAIL:].decode(errors="ignore")
 
 

@@ -108,6 +108,7 @@ def distance_matrix(
     values, lengths_K = _prepare(distance, counts_BU, feature_index_U, phylogeny)
     matrix = distance.compare(values[rows], values, lengths_K, alpha)
     if len(matrix) == len(values):
+        # Both directions may differ by rounding, and symmetry is promised.
         matrix = (matrix + matrix.T) / 2
     itself = torch.arange(len(values), device=matrix.device)
     matrix.masked_fill_(itself[rows, None] == itself, 0)
@@ -153,6 +154,7 @@ def table_distances(
     """
     distance = find_distance(metric, phylogeny)
     samples = counts.shape[0]
+    # Only features with reads: a block is dense over them and their branches.
     features = np.flatnonzero(counts.getnnz(axis=0))
     sheared = phylogeny.take(features) if phylogeny and distance.needs_tree else None
     columns = torch.arange(len(features))
@@ -166,6 +168,7 @@ def table_distances(
     for i in range(0, samples, block):
         x, lengths_K = prepared(i)
         for j in range(i, samples, block):
+            # Prepared anew for each pair: to keep all blocks would take samples x branches.
             y = x if j == i else prepared(j)[0]
             part = distance.compare(x, y, lengths_K, alpha).numpy()
             if j == i:
@@ -219,9 +222,11 @@ def _shear(phylogeny: Phylogeny, feature_index_U: Tensor, device) -> _Branches:
     starts, ends = before[starts], before[ends]
     used = starts < ends
     place = torch.arange(len(starts), device=device)
+    # A boolean selection would be shorter, but waits for the device to know its size.
     latest = torch.where(used, place, -1).cummax(0).values
     previous = torch.nn.functional.pad(latest, (1, 0), value=-1)[:-1]
     other = (starts != starts[previous]) | (ends != ends[previous]) | (previous < 0)
+    # Branches over no feature of the batch share an extra slot, which is cut off.
     slot = torch.where(used, (used & other).cumsum(0) - 1, slots)
     empty = torch.zeros(slots + 1, dtype=torch.int64, device=device)
     return _Branches(
@@ -270,7 +275,9 @@ def _presence(counts_BU: Tensor, branches: _Branches | None) -> Tensor:
 def _relative_abundance(counts_BU: Tensor, branches: _Branches) -> Tensor:
     """Share of the sample's reads below each branch."""
     counts_BU = counts_BU.double()
+    # A sample without reads has shares of 0, not 0 / 0.
     share_BU = counts_BU / counts_BU.sum(1, keepdim=True).clamp_min(_TINY)
+    # A difference of cumulative sums may end just below 0.
     return branches.below(share_BU).clamp_min(0)
 
 
@@ -310,6 +317,7 @@ def _generalized(x_XK, y_YK, lengths_K, alpha) -> Tensor:
         parts = []
         for y in y_YK.split(columns):
             total = x + y
+            # 0 to a negative power is infinite, and times a difference of 0 NaN.
             weight = total.clamp_min(_TINY).pow_(alpha - 1)
             part = (x - y).abs_().mul_(weight) @ lengths_K
             parts.append(_ratio(part, weight.mul_(total) @ lengths_K))

@@ -98,6 +98,7 @@ def _is_one_tree(plain: str) -> bool:
     text = re.sub(_QUOTED, "", plain).encode()
     code = np.frombuffer(text, np.uint8)
     depth = np.cumsum((code == ord("(")).astype(np.int64) - (code == ord(")")))
+    # argmin is the first minimum: a depth of 0 before the last bracket would be a second tree.
     return b"," in text and depth[-1] == 0 and depth.argmin() == text.rindex(b")")
 
 
@@ -113,9 +114,11 @@ def _with_iow(plain: re.Match, source: str) -> Tree | None:
     tips_so_far = np.cumsum(is_tip)
     nodes = np.flatnonzero(opening)
     closing = np.array([tree.close(k) for k in nodes.tolist()])
+    # Postorder is the order of the closing brackets.
     nodes, closing = nodes[np.argsort(closing)], np.sort(closing)
     names = [tree.name(k) or "" for k in np.flatnonzero(is_tip).tolist()]
     lengths = [tree.length(k) for k in nodes.tolist()]
+    # iow reads a root without a length as one of length 0.
     lengths[-1] = lengths[-1] if plain["root"] else None
     starts, ends = tips_so_far[nodes] - is_tip[nodes], tips_so_far[closing]
     return _checked(names, starts, ends, lengths, source)
@@ -129,6 +132,7 @@ def _with_skbio(text: str, source: str):
     structure, _, rest = _QUOTED_OR_COMMENT.sub(r"\1", text).partition(";")
     if rest.strip():
         raise InputError(f"{source} has text after its first tree; give a file of one tree.")
+    # Underscores stay: `find_tips` decides where they mean spaces.
     options = {"format": "newick", "verify": False, "convert_underscores": False}
     try:
         if re.search(r"[^\s(,]\s*\(|:[^(),]*:", structure):
@@ -150,6 +154,7 @@ def _from_treenode(tree, source: str) -> Tree:
         below = [open_nodes.pop() for _ in node.children]
         if not below:
             names.append(node.name or "")
+        # Children are popped from the last to the first: below[-1] is of the first.
         starts.append(below[-1] if below else len(names) - 1)
         ends.append(len(names))
         lengths.append(node.length)

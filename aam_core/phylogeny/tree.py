@@ -20,6 +20,7 @@ from aam_core.summary import Summarized
 __all__ = ["Phylogeny", "find_tips"]
 
 
+# eq=False keeps the hash by identity: phylogenies are keys of `distances._on_device`.
 @dataclass(frozen=True, eq=False, repr=False)
 class Phylogeny(Summarized):
     """Branches over features.
@@ -69,6 +70,7 @@ class Phylogeny(Summarized):
         feature_ids = list(feature_ids)
         tips = find_tips(tree, feature_ids)
         _check_tips(tree, feature_ids, tips)
+        # Lengths of 0 alone are as good as none: every distance would be 0.
         if not np.any(np.nan_to_num(tree.lengths)):
             raise InputError(
                 f"{tree.source} has no branch lengths, and UniFrac is made of them: give a tree "
@@ -128,6 +130,7 @@ def find_tips(tree: Tree, feature_ids) -> np.ndarray:
     tip_of = np.array([tips.get(name, -1) for name in feature_ids], dtype=np.int64)
     absent = np.flatnonzero(tip_of < 0)
     if len(absent):
+        # A tip that is exactly another feature is not free for the second look-up.
         taken = set(feature_ids)
         free = _spaced((name, k) for name, k in tips.items() if name not in taken)
         for name, f in _spaced((feature_ids[f], f) for f in absent.tolist()).items():
@@ -167,6 +170,7 @@ def _present(tree: Tree, tips: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     below = _tips_before(len(tree.tip_names), tips)
     used = below[tree.ends] > below[tree.starts]
     lengths = np.nan_to_num(tree.lengths[used], nan=0.0)
+    # Of these branches alone: negative ones over other tips do not matter (a test).
     negative = lengths[lengths < 0]
     if len(negative):
         raise InputError(
@@ -196,5 +200,6 @@ def _shear(
     starts, ends = before[starts], before[ends]
     used = starts < ends
     lengths, starts, ends = lengths[used], starts[used], ends[used]
+    # -1 is neither a start nor an end: the first branch always begins a chain.
     first = np.flatnonzero((np.diff(starts, prepend=-1) != 0) | (np.diff(ends, prepend=-1) != 0))
     return np.add.reduceat(lengths, first), starts[first], ends[first], before[tips]

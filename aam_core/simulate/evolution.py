@@ -55,6 +55,7 @@ class Tree:
         """Newick text; ``names`` are those of ``tips``, in that order."""
         text = dict(zip(self.tips.tolist(), names, strict=True))
         children: dict[int, list[str]] = {}
+        # From the last: a node's children, which have greater numbers, are then written.
         for node in range(len(self.parent) - 1, 0, -1):
             label = text[node] if node in text else f"({','.join(children.pop(node))})"
             children.setdefault(int(self.parent[node]), []).append(
@@ -81,7 +82,7 @@ def birth_death_tree(tips: int, rng: np.random.Generator, death: float = 0.3) ->
     while grown is None:
         grown = _grow(tips, rng, death)
     parent, length = _prune(*grown)
-    length = length * rng.gamma(4.0, 0.25, len(length))
+    length = length * rng.gamma(4.0, 0.25, len(length))  # mean 1, variation 1 / sqrt(4)
     length[0] = 0.0
     depth = np.zeros(len(parent))
     for node in range(1, len(parent)):
@@ -109,6 +110,7 @@ def _grow(tips, rng, death):
                 end.append(time)
         elif not living:
             return None
+    # Otherwise the two tips of the last split would have branches of length 0.
     time += rng.exponential(1.0 / (tips * (1.0 + death)))
     for node in living:
         end[node] = time
@@ -143,6 +145,7 @@ def site_rates(sites: int, rng: np.random.Generator) -> np.ndarray:
     reach = np.arange(-3 * _STRETCH, 3 * _STRETCH + 1)
     kernel = np.exp(-0.5 * (reach / _STRETCH) ** 2)
     smooth = np.convolve(rng.normal(size=sites + len(kernel) - 1), kernel, mode="valid")
+    # By ranks, so that the rates are gamma-distributed whatever smoothing does to the variance.
     quantile = (np.argsort(np.argsort(smooth)) + 0.5) / sites
     rates = gammaincinv(_RATE_SHAPE, quantile)
     return rates / rates.mean()
@@ -174,6 +177,7 @@ def evolve_sequences(tree: Tree, sites: int, rng: np.random.Generator) -> list[s
         start = bases[tree.parent[node]]
         decay = np.exp(np.outer(rates * tree.length[node], speed))
         chance = np.cumsum((left[start] * decay) @ right, axis=1)
+        # Rounding may leave the last sum beside 1, and a draw above it.
         drawn = rng.random((sites, 1)) * chance[:, -1:]
         bases[node] = np.minimum((drawn > chance).sum(axis=1), 3)
     return _distinct(bases[tree.tips], rng)
@@ -188,6 +192,7 @@ def _reversible_model():
     np.fill_diagonal(rates, -rates.sum(axis=1))
     rates /= -(_FREQUENCIES * np.diag(rates)).sum()
     root = np.sqrt(_FREQUENCIES)
+    # Similar to Q and symmetric, as the model is reversible: all eigenvalues are real.
     speed, vectors = np.linalg.eigh(root[:, None] * rates / root)
     return vectors / root[:, None], speed, vectors.T * root
 

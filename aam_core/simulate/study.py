@@ -171,7 +171,7 @@ def _check(samples, features, seed, sequence_length, depth, subjects, effect, fe
         ("subjects", subjects, 2),
         ("effect", effect, 0),
     ):
-        if not value >= least:
+        if not value >= least:  # not `<`, which is false for NaN
             raise InputError(f"Cannot simulate: {name} is {value}; it must be at least {least}.")
     if subjects > samples:
         raise InputError(
@@ -182,15 +182,18 @@ def _check(samples, features, seed, sequence_length, depth, subjects, effect, fe
 
 
 def _md5(text: str) -> str:
+    # usedforsecurity=False: OpenSSL in FIPS mode refuses MD5 otherwise.
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _design(samples, subjects, rng) -> pd.DataFrame:
     """Metadata, and the hidden columns owner, z and h."""
+    # Subjects differ by one sample at most.
     owner = np.sort(np.arange(samples) % subjects)
     visit = np.arange(samples) - np.searchsorted(owner, owner) + 1
     between, within = rng.normal(size=subjects), rng.normal(size=samples)
     z = np.sqrt(_SUBJECT_SHARE) * between[owner] + np.sqrt(1 - _SUBJECT_SHARE) * within
+    # Exactly standard: `responses` are changes per standard deviation.
     z = (z - z.mean()) / z.std()
     hidden = rng.normal(size=subjects)
     hidden = (hidden - hidden.mean()) / hidden.std()
@@ -225,8 +228,10 @@ def _communities(design, responses, depth, rng) -> sparse.csr_matrix:
             subject = owner
             offset = rng.normal(0, _SUBJECT_SD, features)
             carried = rng.random(features) < _CARRIED
+            # A subject that carries nothing would have only weights of 0.
             carried[rng.integers(features)] = True
         log = base + responses @ (z, h) + offset + runs[run] + rng.normal(0, _NOISE_SD, features)
+        # The greatest exponent is 0: exp does not overflow.
         weight = np.exp(log - log[carried].max()) * carried
         rows.append(sparse.csr_matrix(rng.multinomial(reads[row], weight / weight.sum())))
         better = log > best
