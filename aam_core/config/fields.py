@@ -104,7 +104,8 @@ def _as_type(kind: type, value: Any, name: str) -> Any:
     if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         value = int(value)
     if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        if isinstance(value, float) or abs(value) <= LARGEST:  # else float() may overflow
+        # A whole number may be beyond any float, whose conversion would overflow.
+        if not isinstance(value, numbers.Integral) or abs(int(value)) <= LARGEST:
             value = float(value)
     if type(value) is not kind:
         raise InputError(f"{name} must be {_TYPE_IN_WORDS[kind]}, not {short(repr(value))}.")

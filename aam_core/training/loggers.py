@@ -4,7 +4,7 @@ Names are ``train/...`` and ``val/...`` everywhere but in TensorBoard, where the
 ``train`` and ``val``, with the same tags. A resumed run continues in the same files; a tracker that
 has nothing of the steps before gets them from ``metrics.jsonl``.
 
-One more tracker: a class as `RunLogger`, and an entry of `TRACKERS`; `config.sections` names them
+One more tracker: a class as `RunLogger`, and an entry of `TRACKERS`; `config.training` names them
 in the help of ``train.trackers``.
 """
 

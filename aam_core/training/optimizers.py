@@ -1,7 +1,7 @@
 """Optimizers and their parameter groups.
 
 One more optimizer: a function and an entry of `OPTIMIZERS`, and its name in the choices of
-``optim.optimizer`` (`aam_core.config.sections`).
+``optim.optimizer`` (`aam_core.config.training`).
 """
 
 from __future__ import annotations
