@@ -36,8 +36,10 @@ def abundance_features(counts_BA: Tensor, mask_BA: Tensor) -> tuple[Tensor, Tens
     tuple of Tensor
         Features ``[B, A, 3]``, and log abundance ``[B, A]``.
     """
+    # Dropped ASVs go before the shares are taken, which would tell of them otherwise.
     share_BA = counts_BA * mask_BA
     share_BA = share_BA / share_BA.sum(1, keepdim=True).clamp_min(1e-12)
+    # Padding has no reads: log(0) would put infinities into the linear map.
     log_BA = share_BA.clamp_min(1e-6).log()
     # Centred and scaled so that common abundances (1e-4 to 1e-1) fall within about +-1.
     return torch.stack(((log_BA + 6.0) / 3.0, share_BA, share_BA.sqrt()), dim=-1), log_BA

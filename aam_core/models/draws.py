@@ -25,6 +25,7 @@ __all__ = [
     "mix",
 ]
 
+# A new use goes last: other numbers would change the draws of runs that are resumed.
 ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE = range(5)
 """Uses of the key of a step; it is mixed with one of them first, so that their draws differ."""
 
@@ -42,6 +43,7 @@ def key(*parts: int) -> int:
         mixed ^= mixed >> 33
         mixed = mixed * 0xC4CEB9FE1A85EC53 & (1 << 64) - 1
         mixed ^= mixed >> 33
+    # A batch carries the key as an int64 tensor, which does not hold 64 unsigned bits.
     return mixed >> 1
 
 
@@ -60,6 +62,8 @@ def mix(keys: Tensor, other: Tensor | int) -> Tensor:
         spread = _signed(other * _GOLDEN)
     else:
         spread = _narrow(other) * _signed(_GOLDEN)
+    # fmix32 maps 0 to 0: without the 1, mixing 0 with 0 gives 0 again. The sum is also a copy, for
+    # `_scramble` works in place and would overwrite the keys of the caller.
     return _scramble(_scramble(_narrow(keys) + 1) ^ spread)
 
 
@@ -92,11 +96,13 @@ def dropout(x: Tensor, rate: float, keys: Tensor | None, salt: int) -> Tensor:
     width = x.shape[-1]
     # Each number gives two draws of 16 bits, for half the work.
     draw = _hash(keys, salt, (width + 1) // 2).view(torch.int16)[..., :width]
+    # The draws are signed: they start at -2^15.
     keep = draw >= round(rate * 2**16) - 2**15
     return x * keep.to(x.dtype).mul_(1 / (1 - rate))
 
 
 def _hash(keys, salt, n):
+    # Products of int64 would not wrap at 32 bits, and give other draws.
     assert keys.dtype == torch.int32, keys.dtype
     channel = torch.arange(n, dtype=torch.int32, device=keys.device)
     return _scramble(keys[..., None] ^ (channel * _signed(_GOLDEN) + _signed(key(salt))))

@@ -32,6 +32,7 @@ class KmerBag(nn.Module):
         super().__init__()
         self.length = length
         self.none = len(vocab.BASES) ** length
+        # One row more, of k-mers that are ignored: as padding_idx it has no gradient, and stays 0.
         self.vectors = nn.Parameter(torch.zeros(self.none + 1, width))
         self.norm = nn.LayerNorm(width)
 
@@ -53,8 +54,10 @@ class BaseEncoder(nn.Module):
         super().__init__()
         self.config = config
         width = config.width
+        # A kernel shorter than the stride would skip bases.
         self.kernel = max(config.kernel, config.stride)
         self.embed = nn.Parameter(torch.empty(self.kernel * vocab.SIZE, width))
+        # The sum over the kernel then has variance 1.
         nn.init.normal_(self.embed, std=self.kernel**-0.5)
         self.start = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(
@@ -117,6 +120,8 @@ class BaseEncoder(nn.Module):
         x_UPD = torch.cat((self.start.expand(u, 1, -1).to(x_UPD.dtype), x_UPD), dim=1)
         if not ragged:
             return x_UPD, None
+        # By its own bases, not by all that the kernel sees: beside a longer sequence there would be
+        # more real positions than alone.
         real = windows[:, :, left : left + stride].ne(vocab.PAD).any(-1)
         return x_UPD, F.pad(real, (1, 0), value=True)
 

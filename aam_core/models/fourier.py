@@ -49,10 +49,12 @@ def fourier_features(tokens_UL: Tensor, size: int) -> Tensor:
     bases_UL = tokens_UL[:, 1:].long() - vocab.A
     real = (bases_UL >= 0) & (bases_UL < len(vocab.BASES))
     length, device = bases_UL.shape[1], tokens_UL.device
+    # Rounded up, so that one cached table serves many lengths.
     shift_R, phase_L4R = _phases(-(-length // _POSITIONS) * _POSITIONS, size)
     phase_L4R = phase_L4R[:length].to(device)
     phase_UR = shift_R.to(device).repeat(len(tokens_UL), 1)
     with _full_precision(device.type):
+        # One base at a time: a one-hot of all four would take four times the memory.
         for base in range(len(vocab.BASES)):
             phase_UR += (real & (bases_UL == base)).float() @ phase_L4R[:, base]
     return STRENGTH * 2**0.5 * phase_UR.cos()

@@ -38,6 +38,7 @@ class CovariateTokens(nn.Module):
         """Return ``[B, M, D]``."""
         tokens = [level(categories_BC[:, c, None]) for c, level in enumerate(self.levels)]
         if self.slope is not None:
+            # Of the value and an indicator: a missing number must differ from the mean.
             tokens.append(torch.einsum("bkt,ktd->bkd", numbers_BK2, self.slope) + self.bias)
         return torch.cat(tokens, dim=1)
 

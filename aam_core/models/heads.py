@@ -33,6 +33,7 @@ class NucleotideHead(nn.Module):
 
     def forward(self, states_UPD: Tensor, row_M: Tensor, column_M: Tensor) -> Tensor:
         """Return ``[M, V]`` for the masked bases, at these positions of ``[U, L + 1]`` tokens."""
+        # Column 0 is START, which has a position of its own, before those of the strides.
         base = column_M - 1
         x_MD = states_UPD[row_M, 1 + torch.div(base, self.stride, rounding_mode="floor")]
         logits = self.out(self.norm(x_MD)).view(-1, self.stride, vocab.SIZE)
@@ -67,6 +68,7 @@ class UnionDistance(DistanceHead):
         self.branch = nn.Linear(width, branches)
         # A branch is rare at first: a sample of a hundred ASVs must not have all of them.
         nn.init.constant_(self.branch.bias, -4.0)
+        # Its softplus is 1: at first all branches have the same length.
         self.length = nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
 
     def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
@@ -74,9 +76,11 @@ class UnionDistance(DistanceHead):
 
         The lengths go along so that `compare` needs no parameter.
         """
+        # -log(1 - sigmoid(z)) is softplus(z): a sum over ASVs, where the product would underflow.
         absent_BAK = F.softplus(self.branch(asv_BAD).float())
         absent_BK = (absent_BAK * mask_BA[..., None]).sum(1)
         root_K = F.softplus(self.length).sqrt()
+        # 1 - exp(-x) would lose the digits of rare branches.
         rooted_BK = -torch.expm1(-absent_BK) * root_K
         return torch.cat((rooted_BK, (rooted_BK * root_K).sum(1, keepdim=True)), dim=1)
 
@@ -85,6 +89,7 @@ class UnionDistance(DistanceHead):
         """Distances ``[B_left, B_right]``."""
         shared = left[:, :-1] @ right[:, :-1].T
         total = left[:, -1, None] + right[None, :, -1]
+        # Rounding may take it below 0 between samples that share all their branches.
         return (total - 2 * shared).clamp_min(0) / (total - shared).clamp_min(1e-9)
 
 
@@ -117,6 +122,7 @@ class EuclideanDistance(DistanceHead):
 
     def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
         """Vectors ``[B, K]``."""
+        # Otherwise the distance grows with the number of branches, and saturates the tanh.
         return self.out(sample_BD).float() / self.out.out_features**0.5
 
     @staticmethod

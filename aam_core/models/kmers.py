@@ -29,6 +29,7 @@ def kmers(tokens_UL: Tensor, length: int) -> Tensor:
     A k-mer with any letter but A, C, G and T is unusual.
     """
     bases = tokens_UL[:, 1:].int() - vocab.A
+    # Sequences shorter than a k-mer get one unusual one, for `unfold` refuses them.
     bases = F.pad(bases, (0, max(0, length - bases.shape[1])), value=-1)
     windows = bases.unfold(1, length, 1)
     powers = len(vocab.BASES) ** torch.arange(length, device=bases.device).int()
@@ -51,6 +52,7 @@ class KmerProfile(nn.Module):
     def __init__(self, components: int):
         super().__init__()
         kinds = len(vocab.BASES) ** KMER
+        # Buffers are saved with the weights: a prediction has not the sequences of the study.
         self.register_buffer("mean", torch.zeros(kinds))
         self.register_buffer("components", torch.zeros(kinds, components))
 
@@ -77,6 +79,7 @@ class KmerProfile(nn.Module):
         axes = axes[:, :rank]
         # The greatest weight of each component is positive: otherwise its sign would be random.
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        # One scale for all: with one of each component, distances would no longer be Hellinger's.
         scale = (roots @ axes).square().mean().sqrt()
         self.components[:, :rank] = axes / scale
 
@@ -88,5 +91,6 @@ class KmerProfile(nn.Module):
         numbers = kmers(tokens_UL, KMER).long()
         counts = torch.zeros(len(numbers), len(self.mean) + 1, device=numbers.device)
         counts.scatter_add_(1, numbers, torch.ones_like(numbers, dtype=counts.dtype))
+        # Without the last column, of unusual k-mers: they do not lower the other frequencies.
         counts = counts[:, :-1]
         return (counts / counts.sum(1, keepdim=True).clamp_min(1.0)).sqrt()

@@ -37,6 +37,7 @@ def rotary(length: int, size: int, device, base: float = 10000.0) -> tuple[Tenso
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the halves of each head's channels ``[N, H, S, D / H]`` by their position's angles."""
+    # float32 angles would promote q and k under autocast, and attention wants the dtype of v.
     cos, sin = (part.to(x.dtype) for part in turn)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

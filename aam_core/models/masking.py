@@ -56,6 +56,7 @@ def divide(parts: Sequence[np.ndarray], fraction: float, key: int | Tensor) -> l
     keys = mix(mix(torch.as_tensor(key), DIVIDE), torch.from_numpy(features))
     draw = bits(keys, 0, 1)[:, 0].numpy()
     chosen = np.argsort(draw, kind="stable")[: max(1, round(fraction * len(features)))]
+    # ASVs of equally many parts follow each other: taken in turn, they are dealt out evenly.
     chosen = chosen[np.argsort(holders[chosen], kind="stable")]
     turn = np.full(len(features), -1)
     turn[chosen] = np.arange(len(chosen)) % holders[chosen]

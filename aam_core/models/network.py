@@ -165,6 +165,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.parts = parts
+        # By halves: of ten members and five folds, one of each kind holds out the same fold.
         second_half = np.arange(config.members) >= (config.members + 1) // 2
         self.fourier_members = second_half & (fourier_size(config) > 0)
         width, features = config.encoder.width, config.encoder.features
@@ -172,6 +173,8 @@ class Network(nn.Module):
         self.profile = KmerProfile(config.encoder.components) if features != "bases" else None
         self.members = nn.ModuleList(Member(config, parts, it) for it in self.fourier_members)
         self.member_weight: Tensor | None
+        # Only where there are two kinds to weigh: checkpoints of before the weights have no such
+        # tensor, and are still resumed.
         weighted = parts.outputs and self.fourier_members.any()
         self.register_buffer("member_weight", torch.ones(config.members) if weighted else None)
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
@@ -204,6 +207,7 @@ class Network(nn.Module):
             return []
         if self.distance is None:
             assert self.bases is not None
+            # The nucleotide head reads positions: vectors of whole ASVs would reveal masked bases.
             vectors = [self.bases.pool, self.bases.norm, self.bases.kmers]
             return [*self.members, *(part for part in vectors if part is not None)]
         if isinstance(self.distance, UnionDistance):  # it reads the ASVs, not the sample
@@ -261,6 +265,7 @@ class Network(nn.Module):
             weight_KB = weight_KB * self.member_weight[:, None]
         share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
         if self.parts.outputs > 1:
+            # A probability that underflows to 0 would have -inf as its logarithm.
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
         return (target_KBT * share).sum(0)
 
@@ -274,6 +279,8 @@ class Network(nn.Module):
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
+                # Draws of its own, or all members would drop the same ASVs; keyed by feature,
+                # not by column, so that neither order nor padding changes them.
                 own_B = mix(keys_B, number)
                 own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
             sample_BD, context_BAD, mask_BA = member.read(vectors_UE, batch, own_BA)
@@ -314,6 +321,7 @@ def vector_size(config: ModelConfig) -> int:
 
 def fourier_size(config: ModelConfig) -> int:
     """Number of random Fourier features; 0 without k-mer components, or with one member."""
+    # A lone member belongs to the first half, which does not read them.
     read = config.encoder.features != "bases" and config.members > 1
     return config.encoder.codes if read else 0
 

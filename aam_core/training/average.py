@@ -72,4 +72,5 @@ class Average:
 @torch.no_grad()
 def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, tensor in source.items():
+        # In place: the optimizer and the wrapped network hold these very parameters.
         target[name].copy_(tensor)

@@ -118,6 +118,7 @@ def save(checkpoint: Checkpoint, folder: Path, reuse_best: bool = False) -> None
             "run": checkpoint.run,
             "progress": checkpoint.progress,
             "average": checkpoint.average is not None,
+            # Where the file was linked, `tensors` has no such key.
             "best": tensors.get("best", best_file) is not None,
             "inputs": checkpoint.inputs is not None,
         }
@@ -173,6 +174,7 @@ def find(directory) -> Path:
         If there is no checkpoint; it says what there is.
     """
     directory = Path(os.path.abspath(directory))
+    # Weights without a head are a checkpoint too, a damaged one: `load` then names what is missing.
     for folder in (directory / LAST, directory / LAST.name, directory):
         if any((current_folder(folder) / name).is_file() for name in (HEAD, "weights.safetensors")):
             return folder
@@ -233,6 +235,7 @@ def _grouped(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The reverse of `_flat`."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
+        # At the first slash: the name of a state has none.
         name, _, group = key.partition("/")
         groups.setdefault(group, {})[name] = tensor
     return groups
@@ -271,6 +274,7 @@ def _read_head(path: Path) -> dict:
         newer = f"format {version}, newer than this AAM reads ({FORMAT_VERSION})"
         raise InputError(f"{path} has {newer}: upgrade AAM to resume from it.")
     fields = {"format_version": int} | FIELDS
+    # Not isinstance, which takes true for a number of the format.
     if lacking := [name for name, kind in fields.items() if type(head.get(name)) is not kind]:
         raise InputError(f"{path} was edited: it has no valid {', '.join(lacking)}.")
     return head

@@ -86,6 +86,7 @@ class JsonLines:
         self.file = open(path, "a", encoding="utf-8")
 
     def record(self, step: int, values: dict[str, float]) -> None:
+        # NaN and Infinity are not JSON: strict readers would refuse the line.
         finite = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
         self.file.write(json.dumps({"step": step, **finite}) + "\n")
         self.file.flush()
@@ -115,6 +116,7 @@ class TensorBoard:
         if self.fresh:  # files of an earlier layout would be a third run
             _drop_events(folder)
         else:
+            # At once: later steps are dropped when a writer is made, and a side may get no more.
             for side in _SIDES:
                 if (folder / side).is_dir():
                     self._writer(side)
@@ -128,6 +130,7 @@ class TensorBoard:
 
     def figure(self, step: int, name: str, figure: Figure) -> None:
         side, tag = _side_and_tag(name)
+        # Not closed: the other trackers take the same one, and `Reporter` closes it.
         self._writer(side).add_figure(f"networks/{tag}", figure, step, close=False)
 
     def histograms(self, step: int, tensors: dict) -> None:

@@ -57,6 +57,7 @@ def check_size(config: ModelConfig, parts: Parts) -> None:
     InputError
         It says how many there are, and what is free.
     """
+    # One member of each kind: those with random Fourier features have a larger first map.
     counted = min(config.members, 2)
     with torch.device("meta"):
         network = Network(replace(config, members=counted), parts)
@@ -145,6 +146,7 @@ def largest_batch(job: TrainingJob, group: ProcessGroup) -> int:
         least = needs(low)
         size = _most(lambda size: needs(size) <= budget, low, high, unit) if least <= budget else 0
     needs_of_ranks = group.all_gather((size, least, budget))
+    # The rank with the least room decides, for all train with one batch size.
     size, least, budget = min(needs_of_ranks)
     if not size:
         much = f"about {least:.2g} GB" if math.isfinite(least) else "more"
@@ -160,6 +162,7 @@ def free_gb(device: torch.device) -> float:
     """Free memory for this process in GB: of its GPU, or its share of the machine's."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        # What torch has freed but keeps for itself counts as used there.
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return (free + cached) / GB
     facts = Path("/proc/meminfo")
@@ -179,6 +182,7 @@ def peak_gb(device: torch.device) -> float:
     if status.is_file():  # getrusage would give the peak of the process that started this one
         (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(peak.split()[1]) * 1024 / GB
+    # ru_maxrss is in bytes on macOS, in KiB on Linux.
     kilo = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo / GB
 
@@ -293,6 +297,7 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
         sizes.append([1, len(draw.features), len(samples) * asvs, len(samples), pairs])
     sizes = np.array(sizes, float)
     scale = sizes.max(0)
+    # Non-negative, as no size can save memory; scaled, as the sizes differ by orders of magnitude.
     rates = nnls(sizes / scale, np.array([_kept(probe, samples) for samples in batches]))[0] / scale
 
     def needs(size: int) -> float:
@@ -303,12 +308,14 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
 
 def _kept(probe: _Probe, samples: np.ndarray) -> float:
     """Bytes of the activations that a step on these samples keeps for its backward pass."""
+    # Weights that the graph keeps are counted in `fixed`.
     weights = {p.untyped_storage().data_ptr() for p in probe.job.network.parameters()}
     sizes: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
+            # By storage: several views of a tensor are kept once.
             sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 

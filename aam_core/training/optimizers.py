@@ -54,6 +54,7 @@ def make_optimizer(
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             device = device or parameter.device
+            # By name too: the biases of numeric covariates are one parameter of two dimensions.
             matrix = parameter.ndim > 1 and not name.endswith("bias")
             groups.setdefault((_group(name, pretrained), matrix), []).append(parameter)
     assert groups, "nothing to train"

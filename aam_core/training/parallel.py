@@ -237,6 +237,7 @@ def join_process_group(config: TrainConfig) -> ProcessGroup:
     if config.device.startswith("cuda:"):
         raise InputError(f"The device {config.device!r} is one; several processes take 'cuda'.")
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    # Exchanged, so that all raise: the others would wait for a rank that raised alone.
     has_gpu: list = [None] * world_size
     dist.all_gather_object(has_gpu, local_rank < torch.cuda.device_count(), _host)
     if config.device in ("auto", "cuda") and torch.cuda.is_available():
@@ -246,6 +247,7 @@ def join_process_group(config: TrainConfig) -> ProcessGroup:
                 f"{len(without)} of {world_size} processes have no GPU of their own (ranks "
                 f"{first_five(without)}): ask for no more devices than a machine has GPUs."
             )
+        # "cuda" is the current GPU: without this, GPU 0 for every rank of a machine.
         torch.cuda.set_device(local_rank)
     return ProcessGroup(rank, world_size, find_device(config.device), config.strategy)
 
@@ -306,6 +308,7 @@ class _AllGatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, rank, sizes):
         ctx.span = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+        # all_gather takes tensors of one shape, and ranks differ in their number of samples.
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in sizes]
@@ -314,6 +317,7 @@ class _AllGatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
+        # all_reduce refuses other tensors.
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient[ctx.span], None, None

@@ -38,7 +38,9 @@ def find_device(name: str) -> torch.device:
             return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        # torch.device takes any index; an allocation shows whether there is such a GPU.
         torch.empty(0, device=device)
+    # A torch that was built without CUDA raises an AssertionError.
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"The device {name!r} is not there: {reason}") from None

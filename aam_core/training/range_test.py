@@ -110,6 +110,7 @@ def suggest(table: pd.DataFrame) -> float:
     rates, raw, loss = (table[name].to_numpy() for name in ("lr", "loss", "smoothed"))
     first = len(loss) // 10  # before that, it is a mean of few
     best = int(loss.argmin()) if len(loss) else 0
+    # A difference of two independent steps has twice the variance of one.
     noise = np.diff(raw[: best + 1]).std() / 2**0.5 if best else 0.0
     if best <= first + 1 or loss[first] - loss[best] <= noise:
         raise InputError(
@@ -131,8 +132,10 @@ def _rise(stepper: Stepper, rates: np.ndarray, reporter: Reporter) -> pd.DataFra
             param_group["lr"] = rate * param_group["base_lr"]
         losses = LossSums(stepper.config.loss)
         losses.add(*stepper.gradients(samples, epoch, step))
+        # All ranks must end the test at the same step, whatever their last digits.
         loss = stepper.group.broadcast(losses.values()["total_loss"])
         smoothed = _SMOOTHING * smoothed + (1 - _SMOOTHING) * loss
+        # Corrected for the start at 0, as the moments of Adam are.
         mean = smoothed / (1 - _SMOOTHING ** (step + 1))
         if not math.isfinite(mean) or mean > _DIVERGED * best:
             break

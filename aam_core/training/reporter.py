@@ -172,6 +172,7 @@ class Reporter:
         if bar.ncols is None:  # a notebook, which wraps what is long
             bar.set_postfix_str(", ".join(texts), refresh=False)
             return
+        # One step on: `advance` fits the width before it counts the step.
         bare = {"bar_format": _METER.replace("{bar}", ""), "postfix": "", "n": bar.n + 1}
         bare = bar.format_dict | bare
         bar.ncols = _columns()
@@ -208,6 +209,7 @@ class Reporter:
             for tracker in trackers:
                 tracker.figure(step, name, figure)
         finally:
+            # pyplot keeps in memory whatever is not closed.
             pyplot.close(figure)
 
     def histograms(self, step: int, tensors: dict) -> None:

@@ -33,6 +33,7 @@ def lr_factor(config: OptimConfig, steps: int, step: int) -> float:
     warmup = min(max(1, round(config.warmup * steps)), steps - 1)
     if step < warmup:
         if config.schedule == "one-cycle":  # which rises by a cosine too
+            # It starts at 1/25 of the peak, as OneCycleLR of torch does (div_factor).
             return 1.0 - (1.0 - 1 / 25) * _half_cosine(step / warmup)
         return (step + 1) / warmup
     return schedule(min(step, steps) - warmup, max(1, steps - warmup), config)
@@ -45,6 +46,7 @@ def _cosine(after: int, steps: int, config: OptimConfig) -> float:
 
 def _restarts(after: int, steps: int, config: OptimConfig) -> float:
     """The same, with cycles of one length."""
+    # At the very end the modulo would start another cycle, at the peak.
     return _half_cosine(after * config.cycles % steps / steps) if after < steps else 0.0
 
 

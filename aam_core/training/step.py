@@ -69,6 +69,7 @@ class Stepper:
         for part in self.network.untrained_parts():
             part.requires_grad_(False)
         prepare_blocks(self.network, self.config.train, group.device)
+        # Before the optimizer and the average, which need the parameters as FSDP2 shards them.
         self.wrapped = group.wrap(self.network)
         optim = self.config.optim
         self.optimizer = make_optimizer(self.network, optim, job.pretrained, group.device)
@@ -98,6 +99,7 @@ class Stepper:
         parts = np.array_split(samples, min(self.config.train.accumulate, len(samples)))
         key = draws.key(self.config.train.seed, step)
         micros = self._micros(parts, epoch, key)
+        # Before the backward pass: a loss is a share of all elements, on whichever ranks they are.
         counts = self.group.all_reduce(_added(self._counts(micro) for micro in micros))
         self.wrapped.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -108,6 +110,7 @@ class Stepper:
                 weighted = losses.weighted(sums, counts, self.config.loss)
                 # DDP and FSDP2 average the gradients of the ranks, whose losses are to be summed.
                 loss = sum(weighted.values()) * self.group.world_size
+                # Blocks that are recomputed run their attention again here.
                 with attention(self.config.train.attention):
                     self.scaler.scale(loss).backward()
             sums_of_micros.append({name: total.detach() for name, total in sums.items()})
@@ -115,7 +118,9 @@ class Stepper:
 
     def update(self) -> Tensor:
         """Update the weights; return the norm of the gradients before clipping."""
+        # The limit of clipping and the logged norm are of gradients without the scale of fp16.
         self.scaler.unscale_(self.optimizer)
+        # Without clipping the norm is logged all the same.
         limit = self.config.optim.clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         self.scaler.step(self.optimizer)
@@ -204,6 +209,7 @@ class Stepper:
         check_fields(folder, "schedule", progress["schedule"], self.schedule.state_dict())
         for name, value in weights.items():
             value.copy_(shard_like(checkpoint.weights[name], value))
+        # The states of another optimizer mean something else: it starts without them.
         if progress["optimizer"] == self.config.optim.optimizer:
             self._restore_optimizer(checkpoint)
         self.schedule.load_state_dict(progress["schedule"])
@@ -239,6 +245,7 @@ class Stepper:
         drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
         shared = [batcher.share(draw, masked) for draw in drawn]
+        # The signal goes along, and needs no exchange of its own in each step.
         of_ranks = group.all_gather((self.signal, shared))
         self.signal = max(signal for signal, _ in of_ranks)
         rows = self._masked_rows([shared for _, shared in of_ranks], key) if masked else None
@@ -257,6 +264,7 @@ class Stepper:
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
         """This rank's samples of a micro-step; a placeholder where there are none."""
         own = split_by_rank(part, self.job.batcher.richness, self.group.world_size)[self.group.rank]
+        # A rank without samples joins all collective calls, with a sample that does not count.
         return (own, False) if len(own) else (part[:1], True)
 
     def _masked_rows(self, of_ranks: list[list[SharedDraw]], key: int) -> list[np.ndarray]:
@@ -309,4 +317,5 @@ def _added(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _copy(value: Tensor, keep: bool = True) -> Tensor:
     """A full copy on the CPU; a rank that does not keep it takes part in the gathering only."""
     value = full_tensor(value.detach())
+    # Without `copy` it would be the weight itself on a CPU, which is trained further.
     return value.to("cpu", copy=True) if keep else value

@@ -143,8 +143,10 @@ class Trainer:
         for samples in batches[now.batch :]:
             if now.step >= self.steps:
                 return
+            # The step exchanges it: all ranks stop after the same one.
             self.stepper.signal = stopper.signal or 0
             sums, counts = self.stepper.gradients(samples, now.epoch, now.step)
+            # Before the update, which sets the rates of the next step.
             rates = self.stepper.rates
             norm = self.stepper.update()
             self.losses.add(sums, counts)
@@ -165,6 +167,7 @@ class Trainer:
         if now.step % self.config.log_every == 0 or now.step == self.steps:
             step = LossSums(self.job.config.loss)
             step.add(sums, counts)
+            # The host waits for the device here: hence not at every step.
             shown = step.values() | {name: float(value) for name, value in more.items()}
             began, seen = self.since
             seconds = time.perf_counter() - began
@@ -188,10 +191,13 @@ class Trainer:
                 self.reporter.set_stage("validating")
                 metrics = self.stepper.evaluate(self.val)
                 values |= {f"val/{name}": value for name, value in metrics.values().items()}
+            # Rank 0 alone has the merged metrics; all must choose alike, or collectives would hang.
             values = self.group.broadcast(values)
+            # First: weights whose loss is not finite must not become the best.
             self._check(values)
             better = self._is_better(values)
             if better:
+                # Within `averaged`: the weights that are kept are those that were validated.
                 self.best = self.stepper.weights()
         epoch = now.epoch + 1
         if now.batch == self.sampler.batches(now.epoch):  # else max_steps ended it early
@@ -201,6 +207,7 @@ class Trainer:
         now.waited = 0 if better else now.waited + 1
         if better:
             now.best_epoch, now.best_step, now.best_values = epoch, now.step, values
+            # The file in the checkpoint is of the best before, and must not be linked again.
             self.best_saved = False
         self._report(epoch, values, {} if metrics is None else metrics.drawings())
         if metrics is not None:  # not every epoch: a small study has hundreds, of a few steps
@@ -248,6 +255,7 @@ class Trainer:
 
     def _done(self) -> bool:
         now = self.progress
+        # A run that was stopped right after its last step has that epoch still to validate.
         closed = bool(now.history) and now.history[-1]["step"] == now.step
         return self._out_of_patience() or (now.step >= self.steps and closed)
 
@@ -265,6 +273,7 @@ class Trainer:
     def _stopped(self) -> Preempted:
         text = f"Stopped by a signal after step {self.progress.step}"
         if self.job.folder is not None:
+            # The output folder: `checkpoint.LAST` is two levels below it.
             text += f"; continue with --resume {self.job.folder.parent.parent}"
         return Preempted(f"{text}.", self.stepper.signal)
 
@@ -277,6 +286,7 @@ class Trainer:
         """Write the checkpoint; collective."""
         if self.job.folder is None:
             return
+        # On every rank, as gathering shards is collective; rank 0 writes.
         checkpoint = Checkpoint(
             run=self.job.run,
             progress=asdict(self.progress) | self.stepper.progress() | {"cut": self._cut()},

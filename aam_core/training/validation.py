@@ -113,6 +113,7 @@ class ValidationMetrics(LossSums):
         """
         if predicted is not None and truth is not None and weights is not None:
             self._score_pairs(batch, predicted, truth, weights)
+        # The sample of a placeholder is scored by the rank that has it.
         if output.target is None or self.target is None or batch.placeholder:
             return
         assert batch.target is not None and self.scores is not None

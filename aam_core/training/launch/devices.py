@@ -49,6 +49,7 @@ def on_devices(read: Callable[[Path], Any]) -> Callable[[Callable[P, T]], Callab
                 with parallel.session(), writing(output):
                     return job(*args, **_after_restart(options))
             train = options["config"].train
+            # A restart needs a parent that outlives the worker, even a single one.
             if train.devices == 1 and not train.max_restarts:
                 with only_writer(output):
                     return job(*args, **options)
@@ -134,6 +135,7 @@ def _after_restart(options: dict) -> dict:
     if not restart_count() or output is None or not checkpoint.exists(output):
         return options
     run = checkpoint.read_run(checkpoint.find(output))
+    # The folder may have the checkpoint of an earlier run, which is not to be resumed.
     return {**options, "resume": output} if run.get("launch") == launch_id() else options
 
 

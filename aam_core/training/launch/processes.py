@@ -199,6 +199,7 @@ def _raise_final(stop: int, failed: dict[int, int], reports: list[Report]) -> No
 
 def _cause(failed: dict[int, int], reports: list[Report]) -> str:
     """The cause among failures of which some follow from others."""
+    # Signals first: the peers of a rank that was killed fail in their collective calls.
     for rank, status in failed.items():
         if status < 0:
             return f"rank {rank} died (signal {-status})"
@@ -220,5 +221,6 @@ def _advice(failed: dict[int, int]) -> str:
 def _cores() -> int:
     """Cores that this process may use."""
     if sys.platform == "linux":
+        # cpu_count also counts cores that a scheduler or taskset keeps from this process.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -57,6 +57,7 @@ def work(folder: str, log_level: int) -> None:
     atexit.register(os._exit, 0)
     # Ctrl-C reaches the parent too, which passes it on as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent blocked them until this process is up, and ignores Ctrl-C.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
     show(log_level)
     try:
@@ -88,6 +89,7 @@ def _write_report(folder: str, error: BaseException) -> None:
         ),
         trace="".join(traceback.format_exception(error)),
     )
+    # Renamed when it is whole: the parent kills workers that are slow to end.
     partial = Path(folder, f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{rank}.partial")
     partial.write_bytes(pickle.dumps(report))
     partial.rename(partial.with_suffix(".report"))
