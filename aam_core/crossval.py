@@ -209,6 +209,7 @@ def cross_validate(
     }
     _warn_of_depth(metrics, inputs.task)
     table = _table(together, inputs)
+    # Under torchrun every rank comes here; one of them writes.
     if output is not None and os.environ.get("RANK", "0") == "0":
         write_scores(table, metrics, inputs.task, inputs.task.column, output)
     return CrossValidation(table, metrics)
@@ -266,6 +267,7 @@ def _without_unused(study, values, kind, group_by, config, options):
         output=False,
     )
     unused = preparation.unused(study, adopted, context, groups)
+    # Reported here once: the fit of each fold would name the same settings again.
     return preparation.without_unused(study, adopted, context), config.reported(), unused
 
 
@@ -277,6 +279,7 @@ def _folds(study, values, kind, groups, folds, covariates, split, seed) -> list[
     for number, (train, test) in enumerate(sides, start=1):
         try:
             inner = split(train, groups=groups, strata=strata)
+            # Only for their errors, which would else come when the folds before are trained.
             kind.fit(values, inner.train)
             fit_covariates(study.metadata, covariates, inner.train)
         except InputError as error:
@@ -317,6 +320,7 @@ def _predict(
     model = inputs.fit(train, inputs.values.loc[fold.train], split=fold.split, label=label)
     predictions = {"aam": _predict_target(model, test)}
     if model.forest is not None:
+        # The interval is of residuals of networks and forest together: not of the networks alone.
         network = dataclasses.replace(model, forest=None, interval=None)
         predictions["network"] = _predict_target(network, test)
     if baselines:

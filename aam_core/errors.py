@@ -50,6 +50,7 @@ class Preempted(AAMError):
 
     def __init__(self, message: str, signal: int = 15):
         super().__init__(message)
+        # Not in `args`, from which an exception is unpickled: it comes back by its __dict__.
         self.signal = signal
 
 
@@ -61,6 +62,7 @@ def lookup(registry: Mapping[str, _T], name: str, what: str) -> _T:
     """
     try:
         return registry[name]
+    # TypeError: a name that is not hashable, such as a list of a YAML file.
     except (KeyError, TypeError):
         raise InputError(
             f"The {what} must be one of {', '.join(registry)}, not {short(repr(name))}."
@@ -79,6 +81,7 @@ def one_line(text: object, longest: int = LONGEST) -> str:
     if line.isprintable():
         return line
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    # Cut again: an escape is longer than the character that it stands for.
     return _cut("".join(shown), longest)
 
 

@@ -102,6 +102,7 @@ def evaluate(
 
 def _count_trained_on(column: pd.Series) -> int:
     """Number of samples that the model was trained on; a warning where there are some."""
+    # A file may have it as text or as numbers, by the program that wrote it.
     seen = column.astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
     if seen.any():
         logger.warning(trained_on(list(column.index), seen))

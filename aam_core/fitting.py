@@ -197,6 +197,7 @@ def _fit(task_name: str, study: Study, target: str | pd.Series, options: FitOpti
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
         result = run.train(run.job(*training_batches(run, task, values), options.on_epoch))
+        # run.config, as the batch size of the plan may still be "auto".
         trained = Trained(
             run.model.network, study, plan.split, values, run.config, task, plan.covariates
         )
@@ -226,6 +227,7 @@ def training_batches(
     plan, model = run.plan, run.model
     study, config = plan.study, run.config
     encoded = task.encode(values)
+    # By position in the study: samples on neither side keep 0, which is never read.
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
     truth[plan.positions(list(values.index))] = encoded
     frozen = plan.freeze_encoder or model.network.bases is None
@@ -239,6 +241,7 @@ def training_batches(
         asv_vectors=_fixed_vectors(run) if frozen else None,
         held_out=plan.held_out,
     )
+    # Held-out labels must not reach the loss, which class weights are part of.
     trained_on = truth[plan.positions(plan.split.train)]
     return batcher, task.class_weights(trained_on, config.loss)
 
@@ -280,6 +283,7 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
     }
     frames = {}
     for name, predictions in ensemble.out_of_fold.items():
+        # No bounds: an interval of these very residuals covers them by construction.
         frames[name] = task.frame(list(truth.index), predictions)
         table, metrics[name] = task.compare(frames[name], truth)
         frames[name].insert(0, "actual", table["actual"])

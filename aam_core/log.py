@@ -32,6 +32,7 @@ class Handler(logging.Handler):
             if record.levelno >= logging.WARNING:
                 text = f"warning: {text}"
             _write(text)
+        # As handlers of `logging` do: a message that cannot be written must not end a run.
         except Exception:
             self.handleError(record)
 

@@ -96,6 +96,7 @@ def write(model: Model, folder: Path, weights: dict | None = None) -> None:
     if model.known is not None:
         _write_known(model.known, folder)
     if model.metrics is not None:
+        # Not strict: metrics may be NaN, such as R2 of one value.
         write_json(folder / "metrics.json", model.metrics)
     for name, ids in (("train", model.train_samples), ("val", model.val_samples)):
         if ids:
@@ -217,6 +218,7 @@ def _read(folder: Path):
 
 def _parts(values, where: Path) -> dict:
     legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
+    # By type, as isinstance takes true for a number.
     sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
     if not sound or any(type(n) is not int or n < 1 for n in values["sizes"]):
         raise InputError(f"{where} has unreadable parts: {values!r}.")
@@ -293,11 +295,14 @@ def _check_tensors(folder: Path, config: Config, parts: dict) -> None:
     import torch
 
     shapes, model = _shapes(folder), config.model
+    # Before anything is built: each block and member has a tensor at least, so that edited numbers
+    # cannot ask for millions of modules.
     if model.encoder.depth + model.members * (1 + model.sample.depth) > len(shapes):
         raise InputError(
             f"{folder / 'model.safetensors'} does not fit its config.json, which has more blocks "
             f"and members than there are tensors ({len(shapes)}). The folder was edited or mixed."
         )
+    # Shapes without memory: an edited width must not allocate anything.
     with torch.device("meta"):
         wanted = {k: list(v.shape) for k, v in _build(config, parts).state_dict().items()}
     wrong = {
@@ -387,6 +392,7 @@ def _read_samples(folder: Path, kind: str) -> dict:
 
 
 def _read_lines(path: Path) -> list[str]:
+    # A record, which may have been taken away.
     if not path.exists():
         return []
     try:

@@ -182,6 +182,7 @@ def plan_pretraining(
         "" if groups is None else missing_words(groups, "a group"),
         changed,
         sizes_in_words(alone, config),
+        # As chosen: `adjust` removed model.members from what is reported, which has no effect here.
         *unused(study, replace(config, explicit=chosen), context, groups),
     )
     return plan, group
@@ -280,6 +281,7 @@ def _configure(
     check_accepted(options.accept_changed_inputs, options.resume)
     resumed, chosen = open_checkpoint(task_class.model_kind, options.resume, options.config)
     encoder = None if options.encoder is None else as_model(options.encoder)
+    # A resumed run needs no encoder: its weights are in the checkpoint.
     if options.freeze_encoder and encoder is None and resumed is None:
         raise InputError(
             "freeze_encoder needs a pretrained encoder: give one (encoder=, --encoder)."
@@ -317,6 +319,7 @@ def _resumed_run(
     changed = inputs.check(group, _moved(resumed, samples, options.split))
     split = split_of(resumed, samples, options.accept_changed_inputs)
     task, covariates = _fit_columns(task_class, columns, split, config)
+    # Where no fingerprint tells, the new target stays: Run refuses one that is not that of before.
     if options.accept_changed_inputs or inputs.before is not None:
         # The weights were trained with the target scaling and class order of the checkpoint.
         task, covariates = _as_before(resumed, task, covariates)
@@ -396,6 +399,7 @@ def _val_groups(groups, split: Split, resumed: Checkpoint | None) -> int | None:
     """Number of groups of the validation samples; a resumed run knows it from its beginning."""
     if groups is not None:
         return count_groups(groups, split.val)
+    # Not in DESCRIBED: checkpoints of earlier versions lack it.
     return None if resumed is None else resumed.run.get("val_groups")
 
 

@@ -125,6 +125,7 @@ def predict_batches(
     """
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
+    # First, as it checks the inputs at the call; the forward passes wait for the first part.
     frames = target_frames(model, study, config, batch_size, chunk)
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:

@@ -64,6 +64,7 @@ def _read_file(path: str | Path, task: str | None) -> pd.DataFrame:
     text = read_text(path, "predictions", "SampleData")
     _check_header(text.partition("\n")[0].split("\t"), path)
     try:
+        # All as text: a class may be called NA or 007. Columns of numbers are converted below.
         cells = pd.read_csv(io.StringIO(text), sep="\t", dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -74,6 +75,7 @@ def _read_file(path: str | Path, task: str | None) -> pd.DataFrame:
     numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in cells.columns}
     frame = pd.DataFrame({k: v if v.notna().all() else cells[k] for k, v in numbers.items()})
     _check_columns(frame, path)
+    # Predictions as text: a class 007 is the number 7 in `frame`, and no column has that name.
     schema = schema_of(frame.assign(prediction=cells["prediction"]))
     if (task_named(task) if task else task_of_predictions(frame, schema)).text_values:
         names = [name for name in ("actual", "prediction") if name in cells.columns]

@@ -153,6 +153,7 @@ def check_distances(study: Study, config: Config) -> None:
     """Refuse distances that cannot be learned: predicted ones lie in [0, 1]."""
     if study.distances is None:
         find_distance(config.loss.metric, study.phylogeny)
+    # Rounding may take a distance of 1 slightly beyond.
     elif study.distances.max() > 1 + 1e-6:
         raise InputError(
             f"The given distances reach {study.distances.max():.4g}; those that are learned lie "
@@ -213,6 +214,7 @@ def given_split(given, samples: list[str], usable: list[str], members: int) -> S
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise InputError("A split must be a Split, or the pair (train_ids, val_ids).")
         given = Split.holdout(*fixed_split(samples, *given))
+    # Among all samples first: to name one that has too few reads is no mistake.
     split = fixed_folds(samples, given, members)
     deep = set(usable)
     train = [name for name in split.train if name in deep]

@@ -106,6 +106,7 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
             f"The encoder does not fit this model: of its {len(theirs)} "
             f"tensors none has the name and the shape of one of the model's {len(ours)}."
         )
+    # Not strict: heads of the target and other shapes stay new, and are named below.
     network.load_state_dict(fitting, strict=False)
     parameters = sum(p.numel() for name, p in network.named_parameters() if name in fitting)
     sources = _sources(network, encoder.network).items()

@@ -161,6 +161,7 @@ def pretrain_nucleotides(
         labelled("pretrain").info(line)
     return pretrain(
         load_corpus(sequences),
+        # Reported above, as of a corpus: `pretrain` would name the settings a second time.
         config=decided.reported(),
         output=output,
         resume=resume,
@@ -194,6 +195,7 @@ def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
     model.metrics["losses"] = {name.removesuffix("_loss"): values[name] for name in names}
     if "nucleotide_accuracy" in values:
         model.metrics["nucleotides"] = {"accuracy": values["nucleotide_accuracy"]}
+    # Two samples are a single pair, of which R2 is not defined.
     if not run.plan.parts.distance or len(split.val) < 3:
         return {}
     run.log.info("predicting the distances of held-out samples")

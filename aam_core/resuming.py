@@ -137,6 +137,7 @@ class Inputs:
         if self.resumed is None:
             return ""
         own = [] if self.before is None else self.before.changes(self.now)
+        # Ranks may have read different files: if one refused alone, the others would wait for it.
         from_all = group.all_gather([*own, *filter(None, more)])
         changes: list[str] = next((changes for changes in from_all if changes), [])
         words = "; ".join(changes)
@@ -160,9 +161,11 @@ def moved_samples(resumed: Checkpoint, split: Split, samples: list[str]) -> str:
     """A clause on samples that ``split`` has elsewhere than the run; empty for none."""
     usable, run = set(samples), resumed.run
     sides = ((split.train, run["train_samples"]), (split.val, run["val_samples"]))
+    # Samples with too few reads may be in a given split; the run has dropped them from its sides.
     differ = set().union(*((set(ours) & usable) ^ set(theirs) for ours, theirs in sides))
     folds = dict(zip(split.val, split.folds, strict=True))
     before = dict(zip(run["val_samples"], run["val_folds"], strict=True))
+    # A pair (train, val) has fold 0 throughout, and tells nothing of the folds of members.
     if max(folds.values(), default=0):
         differ |= {name for name in before if name in folds and folds[name] != before[name]}
     if not differ:
@@ -189,6 +192,7 @@ def split_of(resumed: Checkpoint, samples: list[str], accept: bool = False) -> S
     """
     split = Split(*(resumed.run[name] for name in ("train_samples", "val_samples", "val_folds")))
     usable = set(samples)
+    # dict.fromkeys: cross-fitted samples are on both sides, and are named once.
     gone = [name for name in dict.fromkeys([*split.train, *split.val]) if name not in usable]
     if not gone:
         return split

@@ -94,9 +94,11 @@ class Run:
         )
         self.pretrained: list[str] = []
         if plan.checkpoint is not None:
+            # The weights of the checkpoint include those of k-mer profile and encoder.
             self._resume(plan.checkpoint)
             return
         if network.profile is not None:
+            # Before the encoder is loaded: its own principal components replace these.
             present = plan.study.counts.getnnz(axis=0) > 0
             tokens = plan.study.tokens(plan.config.data)[present]
             network.profile.fit(torch.from_numpy(tokens))
@@ -145,6 +147,7 @@ class Run:
         )
         if self.config.train.batch_size == AUTO:
             self._set_batch_size(memory.largest_batch(job, self.group), job)
+        # Last, as it holds the configuration: the batch size is a number by now.
         job.run = self._description()
         return job
 
@@ -162,6 +165,7 @@ class Run:
         """Write the model, then the plots ``{file name: callable(path)}`` that can be drawn."""
         output = self.plan.output
         if output is not None and self.group.is_first:
+            # Before any plot: one that cannot be drawn must not cost the model.
             model.save(output)
             history = pd.DataFrame(model.history)
             shown = [c for c in history if c != "step" and not c.endswith("_weighted")]
@@ -177,6 +181,7 @@ class Run:
 
     def _network(self) -> Network:
         """With random weights that depend on the seed alone."""
+        # The caller's generator stays as it is; no devices, as the weights are made on the CPU.
         with torch.random.fork_rng([]):
             torch.manual_seed(self.config.train.seed)
             return Network(self.config.model, self.plan.parts)
@@ -221,6 +226,7 @@ class Run:
                 check_space(self.plan.output, _COPIES * size)
             except InputError as error:
                 problem = error
+        # All ranks raise: if rank 0 did alone, the others would wait for it.
         problem = self.group.broadcast(problem)
         if problem is not None:
             raise problem
@@ -254,6 +260,7 @@ class Run:
         )
         if group.world_size > 1:
             devices += f" ({train.strategy})"
+        # NaN where the trial step did not fit.
         fits = needed == needed
         self.log.info(
             f"{self._samples()}; "
@@ -276,6 +283,7 @@ class Run:
     def _save_best(self, epoch: int, weights) -> None:
         # The forest is trained last: until then the networks alone are the model.
         assert self.plan.output is not None
+        # Not durable: a killed process leaves it whole all the same, and training need not wait.
         self.model.save(self.plan.output / "checkpoint" / "best", weights, durable=False)
 
     def _set_batch_size(self, size: int, job: TrainingJob) -> None:
@@ -285,6 +293,7 @@ class Run:
 
     def _resume(self, resumed: Checkpoint) -> None:
         """Take the weights of the checkpoint, if it is of this very run."""
+        # As read from JSON, like the checkpoint: tuples are lists there, and would differ.
         ours = json.loads(json.dumps(self._description()))
         names = ("kind", "frozen", "covariates", "target", "parts")
         check_same_run({name: ours[name] for name in names}, resumed.run)

@@ -116,6 +116,7 @@ def assemble(
     weight = UNKNOWN
     if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
+        # Each rank computes its own weight: that of rank 0 holds, so that all return one model.
         weight, _ = group.broadcast(best_weights([by_networks, by_forest], truth, trained.task))
     out_of_fold = {
         "model": blend(weight, by_networks, by_forest),
@@ -157,6 +158,7 @@ def _weigh_members(
 ) -> None:
     """Weigh the members with random Fourier features against those without."""
     network, fourier, masks = trained.network, trained.network.fourier_members, held_out.masks
+    # Only samples that both kinds held out can be compared: of the others one prediction is NaN.
     both = masks[fourier].any(axis=0) & masks[~fourier].any(axis=0)
     if both.sum() < LEAST:
         return
@@ -165,5 +167,6 @@ def _weigh_members(
     if by_forest is not None:  # the members complement the forest, so it takes part
         predictions.append(by_forest)
     plain, with_fourier, *_ = group.broadcast(best_weights(predictions, truth, trained.task))
+    # Both are 0 where the forest alone is best: the members then keep the weights that they have.
     if plain + with_fourier:
         network.set_fourier_weight(with_fourier / (plain + with_fourier))

@@ -60,6 +60,7 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
 
     some = itertools.product(range(_STEPS + 1), repeat=len(others))
     grid = [(*few, _STEPS - sum(few)) for few in some if sum(few) <= _STEPS]
+    # min keeps the first of equal losses, so that this order decides ties: even weights come first.
     grid.sort(key=lambda shares: sum(share**2 for share in shares))
     return min((tuple(share / _STEPS for share in shares) for shares in grid), key=loss)
 
@@ -78,6 +79,7 @@ def weights(network: Network, forest: Forest | None, network_weight: float) -> d
         shares = {"network": network_weight, "forest": 1 - network_weight}
     if network.member_weight is not None:
         fourier = network.member_weight[torch.from_numpy(network.fourier_members)].sum()
+        # Rounded, as the weights are float32: 0.55 would be written with noise in its last digits.
         shares["members_with_codes"] = round(float(fourier / network.member_weight.sum()), 4)
     return shares
 
@@ -98,6 +100,7 @@ def weights_in_words(shares: dict[str, float], samples: int) -> list[str]:
                 f"blend weights: {alone} 1, {other} 0 (predictions of held-out samples did not "
                 f"improve with the {other})"
             )
+    # Where the blend weight of the networks is 0, how they share it changes no prediction.
     if "members_with_codes" in shares and shares.get("network", 1.0):
         share = shares["members_with_codes"]
         lines.append(

@@ -61,6 +61,7 @@ class HeldOut:
         masks = self.masks if members is None else self.masks & members[:, None]
         weights = torch.from_numpy(masks.astype(np.float32))
         predictions = self.task.predictions(network.average(self.outputs, weights))
+        # An average of no members decodes to what looks like a prediction.
         predictions[~masks.any(axis=0)] = np.nan
         return predictions
 

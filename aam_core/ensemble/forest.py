@@ -110,6 +110,7 @@ class Forest:
         rows = np.arange(len(study.sample_ids))
         rows = rows if samples is None else rows[samples]
         columns, width = columns_of(study, self.sequences), len(self.sequences)
+        # Bytes of a sample: dense inputs and their hstack, nodes and indices of trees, outputs.
         each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
         size = max(1, _CHUNK_BYTES // each)
         predictions = np.zeros((len(rows), self.outputs))
@@ -133,9 +134,11 @@ class Forest:
             at = node[active]
             inner = feature[at] >= 0
             active, at = active[inner], at[inner]
+            # np.tile repeats all roots for each sample: pair // trees is the sample.
             low = inputs[active // len(roots), feature[at]] <= threshold[at]
             node[active] = np.where(low, left[at], right[at])
         total = np.zeros((len(inputs), self.outputs))
+        # Tree by tree: the leaves of all trees at once would take as many times the memory.
         for leaves in node.reshape(-1, len(roots)).T:
             total += value[leaves]
         return total / len(roots)
@@ -222,6 +225,7 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
         yield "its sequences are no list of upper-case DNA"
     if len(set(sequences)) < len(sequences):
         yield "a sequence occurs twice"
+    # Not isinstance: True is an int, too.
     if type(covariates) is not int or covariates < 0:
         yield f"{covariates!r} is no number of inputs"
     if set(arrays) != set(_ARRAYS):
@@ -235,11 +239,14 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
     nodes = len(feature)
     if any(len(arrays[name]) != nodes for name in ("threshold", "left", "right", "value")):
         yield "its arrays differ in length"
+    # Compared, not subtracted: differences of damaged int64 roots may overflow to a legal value.
+    # Forests without nodes end here, too: below, the minimum of an empty array is an error.
     if not len(roots) or roots[0] != 0 or roots[-1] >= nodes or (roots[1:] <= roots[:-1]).any():
         yield "its roots are no nodes in order"
     if feature.min() < -1 or feature.max() >= len(sequences) + covariates:
         yield "it reads inputs that there are not"
     for child in (arrays["left"], arrays["right"]):
+        # Children behind their parents: no path is a loop, so that predicting ends.
         below = (child > np.arange(nodes)) & (child < nodes)
         if not np.where(feature >= 0, below, child == -1).all():
             yield "a child does not come after its parent"

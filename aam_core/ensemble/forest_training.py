@@ -39,6 +39,8 @@ __all__ = [
     "out_of_fold",
 ]
 
+# Where few ASVs tell the target 'some' errs more by 25 to 50 %, elsewhere 'all' is equal or
+# worse (docs/benchmarks.md), so that a slight gain does not count.
 _BETTER = 0.95
 """'all' is chosen where its out-of-fold error is below this times that of 'some'."""
 
@@ -58,6 +60,7 @@ _MOST_READ = 1_000_000
 """Samples times features that are read at most under 'all': of more features those that the target
 depends on most, but no fewer than `_MOST_TRIED`."""
 
+# With entropy it improved the forest of each of five classifications (docs/benchmarks.md).
 _LEAF = 3
 """Samples in a leaf of a classification at least."""
 
@@ -161,9 +164,11 @@ def cross_fit_forest(
     task, positions = settings.task, {name: i for i, name in enumerate(study.sample_ids)}
     kinds = task.max_features if choose else task.max_features[:1]
     disjoint = not set(split.train) & set(split.val)
+    # Rounded up: one tree at least.
     fewer = -(-settings.trees // _FEWER)
     trees = settings.trees * len(kinds)
     if not disjoint:
+        # Every kind predicts the folds, but only the chosen one is trained on all samples.
         trees = settings.trees + fewer * len(set(split.folds)) * len(kinds)
     progress.begin(trees)
 
@@ -173,6 +178,7 @@ def cross_fit_forest(
     def truth(ids):
         return task.forest_target(values.loc[ids])
 
+    # Cached: of a disjoint split, the forest that is kept is the one whose error was compared.
     @functools.cache
     def fit(kind):
         chosen = replace(settings, max_features=kind)
@@ -184,6 +190,7 @@ def cross_fit_forest(
         if disjoint:
             return fit(kind).predict(study, settings.covariates, rows(split.val))
         fold = dict(zip(split.val, split.folds, strict=True))
+        # Validation samples first: the predictions of the split are then the first rows.
         ids = [*split.val, *(name for name in split.train if name not in fold)]
         folds = np.array([fold.get(name, -1) for name in ids])
         smaller = replace(settings, trees=fewer, max_features=kind)
@@ -193,6 +200,7 @@ def cross_fit_forest(
     predictions = {kind: predict(kind) for kind in kinds}
     if len(kinds) == 1:
         return CrossFitted(fit(kinds[0]), predictions[kinds[0]], "")
+    # Only regressions have a second kind, so that there is one column of predictions.
     errors = (np.abs(predictions[kind][:, 0] - truth(split.val)).sum() for kind in kinds)
     some, every = errors
     chosen = "all" if every < _BETTER * some else "some"
@@ -222,6 +230,7 @@ def fit_forest(
     if (
         not settings.task.classes
     ):  # scikit-learn does not split values that differ by less than 1e-8.
+        # A target of one value has deviation 0, by which nothing can be divided.
         units = np.array([y.mean(), y.std() or 1.0])
         # Rounded: between equal splits the last digits would decide, which depend on the units.
         y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
@@ -238,6 +247,7 @@ def fit_forest(
         arrays[name] = np.where(inner, arrays[name] + np.repeat(roots, sizes), -1).astype(np.int32)
     # Sequences that no tree reads are dropped, and the inputs numbered anew.
     used = np.bincount(arrays["feature"][inner], minlength=len(sequences) + extra.shape[1]) > 0
+    # Inputs of covariates all stay: a prediction encodes the columns as a whole.
     used[len(sequences) :] = True
     arrays["feature"][inner] = (np.cumsum(used) - 1)[arrays["feature"][inner]]
     kept = [sequences[i] for i in np.flatnonzero(used[: len(sequences)])]
@@ -279,12 +289,14 @@ def out_of_fold(
 
 def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
     """Sequences that may be split on, sorted, and their relative abundances."""
+    # Sorted: the order of the features in the table must not change the forest.
     sequences = sorted(set(study.sequences))
     columns = columns_of(study, sequences)
     blocks = np.split(samples, range(4096, len(samples), 4096))  # bounds the memory
     parts = [relative_abundances(study.counts, rows, columns, len(sequences)) for rows in blocks]
     abundances = sparse.vstack(parts, format="csr")
     prevalence = abundances.getnnz(axis=0)
+    # With fewer than three such features, rare ones stay: else there is little to split on.
     least = _MIN_SAMPLES if (prevalence >= _MIN_SAMPLES).sum() >= 3 else 1
     kept = np.argsort(-prevalence, kind="stable")[:_MOST_FEATURES]
     kept = np.sort(kept[prevalence[kept] >= least])
@@ -318,6 +330,7 @@ def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool
         width = abundances.shape[1] + extra.shape[1]
         some = min(max(1, round(0.3 * width)), _MOST_TRIED)
         common["max_features"] = some if settings.max_features == "some" else None
+        # Extremely randomized trees see all samples (Geurts), but max_samples needs bootstrap.
         whole = drawn if many else {"bootstrap": False}
         kinds = [
             (ensemble.RandomForestRegressor, trees - trees // 2, False, drawn),
@@ -326,6 +339,8 @@ def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool
     fitted = []
     for kind, number, logged, options in kinds:
         if number:
+            # By columns: abundances are one block, before the covariates. Made anew for each
+            # kind, as the logarithm is taken in place.
             inputs = sparse.hstack([abundances, sparse.csr_matrix(extra)], format="csc")
             if logged:
                 values = inputs.data[: inputs.indptr[abundances.shape[1]]]
@@ -350,6 +365,7 @@ def _flatten(tree, model, features: int, logged: bool, classes: int) -> dict[str
     inner = tree.children_left >= 0
     threshold = np.where(inner, tree.threshold, 0.0)
     bound = threshold.astype(np.float32)
+    # Rounded up, a bound would send inputs left that scikit-learn sends right.
     bound = np.where(bound > threshold, np.nextafter(bound, np.float32(-np.inf)), bound)
     if logged:
         on_share = inner & (tree.feature < features)
@@ -357,6 +373,7 @@ def _flatten(tree, model, features: int, logged: bool, classes: int) -> dict[str
     value = tree.value[:, 0]
     if classes:
         value = np.zeros((len(inner), classes))
+        # Divided by their sum: scikit-learn before 1.3 has counts of samples here, not shares.
         value[:, model.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True)
     return {
         "feature": np.where(inner, tree.feature, -1).astype(np.int32),
@@ -374,6 +391,7 @@ def _greatest_share(threshold: np.ndarray) -> np.ndarray:
     """
     low = np.zeros(len(threshold), np.int32)
     high = np.full(len(threshold), np.float32(1.0).view(np.int32))
+    # 30 halvings: the bit pattern of 1.0 is below 2**30.
     for _ in range(30):
         middle = low + (high - low) // 2
         left = _log(middle.view(np.float32)) <= threshold

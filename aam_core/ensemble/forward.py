@@ -97,6 +97,7 @@ def forward_chunks(
     _check_lengths(study, config)
     tokens = study.tokens(config.data)
 
+    # A generator of its own: what is checked above must raise at the call, not at the first chunk.
     def chunks():
         try:
             vectors = _encode_present(network.to(device), study, tokens, precision)
@@ -106,6 +107,7 @@ def forward_chunks(
                 samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
                 yield _forward(network, batcher, samples, outputs, size, precision)
         finally:
+            # Also where the caller asks for no further chunk, or one fails.
             network.to("cpu")
 
     return chunks()
@@ -185,6 +187,7 @@ def _forward(
             output = network(batch, heads=heads)
         values = {"distance": output.distance}
         if output.target is not None:
+            # Samples first, as the batches are concatenated along them.
             values["members"] = output.target.transpose(0, 1)
         if "target" in outputs:
             values["target"] = network.average(output.target)

@@ -62,6 +62,7 @@ def task_of_predictions(
         Kinds of its columns; as `schema_of` tells them where not given.
     """
     schema = schema or schema_of(predictions)
+    # No default: any table is recognized by one task, for their conditions complement each other.
     return next(task for task in TASKS.values() if task.recognizes(predictions, schema))
 
 

@@ -54,6 +54,7 @@ def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
     Pairs whose true distance is zero weigh ``zero_pair_weight``.
     """
     weight = torch.where(truth_BG == 0, config.zero_pair_weight, 1.0)
+    # Row i is sample first + i of the whole batch: each pair is counted by one rank alone.
     return weight.triu(diagonal=first + 1)
 
 
@@ -103,8 +104,10 @@ def totals(
         assert task is not None
         each_KB = task.loss(output.target, batch.target, config)
         if batch.weight is None:
+            # The mean, so that the loss does not grow with the number of members.
             each_KB = each_KB.mean(0, keepdim=True)
         sums["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
+    # Multiplied, not skipped: every parameter needs a gradient, which the other ranks wait for.
     return {name: total * (not batch.placeholder) for name, total in sums.items()}
 
 
@@ -181,6 +184,7 @@ def weighted(
     """Each loss that is minimized: its mean times its penalty (the target's penalty is 1)."""
     penalties = {"nucleotide": config.nucleotide, "distance": config.distance, "target": 1.0}
     return {
+        # Without hidden bases or pairs of samples the count is 0: the loss is then 0, not NaN.
         name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]
         for name in _PARTS
         if name in sums

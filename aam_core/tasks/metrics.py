@@ -386,15 +386,18 @@ def _area(ours: np.ndarray, others: np.ndarray) -> float:
 
 def _bin(probabilities: np.ndarray, bins: int) -> np.ndarray:
     """Place of each probability among bins of equal width in log odds; NaN comes last."""
+    # Rounding may take a probability beyond 1, of which the log odds are NaN.
     clipped = np.clip(probabilities, 0.0, 1.0)
     with np.errstate(divide="ignore"):  # log 0
         odds = np.log(clipped) - np.log1p(-clipped)
     scaled = np.clip(np.where(np.isnan(odds), np.inf, odds) / _WIDEST, -1.0, 1.0)
+    # The upper end belongs to the last bin: without it the place would be one beyond.
     return np.minimum((scaled + 1) * (bins / 2), bins - 1).astype(np.int64)
 
 
 def _hash(keys: np.ndarray) -> np.ndarray:
     """[n] uint64, another for every key: SplitMix64 (Steele, Lea, Flood 2014, OOPSLA)."""
+    # Products wrap around at 2**64, as SplitMix64 has it.
     mixed = keys.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -131,9 +131,11 @@ def _kind_by_name(name: str) -> ColumnKind:
 
 def _has_shares(column: pd.Series) -> bool:
     """Whether a column holds nothing but numbers from 0 to 1."""
+    # bool is numeric to pandas: a flag such as in_training is no probability.
     if not pd.api.types.is_numeric_dtype(column.dtype) or column.dtype == bool:
         return False
     values = column.to_numpy(np.float64, na_value=np.nan)
+    # NaN compares false: a column with a gap holds no probabilities.
     return bool(((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE)).all())
 
 
@@ -154,6 +156,7 @@ def _probabilities(
         while end < len(candidates) and (sums + values[:, end] <= 1 + _TOLERANCE).all():
             sums = sums + values[:, end]
             end += 1
+        # Two columns at least, as of classes: a single column of ones is a constant.
         if end > places[-1] and end - start >= 2 and (sums >= 1 - _TOLERANCE).all():
             return list(candidates[start:end])
         if end == start:

@@ -75,6 +75,7 @@ class Regression(Task):
         transform = transform_named((config or LossConfig()).transform)
         ids = values.index if train_ids is None else pd.Index([str(i) for i in train_ids])
         train = numbers.loc[ids].to_numpy()
+        # Not by the deviation: of three times 0.1 rounding makes it greater than 0.
         if np.unique(train).size < 2:
             raise InputError(
                 f"Column {values.name!r} has one value only ({as_name(train[0])}) in "

@@ -44,7 +44,9 @@ def yeo_johnson(z: np.ndarray, power: float) -> np.ndarray:
     [-1.219, 0.0, 2.0]
     """
     sides = np.where(z >= 0, power, 2.0 - power)
+    # expm1 and log1p keep the digits of values near 0, the mean of standardized ones.
     size = np.log1p(np.abs(z))
+    # np.where computes both branches: the one that is not taken would divide by 0.
     safe = np.where(sides == 0, 1.0, sides)
     return np.sign(z) * np.where(sides == 0, size, np.expm1(safe * size) / safe)
 
@@ -62,8 +64,10 @@ def fit_power(z: np.ndarray) -> float:
 
     Beyond [0, 2] the transform has bounds, and what a network predicts need not have an inverse.
     """
+    # Not scipy's own fit: its powers may lie outside [0, 2] (docs/dependencies.md).
     from scipy.optimize import minimize_scalar
 
+    # Logarithm of the derivative, of which the likelihood has (power - 1) times the sum.
     slope = (np.sign(z) * np.log1p(np.abs(z))).sum()
 
     def negative_log_likelihood(power):
