@@ -286,7 +286,8 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
         # No bounds: an interval of these very residuals covers them by construction.
         frames[name] = task.frame(list(truth.index), predictions)
         table, metrics[name] = task.compare(frames[name], truth)
-        frames[name].insert(0, "actual", table["actual"])
+        # As a list: pandas then gives text the type that a table from a file has.
+        frames[name].insert(0, "actual", table["actual"].tolist())
     metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
     if not task.has_interval:
         return _Scores(metrics, frames["model"])
