@@ -148,7 +148,7 @@ def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> Cr
                 choose=choose,
                 progress=progress,
             )
-        return group.all_gather(cross_fitted)[0]
+        return group.broadcast(cross_fitted)
     finally:
         progress.end()
 

@@ -1,7 +1,9 @@
 """Metrics, and what accumulates them: batch by batch, merged over processes in any order.
 
 In numpy alone. To add a metric: a function of an accumulator, an entry of `METRICS`, and its name
-in the ``metrics`` of a task. Letters: N samples, C classes.
+in the ``metrics`` of a task; a sum that it needs is a field of the accumulator.
+
+Letters: N samples, C classes.
 """
 
 from __future__ import annotations
@@ -119,7 +121,7 @@ class RegressionMetrics:
 
     def compute(self) -> dict[str, float]:
         """r2, mae, rmse; NaN without samples, and r2 NaN where the actual values are all one."""
-        return {name: METRICS[name].function(self) for name in ("r2", "mae", "rmse")}
+        return _compute(self)
 
 
 @dataclass
@@ -173,7 +175,7 @@ class ClassificationMetrics:
 
     def compute(self) -> dict[str, float]:
         """accuracy, auc, f1; auc is NaN without probabilities or with one actual class."""
-        return {name: METRICS[name].function(self) for name in ("accuracy", "auc", "f1")}
+        return _compute(self)
 
 
 @dataclass
@@ -285,19 +287,31 @@ def _counted(seen: ClassificationMetrics, occurring: np.ndarray) -> list[int]:
 class Metric(NamedTuple):
     """A number that tells how good predictions are."""
 
+    accumulator: type
+    """Whose metric it is: `RegressionMetrics` or `ClassificationMetrics`."""
     greater_is_better: bool
     function: Callable[[Any], float]
-    """Of `RegressionMetrics` or `ClassificationMetrics`; NaN where it is not defined."""
+    """Of such an accumulator; NaN where it is not defined."""
 
 
 METRICS = {
-    "r2": Metric(True, _r2),
-    "mae": Metric(False, _mae),
-    "rmse": Metric(False, _rmse),
-    "accuracy": Metric(True, _accuracy),
-    "auc": Metric(True, _auc),
-    "f1": Metric(True, _f1),
+    "r2": Metric(RegressionMetrics, True, _r2),
+    "mae": Metric(RegressionMetrics, False, _mae),
+    "rmse": Metric(RegressionMetrics, False, _rmse),
+    "accuracy": Metric(ClassificationMetrics, True, _accuracy),
+    "auc": Metric(ClassificationMetrics, True, _auc),
+    "f1": Metric(ClassificationMetrics, True, _f1),
 }
+"""By name, in the order of ``metrics.json``."""
+
+
+def _compute(accumulator: RegressionMetrics | ClassificationMetrics) -> dict[str, float]:
+    """All metrics of an accumulator, by name."""
+    return {
+        name: metric.function(accumulator)
+        for name, metric in METRICS.items()
+        if metric.accumulator is type(accumulator)
+    }
 
 
 def metric_named(name: str) -> Metric:

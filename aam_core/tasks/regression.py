@@ -84,7 +84,10 @@ class Regression(Task):
         mean, std = float(train.mean()), float(train.std())
         power = transform.fit((train - mean) / std)
         ends = None if power is None else (float(train.min()), float(train.max()))
-        return cls(str(values.name), mean, std, power, ends)
+        fitted = cls(str(values.name), mean, std, power, ends)
+        # The saved target has no name of its transform: another one would decode as this.
+        assert fitted.transform is transform, (config or LossConfig()).transform
+        return fitted
 
     @classmethod
     def comparable(cls, values: pd.Series) -> pd.Series:

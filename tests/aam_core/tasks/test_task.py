@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,14 @@ from aam_core.tasks import (
     task_of_predictions,
 )
 from aam_core.tasks.losses import LOSSES
-from aam_core.tasks.metrics import METRICS
+from aam_core.tasks.metrics import (
+    METRICS,
+    Metric,
+    RegressionMetrics,
+    classification_metrics,
+    regression_metrics,
+)
+from aam_core.tasks.transforms import TRANSFORMS
 
 IDS = [f"s{i}" for i in range(8)]
 COLUMNS = {"regression": [1.0, 3.0, 4.5, 0.1], "classification": ["a", "b", "c", "b"]}
@@ -59,6 +67,24 @@ def test_the_choices_of_the_command_line(command):
 def test_its_losses_and_metrics_are_there(task):
     assert set(task.losses) <= set(LOSSES)
     assert set(task.metrics) <= set(METRICS) and task.informative[0] in task.metrics
+
+
+def test_a_metric_is_computed_from_its_entry_alone(monkeypatch):
+    entry = Metric(RegressionMetrics, False, lambda seen: seen.absolute)
+    monkeypatch.setitem(METRICS, "total_error", entry)
+    assert regression_metrics([1.0, 2.0], [1.5, 4.0])["total_error"] == 2.5
+    assert "total_error" not in classification_metrics(["a", "b"], ["a", "a"])
+
+
+def test_every_metric_belongs_to_one_task():
+    assert sorted(name for task in TASKS.values() for name in task.metrics) == sorted(METRICS)
+
+
+def test_a_transform_that_a_saved_target_could_not_name_is_not_fitted(monkeypatch):
+    """It would be decoded as another one."""
+    monkeypatch.setitem(TRANSFORMS, "other", TRANSFORMS["power"]._replace(fit=lambda z: 0.5))
+    with pytest.raises(AssertionError, match="other"):
+        Regression.fit(series([1.0, 2.0, 4.0]), config=SimpleNamespace(transform="other"))
 
 
 def test_round_trip_through_json(task, values):
