@@ -7,6 +7,10 @@ import html
 __all__ = ["Summarized"]
 
 
+_LEFT = '<{} style="text-align: left">'
+"""Browsers centre captions and headers, which then stand apart from their values."""
+
+
 class Summarized:
     """Base of objects whose ``repr`` is a summary; a dataclass needs ``repr=False``, too.
 
@@ -31,7 +35,9 @@ class Summarized:
     def _repr_html_(self) -> str:
         title, items = self._summary()
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            f"<tr>{_LEFT.format('th')}{html.escape(name)}</th>"
+            f"{_LEFT.format('td')}{html.escape(text)}</td></tr>"
             for name, text in items.items()
         )
-        return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
+        caption = f"{_LEFT.format('caption')}{html.escape(title)}</caption>"
+        return f"<table>{caption}{rows}</table>"

@@ -107,7 +107,7 @@ class Study(Summarized):
         if self.sequences is not None:
             lengths = sorted({len(sequence) for sequence in self.sequences})
             spread = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0]}"
-            items["sequences"] = f"{features:,} of {spread} bases"
+            items["sequences"] = f"{features:,}, of {spread} bases each"
         if self.phylogeny is not None:
             items["phylogeny"] = (
                 f"{len(self.phylogeny.tip_ids):,} tips, {len(self.phylogeny.lengths):,} branches"

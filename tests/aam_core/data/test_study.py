@@ -487,7 +487,7 @@ def test_rna_as_feature_ids_is_recognized():
 def test_repr_of_a_study():
     assert repr(make_study()).splitlines() == [
         "Study: 4 samples x 5 features, 50 reads",
-        "  sequences  5 of 5 to 6 bases",
+        "  sequences  5, of 5 to 6 bases each",
         "  phylogeny  5 tips, 9 branches",
         "  metadata   2 columns: age, sex",
         "  distances  4 x 4",
