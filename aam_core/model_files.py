@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "FORMAT_VERSION", "RECORDS", "check", "read", "write"]
 
 _FORMAT = "aam"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _KINDS = ("encoder", *(task.model_kind for task in TASKS.values()))
 FILES = (
     "config.json",
