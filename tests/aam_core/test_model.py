@@ -285,7 +285,11 @@ def refused(folder, words):
     "path, value, words",
     [
         ("format", "other", "not that of an AAM model"),
-        ("format_version", FORMAT_VERSION + 1, "has format 7, newer than this AAM reads .6.: upgrade AAM"),
+        (
+            "format_version",
+            FORMAT_VERSION + 1,
+            "has format 7, newer than this AAM reads .6.: upgrade AAM",
+        ),
         ("format_version", "1", "no valid format_version"),
         ("format_version", None, "no valid format_version"),
         ("kind", "oracle", "kind 'oracle'; it must be one of encoder, regressor, classifier"),
