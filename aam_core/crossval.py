@@ -241,7 +241,7 @@ def _prepare(
     split = preparation.splitter(config, encoder, options["freeze_encoder"])
     task = kind.fit(values)
     _check_names(task)
-    made = _folds(study, values, kind, groups, folds, covariates, split, config.train.seed)
+    made = _folds(study, values, kind, groups, folds, covariates, split, config)
     for line in (dropped, *notes, *unused):
         if line:
             logger.info(line)
@@ -271,16 +271,18 @@ def _without_unused(study, values, kind, group_by, config, options):
     return preparation.without_unused(study, adopted, context), config.reported(), unused
 
 
-def _folds(study, values, kind, groups, folds, covariates, split, seed) -> list[_Fold]:
+def _folds(study, values, kind, groups, folds, covariates, split, config) -> list[_Fold]:
     """The folds; what cannot be split or fitted is refused before anything is trained."""
     strata = kind.strata(values)
-    sides = make_folds(study.sample_ids, folds=folds, seed=seed, groups=groups, strata=strata)
+    sides = make_folds(
+        study.sample_ids, folds=folds, seed=config.train.seed, groups=groups, strata=strata
+    )
     made = []
     for number, (train, test) in enumerate(sides, start=1):
         try:
             inner = split(train, groups=groups, strata=strata)
             # Only for their errors, which would else come when the folds before are trained.
-            kind.fit(values, inner.train)
+            kind.fit(values, inner.train, config.loss, study.metadata)
             fit_covariates(study.metadata, covariates, inner.train)
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"

@@ -226,10 +226,11 @@ def training_batches(
     """The `Batcher` of a fit to ``values`` by sample id, and the class weights."""
     plan, model = run.plan, run.model
     study, config = plan.study, run.config
-    encoded = task.encode(values)
+    places = plan.positions(list(values.index))
+    encoded = task.encode(values, study.rows(places))
     # By position in the study: samples on neither side keep 0, which is never read.
     truth = np.zeros(len(study.sample_ids), encoded.dtype)
-    truth[plan.positions(list(values.index))] = encoded
+    truth[places] = encoded
     frozen = plan.freeze_encoder or model.network.bases is None
     batcher = Batcher(
         study,

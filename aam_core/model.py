@@ -81,6 +81,11 @@ class Model(Summarized):
         assert self.target is not None, self.kind
         return self.target
 
+    def columns(self) -> tuple[str, ...]:
+        """Metadata columns without a blank that it reads of each sample, beside the covariates."""
+        needed = () if self.target is None else self.target.needs
+        return tuple(dict.fromkeys(needed))
+
     def save(self, directory, weights: dict | None = None, durable: bool = True) -> Path:
         """Write the folder, all or nothing; files of other names in it stay.
 

@@ -329,7 +329,9 @@ def _resumed_run(
 def _fit_columns(task_class: type[Task], columns: _Columns, split: Split, config: Config):
     """The target and the covariates, fitted to the training side of a split."""
     used = columns.values.reindex(list(dict.fromkeys([*split.train, *split.val])))
-    task = task_class.fit(used, split.train, config.loss)
+    metadata = columns.study.metadata
+    rows = None if metadata is None else metadata.loc[used.index]
+    task = task_class.fit(used, split.train, config.loss, rows)
     names = covariate_names(columns.options.covariates)
     return task, fit_covariates(columns.study.metadata, names, split.train)
 
@@ -378,12 +380,13 @@ def _inputs(
         covariates = Covariates.from_dict(resumed.run["covariates"])
     numeric = {item[0] for item in covariates.numeric} if covariates else set()
     options = columns.options
+    names = [*covariate_names(options.covariates), *options.config.columns()]
     now = fingerprint(
         columns.study,
         distances=columns.distances,
         target=task_class.comparable(columns.values),
         groups=columns.groups,
-        covariates={name: name in numeric for name in covariate_names(options.covariates)},
+        covariates={name: name in numeric for name in names},
         encoder=_weights(columns.encoder),
     )
     return Inputs(now, resumed, options.accept_changed_inputs)

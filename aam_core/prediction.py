@@ -11,6 +11,7 @@ import pandas as pd
 from aam_core.config import Config
 from aam_core.data.ids import listing
 from aam_core.data.known_asvs import Comparison, KnownASVs
+from aam_core.data.metadata import require_columns
 from aam_core.data.study import Study, load_study
 from aam_core.ensemble.blending import blend
 from aam_core.ensemble.forward import CHUNK, forward_chunks, sample_distances
@@ -54,8 +55,8 @@ def predict(
     sequences : path, dict or Series, optional
         Sequences of the features, where their ids are not.
     metadata : path or DataFrame, optional
-        For a model that was fitted with covariates. A warning counts the samples whose category
-        did not occur in training.
+        For a model that reads columns of it: covariates, and those of `Model.columns`. A warning
+        counts the samples whose category did not occur in training.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
     device, precision, long_sequences : str, optional
@@ -140,12 +141,13 @@ def target_frames(
 ) -> Iterator[pd.DataFrame]:
     """The columns of `predict_batches` that belong to the target, and no lines."""
     network, covariates, task = model.network, model.covariates, model.task
+    require_columns(study.metadata, model.columns())
     parts = forward_chunks(network, study, config, ("target",), covariates, batch_size, chunk=chunk)
     starts = range(0, len(study.sample_ids), chunk)
 
     def frame(start, part):
         samples = slice(start, min(start + chunk, len(study.sample_ids)))
-        values = task.predictions(part["target"])
+        values = task.predictions(part["target"], study.rows(samples))
         if model.forest is not None:
             trees = model.forest.predict(study, covariates, samples)
             values = blend(model.network_weight, values, trees)

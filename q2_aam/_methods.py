@@ -192,7 +192,8 @@ def _fit(
             )
         table = inputs[0]
         metadata = target_metadata(target, table, missing_samples)
-        metadata, names = add_covariates(metadata, *covariates, table, missing_samples)
+        columns = config.columns()
+        metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
         options |= {"group_by": column, "covariates": names, "config": config}

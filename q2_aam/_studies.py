@@ -103,9 +103,14 @@ def add_group(metadata: pd.DataFrame | None, group_by) -> tuple[pd.DataFrame | N
 
 
 def add_covariates(
-    metadata: pd.DataFrame, covariates, columns: Sequence[str], table, missing_samples: str
+    metadata: pd.DataFrame,
+    covariates,
+    columns: Sequence[str],
+    table,
+    missing_samples: str,
+    others: Sequence[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Add ``columns`` of the metadata ``covariates`` to ``metadata``.
+    """Add ``columns`` of the metadata ``covariates`` to ``metadata``, and ``others`` that it has.
 
     Samples that ``covariates`` lacks are treated as ``missing_samples`` says; blank values are
     allowed.
@@ -117,6 +122,8 @@ def add_covariates(
     columns : sequence of str
     table : biom.Table
     missing_samples : {"error", "ignore"}
+    others : sequence of str
+        Columns that the settings name.
 
     Returns
     -------
@@ -131,10 +138,10 @@ def add_covariates(
     """
     from aam_core.data.metadata import column
 
-    if (covariates is None) != (not columns):
+    if (covariates is None) != (not columns and not others):
         raise InputError(
-            "covariates (metadata) and covariate_columns (which of its columns to read) go "
-            "together: give both, or neither."
+            "covariates (metadata) and covariate_columns (which of its columns to read), or "
+            "settings that name columns, go together: give both, or neither."
         )
     if covariates is None:
         return metadata, []
@@ -142,12 +149,13 @@ def add_covariates(
     if missing_samples == "error":
         _require_samples(table.ids(), frame.index, "covariates metadata")
     # A column named as the target is left to the core, which refuses it.
-    added = {name: _as_typed(column(frame, name)) for name in columns if name not in metadata}
+    wanted = dict.fromkeys([*columns, *others])
+    added = {name: _as_typed(column(frame, name)) for name in wanted if name not in metadata}
     return metadata.join(pd.DataFrame(added, index=frame.index), how="inner"), list(columns)
 
 
 def covariates_to_predict(model, metadata, table) -> pd.DataFrame | None:
-    """Metadata of the samples to predict, for a model with covariates; None for any other.
+    """Metadata of the samples to predict, for a model that reads some; None for any other.
 
     Parameters
     ----------
@@ -162,7 +170,7 @@ def covariates_to_predict(model, metadata, table) -> pd.DataFrame | None:
     """
     if metadata is None:
         return None
-    if model.covariates is None:
+    if model.covariates is None and not model.columns():
         logger.info("The metadata have no effect: this model reads no covariates.")
         return None
     frame = metadata.to_dataframe()

@@ -38,7 +38,8 @@ def predict(inputs, model, output, **options):
     from aam_core.model import load_model
 
     model = load_model(model)
-    if inputs["metadata"] is not None and "where" not in inputs and model.covariates is None:
+    reads = model.covariates is not None or model.columns()
+    if inputs["metadata"] is not None and "where" not in inputs and not reads:
         logger.info(
             "--metadata only decides which samples are predicted: the model reads no covariates."
         )

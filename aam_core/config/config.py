@@ -62,6 +62,11 @@ class Config(Checked):
         """
         return fields.build(cls, values, where)
 
+    def columns(self) -> list[str]:
+        """Metadata columns that its settings name, each once."""
+        named = (path for path in paths() if find(path).metadata["columns"])
+        return list(dict.fromkeys(it for path in named for it in fields.names_in(self.at(path))))
+
     def differences(self, other: Config) -> dict[str, tuple]:
         """``{"section.field": (value here, value there)}`` of the settings that differ.
 

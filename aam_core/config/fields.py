@@ -17,7 +17,18 @@ from typing import Any, ClassVar, TypeVar
 
 from aam_core.errors import InputError, short
 
-__all__ = ["LARGEST", "Checked", "build", "check", "find", "option", "parse", "paths", "unknown"]
+__all__ = [
+    "LARGEST",
+    "Checked",
+    "build",
+    "check",
+    "find",
+    "names_in",
+    "option",
+    "parse",
+    "paths",
+    "unknown",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +41,7 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     words: Mapping[str, Any] | None = None,
+    columns: bool = False,
 ) -> Any:
     """Declare a configuration field.
 
@@ -45,6 +57,8 @@ def option(
         The legal values.
     words : dict of str to value, optional
         Words for values, which need not lie within the bounds.
+    columns : bool
+        Whether it names metadata columns, several joined by commas; '' for none.
     """
     meta = {
         "help": help,
@@ -52,8 +66,18 @@ def option(
         "maximum": maximum,
         "choices": choices,
         "words": words or {},
+        "columns": columns,
     }
     return field(default=default, metadata=meta)
+
+
+def names_in(text: str) -> list[str]:
+    """Names joined by commas.
+
+    >>> names_in("sex, site"), names_in("")
+    (['sex', 'site'], [])
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 LARGEST = 2**53

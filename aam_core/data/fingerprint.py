@@ -142,7 +142,7 @@ def fingerprint(
     target, groups : Series, optional
         By sample id; samples without a value are fine. A target of numbers is one of float64.
     covariates : mapping of str to bool, optional
-        Metadata columns, and whether each is read as numbers.
+        Metadata columns that the run reads, and whether each is read as numbers.
     encoder : mapping of str to ndarray, optional
         Weights that the run starts from.
     """
@@ -200,7 +200,7 @@ def _what(name: str) -> str:
     named = {"counts": "reads", "distances": "distances", "tree": "branches of the tree"}
     named |= {"target": "values of the target", "groups": "groups", "encoder": "encoder's weights"}
     if name.startswith("covariate "):
-        return f"values of the covariate {name.removeprefix('covariate ')!r}"
+        return f"values of the column {name.removeprefix('covariate ')!r}"
     return named.get(name, name)
 
 

@@ -17,20 +17,27 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_name, is_number
+from aam_core.data.columns import as_name, is_number, missing_ids
 from aam_core.data.ids import check_ids, listing, nearest
 from aam_core.data.qza import is_artifact
 from aam_core.data.readers import text_of
-from aam_core.errors import InputError
+from aam_core.errors import InputError, first_five
 from aam_core.files.reading import opened
 
-__all__ = ["column", "from_frame", "is_id_header", "matches", "read_metadata"]
+__all__ = [
+    "column",
+    "from_frame",
+    "is_id_header",
+    "matches",
+    "read_metadata",
+    "require_columns",
+]
 
 _ANY_CASE = ("id", "sampleid", "sample id", "sample-id", "featureid", "feature id", "feature-id")
 """Id headers that are legal in upper and lower case."""
@@ -113,6 +120,34 @@ def column(metadata: pd.DataFrame, name: str) -> pd.Series:
     if name not in metadata.columns:
         raise InputError(f"There is no metadata column {name!r}{nearest(name, metadata.columns)}")
     return metadata[name]
+
+
+def require_columns(metadata: pd.DataFrame | None, names: Iterable[str]) -> None:
+    """Refuse metadata of samples to predict that lack a column, or a value, that the model needs.
+
+    Parameters
+    ----------
+    metadata : DataFrame or None
+        Rows of the samples that are predicted.
+    names : iterable of str
+
+    Raises
+    ------
+    InputError
+    """
+    for name in names:
+        if metadata is None:
+            raise InputError(
+                f"The model reads the metadata column {name!r} of each sample: give the metadata "
+                "(--metadata)."
+            )
+        blank = missing_ids(column(metadata, name))
+        if blank:
+            raise InputError(
+                f"The model reads the metadata column {name!r}, which is blank for {len(blank)} of "
+                f"{len(metadata)} samples: {first_five(blank)}. Fill them in, or leave these "
+                "samples out (--where)."
+            )
 
 
 def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:

@@ -100,6 +100,10 @@ class Study(Summarized):
             distances=None if self.distances is None else self.distances[np.ix_(rows, rows)],
         )
 
+    def rows(self, positions: np.ndarray | slice) -> pd.DataFrame | None:
+        """Metadata of the samples at these positions, in their order; None without metadata."""
+        return None if self.metadata is None else self.metadata.iloc[positions]
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         samples, features = len(self.sample_ids), len(self.feature_ids)
         title = f"Study: {samples:,} samples x {features:,} features, {self.counts.sum():,} reads"

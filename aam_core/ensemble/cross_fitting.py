@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -36,11 +37,14 @@ class HeldOut:
         ``[K, N, T]`` float32, as the network gives them.
     masks : ndarray
         ``[K, N]`` bool: whether a member held out a sample.
+    metadata : DataFrame or None
+        N rows of the samples.
     """
 
     task: Task
     outputs: Tensor
     masks: np.ndarray
+    metadata: pd.DataFrame | None = None
 
     def out_of_fold(self, network: Network, members: np.ndarray | None = None) -> np.ndarray:
         """Predictions of each sample by the members that did not train on it.
@@ -60,7 +64,7 @@ class HeldOut:
         """
         masks = self.masks if members is None else self.masks & members[:, None]
         weights = torch.from_numpy(masks.astype(np.float32))
-        predictions = self.task.predictions(network.average(self.outputs, weights))
+        predictions = self.task.predictions(network.average(self.outputs, weights), self.metadata)
         # An average of no members decodes to what looks like a prediction.
         predictions[~masks.any(axis=0)] = np.nan
         return predictions
@@ -83,7 +87,9 @@ def predict_held_out(
     study : Study
         Has the samples of ``split.val``, in whose order the outputs are.
     """
-    outputs = forward(network, study.select(split.val), config, ("members",), covariates)
+    held_out = study.select(split.val)
+    outputs = forward(network, held_out, config, ("members",), covariates)
     masks = split.held_out(split.val, config.model.members)
     # Contiguous: a sum over members in memory order would differ in the last digit.
-    return HeldOut(task, outputs["members"].transpose(0, 1).contiguous(), masks)
+    members = outputs["members"].transpose(0, 1).contiguous()
+    return HeldOut(task, members, masks, held_out.metadata)

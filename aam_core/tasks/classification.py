@@ -61,6 +61,7 @@ class Classification(Task):
         values: pd.Series,
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
+        metadata: pd.DataFrame | None = None,
     ) -> Classification:
         """Classes of the whole column, so that the folds of a cross-validation agree on them."""
         names = cls.read(values)
@@ -118,7 +119,7 @@ class Classification(Task):
         """One of each class."""
         return len(self.classes)
 
-    def encode(self, values) -> np.ndarray:
+    def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N] int64, place of each value in ``classes``; a class that was not fitted is refused."""
         names = as_classes(self._series(values))
         place = {name: i for i, name in enumerate(self.classes)}
@@ -130,7 +131,7 @@ class Classification(Task):
             )
         return np.array([place[value] for value in names], dtype=np.int64)
 
-    def decode(self, encoded) -> list[str]:
+    def decode(self, encoded, metadata: pd.DataFrame | None = None) -> list[str]:
         """Places -> class names."""
         return [self.classes[int(i)] for i in encoded]
 
@@ -151,7 +152,7 @@ class Classification(Task):
         weights = len(encoded) / (len(sizes) * np.maximum(sizes, 1))
         return torch.tensor(weights, dtype=torch.float32)
 
-    def predictions(self, output: Tensor) -> np.ndarray:
+    def predictions(self, output: Tensor, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N, T] probabilities."""
         return output.double().softmax(-1).numpy()
 
@@ -218,7 +219,11 @@ class Classification(Task):
         return ClassificationMetrics(len(self.classes), None if exact else BINS)
 
     def accumulate(
-        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
+        self,
+        scores: Any,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metadata: pd.DataFrame | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Places of the actual and the likeliest classes."""
         likeliest = predictions.argmax(1)

@@ -69,6 +69,7 @@ class Regression(Task):
         values: pd.Series,
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
+        metadata: pd.DataFrame | None = None,
     ) -> Regression:
         """Mean, deviation and transform of the training samples."""
         numbers = cls.read(values)
@@ -104,12 +105,12 @@ class Regression(Task):
         """What the standardized values are learned as."""
         return transform_named("none" if self.power is None else "power")
 
-    def encode(self, values) -> np.ndarray:
+    def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N] float32, in standard deviations from the mean, transformed."""
         z = (as_numbers(self._series(values)) - self.mean) / self.std
         return self.transform.apply(z, self.power).astype(np.float32)
 
-    def decode(self, encoded) -> np.ndarray:
+    def decode(self, encoded, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """Encoded values of any shape -> float64 in the column's own units."""
         z = np.asarray(encoded, dtype=np.float64)
         with np.errstate(over="ignore"):  # what overflows is beyond the ends
@@ -125,9 +126,9 @@ class Regression(Task):
 
         return loss_named(config.target, self.losses)(output_KBT, truth_B, config)
 
-    def predictions(self, output: Tensor) -> np.ndarray:
+    def predictions(self, output: Tensor, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N, 1] in units."""
-        return self.decode(output[:, 0].float().numpy())[:, None]
+        return self.decode(output[:, 0].float().numpy(), metadata)[:, None]
 
     def columns(self, interval: bool = False) -> dict[str, ColumnKind]:
         """``prediction``, and the bounds of the interval."""
@@ -179,10 +180,14 @@ class Regression(Task):
         return RegressionMetrics()
 
     def accumulate(
-        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
+        self,
+        scores: Any,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metadata: pd.DataFrame | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Actual and predicted values in units."""
-        actual, predicted = self.decode(encoded), predictions[:, 0]
+        actual, predicted = self.decode(encoded, metadata), predictions[:, 0]
         scores.update(actual, predicted)
         return actual, predicted
 

@@ -85,6 +85,7 @@ class Task(ABC):
         values: pd.Series,
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
+        metadata: pd.DataFrame | None = None,
     ) -> Task:
         """Fit the task to a metadata column, every value of which must be usable.
 
@@ -95,6 +96,8 @@ class Task(ABC):
         train_ids : sequence of str, optional
             Samples to fit to; all where not given.
         config : LossConfig, optional
+        metadata : DataFrame, optional
+            Rows of the samples of ``values``, in their order.
 
         Raises
         ------
@@ -146,9 +149,20 @@ class Task(ABC):
     def outputs(self) -> int:
         """T, outputs of the network."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Metadata columns that it reads of a sample to encode a value or decode a prediction."""
+        return ()
+
     @abstractmethod
-    def encode(self, values) -> np.ndarray:
+    def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """Values of N samples -> ``[N]`` as the network learns them.
+
+        Parameters
+        ----------
+        values : Series or sequence
+        metadata : DataFrame, optional
+            Rows of the same samples, in their order; it has the columns of `needs`.
 
         Raises
         ------
@@ -157,8 +171,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def decode(self, encoded) -> Any:
-        """What `encode` has made -> values, or names of classes."""
+    def decode(self, encoded, metadata: pd.DataFrame | None = None) -> Any:
+        """What `encode` has made, of samples with these rows -> values, or names of classes."""
 
     @abstractmethod
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
@@ -178,8 +192,11 @@ class Task(ABC):
     # --- predictions -----------------------------------------------------------------------------
 
     @abstractmethod
-    def predictions(self, output: Tensor) -> np.ndarray:
-        """Network output ``[N, T]``, on the CPU -> float64 ``[N, T]``: units or probabilities."""
+    def predictions(self, output: Tensor, metadata: pd.DataFrame | None = None) -> np.ndarray:
+        """Network output ``[N, T]``, on the CPU -> float64 ``[N, T]``: units or probabilities.
+
+        ``metadata`` has rows of the same samples, as of `encode`.
+        """
 
     @abstractmethod
     def columns(self, interval: bool = False) -> dict[str, ColumnKind]:
@@ -259,7 +276,11 @@ class Task(ABC):
 
     @abstractmethod
     def accumulate(
-        self, scores: Any, encoded: np.ndarray, predictions: np.ndarray
+        self,
+        scores: Any,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metadata: pd.DataFrame | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Add samples to an `accumulator`.
 
@@ -271,6 +292,8 @@ class Task(ABC):
             ``[B]`` encoded true values.
         predictions : ndarray
             ``[B, T]``
+        metadata : DataFrame, optional
+            Rows of the same samples, as of `encode`.
 
         Returns
         -------

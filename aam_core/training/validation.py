@@ -88,7 +88,7 @@ class ValidationMetrics(LossSums):
         super().__init__(job.config.loss)
         self.target = job.target
         self.average = job.network.average
-        self.samples = len(job.batcher.study.sample_ids)
+        self.study = job.batcher.study
         self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
         self.some_values = Reservoir()
@@ -119,8 +119,10 @@ class ValidationMetrics(LossSums):
         assert batch.target is not None and self.scores is not None
         actual = batch.target.cpu().numpy()
         index = batch.sample_index.cpu().numpy()
-        predictions = self.target.predictions(self.average(output.target, batch.weight).cpu())
-        self.some_values.update(index, *self.target.accumulate(self.scores, actual, predictions))
+        rows = self.study.rows(index)
+        predictions = self.target.predictions(self.average(output.target, batch.weight).cpu(), rows)
+        pairs = self.target.accumulate(self.scores, actual, predictions, rows)
+        self.some_values.update(index, *pairs)
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
@@ -164,7 +166,7 @@ class ValidationMetrics(LossSums):
         index = batch.global_index.cpu().numpy()
         left, right = index[row + batch.offset], index[column]
         # The same pair has the same key on every rank: the plot does not depend on their number.
-        key = np.minimum(left, right) * self.samples + np.maximum(left, right)
+        key = np.minimum(left, right) * len(self.study.sample_ids) + np.maximum(left, right)
         self.some_pairs.update(key, actual, values)
 
 

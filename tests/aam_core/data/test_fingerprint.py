@@ -94,7 +94,7 @@ CHANGES = {
     ),
     "covariate": (
         lambda x: with_cell(x, "group", S, None),
-        f"values of the covariate 'group' of 1 of 60 samples changed ({S})",
+        f"values of the column 'group' of 1 of 60 samples changed ({S})",
     ),
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from aam_core.data.columns import as_numbers
 from aam_core.data.covariates import infer_types
-from aam_core.data.metadata import column, from_frame, matches, read_metadata
+from aam_core.data.metadata import column, from_frame, matches, read_metadata, require_columns
 from aam_core.errors import InputError
 
 
@@ -287,3 +287,16 @@ def test_real_metadata(real_data):
     ibd = read_metadata(real_data / "ibd" / "metadata.tsv")
     assert "2538.1002622" in ibd.index
     assert set(ibd["ibd"]) == {"Control", "Crohns"}
+
+
+def test_columns_that_a_model_needs():
+    frame = from_frame(pd.DataFrame({"sex": ["f", None, " "]}, index=["a", "b", "c"]))
+    require_columns(None, [])
+    require_columns(frame.loc[["a"]], ["sex"])
+    for metadata, message in (
+        (None, "reads the metadata column 'sex' of each sample"),
+        (frame, "'sex', which is blank for 2 of 3 samples: b, c"),
+        (frame[[]], "no metadata column 'sex'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            require_columns(metadata, ["sex"])
