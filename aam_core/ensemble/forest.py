@@ -106,6 +106,15 @@ class Forest:
         ndarray
             [N, T] float64: values in the target's units, or probabilities.
         """
+        return self.predict_spread(study, covariates, samples)[0]
+
+    def predict_spread(
+        self,
+        study: Study,
+        covariates: Covariates | None = None,
+        samples: slice | np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict`; and the standard deviation over the trees, [N, T], in the same units."""
         assert covariate_inputs(covariates) == self.covariates, (covariates, self.covariates)
         rows = np.arange(len(study.sample_ids))
         rows = rows if samples is None else rows[samples]
@@ -114,18 +123,23 @@ class Forest:
         each = 8 * (width + self.covariates) + 64 * len(self.arrays["roots"]) + 16 * self.outputs
         size = max(1, _CHUNK_BYTES // each)
         predictions = np.zeros((len(rows), self.outputs))
+        spread = np.zeros_like(predictions)
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             abundances = relative_abundances(study.counts, chunk, columns, width).toarray()
             inputs = np.hstack([abundances, encode_covariates(study, covariates, chunk)])
-            predictions[start : start + size] = self._mean(inputs)
+            part = slice(start, start + size)
+            predictions[part], spread[part] = self._mean_and_spread(inputs)
         if self.outputs > 1:  # leaves are rounded to float32
-            return predictions / predictions.sum(axis=1, keepdims=True)
+            return predictions / predictions.sum(axis=1, keepdims=True), spread
         mean, deviation = self.arrays["units"]
-        return mean + deviation * predictions
+        return mean + deviation * predictions, deviation * spread
 
-    def _mean(self, inputs: np.ndarray) -> np.ndarray:
-        """[N, M + V] float32 -> [N, T] float64: all samples go down all trees, level by level."""
+    def _mean_and_spread(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[N, M + V] float32 -> [N, T] float64 twice: mean and standard deviation of the trees.
+
+        All samples go down all trees, level by level.
+        """
         names = ("roots", "feature", "threshold", "left", "right", "value")
         roots, feature, threshold, left, right, value = (self.arrays[name] for name in names)
         node = np.tile(roots.astype(np.int32), len(inputs))
@@ -138,10 +152,14 @@ class Forest:
             low = inputs[active // len(roots), feature[at]] <= threshold[at]
             node[active] = np.where(low, left[at], right[at])
         total = np.zeros((len(inputs), self.outputs))
+        squares = np.zeros_like(total)
         # Tree by tree: the leaves of all trees at once would take as many times the memory.
         for leaves in node.reshape(-1, len(roots)).T:
             total += value[leaves]
-        return total / len(roots)
+            squares += value[leaves].astype(np.float64) ** 2
+        mean = total / len(roots)
+        # Rounding may leave a variance of equal leaves just below 0.
+        return mean, np.sqrt(np.maximum(squares / len(roots) - mean**2, 0.0))
 
 
 def covariate_inputs(covariates: Covariates | None) -> int:

@@ -130,11 +130,14 @@ class CrossFitted:
         ``[N, T]`` float64 predictions of the validation samples, in the order of the split.
     max_features : str
         The kind that was chosen; empty where there was no choice.
+    spread : ndarray or None
+        ``[N, T]`` standard deviation over the trees of those predictions.
     """
 
     forest: Forest
     out_of_fold: np.ndarray
     max_features: str
+    spread: np.ndarray | None = None
 
 
 def cross_fit_forest(
@@ -188,23 +191,25 @@ def cross_fit_forest(
 
     def predict(kind):
         if disjoint:
-            return fit(kind).predict(study, settings.covariates, rows(split.val))
+            return fit(kind).predict_spread(study, settings.covariates, rows(split.val))
         fold = dict(zip(split.val, split.folds, strict=True))
         # Validation samples first: the predictions of the split are then the first rows.
         ids = [*split.val, *(name for name in split.train if name not in fold)]
         folds = np.array([fold.get(name, -1) for name in ids])
         smaller = replace(settings, trees=fewer, max_features=kind)
-        out = out_of_fold(study, rows(ids), truth(ids), folds, smaller, progress.advance)
-        return out[: len(split.val)]
+        both = out_of_fold(study, rows(ids), truth(ids), folds, smaller, progress.advance)
+        return tuple(part[: len(split.val)] for part in both)
 
     predictions = {kind: predict(kind) for kind in kinds}
     if len(kinds) == 1:
-        return CrossFitted(fit(kinds[0]), predictions[kinds[0]], "")
+        out, spread = predictions[kinds[0]]
+        return CrossFitted(fit(kinds[0]), out, "", spread)
     # Only regressions have a second kind, so that there is one column of predictions.
-    errors = (np.abs(predictions[kind][:, 0] - truth(split.val)).sum() for kind in kinds)
+    errors = (np.abs(predictions[kind][0][:, 0] - truth(split.val)).sum() for kind in kinds)
     some, every = errors
     chosen = "all" if every < _BETTER * some else "some"
-    return CrossFitted(fit(chosen), predictions[chosen], chosen)
+    out, spread = predictions[chosen]
+    return CrossFitted(fit(chosen), out, chosen, spread)
 
 
 def fit_forest(
@@ -261,7 +266,7 @@ def out_of_fold(
     folds: np.ndarray,
     settings: ForestSettings,
     advance: Callable[[int], None] = lambda trees: None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Predict each fold by a forest trained on all other samples.
 
     Parameters
@@ -275,16 +280,19 @@ def out_of_fold(
 
     Returns
     -------
-    ndarray
-        [n, T] float64; NaN where the fold is -1.
+    tuple of ndarray
+        [n, T] float64 predictions, and the standard deviation over the trees; NaN where the fold
+        is -1.
     """
     predictions = np.full((len(samples), settings.task.outputs), np.nan)
+    spread = predictions.copy()
     for fold in np.unique(folds[folds >= 0]):
         test = folds == fold
         forest = fit_forest(study, samples[~test], y[~test], settings)
-        predictions[test] = forest.predict(study, settings.covariates, samples[test])
+        parts = forest.predict_spread(study, settings.covariates, samples[test])
+        predictions[test], spread[test] = parts
         advance(settings.trees)
-    return predictions
+    return predictions, spread
 
 
 def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:

@@ -47,7 +47,7 @@ def predict_out_of_fold(model, study, groups="host_subject_id"):
     truth, folds = task.forest_target(values.loc[split.val]), np.array(split.folds)
     settings = ForestSettings(task, -(-config.forest.trees // _FEWER), config.train.seed)
     each = [
-        out_of_fold(study, rows, truth, folds, dataclasses.replace(settings, max_features=kind))
+        out_of_fold(study, rows, truth, folds, dataclasses.replace(settings, max_features=kind))[0]
         for kind in task.max_features
     ]
     if len(each) == 1:

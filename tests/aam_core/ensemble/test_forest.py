@@ -40,6 +40,24 @@ def test_parts_of_the_samples_in_chunks(small, fitted, classifying, monkeypatch)
         assert (one.predict(small, samples=np.array([9, 2])) == whole[[9, 2]]).all()
 
 
+def test_the_spread_is_that_of_the_trees(small, fitted):
+    """As of forests of one tree each, in the target's units."""
+    nodes = len(fitted.arrays["feature"])
+    ends = [*fitted.arrays["roots"][1:], nodes]
+    names = ("feature", "threshold", "left", "right", "value")
+    each = []
+    for root, end in zip(fitted.arrays["roots"], ends, strict=True):
+        arrays = {name: fitted.arrays[name][root:end] for name in names}
+        inner = arrays["feature"] >= 0
+        for side in ("left", "right"):
+            arrays[side] = np.where(inner, arrays[side] - root, -1).astype(np.int32)
+        arrays |= {"roots": np.zeros(1, np.int64), "units": fitted.arrays["units"]}
+        each.append(Forest(fitted.sequences, 0, arrays).predict(small))
+    mean, spread = fitted.predict_spread(small)
+    assert (mean == fitted.predict(small)).all()
+    assert spread == pytest.approx(np.std(each, axis=0), abs=1e-6)
+
+
 def test_saved_and_opened(small, fitted, classifying):
     for one in (fitted, classifying):
         assert one.outputs == one.predict(small).shape[1]

@@ -140,7 +140,8 @@ def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradi
     expected = np.mean(
         [m.predict(forest_training._log(rows) if log else rows) for m, log in models], axis=0
     )
-    predicted = result._mean(rows[:, [sequences.index(dna) for dna in result.sequences]])
+    inputs = rows[:, [sequences.index(dna) for dna in result.sequences]]
+    predicted, _ = result._mean_and_spread(inputs)
     assert predicted[:, 0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -278,8 +279,9 @@ def test_reads_covariates(small, gradient, covariates):
 def test_out_of_fold(small, gradient, group, classes):
     y = group if classes else gradient
     folds = np.array([0, 1, 2, -1] * 10)
-    result = out_of_fold(small, TRAIN, y[TRAIN], folds, settings(classes, 6, seed=1))
-    assert result.shape == (40, classes or 1)
+    result, spread = out_of_fold(small, TRAIN, y[TRAIN], folds, settings(classes, 6, seed=1))
+    assert result.shape == spread.shape == (40, classes or 1)
+    assert (np.isnan(spread) == np.isnan(result)).all()
     assert (np.isnan(result).all(axis=1) == (folds == -1)).all()
     rest = folds != 1
     single = fit_forest(small, TRAIN[rest], y[TRAIN][rest], settings(classes, 6, seed=1))
