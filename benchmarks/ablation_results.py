@@ -16,7 +16,10 @@ import torch
 from ablation_encoders import load, pretraining_config
 from ablation_fits import Run, cross_validate_row
 from ablation_rows import Row, fit_config, is_reference
-from accuracy_statistics import (
+from accuracy_studies import METRICS, STUDIES, SUBJECT
+from machine import cpu, versions
+
+from aam_core.statistics import (
     Classes,
     Numbers,
     Predictions,
@@ -24,8 +27,6 @@ from accuracy_statistics import (
     mean_metrics,
     predictions_of,
 )
-from accuracy_studies import STUDIES, SUBJECT
-from machine import cpu, versions
 
 
 def settings(row: Row, seeds: int, steps: int | None = None) -> dict:
@@ -74,8 +75,8 @@ def measure(row: Row, name: str, args: argparse.Namespace) -> tuple[list[Predict
         "versions": versions(),
         "threads": args.threads,
         "task": task,
-        "figures": mean_metrics(by_seed),
-        "by_seed": [run.metrics() for run in by_seed],
+        "figures": mean_metrics(by_seed, names=METRICS[task]),
+        "by_seed": [run.metrics(names=METRICS[task]) for run in by_seed],
         **means,
     }
     if row.fresh:
@@ -118,6 +119,6 @@ def against(
     for other in row.against:
         lines = results[other]["predictions"]
         theirs = [unpack(line, run) for line, run in zip(lines, runs, strict=True)]
-        comparison = compare(runs, theirs, subjects, STUDIES[name].task)
+        comparison = compare(runs, theirs, subjects)
         compared[other] = dataclasses.asdict(comparison) | {"by_seed": results[other]["by_seed"]}
     return compared

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ablation_encoders import DRAWN, STEPS
 from ablation_rows import QUESTIONS, rows
 from accuracy import NAMES
-from accuracy_statistics import DRAWS, METRICS
-from accuracy_studies import STUDIES
+from accuracy_studies import METRICS, STUDIES
 
 from aam_core.config.presets import fitting
+from aam_core.statistics import DRAWS
 
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 

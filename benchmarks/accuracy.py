@@ -19,8 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from accuracy_statistics import DRAWS, METRICS, compare, mean_metrics, predictions_of
-from accuracy_studies import STUDIES, SUBJECT, Source
+from accuracy_studies import METRICS, STUDIES, SUBJECT, Source
 from machine import cpu, versions
 
 from aam_core import cross_validate
@@ -28,6 +27,7 @@ from aam_core.config import Config
 from aam_core.config.presets import fitting
 from aam_core.data.study import Study
 from aam_core.files.writing import replacing, write_json
+from aam_core.statistics import DRAWS, compare, mean_metrics, predictions_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -67,28 +67,34 @@ def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
 
     For a numeric target the folds are the same with every seed; for classes they differ.
     """
-    groups = study.metadata[SUBJECT]
+    groups, names = study.metadata[SUBJECT], METRICS[source.task]
     runs: dict[str, list] = {method: [] for method in METHODS}
     cpu_start, start = cpu_seconds(), time.monotonic()
     for seed in range(seeds):
         scores = cross_validate(
-            study, source.target, task=source.task, group_by=SUBJECT, config=config(seed, threads)
+            study,
+            source.target,
+            task=source.task,
+            group_by=SUBJECT,
+            config=config(seed, threads),
         )
         for method in METHODS:
             run = predictions_of(scores.predictions, method, source.task)
-            ours, theirs = run.metrics(), scores.metrics[method]
+            ours, theirs = run.metrics(names=names), scores.metrics[method]
             assert all(abs(ours[name] - theirs[name]) < 1e-6 for name in ours), (method, ours)
             runs[method].append(run)
     cpu_s, wall_s = (cpu_seconds() - cpu_start) / seeds, (time.monotonic() - start) / seeds
     # The default drops samples with too few reads, too.
     subjects = groups.loc[scores.predictions.index].to_numpy()
-    compared = compare(runs["aam"], runs["random_forest"], subjects, source.task)
+    compared = compare(runs["aam"], runs["random_forest"], subjects)
     return {
         "target": source.target,
         "task": source.task,
         "samples": len(subjects),
-        "figures": {name: mean_metrics(each) for name, each in runs.items()},
-        "by_seed": {name: [run.metrics() for run in each] for name, each in runs.items()},
+        "figures": {name: mean_metrics(each, names=names) for name, each in runs.items()},
+        "by_seed": {
+            name: [run.metrics(names=names) for run in each] for name, each in runs.items()
+        },
         "aam_against_random_forest": dataclasses.asdict(compared),
         "cpu_s": cpu_s,
         "wall_s": wall_s,

@@ -17,6 +17,8 @@ from aam_core.simulate.study import simulate
 
 SUBJECT, AGE = "host_subject_id", "day_of_life"
 CLASSES = "classification"
+METRICS = {"regression": ("mae", "r2"), CLASSES: ("auc", "accuracy")}
+"""Metrics of a task in the tables; the first one has the interval."""
 MIN_READS = 1000
 SEED = 0
 """Seed of the subjects and reads drawn here."""

@@ -83,7 +83,7 @@ def confusion_matrix(
     metrics = classification_metrics(table["actual"], table["prediction"], by_class)
     metrics["accuracy_of_most_common"] = float(table["actual"].value_counts(normalize=True).max())
     if by_class is None:
-        del metrics["auc"]
+        del metrics["auc"], metrics["brier"]
     counts = pd.crosstab(table["actual"], table["prediction"])
     classes = _classes(counts)
     _write(table, output_dir, "predictions.tsv")

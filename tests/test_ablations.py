@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aam_core import statistics
 from aam_core.config.presets import fitting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +23,7 @@ NAMES = ("ablation_rows", "ablation_encoders", "ablation_fits", "ablation_result
 def modules(monkeypatch):
     """The script and its parts, as it imports them."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    names = (*NAMES, "ablation_tables", "accuracy_statistics", "ablations")
+    names = (*NAMES, "ablation_tables", "ablations")
     by_name = {name.split("_")[-1]: importlib.import_module(name) for name in names}
     return argparse.Namespace(**by_name)
 
@@ -143,7 +144,7 @@ def test_folds_are_joined_in_the_order_of_the_samples(modules):
     assert table.index.tolist() == list("wxyz")
     assert table["actual"].tolist() == ["b", "a", "c", "a"]
     assert table["c"].tolist() == [0.0, 0.0, 0.4, 0.0]
-    run = modules.statistics.predictions_of(table, "aam", "classification")
+    run = statistics.predictions_of(table, "aam", "classification")
     assert run.metrics()["accuracy"] == 0.75
     numbers = pd.Series([1.0, 2.0], index=["p", "q"])
     halves = [
@@ -229,11 +230,11 @@ def test_rows_with_results_are_recognized(modules):
 
 
 def test_predictions_are_packed(modules):
-    numbers = modules.statistics.Numbers(np.zeros(4), np.array([1.5, 123.4567891, -2e-9, 0]))
+    numbers = statistics.Numbers(np.zeros(4), np.array([1.5, 123.4567891, -2e-9, 0]))
     back = modules.results.unpack(modules.results.pack(numbers), numbers)
     assert back.predicted == pytest.approx(numbers.predicted, rel=1e-6)
     probabilities = np.random.default_rng(0).dirichlet([1, 1, 1], 6)
-    classes = modules.statistics.Classes(np.arange(6) % 3, probabilities.argmax(1), probabilities)
+    classes = statistics.Classes(np.arange(6) % 3, probabilities.argmax(1), probabilities)
     back = modules.results.unpack(modules.results.pack(classes), classes)
     assert back.probabilities == pytest.approx(probabilities, rel=1e-6)
     assert (back.predicted == classes.predicted).all()

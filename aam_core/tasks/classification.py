@@ -189,7 +189,7 @@ class Classification(Task):
         truth: pd.Series,
         schema: dict[str, ColumnKind] | None = None,
     ) -> tuple[pd.DataFrame, dict[str, float]]:
-        """accuracy, auc and f1."""
+        """accuracy, balanced_accuracy, auc, f1 and brier."""
         table = pd.DataFrame(
             {"actual": as_classes(truth), "prediction": as_classes(predictions["prediction"])},
             index=predictions.index,

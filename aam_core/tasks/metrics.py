@@ -1,7 +1,8 @@
 """Metrics, and what accumulates them: batch by batch, merged over processes in any order.
 
-In numpy alone. To add a metric: a function of an accumulator, an entry of `METRICS`, and its name
-in the ``metrics`` of a task; a sum that it needs is a field of the accumulator.
+In numpy and scipy. To add a metric: a function of an accumulator, and an entry of `METRICS`; where
+each epoch is to have it, its name in the ``metrics`` of a task, too. A sum that it needs is a field
+of the accumulator.
 
 Letters: N samples, C classes.
 """
@@ -49,8 +50,8 @@ class Accumulator(Protocol):
     def merge(self, other: Any) -> None:
         """Take in what another accumulator has seen."""
 
-    def compute(self) -> dict[str, float]:
-        """Metrics by name."""
+    def compute(self, names: Iterable[str] | None = None) -> dict[str, float]:
+        """Metrics by name, all or some of them."""
 
 
 class _Mergeable(Protocol):
@@ -77,10 +78,13 @@ def merged(parts: Iterable[_Merged]) -> _Merged:
 
 @dataclass
 class RegressionMetrics:
-    """R2, mean absolute error and root mean squared error, in the target's units.
+    """R2, mean absolute error, root mean squared error, in the target's units, and Spearman's rho.
 
     The variance is merged from centred sums, so that a large mean costs no precision (Chan TF,
     Golub GH, LeVeque RJ 1983, The American Statistician 37: 242-247).
+
+    With ``ranks`` every sample's values are kept, of which Spearman's rho needs the ranks; without,
+    memory does not grow with the samples, and rho is NaN.
     """
 
     count: int = 0
@@ -89,6 +93,9 @@ class RegressionMetrics:
     """Sum of squared deviations of the actual values from their mean."""
     absolute: float = 0.0
     squared: float = 0.0
+    ranks: bool = False
+    scored: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    """Chunks of (actual [n], predicted [n]); none without ranks."""
 
     def update(self, actual, predicted) -> None:
         """Add samples: two [N] arrays."""
@@ -104,11 +111,15 @@ class RegressionMetrics:
                 float(((actual - mean) ** 2).sum()),
                 float(np.abs(error).sum()),
                 float((error**2).sum()),
+                self.ranks,
+                [(actual, predicted)] if self.ranks else [],
             )
         )
 
     def merge(self, other: RegressionMetrics) -> None:
         """Take in what another accumulator has seen."""
+        assert self.ranks == other.ranks, (self.ranks, other.ranks)
+        self.scored += other.scored
         count = self.count + other.count
         if not count:
             return
@@ -119,14 +130,17 @@ class RegressionMetrics:
         self.squared += other.squared
         self.count = count
 
-    def compute(self) -> dict[str, float]:
-        """r2, mae, rmse; NaN without samples, and r2 NaN where the actual values are all one."""
-        return _compute(self)
+    def compute(self, names: Iterable[str] | None = None) -> dict[str, float]:
+        """r2, mae, rmse, spearman, all or some; NaN without samples.
+
+        r2 is NaN where the actual values are all one; spearman where either are, or without ranks.
+        """
+        return _compute(self, names)
 
 
 @dataclass
 class ClassificationMetrics:
-    """Accuracy, macro F1 and area under the ROC curve of C classes.
+    """Accuracy, balanced accuracy, macro F1, area under the ROC curve, Brier score of C classes.
 
     Parameters
     ----------
@@ -146,6 +160,10 @@ class ClassificationMetrics:
     """Chunks of (actual [n], probabilities [n, C]); none with bins."""
     histogram: np.ndarray = field(init=False)
     """[C, 2, bins] samples by class, whether they are of it, and its probability."""
+    brier: float = field(init=False, default=0.0)
+    """Sum of the squared differences of the probabilities from the truth."""
+    probable: int = field(init=False, default=0)
+    """Samples with probabilities."""
 
     def __post_init__(self):
         self.confusion = np.zeros((self.classes, self.classes), dtype=np.int64)
@@ -158,6 +176,8 @@ class ClassificationMetrics:
         if probabilities is not None and len(actual):
             probabilities = np.asarray(probabilities, dtype=np.float64)
             assert probabilities.shape == (len(actual), self.classes), probabilities.shape
+            self.brier += float(((probabilities - np.eye(self.classes)[actual]) ** 2).sum())
+            self.probable += len(actual)
             if self.bins is None:
                 self.scored.append((actual, probabilities))
                 return
@@ -172,10 +192,15 @@ class ClassificationMetrics:
         self.confusion += other.confusion
         self.scored += other.scored
         self.histogram += other.histogram
+        self.brier += other.brier
+        self.probable += other.probable
 
-    def compute(self) -> dict[str, float]:
-        """accuracy, auc, f1; auc is NaN without probabilities or with one actual class."""
-        return _compute(self)
+    def compute(self, names: Iterable[str] | None = None) -> dict[str, float]:
+        """accuracy, balanced_accuracy, auc, f1, brier, all or some of them.
+
+        auc and brier are NaN without probabilities, auc also with one actual class.
+        """
+        return _compute(self, names)
 
 
 @dataclass
@@ -247,9 +272,38 @@ def _rmse(seen: RegressionMetrics) -> float:
     return (seen.squared / seen.count) ** 0.5 if seen.count else _NAN
 
 
+def _spearman(seen: RegressionMetrics) -> float:
+    """Correlation of the ranks, of which tied values share the mean (Spearman C 1904, The American
+    Journal of Psychology 15: 72-101)."""
+    from scipy.stats import rankdata
+
+    if not seen.scored:
+        return _NAN
+    ranks = [
+        rankdata(np.concatenate(values)) - (seen.count + 1) / 2
+        for values in zip(*seen.scored, strict=True)
+    ]
+    length = np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
+    return float(ranks[0] @ ranks[1] / length) if length else _NAN
+
+
 def _accuracy(seen: ClassificationMetrics) -> float:
     total = seen.confusion.sum()
     return float(np.diag(seen.confusion).sum() / total) if total else _NAN
+
+
+def _balanced_accuracy(seen: ClassificationMetrics) -> float:
+    """Mean recall of the classes that occur."""
+    occurrences = seen.confusion.sum(axis=1)
+    counted = occurrences > 0
+    recall = np.diag(seen.confusion)[counted] / occurrences[counted]
+    return float(recall.mean()) if counted.any() else _NAN
+
+
+def _brier(seen: ClassificationMetrics) -> float:
+    """Summed over the classes: 0 to 2, of two classes twice that of one of them (Brier GW 1950,
+    Monthly Weather Review 78: 1-3)."""
+    return seen.brier / seen.probable if seen.probable else _NAN
 
 
 def _f1(seen: ClassificationMetrics) -> float:
@@ -298,19 +352,25 @@ METRICS = {
     "r2": Metric(RegressionMetrics, True, _r2),
     "mae": Metric(RegressionMetrics, False, _mae),
     "rmse": Metric(RegressionMetrics, False, _rmse),
+    "spearman": Metric(RegressionMetrics, True, _spearman),
     "accuracy": Metric(ClassificationMetrics, True, _accuracy),
+    "balanced_accuracy": Metric(ClassificationMetrics, True, _balanced_accuracy),
     "auc": Metric(ClassificationMetrics, True, _auc),
     "f1": Metric(ClassificationMetrics, True, _f1),
+    "brier": Metric(ClassificationMetrics, False, _brier),
 }
-"""By name, in the order of ``metrics.json``."""
+"""By name, in the order of ``metrics.json``. A task's ``metrics`` are those of each epoch."""
 
 
-def _compute(accumulator: RegressionMetrics | ClassificationMetrics) -> dict[str, float]:
-    """All metrics of an accumulator, by name."""
+def _compute(
+    accumulator: RegressionMetrics | ClassificationMetrics, names: Iterable[str] | None
+) -> dict[str, float]:
+    """Metrics of an accumulator by name, in the order of `METRICS`."""
+    wanted = METRICS if names is None else set(names)
     return {
         name: metric.function(accumulator)
         for name, metric in METRICS.items()
-        if metric.accumulator is type(accumulator)
+        if metric.accumulator is type(accumulator) and name in wanted
     }
 
 
@@ -335,6 +395,8 @@ def greater_is_better(name: str) -> bool:
     """
     if name.removesuffix("_weighted").endswith("loss"):
         return False
+    if name in METRICS:
+        return METRICS[name].greater_is_better
     return metric_named(name.rpartition("_")[2]).greater_is_better
 
 
@@ -354,8 +416,8 @@ def roc_auc(positive, score) -> float:
 
 
 def regression_metrics(actual: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
-    """r2, mae and rmse of two [N] sequences in the same order."""
-    metrics = RegressionMetrics()
+    """r2, mae, rmse and spearman of two [N] sequences in the same order."""
+    metrics = RegressionMetrics(ranks=True)
     metrics.update(actual, predicted)
     return metrics.compute()
 
@@ -363,7 +425,7 @@ def regression_metrics(actual: Sequence[float], predicted: Sequence[float]) -> d
 def classification_metrics(
     actual: Sequence[str], predicted: Sequence[str], probabilities: pd.DataFrame | None = None
 ) -> dict[str, float]:
-    """accuracy, auc and f1 of two [N] sequences of class names in the same order.
+    """accuracy, balanced_accuracy, auc, f1 and brier of two [N] sequences of class names.
 
     Parameters
     ----------

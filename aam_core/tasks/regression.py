@@ -164,7 +164,8 @@ class Regression(Task):
         truth: pd.Series,
         schema: dict[str, ColumnKind] | None = None,
     ) -> tuple[pd.DataFrame, dict[str, float]]:
-        """r2, mae, rmse and ``coverage``, the share of samples within their bounds."""
+        """r2, mae, rmse, spearman; ``coverage``, the share of samples within their bounds, and the
+        mean ``width`` of these."""
         table = pd.DataFrame(
             {"actual": as_numbers(truth), "prediction": as_numbers(predictions["prediction"])},
             index=predictions.index,
@@ -173,6 +174,7 @@ class Regression(Task):
         if set(BOUNDS) <= set(predictions.columns):
             lower, upper = (as_numbers(predictions[name]) for name in BOUNDS)
             metrics["coverage"] = float(table["actual"].between(lower, upper).mean())
+            metrics["width"] = float((upper - lower).mean())
         return table, metrics
 
     def accumulator(self, exact: bool = True) -> RegressionMetrics:

@@ -138,10 +138,10 @@ class ValidationMetrics(LossSums):
     def values(self) -> dict[str, float]:
         """Losses first, then metrics."""
         values = super().values()
-        if values and self.scores is not None:
-            values |= self.scores.compute()
+        if values and self.scores is not None and self.target is not None:
+            values |= self.scores.compute(self.target.metrics)
         if self.pairs.count:
-            scores = self.pairs.compute()
+            scores = self.pairs.compute(("r2", "mae"))
             values |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}
         return values
 

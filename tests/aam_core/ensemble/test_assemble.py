@@ -185,7 +185,7 @@ def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp
         assert ("saved model" in label) == (name == "model") and (name in label)
         metrics = {k: float(v) for k, v in (item.split() for item in text.split(", "))}
         assert metrics == pytest.approx({k: model.metrics[name][k] for k in metrics}, rel=1e-3)
-        assert set(metrics) == {"r2", "mae", "rmse"}
+        assert set(metrics) == {"r2", "mae", "rmse", "spearman"}
     half = model.interval["half_width"]
     assert any(line.startswith(f"a fit: 90% prediction interval: ± {half:.4g} (") for line in lines)
     assert not any("weight 0.00" in line for line in lines)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
 from aam_core.tasks.metrics import (
@@ -29,6 +30,7 @@ def expected_regression(actual, predicted):
         "r2": reference.r2_score(actual, predicted),
         "mae": reference.mean_absolute_error(actual, predicted),
         "rmse": reference.mean_squared_error(actual, predicted) ** 0.5,
+        "spearman": spearmanr(actual, predicted).statistic,
     }
 
 
@@ -36,15 +38,29 @@ def expected_regression(actual, predicted):
 def test_regression_in_parts_is_that_of_the_whole(rng, shift):
     actual = shift + rng.normal(size=101)
     predicted = actual + rng.normal(size=101)
-    parts = [RegressionMetrics(), RegressionMetrics(), RegressionMetrics()]  # the last stays empty
+    parts = [RegressionMetrics(ranks=True) for _ in range(3)]  # the last stays empty
     for start in range(0, 101, 7):
         rows = slice(start, start + 7)
         parts[start // 60].update(actual[rows], predicted[rows])
-    whole = RegressionMetrics()
+    whole = RegressionMetrics(ranks=True)
     for part in parts:
         whole.merge(part)
     assert whole.compute() == pytest.approx(expected_regression(actual, predicted))
     assert whole.compute() == pytest.approx(regression_metrics(actual, predicted))
+
+
+def test_without_ranks_no_sample_is_kept(rng):
+    metrics = RegressionMetrics()
+    metrics.update(rng.normal(size=9), rng.normal(size=9))
+    assert metrics.scored == [] and math.isnan(metrics.compute()["spearman"])
+    assert list(metrics.compute(["mae", "r2"])) == ["r2", "mae"]
+
+
+def test_ties_share_their_rank(rng):
+    actual, predicted = rng.integers(0, 5, 50), rng.integers(0, 5, 50)
+    expected = spearmanr(actual, predicted).statistic
+    assert regression_metrics(actual, predicted)["spearman"] == pytest.approx(expected)
+    assert math.isnan(regression_metrics([1, 2, 3], [7, 7, 7])["spearman"])
 
 
 def test_regression_without_samples_or_spread():
@@ -86,6 +102,8 @@ def test_classification_in_parts_is_that_of_the_whole(rng):
                 actual, probabilities, multi_class="ovr", average="macro"
             ),
             "f1": reference.f1_score(actual, predicted, average="macro"),
+            "balanced_accuracy": reference.balanced_accuracy_score(actual, predicted),
+            "brier": ((probabilities - np.eye(3)[actual]) ** 2).sum(axis=1).mean(),
         }
     )
 
@@ -109,6 +127,8 @@ def test_two_classes_by_name(rng):
     predicted = np.where(score > 0.5, "well", "sick")
     values = classification_metrics(actual, predicted, table)
     assert values["auc"] == pytest.approx(reference.roc_auc_score(actual == "well", score))
+    brier = reference.brier_score_loss(actual == "well", score)
+    assert values["brier"] == pytest.approx(2 * brier)
     assert values["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
 
 
@@ -117,7 +137,7 @@ def test_f1_counts_a_class_that_is_only_predicted():
     values = classification_metrics(actual, predicted)
     assert values["f1"] == pytest.approx(reference.f1_score(actual, predicted, average="macro"))
     assert values["accuracy"] == pytest.approx(2 / 3)
-    assert math.isnan(values["auc"])
+    assert math.isnan(values["auc"]) and math.isnan(values["brier"])
 
 
 def test_a_class_the_model_does_not_know_counts_with_probability_zero():
@@ -151,7 +171,8 @@ def test_binned_areas_are_near_the_exact_ones(rng, classes):
     for metrics in (exact, binned):
         metrics.update(actual, probabilities.argmax(1), probabilities)
     assert binned.compute() == pytest.approx(exact.compute(), abs=1e-3)
-    assert binned.compute() != exact.compute()
+    assert binned.compute(["auc"]) != exact.compute(["auc"])
+    assert binned.compute(["brier"]) == exact.compute(["brier"])
     coarse = ClassificationMetrics(classes, bins=2)  # all that is left is the side of one half
     coarse.update(actual, probabilities.argmax(1), probabilities)
     assert coarse.compute()["auc"] < exact.compute()["auc"] - 0.01

@@ -1,0 +1,359 @@
+"""Metrics of cross-validated predictions, with intervals and tests over groups of samples.
+
+The samples of a group (a subject) are not independent, so that the bootstrap and the test are over
+groups. Letters: N samples, C classes, R cross-validations of the same samples with different seeds,
+M methods, K metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from aam_core.errors import lookup
+from aam_core.tasks.metrics import ClassificationMetrics, RegressionMetrics
+
+__all__ = [
+    "CONFIDENCE",
+    "DRAWS",
+    "Classes",
+    "Comparison",
+    "Numbers",
+    "Predictions",
+    "bootstrap",
+    "compare",
+    "compare_methods",
+    "draw",
+    "mean_metrics",
+    "paired_test",
+    "predictions_of",
+]
+
+DRAWS = 2000
+"""Bootstrap draws of the groups."""
+
+CONFIDENCE = 0.95
+"""Share of the draws within an interval."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Predictions of a numeric target by a method.
+
+    Attributes
+    ----------
+    actual, predicted : [N] float
+    """
+
+    actual: np.ndarray
+    predicted: np.ndarray
+
+    main: ClassVar[str] = "mae"
+    """The metric of the mean of the losses."""
+
+    @classmethod
+    def of(
+        cls, predictions: pd.DataFrame, method: str, classes: Sequence[str] | None = None
+    ) -> Numbers:
+        """From the table of `predictions_of`; there are no classes."""
+        columns = predictions["actual"], predictions[_first(method)]
+        return cls(*(column.to_numpy(np.float64) for column in columns))
+
+    @property
+    def losses(self) -> np.ndarray:
+        """[N] absolute errors."""
+        return np.abs(self.predicted - self.actual)
+
+    def metrics(
+        self, rows: Any = slice(None), names: Iterable[str] | None = None
+    ) -> dict[str, float]:
+        """Metrics of some of the samples; all of `RegressionMetrics`, or those of these names."""
+        names = None if names is None else tuple(names)
+        accumulator = RegressionMetrics(ranks=names is None or "spearman" in names)
+        accumulator.update(self.actual[rows], self.predicted[rows])
+        return accumulator.compute(names)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Predictions of classes by a method.
+
+    Attributes
+    ----------
+    actual, predicted : [N] int
+        Places of the classes.
+    probabilities : [N, C] float
+        Probabilities.
+    """
+
+    actual: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    main: ClassVar[str] = "auc"
+    """What methods are compared by; the losses tell it for each sample."""
+
+    @classmethod
+    def of(
+        cls, predictions: pd.DataFrame, method: str, classes: Sequence[str] | None = None
+    ) -> Classes:
+        """From the table of `predictions_of`; by default the classes are the actual ones."""
+        predicted = predictions[_first(method)]
+        classes = sorted(set(predictions["actual"])) if classes is None else list(classes)
+        place = {name: i for i, name in enumerate(classes)}
+        names = classes if method == "aam" else [f"{method}_{name}" for name in classes]
+        return cls(
+            actual=predictions["actual"].map(place).to_numpy(np.int64),
+            predicted=predicted.map(place).to_numpy(np.int64),
+            probabilities=predictions[names].to_numpy(np.float64),
+        )
+
+    @property
+    def losses(self) -> np.ndarray:
+        """[N] Brier scores: squared differences from the truth, summed over the classes.
+
+        (Brier GW 1950, Monthly Weather Review 78: 1-3.) The logarithmic loss would be infinite
+        wherever every tree of a forest is wrong.
+        """
+        truth = np.eye(self.probabilities.shape[1])[self.actual]
+        return ((self.probabilities - truth) ** 2).sum(axis=1)
+
+    def metrics(
+        self, rows: Any = slice(None), names: Iterable[str] | None = None
+    ) -> dict[str, float]:
+        """Metrics of some of the samples; all of `ClassificationMetrics`, or those of these names.
+
+        auc is NaN where all are of one class.
+        """
+        accumulator = ClassificationMetrics(self.probabilities.shape[1])
+        accumulator.update(self.actual[rows], self.predicted[rows], self.probabilities[rows])
+        return accumulator.compute(names)
+
+
+def _first(method: str) -> str:
+    """The column of a method's predictions."""
+    return "prediction" if method == "aam" else method
+
+
+Predictions = Numbers | Classes
+
+_BY_TASK = {"regression": Numbers, "classification": Classes}
+"""Class of the predictions, by the name of the task."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison of two methods on the same samples, over subjects (or other groups).
+
+    Attributes
+    ----------
+    value, difference : float
+        The main metric of the first method, and its difference from that of the second.
+    interval, difference_interval : (float, float)
+        Bootstrap intervals of the two.
+    better, subjects : int
+        Number of subjects with a lower mean loss by the first method, and of all subjects.
+    p : float
+        Two-sided Wilcoxon signed-rank test of the subjects' mean losses.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    difference: float
+    difference_interval: tuple[float, float]
+    better: int
+    subjects: int
+    p: float
+
+
+def predictions_of(
+    predictions: pd.DataFrame, method: str, task: str, classes: Sequence[str] | None = None
+) -> Predictions:
+    """Predictions of a method, from the table that `aam_core.cross_validate` returns.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        ``actual``, and of each method ``{method}`` and ``{method}_{class}``; those of 'aam' are
+        ``prediction`` and ``{class}``.
+    method : str
+    task : {'regression', 'classification'}
+    classes : sequence of str, optional
+        All that have a column; those of ``actual`` where not given.
+    """
+    return lookup(_BY_TASK, task, "task").of(predictions, method, classes)
+
+
+def mean_metrics(
+    runs: Sequence[Predictions], rows: Any = slice(None), names: Iterable[str] | None = None
+) -> dict[str, float]:
+    """Metrics of each cross-validation, averaged over them."""
+    by_run = [run.metrics(rows, names) for run in runs]
+    return {name: float(np.mean([metrics[name] for metrics in by_run])) for name in by_run[0]}
+
+
+def compare(
+    ours: Sequence[Predictions],
+    theirs: Sequence[Predictions],
+    subjects,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two methods on the same samples of the same cross-validations.
+
+    Parameters
+    ----------
+    ours, theirs : sequence of Numbers or Classes
+        R of each.
+    subjects : [N]
+        Subject of each sample.
+    seed : int
+        Of the bootstrap.
+    """
+    name = ours[0].main
+
+    def pair(rows):
+        mine, other = (mean_metrics(runs, rows, [name])[name] for runs in (ours, theirs))
+        return np.array([mine, mine - other])
+
+    value, difference = pair(slice(None))
+    low, high = bootstrap(pair, subjects, seed=seed)
+    losses = [np.mean([run.losses for run in runs], axis=0) for runs in (ours, theirs)]
+    better, p = paired_test(*losses, subjects)
+    return Comparison(
+        value=float(value),
+        interval=(float(low[0]), float(high[0])),
+        difference=float(difference),
+        difference_interval=(float(low[1]), float(high[1])),
+        better=better,
+        subjects=len(np.unique(subjects)),
+        p=p,
+    )
+
+
+def compare_methods(
+    runs: Mapping[str, Sequence[Predictions]], groups, reference: str | None, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Intervals of the metrics of several methods, and their differences from one of them.
+
+    All methods are scored on the same draws: the differences are paired.
+
+    Parameters
+    ----------
+    runs : mapping of str to sequence of Numbers or Classes
+        By method: R of each, of the same samples.
+    groups : [N]
+        Group of each sample; each sample is its own where they are not grouped.
+    reference : str or None
+        Method that the others are compared with.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        By method: ``interval``, of each metric (low, high); and of all but the reference
+        ``difference``, ``difference_interval``, ``better`` (groups with a lower mean loss: absolute
+        errors, or Brier scores) and ``p`` (`paired_test`). An interval is None where no draw has
+        the metric.
+    """
+    methods = list(runs)
+    names = list(mean_metrics(runs[methods[0]]))
+
+    def score(rows):
+        scores = [list(mean_metrics(runs[method], rows).values()) for method in methods]
+        return np.array(scores).ravel()
+
+    shape = len(methods), len(names)
+    values, drawn = score(slice(None)).reshape(shape), draw(score, groups, seed=seed)
+    drawn = drawn.reshape(-1, *shape)
+    losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
+    result: dict[str, dict[str, Any]] = {}
+    for place, method in enumerate(methods):
+        result[method] = {"interval": _intervals(names, drawn[:, place])}
+        if reference is None or method == reference:
+            continue
+        other = methods.index(reference)
+        better, p = paired_test(losses[method], losses[reference], groups)
+        result[method] |= {
+            "difference": dict(zip(names, (values[place] - values[other]).tolist(), strict=True)),
+            "difference_interval": _intervals(names, drawn[:, place] - drawn[:, other]),
+            "better": better,
+            "p": p,
+        }
+    return result
+
+
+def bootstrap(
+    metric: Callable[[np.ndarray], np.ndarray], subjects, *, draws: int = DRAWS, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of metrics when subjects are resampled, each with all its samples.
+
+    (Efron B 1979, The Annals of Statistics 7: 1-26.)
+
+    Parameters
+    ----------
+    metric : callable
+        From rows (a subject's may come several times) to K metrics; a draw of which one is NaN
+        does not count for it.
+    subjects : [N]
+
+    Returns
+    -------
+    (low, high)
+        [K] each.
+    """
+    return _interval(draw(metric, subjects, draws=draws, seed=seed))
+
+
+def draw(
+    metric: Callable[[np.ndarray], np.ndarray], subjects, *, draws: int = DRAWS, seed: int = 0
+) -> np.ndarray:
+    """``[draws, K]`` metrics when subjects are resampled; parameters as in `bootstrap`."""
+    _, codes = np.unique(np.asarray(subjects), return_inverse=True)
+    rows_of = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(draws):
+        chosen = rng.integers(len(rows_of), size=len(rows_of))
+        drawn.append(metric(np.concatenate([rows_of[code] for code in chosen])))
+    return np.array(drawn)
+
+
+def _interval(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Percentiles ``[K]`` of ``[draws, K]`` metrics."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(drawn, (tail, 1 - tail), axis=0)
+    return low, high
+
+
+def _intervals(names: Sequence[str], drawn: np.ndarray) -> dict[str, list[float] | None]:
+    """By the name of each of K metrics, of ``[draws, K]``: [low, high]."""
+    result: dict[str, list[float] | None] = {}
+    for place, name in enumerate(names):
+        column = drawn[:, [place]]
+        defined = not np.isnan(column).all()
+        result[name] = [float(end[0]) for end in _interval(column)] if defined else None
+    return result
+
+
+def paired_test(ours, theirs, subjects) -> tuple[int, float]:
+    """Subjects with a lower mean loss by the first, and p of the Wilcoxon signed-rank test.
+
+    Parameters
+    ----------
+    ours, theirs : [N] float
+        Losses of the same samples. Subjects whose means are equal up to rounding are dropped, as by
+        Wilcoxon (1945, Biometrics Bulletin 1: 80-83); where all are, p is 1.
+    subjects : [N]
+    """
+    from scipy.stats import wilcoxon
+
+    means = pd.DataFrame({"ours": ours, "theirs": theirs}).groupby(np.asarray(subjects)).mean()
+    means = means[~np.isclose(means["ours"], means["theirs"], rtol=1e-6)]
+    difference = (means["ours"] - means["theirs"]).to_numpy()
+    p = float(wilcoxon(difference).pvalue) if len(difference) else 1.0
+    return int((difference < 0).sum()), p
