@@ -141,7 +141,10 @@ def _first(method: str) -> str:
 
 Predictions = Numbers | Classes
 
-_BY_TASK = {"regression": Numbers, "classification": Classes}
+_BY_TASK: dict[str, type[Numbers] | type[Classes]] = {
+    "regression": Numbers,
+    "classification": Classes,
+}
 """Class of the predictions, by the name of the task."""
 
 
@@ -221,8 +224,8 @@ def compare(
 
     value, difference = pair(slice(None))
     low, high = bootstrap(pair, subjects, seed=seed)
-    losses = [np.mean([run.losses for run in runs], axis=0) for runs in (ours, theirs)]
-    better, p = paired_test(*losses, subjects)
+    mine, other = (np.mean([run.losses for run in runs], axis=0) for runs in (ours, theirs))
+    better, p = paired_test(mine, other, subjects)
     return Comparison(
         value=float(value),
         interval=(float(low[0]), float(high[0])),
