@@ -204,8 +204,8 @@ def _read(folder: Path):
             f"{where} has another vocabulary ({head.get('vocabulary')}) than this AAM "
             f"({', '.join(vocab.TOKENS)}): its tokens would be misread."
         )
-    settings: Any = head.get("config")  # if it is no mapping, from_dict says so
-    config = Config.from_dict(settings, str(where))
+    settings: Any = head.get("config")  # if it is no mapping, from_saved says so
+    config = Config.from_saved(settings, str(where))
     parts = _parts(head.get("parts"), where)
     targets = None
     if kind != "encoder":

@@ -62,7 +62,7 @@ def open_checkpoint(
     assert resumed.folder is not None
     checkpoint.check_fields(resumed.folder, "run", resumed.run, DESCRIBED)
     check_same_run({"kind": kind}, resumed.run)
-    before = Config.from_dict(resumed.run["config"], "the checkpoint's configuration")
+    before = Config.from_saved(resumed.run["config"], "the checkpoint's configuration")
     # Settings that the first run had were reported by that run.
     return resumed, replace(config, explicit=config.explicit & set(before.differences(config)))
 
@@ -72,7 +72,7 @@ def saved_config(resume: str | Path) -> Config:
     folder = checkpoint.find(resume)
     run = checkpoint.read_run(folder)
     checkpoint.check_fields(folder, "run", run, ["config"])
-    return Config.from_dict(run["config"], f"the configuration in {resume}")
+    return Config.from_saved(run["config"], f"the configuration in {resume}")
 
 
 def check_accepted(accept: bool, resume) -> None:

@@ -301,7 +301,7 @@ class Run:
         self.model.network.load_state_dict(resumed.weights)
         self.pretrained = resumed.run["pretrained"]
         self.model.run |= {"encoder": resumed.run["encoder"]}
-        before = Config.from_dict(resumed.run["config"], "the checkpoint's configuration")
+        before = Config.from_saved(resumed.run["config"], "the checkpoint's configuration")
         changed = [
             f"{path} {now} (was {was})"
             for path, (was, now) in before.differences(self.config).items()

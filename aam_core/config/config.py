@@ -16,7 +16,7 @@ from aam_core.config import fields
 from aam_core.config.data import DataConfig
 from aam_core.config.fields import Checked, unknown
 from aam_core.config.loss import LossConfig, MaskingConfig
-from aam_core.config.model import ModelConfig
+from aam_core.config.model import SAVED_FUSIONS, ModelConfig
 from aam_core.config.training import ForestConfig, OptimConfig, TrainConfig
 
 __all__ = ["Config", "find", "paths"]
@@ -66,6 +66,19 @@ class Config(Checked):
         """Metadata columns that its settings name, each once."""
         named = (path for path in paths() if find(path).metadata["columns"])
         return list(dict.fromkeys(it for path in named for it in fields.names_in(self.at(path))))
+
+    @classmethod
+    def from_saved(cls, values: Mapping[str, Any], where: str = "configuration") -> Config:
+        """As `from_dict`, of the whole configuration that some version of AAM saved.
+
+        What a kind of fusion was called up to format 5 has another name since, and does the same.
+        """
+        match values:
+            # Every configuration since has the layers.
+            case {"model": {"fusion": {"kind": str(kind), **others}}} if "layers" not in others:
+                fusion = {**others, "kind": SAVED_FUSIONS.get(kind, kind)}
+                values = {**values, "model": {**values["model"], "fusion": fusion}}
+        return cls.from_dict(values, where)
 
     def differences(self, other: Config) -> dict[str, tuple]:
         """``{"section.field": (value here, value there)}`` of the settings that differ.

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from aam_core.config.fields import Checked, option
 from aam_core.errors import InputError
 
-__all__ = ["EncoderConfig", "FusionConfig", "HeadConfig", "ModelConfig", "SampleConfig"]
+__all__ = [
+    "FUSION_KINDS",
+    "SAVED_FUSIONS",
+    "EncoderConfig",
+    "FusionConfig",
+    "HeadConfig",
+    "ModelConfig",
+    "SampleConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -104,19 +112,37 @@ class HeadConfig(Checked):
     )
 
 
+FUSION_KINDS = {
+    "concat": "simple metadata: one linear map of sample vector and covariates",
+    "add": "a shift by category: the covariates' vectors are added to the sample vector",
+    "gmu": "adaptive: a gate that depends on sample and covariates weighs one against the other",
+    "cross-attention": "by ASV: each ASV attends to the covariates before the ASVs are pooled",
+    "perceiver": "many columns: a few latent vectors read ASVs and covariates together",
+    "sample-attention": "as 'cross-attention' was up to format 5: the pooled sample attends",
+    "sample-perceiver": "as 'perceiver' was up to format 5: it reads the pooled sample",
+}
+"""Kind of fusion -> when to choose it, and how it works."""
+
+SAVED_FUSIONS = {"cross-attention": "sample-attention", "perceiver": "sample-perceiver"}
+"""Kind of fusion as saved up to format 5 -> its name since."""
+
+
 @dataclass(frozen=True)
 class FusionConfig(Checked):
     """How covariates join the sample vector."""
 
     kind: str = option(
         "concat",
-        "How covariates join the sample vector.",
-        choices=("concat", "add", "gmu", "cross-attention", "perceiver"),
+        "How covariates join the sample vector (--covariate-help tells which to choose).",
+        choices=tuple(FUSION_KINDS),
     )
     heads: int = option(
         4, "Attention heads of 'cross-attention' and 'perceiver'.", minimum=1, maximum=1024
     )
     latents: int = option(4, "Latent vectors of 'perceiver'.", minimum=1, maximum=4096)
+    layers: int = option(
+        2, "Times that the latent vectors of 'perceiver' read.", minimum=1, maximum=64
+    )
 
 
 @dataclass(frozen=True)

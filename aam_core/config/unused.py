@@ -189,8 +189,12 @@ def _distances_of_a_fit(config: Config, context: RunContext) -> str:
     return why_no_distances(config, context) if context.fits else ""
 
 
+_LATENT = ("perceiver", "sample-perceiver")
+"""Kinds of fusion with latent vectors; with 'sample-attention', those with torch's attention."""
+
+
 def _fusion_heads(config: Config, context: RunContext) -> str:
-    attends = _needs("model.fusion.kind", "cross-attention", "perceiver")
+    attends = _needs("model.fusion.kind", "cross-attention", "sample-attention", *_LATENT)
     return _any(_covariates, attends)(config, context) if context.fits else ""
 
 
@@ -274,7 +278,7 @@ _blocks = _unless(
 _attention = _unless(
     lambda c, at: (
         bool(_blocks(c, at))
-        and not (at.covariates and c.model.fusion.kind in ("cross-attention", "perceiver"))
+        and not (at.covariates and c.model.fusion.kind in ("sample-attention", *_LATENT))
     ),
     "the network has no transformer blocks to train",
 )
@@ -319,7 +323,8 @@ RULES: dict[str, Rule] = {
     "model.head.target_dropout": _of_a_fit,
     "model.fusion.kind": _covariates,
     "model.fusion.heads": _fusion_heads,
-    "model.fusion.latents": _any(_covariates, _needs("model.fusion.kind", "perceiver")),
+    "model.fusion.latents": _any(_covariates, _needs("model.fusion.kind", *_LATENT)),
+    "model.fusion.layers": _any(_covariates, _needs("model.fusion.kind", "perceiver")),
     "masking.mask_ratio": _nucleotides,
     "masking.strategy": _nucleotides,
     "masking.span_length": _any(_nucleotides, _needs("masking.strategy", "span")),

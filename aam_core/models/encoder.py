@@ -6,6 +6,11 @@ B samples, A ASVs of a sample, D width.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +22,7 @@ from aam_core.models.draws import bernoulli, mix
 from aam_core.models.kmers import kmers
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
 
-__all__ = ["BaseEncoder", "KmerBag", "SampleEncoder"]
+__all__ = ["BaseEncoder", "KmerBag", "SampleASVs", "SampleEncoder"]
 
 
 class KmerBag(nn.Module):
@@ -126,6 +131,38 @@ class BaseEncoder(nn.Module):
         return x_UPD, F.pad(real, (1, 0), value=True)
 
 
+@dataclass(frozen=True)
+class SampleASVs:
+    """The ASVs of some samples, in the context of their sample.
+
+    Attributes
+    ----------
+    vectors : Tensor
+        ``[B, A, D]``.
+    mask : Tensor
+        ``[B, A]``, true where an ASV counts: real, and (in training) not dropped.
+    log_abundance : Tensor
+        ``[B, A]``, of the share of the reads.
+    pool : callable
+        Makes sample vectors of a `SampleASVs`.
+    """
+
+    vectors: Tensor
+    mask: Tensor
+    log_abundance: Tensor
+    pool: Callable[[SampleASVs], Tensor]
+
+    # Not at once: where covariates change the ASVs, only the changed ones may be pooled.
+    @functools.cached_property
+    def sample(self) -> Tensor:
+        """Sample vectors ``[B, D]``, pooled when first asked for."""
+        return self.pool(self)
+
+    def changed(self, vectors_BAD: Tensor) -> SampleASVs:
+        """The same ASVs with other vectors."""
+        return dataclasses.replace(self, vectors=vectors_BAD)
+
+
 class SampleEncoder(nn.Module):
     """Set transformer over the ASVs of each sample: without positions, so that order has no effect.
 
@@ -149,7 +186,7 @@ class SampleEncoder(nn.Module):
         counts_BA: Tensor,
         mask_BA: Tensor,
         keys_BA: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> SampleASVs:
         """Encode samples.
 
         Parameters
@@ -166,16 +203,19 @@ class SampleEncoder(nn.Module):
 
         Returns
         -------
-        tuple of Tensor
-            Sample vectors ``[B, D]``, ASVs in the context of their sample ``[B, A, D]``, and the
-            mask that was used ``[B, A]`` (in training some ASVs may be dropped).
+        SampleASVs
+            With its ``sample``, the sample vectors.
         """
         if self.training and keys_BA is not None and self.asv_dropout > 0:
             mask_BA = self._drop(mask_BA, keys_BA)
         features_BA3, log_BA = abundance_features(counts_BA, mask_BA)
         x_BAD = asv_BAD + self.abundance(features_BA3.to(asv_BAD.dtype))
         x_BAD = run_blocks(self.blocks, x_BAD, mask_BA, keys=keys_BA)
-        return self.norm(self.pool(x_BAD, mask_BA, log_BA)), x_BAD, mask_BA
+        return SampleASVs(x_BAD, mask_BA, log_BA, self.pooled)
+
+    def pooled(self, asvs: SampleASVs) -> Tensor:
+        """Sample vectors ``[B, D]``."""
+        return self.norm(self.pool(asvs.vectors, asvs.mask, asvs.log_abundance))
 
     def _drop(self, mask_BA, keys_BA):
         kept = mask_BA & ~bernoulli(keys_BA, 0, 1, self.asv_dropout)[..., 0]

@@ -18,9 +18,9 @@ from aam_core.config import ModelConfig
 from aam_core.data.batches import Batch
 from aam_core.errors import lookup
 from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
-from aam_core.models.encoder import BaseEncoder, SampleEncoder
+from aam_core.models.encoder import BaseEncoder, SampleASVs, SampleEncoder
 from aam_core.models.fourier import fourier_features
-from aam_core.models.fusion import Fusion
+from aam_core.models.fusion import Fused, Fusion
 from aam_core.models.heads import (
     DISTANCE_HEADS,
     DistanceHead,
@@ -85,6 +85,8 @@ class ModelOutput:
         Vectors, a row per sample, that ``Network.distance.compare`` turns into distances.
     target : Tensor or None
         ``[K, B, T]`` standardized values or class logits, of each member.
+    attention, gate : Tensor or None
+        As in `Fused`, of each member, ``[K, B, ...]``; none in training.
     """
 
     sample: Tensor | None = None
@@ -92,6 +94,8 @@ class ModelOutput:
     nucleotide_truth: Tensor | None = None
     distance: Tensor | None = None
     target: Tensor | None = None
+    attention: Tensor | None = None
+    gate: Tensor | None = None
 
 
 _MIN_WEIGHT = 0.05
@@ -124,17 +128,21 @@ class Member(nn.Module):
         )
         self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
 
-    def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None):
-        """Sample vectors ``[B, D]``, ASVs in their samples ``[B, A, D]``, and their mask."""
+    def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
+        """The ASVs of each sample in its context, from which the sample vector is pooled."""
         vectors_UD = vectors_UE
         if self.project is not None:  # the random Fourier features are the last ones
             vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
         return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
 
-    def predict(self, sample_BD: Tensor, batch: Batch, keys_B: Tensor | None) -> Tensor:
+    def fuse(self, asvs: SampleASVs, batch: Batch) -> Fused:
+        """The sample vector for the target, with the covariates if there are any."""
+        if self.fusion is None:
+            return Fused(asvs.sample)
+        return self.fusion(asvs, batch.categories, batch.numeric)
+
+    def predict(self, sample_BD: Tensor, keys_B: Tensor | None) -> Tensor:
         """Output of the target head, ``[B, T]``."""
-        if self.fusion is not None:
-            sample_BD = self.fusion(sample_BD, batch.categories, batch.numeric)
         assert self.target is not None, "no target head"
         return self.target(sample_BD, keys_B)
 
@@ -275,7 +283,7 @@ class Network(nn.Module):
             keys_U = self._keys(batch, ASVS, batch.feature_index)
             vectors_UE = self.vectors(batch.asv_tokens, batch.ragged, keys_U)
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
-        targets = []
+        targets, fused = [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
@@ -283,16 +291,20 @@ class Network(nn.Module):
                 # not by column, so that neither order nor padding changes them.
                 own_B = mix(keys_B, number)
                 own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
-            sample_BD, context_BAD, mask_BA = member.read(vectors_UE, batch, own_BA)
+            asvs = member.read(vectors_UE, batch, own_BA)
             if number == 0:
-                output.sample = sample_BD
+                output.sample = asvs.sample
                 if self.distance is not None and "distance" in heads:
-                    output.distance = self.distance.embed(context_BAD, mask_BA, sample_BD)
+                    output.distance = self.distance.embed(asvs.vectors, asvs.mask, asvs.sample)
             if member.target is None or "target" not in heads:
                 break  # the other members are for the target alone
-            targets.append(member.predict(sample_BD, batch, own_B))
+            fused.append(member.fuse(asvs, batch))
+            targets.append(member.predict(fused[-1].sample, own_B))
         if targets:
             output.target = torch.stack(targets)
+            if not self.training:
+                output.attention = _stacked([each.attention for each in fused])
+                output.gate = _stacked([each.gate for each in fused])
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index
@@ -310,6 +322,12 @@ class Network(nn.Module):
         if not self.training or batch.key is None:
             return None
         return mix(mix(batch.key, use), index)
+
+
+def _stacked(parts: list[Tensor | None]) -> Tensor | None:
+    """``[K, ...]``, or None where the members have none."""
+    there = [part.float() for part in parts if part is not None]
+    return torch.stack(there) if there else None
 
 
 def vector_size(config: ModelConfig) -> int:

@@ -66,6 +66,7 @@ _NOT_OF_ENCODER = (
     "model.head.target_dropout",
     "model.fusion.kind",
     "model.fusion.latents",
+    "model.fusion.layers",
 )
 """Settings of the section ``model`` that a pretrained encoder does not determine."""
 

@@ -77,7 +77,7 @@ def search_fingerprint(objective: Objective, task: str, options: dict) -> dict:
 
 def _differences(before: dict, now: dict) -> list[str]:
     """What differs between two fingerprints, with both values."""
-    old, new = (Config.from_dict(saved["config"], FILE) for saved in (before, now))
+    old, new = (Config.from_saved(saved["config"], FILE) for saved in (before, now))
     pairs = {path: both for path, both in old.differences(new).items() if path not in _CHANGEABLE}
     for path in {**before["space"], **now["space"]}:
         pairs[f"space of {path}"] = (before["space"].get(path), now["space"].get(path))

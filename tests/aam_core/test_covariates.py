@@ -217,3 +217,19 @@ def test_cross_validation_reads_covariates(study, brief):
     without = cross_validate(study, "hidden", **{**options, "covariates": ()})
     assert set(result.predictions.index) == set(study.sample_ids)
     assert not np.allclose(result.predictions["prediction"], without.predictions["prediction"])
+
+
+@pytest.mark.parametrize("kind", ["attention", "perceiver"])
+def test_a_kind_that_had_another_name_up_to_format_5(kind, study, brief, tmp_path):
+    config = brief("fitting", {"model.fusion.kind": f"sample-{kind}", "train.max_steps": 1})
+    model = fit_regressor(study, "hidden", covariates=["group"], config=config)
+    model.save(tmp_path)
+    path = tmp_path / "config.json"
+    head = json.loads(path.read_text())
+    fusion = head["config"]["model"]["fusion"]
+    fusion["kind"] = {"attention": "cross-attention"}.get(kind, kind)
+    del fusion["layers"]
+    path.write_text(json.dumps(head | {"format_version": 5}))
+    write_manifest(tmp_path, FILES)
+    assert validate(tmp_path) == "regressor"
+    pd.testing.assert_frame_equal(predict(model, study), predict(tmp_path, study))

@@ -37,7 +37,7 @@ FIELDS = {
     ),
     "model.sample": "heads depth mlp_ratio dropout pool_queries pool_prior asv_dropout",
     "model.head": "distance distance_width target_hidden target_dropout",
-    "model.fusion": "kind heads latents",
+    "model.fusion": "kind heads latents layers",
     "masking": "mask_ratio strategy span_length asv_fraction",
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "

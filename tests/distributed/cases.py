@@ -67,6 +67,14 @@ CASES = {
     "categories": CLASSIFY | {"covariates": ["sequencing_run"]},
     "categories and numbers": CLASSIFY
     | {"covariates": ["sequencing_run", "gradient"], "changes": {"model.fusion.kind": "gmu"}},
+    "ASVs that attend to covariates, and distances": REGRESS
+    | {
+        **{"covariates": ["sequencing_run", "group"], "batch": 9},
+        "changes": DROPOUT
+        | {"model.fusion.kind": "cross-attention", "model.head.distance": "ruzicka"},
+    },
+    "latent vectors of ASVs and covariates": CLASSIFY
+    | {"covariates": ["gradient"], "changes": {"model.fusion.kind": "perceiver"}},
 }
 STRATEGIES = ("ddp", "fsdp")
 

@@ -61,7 +61,10 @@ SOMETIMES = {
     "model.head.target_dropout": ({}, PRETRAIN, {}, FIT),
     "model.fusion.kind": ({}, FIT, {}, COVARIATES),
     "model.fusion.heads": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES),
-    "model.fusion.latents": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES),
+    **{
+        f"model.fusion.{name}": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES)
+        for name in ("latents", "layers")
+    },
     "masking.mask_ratio": ({}, FIT, {}, PRETRAIN),
     "masking.strategy": ({"loss.nucleotide": 0.0}, PRETRAIN, {}, PRETRAIN),
     "masking.span_length": ({}, PRETRAIN, {"masking.strategy": "span"}, PRETRAIN),

@@ -158,12 +158,18 @@ def three():
     return torch.randn(3, 5, 16), torch.randint(1, 50, (3, 5)) * mask.float(), mask
 
 
+def encode(samples, *inputs):
+    """Sample vectors, ASVs in their context, and the mask that was used."""
+    asvs = samples(*inputs)
+    return asvs.sample, asvs.vectors, asvs.mask
+
+
 @torch.no_grad()
 def test_permuting_the_asvs_changes_nothing(samples, three):
     asvs, counts, mask = three
     order = torch.tensor([3, 0, 4, 1, 2])
-    sample, context, _ = samples(asvs, counts, mask)
-    again, turned, _ = samples(asvs[:, order], counts[:, order], mask[:, order])
+    sample, context, _ = encode(samples, asvs, counts, mask)
+    again, turned, _ = encode(samples, asvs[:, order], counts[:, order], mask[:, order])
     assert_same(again, sample)
     assert_same(turned[0], context[0, order])
 
@@ -171,25 +177,25 @@ def test_permuting_the_asvs_changes_nothing(samples, three):
 @torch.no_grad()
 def test_padding_changes_nothing(samples, three):
     asvs, counts, mask = three
-    sample, context, used = samples(asvs, counts, mask)
+    sample, context, used = encode(samples, asvs, counts, mask)
     assert torch.equal(used, mask)
     for row, size in enumerate(mask.sum(1).tolist()):
         part = slice(row, row + 1), slice(0, size)
-        alone, context_alone, _ = samples(asvs[part], counts[part], mask[part])
+        alone, context_alone, _ = encode(samples, asvs[part], counts[part], mask[part])
         assert_same(alone[0], sample[row])
         assert_same(context_alone[0], context[row, :size])
     asvs = asvs.masked_fill(~mask[..., None], 1e3)
-    assert_same(samples(asvs, counts, mask)[0], sample)
+    assert_same(encode(samples, asvs, counts, mask)[0], sample)
 
 
 @torch.no_grad()
 def test_abundance_is_seen_and_depth_is_not(samples, three):
     asvs, counts, mask = three
-    sample = samples(asvs, counts, mask)[0]
-    assert_same(samples(asvs, counts * 7, mask)[0], sample)
+    sample = encode(samples, asvs, counts, mask)[0]
+    assert_same(encode(samples, asvs, counts * 7, mask)[0], sample)
     other = counts.clone()
     other[0, 0] += 100
-    assert (samples(asvs, other, mask)[0][0] - sample[0]).abs().max() > 1e-3
+    assert (encode(samples, asvs, other, mask)[0][0] - sample[0]).abs().max() > 1e-3
 
 
 def keys_of(mask, step=0):
@@ -202,18 +208,18 @@ def test_asvs_are_hidden_in_training_only(three):
     torch.manual_seed(2)
     config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
     samples = SampleEncoder(16, config)
-    shown = torch.stack([samples(*three, keys_of(mask, step))[2] for step in range(400)])
+    shown = torch.stack([samples(*three, keys_of(mask, step)).mask for step in range(400)])
     assert not (shown & ~mask).any()
     assert shown.any(-1).all()  # never a sample without ASVs
     assert shown[:, 2, 0].all()
     share = shown[:, 0].float().mean()
     # Of five ASVs half are shown; a 32nd of the draws would show none and shows all.
     assert abs(share - (0.5 + 1 / 32)) < 0.05
-    sample = samples(*three, keys_of(mask))[0]
+    sample = encode(samples, *three, keys_of(mask))[0]
     assert torch.isfinite(sample).all()
-    assert torch.equal(samples(*three)[2], mask)  # no keys, no draws
+    assert torch.equal(encode(samples, *three)[2], mask)  # no keys, no draws
     samples.eval()
-    assert torch.equal(samples(*three, keys_of(mask))[2], mask)
+    assert torch.equal(encode(samples, *three, keys_of(mask))[2], mask)
 
 
 @torch.no_grad()
@@ -223,10 +229,10 @@ def test_a_hidden_asv_leaves_no_trace(three, shaken):
     torch.manual_seed(3)
     config = SampleConfig(heads=2, depth=1, dropout=0.0, asv_dropout=0.5)
     samples = shaken(SampleEncoder(16, config)).train()
-    sample, _, used = samples(asvs, counts, mask, keys_of(mask))
+    sample, _, used = encode(samples, asvs, counts, mask, keys_of(mask))
     assert (used != mask).any()
     samples.eval()
-    assert_same(samples(asvs, counts * used, used)[0], sample)
+    assert_same(encode(samples, asvs, counts * used, used)[0], sample)
 
 
 @torch.no_grad()
@@ -237,14 +243,15 @@ def test_draws_follow_the_asvs_of_a_sample(three, shaken):
     config = SampleConfig(heads=2, depth=2, dropout=0.3, asv_dropout=0.5)
     samples = shaken(SampleEncoder(16, config)).train()
     keys = keys_of(mask, 4)
-    sample, context, used = samples(asvs, counts, mask, keys)
+    sample, context, used = encode(samples, asvs, counts, mask, keys)
     assert (used != mask).any()
-    assert not torch.allclose(samples(asvs, counts, mask, keys_of(mask, 5))[0], sample, atol=1e-3)
+    other = encode(samples, asvs, counts, mask, keys_of(mask, 5))[0]
+    assert not torch.allclose(other, sample, atol=1e-3)
     order = torch.tensor([3, 0, 4, 1, 2])
-    turned = samples(asvs[:, order], counts[:, order], mask[:, order], keys[:, order])
+    turned = encode(samples, asvs[:, order], counts[:, order], mask[:, order], keys[:, order])
     assert_same(turned[0], sample)
     assert_same(turned[1], context[:, order])
     part = slice(1, 2), slice(0, 3)
-    alone = samples(asvs[part], counts[part], mask[part], keys[part])
+    alone = encode(samples, asvs[part], counts[part], mask[part], keys[part])
     assert_same(alone[0][0], sample[1])
     assert torch.equal(alone[2][0], used[1, :3])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.config import FusionConfig, OptimConfig
+from aam_core.config import FusionConfig, OptimConfig, SampleConfig
 from aam_core.data.covariates import UNKNOWN
+from aam_core.models.encoder import SampleASVs, SampleEncoder
 from aam_core.models.fusion import FUSIONS, CovariateTokens, Fusion
 from aam_core.models.network import Network, Parts
 from aam_core.training.optimizers import make_optimizer
@@ -20,16 +21,31 @@ def fusion(kind, sizes=SIZES, numbers=NUMBERS, seed=0):
     return Fusion(WIDTH, FusionConfig(kind=kind, heads=2, latents=3), sizes, numbers)
 
 
-def inputs(batch=5, sizes=SIZES, numbers=NUMBERS, seed=1):
-    """Sample vectors [B, D], categories [B, C] and numbers [B, K, 2], the last number missing."""
+def samples_of(batch, seed=1):
+    """Vectors [B, 3, D] of ASVs as a sample encoder gives them; the last sample has two."""
     generator = torch.Generator().manual_seed(seed)
-    sample = torch.randn(batch, WIDTH, generator=generator)
+    mask = torch.ones(batch, 3, dtype=torch.bool)
+    mask[-1, 2] = False
+    torch.manual_seed(0)
+    pool = SampleEncoder(WIDTH, SampleConfig(pool_queries=2)).pooled
+    vectors = torch.randn(batch, 3, WIDTH, generator=generator)
+    return SampleASVs(vectors, mask, torch.full((batch, 3), -1.0), pool)
+
+
+def some(asvs, rows):
+    """These samples alone."""
+    return SampleASVs(asvs.vectors[rows], asvs.mask[rows], asvs.log_abundance[rows], asvs.pool)
+
+
+def inputs(batch=5, sizes=SIZES, numbers=NUMBERS, seed=1):
+    """ASVs, categories [B, C] and numbers [B, K, 2] of samples; the last has no number."""
+    generator = torch.Generator().manual_seed(seed)
     categories = [torch.randint(size, (batch,), generator=generator) for size in sizes]
     numeric = torch.randn(batch, numbers, 2, generator=generator)
     numeric[..., 1] = 1.0
     numeric[-1] = 0.0
     empty = torch.zeros(batch, 0, dtype=torch.int64)
-    return sample, torch.stack(categories, 1) if sizes else empty, numeric
+    return samples_of(batch, seed), torch.stack(categories, 1) if sizes else empty, numeric
 
 
 def test_every_choice_has_a_module_and_no_other():
@@ -79,18 +95,19 @@ def test_a_level_that_is_unknown_in_training_too_is_learned():
 @pytest.mark.parametrize("sizes, numbers", [(SIZES, NUMBERS), (SIZES, 0), ((), NUMBERS), ((2,), 0)])
 @pytest.mark.parametrize("kind", FUSIONS)
 def test_shape(kind, sizes, numbers):
-    joined = fusion(kind, sizes, numbers)(*inputs(5, sizes, numbers))
+    joined = fusion(kind, sizes, numbers)(*inputs(5, sizes, numbers)).sample
     assert joined.shape == (5, WIDTH) and joined.isfinite().all()
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
-def test_gradient_reaches_the_sample_and_every_covariate(kind):
+def test_gradient_reaches_the_asvs_and_every_covariate(kind):
     module = fusion(kind)
-    sample, categories, numbers = inputs()
-    sample.requires_grad_(), numbers.requires_grad_()
-    weight = torch.randn(len(sample), WIDTH, generator=torch.Generator().manual_seed(2))
-    (module(sample, categories, numbers) * weight).sum().backward()
-    assert (sample.grad.abs().sum(1) > 0).all()
+    asvs, categories, numbers = inputs()
+    asvs.vectors.requires_grad_(), numbers.requires_grad_()
+    weight = torch.randn(len(categories), WIDTH, generator=torch.Generator().manual_seed(2))
+    (module(asvs, categories, numbers).sample * weight).sum().backward()
+    reached = asvs.vectors.grad.abs().sum(-1) > 0
+    assert torch.equal(reached, asvs.mask)
     assert (numbers.grad[..., 0].abs() > 0).all()
     for column, level in zip(categories.T, module.tokens.levels, strict=True):
         reached = level.weight.grad.abs().sum(1) > 0
@@ -103,27 +120,33 @@ def test_gradient_reaches_the_sample_and_every_covariate(kind):
 @torch.no_grad()
 def test_every_input_changes_the_outcome(kind):
     module = fusion(kind)
-    sample, categories, numbers = inputs()
-    before = module(sample, categories, numbers)
-    assert not torch.allclose(before, module(-sample, categories, numbers))
+    asvs, categories, numbers = inputs()
+    before = module(asvs, categories, numbers).sample
+    assert not torch.allclose(before, module(samples_of(5, 7), categories, numbers).sample)
     for c, size in enumerate(SIZES):
         other = categories.clone()
         other[:, c] = (other[:, c] + 1) % size
-        assert not torch.allclose(before, module(sample, other, numbers))
+        assert not torch.allclose(before, module(asvs, other, numbers).sample)
     for k in range(NUMBERS):
         other = numbers.clone()
         other[:, k, 0] += 1.0
-        assert not torch.allclose(before, module(sample, categories, other))
+        assert not torch.allclose(before, module(asvs, categories, other).sample)
 
 
 @pytest.mark.parametrize("kind", FUSIONS)
 @torch.no_grad()
-def test_a_sample_does_not_depend_on_the_others_or_their_order(kind):
-    module, given = fusion(kind), inputs(6)
-    whole = module(*given)
+def test_a_sample_does_not_depend_on_the_others_their_order_or_padding(kind):
+    module, (asvs, *covariates) = fusion(kind), inputs(6)
+    whole = module(asvs, *covariates)
     order = torch.tensor([4, 0, 5, 2])
-    torch.testing.assert_close(module(*(part[order] for part in given)), whole[order])
-    torch.testing.assert_close(module(*(part[3:4] for part in given)), whole[3:4])
+    for rows in (order, slice(3, 4)):
+        part = module(some(asvs, rows), *(values[rows] for values in covariates))
+        torch.testing.assert_close(part.sample, whole.sample[rows])
+    asvs.vectors[-1, 2] = 1e3
+    again = module(some(asvs, slice(None)), *covariates)
+    torch.testing.assert_close(again.sample, whole.sample)
+    if whole.attention is not None and whole.attention.shape[1] > 1:
+        torch.testing.assert_close(again.attention[asvs.mask], whole.attention[asvs.mask])
 
 
 # --- in the network ------------------------------------------------------------------------------
