@@ -15,6 +15,7 @@ import pandas as pd
 from aam_core import fitting, preparation
 from aam_core.baseline import baseline_forest
 from aam_core.config import Config
+from aam_core.config.fields import names_in
 from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
@@ -241,6 +242,7 @@ def _prepare(
     split = preparation.splitter(config, encoder, options["freeze_encoder"])
     task = kind.fit(values)
     _check_names(task)
+    preparation.check_output(config, task, values)
     made = _folds(study, values, kind, groups, folds, covariates, split, config)
     for line in (dropped, *notes, *unused):
         if line:
@@ -253,7 +255,8 @@ def _prepare(
 def _without_unused(study, values, kind, group_by, config, options):
     """The study without what no fold learns, the configuration, and lines on what is not used."""
     groups = preparation.values_by_sample(study, group_by, "group_by")
-    preparation.check_columns(values, groups, options["covariates"], study.sample_ids)
+    read = [*options["covariates"], *config.columns()]
+    preparation.check_columns(values, groups, read, study.sample_ids)
     adopted = with_sizes_of(config, options["encoder"])
     context = preparation.describe_run(
         kind.name,
@@ -283,7 +286,9 @@ def _folds(study, values, kind, groups, folds, covariates, split, config) -> lis
             inner = split(train, groups=groups, strata=strata)
             # Only for their errors, which would else come when the folds before are trained.
             kind.fit(values, inner.train, config.loss, study.metadata)
-            fit_covariates(study.metadata, covariates, inner.train)
+            fit_covariates(
+                study.metadata, covariates, inner.train, names_in(config.model.head.scale_by)
+            )
         except InputError as error:
             where = f"In the {len(train)} training samples of fold {number}"
             raise InputError(f"{where}: {error}") from None

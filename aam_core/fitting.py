@@ -28,6 +28,7 @@ from aam_core.ensemble.blending import weights, weights_in_words
 from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE, coverage, half_width
 from aam_core.model import Model, load_model
+from aam_core.models.network import Network
 from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.resuming import saved_config
@@ -244,7 +245,34 @@ def training_batches(
     )
     # Held-out labels must not reach the loss, which class weights are part of.
     trained_on = truth[plan.positions(plan.split.train)]
+    if plan.checkpoint is None:  # else the range was restored with the weights
+        _set_range(model.network, task, trained_on)
     return batcher, task.class_weights(trained_on, config.loss)
+
+
+def _set_range(network: Network, task: Task, encoded: np.ndarray) -> None:
+    """Set the range of the target heads, where their output has one.
+
+    Parameters
+    ----------
+    network : Network
+    task : Task
+    encoded : ndarray
+        ``[n]`` or ``[n, T]``, the training samples' values.
+    """
+    for member in network.members:
+        if member.target.range is None:
+            continue
+        if member.target.output.from_zero:
+            # No metadata: where a task needs some, `check_output` has refused the output.
+            zero = task.encode(pd.Series(np.zeros(1), name=task.column))
+            # A little more: where rounding takes a prediction below it, it is still not negative.
+            low = zero + 1e-6 * np.maximum(1, np.abs(zero))
+            high = encoded.mean(0)
+        else:
+            low, high = encoded.min(0), encoded.max(0)
+        low, high = (torch.as_tensor(end, dtype=torch.float32).view(-1) for end in (low, high))
+        member.target.set_range(low, high - low)
 
 
 def _fixed_vectors(run: Run) -> torch.Tensor:

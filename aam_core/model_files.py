@@ -218,13 +218,18 @@ def _read(folder: Path):
 
 def _parts(values, where: Path) -> dict:
     legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
+    if isinstance(values, dict):
+        values = {"scale_sizes": [], **values}  # of a head that scales alone
     # By type, as isinstance takes true for a number.
+    legal |= {"scale_sizes": list}
     sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
-    if not sound or any(type(n) is not int or n < 1 for n in values["sizes"]):
+    if not sound or any(
+        type(n) is not int or n < 1 for name in ("sizes", "scale_sizes") for n in values[name]
+    ):
         raise InputError(f"{where} has unreadable parts: {values!r}.")
     if min(values["outputs"], values["numbers"]) < 0:
         raise InputError(f"{where} has unreadable parts: {values!r}.")
-    return values | {"sizes": tuple(values["sizes"])}
+    return values | {name: tuple(values[name]) for name in ("sizes", "scale_sizes")}
 
 
 def _covariates(targets: dict) -> Covariates | None:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from aam_core.config import Config
+from aam_core.config.fields import names_in
 from aam_core.config.unused import learns_distances
 from aam_core.data.columns import missing_words
 from aam_core.data.covariates import Covariates, covariate_names, fit_covariates
@@ -26,6 +27,7 @@ from aam_core.models.network import Parts
 from aam_core.preparation import (
     check_columns,
     check_distances,
+    check_output,
     column_notes,
     count_groups,
     describe_run,
@@ -196,7 +198,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     assert values is not None  # only groups may be
     groups = values_by_sample(study, options.group_by, "group_by")
     covariates = covariate_names(options.covariates)
-    check_columns(values, groups, covariates, study.sample_ids)
+    check_columns(values, groups, [*covariates, *config.columns()], study.sample_ids)
     context = describe_run(
         task_name,
         study,
@@ -216,6 +218,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
     fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
+    check_output(config, fitted.task, used)
     plan = Plan(
         study=study,
         config=config,
@@ -234,7 +237,8 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     notes = []
     if options.label is None:  # with one, a cross-validation has logged these already
         notes = column_notes(study, used, options.group_by, covariates, task_class)
-        notes.append(f"covariates: {fitted.covariates}" if fitted.covariates else "")
+        read = "covariates: " if covariates else ""
+        notes.append(f"{read}{fitted.covariates}" if fitted.covariates else "")
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
     _say(
         plan.label,
@@ -333,7 +337,8 @@ def _fit_columns(task_class: type[Task], columns: _Columns, split: Split, config
     rows = None if metadata is None else metadata.loc[used.index]
     task = task_class.fit(used, split.train, config.loss, rows)
     names = covariate_names(columns.options.covariates)
-    return task, fit_covariates(columns.study.metadata, names, split.train)
+    scale_by = list(dict.fromkeys(names_in(config.model.head.scale_by)))
+    return task, fit_covariates(columns.study.metadata, names, split.train, scale_by)
 
 
 def _parts(fitted: _Fitted, distances: bool) -> Parts:
@@ -344,6 +349,7 @@ def _parts(fitted: _Fitted, distances: bool) -> Parts:
         outputs=fitted.task.outputs,
         sizes=covariates.sizes if covariates else (),
         numbers=len(covariates.numeric) if covariates else 0,
+        scale_sizes=covariates.scale_sizes if covariates else (),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from aam_core.config import WITHOUT_TREE, Config
 from aam_core.config.unused import RunContext, learns_distances, unused_settings, why_no_distances
-from aam_core.data.columns import as_classes, missing_ids, missing_words
+from aam_core.data.columns import as_classes, as_name, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
@@ -23,6 +23,7 @@ from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.model import Model
+from aam_core.models.heads import OUTPUTS
 from aam_core.phylogeny.distances import find_distance
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import Task
@@ -31,6 +32,7 @@ from aam_core.training.launch.environment import launched_by_torchrun, world_siz
 __all__ = [
     "check_columns",
     "check_distances",
+    "check_output",
     "column_notes",
     "count_groups",
     "count_held_out",
@@ -146,6 +148,38 @@ def check_columns(values: pd.Series, groups: pd.Series | None, covariates, sampl
             f"Samples are grouped by {groups.name!r}, which is the target {values.name!r}: no "
             "value would be both trained on and held out. Group by what is shared by samples of "
             "one origin (a subject, a site), or by nothing."
+        )
+
+
+def check_output(config: Config, task: Task, values: pd.Series) -> None:
+    """Refuse an output function of the target head that cannot give the values of a fit.
+
+    Raises
+    ------
+    InputError
+    """
+    name = config.model.head.output
+    if name == "identity":
+        return
+    if task.classes:
+        raise InputError(
+            f"model.head.output is {name!r}, and {task.column!r} has classes, whose probabilities "
+            "need no bounds: leave it at 'identity'."
+        )
+    if not OUTPUTS[name].from_zero:
+        return
+    if task.needs:
+        raise InputError(
+            f"model.head.output is {name!r}, which begins at 0, and what 0 is learned as depends "
+            f"on {first_five(task.needs)} here: set it to 'identity' or 'sigmoid'."
+        )
+    numbers = task.read(values)
+    negative = [as_name(number) for number in numbers[numbers < 0]]
+    if negative:
+        raise InputError(
+            f"model.head.output is {name!r}, whose predictions are never negative, and "
+            f"{len(negative)} of {len(numbers)} values of {task.column!r} are: "
+            f"{first_five(negative)}. Set it to 'identity' or 'sigmoid'."
         )
 
 

@@ -48,9 +48,9 @@ def with_sizes_of(config: Config, encoder: Model | None) -> Config:
             theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
         ),
         head=replace(
-            theirs.head,
-            target_hidden=ours.head.target_hidden,
-            target_dropout=ours.head.target_dropout,
+            ours.head,
+            distance=theirs.head.distance,
+            distance_width=theirs.head.distance_width,
         ),
         # The heads of the fusion must divide the width; its weights are always new.
         fusion=replace(ours.fusion, heads=theirs.fusion.heads),

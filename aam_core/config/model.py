@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aam_core.config.fields import Checked, option
-from aam_core.errors import InputError
+from aam_core.errors import InputError, short
 
 __all__ = [
     "FUSION_KINDS",
@@ -16,6 +16,9 @@ __all__ = [
     "ModelConfig",
     "SampleConfig",
 ]
+
+_WIDEST, _DEEPEST = 65536, 64
+"""Most units of a hidden layer of the target head, and most of these layers."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,73 @@ class HeadConfig(Checked):
     distance_width: int = option(
         256, "Soft branches, or width of the distance vector.", minimum=1, maximum=65536
     )
-    target_hidden: int = option(128, "Hidden width of the target head.", minimum=1, maximum=65536)
+    target_hidden: int = option(
+        128, "Width of the hidden layer of the target head.", minimum=1, maximum=_WIDEST
+    )
+    hidden_layers: str = option(
+        "one",
+        "Widths of the hidden layers of the target head, joined by commas, as in '128,64'; 'none': "
+        "a linear map alone; 'one': one layer of model.head.target_hidden.",
+    )
     target_dropout: float = option(
         0.3, "Dropout before and inside the target head.", minimum=0.0, maximum=0.9
     )
+    layer_norm: bool = option(False, "Layer normalization in the hidden layers of the target head.")
+    residual: bool = option(
+        False,
+        "Residual connections around the hidden layers of the target head (where widths differ, by "
+        "a linear map).",
+    )
+    initialization: str = option(
+        "default",
+        "First weights of the target head: torch's own, or Xavier's (by inputs and outputs).",
+        choices=("default", "xavier"),
+    )
+    output: str = option(
+        "identity",
+        "Output of the target head of a regression: any number; within the range of the training "
+        "samples ('sigmoid'); or never negative ('softplus', 'exp').",
+        choices=("identity", "sigmoid", "softplus", "exp"),
+    )
+    scale: bool = option(False, "A learned scale and shift of each output of the target head.")
+    scale_by: str = option(
+        "",
+        "Metadata columns, joined by commas: the target head has a scale and a shift for each of "
+        "their categories, which the model needs to predict, too ('': none).",
+        columns=True,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.hidden_widths  # noqa: B018, raises where they are no widths
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """Widths of the hidden layers of the target head.
+
+        >>> HeadConfig(hidden_layers="128, 64").hidden_widths
+        (128, 64)
+        >>> HeadConfig(target_hidden=96).hidden_widths
+        (96,)
+        """
+        text = self.hidden_layers.strip().lower()
+        if text == "one":
+            return (self.target_hidden,)
+        if text == "none":
+            return ()
+        parts = [part.strip() for part in text.split(",")]
+        widths = tuple(int(part) for part in parts if part.isdecimal())
+        if len(widths) < len(parts) or not all(1 <= width <= _WIDEST for width in widths):
+            raise InputError(
+                "model.head.hidden_layers must be widths from 1 to "
+                f"{_WIDEST} joined by commas (128,64), 'one' or 'none', not "
+                f"{short(repr(self.hidden_layers))}."
+            )
+        if len(widths) > _DEEPEST:
+            raise InputError(
+                f"model.head.hidden_layers has {len(widths)} layers; {_DEEPEST} is the most."
+            )
+        return widths
 
 
 FUSION_KINDS = {

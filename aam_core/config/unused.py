@@ -150,6 +150,10 @@ _classification = _any(
     _of_a_fit, _unless(lambda c, at: at.task == "regression", "it is for classes")
 )
 _covariates = _any(_of_a_fit, _unless(lambda c, at: not at.covariates, "there are no covariates"))
+_hidden = _any(
+    _of_a_fit,
+    _unless(lambda c, at: not c.model.head.hidden_widths, "model.head.hidden_layers is 'none'"),
+)
 _bases = _needs("model.encoder.features", "bases", "both")
 _base_blocks = _any(_bases, _needs("model.encoder.depth", minimum=1))
 _profile = _needs("model.encoder.features", "profile", "both")
@@ -319,8 +323,15 @@ RULES: dict[str, Rule] = {
     "model.sample.asv_dropout": _samples,
     "model.head.distance": _distances_of_a_fit,
     "model.head.distance_width": _distances_of_a_fit,
-    "model.head.target_hidden": _of_a_fit,
+    "model.head.target_hidden": _any(_of_a_fit, _needs("model.head.hidden_layers", "one")),
+    "model.head.hidden_layers": _of_a_fit,
     "model.head.target_dropout": _of_a_fit,
+    "model.head.layer_norm": _hidden,
+    "model.head.residual": _hidden,
+    "model.head.initialization": _of_a_fit,
+    "model.head.output": _of_a_fit,
+    "model.head.scale": _of_a_fit,
+    "model.head.scale_by": _of_a_fit,
     "model.fusion.kind": _covariates,
     "model.fusion.heads": _fusion_heads,
     "model.fusion.latents": _any(_covariates, _needs("model.fusion.kind", *_LATENT)),

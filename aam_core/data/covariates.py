@@ -46,20 +46,33 @@ class Covariates:
         Levels sorted as text; level i has id i + 1, `UNKNOWN` is 0.
     numeric : tuple of (name, mean, std)
         A missing value is read as the mean, with an indicator that it is missing.
+    scaling : tuple of (name, levels)
+        Columns that the target head scales its output by, as ``categorical`` has them. The network
+        does not read them otherwise, and the forest not at all.
     """
 
     categorical: tuple[tuple[str, tuple[str, ...]], ...] = ()
     numeric: tuple[tuple[str, float, float], ...] = ()
+    scaling: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def names(self) -> list[str]:
-        """Columns that `encode` reads."""
-        return [*(item[0] for item in self.categorical), *(item[0] for item in self.numeric)]
+        """Columns that `encode` reads, each once."""
+        numeric = (name for name, _, _ in self.numeric)
+        categorical, scaling = (
+            [name for name, _ in columns] for columns in (self.categorical, self.scaling)
+        )
+        return list(dict.fromkeys([*categorical, *numeric, *scaling]))
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of ids of each categorical column, with the unknown one."""
         return tuple(len(levels) + 1 for _, levels in self.categorical)
+
+    @property
+    def scale_sizes(self) -> tuple[int, ...]:
+        """As `sizes`, of the columns that the output is scaled by."""
+        return tuple(len(levels) + 1 for _, levels in self.scaling)
 
     def encode(self, metadata: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:
         """Read the columns of every row.
@@ -67,8 +80,8 @@ class Covariates:
         Returns
         -------
         tuple of ndarray
-            Category ids ``[N, C]`` int64, and ``[N, K, 2]`` float32: the standardized number and 1,
-            or 0 and 0 where it is missing.
+            Category ids ``[N, C + S]`` int64, of the S columns of ``scaling`` last; and ``[N, K,
+            2]`` float32: the standardized number and 1, or 0 and 0 where it is missing.
 
         Raises
         ------
@@ -81,8 +94,9 @@ class Covariates:
                 f"This model reads {len(self.names)} metadata {columns} "
                 f"({first_five(self.names)}): give the metadata."
             )
-        categories = np.zeros((len(metadata), len(self.categorical)), np.int64)
-        for c, (name, levels) in enumerate(self.categorical):
+        categorical = (*self.categorical, *self.scaling)
+        categories = np.zeros((len(metadata), len(categorical)), np.int64)
+        for c, (name, levels) in enumerate(categorical):
             categories[:, c] = _places(column(metadata, name), levels)
         numbers = np.zeros((len(metadata), len(self.numeric), 2), np.float32)
         for k, (name, mean, std) in enumerate(self.numeric):
@@ -103,12 +117,14 @@ class Covariates:
     def unseen(self, metadata: pd.DataFrame) -> list[str]:
         """A line for each categorical column with values that no training sample had."""
         lines = []
-        for name, levels in self.categorical:
+        columns = [("covariate", *item) for item in self.categorical]
+        columns += [("scaled by", *item) for item in self.scaling]
+        for what, name, levels in columns:
             values = column(metadata, name)
             unseen = _present(values[_places(values, levels) == UNKNOWN])
             if len(unseen):
                 lines.append(
-                    f"covariate {name!r}: {len(unseen)} of {len(values)} samples have a value "
+                    f"{what} {name!r}: {len(unseen)} of {len(values)} samples have a value "
                     f"that was not there in training, and is read as unknown: "
                     f"{list_values(unseen)}; training had {first_five(levels)}"
                 )
@@ -117,11 +133,17 @@ class Covariates:
     def __str__(self) -> str:
         """'site (3 categories), age (numbers)'."""
         texts = [f"{short(name)} ({len(levels)} categories)" for name, levels in self.categorical]
-        return ", ".join([*texts, *(f"{short(name)} (numbers)" for name, _, _ in self.numeric)])
+        texts += [f"{short(name)} (numbers)" for name, _, _ in self.numeric]
+        texts += [
+            f"output scaled by {short(name)} ({len(levels)} categories)"
+            for name, levels in self.scaling
+        ]
+        return ", ".join(texts)
 
     def to_dict(self) -> dict:
-        """Plain values, ready for JSON."""
-        return asdict(self)
+        """Plain values, ready for JSON; without what formats before 6 lacked."""
+        values = asdict(self)
+        return values if self.scaling else {k: v for k, v in values.items() if k != "scaling"}
 
     @classmethod
     def from_dict(cls, values) -> Covariates:
@@ -135,10 +157,11 @@ class Covariates:
         try:
             categorical = [_saved_levels(item) for item in values["categorical"]]
             numeric = [_saved_scale(item) for item in values["numeric"]]
-        except (KeyError, TypeError, ValueError):
+            scaling = [_saved_levels(item) for item in values.get("scaling", ())]
+        except (AttributeError, KeyError, TypeError, ValueError):
             text = str(values)[:200]
             raise InputError(f"These are not covariates that AAM saved: {text}") from None
-        return cls(tuple(categorical), tuple(numeric))
+        return cls(tuple(categorical), tuple(numeric), tuple(scaling))
 
 
 def covariate_names(covariates: str | Sequence[str]) -> list[str]:
@@ -217,7 +240,10 @@ def _decide(values: pd.Series) -> tuple[pd.Series, str]:
 
 
 def fit_covariates(
-    metadata: pd.DataFrame | None, names: Sequence[str], train_ids: Sequence[str]
+    metadata: pd.DataFrame | None,
+    names: Sequence[str],
+    train_ids: Sequence[str],
+    scale_by: Sequence[str] = (),
 ) -> Covariates | None:
     """Learn levels, means and deviations from the training samples.
 
@@ -228,6 +254,8 @@ def fit_covariates(
     names : sequence of str
         Columns.
     train_ids : sequence of str
+    scale_by : sequence of str
+        Columns that the output is scaled by; numbers are categories there, too.
 
     Returns
     -------
@@ -241,10 +269,10 @@ def fit_covariates(
         training samples.
     """
     names = covariate_names(names)
-    if not names:
+    if not names and not scale_by:
         return None
     if metadata is None:
-        raise InputError(f"The covariates {first_five(names)} need metadata.")
+        raise InputError(f"The columns {first_five([*names, *scale_by])} need metadata.")
     if len(set(names)) < len(names):
         raise InputError(f"A covariate is named twice: {first_five(names)}.")
     # Types from all samples, so that folds agree; levels and scale from the training samples.
@@ -261,7 +289,19 @@ def fit_covariates(
             numeric.append((name, float(numbers.mean()), std))
         else:
             categorical.append((name, tuple(sorted(set(as_classes(values))))))
-    return Covariates(tuple(categorical), tuple(numeric))
+    scaling = []
+    for name in scale_by:
+        levels = tuple(
+            sorted(set(as_classes(_present(column(metadata, name).loc[list(train_ids)]))))
+        )
+        if len(levels) < 2:
+            raise InputError(
+                f"The output cannot be scaled by {name!r} (model.head.scale_by), which has "
+                f"{len(levels)} categories in {len(train_ids)} training samples: give a column "
+                "with two or more."
+            )
+        scaling.append((name, levels))
+    return Covariates(tuple(categorical), tuple(numeric), tuple(scaling))
 
 
 def _present(values: pd.Series) -> pd.Series:

@@ -1,7 +1,7 @@
 """Heads: nucleotides, distances between samples, target.
 
 Letters: U distinct ASVs, P positions, B samples, A ASVs of a sample, D width, K soft branches,
-M masked bases, V vocabulary, T outputs.
+M masked bases, V vocabulary, T outputs, S columns that the output is scaled by.
 
 One more distance head: a `DistanceHead` and an entry of `DISTANCE_HEADS`, and its name in the
 choices of ``model.head.distance`` (`aam_core.config.model`).
@@ -10,6 +10,8 @@ choices of ``model.head.distance`` (`aam_core.config.model`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,20 @@ from torch import Tensor, nn
 
 from aam_core import vocab
 from aam_core.config import HeadConfig
+from aam_core.data.covariates import UNKNOWN
+from aam_core.errors import lookup
 from aam_core.models.draws import dropout
 
-__all__ = ["DISTANCE_HEADS", "DistanceHead", "NucleotideHead", "TargetHead", "UnionDistance"]
+__all__ = [
+    "DISTANCE_HEADS",
+    "INITIALIZATIONS",
+    "OUTPUTS",
+    "DistanceHead",
+    "NucleotideHead",
+    "OutputFunction",
+    "TargetHead",
+    "UnionDistance",
+]
 
 
 class NucleotideHead(nn.Module):
@@ -141,17 +154,200 @@ DISTANCE_HEADS: dict[str, type[DistanceHead]] = {
 """Kind of distance head (``model.head.distance``) -> module of (width, distance width)."""
 
 
-class TargetHead(nn.Module):
-    """Sample vector -> standardized target or class logits ``[B, T]``."""
+def _identity(raw: Tensor, low: Tensor, span: Tensor) -> Tensor:
+    return raw
 
-    def __init__(self, width: int, config: HeadConfig, outputs: int):
+
+def _sigmoid(raw: Tensor, low: Tensor, span: Tensor) -> Tensor:
+    return low + span * torch.sigmoid(raw)
+
+
+def _softplus(raw: Tensor, low: Tensor, span: Tensor) -> Tensor:
+    # The inverse of softplus, log(exp(span) - 1), without overflow: at 0 the output is the mean.
+    return low + F.softplus(raw + span + torch.log(-torch.expm1(-span)))
+
+
+def _exp(raw: Tensor, low: Tensor, span: Tensor) -> Tensor:
+    # Beyond the limit, 22,026 times the mean, a step of the training would overflow.
+    return low + span * torch.exp(raw.clamp_max(10.0))
+
+
+class OutputFunction(NamedTuple):
+    """What makes a value of a network's last number.
+
+    Attributes
+    ----------
+    apply : callable
+        Of raw outputs ``[B, T]``, and of the range that `TargetHead.set_range` was given.
+    from_zero : bool
+        Whether its range begins at the value that 0 is encoded as; else at the least one.
+    """
+
+    apply: Callable[[Tensor, Tensor, Tensor], Tensor]
+    from_zero: bool = False
+
+
+OUTPUTS = {
+    "identity": OutputFunction(_identity),
+    "sigmoid": OutputFunction(_sigmoid),
+    "softplus": OutputFunction(_softplus, from_zero=True),
+    "exp": OutputFunction(_exp, from_zero=True),
+}
+"""Output of the target head (``model.head.output``)."""
+
+
+def _as_torch(linear: nn.Linear) -> None:
+    """Uniform by the number of inputs, as torch has initialized it already."""
+
+
+def _xavier(linear: nn.Linear) -> None:
+    """Uniform by the numbers of inputs and outputs (Glorot and Bengio 2010); no bias."""
+    nn.init.xavier_uniform_(linear.weight)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
+
+
+INITIALIZATIONS: dict[str, Callable[[nn.Linear], None]] = {"default": _as_torch, "xavier": _xavier}
+"""First weights of the linear maps of the target head (``model.head.initialization``)."""
+
+
+class _HiddenLayer(nn.Linear):
+    """A linear map, GELU, and what the configuration puts around it."""
+
+    def __init__(self, inputs: int, width: int, config: HeadConfig):
+        super().__init__(inputs, width)
+        self.norm = nn.LayerNorm(width) if config.layer_norm else None
+        self.residual = config.residual
+        # Vectors of unequal widths cannot be added: a map without bias takes one to the other.
+        mapped = config.residual and inputs != width
+        self.shortcut = nn.Linear(inputs, width, bias=False) if mapped else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = super().forward(x)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        hidden = F.gelu(hidden)
+        if not self.residual:
+            return hidden
+        return hidden + (x if self.shortcut is None else self.shortcut(x))
+
+
+_PACE = 10.0
+"""How much faster scale and shift move than another parameter. An optimizer such as AdamW moves
+each number by about the learning rate a step, and what a single number does here, the rows of a
+matrix do together elsewhere."""
+
+
+class _Scaling(nn.Module):
+    """A scale and a shift of each output: ``(1 + PACE a) x + PACE b``, with a and b 0 at first.
+
+    So a decay of the weights draws the scale to 1 and the shift to 0.
+    """
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(outputs))
+        self.shift = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, raw_BT: Tensor) -> Tensor:
+        return (1 + _PACE * self.scale) * raw_BT + _PACE * self.shift
+
+
+class _ScalingByCategory(nn.Module):
+    """As `_Scaling`, with an a and a b of each category; those of `UNKNOWN` are their means."""
+
+    def __init__(self, outputs: int, size: int):
+        super().__init__()
+        # One row fewer than there are ids: the unknown category has no parameters of its own.
+        self.scale = nn.Parameter(torch.zeros(size - 1, outputs))
+        self.shift = nn.Parameter(torch.zeros(size - 1, outputs))
+
+    def forward(self, raw_BT: Tensor, ids_B: Tensor) -> Tensor:
+        scale_BT, shift_BT = (self._of(ids_B, rows) for rows in (self.scale, self.shift))
+        return (1 + _PACE * scale_BT) * raw_BT + _PACE * shift_BT
+
+    @staticmethod
+    def _of(ids_B: Tensor, rows: Tensor) -> Tensor:
+        assert UNKNOWN == 0
+        return torch.cat((rows.mean(0, keepdim=True), rows))[ids_B]
+
+
+class TargetHead(nn.Module):
+    """Sample vector -> encoded target or class logits ``[B, T]``.
+
+    Hidden layers, a linear map to the outputs, a scale and a shift of them, those of the sample's
+    categories, and the output function. What is not asked for has no parameters.
+
+    Parameters
+    ----------
+    width : int
+        D.
+    config : HeadConfig
+    outputs : int
+        T.
+    sizes : tuple of int
+        Ids of each column that the output is scaled by.
+    """
+
+    def __init__(self, width: int, config: HeadConfig, outputs: int, sizes: tuple[int, ...] = ()):
         super().__init__()
         self.dropout = config.target_dropout
-        self.hidden = nn.Linear(width, config.target_hidden)
-        self.out = nn.Linear(config.target_hidden, outputs)
+        widths = (width, *config.hidden_widths)
+        layers = [
+            _HiddenLayer(inputs, units, config)
+            for inputs, units in zip(widths, widths[1:], strict=False)
+        ]
+        # The first by itself: models of before format 6 have one, of this name.
+        self.hidden = layers[0] if layers else None
+        self.further = nn.ModuleList(layers[1:])
+        self.out = nn.Linear(widths[-1], outputs)
+        initialize = lookup(INITIALIZATIONS, config.initialization, "initialization")
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                initialize(module)
+        self.scaling = _Scaling(outputs) if config.scale else None
+        self.by_category = nn.ModuleList(_ScalingByCategory(outputs, size) for size in sizes)
+        self.output = lookup(OUTPUTS, config.output, "output function")
+        self.range: Tensor | None
+        ranged = self.output.apply is not _identity
+        self.register_buffer(
+            "range", torch.tensor([[0.0], [1.0]]).repeat(1, outputs) if ranged else None
+        )
 
-    def forward(self, sample_BD: Tensor, keys_B: Tensor | None = None) -> Tensor:
-        """Return ``[B, T]`` in float32; ``keys_B`` are of the dropout while training."""
-        rate = self.dropout if self.training else 0.0
-        hidden = F.gelu(self.hidden(dropout(sample_BD, rate, keys_B, 0)))
-        return self.out(dropout(hidden, rate, keys_B, 1)).float()
+    def set_range(self, low: Tensor, span: Tensor) -> None:
+        """Set the range of the output function, ``[T]`` each; it is saved with the weights.
+
+        Parameters
+        ----------
+        low : Tensor
+            Encoded: the least value of the training samples, or what 0 is encoded as.
+        span : Tensor
+            From there to the greatest value, or to the mean; above 0.
+        """
+        assert self.range is not None and (span > 0).all()
+        self.range.copy_(torch.stack((low, span)))
+
+    def forward(
+        self, sample_BD: Tensor, keys_B: Tensor | None = None, ids_BS: Tensor | None = None
+    ) -> Tensor:
+        """Return ``[B, T]`` in float32.
+
+        Parameters
+        ----------
+        sample_BD : Tensor
+        keys_B : Tensor, optional
+            Of the dropout while training.
+        ids_BS : Tensor, optional
+            int64, the category of each column that the output is scaled by.
+        """
+        rate, x_BD = self.dropout if self.training else 0.0, sample_BD
+        layers = [] if self.hidden is None else [self.hidden, *self.further]
+        for number, layer in enumerate(layers):
+            x_BD = layer(dropout(x_BD, rate, keys_B, number))
+        raw_BT = self.out(dropout(x_BD, rate, keys_B, len(layers))).float()
+        if self.scaling is not None:
+            raw_BT = self.scaling(raw_BT)
+        for column, scaling in enumerate(self.by_category):
+            assert ids_BS is not None, "no categories to scale by"
+            raw_BT = scaling(raw_BT, ids_BS[:, column])
+        return raw_BT if self.range is None else self.output.apply(raw_BT, *self.range)

@@ -56,6 +56,8 @@ class Parts:
         Ids that each categorical covariate has.
     numbers : int
         Numeric covariates.
+    scale_sizes : tuple of int
+        Ids of each column that the target head scales its output by.
     """
 
     nucleotide: bool = False
@@ -63,10 +65,13 @@ class Parts:
     outputs: int = 0
     sizes: tuple[int, ...] = ()
     numbers: int = 0
+    scale_sizes: tuple[int, ...] = ()
 
     def to_dict(self) -> dict:
-        """Plain dictionary, ready for JSON."""
-        return asdict(self) | {"sizes": list(self.sizes)}
+        """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
+        values = asdict(self) | {"sizes": list(self.sizes)}
+        scaled = {"scale_sizes": list(values.pop("scale_sizes"))}
+        return values | (scaled if self.scale_sizes else {})
 
 
 @dataclass
@@ -126,7 +131,12 @@ class Member(nn.Module):
             if parts.sizes or parts.numbers
             else None
         )
-        self.target = TargetHead(width, config.head, parts.outputs) if parts.outputs else None
+        self.target = (
+            TargetHead(width, config.head, parts.outputs, parts.scale_sizes)
+            if parts.outputs
+            else None
+        )
+        self.covariates = len(parts.sizes)
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
         """The ASVs of each sample in its context, from which the sample vector is pooled."""
@@ -141,10 +151,13 @@ class Member(nn.Module):
             return Fused(asvs.sample)
         return self.fusion(asvs, batch.categories, batch.numeric)
 
-    def predict(self, sample_BD: Tensor, keys_B: Tensor | None) -> Tensor:
+    def predict(self, sample_BD: Tensor, batch: Batch, keys_B: Tensor | None) -> Tensor:
         """Output of the target head, ``[B, T]``."""
         assert self.target is not None, "no target head"
-        return self.target(sample_BD, keys_B)
+        scaled_by = None
+        if batch.categories is not None:  # the columns after those of the covariates
+            scaled_by = batch.categories[:, self.covariates :]
+        return self.target(sample_BD, keys_B, scaled_by)
 
 
 class Network(nn.Module):
@@ -299,7 +312,7 @@ class Network(nn.Module):
             if member.target is None or "target" not in heads:
                 break  # the other members are for the target alone
             fused.append(member.fuse(asvs, batch))
-            targets.append(member.predict(fused[-1].sample, own_B))
+            targets.append(member.predict(fused[-1].sample, batch, own_B))
         if targets:
             output.target = torch.stack(targets)
             if not self.training:

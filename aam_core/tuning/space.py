@@ -64,6 +64,8 @@ _NOT_OF_ENCODER = (
     "model.sample.asv_dropout",
     "model.head.target_hidden",
     "model.head.target_dropout",
+    *(f"model.head.{name}" for name in ("hidden_layers", "layer_norm", "residual")),
+    *(f"model.head.{name}" for name in ("initialization", "output", "scale", "scale_by")),
     "model.fusion.kind",
     "model.fusion.latents",
     "model.fusion.layers",

@@ -36,7 +36,10 @@ FIELDS = {
         "features components codes width heads depth stride kernel kmer mlp_ratio dropout"
     ),
     "model.sample": "heads depth mlp_ratio dropout pool_queries pool_prior asv_dropout",
-    "model.head": "distance distance_width target_hidden target_dropout",
+    "model.head": (
+        "distance distance_width target_hidden hidden_layers target_dropout layer_norm residual "
+        "initialization output scale scale_by"
+    ),
     "model.fusion": "kind heads latents layers",
     "masking": "mask_ratio strategy span_length asv_fraction",
     "loss": (
@@ -54,7 +57,7 @@ FIELDS = {
         "max_restarts checkpoint_every precision compile gradient_checkpointing attention "
         "threads log_every trackers histograms"
     ),
-    "parts": "nucleotide distance outputs sizes numbers",
+    "parts": "nucleotide distance outputs sizes numbers scale_sizes",
 }
 """All that config.json holds in format 5, by section."""
 

@@ -15,6 +15,8 @@ REGISTRIES = {
     "data.rarefaction": "aam_core.data.rarefaction:RAREFACTIONS",
     "data.asv_selection": "aam_core.data.rarefaction:SELECTIONS",
     "model.head.distance": "aam_core.models.heads:DISTANCE_HEADS",
+    "model.head.initialization": "aam_core.models.heads:INITIALIZATIONS",
+    "model.head.output": "aam_core.models.heads:OUTPUTS",
     "model.fusion.kind": "aam_core.models.fusion:FUSIONS",
     "loss.metric": "aam_core.phylogeny.distances:DISTANCES",
     "loss.target": "aam_core.tasks.losses:LOSSES",

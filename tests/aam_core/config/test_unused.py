@@ -57,8 +57,15 @@ SOMETIMES = {
     "model.sample.asv_dropout": ({"loss.distance": 0.0}, PRETRAIN, {}, FIT),
     "model.head.distance": ({}, TREE, LEARNS, TREE),
     "model.head.distance_width": ({}, TREE, LEARNS, TREE),
-    "model.head.target_hidden": ({}, PRETRAIN, {}, FIT),
-    "model.head.target_dropout": ({}, PRETRAIN, {}, FIT),
+    "model.head.target_hidden": ({"model.head.hidden_layers": "8,4"}, FIT, {}, FIT),
+    "model.head.layer_norm": ({"model.head.hidden_layers": "none"}, FIT, {}, FIT),
+    "model.head.residual": ({"model.head.hidden_layers": "none"}, CLASSES, {}, CLASSES),
+    **{
+        f"model.head.{name}": ({}, PRETRAIN, {}, FIT)
+        for name in (
+            *("hidden_layers", "target_dropout", "initialization", "output", "scale", "scale_by"),
+        )
+    },
     "model.fusion.kind": ({}, FIT, {}, COVARIATES),
     "model.fusion.heads": ({}, COVARIATES, {"model.fusion.kind": "perceiver"}, COVARIATES),
     **{
@@ -115,6 +122,8 @@ SOMETIMES = {
 SPECIAL = {
     "model.encoder.width": 48,
     "model.encoder.kernel": 11,
+    "model.head.hidden_layers": "16,8",
+    "model.head.scale_by": "group",
     "train.device": "cpu:0",
     "train.trackers": "wandb",
     "train.best_metric": "mae",

@@ -302,3 +302,26 @@ def test_edited_values_are_refused(fitted, edit):
 @pytest.mark.parametrize("values", [{}, [], None, "site", {"categorical": []}])
 def test_edited_covariates_are_refused(values):
     assert "not covariates that AAM saved" in refused(Covariates.from_dict, values)
+
+
+# --- the output is scaled by categories ----------------------------------------------------------
+
+
+def test_columns_to_scale_by_come_last(metadata):
+    fitted = fit_covariates(metadata, ["age"], TRAIN, ["site", "age"])
+    assert fitted.names == ["age", "site"] and fitted.sizes == ()
+    (_, sites), (_, ages) = fitted.scaling
+    assert fitted.scale_sizes == (len(sites) + 1, len(ages) + 1)
+    categories, numbers = fitted.encode(metadata)
+    assert categories.shape == (len(metadata), 2) and numbers.shape[1] == 1
+    # The forest reads the covariates alone.
+    alone = fit_covariates(metadata, ["age"], TRAIN)
+    np.testing.assert_array_equal(fitted.matrix(metadata), alone.matrix(metadata))
+    assert Covariates.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+    assert set(alone.to_dict()) == {"categorical", "numeric"}
+    assert "output scaled by site" in str(fitted)
+
+
+def test_one_category_scales_nothing(metadata):
+    same = metadata.assign(one="a")
+    assert "1 categories" in refused(fit_covariates, same, [], TRAIN, ["one"])

@@ -6,7 +6,13 @@ import torch
 from aam_core import vocab
 from aam_core.config import HeadConfig
 from aam_core.models.draws import mix
-from aam_core.models.heads import DISTANCE_HEADS, NucleotideHead, TargetHead, UnionDistance
+from aam_core.models.heads import (
+    DISTANCE_HEADS,
+    OUTPUTS,
+    NucleotideHead,
+    TargetHead,
+    UnionDistance,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +182,115 @@ def test_target(outputs):
     assert torch.equal(head(vectors, keys), whole)
     with torch.autocast("cpu", torch.bfloat16):
         assert head(vectors).dtype == torch.float32
+
+
+def names(head):
+    return {name.split(".")[0] for name, _ in head.named_parameters()}
+
+
+def test_by_default_there_is_one_hidden_layer_and_nothing_else():
+    head = TargetHead(16, HeadConfig(target_hidden=9), 1)
+    assert [tuple(p.shape) for p in head.parameters()] == [(9, 16), (9,), (1, 9), (1,)]
+    assert {*head.state_dict()} == {
+        *("hidden.weight", "hidden.bias", "out.weight", "out.bias"),
+    }
+
+
+@pytest.mark.parametrize("text, widths", [("none", []), ("7", [7]), ("16,12, 12", [16, 12, 12])])
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_hidden_layers(text, widths, layer_norm, residual):
+    config = HeadConfig(hidden_layers=text, layer_norm=layer_norm, residual=residual)
+    head = TargetHead(16, config, 2)
+    layers = [] if head.hidden is None else [head.hidden, *head.further]
+    assert [layer.out_features for layer in layers] == widths
+    assert [layer.norm is not None for layer in layers] == [layer_norm] * len(widths)
+    inputs = [16, *widths][:-1]
+    mapped = [residual and a != b for a, b in zip(inputs, widths, strict=True)]
+    assert [layer.shortcut is not None for layer in layers] == mapped
+    vectors = torch.randn(5, 16)
+    head(vectors).square().sum().backward()
+    assert all(parameter.grad.any() for parameter in head.parameters())
+    if residual and len(widths) == 3:  # without its maps the layer leaves what it is given
+        with torch.no_grad():
+            layer = head.further[1]
+            for parameter in layer.parameters():
+                parameter.zero_()
+        x = torch.randn(5, 12)
+        torch.testing.assert_close(layer(x), x)
+
+
+@torch.no_grad()
+def test_xavier():
+    torch.manual_seed(0)
+    sizes = {"hidden_layers": "600", "initialization": "xavier"}
+    head = TargetHead(400, HeadConfig(**sizes), 3)
+    assert head.hidden.weight.abs().max() == pytest.approx((6 / 1000) ** 0.5, rel=1e-3)
+    assert not head.hidden.bias.any() and not head.out.bias.any()
+    own = TargetHead(400, HeadConfig(hidden_layers="600"), 3)
+    assert own.hidden.weight.abs().max() == pytest.approx(400**-0.5, rel=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_outputs_keep_to_their_range(output):
+    head = TargetHead(4, HeadConfig(output=output, hidden_layers="none", target_dropout=0.0), 2)
+    vectors = 1000 * torch.randn(200, 4)
+    if output == "identity":
+        assert head.range is None and head(vectors).min() < -50
+        return
+    low, span = torch.tensor([-1.5, 0.5]), torch.tensor([2.0, 3.0])
+    head.set_range(low, span)
+    values = head(vectors)
+    assert torch.isfinite(values).all() and (values >= low).all()
+    if output == "sigmoid":
+        assert (values <= low + span).all()
+    else:
+        assert (values.max(0).values > low + 10 * span).all()
+    # Where the network says nothing: the middle, or the mean of the training samples.
+    head.out.weight.zero_(), head.out.bias.zero_()
+    start = low + (span / 2 if output == "sigmoid" else span)
+    torch.testing.assert_close(head(vectors), start.expand(200, 2))
+    again = TargetHead(4, HeadConfig(output=output, hidden_layers="none"), 2)
+    again.load_state_dict(head.state_dict())
+    assert torch.equal(again.eval()(vectors), head(vectors))
+
+
+def fitted(head, vectors, ids, truth, steps=300, lr=1e-2):
+    """Error of a head that was trained on these samples."""
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.1)
+    for _ in range(steps):
+        loss = (head(vectors, None, ids)[:, 0] - truth).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+def test_a_scale_and_shift_by_category_is_learned_with_it_and_not_without():
+    vectors = torch.randn(300, 8)
+    ids = torch.arange(300)[:, None] % 3 + 1
+    scale, shift = torch.tensor([0, 1.0, 2.0, -1.0]), torch.tensor([0, 0.0, 3.0, -3.0])
+    signal = vectors[:, 0]
+    truth = scale[ids[:, 0]] * signal + shift[ids[:, 0]]
+    config = HeadConfig(hidden_layers="none", target_dropout=0.0)
+    assert fitted(TargetHead(8, config, 1), vectors, ids, truth) > 1.0
+    head = TargetHead(8, config, 1, (4,))
+    assert fitted(head, vectors, ids, truth) < 0.1
+    with torch.no_grad():
+        unknown = head(vectors, None, torch.zeros_like(ids))
+        known = [head(vectors, None, torch.full_like(ids, n)) for n in (1, 2, 3)]
+    torch.testing.assert_close(unknown, sum(known) / 3)
+
+
+def test_scales_begin_at_one_and_all_categories_have_gradients():
+    torch.manual_seed(1)
+    plain = TargetHead(8, HeadConfig(target_dropout=0.0), 2)
+    torch.manual_seed(1)
+    scaled = TargetHead(8, HeadConfig(target_dropout=0.0, scale=True), 2, (3, 5))
+    vectors, ids = torch.randn(4, 8), torch.tensor([[1, 2]] * 4)
+    assert torch.equal(plain(vectors), scaled(vectors, None, ids))
+    scaled(vectors, None, ids).sum().backward()
+    # A rank without a sample of a category must have a gradient, too: of zero.
+    assert all(parameter.grad is not None for parameter in scaled.parameters())
+    assert names(scaled) - names(plain) == {"scaling", "by_category"}
