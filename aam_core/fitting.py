@@ -34,6 +34,7 @@ from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_w
 from aam_core.resuming import saved_config
 from aam_core.run import ForestProgress, Run
 from aam_core.tasks import Task
+from aam_core.tasks.losses import sample_weights
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.precision import cpu_threads
 
@@ -242,6 +243,7 @@ def training_batches(
         covariates=plan.covariates.encode(study.metadata) if plan.covariates else None,
         asv_vectors=_fixed_vectors(run) if frozen else None,
         held_out=plan.held_out,
+        sample_weight=sample_weights(study, values.index, config.loss),
     )
     # Held-out labels must not reach the loss, which class weights are part of.
     trained_on = truth[plan.positions(plan.split.train)]

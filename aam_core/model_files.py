@@ -220,6 +220,10 @@ def _parts(values, where: Path) -> dict:
     legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
     if isinstance(values, dict):
         values = {"scale_sizes": [], **values}  # of a head that scales alone
+    # Those of format 6 are there where a link is.
+    linked = {"link": str, "below": int, "above": int}
+    if isinstance(values, dict) and "link" in values:
+        legal |= linked
     # By type, as isinstance takes true for a number.
     legal |= {"scale_sizes": list}
     sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
@@ -227,7 +231,8 @@ def _parts(values, where: Path) -> dict:
         type(n) is not int or n < 1 for name in ("sizes", "scale_sizes") for n in values[name]
     ):
         raise InputError(f"{where} has unreadable parts: {values!r}.")
-    if min(values["outputs"], values["numbers"]) < 0:
+    numbers = [values[name] for name, kind in legal.items() if kind is int]
+    if min(numbers) < 0:
         raise InputError(f"{where} has unreadable parts: {values!r}.")
     return values | {name: tuple(values[name]) for name in ("sizes", "scale_sizes")}
 
@@ -248,7 +253,9 @@ def _check_targets(targets, kind, parts, where):
     if (covariates.sizes, len(covariates.numeric)) != (parts["sizes"], parts["numbers"]):
         raise InputError(f"{where} does not belong to this model: its covariates differ.")
     target = task_from_dict(targets["target"])
-    if kind != target.model_kind or target.outputs != parts["outputs"]:
+    theirs = {name: parts.get(name) for name in target.parts}
+    linked = parts.get("link", "") == target.parts.get("link", "")
+    if kind != target.model_kind or theirs != target.parts or not linked:
         expected = target.model_kind
         raise InputError(f"{where} does not belong to this model: it is of a {expected}.")
     interval = targets["interval"]
@@ -343,7 +350,8 @@ def _read_forest(folder: Path, parts: dict, targets: dict | None) -> dict:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     inputs = covariate_inputs(_covariates(targets))
-    if (forest.outputs, forest.covariates) != (parts["outputs"], inputs):
+    outputs = task_from_dict(targets["target"]).forest_outputs
+    if (forest.outputs, forest.covariates) != (outputs, inputs):
         raise InputError(f"{path} does not belong to this model: its outputs or covariates differ.")
     return {"forest": forest, "network_weight": weight}
 

@@ -41,6 +41,7 @@ from aam_core.preparation import (
 from aam_core.pretrained import sizes_in_words, with_sizes_of
 from aam_core.resuming import Inputs, check_accepted, moved_samples, open_checkpoint, split_of
 from aam_core.tasks import Task, task_from_dict, task_named
+from aam_core.tasks.losses import sample_weights
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.parallel import ProcessGroup, join_process_group
 
@@ -219,6 +220,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
     check_output(config, fitted.task, used)
+    sample_weights(study, used.index, config.loss)  # only for its errors, before anything is made
     plan = Plan(
         study=study,
         config=config,
@@ -244,6 +246,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         plan.label,
         dropped,
         fitted.task.summary(used),
+        *fitted.task.unseen(None if study.metadata is None else study.metadata.loc[used.index]),
         *notes,
         fitted.changed,
         sizes_in_words(chosen, config),
@@ -346,10 +349,10 @@ def _parts(fitted: _Fitted, distances: bool) -> Parts:
     covariates = fitted.covariates
     return Parts(
         distance=distances,
-        outputs=fitted.task.outputs,
         sizes=covariates.sizes if covariates else (),
         numbers=len(covariates.numeric) if covariates else 0,
         scale_sizes=covariates.scale_sizes if covariates else (),
+        **fitted.task.parts,
     )
 
 

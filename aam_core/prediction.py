@@ -275,6 +275,7 @@ class _Familiarity:
             warnings += filter(None, [comparison.warning()])
         if model.covariates is not None and study.metadata is not None:
             warnings += model.covariates.unseen(study.metadata)
+        warnings += model.task.unseen(study.metadata)
         trained = {*model.train_samples, *model.val_samples}
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():

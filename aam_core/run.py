@@ -168,7 +168,8 @@ class Run:
             # Before any plot: one that cannot be drawn must not cost the model.
             model.save(output)
             history = pd.DataFrame(model.history)
-            shown = [c for c in history if c != "step" and not c.endswith("_weighted")]
+            left_out = ("step", "val/prediction_")
+            shown = [c for c in history if not c.startswith(left_out) and c[-9:] != "_weighted"]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
             every: dict[str, Callable] = {"losses.png": curves, **drawings}
             for name, draw in every.items():

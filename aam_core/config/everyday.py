@@ -36,8 +36,9 @@ SCALE = {
     "max_asvs_per_batch": "train.max_asvs_per_batch",
     "max_memory_gb": "train.max_memory_gb",
     "accumulate": "train.accumulate",
+    "normalize_by": "loss.normalize_by",
 }
-"""Those of large runs; QIIME 2 has them among its ``settings``."""
+"""Those of large runs, and names of columns; QIIME 2 has them among its ``settings``."""
 
 FLAGS = EVERYDAY | SCALE
 
@@ -63,6 +64,7 @@ class EverydaySettings(TypedDict, total=False):
     max_asvs_per_batch: int | None
     max_memory_gb: float | None
     accumulate: int | None
+    normalize_by: str | None
 
 
 def default_in_words(config: Config, path: str) -> str:

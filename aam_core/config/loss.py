@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from aam_core.config.fields import Checked, option
+from aam_core.config.fields import Checked, names_in, option, parse
+from aam_core.errors import InputError, short
 
 __all__ = ["METRICS", "WITHOUT_TREE", "LossConfig", "MaskingConfig"]
 
@@ -57,12 +59,54 @@ class LossConfig(Checked):
     zero_pair_weight: float = option(
         1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0
     )
-    target: str = option("huber", "Loss of a regression.", choices=("huber", "mse", "mae"))
+    target: str = option(
+        "huber",
+        "Loss of a regression; 'quantile' learns several quantiles, of which the median is the "
+        "prediction; 'asymmetric' is mae with penalties for over- and underestimates.",
+        choices=("huber", "mse", "mae", "quantile", "asymmetric"),
+    )
+    target_weight: float = option(
+        1.0, "Weight of the target's loss beside the others.", minimum=1e-6
+    )
     transform: str = option(
         "none",
-        "What a numeric target is learned as: itself ('none'), or a power of it that makes the "
-        "training samples most nearly normal ('power': Yeo-Johnson). Predictions keep its units.",
-        choices=("none", "power"),
+        "What a numeric target is learned as: itself ('none', standardized; 'zscore' is the same), "
+        "scaled to [0, 1] ('minmax'), the logarithm of 1 + it, standardized or scaled "
+        "('log-zscore', 'log-minmax'), standardized in each category of loss.normalize_by "
+        "('zscore-by-category'), or a power of it that makes the training samples most nearly "
+        "normal ('power': Yeo-Johnson). Predictions keep its units.",
+        choices=(
+            *("none", "zscore", "minmax", "log-zscore", "log-minmax"),
+            *("zscore-by-category", "power"),
+        ),
+    )
+    normalize_by: str = option(
+        "",
+        "Metadata columns, joined by commas, whose categories 'zscore-by-category' standardizes "
+        "by; needed to predict, too.",
+        columns=True,
+    )
+    target_range: str = option(
+        "auto",
+        "What predictions of a number and their bounds keep to: 'auto' (not negative, if no "
+        "training sample is), 'none', or LOW,HIGH, of which one may be empty.",
+    )
+    quantiles: str = option(
+        "0.05,0.5,0.95",
+        "Quantiles that the loss 'quantile' learns, joined by commas; the median is one of them "
+        "in any case.",
+    )
+    over: float = option(
+        1.0, "Penalty of an overestimate under the loss 'asymmetric'.", minimum=1e-6
+    )
+    under: float = option(
+        1.0, "Penalty of an underestimate under the loss 'asymmetric'.", minimum=1e-6
+    )
+    sample_weight: str = option(
+        "",
+        "Metadata column of numbers above 0: what each sample counts in the losses of the target "
+        "and in the forest; metrics count all alike.",
+        columns=True,
     )
     huber_delta: float = option(
         1.0, "Where huber turns linear, in standard deviations of the target.", minimum=1e-6
@@ -72,6 +116,71 @@ class LossConfig(Checked):
     )
     class_weight: str = option(
         "none",
-        "Weight of the classes: equal ('none'), or by inverse frequency ('balanced').",
-        choices=("none", "balanced"),
+        "Weight of the classes: equal ('none'), by inverse frequency ('balanced'), or given as "
+        "CLASS=WEIGHT,...; a class that is not named weighs 1.",
     )
+    classes: str = option(
+        "cross_entropy",
+        "Loss of a classification; 'ordinal' is for classes in the order of loss.class_order.",
+        choices=("cross_entropy", "ordinal"),
+    )
+    class_order: str = option(
+        "", "All classes, from the first to the last, joined by commas: for the loss 'ordinal'."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Parsed when it is made, so that a typing error is refused where it is made.
+        _ = self.levels, self.limits, self.given_class_weights
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Quantiles that are learned, ascending, with the median."""
+        levels = [_number(text, "quantiles") for text in names_in(self.quantiles)]
+        if not levels or not all(0 < level < 1 for level in levels):
+            raise InputError(
+                "quantiles must be numbers between 0 and 1, joined by commas (0.05,0.5,0.95), not "
+                f"{short(repr(self.quantiles))}."
+            )
+        return tuple(sorted({*levels, 0.5}))
+
+    @property
+    def limits(self) -> tuple[float | None, float | None] | None:
+        """A given range of the target, None at an open end; None under 'auto' and 'none'."""
+        if self.target_range in ("auto", "none"):
+            return None
+        texts = [text.strip() for text in self.target_range.split(",")]
+        if len(texts) != 2 or not any(texts):
+            raise InputError(
+                "target_range must be auto, none or LOW,HIGH, of which one may be empty (0,14 or "
+                f"0,), not {short(repr(self.target_range))}."
+            )
+        low, high = (_number(text, "target_range") if text else None for text in texts)
+        if low is not None and high is not None and low >= high:
+            raise InputError(f"target_range has no room between {low:g} and {high:g}.")
+        return low, high
+
+    @property
+    def given_class_weights(self) -> dict[str, float]:
+        """Class -> weight, of those that are given by name."""
+        if self.class_weight in ("none", "balanced"):
+            return {}
+        weights = {}
+        for pair in names_in(self.class_weight):
+            name, equals, text = (part.strip() for part in pair.rpartition("="))
+            weight = _number(text, "class_weight") if equals and name else 0.0
+            if weight <= 0 or name in weights:
+                raise InputError(
+                    "class_weight must be none, balanced or CLASS=WEIGHT,... with each class once "
+                    f"and weights above 0, not {short(repr(self.class_weight))}."
+                )
+            weights[name] = weight
+        return weights
+
+
+def _number(text: str, name: str) -> float:
+    """A finite number of a setting."""
+    value = parse(text, float, name)
+    if not math.isfinite(value):
+        raise InputError(f"{name} must be of finite numbers, not {text}.")
+    return value

@@ -70,6 +70,8 @@ class Batch:
     weight : Tensor or None
         ``[K, B]`` float32, weight of each member's prediction of each sample: in training 0 where
         the member holds the sample out, in evaluation 0 where it was trained on it.
+    sample_weight : Tensor or None
+        ``[B]`` float32, what each sample counts in the loss of the target.
     categories, numeric : Tensor or None
         Covariates, ``[B, C]`` int64 and ``[B, K, 2]`` float32, as from `Covariates.encode`.
     key : Tensor or None
@@ -102,6 +104,7 @@ class Batch:
     distance: Tensor | None = None
     target: Tensor | None = None
     weight: Tensor | None = None
+    sample_weight: Tensor | None = None
     categories: Tensor | None = None
     numeric: Tensor | None = None
     key: Tensor | None = None
@@ -212,6 +215,8 @@ class Batcher:
         ``[F, E]`` vectors of a frozen or fixed encoder, used instead of tokens.
     held_out : ndarray, optional
         ``[K, N]`` bool, the samples that each member holds out of its training.
+    sample_weight : ndarray, optional
+        ``[N]`` float32, what each sample counts in the loss of the target.
     """
 
     def __init__(
@@ -225,6 +230,7 @@ class Batcher:
         covariates: tuple[np.ndarray, np.ndarray] | None = None,
         asv_vectors: Tensor | None = None,
         held_out: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
     ):
         self.study = study
         self.config = config
@@ -234,6 +240,7 @@ class Batcher:
         self.covariates = covariates
         self.asv_vectors = asv_vectors
         self.held_out = held_out
+        self.sample_weight = sample_weight
         self._tips = _tip_of_features(study) if distances else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
@@ -348,6 +355,8 @@ class Batcher:
             held_out = self.held_out[:, draw.samples]
             weight = held_out if draw.epoch == EVALUATION else ~held_out
             batch.weight = torch.from_numpy(weight.astype(np.float32))
+        if self.sample_weight is not None:
+            batch.sample_weight = torch.from_numpy(self.sample_weight[draw.samples])
         if self.covariates is not None:
             categories, numeric = self.covariates
             batch.categories = torch.from_numpy(categories[draw.samples])

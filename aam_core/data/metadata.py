@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_name, is_number, missing_ids
+from aam_core.data.columns import as_name, as_numbers, is_number, list_values, missing_ids
 from aam_core.data.ids import check_ids, listing, nearest
 from aam_core.data.qza import is_artifact
 from aam_core.data.readers import text_of
@@ -35,6 +35,7 @@ __all__ = [
     "from_frame",
     "is_id_header",
     "matches",
+    "positive_numbers",
     "read_metadata",
     "require_columns",
 ]
@@ -148,6 +149,26 @@ def require_columns(metadata: pd.DataFrame | None, names: Iterable[str]) -> None
                 f"{len(metadata)} samples: {first_five(blank)}. Fill them in, or leave these "
                 "samples out (--where)."
             )
+
+
+def positive_numbers(metadata: pd.DataFrame | None, name: str, ids: Iterable[str]) -> np.ndarray:
+    """Values of some samples in a column of numbers above 0: ``[N]`` float64.
+
+    Raises
+    ------
+    InputError
+    """
+    if metadata is None:
+        raise InputError(f"The study has no metadata to take the column {name!r} from.")
+    values = column(metadata, name).loc[list(ids)]
+    numbers = as_numbers(values)
+    wrong = values[numbers <= 0]
+    if len(wrong):
+        raise InputError(
+            f"Column {name!r} has {len(wrong)} weights that are not above 0: {list_values(wrong)}. "
+            "Correct them, or leave these samples out."
+        )
+    return numbers
 
 
 def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from aam_core.ensemble.forest_training import (
 )
 from aam_core.models.network import Network
 from aam_core.tasks import Task
+from aam_core.tasks.losses import sample_weights
 from aam_core.training.parallel import ProcessGroup
 
 __all__ = ["Ensemble", "Trained", "assemble"]
@@ -135,6 +136,7 @@ def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> Cr
         config.train.seed,
         trained.covariates,
         jobs=config.train.threads or -1,
+        weights=sample_weights(trained.study, trained.values.index, config.loss),
     )
     choose = len(trained.split.val) >= LEAST
     cross_fitted = None

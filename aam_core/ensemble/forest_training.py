@@ -104,6 +104,8 @@ class ForestSettings:
         Inputs that a split tries: 'some' is three tenths of them in a regression, which is best
         where many ASVs tell the target, and the square root of their number in a classification;
         'all' finds the few ASVs that tell it alone.
+    weights : ndarray, optional
+        ``[samples of the study]`` what each sample counts.
     """
 
     task: Task
@@ -112,6 +114,7 @@ class ForestSettings:
     covariates: Covariates | None = None
     jobs: int = 1
     max_features: str = "some"
+    weights: np.ndarray | None = None
 
     def __post_init__(self):
         assert self.trees >= 1
@@ -239,9 +242,10 @@ def fit_forest(
         units = np.array([y.mean(), y.std() or 1.0])
         # Rounded: between equal splits the last digits would decide, which depend on the units.
         y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
+    weights = None if settings.weights is None else settings.weights[samples]
     flat = [
         _flatten(tree.tree_, model, len(sequences), logged, len(settings.task.classes))
-        for model, logged in _fit(abundances, extra, y, settings)
+        for model, logged in _fit(abundances, extra, y, weights, settings)
         for tree in model.estimators_
     ]
     sizes = [len(tree["feature"]) for tree in flat]
@@ -284,7 +288,7 @@ def out_of_fold(
         [n, T] float64 predictions, and the standard deviation over the trees; NaN where the fold
         is -1.
     """
-    predictions = np.full((len(samples), settings.task.outputs), np.nan)
+    predictions = np.full((len(samples), settings.task.forest_outputs), np.nan)
     spread = predictions.copy()
     for fold in np.unique(folds[folds >= 0]):
         test = folds == fold
@@ -324,7 +328,7 @@ def _best(sequences, abundances, y) -> tuple[list[str], sparse.csr_matrix]:
     return [sequences[i] for i in kept], abundances[:, kept]
 
 
-def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool]]:
+def _fit(abundances, extra, y, weights, settings: ForestSettings) -> list[tuple[Any, bool]]:
     """Forests of scikit-learn, fitted; and of each, whether it reads logarithms."""
     from sklearn import ensemble
 
@@ -355,7 +359,8 @@ def _fit(abundances, extra, y, settings: ForestSettings) -> list[tuple[Any, bool
                 values[:] = _log(values)
             if inputs.shape[0] * inputs.shape[1] <= _DENSE:
                 inputs = inputs.toarray()
-            fitted.append((kind(number, **options, **common).fit(inputs, y), logged))
+            forest = kind(number, **options, **common).fit(inputs, y, sample_weight=weights)
+            fitted.append((forest, logged))
     return fitted
 
 

@@ -6,8 +6,9 @@ bases, V vocabulary, T outputs, K members, E size of an ASV's vector.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from aam_core.models.kmers import KmerProfile
 from aam_core.models.layers import Block
 
 __all__ = [
+    "LINKS",
+    "Link",
     "Member",
     "ModelOutput",
     "Network",
@@ -58,6 +61,10 @@ class Parts:
         Numeric covariates.
     scale_sizes : tuple of int
         Ids of each column that the target head scales its output by.
+    link : str
+        Key of `LINKS`; '' where one output is a number and several are logits of classes.
+    below, above : int
+        Under 'quantiles': those below the median, and above it.
     """
 
     nucleotide: bool = False
@@ -67,11 +74,23 @@ class Parts:
     numbers: int = 0
     scale_sizes: tuple[int, ...] = ()
 
+    link: str = ""
+    below: int = 0
+    above: int = 0
+
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
         values = asdict(self) | {"sizes": list(self.sizes)}
         scaled = {"scale_sizes": list(values.pop("scale_sizes"))}
-        return values | (scaled if self.scale_sizes else {})
+        linked = {name: values.pop(name) for name in ("link", "below", "above")}
+        return values | (scaled if self.scale_sizes else {}) | (linked if self.link else {})
+
+    @property
+    def values(self) -> bool:
+        """Whether the outputs are numbers, of which ensembles have the mean; else classes."""
+        if not self.link:
+            return self.outputs <= 1
+        return lookup(LINKS, self.link, "link").values
 
 
 @dataclass
@@ -89,7 +108,8 @@ class ModelOutput:
     distance : Tensor or None
         Vectors, a row per sample, that ``Network.distance.compare`` turns into distances.
     target : Tensor or None
-        ``[K, B, T]`` standardized values or class logits, of each member.
+        ``[K, B, T]`` standardized values, quantiles, class logits or log probabilities of classes
+        (`LINKS`), of each member.
     attention, gate : Tensor or None
         As in `Fused`, of each member, ``[K, B, ...]``; none in training.
     """
@@ -101,6 +121,51 @@ class ModelOutput:
     target: Tensor | None = None
     attention: Tensor | None = None
     gate: Tensor | None = None
+
+
+def _ascending(output: Tensor, parts: Parts) -> Tensor:
+    """Quantiles that do not cross: the median, and what the others add to it or take from it."""
+    below, median, above = output.split([parts.below, 1, parts.above], dim=-1)
+    lower = median - F.softplus(below).flip(-1).cumsum(-1).flip(-1)
+    return torch.cat([lower, median, median + F.softplus(above).cumsum(-1)], dim=-1)
+
+
+_LEAST_STEP = 1e-6
+"""Between cumulative logits: the logarithm of a probability stays finite."""
+
+
+def _ordinal(output: Tensor, parts: Parts) -> Tensor:
+    """T ordered cumulative logits -> log probabilities ``[..., T + 1]`` of ordered classes.
+
+    The logit of "beyond class k" falls with k (McCullagh 1980, J. R. Stat. Soc. B 42:109); unlike
+    there, its steps depend on the sample. With ``a > b`` such logits,
+    ``s(a) - s(b) = s(a) s(-b) (1 - exp(b - a))``.
+    """
+    first, steps = output[..., :1], F.softplus(output[..., 1:]) + _LEAST_STEP
+    beyond = torch.cat([first, first - steps.cumsum(-1)], dim=-1)
+    least, most = F.logsigmoid(-beyond[..., :1]), F.logsigmoid(beyond[..., -1:])
+    apart = torch.log(-torch.expm1(-steps))
+    between = F.logsigmoid(beyond[..., :-1]) + F.logsigmoid(-beyond[..., 1:]) + apart
+    return torch.cat([least, between, most], dim=-1)
+
+
+class Link(NamedTuple):
+    """What the outputs of the target head become.
+
+    Attributes
+    ----------
+    apply : callable
+        Outputs ``[..., T]`` and the parts -> what is learned.
+    values : bool
+        Whether that are numbers; else logits of classes.
+    """
+
+    apply: Callable[[Tensor, Parts], Tensor]
+    values: bool
+
+
+LINKS = {"quantiles": Link(_ascending, True), "ordinal": Link(_ordinal, False)}
+"""By `Task.link`; see `Parts.link`."""
 
 
 _MIN_WEIGHT = 0.05
@@ -278,14 +343,14 @@ class Network(nn.Module):
         weight_KB : Tensor, optional
             Weight of each member for each sample, multiplied by its ``member_weight``.
         """
-        if self.parts.outputs > 1:
+        if not self.parts.values:
             target_KBT = target_KBT.log_softmax(-1)
         if weight_KB is None:
             weight_KB = torch.ones_like(target_KBT[..., 0])
         if self.member_weight is not None:
             weight_KB = weight_KB * self.member_weight[:, None]
         share = (weight_KB / weight_KB.sum(0).clamp_min(1e-12))[..., None]
-        if self.parts.outputs > 1:
+        if not self.parts.values:
             # A probability that underflows to 0 would have -inf as its logarithm.
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
         return (target_KBT * share).sum(0)
@@ -315,6 +380,8 @@ class Network(nn.Module):
             targets.append(member.predict(fused[-1].sample, batch, own_B))
         if targets:
             output.target = torch.stack(targets)
+            if self.parts.link:
+                output.target = LINKS[self.parts.link].apply(output.target, self.parts)
             if not self.training:
                 output.attention = _stacked([each.attention for each in fused])
                 output.gate = _stacked([each.gate for each in fused])

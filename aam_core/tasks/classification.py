@@ -11,6 +11,7 @@ import pandas as pd
 
 from aam_core import plots
 from aam_core.config import LossConfig
+from aam_core.config.fields import names_in
 from aam_core.data.columns import as_classes, class_sizes, list_values, missing_words
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import BINS, ClassificationMetrics, classification_metrics
@@ -28,21 +29,24 @@ _LEAST_PROBABILITY = 1e-3
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """A class, by its place among the classes sorted as text.
+    """A class, by its place among the classes: sorted as text, or in a declared order.
 
     Attributes
     ----------
     column : str
     classes : tuple of str
+    ordered : bool
+        Whether their order means something, and the loss is 'ordinal'.
     """
 
     column: str
     classes: tuple[str, ...]
+    ordered: bool = False
 
     name = "classification"
     model_kind = "classifier"
     metrics = ("auc", "accuracy", "f1")
-    losses = ("cross_entropy",)
+    losses = ("cross_entropy", "ordinal")
     text_values = True
     has_interval = False
     # All inputs are too many for the few subjects of a class.
@@ -79,7 +83,12 @@ class Classification(Task):
                 f"Column {values.name!r} has classes that are columns of the predictions: "
                 f"{first_five(reserved)}. Give them other names."
             )
-        return cls(str(values.name), classes)
+        config = config or LossConfig()
+        _check_weights(values.name, classes, config)
+        ordered = config.classes == "ordinal"
+        if ordered:
+            classes = _declared(values.name, classes, config)
+        return cls(str(values.name), classes, ordered)
 
     @classmethod
     def check(cls, values: pd.Series, splits: bool = False) -> None:
@@ -116,8 +125,15 @@ class Classification(Task):
 
     @property
     def outputs(self) -> int:
-        """One of each class."""
-        return len(self.classes)
+        """A logit of each class; of ordered ones, of each border between two."""
+        return len(self.classes) - self.ordered
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Ordered classes have cumulative logits."""
+        if not self.ordered:
+            return {"outputs": self.outputs}
+        return {"outputs": self.outputs, "link": "ordinal"}
 
     def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N] int64, place of each value in ``classes``; a class that was not fitted is refused."""
@@ -136,17 +152,20 @@ class Classification(Task):
         return [self.classes[int(i)] for i in encoded]
 
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
-        """Cross-entropy with ``loss.label_smoothing``."""
+        """Cross-entropy with ``loss.label_smoothing``, of the logits or the ordered classes."""
         from aam_core.tasks.losses import loss_named
 
-        return loss_named("cross_entropy", self.losses)(output_KBT, truth_B, config)
+        return loss_named(config.classes, self.losses)(output_KBT, truth_B, config)
 
     def class_weights(self, encoded: np.ndarray, config: LossConfig) -> Tensor | None:
-        """Inverse class frequencies among the training samples, of mean 1 over samples."""
+        """Given, or inverse frequencies among the training samples, of mean 1 over samples."""
         if config.class_weight == "none":
             return None
         import torch
 
+        given = config.given_class_weights
+        if given:
+            return torch.tensor([given.get(name, 1.0) for name in self.classes])
         sizes = np.bincount(encoded, minlength=len(self.classes))
         # A class that only held-out samples have occurs 0 times here: it is weighed as if once.
         weights = len(encoded) / (len(sizes) * np.maximum(sizes, 1))
@@ -262,15 +281,44 @@ class Classification(Task):
 
     def to_dict(self) -> dict[str, Any]:
         """Of the keys, ``name`` is the column's."""
-        return {"kind": self.name, "name": self.column, "classes": list(self.classes)}
+        values = {"kind": self.name, "name": self.column, "classes": list(self.classes)}
+        return values | ({"ordered": True} if self.ordered else {})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Classification | None:
-        """Two classes at least, sorted."""
+        """Two classes at least, sorted or in an order that is said to be declared."""
         match values:
             case {"name": str(column), "classes": [_, _, *_] as classes}:
                 text = all(isinstance(name, str) for name in classes)
+                ordered = values.get("ordered", False)
+                if not text or type(ordered) is not bool or len({*classes}) < len(classes):
+                    return None
                 # In another order the outputs of the network would be read as other classes.
-                if text and sorted(set(classes)) == classes:
-                    return cls(column, tuple(classes))
+                if ordered or sorted(classes) == classes:
+                    return cls(column, tuple(classes), ordered)
         return None
+
+
+def _check_weights(column, classes: tuple[str, ...], config: LossConfig) -> None:
+    """Refuse weights of classes that there are not."""
+    strange = [name for name in config.given_class_weights if name not in classes]
+    if strange:
+        raise InputError(
+            f"loss.class_weight has {len(strange)} classes that column {column!r} has not: "
+            f"{first_five(strange)}. Its classes are {first_five(classes)}."
+        )
+
+
+def _declared(column, classes: tuple[str, ...], config: LossConfig) -> tuple[str, ...]:
+    """The classes in their declared order."""
+    order = names_in(config.class_order)
+    missing = [name for name in classes if name not in order]
+    strange = [name for name in order if name not in classes]
+    if missing or strange or len({*order}) < len(order):
+        what = missing or strange or ["a class twice"]
+        why = "lacks" if missing else "has" if strange else "names"
+        raise InputError(
+            f"loss.class_order {why} {first_five(what)}: it must name every class of column "
+            f"{column!r} once, from the first to the last ({first_five(classes)})."
+        )
+    return tuple(order)

@@ -9,14 +9,17 @@ members.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from aam_core.config import LossConfig
 from aam_core.data.batches import Batch
+from aam_core.data.metadata import positive_numbers
+from aam_core.data.study import Study
 from aam_core.errors import InputError
 from aam_core.models.network import ModelOutput
 from aam_core.phylogeny.distances import distance_matrix
@@ -29,6 +32,7 @@ __all__ = [
     "distance_total",
     "loss_named",
     "pair_weights",
+    "sample_weights",
     "totals",
     "true_distance",
     "weighted",
@@ -36,6 +40,29 @@ __all__ = [
 
 _PARTS = ("nucleotide", "distance", "target")
 """What may be minimized."""
+
+
+def sample_weights(study: Study, ids: Iterable[str], config: LossConfig) -> np.ndarray | None:
+    """``loss.sample_weight`` by position in the study, float32; None without such a column.
+
+    Parameters
+    ----------
+    ids : iterable of str
+        Samples whose weights are read; those of the others are 1.
+
+    Raises
+    ------
+    InputError
+        If one is blank, or no number above 0.
+    """
+    if not config.sample_weight:
+        return None
+    ids = list(ids)
+    weights = np.ones(len(study.sample_ids), np.float32)
+    place = {name: i for i, name in enumerate(study.sample_ids)}
+    rows = [place[name] for name in ids]
+    weights[rows] = positive_numbers(study.metadata, config.sample_weight.strip(), ids)
+    return weights
 
 
 def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig) -> Tensor:
@@ -130,6 +157,22 @@ def _mae(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
     return _error(output_KBT, truth_B).abs()
 
 
+def _quantile(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    """Mean pinball loss of the quantiles (Koenker and Bassett 1978, Econometrica 46:33), twice.
+
+    Twice, so that of the median alone it is the absolute error.
+    """
+    levels_T = torch.tensor(config.levels, device=output_KBT.device)
+    missed_KBT = truth_B[..., None] - output_KBT
+    return 2 * torch.maximum(levels_T * missed_KBT, (levels_T - 1) * missed_KBT).mean(-1)
+
+
+def _asymmetric(output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
+    """Absolute error with a weight a side (linlin: Granger 1969, Oper. Res. Q. 20:199)."""
+    error_KB = _error(output_KBT, truth_B)
+    return torch.where(error_KB > 0, config.over * error_KB, -config.under * error_KB)
+
+
 def _error(output_KBT: Tensor, truth_B: Tensor) -> Tensor:
     return output_KBT[..., 0] - truth_B
 
@@ -145,12 +188,16 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
     "huber": _huber,
     "mse": _mse,
     "mae": _mae,
+    "quantile": _quantile,
+    "asymmetric": _asymmetric,
     "cross_entropy": _cross_entropy,
+    # Its outputs are log probabilities already, ordered by `models.network.LINKS`.
+    "ordinal": _cross_entropy,
 }
 """Losses of a target: output ``[K, B, T]`` and encoded truth ``[B]`` -> ``[K, B]``.
 
 A further one is an entry here, a name in the ``losses`` of its task, and a choice of
-``loss.target``.
+``loss.target`` or ``loss.classes``.
 """
 
 
@@ -175,14 +222,20 @@ def _target_weight(batch: Batch, class_weight: Tensor | None) -> Tensor:
     assert batch.target is not None
     if weight is None:
         weight = torch.ones(1, len(batch.target), device=batch.counts.device)
+    if batch.sample_weight is not None:
+        weight = weight * batch.sample_weight
     return weight if class_weight is None else weight * class_weight[batch.target]
 
 
 def weighted(
     sums: dict[str, Tensor], counts: dict[str, Tensor], config: LossConfig
 ) -> dict[str, Tensor]:
-    """Each loss that is minimized: its mean times its penalty (the target's penalty is 1)."""
-    penalties = {"nucleotide": config.nucleotide, "distance": config.distance, "target": 1.0}
+    """Each loss that is minimized: its mean times its penalty."""
+    penalties = {
+        "nucleotide": config.nucleotide,
+        "distance": config.distance,
+        "target": config.target_weight,
+    }
     return {
         # Without hidden bases or pairs of samples the count is 0: the loss is then 0, not NaN.
         name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]

@@ -12,12 +12,21 @@ import pandas as pd
 
 from aam_core import plots
 from aam_core.config import LossConfig
-from aam_core.data.columns import as_name, as_numbers, to_floats
-from aam_core.errors import InputError
+from aam_core.config.fields import names_in
+from aam_core.data.columns import as_classes, as_name, as_numbers, list_values, to_floats
+from aam_core.data.metadata import require_columns
+from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import RegressionMetrics, regression_metrics
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 from aam_core.tasks.task import Task
-from aam_core.tasks.transforms import Transform, transform_named
+from aam_core.tasks.transforms import (
+    TRANSFORMS,
+    Transform,
+    fit_power,
+    inverse_yeo_johnson,
+    transform_named,
+    yeo_johnson,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,20 +34,41 @@ if TYPE_CHECKING:
 __all__ = ["Regression"]
 
 
+_FEW = 5
+"""Training samples of a category below which its mean and deviation would be noise."""
+
+
 @dataclass(frozen=True)
 class Regression(Task):
-    """A number, standardized by the mean and standard deviation of the training samples.
+    """A number, transformed by what was fitted to the training samples.
 
     Attributes
     ----------
     column : str
     mean, std : float
-        In the column's units.
+        What values (of a logarithmic transform: logarithms of 1 + the value) are shifted by and
+        divided by; but for 'minmax' their mean and standard deviation.
     power : float or None
-        Of the Yeo-Johnson transform of the standardized values, in [0, 2]; None without one.
+        Of the Yeo-Johnson transform of the scaled values, in [0, 2]; None without one.
     ends : tuple of float or None
-        Least and greatest value of the training samples, where there is a power: predictions go
-        no further than a standard deviation beyond, for a power's inverse may be an exponential.
+        Least and greatest value of the training samples, where there is a power or a logarithm:
+        predictions go no further than a standard deviation beyond, for the inverse may be an
+        exponential.
+    transform_name : str
+        Key of `aam_core.tasks.transforms.TRANSFORMS`; of formats before 6, which had no names,
+        'power' where there is a power, and 'none'.
+    deviation : float or None
+        Standard deviation of the training samples in units, where ``std`` is that of logarithms.
+    by : tuple of str
+        Metadata columns whose categories have a mean and deviation of their own.
+    categories : tuple of (tuple of str, float, float)
+        A category's values of these columns, its mean and its deviation. Others, and those of
+        fewer than 5 training samples, have ``mean`` and ``std``.
+    limits : tuple of (float or None, float or None)
+        Range that predictions and bounds keep to; None at an open end.
+    quantiles : tuple of float
+        Those that the network predicts, ascending, the median among them; () where it predicts
+        one number.
     """
 
     column: str
@@ -46,12 +76,22 @@ class Regression(Task):
     std: float
     power: float | None = None
     ends: tuple[float, float] | None = None
+    transform_name: str = ""
+    deviation: float | None = None
+    by: tuple[str, ...] = ()
+    categories: tuple[tuple[tuple[str, ...], float, float], ...] = ()
+    limits: tuple[float | None, float | None] = (None, None)
+    quantiles: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.transform_name:
+            object.__setattr__(self, "transform_name", _unnamed(self.power))
 
     name = "regression"
     model_kind = "regressor"
     metrics = ("mae", "rmse", "r2")
     classes = ()
-    losses = ("huber", "mse", "mae")
+    losses = ("huber", "mse", "mae", "quantile", "asymmetric")
     text_values = False
     has_interval = True
     # Where many ASVs tell a number, splits that try some of them do best; where few do, all.
@@ -71,9 +111,9 @@ class Regression(Task):
         config: LossConfig | None = None,
         metadata: pd.DataFrame | None = None,
     ) -> Regression:
-        """Mean, deviation and transform of the training samples."""
-        numbers = cls.read(values)
-        transform = transform_named((config or LossConfig()).transform)
+        """Scale, transform and range of the training samples."""
+        numbers, config = cls.read(values), config or LossConfig()
+        transform = transform_named(config.transform)
         ids = values.index if train_ids is None else pd.Index([str(i) for i in train_ids])
         train = numbers.loc[ids].to_numpy()
         # Not by the deviation: of three times 0.1 rounding makes it greater than 0.
@@ -82,13 +122,29 @@ class Regression(Task):
                 f"Column {values.name!r} has one value only ({as_name(train[0])}) in "
                 f"{len(train)} training samples: there is nothing to learn."
             )
-        mean, std = float(train.mean()), float(train.std())
-        power = transform.fit((train - mean) / std)
-        ends = None if power is None else (float(train.min()), float(train.max()))
-        fitted = cls(str(values.name), mean, std, power, ends)
-        # The saved target has no name of its transform: another one would decode as this.
-        assert fitted.transform is transform, (config or LossConfig()).transform
-        return fitted
+        if transform.log:
+            _refuse_negative(numbers, config.transform)
+        learned = np.log1p(train) if transform.log else train
+        mean, std = transform.scale(learned)
+        by = tuple(names_in(config.normalize_by)) if transform.by_category else ()
+        if transform.by_category:
+            rows = _required(by, metadata)
+            groups = pd.Series(_groups(rows, by), index=numbers.index).loc[ids]
+        return cls(
+            str(values.name),
+            mean,
+            std,
+            power=fit_power((train - mean) / std) if transform.power else None,
+            ends=(float(train.min()), float(train.max()))
+            if transform.power or transform.log
+            else None,
+            transform_name=config.transform,
+            deviation=float(train.std()) if transform.log else None,
+            by=by,
+            categories=_scales(groups, learned, transform) if by else (),
+            limits=_limits(numbers.loc[ids], config),
+            quantiles=config.levels if config.target == "quantile" else (),
+        )
 
     @classmethod
     def comparable(cls, values: pd.Series) -> pd.Series:
@@ -97,28 +153,94 @@ class Regression(Task):
 
     @property
     def outputs(self) -> int:
-        """One."""
-        return 1
+        """One, or a quantile each."""
+        return max(1, len(self.quantiles))
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Quantiles are made ascending, from the median on."""
+        if not self.quantiles:
+            return {"outputs": 1}
+        above = self.outputs - 1 - self.median
+        sizes = {"outputs": self.outputs, "below": self.median, "above": above}
+        return {**sizes, "link": "quantiles"}
+
+    @property
+    def median(self) -> int:
+        """Place of the output that is the prediction."""
+        return self.quantiles.index(0.5) if self.quantiles else 0
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Those whose categories it is standardized in."""
+        return self.by
 
     @property
     def transform(self) -> Transform:
-        """What the standardized values are learned as."""
-        return transform_named("none" if self.power is None else "power")
+        """What is learned of a value."""
+        return transform_named(self.transform_name)
 
     def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
-        """[N] float32, in standard deviations from the mean, transformed."""
-        z = (as_numbers(self._series(values)) - self.mean) / self.std
-        return self.transform.apply(z, self.power).astype(np.float32)
+        """[N] float32, shifted, scaled and transformed."""
+        series = self._series(values)
+        numbers = as_numbers(series)
+        if self.transform.log:
+            _refuse_negative(
+                pd.Series(numbers, series.index, name=self.column), self.transform_name
+            )
+        return self._scaled(numbers, metadata).astype(np.float32)
 
     def decode(self, encoded, metadata: pd.DataFrame | None = None) -> np.ndarray:
-        """Encoded values of any shape -> float64 in the column's own units."""
+        """Encoded values ``[N, ...]`` -> float64 in the column's own units."""
         z = np.asarray(encoded, dtype=np.float64)
+        mean, std = (_along(part, z) for part in self._scale(metadata))
         with np.errstate(over="ignore"):  # what overflows is beyond the ends
-            values = self.transform.invert(z, self.power) * self.std + self.mean
+            if self.power is not None:
+                z = inverse_yeo_johnson(z, self.power)
+            values = z * std + mean
+            if self.transform.log:
+                values = np.expm1(values)
         if self.ends is None:
             return values
-        low, high = self.ends
-        return values.clip(low - self.std, high + self.std)
+        (low, high), margin = self.ends, self.deviation or self.std
+        return values.clip(low - margin, high + margin)
+
+    def limited(self, values: np.ndarray) -> np.ndarray:
+        """Predictions or bounds, in units, within the range of the target."""
+        low, high = self.limits
+        return values if low is None and high is None else np.clip(values, low, high)
+
+    def spread(self, predictions: np.ndarray, metadata: pd.DataFrame | None = None) -> np.ndarray:
+        """Units of one learned unit at each prediction: ``[N]`` -> ``[N]`` above 0.
+
+        An error of the network has this size in the column's units: it grows with the prediction
+        under a logarithm, and differs between categories that are scaled by themselves.
+        """
+        values = np.asarray(predictions, np.float64)
+        std = np.broadcast_to(self._scale(metadata)[1], values.shape).copy()
+        if self.transform.log:
+            std *= 1.0 + values.clip(0)
+        if self.power is not None:
+            z = (values - self.mean) / self.std
+            # The derivative of the power is (1 + |z|)^(power - 1), or ^(1 - power) below 0.
+            std *= (1.0 + np.abs(z)) ** np.where(z >= 0, 1.0 - self.power, self.power - 1.0)
+        return std
+
+    def unseen(self, metadata: pd.DataFrame | None) -> list[str]:
+        """A line on samples of a category that has no scale of its own."""
+        if not self.by:
+            return []
+        known = {name for name, _, _ in self.categories}
+        names = [group for group in _groups(_required(self.by, metadata), self.by)]
+        strange = [", ".join(group) for group in names if group not in known]
+        if not strange:
+            return []
+        return [
+            f"{len(strange)} of {len(names)} samples are of a category of {', '.join(self.by)} "
+            f"with fewer than {_FEW} training samples, or one value ("
+            f"{first_five(dict.fromkeys(strange))}): they are scaled as all training samples "
+            "together"
+        ]
 
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
         """As ``loss.target`` says, in standard deviations."""
@@ -127,8 +249,16 @@ class Regression(Task):
         return loss_named(config.target, self.losses)(output_KBT, truth_B, config)
 
     def predictions(self, output: Tensor, metadata: pd.DataFrame | None = None) -> np.ndarray:
-        """[N, 1] in units."""
-        return self.decode(output[:, 0].float().numpy(), metadata)[:, None]
+        """[N, 1] in units; of quantiles, the median."""
+        median = output[:, self.median].float().numpy()
+        return self.limited(self.decode(median, metadata))[:, None]
+
+    def quantile_predictions(
+        self, output: Tensor, metadata: pd.DataFrame | None = None
+    ) -> np.ndarray:
+        """[N, Q] in units, ascending: the `quantiles`, of which there must be some."""
+        assert self.quantiles, "the network predicts one number"
+        return self.limited(self.decode(output.float().numpy(), metadata))
 
     def columns(self, interval: bool = False) -> dict[str, ColumnKind]:
         """``prediction``, and the bounds of the interval."""
@@ -140,12 +270,12 @@ class Regression(Task):
     ) -> pd.DataFrame:
         """Predictions, and the bounds of their interval."""
         index = pd.Index(sample_ids, name="sample-id")
-        values = predictions[:, 0]
+        values = self.limited(predictions[:, 0])
         frame = pd.DataFrame({"prediction": values}, index=index)
         if interval is not None:
             lower, upper = BOUNDS
-            frame[lower] = values - interval["half_width"]
-            frame[upper] = values + interval["half_width"]
+            frame[lower] = self.limited(values - interval["half_width"])
+            frame[upper] = self.limited(values + interval["half_width"])
         return frame
 
     @classmethod
@@ -221,8 +351,8 @@ class Regression(Task):
         return forest.predict(inputs)[:, None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Of the keys, ``name`` is the column's."""
-        return {
+        """Of the keys, ``name`` is the column's; those of format 6 where there is something."""
+        values = {
             "kind": self.name,
             "name": self.column,
             "mean": self.mean,
@@ -230,24 +360,162 @@ class Regression(Task):
             "power": self.power,
             "ends": self.ends,
         }
+        if self.transform_name != _unnamed(self.power):
+            values["transform"] = self.transform_name
+        if self.deviation is not None:
+            values["deviation"] = self.deviation
+        if self.by:
+            values |= {
+                "by": list(self.by),
+                "categories": [[list(n), *s] for n, *s in self.categories],
+            }
+        if self.limits != (None, None):
+            values["limits"] = list(self.limits)
+        if self.quantiles:
+            values["quantiles"] = list(self.quantiles)
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Regression | None:
-        """Formats before 5 had neither power nor ends."""
+        """Formats before 5 had neither power nor ends, before 6 no name of the transform."""
         match values:
             case {"name": str(column), "mean": float(mean), "std": float(std)}:
                 power, ends = values.get("power"), values.get("ends")
                 finite = math.isfinite(mean) and math.isfinite(std) and std > 0
-                if finite and _is_power(power, ends):
-                    return cls(column, mean, std, power, ends and tuple(ends))
+                more = _saved(values)
+                if not finite or more is None:
+                    return None
+                task = cls(column, mean, std, power, ends and tuple(ends), **more)
+                return task if _is_whole(task) else None
+        return None
+
+    def _scaled(self, numbers: np.ndarray, metadata: pd.DataFrame | None) -> np.ndarray:
+        """float64 in learned units."""
+        mean, std = self._scale(metadata)
+        z = ((np.log1p(numbers) if self.transform.log else numbers) - mean) / std
+        return z if self.power is None else yeo_johnson(z, self.power)
+
+    def _scale(self, metadata: pd.DataFrame | None) -> tuple[Any, Any]:
+        """What values are shifted by and divided by: two numbers, or ``[N]`` each."""
+        if not self.by:
+            return self.mean, self.std
+        scales = {name: scale for name, *scale in self.categories}
+        own = [
+            scales.get(group, (self.mean, self.std))
+            for group in _groups(_required(self.by, metadata), self.by)
+        ]
+        mean, std = np.array(own, np.float64).reshape(-1, 2).T
+        return mean, std
+
+
+def _unnamed(power: float | None) -> str:
+    """The transform of a saved target that does not name it."""
+    return "none" if power is None else "power"
+
+
+def _refuse_negative(numbers: pd.Series, name: str) -> None:
+    negative = numbers[numbers < 0]
+    if len(negative):
+        raise InputError(
+            f"Column {numbers.name!r} has {len(negative)} negative values: "
+            f"{list_values(negative)}. loss.transform is {name!r}, which takes logarithms of 1 + "
+            "the value: take another transform, or leave these samples out."
+        )
+
+
+def _required(by: tuple[str, ...], metadata: pd.DataFrame | None) -> pd.DataFrame:
+    """The metadata, which must have these columns."""
+    if not by:
+        raise InputError(
+            "loss.transform is 'zscore-by-category', and no column is named to scale by: name one "
+            "(--normalize-by COLUMN, loss.normalize_by)."
+        )
+    require_columns(metadata, by)
+    assert metadata is not None
+    return metadata
+
+
+def _groups(metadata: pd.DataFrame, by: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """[N] category of each sample: its values of the columns."""
+    return list(zip(*(as_classes(metadata[name]) for name in by), strict=True))
+
+
+def _scales(groups: pd.Series, values: np.ndarray, transform: Transform) -> tuple:
+    """Category, mean and deviation, sorted, of those that have samples enough."""
+    scales = []
+    for name in sorted(set(groups)):
+        own = values[np.array([group == name for group in groups])]
+        if len(own) >= _FEW and np.unique(own).size > 1:
+            scales.append((name, *transform.scale(own)))
+    return tuple(scales)
+
+
+def _limits(train: pd.Series, config: LossConfig) -> tuple[float | None, float | None]:
+    """The range that predictions keep to, which all training samples lie in."""
+    if config.target_range == "auto":
+        return (0.0 if train.min() >= 0 else None), None
+    low, high = config.limits or (None, None)
+    below = train < (-math.inf if low is None else low)
+    outside = train[below | (train > (math.inf if high is None else high))]
+    if len(outside):
+        raise InputError(
+            f"{len(outside)} of {len(train)} training samples lie outside loss.target_range "
+            f"({config.target_range}): {list_values(outside)}. Widen it, or correct them."
+        )
+    return low, high
+
+
+def _along(part, values: np.ndarray):
+    """A number as it is; ``[N]`` numbers so that they meet the first axis of ``[N, ...]``."""
+    return part.reshape(-1, *[1] * (values.ndim - 1)) if isinstance(part, np.ndarray) else part
+
+
+def _saved(values: dict[str, Any]) -> dict[str, Any] | None:
+    """Fields of format 6 that a saved target has; None where they cannot be read."""
+    try:
+        return {
+            "transform_name": values.get("transform", ""),
+            "deviation": values.get("deviation"),
+            "by": tuple(values.get("by", ())),
+            "categories": tuple(
+                (tuple(name), mean, std) for name, mean, std in values.get("categories", ())
+            ),
+            "limits": tuple(values.get("limits", (None, None))),
+            "quantiles": tuple(values.get("quantiles", ())),
+        }
+    except (TypeError, ValueError):
         return None
 
 
-def _is_power(power, ends) -> bool:
-    """Whether these are a power and its ends, or neither."""
-    if power is None or ends is None:
-        return power is ends
-    whole = isinstance(ends, list | tuple) and len(ends) == 2
-    if not whole or not all(isinstance(number, float) for number in (power, *ends)):
+def _is_whole(task: Regression) -> bool:
+    """Whether the fields of a saved target fit together."""
+    if not isinstance(task.transform_name, str) or task.transform_name not in TRANSFORMS:
         return False
-    return 0 <= power <= 2 and -math.inf < ends[0] < ends[1] < math.inf
+    transform = task.transform
+    if (task.power is not None) != transform.power or (task.deviation is not None) != transform.log:
+        return False
+    if (task.ends is not None) != (transform.power or transform.log):
+        return False
+    if bool(task.by) != transform.by_category or not all(isinstance(n, str) for n in task.by):
+        return False
+    scales = [number for _, *scale in task.categories for number in scale]
+    named = all(
+        len(name) == len(task.by) and all(isinstance(text, str) for text in name) and std > 0
+        for name, _, std in task.categories
+        if isinstance(std, float)
+    )
+    low, high = task.limits if len(task.limits) == 2 else (math.nan, math.nan)
+    optional = [x for x in (task.power, task.deviation, low, high) if x is not None]
+    numbers = [*scales, *(task.ends or ()), *task.quantiles, *optional]
+    if not named or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
+        return False
+    if task.power is not None and not 0 <= task.power <= 2:
+        return False
+    if task.deviation is not None and task.deviation <= 0:
+        return False
+    if task.ends is not None and not (len(task.ends) == 2 and task.ends[0] < task.ends[1]):
+        return False
+    if low is not None and high is not None and low >= high:
+        return False
+    ascending = sorted({q for q in task.quantiles if 0 < q < 1})
+    return not task.quantiles or (ascending == list(task.quantiles) and 0.5 in ascending)

@@ -147,7 +147,21 @@ class Task(ABC):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """T, outputs of the network."""
+        """Outputs of the network's head."""
+
+    @property
+    def forest_outputs(self) -> int:
+        """T, numbers that a forest predicts of a sample: those of `predictions`."""
+        return len(self.classes) or 1
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Fields of `aam_core.models.network.Parts` that the target decides on."""
+        return {"outputs": self.outputs}
+
+    def unseen(self, metadata: pd.DataFrame | None) -> list[str]:
+        """Lines on samples, with these rows, of which the training samples told too little."""
+        return []
 
     @property
     def needs(self) -> tuple[str, ...]:

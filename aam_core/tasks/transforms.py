@@ -1,37 +1,71 @@
-"""What a standardized number is learned as, and back.
+"""What a number is learned as, and back.
 
-A transform has at most one parameter, its power, which is fitted to the training samples and saved
-with the model. To add one: write its three functions, enter it in `TRANSFORMS` and in the choices
-of ``loss.transform``, and have `Regression` save its name (today a power tells that there is one).
+A number, or the logarithm of 1 + it, is shifted and divided by two statistics of the training
+samples, of all or of each category; a power may follow. To add a transform: enter it in
+`TRANSFORMS` and in the choices of ``loss.transform``. Its name and its parameters are saved with
+the model, by `aam_core.tasks.regression`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from aam_core.errors import InputError
+from aam_core.errors import lookup
 
-__all__ = ["TRANSFORMS", "Transform", "fit_power", "inverse_yeo_johnson", "transform_named"]
-__all__ += ["yeo_johnson"]
+__all__ = [
+    "TRANSFORMS",
+    "Transform",
+    "by_deviation",
+    "by_range",
+    "fit_power",
+    "inverse_yeo_johnson",
+    "transform_named",
+    "yeo_johnson",
+]
 
 
 class Transform(NamedTuple):
-    """A monotone function of standardized values.
+    """A monotone function of a number.
 
     Attributes
     ----------
-    fit : callable
-        ``[N]`` standardized values of the training samples -> the power, or None without one.
-    apply, invert : callable
-        Of values of any shape and the power.
+    scale : callable
+        ``[n]`` values (or logarithms) of the training samples -> what they are shifted by, and
+        divided by.
+    log : bool
+        Whether the logarithm of 1 + the value is learned: of counts and durations, whose errors
+        are ratios.
+    power : bool
+        Whether a Yeo-Johnson power of the scaled value is.
+    by_category : bool
+        Whether each category has a scale of its own.
     """
 
-    fit: Callable[[np.ndarray], float | None]
-    apply: Callable[[np.ndarray, Any], np.ndarray]
-    invert: Callable[[np.ndarray, Any], np.ndarray]
+    scale: Callable[[np.ndarray], tuple[float, float]]
+    log: bool = False
+    power: bool = False
+    by_category: bool = False
+
+
+def by_deviation(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation.
+
+    >>> by_deviation(np.array([1.0, 3.0]))
+    (2.0, 1.0)
+    """
+    return float(values.mean()), float(values.std())
+
+
+def by_range(values: np.ndarray) -> tuple[float, float]:
+    """Least value, and the distance of the greatest from it.
+
+    >>> by_range(np.array([1.0, 3.0, 4.0]))
+    (1.0, 3.0)
+    """
+    return float(values.min()), float(np.ptp(values))
 
 
 def yeo_johnson(z: np.ndarray, power: float) -> np.ndarray:
@@ -76,17 +110,15 @@ def fit_power(z: np.ndarray) -> float:
     return float(minimize_scalar(negative_log_likelihood, bounds=(0.0, 2.0), method="bounded").x)
 
 
-def _no_power(z: np.ndarray) -> None:
-    return None
-
-
-def _unchanged(z: np.ndarray, power: None) -> np.ndarray:
-    return z
-
-
 TRANSFORMS = {
-    "none": Transform(_no_power, _unchanged, _unchanged),
-    "power": Transform(fit_power, yeo_johnson, inverse_yeo_johnson),
+    "none": Transform(by_deviation),
+    # The same numbers: what is learned untransformed is standardized all the same.
+    "zscore": Transform(by_deviation),
+    "minmax": Transform(by_range),
+    "log-zscore": Transform(by_deviation, log=True),
+    "log-minmax": Transform(by_range, log=True),
+    "zscore-by-category": Transform(by_deviation, by_category=True),
+    "power": Transform(by_deviation, power=True),
 }
 """By the choices of ``loss.transform``."""
 
@@ -99,6 +131,4 @@ def transform_named(name: str) -> Transform:
     InputError
         If there is none.
     """
-    if name not in TRANSFORMS:
-        raise InputError(f"The transform must be one of {', '.join(TRANSFORMS)}, not {name!r}.")
-    return TRANSFORMS[name]
+    return lookup(TRANSFORMS, name, "transform")

@@ -6,7 +6,9 @@ Letters: B samples of this rank, G samples of all ranks.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, me
 from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup
 
-__all__ = ["LossSums", "ValidationMetrics"]
+__all__ = ["LossSums", "Spread", "ValidationMetrics"]
 
 _EXACT = 10_000
 """Most validation samples whose probabilities are kept, for an exact area under the curve."""
@@ -76,6 +78,43 @@ class LossSums:
             (self.sums if kind == "sum" else self.counts)[name] = value.to(device)
 
 
+@dataclass
+class Spread:
+    """Where predicted numbers lie: least, greatest, mean and standard deviation.
+
+    A network that predicts one value for all, or ever greater ones, shows here first.
+    """
+
+    least: float = math.inf
+    greatest: float = -math.inf
+    # Of predictions beside themselves: their mean and squared deviations, merged exactly.
+    moments: RegressionMetrics = field(default_factory=RegressionMetrics)
+
+    def update(self, predicted: np.ndarray) -> None:
+        """Add ``[N]`` predictions, N above 0."""
+        self.least = min(self.least, float(predicted.min()))
+        self.greatest = max(self.greatest, float(predicted.max()))
+        self.moments.update(predicted, predicted)
+
+    def merge(self, other: Spread) -> None:
+        """Take in what another one has seen."""
+        self.least = min(self.least, other.least)
+        self.greatest = max(self.greatest, other.greatest)
+        self.moments.merge(other.moments)
+
+    def compute(self) -> dict[str, float]:
+        """By their names in the logs; empty without predictions."""
+        seen = self.moments
+        if not seen.count:
+            return {}
+        return {
+            "prediction_min": self.least,
+            "prediction_max": self.greatest,
+            "prediction_mean": seen.mean,
+            "prediction_std": math.sqrt(seen.spread / seen.count),
+        }
+
+
 class ValidationMetrics(LossSums):
     """Losses and metrics of an evaluation, and some points for its plots.
 
@@ -92,6 +131,7 @@ class ValidationMetrics(LossSums):
         self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
         self.some_values = Reservoir()
+        self.spread = Spread()
         self.scores: Accumulator | None = None
         if self.target is not None:
             self.scores = self.target.accumulator(exact=len(job.val) <= _EXACT)
@@ -123,15 +163,18 @@ class ValidationMetrics(LossSums):
         predictions = self.target.predictions(self.average(output.target, batch.weight).cpu(), rows)
         pairs = self.target.accumulate(self.scores, actual, predictions, rows)
         self.some_values.update(index, *pairs)
+        if not self.target.classes:
+            self.spread.update(pairs[1])
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
-        of_ranks = group.gather((self.pairs, self.some_pairs, self.some_values, self.scores))
+        seen = (self.pairs, self.some_pairs, self.some_values, self.spread, self.scores)
+        of_ranks = group.gather(seen)
         if of_ranks is None:
             return
-        pairs, some_pairs, some_values, scores = zip(*of_ranks, strict=True)
+        pairs, some_pairs, some_values, spread, scores = zip(*of_ranks, strict=True)
         self.pairs, self.some_pairs = merged(pairs), merged(some_pairs)
-        self.some_values = merged(some_values)
+        self.some_values, self.spread = merged(some_values), merged(spread)
         if self.scores is not None:  # a pretraining has no target
             self.scores = merged(scores)
 
@@ -139,7 +182,7 @@ class ValidationMetrics(LossSums):
         """Losses first, then metrics."""
         values = super().values()
         if values and self.scores is not None and self.target is not None:
-            values |= self.scores.compute(self.target.metrics)
+            values |= self.scores.compute(self.target.metrics) | self.spread.compute()
         if self.pairs.count:
             scores = self.pairs.compute(("r2", "mae"))
             values |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}

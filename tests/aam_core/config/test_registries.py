@@ -20,6 +20,7 @@ REGISTRIES = {
     "model.fusion.kind": "aam_core.models.fusion:FUSIONS",
     "loss.metric": "aam_core.phylogeny.distances:DISTANCES",
     "loss.target": "aam_core.tasks.losses:LOSSES",
+    "loss.classes": "aam_core.tasks.losses:LOSSES",
     "masking.strategy": "aam_core.models.masking:STRATEGIES",
     "optim.optimizer": "aam_core.training.optimizers:OPTIMIZERS",
     "optim.schedule": "aam_core.training.schedules:SCHEDULES",
@@ -30,7 +31,8 @@ REGISTRIES = {
 
 NOT_CHOSEN = {
     "loss.metric": {"weighted"},  # it has no upper bound, and what is learned lies within 0 and 1
-    "loss.target": {"cross_entropy"},  # of a classification, which has one loss
+    "loss.target": {"cross_entropy", "ordinal"},  # of a classification
+    "loss.classes": {"huber", "mse", "mae", "quantile", "asymmetric"},  # of a regression
 }
 """Entries of a registry that are no choice of the field."""
 
@@ -39,7 +41,7 @@ MORE = {"train.attention": {"auto"}}
 
 FIXED = {
     *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),
-    *("loss.class_weight", "train.best_direction", "train.strategy", "train.precision"),
+    *("train.best_direction", "train.strategy", "train.precision"),
 }
 """Fields whose choices are cases in the code, not entries of a registry."""
 

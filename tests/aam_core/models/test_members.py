@@ -10,7 +10,7 @@ import torch
 
 from aam_core.config import LossConfig
 from aam_core.models.draws import key
-from aam_core.models.network import Network, Parts, part_of
+from aam_core.models.network import LINKS, Network, Parts, part_of
 from aam_core.tasks import Classification, Regression
 from aam_core.tasks.losses import counts, totals, weighted
 
@@ -111,6 +111,35 @@ def test_average_of_probabilities(config):
     torch.testing.assert_close(one.exp(), probabilities[1])
     sure = torch.tensor([[[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]], [[200.0, 0.0, 0.0]]])
     assert network.average(sure).isfinite().all()
+
+
+def test_quantiles_never_cross():
+    parts = Parts(outputs=5, link="quantiles", below=1, above=3)
+    raw = 30 * torch.randn(2, 200, 5, generator=torch.Generator().manual_seed(0))
+    quantiles = LINKS["quantiles"].apply(raw, parts)
+    assert torch.equal(quantiles[..., 1], raw[..., 1])
+    assert (quantiles.diff(dim=-1) >= 0).all()
+    assert parts.values and Parts(outputs=1).values and not Parts(outputs=5).values
+    assert Parts(outputs=1).to_dict().keys() == Parts(outputs=3).to_dict().keys()
+    assert parts.to_dict() == {
+        **Parts(outputs=5).to_dict(),
+        "link": "quantiles",
+        "below": 1,
+        "above": 3,
+    }
+
+
+def test_ordered_classes_are_steps_of_cumulative_probabilities(config):
+    raw = 20 * torch.randn(3, 200, 4, generator=torch.Generator().manual_seed(0))
+    raw.requires_grad_()
+    logs = LINKS["ordinal"].apply(raw, Parts(outputs=4, link="ordinal"))
+    assert logs.shape == (3, 200, 5) and logs.isfinite().all()
+    torch.testing.assert_close(logs.exp().sum(-1), torch.ones(3, 200))
+    torch.testing.assert_close(1 - logs[..., 0].exp(), raw[..., 0].sigmoid())
+    logs.sum().backward()
+    assert raw.grad.isfinite().all()
+    network = network_of(config, Parts(outputs=4, link="ordinal"))
+    torch.testing.assert_close(network.average(logs).exp(), logs.exp().mean(0))
 
 
 # --- held-out samples ----------------------------------------------------------------------------

@@ -121,3 +121,41 @@ def test_one_more_number_leaves_the_auc(recwarn):
 def test_a_model_of_an_earlier_version_may_have_any_class():
     frame = Classification("site", ("a", "prediction")).frame(["s0"], np.array([[0.3, 0.7]]))
     assert list(frame.columns) == ["prediction", "a", "prediction"]
+
+
+def test_given_weights_of_classes():
+    column = series(["a", "b", "a", "c"])
+    config = LossConfig(class_weight="a=0.5, c=3")
+    target = Classification.fit(column, config=config)
+    assert target.class_weights(target.encode(column), config).tolist() == [0.5, 1.0, 3.0]
+    with pytest.raises(InputError, match="has 1 classes that column .* has not: d"):
+        Classification.fit(column, config=LossConfig(class_weight="d=2"))
+
+
+ORDINAL = LossConfig(classes="ordinal", class_order="low, mid, high")
+
+
+def test_classes_in_a_declared_order():
+    column = series(["mid", "low", "high", "low"])
+    target = Classification.fit(column, config=ORDINAL)
+    assert target.classes == ("low", "mid", "high") and target.ordered
+    assert target.encode(column).tolist() == [1, 0, 2, 0]
+    assert target.parts == {"outputs": 2, "link": "ordinal"} and target.forest_outputs == 3
+    assert task_from_dict(target.to_dict()) == target
+    plain = Classification.fit(column)
+    assert plain.classes == ("high", "low", "mid") and "ordered" not in plain.to_dict()
+
+
+@pytest.mark.parametrize(
+    "order, message",
+    [
+        ("low,high", "lacks mid"),
+        ("low,mid,high,top", "has top"),
+        ("low,mid,high,low", "a class twice"),
+        ("", "lacks high, low, mid"),
+    ],
+)
+def test_an_order_of_other_classes(order, message):
+    config = LossConfig(classes="ordinal", class_order=order)
+    with pytest.raises(InputError, match=message):
+        Classification.fit(series(["mid", "low", "high", "low"]), config=config)

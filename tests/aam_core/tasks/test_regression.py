@@ -20,7 +20,7 @@ def series(values, name="age"):
 def test_numbers_are_standardized_by_the_training_samples():
     column = series([1.0, 3.0, 100.0, 200.0])
     target = Regression.fit(column, ["s0", "s1"])
-    assert target == Regression("age", 2.0, 1.0)
+    assert target == Regression("age", 2.0, 1.0, limits=(0.0, None))
     z = target.encode(column)
     assert z.dtype == np.float32
     assert z.tolist() == [-1, 1, 98, 198]

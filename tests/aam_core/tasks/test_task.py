@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,6 @@ from aam_core.tasks.metrics import (
     classification_metrics,
     regression_metrics,
 )
-from aam_core.tasks.transforms import TRANSFORMS
 
 IDS = [f"s{i}" for i in range(8)]
 COLUMNS = {"regression": [1.0, 3.0, 4.5, 0.1], "classification": ["a", "b", "c", "b"]}
@@ -80,13 +78,6 @@ def test_every_metric_belongs_to_one_task():
     names = [name for task in TASKS.values() for name in task.metrics]
     assert len(names) == len(set(names)) and set(names) < set(METRICS)
     assert {"spearman", "balanced_accuracy", "brier"} == set(METRICS) - set(names)
-
-
-def test_a_transform_that_a_saved_target_could_not_name_is_not_fitted(monkeypatch):
-    """It would be decoded as another one."""
-    monkeypatch.setitem(TRANSFORMS, "other", TRANSFORMS["power"]._replace(fit=lambda z: 0.5))
-    with pytest.raises(AssertionError, match="other"):
-        Regression.fit(series([1.0, 2.0, 4.0]), config=SimpleNamespace(transform="other"))
 
 
 def test_round_trip_through_json(task, values):
