@@ -274,7 +274,8 @@ def test_the_interval_holds_the_validation_samples(regressor, small):
     assert error.min() < half <= error.max()
     frame = predict(model, small)
     for bound, sign in (("lower", -1), ("upper", 1)):
-        assert (frame[bound] - frame["prediction"]).to_numpy() == pytest.approx(sign * half)
+        expected = model.target.limited(frame["prediction"].to_numpy() + sign * half)
+        assert frame[bound].to_numpy() == pytest.approx(expected)
 
 
 # --- losses and draws ----------------------------------------------------------------------------
