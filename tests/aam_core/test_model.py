@@ -58,7 +58,7 @@ FIELDS = {
         "max_restarts checkpoint_every precision compile gradient_checkpointing attention "
         "threads log_every trackers histograms"
     ),
-    "parts": "nucleotide distance outputs sizes numbers scale_sizes",
+    "parts": "nucleotide distance outputs sizes numbers scale_sizes link below above",
 }
 """All that config.json holds in format 5, by section."""
 
