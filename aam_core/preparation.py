@@ -166,6 +166,12 @@ def check_output(config: Config, task: Task, values: pd.Series) -> None:
             f"model.head.output is {name!r}, and {task.column!r} has classes, whose probabilities "
             "need no bounds: leave it at 'identity'."
         )
+    if task.parts.get("link"):
+        raise InputError(
+            f"model.head.output is {name!r}, and loss.target is {config.loss.target!r}, whose "
+            "outputs are added up to quantiles: leave it at 'identity' (loss.target_range keeps "
+            "predictions within bounds)."
+        )
     if not OUTPUTS[name].from_zero:
         return
     if task.needs:

@@ -168,8 +168,8 @@ class Run:
             # Before any plot: one that cannot be drawn must not cost the model.
             model.save(output)
             history = pd.DataFrame(model.history)
-            left_out = ("step", "val/prediction_")
-            shown = [c for c in history if not c.startswith(left_out) and c[-9:] != "_weighted"]
+            unplotted = ("step", "val/prediction_")
+            shown = [c for c in history if not c.startswith(unplotted) and c[-9:] != "_weighted"]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
             every: dict[str, Callable] = {"losses.png": curves, **drawings}
             for name, draw in every.items():
@@ -352,7 +352,7 @@ class Run:
             "seed": plan.config.train.seed,
             "samples": len(plan.study.sample_ids),
             "features": len(plan.study.feature_ids),
-            "left_out": plan.study.report,
+            "unplotted": plan.study.report,
             "frozen_encoder": plan.freeze_encoder,
             "encoder": None if plan.encoder is None else plan.encoder.run,
         }
