@@ -352,7 +352,7 @@ class Run:
             "seed": plan.config.train.seed,
             "samples": len(plan.study.sample_ids),
             "features": len(plan.study.feature_ids),
-            "unplotted": plan.study.report,
+            "left_out": plan.study.report,
             "frozen_encoder": plan.freeze_encoder,
             "encoder": None if plan.encoder is None else plan.encoder.run,
         }
