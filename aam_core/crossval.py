@@ -21,6 +21,8 @@ from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.splits import Split, make_folds
 from aam_core.data.study import Study
+from aam_core.ensemble.calibration import coverage_report
+from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
 from aam_core.evaluation import write_scores
@@ -31,7 +33,7 @@ from aam_core.prediction import override, target_frames
 from aam_core.pretrained import with_sizes_of
 from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
-from aam_core.tasks.prediction_columns import ColumnKind, is_of_method, named
+from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, is_of_method, named
 from aam_core.training.launch.devices import writes_alone
 
 if TYPE_CHECKING:
@@ -194,7 +196,7 @@ def cross_validate(
         method: _joined([predictions[method] for predictions in per_fold], inputs)
         for method in per_fold[0]
     }
-    interval = {"interval": {"nominal_coverage": COVERAGE}} if inputs.task.has_interval else {}
+    interval = _interval(inputs, together["aam"], config)
     metrics = {
         "held_out": inputs.count_held_out(inputs.study.sample_ids) | {"folds": len(inputs.folds)},
         **inputs.scores(together),
@@ -214,6 +216,22 @@ def cross_validate(
     if output is not None and os.environ.get("RANK", "0") == "0":
         write_scores(table, metrics, inputs.task, inputs.task.column, output)
     return CrossValidation(table, metrics)
+
+
+def _interval(inputs: _Inputs, predictions: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """What the coverage of a regression is of, by fifth of the predictions and by group."""
+    if not inputs.task.has_interval:
+        return {}
+    report: dict[str, Any] = {"nominal_coverage": COVERAGE}
+    if set(BOUNDS) <= set(predictions):
+        by, metadata = names_in(config.ensemble.interval_by), inputs.study.metadata
+        assert metadata is not None or not by
+        actual = inputs.task.forest_target(inputs.values.loc[predictions.index])
+        groups = None
+        if metadata is not None and by:
+            groups = labels(metadata.loc[predictions.index], by)
+        report |= coverage_report(actual, predictions, groups)
+    return {"interval": report}
 
 
 def _prepare(
@@ -328,7 +346,7 @@ def _predict(
     predictions = {"aam": _predict_target(model, test)}
     if model.forest is not None:
         # The interval is of residuals of networks and forest together: not of the networks alone.
-        network = dataclasses.replace(model, forest=None, interval=None)
+        network = dataclasses.replace(model, forest=None, intervals=(), sets=None)
         predictions["network"] = _predict_target(network, test)
     if baselines:
         logger.info("%s: fitting the random forests to compare with", label)

@@ -19,14 +19,22 @@ import pandas as pd
 import torch
 
 from aam_core.config import Config
+from aam_core.config.fields import names_in
 from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.ensemble.assemble import Ensemble, Trained, assemble
 from aam_core.ensemble.blending import weights, weights_in_words
+from aam_core.ensemble.calibration import (
+    Calibration,
+    calibrate,
+    coverage_report,
+    interval_in_words,
+    pooled_groups,
+)
 from aam_core.ensemble.forward import encode_asvs
-from aam_core.ensemble.intervals import COVERAGE, coverage, half_width
+from aam_core.ensemble.intervals import COVERAGE
 from aam_core.model import Model, load_model
 from aam_core.models.network import Network
 from aam_core.plan import FitOptions, OnEpoch, plan_fit
@@ -211,7 +219,8 @@ def _fit(task_name: str, study: Study, target: str | pd.Series, options: FitOpti
             network_weight=ensemble.network_weight,
             metrics={"epoch": result.epoch, **scores.metrics},
             val_predictions=scores.predictions,
-            interval=scores.interval,
+            intervals=scores.calibration.intervals,
+            sets=scores.calibration.sets,
         )
         _log_scores(run.log, trained, ensemble, scores)
         drawings: dict[str, Callable] = {}
@@ -294,13 +303,12 @@ class _Scores:
         What ``metrics.json`` says of them; empty where no sample was held out.
     predictions : DataFrame or None
         ``actual`` and the out-of-fold predictions of the ensemble.
-    interval : dict or None
-        As `Model` has it.
+    calibration : Calibration
     """
 
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     predictions: pd.DataFrame | None = None
-    interval: dict[str, float] | None = None
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
 
 
 def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
@@ -320,14 +328,16 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
         # As a list: pandas then gives text the type that a table from a file has.
         frames[name].insert(0, "actual", table["actual"].tolist())
     metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
-    if not task.has_interval:
-        return _Scores(metrics, frames["model"])
-    half = half_width(frames["model"])
-    metrics["interval"] = {"nominal_coverage": COVERAGE, "half_width": half}
-    share = coverage(frames["model"], split.folds)
-    if share is not None:
-        metrics["model"]["coverage"] = share
-    return _Scores(metrics, frames["model"], {"coverage": COVERAGE, "half_width": half})
+    calibration = calibrate(trained, ensemble)
+    for interval in calibration.intervals[:1]:
+        metrics["interval"] = {"nominal_coverage": COVERAGE, "half_width": interval.half_width}
+    if calibration.bounds is not None:
+        out_of_fold = ensemble.out_of_fold["model"]
+        bounded = task.frame(list(truth.index), out_of_fold, calibration.bounds)
+        metrics["model"] = task.compare(bounded, truth)[1]
+        actual = task.forest_target(truth)
+        metrics["interval"] |= coverage_report(actual, bounded, calibration.groups)
+    return _Scores(metrics, frames["model"], calibration)
 
 
 def _log_scores(
@@ -346,8 +356,10 @@ def _log_scores(
             log.info("  %s: %s", label, metrics_in_words(metrics[name]))
     for sentence in weights_in_words(metrics["weights"], metrics["held_out"]["samples"]):
         log.info(sentence)
-    if scores.interval is not None:
-        text = f"{COVERAGE:.0%} prediction interval: ± {scores.interval['half_width']:.4g}"
-        if "coverage" in metrics["model"]:
-            text += f" (coverage of held-out folds {metrics['model']['coverage']:.0%})"
-        log.info(text)
+    settings, calibration = trained.config.ensemble, scores.calibration
+    if calibration.intervals:
+        log.info(interval_in_words(metrics, settings.interval))
+    if calibration.groups is not None:
+        pooled = pooled_groups(calibration.groups, names_in(settings.interval_by))
+        if pooled:
+            log.info(pooled)

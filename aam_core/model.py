@@ -12,7 +12,9 @@ from aam_core import model_files
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.ensemble.conformal import PredictionSets
 from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.intervals import Interval
 from aam_core.files.folders import read_consistent, replacing_in
 from aam_core.summary import Summarized
 from aam_core.tasks import Task
@@ -36,9 +38,11 @@ class Model(Summarized):
         In evaluation mode, on the CPU.
     target : Task or None
         The metadata column that is predicted; None for an encoder.
-    interval : dict or None
-        Of a regressor: ``coverage`` of its prediction interval, and the interval's ``half_width``
-        in the target's units.
+    intervals : tuple of Interval
+        Of a regressor: how wide the prediction intervals of each target are; () where no sample was
+        held out.
+    sets : PredictionSets or None
+        Of a classifier: what the prediction sets are made by.
     covariates : Covariates or None
         Metadata columns that the model reads beside the reads.
     forest : Forest or None
@@ -63,7 +67,8 @@ class Model(Summarized):
     config: Config
     network: Network
     target: Task | None = None
-    interval: dict | None = None
+    intervals: tuple[Interval, ...] = ()
+    sets: PredictionSets | None = None
     covariates: Covariates | None = None
     forest: Forest | None = None
     network_weight: float = 1.0
@@ -84,7 +89,14 @@ class Model(Summarized):
     def columns(self) -> tuple[str, ...]:
         """Metadata columns without a blank that it reads of each sample, beside the covariates."""
         needed = () if self.target is None else self.target.needs
-        return tuple(dict.fromkeys(needed))
+        return tuple(dict.fromkeys([*needed, *self.interval_by]))
+
+    @property
+    def interval_by(self) -> tuple[str, ...]:
+        """Metadata columns within whose groups intervals or prediction sets are calibrated."""
+        if self.sets is not None:
+            return self.sets.scores.by
+        return self.intervals[0].by if self.intervals else ()
 
     def save(self, directory, weights: dict | None = None, durable: bool = True) -> Path:
         """Write the folder, all or nothing; files of other names in it stay.
@@ -130,9 +142,8 @@ class Model(Summarized):
             if scores:
                 label = "held-out metrics" if name == "model" else f"held-out {name}"
                 items[label] = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
-        if self.interval is not None:
-            label = f"{self.interval['coverage']:.0%} interval"
-            items[label] = f"± {self.interval['half_width']:.4g}"
+        for interval in self.intervals[:1]:
+            items[f"{interval.coverage:.0%} interval"] = f"± {interval.half_width:.4g}"
         return f"Model: {self.kind}", items
 
 

@@ -17,7 +17,6 @@ A new, renamed or removed configuration field, part or file that a model is rebu
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,9 @@ from aam_core import vocab
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest, covariate_inputs
+from aam_core.ensemble.intervals import Interval
 from aam_core.errors import InputError, first_five
 from aam_core.files.folders import check_manifest
 from aam_core.files.reading import member, read_json
@@ -86,10 +87,12 @@ def write(model: Model, folder: Path, weights: dict | None = None) -> None:
     if model.target is not None:
         targets = {
             "target": model.target.to_dict(),
-            "interval": model.interval,
+            "interval": _intervals_to_json(model.intervals),
             "covariates": None if model.covariates is None else model.covariates.to_dict(),
             "forest": model.forest is not None,
         }
+        if model.sets is not None:
+            targets["sets"] = model.sets.scores.to_dict()
         write_json(folder / "targets.json", targets, strict=True)
     if model.forest is not None:
         _write_forest(model.forest, model.network_weight, folder)
@@ -130,7 +133,8 @@ def read(folder: Path) -> dict:
         config=config,
         network=network,
         target=None if targets is None else task_from_dict(targets["target"]),
-        interval=None if targets is None else targets["interval"],
+        intervals=() if targets is None else _intervals(targets["interval"]),
+        sets=None if targets is None else _sets(targets),
         covariates=None if targets is None else _covariates(targets),
         **_read_forest(folder, parts, targets),
         known=_read_known(folder),
@@ -243,7 +247,8 @@ def _covariates(targets: dict) -> Covariates | None:
 
 
 def _check_targets(targets, kind, parts, where):
-    if set(targets) != {"target", "interval", "covariates", "forest"}:
+    # Keys that an earlier AAM did not write.
+    if set(targets) - {"sets"} != {"target", "interval", "covariates", "forest"}:
         raise InputError(
             f"{where} was edited: it must hold target, interval, covariates and forest."
         )
@@ -258,13 +263,29 @@ def _check_targets(targets, kind, parts, where):
     if kind != target.model_kind or theirs != target.parts or not linked:
         expected = target.model_kind
         raise InputError(f"{where} does not belong to this model: it is of a {expected}.")
-    interval = targets["interval"]
-    if interval is not None and not (
-        isinstance(interval, dict)
-        and set(interval) == {"coverage", "half_width"}
-        and all(isinstance(value, float) and 0 <= value < math.inf for value in interval.values())
-    ):
-        raise InputError(f"{where} has an unreadable interval: {interval!r}.")
+    for name, read_part in (("interval", _intervals), ("sets", lambda it: _sets({"sets": it}))):
+        value = targets.get(name)
+        try:
+            read_part(value)
+        except ValueError:
+            raise InputError(f"{where} has an unreadable {name}: {value!r:.200}.") from None
+
+
+def _intervals_to_json(intervals: tuple[Interval, ...]) -> Any:
+    """One as such, as earlier formats have it; several as a list; None for none."""
+    values = [interval.to_dict() for interval in intervals]
+    return values if len(values) > 1 else values[0] if values else None
+
+
+def _intervals(values: Any) -> tuple[Interval, ...]:
+    """The inverse; `ValueError` where it cannot be one."""
+    parts = values if isinstance(values, list) else [] if values is None else [values]
+    return tuple(Interval.from_dict(part) for part in parts)
+
+
+def _sets(targets: dict) -> PredictionSets | None:
+    values = targets.get("sets")
+    return None if values is None else PredictionSets(Scores.from_dict(values))
 
 
 def _check_finite(weights: dict, what: str) -> None:

@@ -27,6 +27,7 @@ from aam_core.models.network import Parts
 from aam_core.preparation import (
     check_columns,
     check_distances,
+    check_interval_groups,
     check_output,
     column_notes,
     count_groups,
@@ -214,6 +215,7 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
     if distances:
         check_distances(study, config)
     samples, dropped = usable_samples(study, config)
+    check_interval_groups(study.select(samples), values, config)
     group = join_process_group(config.train)
     columns = _Columns(study, values, groups, distances, encoder, options)
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)

@@ -14,11 +14,13 @@ from aam_core.data.known_asvs import Comparison, KnownASVs
 from aam_core.data.metadata import require_columns
 from aam_core.data.study import Study, load_study
 from aam_core.ensemble.blending import blend
+from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.forward import CHUNK, forward_chunks, sample_distances
+from aam_core.ensemble.intervals import evidence
 from aam_core.errors import InputError
 from aam_core.log import logger
 from aam_core.model import Model, as_model
-from aam_core.tasks.prediction_columns import IN_TRAINING
+from aam_core.tasks.prediction_columns import IN_TRAINING, PREDICTION_SET
 
 __all__ = [
     "as_study",
@@ -41,6 +43,7 @@ def predict(
     device: str | None = None,
     precision: str | None = None,
     long_sequences: str | None = None,
+    confidence: float | None = None,
 ) -> pd.DataFrame:
     """Predict a metadata column.
 
@@ -61,17 +64,21 @@ def predict(
         Samples at a time; the numbers do not depend on it.
     device, precision, long_sequences : str, optional
         As in the configuration, which they replace.
+    confidence : float, optional
+        In (0, 1): with which probability the interval of a regressor holds the value (0.9 where not
+        given); of a classifier, the set of classes, which is predicted where it is given.
 
     Returns
     -------
     DataFrame
         Index ``sample-id``, every sample with reads, in the table's order. Of a regressor:
-        ``prediction`` in the target's units, and ``lower`` and ``upper``, the 90 % prediction
-        interval (absent where no samples were held out). Of a classifier: ``prediction`` and a
-        column of probabilities per class. Then ``known_reads``, the share of the sample's reads in
-        ASVs that the model was fitted on, ``known_kmers``, the mean share of a read's 12-mers that
-        occur in those, and ``in_training``, whether the model was trained or validated on a sample
-        of this id; each absent where the model does not tell it.
+        ``prediction`` in the target's units, and ``lower`` and ``upper``, the prediction interval
+        (absent where no samples were held out). Of a classifier: ``prediction``, a column of
+        probabilities per class and, where a confidence is given, ``prediction_set``: the classes
+        that the sample may be of, joined by '|'. Then ``known_reads``, the share
+        of the sample's reads in ASVs that the model was fitted on, ``known_kmers``, the mean share
+        of a read's 12-mers that occur in those, and ``in_training``, whether the model was trained
+        or validated on a sample of this id; each absent where the model does not tell it.
 
     Raises
     ------
@@ -87,6 +94,7 @@ def predict(
         device=device,
         precision=precision,
         long_sequences=long_sequences,
+        confidence=confidence,
     )
     return pd.concat(frames)
 
@@ -99,6 +107,7 @@ def predict_batches(
     device: str | None = None,
     precision: str | None = None,
     long_sequences: str | None = None,
+    confidence: float | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[pd.DataFrame]:
     """Predict a metadata column, some samples at a time, however many there are.
@@ -109,7 +118,7 @@ def predict_batches(
         Regressor or classifier; not to be used otherwise until the last sample is predicted.
     study : Study
         Samples; their ASVs need not have been trained on.
-    batch_size, device, precision, long_sequences
+    batch_size, device, precision, long_sequences, confidence
         As in `predict`.
     chunk : int
         Samples in each part; the numbers do not depend on it.
@@ -127,7 +136,7 @@ def predict_batches(
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
     # First, as it checks the inputs at the call; the forward passes wait for the first part.
-    frames = target_frames(model, study, config, batch_size, chunk)
+    frames = target_frames(model, study, config, batch_size, chunk, confidence)
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
         logger.info(line)
@@ -137,23 +146,62 @@ def predict_batches(
 
 
 def target_frames(
-    model: Model, study: Study, config: Config, batch_size: int | None = None, chunk: int = CHUNK
+    model: Model,
+    study: Study,
+    config: Config,
+    batch_size: int | None = None,
+    chunk: int = CHUNK,
+    confidence: float | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The columns of `predict_batches` that belong to the target, and no lines."""
     network, covariates, task = model.network, model.covariates, model.task
     require_columns(study.metadata, model.columns())
+    _check_confidence(model, confidence)
     parts = forward_chunks(network, study, config, ("target",), covariates, batch_size, chunk=chunk)
     starts = range(0, len(study.sample_ids), chunk)
 
     def frame(start, part):
         samples = slice(start, min(start + chunk, len(study.sample_ids)))
-        values = task.predictions(part["target"], study.rows(samples))
+        rows = study.rows(samples)
+        values = by_networks = task.predictions(part["target"], rows)
+        by_forest = spread = None
         if model.forest is not None:
-            trees = model.forest.predict(study, covariates, samples)
-            values = blend(model.network_weight, values, trees)
-        return task.frame(study.sample_ids[samples], values, model.interval)
+            by_forest, spread = model.forest.predict_spread(study, covariates, samples)
+            values = blend(model.network_weight, values, by_forest)
+        groups = labels(rows, model.interval_by) if model.interval_by else None
+        bounds = None
+        if model.intervals:
+            found = evidence(study.counts[samples], values, by_networks, by_forest, spread)
+            each = zip(model.intervals, found, strict=True)
+            bounds = np.stack([it.bounds(part, confidence, groups) for it, part in each], 1)
+        table = task.frame(study.sample_ids[samples], values, bounds)
+        if model.sets is not None and confidence is not None:
+            chosen = model.sets.members(values, confidence, groups)
+            joined = ["|".join(np.array(task.classes)[row]) for row in chosen]
+            table = table.assign(**{PREDICTION_SET: joined})
+        return table
 
     return (frame(start, part) for start, part in zip(starts, parts, strict=True))
+
+
+def _check_confidence(model: Model, confidence: float | None) -> None:
+    """Refuse a confidence that is none, or that the model cannot predict with."""
+    if confidence is None:
+        return
+    if not 0 < confidence < 1:
+        raise InputError(f"The confidence is {confidence:g}; it must be between 0 and 1.")
+    if not model.intervals and model.sets is None:
+        raise InputError(
+            "This model has neither intervals nor prediction sets, for which a confidence could be "
+            "given: no sample was held out when it was fitted, or an earlier AAM saved it."
+        )
+    if PREDICTION_SET in model.task.classes:
+        raise InputError(
+            f"The model has a class {PREDICTION_SET!r}, as the column of sets is called: "
+            "predict without a confidence."
+        )
+    for interval in model.intervals:
+        interval.check(confidence)
 
 
 def predicted_distances(

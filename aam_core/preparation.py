@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from aam_core.config import WITHOUT_TREE, Config
+from aam_core.config.fields import names_in
 from aam_core.config.unused import RunContext, learns_distances, unused_settings, why_no_distances
 from aam_core.data.columns import as_classes, as_name, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.ids import check_ids, nothing_in_common
-from aam_core.data.metadata import column
+from aam_core.data.metadata import column, require_columns
 from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
@@ -33,6 +34,7 @@ __all__ = [
     "check_columns",
     "check_distances",
     "check_output",
+    "check_interval_groups",
     "column_notes",
     "count_groups",
     "count_held_out",
@@ -189,6 +191,22 @@ def check_output(config: Config, task: Task, values: pd.Series) -> None:
         )
 
 
+def check_interval_groups(study: Study, values: pd.Series, config: Config) -> None:
+    """Refuse ``ensemble.interval_by`` where it is the target, or blank for a sample.
+
+    Raises
+    ------
+    InputError
+    """
+    names = names_in(config.ensemble.interval_by)
+    if values.name in names:
+        raise InputError(
+            f"Intervals by the target {values.name!r} are not possible: it is not known of a "
+            "sample that is predicted (ensemble.interval_by, --interval-by)."
+        )
+    require_columns(study.metadata, names)
+
+
 def check_distances(study: Study, config: Config) -> None:
     """Refuse distances that cannot be learned: predicted ones lie in [0, 1]."""
     if study.distances is None:
@@ -286,8 +304,9 @@ def held_out_in_words(counts: dict[str, int]) -> str:
 
 
 def metrics_in_words(metrics: dict[str, float]) -> str:
-    """``r2 0.7936, mae 5.283``; the coverage has a line of its own."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "coverage")
+    """``r2 0.7936, mae 5.283``; coverage and width have a line of their own."""
+    shown = (item for item in metrics.items() if item[0] not in ("coverage", "width"))
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown)
 
 
 # --- settings and inputs that cannot act ---------------------------------------------------------

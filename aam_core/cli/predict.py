@@ -24,11 +24,17 @@ from aam_core.log import logger
     type=click.Choice(find("data.long_sequences").metadata["choices"]),
     help="What to do with a sequence longer than the model reads; as in training unless given.",
 )
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability that the interval of a number (0.9 unless given), or a set of classes "
+    "(predicted where it is given), holds the actual value.",
+)
 def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
     Writes for each sample-id a regressor's prediction in the target's own units with the bounds of
-    its 90 % prediction interval, or a classifier's class with the probability of each class. More
+    its prediction interval, or a classifier's class with the probability of each class. More
     columns tell how much of the sample the model knows: known_reads, the share of its reads in ASVs
     that the model was fitted on; known_kmers, the share of its 12-mers that occur in these; and
     in_training, whether the model was trained on a sample of this id. Where little is known a

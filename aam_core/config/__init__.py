@@ -21,7 +21,7 @@ from aam_core.config.model import (
     ModelConfig,
     SampleConfig,
 )
-from aam_core.config.training import AUTO, ForestConfig, OptimConfig, TrainConfig
+from aam_core.config.training import AUTO, EnsembleConfig, ForestConfig, OptimConfig, TrainConfig
 
 __all__ = [
     "AUTO",
@@ -33,6 +33,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "EncoderConfig",
+    "EnsembleConfig",
     "ForestConfig",
     "FusionConfig",
     "HeadConfig",

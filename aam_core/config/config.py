@@ -17,7 +17,7 @@ from aam_core.config.data import DataConfig
 from aam_core.config.fields import Checked, unknown
 from aam_core.config.loss import LossConfig, MaskingConfig
 from aam_core.config.model import SAVED_FUSIONS, ModelConfig
-from aam_core.config.training import ForestConfig, OptimConfig, TrainConfig
+from aam_core.config.training import EnsembleConfig, ForestConfig, OptimConfig, TrainConfig
 
 __all__ = ["Config", "find", "paths"]
 
@@ -42,6 +42,7 @@ class Config(Checked):
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     forest: ForestConfig = field(default_factory=ForestConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 

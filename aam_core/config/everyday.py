@@ -37,6 +37,7 @@ SCALE = {
     "max_memory_gb": "train.max_memory_gb",
     "accumulate": "train.accumulate",
     "normalize_by": "loss.normalize_by",
+    "interval_by": "ensemble.interval_by",
 }
 """Those of large runs, and names of columns; QIIME 2 has them among its ``settings``."""
 
@@ -65,6 +66,7 @@ class EverydaySettings(TypedDict, total=False):
     max_memory_gb: float | None
     accumulate: int | None
     normalize_by: str | None
+    interval_by: str | None
 
 
 def default_in_words(config: Config, path: str) -> str:

@@ -1,4 +1,4 @@
-"""How it is learned: optimizer and schedule, the loop and its devices, the forest of a fit."""
+"""How it is learned: optimizer and schedule, the loop and devices, forest and ensemble of a fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aam_core.config.fields import Checked, option
 
-__all__ = ["AUTO", "ForestConfig", "OptimConfig", "TrainConfig"]
+__all__ = ["AUTO", "EnsembleConfig", "ForestConfig", "OptimConfig", "TrainConfig"]
 
 AUTO = 0
 """The number that the word 'auto' stands for; it lies outside the bounds of the setting."""
@@ -174,4 +174,22 @@ class ForestConfig(Checked):
         "out-of-fold predictions (0: networks alone).",
         minimum=0,
         maximum=100000,
+    )
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(Checked):
+    """How sure predictions are: see `aam_core.ensemble.intervals`."""
+
+    interval: str = option(
+        "normalized",
+        "Width of prediction intervals: by how hard a sample is to predict ('normalized', of 60 "
+        "held-out samples at least), or alike for all ('constant').",
+        choices=("normalized", "constant"),
+    )
+    interval_by: str = option(
+        "",
+        "Metadata columns (joined by commas) within whose groups intervals, or prediction sets, "
+        "hold at their confidence; a group needs 30 held-out samples.",
+        columns=True,
     )

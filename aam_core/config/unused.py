@@ -173,6 +173,7 @@ _not_in_trials = _unless(lambda c, at: at.job == "trials", "the trials of a sear
 _validation = _any(
     _not_in_a_test, _unless(lambda c, at: not at.validates, "there are no validation samples")
 )
+_calibrates = _any(_not_in_trials, _validation)
 _folder = _any(
     _not_in_a_test,
     _unless(
@@ -389,6 +390,8 @@ RULES: dict[str, Rule] = {
     "optim.clip": _always_used,
     "optim.ema": _not_in_a_test,
     "forest.trees": _any(_of_a_fit, _not_in_a_test, _not_in_trials),
+    "ensemble.interval": _any(_regression, _calibrates),
+    "ensemble.interval_by": _any(_of_a_fit, _calibrates),
     "train.epochs": _not_in_a_test,
     "train.min_steps": _not_in_a_test,
     "train.max_steps": _not_in_a_test,

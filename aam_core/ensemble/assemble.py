@@ -68,11 +68,14 @@ class Ensemble:
         ``[N, T]`` predictions of ``split.val``, in the target's units or as probabilities: of the
         ``model`` as a whole and, where there is a forest, of its ``network`` and ``forest``. Empty
         where no sample was held out.
+    spread : ndarray or None
+        ``[N, T]`` standard deviation over the trees of the forest's, in the same units.
     """
 
     forest: Forest | None = None
     network_weight: float = 1.0
     out_of_fold: dict[str, np.ndarray] = field(default_factory=dict)
+    spread: np.ndarray | None = None
 
 
 def assemble(
@@ -112,7 +115,7 @@ def assemble(
     by_forest = None if cross_fitted is None else cross_fitted.out_of_fold
     _weigh_members(trained, group, held_out, by_forest)
     by_networks = held_out.out_of_fold(trained.network)
-    if by_forest is None:
+    if cross_fitted is None or by_forest is None:
         return Ensemble(out_of_fold={"model": by_networks})
     weight = UNKNOWN
     if len(by_networks) >= LEAST:
@@ -124,7 +127,7 @@ def assemble(
         "network": by_networks,
         "forest": by_forest,
     }
-    return Ensemble(forest, weight, out_of_fold)
+    return Ensemble(forest, weight, out_of_fold, cross_fitted.spread)
 
 
 def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> CrossFitted:

@@ -162,7 +162,7 @@ def _saved_scores(part: Any) -> tuple[tuple[float, ...], int]:
     return tuple(values), count
 
 
-def allall_numbers(values: Iterable[Any]) -> bool:
+def all_numbers(values: Iterable[Any]) -> bool:
     """Whether all values are finite numbers."""
     return all(type(value) is float and math.isfinite(value) for value in values)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from aam_core.ensemble.conformal import Scores, all_numbers
 from aam_core.errors import InputError
@@ -21,6 +22,7 @@ __all__ = [
     "Evidence",
     "Interval",
     "constant_width",
+    "evidence",
     "held_out_bounds",
     "quintiles",
 ]
@@ -29,8 +31,8 @@ COVERAGE = 0.9
 """Share of new samples that a prediction interval is meant to cover, where none is asked for."""
 
 _FEW = 60
-"""Held-out samples below which all intervals are of one width: a model of the error's size, fitted
-to fewer, made them wider on each study that was tried."""
+"""Held-out samples below which all intervals are of one width: fewer tell hardly where errors are
+large, and a wrong guess makes intervals wider than they need be."""
 
 _PENALTY = 5.0
 """Of the squared weights of `_Scale`, in samples."""
@@ -292,9 +294,42 @@ class Interval:
         return cls(*numbers, scores, scale, values.get("quantiles", False))
 
 
+def evidence(
+    counts: csr_matrix,
+    predictions: np.ndarray,
+    by_networks: np.ndarray | None = None,
+    by_forest: np.ndarray | None = None,
+    spread: np.ndarray | None = None,
+) -> list[Evidence]:
+    """What tells how hard samples are to predict, of each target.
+
+    Parameters
+    ----------
+    counts : csr_matrix
+        [N, features] reads.
+    predictions : ndarray
+        [N, T] in units, of networks and forest together.
+    by_networks, by_forest, spread : ndarray, optional
+        [N, T] their parts, and the standard deviation over the trees; without a forest none counts.
+    """
+    richness = counts.getnnz(axis=1).astype(np.float64)
+    apart = None
+    if by_networks is not None and by_forest is not None:
+        apart = np.abs(by_networks - by_forest)
+    return [
+        Evidence(
+            predictions[:, target],
+            richness,
+            None if spread is None else spread[:, target],
+            None if apart is None else apart[:, target],
+        )
+        for target in range(predictions.shape[1])
+    ]
+
+
 def held_out_bounds(
     residuals: np.ndarray,
-    evidence: Evidence,
+    known: Evidence,
     folds: Sequence[int],
     *,
     groups: Sequence[str] | None = None,
@@ -318,10 +353,10 @@ def held_out_bounds(
     for part in np.unique(parts):
         test = parts == part
         rest = None if names is None else names[~test]
-        given = residuals[~test], evidence.of(~test), parts[~test]
+        given = residuals[~test], known.of(~test), parts[~test]
         interval = Interval.fit(*given, groups=rest, **options)
         here = None if names is None else names[test]
-        bounds[test] = interval.bounds(evidence.of(test), groups=here)
+        bounds[test] = interval.bounds(known.of(test), groups=here)
     return bounds
 
 

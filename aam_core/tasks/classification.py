@@ -181,7 +181,10 @@ class Classification(Task):
         return {"prediction": ColumnKind.PREDICTION, **probabilities}
 
     def frame(
-        self, sample_ids: Sequence[str], predictions: np.ndarray, interval: dict | None = None
+        self,
+        sample_ids: Sequence[str],
+        predictions: np.ndarray,
+        bounds: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """The likeliest class, and the probability of each."""
         index = pd.Index(sample_ids, name="sample-id")

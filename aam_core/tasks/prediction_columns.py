@@ -24,6 +24,7 @@ __all__ = [
     "COLUMNS",
     "IN_TRAINING",
     "METHODS",
+    "PREDICTION_SET",
     "RESERVED",
     "ColumnKind",
     "is_of_method",
@@ -41,6 +42,7 @@ class ColumnKind(Enum):
     PREDICTION = "predicted value"
     BOUND = "bound of the prediction interval"
     PROBABILITY = "probability of the class that the column is named after"
+    SET = "classes that the sample may be of"
     FAMILIARITY = "what the model knows of the sample"
     METHOD = "prediction of another method, in a cross-validation"
     OTHER = "anything else"
@@ -52,6 +54,9 @@ BOUNDS = ("lower", "upper")
 IN_TRAINING = "in_training"
 """Whether the model was trained or validated on a sample of this id."""
 
+PREDICTION_SET = "prediction_set"
+"""The classes that a sample may be of, with a confidence that was asked for."""
+
 METHODS = ("network", "random_forest", "reads")
 """What a cross-validation scores besides the model; its columns start with these names."""
 
@@ -61,6 +66,7 @@ COLUMNS = {
     "actual": ColumnKind.ACTUAL,
     "prediction": ColumnKind.PREDICTION,
     **dict.fromkeys(BOUNDS, ColumnKind.BOUND),
+    PREDICTION_SET: ColumnKind.SET,
     **dict.fromkeys((*KNOWN_COLUMNS, IN_TRAINING), ColumnKind.FAMILIARITY),
 }
 """Columns with a fixed name -> what they hold."""

@@ -266,16 +266,18 @@ class Regression(Task):
         return {"prediction": ColumnKind.PREDICTION, **bounds}
 
     def frame(
-        self, sample_ids: Sequence[str], predictions: np.ndarray, interval: dict | None = None
+        self,
+        sample_ids: Sequence[str],
+        predictions: np.ndarray,
+        bounds: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """Predictions, and the bounds of their interval."""
         index = pd.Index(sample_ids, name="sample-id")
         values = self.limited(predictions[:, 0])
         frame = pd.DataFrame({"prediction": values}, index=index)
-        if interval is not None:
-            lower, upper = BOUNDS
-            frame[lower] = self.limited(values - interval["half_width"])
-            frame[upper] = self.limited(values + interval["half_width"])
+        if bounds is not None:
+            for side, name in enumerate(BOUNDS):
+                frame[name] = self.limited(bounds[:, 0, side])
         return frame
 
     @classmethod

@@ -218,7 +218,10 @@ class Task(ABC):
 
     @abstractmethod
     def frame(
-        self, sample_ids: Sequence[str], predictions: np.ndarray, interval: dict | None = None
+        self,
+        sample_ids: Sequence[str],
+        predictions: np.ndarray,
+        bounds: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """Predictions as a table.
 
@@ -227,8 +230,8 @@ class Task(ABC):
         sample_ids : sequence of str
         predictions : ndarray
             ``[N, T]``, as `predictions` returns them.
-        interval : dict, optional
-            With ``half_width``, in units.
+        bounds : ndarray, optional
+            ``[N, T, 2]`` lower and upper bounds of prediction intervals, in units.
 
         Returns
         -------

@@ -62,7 +62,9 @@ def test_metrics_are_of_all_folds_together(ages):
     table, metrics = ages[0].predictions, ages[0].metrics
     assert set(metrics) == {"held_out", "aam", *OTHERS, "interval", "per_fold"}
     assert metrics["held_out"] == {"samples": 60, "groups": SUBJECTS, "folds": 3}
-    assert metrics["interval"] == {"nominal_coverage": 0.9}
+    assert metrics["interval"]["nominal_coverage"] == 0.9
+    fifths = metrics["interval"]["quintiles"]
+    assert sum(part["samples"] for part in fifths) == len(table)
     within = table["actual"].between(table["lower"], table["upper"])
     assert metrics["aam"]["coverage"] == pytest.approx(within.mean())
     folds = [fold["held_out"] for fold in metrics["per_fold"]]

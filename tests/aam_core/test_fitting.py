@@ -11,6 +11,7 @@ import torch
 
 from aam_core.config import presets
 from aam_core.data.splits import Split
+from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
@@ -88,7 +89,7 @@ def test_an_older_run_leaves_nothing_in_a_new_model(small, brief, tmp_path):
     fit_regressor(small, "gradient", config=config, output=tmp_path / "m")
     config = config.replace({"train.val_fraction": 0.0})
     model = fit_regressor(small, "gradient", config=config, output=tmp_path / "m")
-    assert model.val_predictions is None and model.interval is None
+    assert model.val_predictions is None and model.intervals == () and model.sets is None
     result = load_model(tmp_path / "m")
     assert result.val_samples == [] and result.val_predictions is None
     assert not (tmp_path / "m" / "val_predictions.png").exists()
@@ -269,13 +270,17 @@ def test_the_interval_holds_the_validation_samples(regressor, small):
     """As they were predicted by what did not see them."""
     model = regressor.model
     error = (model.val_predictions["actual"] - model.val_predictions["prediction"]).abs()
-    half = model.interval["half_width"]
-    assert (error <= half).mean() >= model.interval["coverage"] == 0.9
+    (interval,) = model.intervals
+    assert (error <= interval.half_width).mean() >= interval.coverage == 0.9
+    half = interval.half_width
     assert error.min() < half <= error.max()
     frame = predict(model, small)
-    for bound, sign in (("lower", -1), ("upper", 1)):
-        expected = model.target.limited(frame["prediction"].to_numpy() + sign * half)
-        assert frame[bound].to_numpy() == pytest.approx(expected)
+    assert (frame["lower"] <= frame["prediction"]).all()
+    assert (frame["prediction"] <= frame["upper"]).all()
+    half = predict(model, small, confidence=0.5)
+    assert (half["upper"] - half["lower"] < frame["upper"] - frame["lower"]).all()
+    with pytest.raises(InputError, match="confidence is 1; it must be between 0 and 1"):
+        predict(model, small, confidence=1.0)
 
 
 # --- losses and draws ----------------------------------------------------------------------------

@@ -52,6 +52,7 @@ FIELDS = {
         "schedule warmup cycles power plateau_factor plateau_patience clip ema"
     ),
     "forest": "trees",
+    "ensemble": "interval interval_by",
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
         "patience best_metric best_direction val_fraction seed device devices strategy "
@@ -99,7 +100,7 @@ def nested(path, value):
 
 def test_a_model_comes_back_whole(saved):
     model, result = saved.model, load_model(saved.folder)
-    for name in ("kind", "config", "target", "interval", "covariates", "run", "metrics"):
+    for name in ("kind", "config", "target", "intervals", "sets", "covariates", "run", "metrics"):
         assert getattr(result, name) == getattr(model, name), name
     assert (result.train_samples, result.val_samples) == (model.train_samples, model.val_samples)
     assert result.network.parts == model.network.parts
@@ -139,7 +140,7 @@ def test_the_best_so_far_has_no_forest_yet(regressor, small, tmp_path):
     """It is fitted once the network is trained; and what was saved till then can be opened."""
     best = load_model(regressor.folder / "checkpoint" / "best")
     assert best.forest is None and best.network_weight == 1
-    alone = dataclasses.replace(regressor.model, forest=None, interval=None)
+    alone = dataclasses.replace(regressor.model, forest=None, intervals=())
     pd.testing.assert_frame_equal(predict(best, small), predict(alone, small))
     again = load_model(alone.save(tmp_path / "alone"))
     pd.testing.assert_frame_equal(predict(again, small), predict(alone, small))
@@ -220,7 +221,7 @@ def test_a_model_straight_from_memory(brief, tmp_path):
     model.target = Classification("ibd", ("NA", "no"))
     result = load_model(model.save(tmp_path / "new" / "model"))
     assert result.target == model.target
-    assert result.metrics is None and result.val_predictions is None and result.interval is None
+    assert result.metrics is None and result.val_predictions is None and result.intervals == ()
     assert result.train_samples == result.val_samples == []
 
 
@@ -511,7 +512,7 @@ def test_numbers_that_are_not_finite(regressor, copy, value):
     bad = {
         f"1 of its {len(weights)} tensors.*{name}": {},
         "targets.json cannot.* interval.half_width": {
-            "interval": {"coverage": 0.9, "half_width": value}
+            "intervals": (dataclasses.replace(model.intervals[0], half_width=value),)
         },
         "value has values that are not finite": {"forest": forest},
         "targets.json cannot.* target.mean": {
@@ -523,7 +524,7 @@ def test_numbers_that_are_not_finite(regressor, copy, value):
         spoiled = dataclasses.replace(model, **changes)
         with pytest.raises(InputError, match=words):
             spoiled.save(copy, None if changes else weights)
-        assert load_model(copy).interval == model.interval
+        assert load_model(copy).intervals == model.intervals
     save_file(weights, str(copy / "model.safetensors"))
     refused(copy, f"1 of its {len(weights)} tensors have values that are not finite .{name}")
 

@@ -134,7 +134,7 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
     same(result, tmp_path / "a", whole, tmp_path / "b")
     assert result.run["encoder"] == whole.run["encoder"] == encoder.model.run
     pd.testing.assert_frame_equal(result.val_predictions, whole.val_predictions, check_exact=True)
-    assert result.interval == whole.interval and result.network_weight == whole.network_weight
+    assert result.intervals == whole.intervals and result.network_weight == whole.network_weight
 
 
 def test_sequences_alone_too(made, brief, tmp_path, stop_at):

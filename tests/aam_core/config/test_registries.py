@@ -41,7 +41,7 @@ MORE = {"train.attention": {"auto"}}
 
 FIXED = {
     *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),
-    *("train.best_direction", "train.strategy", "train.precision"),
+    *("train.best_direction", "train.strategy", "train.precision", "ensemble.interval"),
 }
 """Fields whose choices are cases in the code, not entries of a registry."""
 

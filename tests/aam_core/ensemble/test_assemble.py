@@ -22,7 +22,7 @@ from aam_core.training.reporter import Reporter
 
 
 def without_forest(model):
-    return dataclasses.replace(model, forest=None, interval=None)
+    return dataclasses.replace(model, forest=None, intervals=(), sets=None)
 
 
 def forest_alone(model):
@@ -134,7 +134,7 @@ def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
 def test_without_validation_both_weigh_alike(small, brief, tmp_path):
     config = brief("fitting", {"train.max_steps": 2, "train.val_fraction": 0.0})
     model = fit_regressor(small, "gradient", config=config, output=tmp_path / "model")
-    assert model.network_weight == 0.5 and model.interval is None
+    assert model.network_weight == 0.5 and model.intervals == ()
     assert model.val_samples == [] and model.val_predictions is None
     assert set(model.metrics) == {"epoch"}
     assert model.train_samples == small.sample_ids
@@ -186,8 +186,8 @@ def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp
         metrics = {k: float(v) for k, v in (item.split() for item in text.split(", "))}
         assert metrics == pytest.approx({k: model.metrics[name][k] for k in metrics}, rel=1e-3)
         assert set(metrics) == {"r2", "mae", "rmse", "spearman"}
-    half = model.interval["half_width"]
-    assert any(line.startswith(f"a fit: 90% prediction interval: ± {half:.4g} (") for line in lines)
+    half = model.metrics["model"]["width"] / 2
+    assert any(line.startswith(f"a fit: 90% prediction interval: ± {half:.4g} ") for line in lines)
     assert not any("weight 0.00" in line for line in lines)
 
 

@@ -92,7 +92,8 @@ def test_from_the_output_of_a_network_to_metrics(task, values):
     output = torch.randn(4, target.outputs, generator=torch.Generator().manual_seed(0))
     predictions = target.predictions(output)
     assert predictions.shape == (4, target.outputs) and predictions.dtype == np.float64
-    frame = target.frame(list(values.index), predictions, {"half_width": 1.0})
+    bounds = predictions[..., None] + np.array([-1.0, 1.0])
+    frame = target.frame(list(values.index), predictions, bounds)
     assert dict.fromkeys(frame.columns) == dict.fromkeys(target.columns(interval=True))
     assert task_of_predictions(frame) is task
     table, metrics = target.compare(frame, values)
