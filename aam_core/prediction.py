@@ -16,7 +16,7 @@ from aam_core.data.study import Study, load_study
 from aam_core.ensemble.blending import blend
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.forward import CHUNK, forward_chunks, sample_distances
-from aam_core.ensemble.intervals import evidence
+from aam_core.ensemble.intervals import evidence, with_quantiles
 from aam_core.errors import InputError
 from aam_core.log import logger
 from aam_core.model import Model, as_model
@@ -172,6 +172,9 @@ def target_frames(
         bounds = None
         if model.intervals:
             found = evidence(study.counts[samples], values, by_networks, by_forest, spread)
+            if task.quantiles:
+                quantiles = task.quantile_predictions(part["target"], rows)
+                found = [with_quantiles(found[0], quantiles, by_networks[:, 0])]
             each = zip(model.intervals, found, strict=True)
             bounds = np.stack([it.bounds(part, confidence, groups) for it, part in each], 1)
         table = task.frame(study.sample_ids[samples], values, bounds)

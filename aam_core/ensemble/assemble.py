@@ -70,12 +70,15 @@ class Ensemble:
         where no sample was held out.
     spread : ndarray or None
         ``[N, T]`` standard deviation over the trees of the forest's, in the same units.
+    quantiles : ndarray or None
+        ``[N, Q]`` that the networks predict, where they predict some, in units.
     """
 
     forest: Forest | None = None
     network_weight: float = 1.0
     out_of_fold: dict[str, np.ndarray] = field(default_factory=dict)
     spread: np.ndarray | None = None
+    quantiles: np.ndarray | None = None
 
 
 def assemble(
@@ -115,8 +118,9 @@ def assemble(
     by_forest = None if cross_fitted is None else cross_fitted.out_of_fold
     _weigh_members(trained, group, held_out, by_forest)
     by_networks = held_out.out_of_fold(trained.network)
+    quantiles = held_out.quantiles(trained.network)
     if cross_fitted is None or by_forest is None:
-        return Ensemble(out_of_fold={"model": by_networks})
+        return Ensemble(out_of_fold={"model": by_networks}, quantiles=quantiles)
     weight = UNKNOWN
     if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
@@ -127,7 +131,7 @@ def assemble(
         "network": by_networks,
         "forest": by_forest,
     }
-    return Ensemble(forest, weight, out_of_fold, cross_fitted.spread)
+    return Ensemble(forest, weight, out_of_fold, cross_fitted.spread, quantiles)
 
 
 def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> CrossFitted:

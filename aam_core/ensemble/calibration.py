@@ -15,7 +15,13 @@ import pandas as pd
 from aam_core.config.fields import names_in
 from aam_core.ensemble.assemble import Ensemble, Trained
 from aam_core.ensemble.conformal import FEW_IN_GROUP, PredictionSets, labels
-from aam_core.ensemble.intervals import Interval, evidence, held_out_bounds, quintiles
+from aam_core.ensemble.intervals import (
+    Interval,
+    evidence,
+    held_out_bounds,
+    quintiles,
+    with_quantiles,
+)
 from aam_core.tasks.prediction_columns import BOUNDS
 
 __all__ = ["Calibration", "calibrate", "coverage_report", "interval_in_words", "pooled_groups"]
@@ -58,6 +64,10 @@ def calibrate(trained: Trained, ensemble: Ensemble) -> Calibration:
         return Calibration(sets=PredictionSets.fit(predictions, truth, by, groups), groups=groups)
     by_networks, by_forest = (ensemble.out_of_fold.get(name) for name in ("network", "forest"))
     found = evidence(held_out.counts, predictions, by_networks, by_forest, ensemble.spread)
+    if ensemble.quantiles is not None:
+        # Without a forest the networks are the model.
+        networks = predictions if by_networks is None else by_networks
+        found = [with_quantiles(found[0], ensemble.quantiles, networks[:, 0])]
     intervals, bounds = [], np.full((*predictions.shape, 2), np.nan)
     actual, folds = truth.reshape(predictions.shape), np.array(split.folds)
     for target, known in enumerate(found):

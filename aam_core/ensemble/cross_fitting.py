@@ -46,6 +46,14 @@ class HeldOut:
     masks: np.ndarray
     metadata: pd.DataFrame | None = None
 
+    def quantiles(self, network: Network) -> np.ndarray | None:
+        """``[N, Q]`` as `Task.quantile_predictions` gives them, of `out_of_fold`; None without."""
+        if not self.task.quantiles:
+            return None
+        weights = torch.from_numpy(self.masks.astype(np.float32))
+        output = network.average(self.outputs, weights)
+        return self.task.quantile_predictions(output, self.metadata)
+
     def out_of_fold(self, network: Network, members: np.ndarray | None = None) -> np.ndarray:
         """Predictions of each sample by the members that did not train on it.
 

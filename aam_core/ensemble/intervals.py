@@ -25,6 +25,7 @@ __all__ = [
     "evidence",
     "held_out_bounds",
     "quintiles",
+    "with_quantiles",
 ]
 
 COVERAGE = 0.9
@@ -34,7 +35,7 @@ _FEW = 60
 """Held-out samples below which all intervals are of one width: fewer tell hardly where errors are
 large, and a wrong guess makes intervals wider than they need be."""
 
-_PENALTY = 5.0
+_PENALTY = 20.0
 """Of the squared weights of `_Scale`, in samples."""
 
 _SMALLEST = 0.05
@@ -325,6 +326,16 @@ def evidence(
         )
         for target in range(predictions.shape[1])
     ]
+
+
+def with_quantiles(known: Evidence, quantiles: np.ndarray, median: np.ndarray) -> Evidence:
+    """With the quantiles [N, Q], ascending, that networks predict around their median [N].
+
+    The forest moves the prediction; it says nothing on their distances from it.
+    """
+    # Members may disagree on the order by rounding alone.
+    below = np.maximum(median - quantiles[:, 0], 0.0)
+    return replace(known, below=below, above=np.maximum(quantiles[:, -1] - median, 0.0))
 
 
 def held_out_bounds(

@@ -48,6 +48,8 @@ class Task(ABC):
         another where that predicts held-out samples clearly better.
     informative : tuple of (str, float)
         A metric, and the value from which it says that something predicts the target.
+    quantiles : tuple of float
+        Those that the network predicts; () where it predicts no quantiles.
     column : str
         Name of the metadata column.
     classes : tuple of str
@@ -62,6 +64,7 @@ class Task(ABC):
     has_interval: ClassVar[bool]
     max_features: ClassVar[tuple[str, ...]]
     informative: ClassVar[tuple[str, float]]
+    quantiles: tuple[float, ...] = ()
     column: str
     classes: tuple[str, ...]
 
@@ -211,6 +214,12 @@ class Task(ABC):
 
         ``metadata`` has rows of the same samples, as of `encode`.
         """
+
+    def quantile_predictions(
+        self, output: Tensor, metadata: pd.DataFrame | None = None
+    ) -> np.ndarray:
+        """As `predictions`, ``[N, Q]``: the `quantiles`, of which there must be some."""
+        raise AssertionError("no quantiles")
 
     @abstractmethod
     def columns(self, interval: bool = False) -> dict[str, ColumnKind]:

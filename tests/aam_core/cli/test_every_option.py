@@ -25,7 +25,8 @@ OPTIONS = {
     "fit-classifier": TRAINS | FITS | RESUME | {"train_samples", "val_samples"},
     "predict": STUDY
     | LIMIT
-    | {"model", "output", "batch_size", "device", "precision", "long_sequences"},
+    | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
+    | {"confidence"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS | FITS | {"task", "folds", "baseline"},
     "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},
