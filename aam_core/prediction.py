@@ -171,11 +171,11 @@ def target_frames(
         groups = labels(rows, model.interval_by) if model.interval_by else None
         bounds = None
         if model.intervals:
-            found = evidence(study.counts[samples], values, by_networks, by_forest, spread)
+            difficulty = evidence(study.counts[samples], values, by_networks, by_forest, spread)
             if task.quantiles:
                 quantiles = task.quantile_predictions(part["target"], rows)
-                found = [with_quantiles(found[0], quantiles, by_networks[:, 0])]
-            each = zip(model.intervals, found, strict=True)
+                difficulty = [with_quantiles(difficulty[0], quantiles, by_networks[:, 0])]
+            each = zip(model.intervals, difficulty, strict=True)
             bounds = np.stack([it.bounds(part, confidence, groups) for it, part in each], 1)
         table = task.frame(study.sample_ids[samples], values, bounds)
         if model.sets is not None and confidence is not None:

@@ -63,14 +63,14 @@ def calibrate(trained: Trained, ensemble: Ensemble) -> Calibration:
     if not task.has_interval:
         return Calibration(sets=PredictionSets.fit(predictions, truth, by, groups), groups=groups)
     by_networks, by_forest = (ensemble.out_of_fold.get(name) for name in ("network", "forest"))
-    found = evidence(held_out.counts, predictions, by_networks, by_forest, ensemble.spread)
+    difficulty = evidence(held_out.counts, predictions, by_networks, by_forest, ensemble.spread)
     if ensemble.quantiles is not None:
         # Without a forest the networks are the model.
         networks = predictions if by_networks is None else by_networks
-        found = [with_quantiles(found[0], ensemble.quantiles, networks[:, 0])]
+        difficulty = [with_quantiles(difficulty[0], ensemble.quantiles, networks[:, 0])]
     intervals, bounds = [], np.full((*predictions.shape, 2), np.nan)
     actual, folds = truth.reshape(predictions.shape), np.array(split.folds)
-    for target, known in enumerate(found):
+    for target, known in enumerate(difficulty):
         residuals = actual[:, target] - predictions[:, target]
         rows = np.isfinite(residuals)  # of several targets some samples lack this one
         names = None if groups is None else np.asarray(groups, object)[rows].tolist()

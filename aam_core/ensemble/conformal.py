@@ -76,8 +76,8 @@ class Scores:
         """[N] `quantile` of each sample, of its group where it has one."""
         if not self.groups or groups is None:
             return np.full(size, self.quantile(coverage))
-        found = {name: self.quantile(coverage, name) for name in set(groups)}
-        return np.array([found[name] for name in groups])
+        by_group = {name: self.quantile(coverage, name) for name in set(groups)}
+        return np.array([by_group[name] for name in groups])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
