@@ -327,6 +327,8 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
         table, metrics[name] = task.compare(frames[name], truth)
         # As a list: pandas then gives text the type that a table from a file has.
         frames[name].insert(0, "actual", table["actual"].tolist())
+    if ensemble.trees:
+        metrics["trees"] = ensemble.trees
     metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
     calibration = calibrate(trained, ensemble)
     for interval in calibration.intervals[:1]:

@@ -12,7 +12,7 @@ from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.blending import LEAST, UNKNOWN, best_weights, blend
+from aam_core.ensemble.blending import LEAST, UNKNOWN, blend, stable_weights
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import (
@@ -62,6 +62,8 @@ class Ensemble:
     Attributes
     ----------
     forest : Forest or None
+    trees : dict
+        Numbers of its trees by kind, where these were chosen.
     network_weight : float
         Blend weight of the networks, in [0, 1]; the forest has the rest.
     out_of_fold : dict of ndarray
@@ -79,6 +81,7 @@ class Ensemble:
     out_of_fold: dict[str, np.ndarray] = field(default_factory=dict)
     spread: np.ndarray | None = None
     quantiles: np.ndarray | None = None
+    trees: dict[str, int] = field(default_factory=dict)
 
 
 def assemble(
@@ -109,9 +112,11 @@ def assemble(
         )
     cross_fitted = None
     if trained.config.forest.trees:
-        cross_fitted = _fit_forest(trained, group, progress)
-        if cross_fitted.max_features:
-            log.info("forest: max_features=%s (least out-of-fold error)", cross_fitted.max_features)
+        beside = None if held_out is None else held_out.out_of_fold(trained.network)
+        cross_fitted = _fit_forest(trained, group, progress, beside)
+        if cross_fitted.trees:
+            total, trees = trained.config.forest.trees, cross_fitted.trees.items()
+            log.info("forest: %s", ", ".join(f"{kind} {n / total:.2f}" for kind, n in trees))
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
@@ -125,16 +130,25 @@ def assemble(
     if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
         # Each rank computes its own weight: that of rank 0 holds, so that all return one model.
-        weight, _ = group.broadcast(best_weights([by_networks, by_forest], truth, trained.task))
+        chosen = stable_weights([by_networks, by_forest], truth, _folds(trained), trained.task)
+        weight, _ = group.broadcast(chosen)
     out_of_fold = {
         "model": blend(weight, by_networks, by_forest),
         "network": by_networks,
         "forest": by_forest,
     }
-    return Ensemble(forest, weight, out_of_fold, cross_fitted.spread, quantiles)
+    spread, trees = cross_fitted.spread, cross_fitted.trees
+    return Ensemble(forest, weight, out_of_fold, spread, quantiles, trees)
 
 
-def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> CrossFitted:
+def _folds(trained: Trained) -> np.ndarray:
+    """[N] fold of each held-out sample."""
+    return np.array(trained.split.folds)
+
+
+def _fit_forest(
+    trained: Trained, group: ProcessGroup, progress: Progress, beside: np.ndarray | None
+) -> CrossFitted:
     """Train in one process for all: scikit-learn then has the threads of a machine to itself."""
     config = trained.config
     settings = ForestSettings(
@@ -145,7 +159,8 @@ def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> Cr
         jobs=config.train.threads or -1,
         weights=sample_weights(trained.study, trained.values.index, config.loss),
     )
-    choose = len(trained.split.val) >= LEAST
+    if len(trained.split.val) < LEAST:
+        beside = None
     cross_fitted = None
     try:
         if group.is_first:
@@ -154,7 +169,7 @@ def _fit_forest(trained: Trained, group: ProcessGroup, progress: Progress) -> Cr
                 trained.split,
                 trained.values,
                 settings,
-                choose=choose,
+                beside=beside,
                 progress=progress,
             )
         return group.broadcast(cross_fitted)
@@ -175,7 +190,8 @@ def _weigh_members(
     predictions = [held_out.out_of_fold(network, members) for members in (~fourier, fourier)]
     if by_forest is not None:  # the members complement the forest, so it takes part
         predictions.append(by_forest)
-    plain, with_fourier, *_ = group.broadcast(best_weights(predictions, truth, trained.task))
+    chosen = stable_weights(predictions, truth, _folds(trained), trained.task)
+    plain, with_fourier, *_ = group.broadcast(chosen)
     # Both are 0 where the forest alone is best: the members then keep the weights that they have.
     if plain + with_fourier:
         network.set_fourier_weight(with_fourier / (plain + with_fourier))

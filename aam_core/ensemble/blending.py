@@ -12,7 +12,15 @@ from aam_core.ensemble.forest import Forest
 from aam_core.models.network import Network
 from aam_core.tasks import Task
 
-__all__ = ["LEAST", "UNKNOWN", "best_weights", "blend", "weights", "weights_in_words"]
+__all__ = [
+    "LEAST",
+    "UNKNOWN",
+    "best_weights",
+    "blend",
+    "stable_weights",
+    "weights",
+    "weights_in_words",
+]
 
 UNKNOWN = 0.5
 """Weight of the networks where too few samples were held out to choose one."""
@@ -21,8 +29,9 @@ LEAST = 30
 """Held-out samples below which no weight, and no kind of forest, is chosen: the choice would be
 noise."""
 
-_STEPS = 20
-"""Weights are multiples of 1 / _STEPS: finer ones are not told apart by some dozens of samples."""
+_STEPS, _FEWER_STEPS = 20, 10
+"""Weights of up to three predictions, and of more, are multiples of 1 over this: finer ones are not
+told apart by some dozens of samples, and of many predictions would take long to try."""
 
 
 def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
@@ -45,7 +54,8 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
     Returns
     -------
     tuple of float
-        One weight a prediction: 0, 0.05, ..., 1, with sum 1. Of equal losses the most even weights.
+        One weight a prediction, with sum 1: 0, 0.05, ..., 1; of more than three predictions 0, 0.1,
+        ..., 1. Of equal losses the most even weights.
     """
     known = np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
     y = y[known]
@@ -58,11 +68,35 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         mean = last + sum(share * (part - last) for share, part in apart)
         return task.blend_loss(mean, y)
 
-    some = itertools.product(range(_STEPS + 1), repeat=len(others))
-    grid = [(*few, _STEPS - sum(few)) for few in some if sum(few) <= _STEPS]
+    steps = _STEPS if len(predictions) <= 3 else _FEWER_STEPS
+    some = itertools.product(range(steps + 1), repeat=len(others))
+    grid = [(*few, steps - sum(few)) for few in some if sum(few) <= steps]
     # min keeps the first of equal losses, so that this order decides ties: even weights come first.
     grid.sort(key=lambda shares: sum(share**2 for share in shares))
-    return min((tuple(share / _STEPS for share in shares) for shares in grid), key=loss)
+    return min((tuple(share / steps for share in shares) for shares in grid), key=loss)
+
+
+def stable_weights(
+    predictions: Sequence[np.ndarray], y: np.ndarray, folds: np.ndarray, task: Task
+) -> tuple[float, ...]:
+    """The mean of the `best_weights` without each fold: no fold decides alone.
+
+    Parameters
+    ----------
+    predictions, y, task
+        As in `best_weights`.
+    folds : ndarray of int
+        [n] fold of each sample; of one fold it is `best_weights`.
+    """
+    each = np.unique(folds)
+    if len(each) < 2:
+        return best_weights(predictions, y, task)
+    chosen = [
+        best_weights([part[folds != fold] for part in predictions], y[folds != fold], task)
+        for fold in each
+    ]
+    # Rounded: sums of tenths would be written with noise in their last digits.
+    return tuple(round(float(mean), 4) for mean in np.mean(chosen, axis=0))
 
 
 def weights(network: Network, forest: Forest | None, network_weight: float) -> dict[str, float]:

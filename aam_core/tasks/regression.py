@@ -95,7 +95,6 @@ class Regression(Task):
     text_values = False
     has_interval = True
     # Where many ASVs tell a number, splits that try some of them do best; where few do, all.
-    max_features = ("some", "all")
     informative = ("r2", 0.2)
 
     @classmethod

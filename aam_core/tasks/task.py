@@ -43,9 +43,6 @@ class Task(ABC):
         Whether its actual and predicted values are text in a table.
     has_interval : bool
         Whether its predictions have an interval.
-    max_features : tuple of str
-        How many inputs each split of the ensemble's forest may try: as the first says, or as
-        another where that predicts held-out samples clearly better.
     informative : tuple of (str, float)
         A metric, and the value from which it says that something predicts the target.
     quantiles : tuple of float
@@ -62,7 +59,6 @@ class Task(ABC):
     losses: ClassVar[tuple[str, ...]]
     text_values: ClassVar[bool]
     has_interval: ClassVar[bool]
-    max_features: ClassVar[tuple[str, ...]]
     informative: ClassVar[tuple[str, float]]
     quantiles: tuple[float, ...] = ()
     column: str

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.data.splits import cross_fitting_split
 from aam_core.ensemble import assemble, cross_fitting
-from aam_core.ensemble.blending import best_weights
+from aam_core.ensemble.blending import stable_weights
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest_training import _FEWER, ForestSettings, fit_forest, out_of_fold
 from aam_core.fitting import fit_classifier, fit_regressor
@@ -46,14 +46,12 @@ def predict_out_of_fold(model, study, groups="host_subject_id"):
     rows = np.array([study.sample_ids.index(name) for name in split.val])
     truth, folds = task.forest_target(values.loc[split.val]), np.array(split.folds)
     settings = ForestSettings(task, -(-config.forest.trees // _FEWER), config.train.seed)
-    each = [
-        out_of_fold(study, rows, truth, folds, dataclasses.replace(settings, max_features=kind))[0]
-        for kind in task.max_features
-    ]
-    if len(each) == 1:
-        return network, each[0], truth
-    some, every = (np.abs(trees[:, 0] - truth).mean() for trees in each)
-    return network, each[1] if every < 0.95 * some else each[0], truth
+    trees = 0.0
+    for kind, number in model.metrics["trees"].items():
+        alone = dataclasses.replace(settings, shares={kind: 1.0})
+        share = number / config.forest.trees
+        trees = trees + share * out_of_fold(study, rows, truth, folds, alone)[0]
+    return network, trees, truth, folds
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -69,10 +67,10 @@ def test_a_model_predicts_by_both_as_they_are_weighed(request, small, kind):
 
 def test_the_blend_weight_is_chosen_on_out_of_fold_predictions(regressor, small):
     model = regressor.model
-    network, trees, truth = predict_out_of_fold(model, small)
+    network, trees, truth, folds = predict_out_of_fold(model, small)
     weight, predictions = model.network_weight, model.val_predictions["prediction"]
     assert predictions.to_numpy() == pytest.approx((weight * network + (1 - weight) * trees)[:, 0])
-    assert weight == best_weights([network, trees], truth, model.target)[0]
+    assert weight == stable_weights([network, trees], truth, folds, model.target)[0]
     expected = regression_metrics(truth, network[:, 0])
     assert model.metrics["network"] == pytest.approx(expected)
     assert model.metrics["forest"] == pytest.approx(regression_metrics(truth, trees[:, 0]))
@@ -80,15 +78,15 @@ def test_the_blend_weight_is_chosen_on_out_of_fold_predictions(regressor, small)
 
 def test_the_blend_weight_of_a_classifier(classifier, small):
     model = classifier.model
-    network, trees, truth = predict_out_of_fold(model, small)
+    network, trees, truth, folds = predict_out_of_fold(model, small)
     weight, predictions = model.network_weight, model.val_predictions[["case", "control"]]
     assert predictions.to_numpy() == pytest.approx(weight * network + (1 - weight) * trees)
-    assert weight == best_weights([network, trees], truth, model.target)[0]
+    assert weight == stable_weights([network, trees], truth, folds, model.target)[0]
 
 
 @pytest.mark.parametrize("kind, split", [("one", None), ("one", "fixed"), ("many", None)])
-def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
-    """All inputs, where a single one tells the target; some, where many tell it alike."""
+def test_trees_are_of_the_kinds_that_predict_better(small, brief, capsys, kind, split):
+    """Those that try all inputs, where a single one tells the target; others, where many do."""
     rng = np.random.default_rng(3)
     counts = rng.integers(1, 40, size=(60, 40))
     target = rng.normal(size=60) if kind == "many" else counts[:, 7] / counts.sum(axis=1)
@@ -101,11 +99,15 @@ def test_splits_try_what_predicts_better(small, brief, capsys, kind, split):
     values = pd.Series(target, small.sample_ids, name="value")
     given = {} if split is None else {"split": (small.sample_ids[:30], small.sample_ids[30:])}
     model = fit_regressor(study, values, config=config, **given)
-    tried = {"one": "all", "many": "some"}[kind]
-    assert f"forest: max_features={tried} " in capsys.readouterr().err
+    numbers = model.metrics["trees"]
+    assert sum(numbers.values()) == 40
+    try_all = numbers.get("plain", 0) + numbers.get("extra-all", 0)
+    assert try_all > 25 if kind == "one" else try_all < 25
+    shares = {name: number / 40 for name, number in numbers.items()}
+    said = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    assert f"forest: {said}" in capsys.readouterr().err
     place = np.array([study.sample_ids.index(name) for name in model.train_samples])
-    seed = config.train.seed
-    settings = ForestSettings(model.target, 40, seed, max_features=tried)
+    settings = ForestSettings(model.target, 40, config.train.seed, shares=shares)
     expected = fit_forest(study, place, target[place], settings)
     assert np.array_equal(model.forest.predict(study), expected.predict(study))
 
@@ -127,7 +129,8 @@ def test_noise_is_not_predicted_out_of_fold(small, brief, grouped):
     assert sorted(message.index) == sorted(small.sample_ids)
     assert regression_metrics(message["actual"], message["prediction"])["r2"] < 0.1
     assert model.metrics["network"]["r2"] < 0.1
-    seen = predict(forest_alone(model), small)["prediction"]
+    settings = ForestSettings(model.target, 40, config.train.seed, shares={"random": 1.0})
+    seen = fit_forest(small, np.arange(60), values.to_numpy(), settings).predict(small)[:, 0]
     assert regression_metrics(values, seen)["r2"] > 0.5
 
 
@@ -214,7 +217,7 @@ def test_the_bar_of_the_forests_ends_when_all_are_fitted(small, brief, monkeypat
     fit_classifier(small, "group", config=config, split=split)
     fit_regressor(small, "gradient", config=config.replace({"train.val_fraction": 0.0}))
     stages = [(total, done) for stage, total, done in seen if stage == "fitting forests"]
-    assert stages == [(22, 22), (20, 20), (16, 16), (10, 10), (10, 10)]
+    assert stages == [(40, 40), (60, 60), (34, 34), (50, 50), (10, 10)]
 
 
 def test_trees_read_covariates_too(small, brief):
@@ -257,7 +260,7 @@ def test_the_weight_of_members_with_fourier_features(
     assert weights[2:].sum() / weights.sum() == pytest.approx(share)
     assert model.network.fourier_members.tolist() == [False, False, True, True]
     # The predictions that are saved are those of the networks as they are weighed now.
-    network, trees, _ = predict_out_of_fold(model, small, groups=None)
+    network, trees, _, _ = predict_out_of_fold(model, small, groups=None)
     both = model.network_weight * network + (1 - model.network_weight) * trees
     column = "prediction" if kind == "regressor" else "case"
     assert both[:, 0] == pytest.approx(model.val_predictions[column].to_numpy(), rel=1e-4)

@@ -3,12 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
+from aam_core.baseline import baseline_forest
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.study import Study
-from aam_core.ensemble import forest, forest_training
+from aam_core.ensemble import forest, forest_kinds, forest_training
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import ForestSettings, fit_forest, out_of_fold
 from aam_core.tasks import Classification, Regression
@@ -74,16 +76,16 @@ def spy(monkeypatch):
 
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("classes, tried", [(0, "some"), (0, "all"), (3, "some")])
+@pytest.mark.parametrize("classes", [0, 3])
 def test_predicts_what_scikit_learn_does(
-    small, gradient, group, covariates, monkeypatch, tried, classes, beside, dense
+    small, gradient, group, covariates, monkeypatch, classes, beside, dense
 ):
     if not dense:
-        monkeypatch.setattr(forest_training, "_DENSE", 0)
+        monkeypatch.setattr(forest_kinds, "_DENSE", 0)
     y, known = (group * 2 if classes else gradient), (covariates if beside else None)
     models = spy(monkeypatch)
-    given = {"covariates": known, "max_features": tried}
-    result = fit_forest(small, TRAIN, y[TRAIN], settings(classes, 31, seed=1, **given))
+    given = settings(classes, 31, seed=1, covariates=known)
+    result = fit_forest(small, TRAIN, y[TRAIN], given)
     predicted = result.predict(small, known)
 
     counts = small.counts.toarray()
@@ -98,18 +100,17 @@ def test_predicts_what_scikit_learn_does(
         extra = np.column_stack([[[False] + [run == x for x in levels] for run in runs], numbers])
     expected = 0.0
     logs = np.log1p(shares.astype(np.float64) * 1e4)
-    kinds = [("RandomForestClassifier", 31, shares)]
-    if not classes:
-        kinds = [("RandomForestRegressor", 16, shares), ("ExtraTreesRegressor", 15, logs)]
-    for (model, _), (kind, size, read) in zip(models, kinds, strict=True):
-        assert type(model).__name__ == kind
-        assert len(model.estimators_) == size
-        assert (model.max_features is None) == (tried == "all")
+    kinds = forest_kinds.KINDS["classification" if classes else "regression"]
+    assert set(given.numbers) == set(kinds) and sum(given.numbers.values()) == 31
+    for fitted, (name, size) in zip(models, given.numbers.items(), strict=True):
+        assert type(fitted.model).__name__ == kinds[name].name
+        assert len(fitted.model.estimators_) == size
+        read = logs if kinds[name].logged else shares
         read = np.column_stack([read, extra]).astype(np.float32)
         if classes:
-            expected = expected + model.predict_proba(read) * size / 31
+            expected = expected + fitted.model.predict_proba(read) * size / 31
         else:
-            expected = expected + model.predict(read)[:, None] * size / 31
+            expected = expected + fitted.model.predict(read)[:, None] * size / 31
     if classes:
         assert predicted[:, [0, 2]] == pytest.approx(expected, abs=1e-6)
         assert not predicted[:, 1].any()  # a class that does not occur has its column
@@ -120,26 +121,56 @@ def test_predicts_what_scikit_learn_does(
         assert predicted == pytest.approx(scaled, rel=1e-6)
 
 
+def test_plain_trees_are_those_of_the_baseline(small, gradient):
+    """So that nothing keeps the forest from being its equal."""
+    plain = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 100, 1, shares={"plain": 1.0}))
+    ids = np.array(small.sample_ids)
+    values = pd.Series(gradient, ids, name="gradient")
+    baseline = baseline_forest(small, ids[TRAIN], ids[NEW], values)["prediction"]
+    ours = plain.predict(small, samples=NEW)[:, 0]
+    # Not equal: which features tie, and that those of one sample are left out, is by the seed.
+    assert np.corrcoef(ours, baseline)[0, 1] > 0.97
+    errors = [np.abs(each - gradient[NEW]).mean() for each in (ours, baseline)]
+    assert errors[0] < 1.1 * errors[1]
+
+
+def test_trees_of_one_leaf_have_the_median(small, gradient):
+    y = np.append(gradient[TRAIN][:-1], 1e6)
+    given = settings(0, 3, seed=1, shares={"median": 1.0})
+    predicted = fit_forest(small, TRAIN, y, given).predict(small)
+    assert predicted == pytest.approx(np.median(y), rel=0.01)
+
+
+def test_trees_are_shared_out_in_whole_numbers():
+    shares = {"plain": 0.301, "random": 0.001, "extra": 0.698}
+    assert forest_kinds.share_out(200, shares) == {"plain": 60, "extra": 140}
+    assert forest_kinds.share_out(2, dict.fromkeys("abc", 1.0)) == {"a": 1, "b": 1}
+    assert forest_kinds.share_out(1, shares) == {"extra": 1}
+
+
 def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradient, monkeypatch):
     models = spy(monkeypatch)
     result = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 40, seed=3))
     sequences, shares = forest_training._training(small, TRAIN)
     shares = shares.toarray()
     rng, rows = np.random.default_rng(0), []
-    for model, logged in models:
-        for tree in (estimator.tree_ for estimator in model.estimators_):
+    for fitted in models:
+        for tree in (estimator.tree_ for estimator in fitted.model.estimators_):
             inner = np.flatnonzero(tree.children_left >= 0)
             bound = tree.threshold[inner]
-            bound = (np.expm1(bound) * 1e-4 if logged else bound).astype(np.float32)
+            bound = (np.expm1(bound) * 1e-4 if fitted.logged else bound).astype(np.float32)
             for step in (-1, 0, 1):
                 row = shares[rng.integers(len(shares), size=len(inner))]
                 at = np.nextafter(bound, np.float32(step)) if step else bound
                 row[np.arange(len(inner)), tree.feature[inner]] = np.maximum(at, 0)
                 rows.append(row)
     rows = np.concatenate(rows)
-    expected = np.mean(
-        [m.predict(forest_training._log(rows) if log else rows) for m, log in models], axis=0
-    )
+    logs = forest_kinds.log_shares(rows)
+    parts = [
+        each.model.predict(logs if each.logged else rows) * len(each.model.estimators_) / 40
+        for each in models
+    ]
+    expected = np.sum(parts, axis=0)
     inputs = rows[:, [sequences.index(dna) for dna in result.sequences]]
     predicted, _ = result._mean_and_spread(inputs)
     assert predicted[:, 0] == pytest.approx(expected, abs=1e-6)
@@ -148,16 +179,19 @@ def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradi
 def test_bounds_are_exact():
     rng = np.random.default_rng(0)
     shares = np.concatenate([[0, 1e-7], rng.uniform(0, 0.99, 500) ** 4]).astype(np.float32)
-    logs = forest_training._log(shares).astype(np.float64)
+    logs = forest_kinds.log_shares(shares).astype(np.float64)
     for threshold in (logs, np.nextafter(logs, 99), logs + 1e-3 * rng.uniform(size=len(logs))):
         bound = forest_training._greatest_share(threshold)
-        assert (shares <= bound).all() and (forest_training._log(bound) <= threshold).all()
-        assert (forest_training._log(np.nextafter(bound, np.float32(2))) > threshold).all()
+        assert (shares <= bound).all() and (forest_kinds.log_shares(bound) <= threshold).all()
+        assert (forest_kinds.log_shares(np.nextafter(bound, np.float32(2))) > threshold).all()
 
 
-def test_half_of_the_trees_see_every_sample(fitted):
-    nodes = np.diff([*fitted.arrays["roots"], len(fitted.arrays["feature"])])
-    assert (nodes[10:] == 2 * 40 - 1).all() and (nodes[:10] < 2 * 40 - 1).all()
+def test_extremely_randomized_trees_see_every_sample(small, gradient):
+    for kind, whole in (("extra", True), ("extra-all", True), ("random", False)):
+        given = settings(0, 10, seed=1, shares={kind: 1.0})
+        fitted = fit_forest(small, TRAIN, gradient[TRAIN], given)
+        nodes = np.diff([*fitted.arrays["roots"], len(fitted.arrays["feature"])])
+        assert (nodes == 2 * 40 - 1).all() == whole
 
 
 def test_learns(small, gradient, fitted):
@@ -220,7 +254,7 @@ def test_rare_features_are_not_split_on(gradient):
 
 def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradient, monkeypatch):
     monkeypatch.setattr(forest_training, "_MOST_FEATURES", 7)
-    monkeypatch.setattr(forest_training, "_MOST_DRAWN", 10)
+    monkeypatch.setattr(forest_kinds, "_MOST_DRAWN", 10)
     result = fit_forest(small, TRAIN, gradient[TRAIN], settings(0, 20, seed=1))
     prevalence = dict(zip(small.sequences, (small.counts[TRAIN] > 0).sum(axis=0).A1, strict=True))
     assert len(result.sequences) <= 7
@@ -233,15 +267,15 @@ def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
     small, gradient, monkeypatch
 ):
     monkeypatch.setattr(forest_training, "_MOST_READ", 1)
-    monkeypatch.setattr(forest_training, "_MOST_TRIED", 7)
-    y = gradient[TRAIN]
+    monkeypatch.setattr(forest_training, "_LEAST_READ", 7)
+    y, given = gradient[TRAIN], settings(0, 30, seed=1, shares={"plain": 1.0})
     counts = small.counts[TRAIN].toarray()
     roots = np.sqrt(counts / counts.sum(axis=1, keepdims=True))[:, (counts > 0).sum(axis=0) >= 2]
     names = np.array(small.sequences)[(counts > 0).sum(axis=0) >= 2]
     best = names[np.argsort(-np.abs(np.corrcoef(roots.T, y)[-1, :-1]))[:7]]
-    result = fit_forest(small, TRAIN, y, settings(0, 30, seed=1, max_features="all"))
+    result = fit_forest(small, TRAIN, y, given)
     assert set(result.sequences) <= set(best) and len(result.sequences) > 3
-    same = fit_forest(small, TRAIN, np.full(40, y[0]), settings(0, 30, seed=1, max_features="all"))
+    same = fit_forest(small, TRAIN, np.full(40, y[0]), given)
     assert same.predict(small)[:, 0] == pytest.approx(y[0])
 
 
