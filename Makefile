@@ -48,8 +48,8 @@ bench-scale: env ## Measure scaling over processes, memory and, on a GPU, its ut
 	@$(IN_ENV) python benchmarks/scale.py
 
 MODE ?= quick
-bench-accuracy: env ## Compare accuracy with a random forest (MODE=full: every study, three seeds)
-	@$(IN_ENV) python benchmarks/accuracy.py --mode $(MODE)
+bench-accuracy: env ## Compare with a random forest (MODE=full: every study; MODE=corpus: others)
+	@$(IN_ENV) python benchmarks/$(if $(filter corpus,$(MODE)),accuracy_corpus.py,accuracy.py --mode $(MODE))
 
 bench-ablations: env ## Compare variants of the default (QUESTION=1 ... 5: those of one question)
 	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)

@@ -1,7 +1,7 @@
 """The targets of the corpus benchmark: 24 of 21 public studies that the default was not chosen on.
 
 Taken: columns of biology or of the environment, of at least 150 samples with 500 reads; samples of
-one person or animal are in one fold where the metadata tell them apart. Left out: technical columns
+one person or animal are in one fold where the metadata tell them apart. Not taken: technical ones
 (plates, kits, controls), sites of the body (any method tells them), columns that say the same
 again, and columns of fewer than 100 samples. Of a larger table at most `MOST` samples are drawn by
 seed, so that the whole benchmark takes hours and not days; the pooled adults keep more.
@@ -66,7 +66,7 @@ class CorpusSource:
     most : int
         Samples at most.
     span : tuple of (float, float)
-        Numbers outside are left out.
+        Numbers outside are dropped.
     """
 
     label: str

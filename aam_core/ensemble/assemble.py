@@ -112,8 +112,8 @@ def assemble(
         )
     cross_fitted = None
     if trained.config.forest.trees:
-        beside = None if held_out is None else held_out.out_of_fold(trained.network)
-        cross_fitted = _fit_forest(trained, group, progress, beside)
+        by_networks = None if held_out is None else held_out.out_of_fold(trained.network)
+        cross_fitted = _fit_forest(trained, group, progress, by_networks)
         if cross_fitted.trees:
             total, trees = trained.config.forest.trees, cross_fitted.trees.items()
             log.info("forest: %s", ", ".join(f"{kind} {n / total:.2f}" for kind, n in trees))
@@ -147,7 +147,7 @@ def _folds(trained: Trained) -> np.ndarray:
 
 
 def _fit_forest(
-    trained: Trained, group: ProcessGroup, progress: Progress, beside: np.ndarray | None
+    trained: Trained, group: ProcessGroup, progress: Progress, by_networks: np.ndarray | None
 ) -> CrossFitted:
     """Train in one process for all: scikit-learn then has the threads of a machine to itself."""
     config = trained.config
@@ -160,7 +160,7 @@ def _fit_forest(
         weights=sample_weights(trained.study, trained.values.index, config.loss),
     )
     if len(trained.split.val) < LEAST:
-        beside = None
+        by_networks = None
     cross_fitted = None
     try:
         if group.is_first:
@@ -169,7 +169,7 @@ def _fit_forest(
                 trained.split,
                 trained.values,
                 settings,
-                beside=beside,
+                by_networks=by_networks,
                 progress=progress,
             )
         return group.broadcast(cross_fitted)

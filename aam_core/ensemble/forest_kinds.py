@@ -19,7 +19,7 @@ from scipy import sparse
 
 from aam_core.errors import lookup
 
-__all__ = ["KINDS", "Kind", "grow", "log_shares", "share_out"]
+__all__ = ["KINDS", "Kind", "grow", "kinds_of", "log_shares", "share_out"]
 
 _PSEUDO = 1e-4
 """Added to a relative abundance before its logarithm is taken."""
@@ -101,7 +101,7 @@ KINDS = {
 
 
 def share_out(trees: int, shares: dict[str, float]) -> dict[str, int]:
-    """Whole numbers of trees in proportion to the shares; a kind without trees is left out.
+    """Whole numbers of trees in proportion to the shares; kinds without trees are dropped.
 
     >>> share_out(10, {"plain": 0.25, "extra": 0.75, "random": 0.0})
     {'plain': 3, 'extra': 7}

@@ -131,7 +131,7 @@ def cross_fit_forest(
     values: pd.Series,
     settings: ForestSettings,
     *,
-    beside: np.ndarray | None,
+    by_networks: np.ndarray | None,
     progress: Progress,
 ) -> CrossFitted:
     """Train the forest of an ensemble, and predict its validation samples out of fold.
@@ -145,7 +145,7 @@ def cross_fit_forest(
         Target by sample id.
     settings : ForestSettings
         Without shares: they are chosen here.
-    beside : ndarray or None
+    by_networks : ndarray or None
         ``[N, T]`` out-of-fold predictions of the networks, which the trees are to complement; None
         where there are too few samples to choose by: every kind has as many trees.
     progress : Progress
@@ -185,9 +185,9 @@ def cross_fit_forest(
         return CrossFitted(fit({}), nothing, nothing, {})
     predictions = {kind: predict(kind) for kind in kinds}
     shares = dict.fromkeys(kinds, 1 / len(kinds))
-    if beside is not None:
+    if by_networks is not None:
         parts = [predictions[kind][0] for kind in kinds]
-        shares = _shares(parts, beside, truth(split.val), np.array(split.folds), kinds, task)
+        shares = _shares(parts, by_networks, truth(split.val), np.array(split.folds), kinds, task)
     numbers = share_out(settings.trees, shares)
     shares = {kind: number / settings.trees for kind, number in numbers.items()}
     forest = fit(shares)
@@ -198,9 +198,9 @@ def cross_fit_forest(
     return CrossFitted(forest, mean, spread, numbers)
 
 
-def _shares(parts, beside, y, folds, kinds, task) -> dict[str, float]:
+def _shares(parts, by_networks, y, folds, kinds, task) -> dict[str, float]:
     """Shares of the kinds that predict best together with the networks."""
-    network, *weights = stable_weights([beside, *parts], y, folds, task)
+    network, *weights = stable_weights([by_networks, *parts], y, folds, task)
     if not sum(weights):  # the networks alone are best: of the forest, what is best alone
         weights = list(stable_weights(parts, y, folds, task))
     return {kind: weight / sum(weights) for kind, weight in zip(kinds, weights, strict=True)}
