@@ -115,8 +115,8 @@ def assemble(
         by_networks = None if held_out is None else held_out.out_of_fold(trained.network)
         cross_fitted = _fit_forest(trained, group, progress, by_networks)
         if cross_fitted.trees:
-            total, trees = trained.config.forest.trees, cross_fitted.trees.items()
-            log.info("forest: %s", ", ".join(f"{kind} {n / total:.2f}" for kind, n in trees))
+            total, numbers = trained.config.forest.trees, cross_fitted.trees.items()
+            log.info("forest: %s", ", ".join(f"{kind} {n / total:.2f}" for kind, n in numbers))
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
@@ -137,8 +137,8 @@ def assemble(
         "network": by_networks,
         "forest": by_forest,
     }
-    spread, trees = cross_fitted.spread, cross_fitted.trees
-    return Ensemble(forest, weight, out_of_fold, spread, quantiles, trees)
+    fitted = cross_fitted
+    return Ensemble(forest, weight, out_of_fold, fitted.spread, quantiles, fitted.trees)
 
 
 def _folds(trained: Trained) -> np.ndarray:
