@@ -40,10 +40,11 @@ from aam_core.models.network import Network
 from aam_core.plan import FitOptions, OnEpoch, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.resuming import saved_config
-from aam_core.run import ForestProgress, Run
-from aam_core.tasks import Task
+from aam_core.run import ForestProgress, Run, of_each_target
+from aam_core.tasks import Targets, Task
 from aam_core.tasks.losses import sample_weights
 from aam_core.training.launch.devices import on_devices
+from aam_core.training.parallel import ProcessGroup
 from aam_core.training.precision import cpu_threads
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ _SCORED = {
 @on_devices(load_model)
 def fit_regressor(
     study: Study,
-    target: str | pd.Series,
+    target: str | pd.Series | Sequence[str],
     *,
     encoder: Model | str | Path | None = None,
     freeze_encoder: bool = False,
@@ -81,7 +82,7 @@ def fit_regressor(
     on_epoch: OnEpoch | None = None,
     **settings: Unpack[EverydaySettings],
 ) -> Model:
-    """Fit a numeric metadata column.
+    """Fit a numeric metadata column, or several together.
 
     Parameters
     ----------
@@ -89,8 +90,10 @@ def fit_regressor(
         Distances on its phylogeny, or its given ones, are learned together with the target if
         ``loss.distance`` is above 0 and the encoder is not frozen. No preset of a fit sets it.
         Otherwise tree and distances are ignored, which is logged.
-    target : str or Series
-        Metadata column, or values by sample id.
+    target : str, Series or list of str
+        Metadata column, or values by sample id; or several columns, which one network learns. A
+        blank value of one of them counts in nothing. The model is that of the first, which has
+        those of the others (`Model.more`).
     encoder : Model or path, optional
         Pretrained encoder to fine-tune; its sizes replace those of ``config``, which is logged.
     freeze_encoder : bool
@@ -201,38 +204,66 @@ FITS: dict[str, Callable[..., Model]] = {
 """By the name of the task."""
 
 
-def _fit(task_name: str, study: Study, target: str | pd.Series, options: FitOptions) -> Model:
+def _fit(
+    task_name: str, study: Study, target: str | pd.Series | Sequence[str], options: FitOptions
+) -> Model:
     """Plan, train, assemble the ensemble, score held-out samples, and save."""
     plan, group, task, values = plan_fit(task_name, study, target, options)
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
         result = run.train(run.job(*training_batches(run, task, values), options.on_epoch))
-        # run.config, as the batch size of the plan may still be "auto".
-        trained = Trained(
-            run.model.network, study, plan.split, values, run.config, task, plan.covariates
-        )
-        ensemble = assemble(trained, group, run.log, ForestProgress(run.reporter()))
-        scores = _score(trained, ensemble, plan.val_groups)
-        model = dataclasses.replace(
-            run.model,
-            forest=ensemble.forest,
-            network_weight=ensemble.network_weight,
-            metrics={"epoch": result.epoch, **scores.metrics},
-            val_predictions=scores.predictions,
-            intervals=scores.calibration.intervals,
-            sets=scores.calibration.sets,
-        )
-        _log_scores(run.log, trained, ensemble, scores)
+        each: list[Model] = []
         drawings: dict[str, Callable] = {}
-        if scores.predictions is not None:
-            draw = functools.partial(task.plot, scores.predictions, label=task.column)
-            drawings["val_predictions.png"] = draw
+        for number, model in enumerate(of_each_target(run.model, task), start=1):
+            if len(task.each) > 1:
+                run.log.info("target %d of %d: %s", number, len(task.each), model.task.column)
+            made = _finish(run, group, model, values, result.epoch)
+            each.append(made)
+            if made.val_predictions is not None:
+                draw = functools.partial(
+                    made.task.plot, made.val_predictions, label=made.task.column
+                )
+                drawings[f"val_predictions{'' if number == 1 else f'_{number}'}.png"] = draw
+        model = dataclasses.replace(each[0], more=each[1:])
+        if model.more:
+            scores = {it.task.column: {**(it.metrics or {})} for it in each}
+            model.metrics = {**(model.metrics or {}), "targets": scores}
         run.save(model, drawings)
     return model
 
 
+def _finish(
+    run: Run,
+    group: ProcessGroup,
+    model: Model,
+    values: pd.Series | pd.DataFrame,
+    epoch: int,
+) -> Model:
+    """The model of one target with all that follows its training: forest, weights, scores."""
+    plan, task, split = run.plan, model.task, run.plan.split
+    if isinstance(values, pd.DataFrame):
+        values = values[task.column].dropna()
+        split = split.of(values.index)
+    # run.config, as the batch size of the plan may still be "auto".
+    trained = Trained(model.network, plan.study, split, values, run.config, task, plan.covariates)
+    ensemble = assemble(trained, group, run.log, ForestProgress(run.reporter()))
+    scores = _score(trained, ensemble, plan.val_groups)
+    _log_scores(run.log, trained, ensemble, scores)
+    return dataclasses.replace(
+        model,
+        forest=ensemble.forest,
+        network_weight=ensemble.network_weight,
+        metrics={"epoch": epoch, **scores.metrics},
+        train_samples=split.train,
+        val_samples=split.val,
+        val_predictions=scores.predictions,
+        intervals=scores.calibration.intervals,
+        sets=scores.calibration.sets,
+    )
+
+
 def training_batches(
-    run: Run, task: Task, values: pd.Series
+    run: Run, task: Task | Targets, values: pd.Series | pd.DataFrame
 ) -> tuple[Batcher, torch.Tensor | None]:
     """The `Batcher` of a fit to ``values`` by sample id, and the class weights."""
     plan, model = run.plan, run.model
@@ -240,8 +271,12 @@ def training_batches(
     places = plan.positions(list(values.index))
     encoded = task.encode(values, study.rows(places))
     # By position in the study: samples on neither side keep 0, which is never read.
-    truth = np.zeros(len(study.sample_ids), encoded.dtype)
+    truth = np.zeros((len(study.sample_ids), *encoded.shape[1:]), encoded.dtype)
     truth[places] = encoded
+    weights = sample_weights(study, values.index, config.loss)
+    if isinstance(task, Targets):
+        known = task.known(truth)
+        weights = known if weights is None else known * weights
     frozen = plan.freeze_encoder or model.network.bases is None
     batcher = Batcher(
         study,
@@ -252,11 +287,11 @@ def training_batches(
         covariates=plan.covariates.encode(study.metadata) if plan.covariates else None,
         asv_vectors=_fixed_vectors(run) if frozen else None,
         held_out=plan.held_out,
-        sample_weight=sample_weights(study, values.index, config.loss),
+        sample_weight=weights,
     )
     # Held-out labels must not reach the loss, which class weights are part of.
     trained_on = truth[plan.positions(plan.split.train)]
-    if plan.checkpoint is None:  # else the range was restored with the weights
+    if plan.checkpoint is None and isinstance(task, Task):  # else restored with the weights
         _set_range(model.network, task, trained_on)
     return batcher, task.class_weights(trained_on, config.loss)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +19,8 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.conformal import PredictionSets
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.intervals import Interval
-from aam_core.files.folders import read_consistent, replacing_in
+from aam_core.errors import InputError
+from aam_core.files.folders import MANIFEST, read_consistent, replacing_in
 from aam_core.summary import Summarized
 from aam_core.tasks import Task
 
@@ -61,6 +66,8 @@ class Model(Summarized):
         of probabilities per class too.
     history : list of dict
         Losses of each epoch. Not saved.
+    more : list of Model
+        Of further targets that were learned together with this one.
     """
 
     kind: str
@@ -79,6 +86,12 @@ class Model(Summarized):
     val_samples: list[str] = field(default_factory=list)
     val_predictions: pd.DataFrame | None = None
     history: list[dict] = field(default_factory=list)
+    more: list[Model] = field(default_factory=list)
+
+    @property
+    def each(self) -> list[Model]:
+        """A model of each target: itself, and `more`."""
+        return [dataclasses.replace(self, more=[]), *self.more]
 
     @property
     def task(self) -> Task:
@@ -89,6 +102,7 @@ class Model(Summarized):
     def columns(self) -> tuple[str, ...]:
         """Metadata columns without a blank that it reads of each sample, beside the covariates."""
         needed = () if self.target is None else self.target.needs
+        needed = (*needed, *(name for model in self.more for name in model.columns()))
         return tuple(dict.fromkeys([*needed, *self.interval_by]))
 
     @property
@@ -114,19 +128,20 @@ class Model(Summarized):
         InputError
             If a number of the model is not finite, or the folder cannot be written.
         """
+        names = save_aside(directory, self.more, durable)
         with replacing_in(directory, model_files.FILES, manifest=True, durable=durable) as folder:
-            self.write(folder, weights)
+            model_files.write(self, folder, weights, names)
+        remove_others(directory, names)
         return Path(directory)
-
-    def write(self, folder: Path, weights: dict | None = None) -> None:
-        """Write every file into ``folder``, which exists and belongs to the caller."""
-        model_files.write(self, folder, weights)
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         items = {}
         if self.target is not None:
             text, classes = self.target.column, self.target.classes
             items["target"] = f"{text} ({len(classes)} classes)" if classes else text
+        if self.more:
+            others = (model.task.column for model in self.more)
+            items["further targets"] = ", ".join(others)
         if self.covariates is not None:
             items["covariates"] = str(self.covariates)
         size = sum(parameter.numel() for parameter in self.network.parameters())
@@ -147,6 +162,57 @@ class Model(Summarized):
         return f"Model: {self.kind}", items
 
 
+MORE = "targets"
+"""Folder, within that of a model of several targets, of the models of the further ones."""
+
+
+def save_aside(directory, models: list[Model], durable: bool) -> list[str]:
+    """Save models of further targets below the folder of the first; return the folders' names.
+
+    Each is called after its target and content: those of an earlier version stay until the first
+    model, which names its own, is replaced.
+    """
+    names = []
+    for number, model in enumerate(models, start=2):
+        draft = Path(directory, MORE, ".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        model.save(draft, durable=durable)
+        digest = hashlib.sha256((draft / MANIFEST).read_bytes()).hexdigest()[:16]
+        column = re.sub("[^A-Za-z0-9_-]", "_", model.task.column)[:40]
+        name = f"{number}-{column}-{digest}"
+        place = draft.with_name(name)
+        if place.exists():
+            shutil.rmtree(draft)
+        else:
+            draft.rename(place)
+        names.append(name)
+    return names
+
+
+def remove_others(directory, names: list[str]) -> None:
+    """Remove models of further targets that the model in ``directory`` does not name."""
+    folder = Path(directory, MORE)
+    if folder.is_dir():
+        for place in folder.iterdir():
+            if place.name not in names:
+                shutil.rmtree(place, ignore_errors=True)
+        if not names:
+            folder.rmdir()
+
+
+def folders_of_more(folder: Path, directory: Path) -> list[Path]:
+    """Folders of the further targets of the model in ``folder``, which belongs to ``directory``."""
+    places = [directory / MORE / name for name in model_files.names_of_more(folder)]
+    for place in places:
+        manifest = place / MANIFEST
+        digest = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+        if not digest or not place.name.endswith(digest[:16]):
+            raise InputError(
+                f"{place}, of a further target of the model, is missing or was edited."
+            )
+    return places
+
+
 def load_model(directory) -> Model:
     """Open a saved model from its folder alone.
 
@@ -161,7 +227,13 @@ def load_model(directory) -> Model:
         If something is missing, truncated, edited, damaged, not finite, of a newer format or
         another vocabulary.
     """
-    return read_consistent(directory, lambda folder: Model(**model_files.read(folder)))
+
+    def read(folder: Path) -> Model:
+        # Beside the stage of a version that is not published yet.
+        more = [load_model(place) for place in folders_of_more(folder, Path(directory))]
+        return Model(**model_files.read(folder), more=more)
+
+    return read_consistent(directory, read)
 
 
 def as_model(model) -> Model:
@@ -190,4 +262,10 @@ def validate(directory, level: str = "max") -> str:
     InputError
         As `load_model`.
     """
-    return read_consistent(directory, lambda folder: model_files.check(folder, level))
+
+    def check(folder: Path) -> str:
+        for place in folders_of_more(folder, Path(directory)):
+            validate(place, level)
+        return model_files.check(folder, level)
+
+    return read_consistent(directory, check)

@@ -17,6 +17,8 @@ A new, renamed or removed configuration field, part or file that a model is rebu
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +63,20 @@ FILES = (
 )
 """Names of all that a run may write; none of an earlier run's stays beside a new model."""
 
+_NAME_OF_MORE = re.compile(r"[0-9]+-[A-Za-z0-9_-]*-[0-9a-f]{16}")
+"""Number and column of a target, digest of its model's manifest."""
+
 RECORDS = ("metrics.json", "train_samples.txt", "val_samples.txt", "val_predictions.tsv")
 """Files that may be taken away from a saved model."""
 
 
-def write(model: Model, folder: Path, weights: dict | None = None) -> None:
-    """Write every file of a model into ``folder``, which exists and belongs to the caller."""
+def write(
+    model: Model, folder: Path, weights: dict | None = None, more: Sequence[str] = ()
+) -> None:
+    """Write every file of a model into ``folder``, which exists and belongs to the caller.
+
+    ``more`` are names of folders of models of further targets, as `names_of_more` reads them.
+    """
     from safetensors.torch import save
 
     weights = model.network.state_dict() if weights is None else weights
@@ -93,6 +103,8 @@ def write(model: Model, folder: Path, weights: dict | None = None) -> None:
         }
         if model.sets is not None:
             targets["sets"] = model.sets.scores.to_dict()
+        if more:
+            targets["more"] = list(more)
         write_json(folder / "targets.json", targets, strict=True)
     if model.forest is not None:
         _write_forest(model.forest, model.network_weight, folder)
@@ -141,6 +153,25 @@ def read(folder: Path) -> dict:
         **_read_records(folder),
         **_read_samples(folder, kind),
     )
+
+
+def names_of_more(folder: Path) -> list[str]:
+    """Names of the folders of models of further targets; mostly none.
+
+    Raises
+    ------
+    InputError
+        If they are no such names.
+    """
+    path = folder / "targets.json"
+    if not path.is_file():
+        return []
+    names = _read_json(path).get("more", [])
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and _NAME_OF_MORE.fullmatch(name) for name in names
+    ):
+        raise InputError(f"{path} was edited: its further targets are {names!r:.200}.")
+    return names
 
 
 def check(folder: Path, level: str) -> str:
@@ -248,7 +279,7 @@ def _covariates(targets: dict) -> Covariates | None:
 
 def _check_targets(targets, kind, parts, where):
     # Keys that an earlier AAM did not write.
-    if set(targets) - {"sets"} != {"target", "interval", "covariates", "forest"}:
+    if set(targets) - {"sets", "more"} != {"target", "interval", "covariates", "forest"}:
         raise InputError(
             f"{where} was edited: it must hold target, interval, covariates and forest."
         )

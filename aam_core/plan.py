@@ -35,13 +35,14 @@ from aam_core.preparation import (
     given_split,
     split_samples,
     splitter,
+    targets_by_sample,
     unused,
     usable_samples,
     values_by_sample,
 )
 from aam_core.pretrained import sizes_in_words, with_sizes_of
 from aam_core.resuming import Inputs, check_accepted, moved_samples, open_checkpoint, split_of
-from aam_core.tasks import Task, task_from_dict, task_named
+from aam_core.tasks import Regression, Targets, Task, task_from_dict, task_named
 from aam_core.tasks.losses import sample_weights
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.parallel import ProcessGroup, join_process_group
@@ -66,7 +67,7 @@ class Plan:
         What is being done: every line of the run starts with it.
     output : Path or None
         Nothing is written without one.
-    task : Task or None
+    task : Task, Targets or None
         None for a pretraining.
     covariates : Covariates or None
     encoder : Model or None
@@ -86,7 +87,7 @@ class Plan:
     parts: Parts
     label: str
     output: Path | None = None
-    task: Task | None = None
+    task: Task | Targets | None = None
     covariates: Covariates | None = None
     encoder: Model | None = None
     freeze_encoder: bool = False
@@ -125,12 +126,15 @@ class FitOptions:
 
 
 class FitPlan(NamedTuple):
-    """The plan of a fit, its processes, its task, and the target's values by sample id."""
+    """The plan of a fit, its processes, its task, and the target's values by sample id.
+
+    Of several targets the values are a data frame, NaN where one is missing.
+    """
 
     plan: Plan
     group: ProcessGroup
-    task: Task
-    values: pd.Series
+    task: Task | Targets
+    values: pd.Series | pd.DataFrame
 
 
 def plan_pretraining(
@@ -192,15 +196,27 @@ def plan_pretraining(
     return plan, group
 
 
-def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: FitOptions) -> FitPlan:
+def plan_fit(
+    task_name: str, study: Study, target: str | pd.Series | Sequence[str], options: FitOptions
+) -> FitPlan:
     """Split the samples, fit the target to them, and check all that is known before training."""
-    task_class = task_named(task_name)
+    task_class: type[Task] | type[Targets] = task_named(task_name)
     encoder, resumed, chosen, config = _configure(task_class, options)
-    values = values_by_sample(study, target)
-    assert values is not None  # only groups may be
+    if isinstance(target, str | pd.Series):
+        values = values_by_sample(study, target)
+    else:
+        values = targets_by_sample(study, target)
+    if isinstance(values, pd.DataFrame):
+        if task_class is not Regression:
+            raise InputError(
+                f"A {task_name} has one target, and {len(values.columns)} are given: several are "
+                "numbers that a regressor learns together (aam fit-regressor)."
+            )
+        task_class = Targets
     groups = values_by_sample(study, options.group_by, "group_by")
     covariates = covariate_names(options.covariates)
-    check_columns(values, groups, [*covariates, *config.columns()], study.sample_ids)
+    for one in _columns_of(values):
+        check_columns(one, groups, [*covariates, *config.columns()], study.sample_ids)
     context = describe_run(
         task_name,
         study,
@@ -209,13 +225,15 @@ def plan_fit(task_name: str, study: Study, target: str | pd.Series, options: Fit
         encoder=bool(encoder or (resumed and resumed.run["pretrained"])),
         frozen=options.freeze_encoder,
         covariates=bool(covariates),
+        targets=len(_columns_of(values)),
         output=options.output is not None,
     )
     distances = learns_distances(config, context)
     if distances:
         check_distances(study, config)
     samples, dropped = usable_samples(study, config)
-    check_interval_groups(study.select(samples), values, config)
+    for one in _columns_of(values):
+        check_interval_groups(study.select(samples), one, config)
     group = join_process_group(config.train)
     columns = _Columns(study, values, groups, distances, encoder, options)
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
@@ -261,7 +279,7 @@ class _Columns(NamedTuple):
     """What a fit reads: a study, and columns of it by sample id."""
 
     study: Study
-    values: pd.Series
+    values: pd.Series | pd.DataFrame
     groups: pd.Series | None
     distances: bool
     encoder: Model | None
@@ -272,7 +290,7 @@ class _Fitted(NamedTuple):
     """A split, and what was fitted to its training samples."""
 
     split: Split
-    task: Task
+    task: Task | Targets
     covariates: Covariates | None
     inputs: Inputs
     changed: str = ""
@@ -283,8 +301,15 @@ class _Fitted(NamedTuple):
         return list(dict.fromkeys([*self.split.train, *self.split.val]))
 
 
+def _columns_of(values: pd.Series | pd.DataFrame) -> list[pd.Series]:
+    """The target, or each of several, where it has a value."""
+    if isinstance(values, pd.Series):
+        return [values]
+    return [values[name].dropna() for name in values.columns]
+
+
 def _configure(
-    task_class: type[Task], options: FitOptions
+    task_class: type[Task] | type[Targets], options: FitOptions
 ) -> tuple[Model | None, Checkpoint | None, Config, Config]:
     """Encoder, checkpoint, the configuration as chosen, and with the sizes of the encoder."""
     check_accepted(options.accept_changed_inputs, options.resume)
@@ -299,7 +324,7 @@ def _configure(
 
 
 def _new_run(
-    task_class: type[Task], columns: _Columns, samples: list[str], config: Config
+    task_class: type[Task] | type[Targets], columns: _Columns, samples: list[str], config: Config
 ) -> _Fitted:
     """Split the samples and fit target and covariates to the training side."""
     values, options = columns.values.reindex(samples), columns.options
@@ -317,7 +342,7 @@ def _new_run(
 def _resumed_run(
     resumed: Checkpoint,
     group: ProcessGroup,
-    task_class: type[Task],
+    task_class: type[Task] | type[Targets],
     columns: _Columns,
     samples: list[str],
     config: Config,
@@ -335,7 +360,9 @@ def _resumed_run(
     return _Fitted(split, task, covariates, inputs, changed)
 
 
-def _fit_columns(task_class: type[Task], columns: _Columns, split: Split, config: Config):
+def _fit_columns(
+    task_class: type[Task] | type[Targets], columns: _Columns, split: Split, config: Config
+):
     """The target and the covariates, fitted to the training side of a split."""
     used = columns.values.reindex(list(dict.fromkeys([*split.train, *split.val])))
     metadata = columns.study.metadata
@@ -382,7 +409,7 @@ def _check_losses(config: Config, parts: Parts, resumed: Checkpoint | None) -> N
 
 def _inputs(
     columns: _Columns,
-    task_class: type[Task],
+    task_class: type[Task] | type[Targets],
     resumed: Checkpoint | None,
     covariates: Covariates | None = None,
 ) -> Inputs:
@@ -391,7 +418,10 @@ def _inputs(
         covariates = Covariates.from_dict(resumed.run["covariates"])
     numeric = {item[0] for item in covariates.numeric} if covariates else set()
     options = columns.options
-    names = [*covariate_names(options.covariates), *options.config.columns()]
+    # Of several targets the first is compared as the target, the others beside it.
+    others = [column.name for column in _columns_of(columns.values)[1:]]
+    names = [*covariate_names(options.covariates), *options.config.columns(), *others]
+    numeric |= set(others)
     now = fingerprint(
         columns.study,
         distances=columns.distances,
@@ -425,9 +455,10 @@ def _moved(resumed: Checkpoint, samples, split) -> str:
     return moved_samples(resumed, split, samples)
 
 
-def _as_before(resumed: Checkpoint, task: Task, covariates):
+def _as_before(resumed: Checkpoint, task: Task | Targets, covariates):
     """Target and covariates as the first run encodes them, where they are the same columns."""
-    before = task_from_dict(resumed.run["target"]) if resumed.run["target"] else task
+    saved = resumed.run["target"]
+    before = (Targets.from_dict(saved) or task_from_dict(saved)) if saved else task
     if (type(before), before.column) == (type(task), task.column):
         task = before
     if covariates is not None and resumed.run["covariates"] is not None:

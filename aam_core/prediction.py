@@ -73,7 +73,8 @@ def predict(
     DataFrame
         Index ``sample-id``, every sample with reads, in the table's order. Of a regressor:
         ``prediction`` in the target's units, and ``lower`` and ``upper``, the prediction interval
-        (absent where no samples were held out). Of a classifier: ``prediction``, a column of
+        (absent where no samples were held out); of several targets, each of these begins with the
+        target's name (``age_prediction``). Of a classifier: ``prediction``, a column of
         probabilities per class and, where a confidence is given, ``prediction_set``: the classes
         that the sample may be of, joined by '|'. Then ``known_reads``, the share
         of the sample's reads in ASVs that the model was fitted on, ``known_kmers``, the mean share
@@ -136,7 +137,11 @@ def predict_batches(
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
     # First, as it checks the inputs at the call; the forward passes wait for the first part.
-    frames = target_frames(model, study, config, batch_size, chunk, confidence)
+    options = (study, config, batch_size, chunk, confidence)
+    if model.more:
+        frames = _side_by_side({it.task.column: target_frames(it, *options) for it in model.each})
+    else:
+        frames = target_frames(model, *options)
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
         logger.info(line)
@@ -185,6 +190,13 @@ def target_frames(
         return table
 
     return (frame(start, part) for start, part in zip(starts, parts, strict=True))
+
+
+def _side_by_side(targets: dict[str, Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+    """Tables of several targets as one, whose columns start with the targets' names."""
+    for frames in zip(*targets.values(), strict=True):
+        named = zip(targets, frames, strict=True)
+        yield pd.concat([frame.add_prefix(f"{name}_") for name, frame in named], axis=1)
 
 
 def _check_confidence(model: Model, confidence: float | None) -> None:
@@ -326,7 +338,8 @@ class _Familiarity:
             warnings += filter(None, [comparison.warning()])
         if model.covariates is not None and study.metadata is not None:
             warnings += model.covariates.unseen(study.metadata)
-        warnings += model.task.unseen(study.metadata)
+        for one in model.each:
+            warnings += one.task.unseen(study.metadata)
         trained = {*model.train_samples, *model.val_samples}
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():

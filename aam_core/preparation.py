@@ -6,6 +6,7 @@ Shared by fits, pretraining, cross-validation and the search for hyperparameters
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import overload
 
@@ -27,7 +28,7 @@ from aam_core.model import Model
 from aam_core.models.heads import OUTPUTS
 from aam_core.phylogeny.distances import find_distance
 from aam_core.pretrained import with_sizes_of
-from aam_core.tasks import Task
+from aam_core.tasks import Targets, Task
 from aam_core.training.launch.environment import launched_by_torchrun, world_size
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "processes",
     "split_samples",
     "splitter",
+    "targets_by_sample",
     "unused",
     "usable_samples",
     "values_by_sample",
@@ -129,6 +131,25 @@ def values_by_sample(
     return column(study.metadata, values)
 
 
+def targets_by_sample(study: Study, names: Sequence[str]) -> pd.Series | pd.DataFrame:
+    """Metadata columns to predict: one, or the numbers of several, NaN where they are blank.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, is named twice, or is one of several and holds no numbers.
+    """
+    names = list(names)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError("target must be the name of a metadata column, or a list of such names.")
+    columns = [values_by_sample(study, name) for name in names]
+    if len(columns) == 1:
+        return columns[0]
+    if len(set(names)) < len(names):
+        raise InputError(f"A target is named twice: {first_five(names)}.")
+    return Targets.numbers(pd.concat(columns, axis=1))
+
+
 def check_columns(values: pd.Series, groups: pd.Series | None, covariates, samples) -> None:
     """Refuse a target that is a covariate, or that samples are grouped by.
 
@@ -153,7 +174,7 @@ def check_columns(values: pd.Series, groups: pd.Series | None, covariates, sampl
         )
 
 
-def check_output(config: Config, task: Task, values: pd.Series) -> None:
+def check_output(config: Config, task: Task | Targets, values: pd.Series | pd.DataFrame) -> None:
     """Refuse an output function of the target head that cannot give the values of a fit.
 
     Raises
@@ -167,6 +188,11 @@ def check_output(config: Config, task: Task, values: pd.Series) -> None:
         raise InputError(
             f"model.head.output is {name!r}, and {task.column!r} has classes, whose probabilities "
             "need no bounds: leave it at 'identity'."
+        )
+    if task.parts.get("link") == "values":
+        raise InputError(
+            f"model.head.output is {name!r}, which is for one target, and there are "
+            f"{len(task.each)}: leave it at 'identity'."
         )
     if task.parts.get("link"):
         raise InputError(
@@ -220,7 +246,11 @@ def check_distances(study: Study, config: Config) -> None:
 
 
 def column_notes(
-    study: Study, values: pd.Series, group_by, covariates, task: type[Task]
+    study: Study,
+    values: pd.Series | pd.DataFrame,
+    group_by,
+    covariates,
+    task: type[Task] | type[Targets],
 ) -> list[str]:
     """Lines on how the columns of a fit are read, where a reader may not expect it."""
     _, lines = infer_types(study.metadata, covariates)

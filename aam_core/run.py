@@ -26,10 +26,11 @@ from aam_core.errors import InputError
 from aam_core.files.writing import check_folder, check_space
 from aam_core.log import labelled
 from aam_core.model import Model
-from aam_core.models.network import Network
+from aam_core.models.network import Network, of_target
 from aam_core.plan import Plan
 from aam_core.pretrained import load_encoder, log_known_asvs, pretrained_tensors
 from aam_core.resuming import check_same_run
+from aam_core.tasks import Targets, Task
 from aam_core.training import checkpoint, memory
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.job import TrainingJob, TrainingResult
@@ -39,7 +40,7 @@ from aam_core.training.parallel import ProcessGroup
 from aam_core.training.reporter import Reporter
 from aam_core.training.trainer import Trainer, check_job
 
-__all__ = ["ForestProgress", "Run"]
+__all__ = ["ForestProgress", "Run", "of_each_target"]
 
 _COPIES = 3
 """Copies of the weights that are on the disk at least: the best model, and the best and the last
@@ -85,7 +86,7 @@ class Run:
             kind="encoder" if plan.task is None else plan.task.model_kind,
             config=plan.config,
             network=network.eval(),
-            target=plan.task,
+            target=None if plan.task is None else plan.task.each[0],
             covariates=plan.covariates,
             known=KnownASVs.of_samples(plan.study, plan.split.train),
             run=self._record(),
@@ -168,8 +169,8 @@ class Run:
             # Before any plot: one that cannot be drawn must not cost the model.
             model.save(output)
             history = pd.DataFrame(model.history)
-            unplotted = ("step", "val/prediction_")
-            shown = [c for c in history if not c.startswith(unplotted) and c[-9:] != "_weighted"]
+            left = [c for c in history if "/prediction_" not in c and c != "step"]
+            shown = [c for c in left if not c.endswith("_weighted")]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
             every: dict[str, Callable] = {"losses.png": curves, **drawings}
             for name, draw in every.items():
@@ -285,7 +286,11 @@ class Run:
         # The forest is trained last: until then the networks alone are the model.
         assert self.plan.output is not None
         # Not durable: a killed process leaves it whole all the same, and training need not wait.
-        self.model.save(self.plan.output / "checkpoint" / "best", weights, durable=False)
+        network = self._network()
+        network.load_state_dict(weights)
+        model, *others = of_each_target(replace(self.model, network=network.eval()), self.plan.task)
+        model = replace(model, more=others)
+        model.save(self.plan.output / "checkpoint" / "best", durable=False)
 
     def _set_batch_size(self, size: int, job: TrainingJob) -> None:
         self.log.info("batch size %d: the largest that fits", size)
@@ -324,7 +329,7 @@ class Run:
             "kind": model.kind,
             "config": self.config.to_dict(),
             "parts": model.network.parts.to_dict(),
-            "target": None if model.target is None else model.target.to_dict(),
+            "target": None if self.plan.task is None else self.plan.task.to_dict(),
             "covariates": None if model.covariates is None else model.covariates.to_dict(),
             "frozen": model.run["frozen_encoder"],
             "encoder": model.run["encoder"],
@@ -356,6 +361,19 @@ class Run:
             "frozen_encoder": plan.freeze_encoder,
             "encoder": None if plan.encoder is None else plan.encoder.run,
         }
+
+
+def of_each_target(model: Model, task: Task | Targets | None) -> list[Model]:
+    """A model of each target, with the weights of the network that was trained on all."""
+    if task is None or len(task.each) == 1:
+        return [model]
+    shared = model.network.parts
+    models = []
+    for place, one in enumerate(task.each):
+        parts = replace(shared, **{"link": "", **one.parts})
+        network = of_target(model.network, parts, place)
+        models.append(replace(model, network=network, target=one))
+    return models
 
 
 class ForestProgress:

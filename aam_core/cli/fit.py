@@ -13,6 +13,7 @@ from aam_core.cli.options import (
     load_inputs,
     read_ids,
     target_options,
+    with_any_value,
 )
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
@@ -24,12 +25,12 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
 
     @command(name, help)
     @fit_study_options
-    @target_options()
+    @target_options(several=task == "regression")
     @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
     @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
     @directory_option(own_output.is_model(name.removeprefix("fit-")))
     @config_options("fitting", resume=True)
-    def fit(inputs, target, train_samples, val_samples, output, **options):
+    def fit(inputs, target, train_samples, val_samples, output, missing_samples=None, **options):
         from aam_core import fitting
 
         require(
@@ -41,7 +42,10 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
         if train_samples is not None:
             split = (read_ids(train_samples), read_ids(val_samples))
         job = fitting.FITS[task]
-        job(load_inputs(inputs), target, split=split, output=output, **options)
+        study = load_inputs(inputs)
+        if missing_samples == "ignore":
+            study = with_any_value(study, target)
+        job(study, target, split=split, output=output, **options)
         logger.info(f"Model written to {output}")
 
     return fit
@@ -50,7 +54,7 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
 fit_regressor = _fit_command(
     "fit-regressor",
     "regression",
-    """Fit a numeric metadata column.
+    """Fit a numeric metadata column, or several together.
 
     The model is an ensemble: several small networks, each of which holds out one fold of the
     samples (all the same fold, where the encoder is not frozen), blended with a random forest.

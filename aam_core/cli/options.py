@@ -41,6 +41,7 @@ __all__ = [
     "study_options",
     "target_options",
     "task_option",
+    "with_any_value",
     "without_missing",
 ]
 
@@ -145,7 +146,7 @@ def load_inputs(inputs: dict[str, Any], **options: Any) -> Study:
     return study
 
 
-def target_options(encoder_note: str = "") -> Decorator:
+def target_options(encoder_note: str = "", several: bool = False) -> Decorator:
     """Add the options of a fit: target, groups, covariates, pretrained encoder.
 
     Below `study_options`: samples without a target are dropped through its ``inputs``.
@@ -154,10 +155,18 @@ def target_options(encoder_note: str = "") -> Decorator:
     ----------
     encoder_note : str
         A further sentence for the help of ``--encoder``.
+    several : bool
+        Whether ``--target`` may be repeated.
     """
     encoder = f"Output of 'aam pretrain' to fine-tune; else from scratch. {encoder_note}".strip()
     options = [
-        click.option("--target", required=True, metavar="COLUMN", help="What to predict."),
+        click.option(
+            "--target",
+            required=True,
+            multiple=several,
+            metavar="COLUMN",
+            help=_SEVERAL if several else "What to predict.",
+        ),
         missing_option(),
         group_option,
         encoder_option(encoder),
@@ -169,12 +178,24 @@ def target_options(encoder_note: str = "") -> Decorator:
         @functools.wraps(function)
         def run(*, inputs, target, missing_samples, **values):
             check_frozen(values["freeze_encoder"], values["encoder"] or values.get("resume"))
-            inputs = without_missing(inputs, target, missing_samples)
+            if several and len(target) > 1:
+                # A blank value of one of several counts in nothing: no sample is dropped for it.
+                target = list(target)
+                values["missing_samples"] = missing_samples
+            else:
+                target = target[0] if several else target
+                inputs = without_missing(inputs, target, missing_samples)
             return function(inputs=inputs, target=target, **values)
 
         return decorated(run, options)
 
     return decorate
+
+
+_SEVERAL = (
+    "What to predict. Repeatable: one network then learns all targets, and blank values of one of "
+    "them count in nothing."
+)
 
 
 def encoder_option(help: str) -> Decorator:
@@ -236,6 +257,21 @@ def without_missing(
 ) -> dict[str, Any]:
     """Keywords of ``load_study`` that drop samples without a target, if that is asked for."""
     return inputs if missing_samples == "error" else {**inputs, "drop_missing": target}
+
+
+def with_any_value(study: Study, targets: Iterable[str]) -> Study:
+    """The samples that have a value in one of the columns at least; logs how many have not."""
+    from aam_core.data.columns import missing_ids
+    from aam_core.data.metadata import column
+
+    assert study.metadata is not None
+    blank = set(study.sample_ids).intersection(
+        *(missing_ids(column(study.metadata, name)) for name in targets)
+    )
+    if not blank:
+        return study
+    logger.info(f"{len(blank)} samples have no value of any target, and are left out")
+    return study.select([name for name in study.sample_ids if name not in blank])
 
 
 def directory_option(

@@ -68,6 +68,11 @@ class LossConfig(Checked):
     target_weight: float = option(
         1.0, "Weight of the target's loss beside the others.", minimum=1e-6
     )
+    target_weights: str = option(
+        "",
+        "Weights of several targets among themselves, as TARGET=WEIGHT,...; a target that is not "
+        "named weighs 1.",
+    )
     transform: str = option(
         "none",
         "What a numeric target is learned as: itself ('none', standardized; 'zscore' is the same), "
@@ -131,7 +136,7 @@ class LossConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Parsed when it is made, so that a typing error is refused where it is made.
-        _ = self.levels, self.limits, self.given_class_weights
+        _ = self.levels, self.limits, self.given_class_weights, self.given_target_weights
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -165,17 +170,26 @@ class LossConfig(Checked):
         """Class -> weight, of those that are given by name."""
         if self.class_weight in ("none", "balanced"):
             return {}
-        weights = {}
-        for pair in names_in(self.class_weight):
-            name, equals, text = (part.strip() for part in pair.rpartition("="))
-            weight = _number(text, "class_weight") if equals and name else 0.0
-            if weight <= 0 or name in weights:
-                raise InputError(
-                    "class_weight must be none, balanced or CLASS=WEIGHT,... with each class once "
-                    f"and weights above 0, not {short(repr(self.class_weight))}."
-                )
-            weights[name] = weight
-        return weights
+        what = "class_weight must be none, balanced or CLASS=WEIGHT,... with each class once"
+        return _weights(self.class_weight, "class_weight", what)
+
+    @property
+    def given_target_weights(self) -> dict[str, float]:
+        """Target -> weight, of those that are given."""
+        what = "target_weights must be TARGET=WEIGHT,... with each target once"
+        return _weights(self.target_weights, "target_weights", what)
+
+
+def _weights(text: str, name: str, what: str) -> dict[str, float]:
+    """Weights above 0 by name."""
+    weights: dict[str, float] = {}
+    for pair in names_in(text):
+        key, equals, value = (part.strip() for part in pair.rpartition("="))
+        weight = _number(value, name) if equals and key else 0.0
+        if weight <= 0 or key in weights:
+            raise InputError(f"{what} and weights above 0, not {short(repr(text))}.")
+        weights[key] = weight
+    return weights
 
 
 def _number(text: str, name: str) -> float:

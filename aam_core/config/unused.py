@@ -34,6 +34,8 @@ class RunContext:
         Whether there is a pretrained encoder; whether it is frozen.
     covariates : bool
         Whether the model reads covariates.
+    targets : int
+        Number of targets.
     tree, distances : bool
         Whether there is a phylogeny; whether distances are given.
     validates : bool
@@ -56,6 +58,7 @@ class RunContext:
     encoder: bool = False
     frozen: bool = False
     covariates: bool = False
+    targets: int = 1
     tree: bool = False
     distances: bool = False
     validates: bool = True
@@ -353,6 +356,9 @@ RULES: dict[str, Rule] = {
     "loss.zero_pair_weight": _distances,
     "loss.target": _regression,
     "loss.target_weight": _of_a_fit,
+    "loss.target_weights": _any(
+        _regression, _unless(lambda c, at: at.targets == 1, "there is one target")
+    ),
     "loss.transform": _regression,
     "loss.normalize_by": _any(_regression, _needs("loss.transform", "zscore-by-category")),
     "loss.target_range": _regression,

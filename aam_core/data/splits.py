@@ -7,7 +7,7 @@ an out-of-fold prediction. Letters: N samples, K members, G groups, C classes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,16 +39,27 @@ class Split:
         Samples that some member trains on, and samples that some member holds out.
     folds : list of int
         Fold of each sample of ``val``, from 0.
+    count : int
+        Number of folds, where some may have no sample; 0: as many as there are in ``folds``.
     """
 
     train: list[str]
     val: list[str]
     folds: list[int]
+    count: int = 0
 
     @classmethod
     def holdout(cls, train: list[str], val: list[str]) -> Split:
         """The split in which every member holds out all of ``val``."""
         return cls(list(train), list(val), [0] * len(val))
+
+    def of(self, samples: Collection[str]) -> Split:
+        """These samples alone; each member holds out the fold that it holds out of all."""
+        kept = set(samples)
+        fold = {n: f for n, f in zip(self.val, self.folds, strict=True) if n in kept}
+        train = [name for name in self.train if name in kept]
+        count = self.count or max(self.folds, default=0) + 1
+        return Split(train, list(fold), list(fold.values()), count)
 
     def held_out(self, sample_ids: Sequence[str], members: int) -> np.ndarray:
         """``[K, N]`` bool: whether a member holds out a sample.
@@ -58,7 +69,8 @@ class Split:
         position = {name: i for i, name in enumerate(sample_ids)}
         columns = [position[name] for name in self.val]
         held_out = np.zeros((members, len(position)), bool)
-        fold_of_member = np.arange(members) % (max(self.folds, default=0) + 1)
+        count = self.count or max(self.folds, default=0) + 1
+        fold_of_member = np.arange(members) % count
         held_out[:, columns] = fold_of_member[:, None] == np.array(self.folds, int)[None, :]
         return held_out
 

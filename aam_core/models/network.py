@@ -40,6 +40,7 @@ __all__ = [
     "Network",
     "Parts",
     "fourier_size",
+    "of_target",
     "part_of",
     "vector_size",
 ]
@@ -124,10 +125,18 @@ class ModelOutput:
 
 
 def _ascending(output: Tensor, parts: Parts) -> Tensor:
-    """Quantiles that do not cross: the median, and what the others add to it or take from it."""
-    below, median, above = output.split([parts.below, 1, parts.above], dim=-1)
+    """Quantiles that do not cross: the median, and what the others add to it or take from it.
+
+    Of several targets, those of one after the other's.
+    """
+    each = output.unflatten(-1, (-1, parts.below + 1 + parts.above))
+    below, median, above = each.split([parts.below, 1, parts.above], dim=-1)
     lower = median - F.softplus(below).flip(-1).cumsum(-1).flip(-1)
-    return torch.cat([lower, median, median + F.softplus(above).cumsum(-1)], dim=-1)
+    return torch.cat([lower, median, median + F.softplus(above).cumsum(-1)], dim=-1).flatten(-2)
+
+
+def _unchanged(output: Tensor, parts: Parts) -> Tensor:
+    return output
 
 
 _LEAST_STEP = 1e-6
@@ -164,7 +173,11 @@ class Link(NamedTuple):
     values: bool
 
 
-LINKS = {"quantiles": Link(_ascending, True), "ordinal": Link(_ordinal, False)}
+LINKS = {
+    "values": Link(_unchanged, True),
+    "quantiles": Link(_ascending, True),
+    "ordinal": Link(_ordinal, False),
+}
 """By `Task.link`; see `Parts.link`."""
 
 
@@ -408,6 +421,31 @@ def _stacked(parts: list[Tensor | None]) -> Tensor | None:
     """``[K, ...]``, or None where the members have none."""
     there = [part.float() for part in parts if part is not None]
     return torch.stack(there) if there else None
+
+
+def of_target(network: Network, parts: Parts, place: int) -> Network:
+    """A network of one of several targets, with the weights of the network of all.
+
+    Parameters
+    ----------
+    network : Network
+        Its outputs are those of the targets, side by side, each with as many.
+    parts : Parts
+        Of the new network.
+    place : int
+        Of the target among them.
+    """
+    with torch.random.fork_rng([]):  # its random weights are replaced
+        one = Network(network.config, parts)
+    whole, own = network.state_dict(), one.state_dict()
+    for name, value in own.items():
+        part = whole[name]
+        if part.shape != value.shape:  # of the target head: an output is a row
+            sizes = enumerate(zip(part.shape, value.shape, strict=True))
+            (dim,) = (dim for dim, (all_targets, own) in sizes if all_targets != own)
+            part = part.narrow(dim, place * parts.outputs, parts.outputs)
+        value.copy_(part)
+    return one.eval()
 
 
 def vector_size(config: ModelConfig) -> int:

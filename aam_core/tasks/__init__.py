@@ -14,12 +14,14 @@ from aam_core.errors import InputError
 from aam_core.tasks.classification import Classification
 from aam_core.tasks.prediction_columns import ColumnKind, schema_of
 from aam_core.tasks.regression import Regression
+from aam_core.tasks.targets import Targets
 from aam_core.tasks.task import Task
 
 __all__ = [
     "TASKS",
     "Classification",
     "Regression",
+    "Targets",
     "Task",
     "task_from_dict",
     "task_named",

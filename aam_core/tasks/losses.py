@@ -24,6 +24,7 @@ from aam_core.errors import InputError
 from aam_core.models.network import ModelOutput
 from aam_core.phylogeny.distances import distance_matrix
 from aam_core.phylogeny.tree import Phylogeny
+from aam_core.tasks.targets import Targets
 from aam_core.tasks.task import Task
 
 __all__ = [
@@ -110,7 +111,7 @@ def totals(
     output: ModelOutput,
     batch: Batch,
     config: LossConfig,
-    task: Task | None = None,
+    task: Task | Targets | None = None,
     class_weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Sums of the losses of nucleotides and target, and of correct nucleotides.

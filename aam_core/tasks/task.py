@@ -154,6 +154,15 @@ class Task(ABC):
         return len(self.classes) or 1
 
     @property
+    def each(self) -> tuple[Task, ...]:
+        """Itself: `Targets` has several."""
+        return (self,)
+
+    def split(self, output: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of each."""
+        return (output,)
+
+    @property
     def parts(self) -> dict[str, Any]:
         """Fields of `aam_core.models.network.Parts` that the target decides on."""
         return {"outputs": self.outputs}

@@ -12,7 +12,7 @@ from torch import Tensor
 from aam_core.config import Config
 from aam_core.data.batches import Batcher
 from aam_core.models.network import Network
-from aam_core.tasks import Task
+from aam_core.tasks import Targets, Task
 from aam_core.training.checkpoint import Checkpoint
 
 __all__ = ["TrainingJob", "TrainingResult"]
@@ -31,7 +31,7 @@ class TrainingJob:
         Makes batches of the study.
     train, val : ndarray
         Positions of the samples in the study; ``val`` may be empty.
-    target : Task, optional
+    target : Task or Targets, optional
         What the network's output for the target means.
     class_weight : Tensor, optional
         Weights of the classes.
@@ -56,7 +56,7 @@ class TrainingJob:
     batcher: Batcher
     train: np.ndarray
     val: np.ndarray
-    target: Task | None = None
+    target: Task | Targets | None = None
     class_weight: Tensor | None = None
     pretrained: Collection[str] = ()
     folder: Path | None = None

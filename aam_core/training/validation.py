@@ -19,12 +19,12 @@ from aam_core import plots
 from aam_core.config import LossConfig
 from aam_core.data.batches import Batch
 from aam_core.models.network import ModelOutput
-from aam_core.tasks import losses
+from aam_core.tasks import Task, losses
 from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, merged
 from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup
 
-__all__ = ["LossSums", "Spread", "ValidationMetrics"]
+__all__ = ["LossSums", "Spread", "TargetScores", "ValidationMetrics"]
 
 _EXACT = 10_000
 """Most validation samples whose probabilities are kept, for an exact area under the curve."""
@@ -115,6 +115,51 @@ class Spread:
         }
 
 
+@dataclass
+class TargetScores:
+    """Metrics of one target, the spread of its predictions, and some points for its plot.
+
+    Attributes
+    ----------
+    task : Task
+    scores : Accumulator
+    """
+
+    task: Task
+    scores: Accumulator
+    some: Reservoir = field(default_factory=Reservoir)
+    spread: Spread = field(default_factory=Spread)
+
+    def update(
+        self,
+        index: np.ndarray,
+        actual: np.ndarray,
+        output: Tensor,
+        metadata: pd.DataFrame | None,
+    ) -> None:
+        """Add samples: positions, encoded values ``[B]``, averaged outputs ``[B, T]``, rows."""
+        known = np.isfinite(actual)  # of several targets a sample may lack some
+        if not known.all():
+            index, actual, output = index[known], actual[known], output[torch.from_numpy(known)]
+            metadata = None if metadata is None else metadata[known]
+        if not len(index):
+            return
+        predictions = self.task.predictions(output, metadata)
+        pairs = self.task.accumulate(self.scores, actual, predictions, metadata)
+        self.some.update(index, *pairs)
+        if not self.task.classes:
+            self.spread.update(pairs[1])
+
+    def merge(self, other: TargetScores) -> None:
+        """Take in what another process has seen."""
+        for name in ("scores", "some", "spread"):
+            getattr(self, name).merge(getattr(other, name))
+
+    def values(self) -> dict[str, float]:
+        """Metrics by name, and the spread."""
+        return self.scores.compute(self.task.metrics) | self.spread.compute()
+
+
 class ValidationMetrics(LossSums):
     """Losses and metrics of an evaluation, and some points for its plots.
 
@@ -130,11 +175,9 @@ class ValidationMetrics(LossSums):
         self.study = job.batcher.study
         self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
-        self.some_values = Reservoir()
-        self.spread = Spread()
-        self.scores: Accumulator | None = None
-        if self.target is not None:
-            self.scores = self.target.accumulator(exact=len(job.val) <= _EXACT)
+        exact = len(job.val) <= _EXACT
+        tasks = () if self.target is None else self.target.each
+        self.targets = [TargetScores(task, task.accumulator(exact=exact)) for task in tasks]
 
     def score(
         self,
@@ -156,33 +199,34 @@ class ValidationMetrics(LossSums):
         # The sample of a placeholder is scored by the rank that has it.
         if output.target is None or self.target is None or batch.placeholder:
             return
-        assert batch.target is not None and self.scores is not None
+        assert batch.target is not None
         actual = batch.target.cpu().numpy()
         index = batch.sample_index.cpu().numpy()
         rows = self.study.rows(index)
-        predictions = self.target.predictions(self.average(output.target, batch.weight).cpu(), rows)
-        pairs = self.target.accumulate(self.scores, actual, predictions, rows)
-        self.some_values.update(index, *pairs)
-        if not self.target.classes:
-            self.spread.update(pairs[1])
+        outputs = self.target.split(self.average(output.target, batch.weight).cpu())
+        columns = actual.reshape(len(actual), -1).T
+        for one, own, values in zip(self.targets, outputs, columns, strict=True):
+            one.update(index, values, own, rows)
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
-        seen = (self.pairs, self.some_pairs, self.some_values, self.spread, self.scores)
-        of_ranks = group.gather(seen)
+        of_ranks = group.gather((self.pairs, self.some_pairs, *self.targets))
         if of_ranks is None:
             return
-        pairs, some_pairs, some_values, spread, scores = zip(*of_ranks, strict=True)
-        self.pairs, self.some_pairs = merged(pairs), merged(some_pairs)
-        self.some_values, self.spread = merged(some_values), merged(spread)
-        if self.scores is not None:  # a pretraining has no target
-            self.scores = merged(scores)
+        self.pairs, self.some_pairs, *self.targets = map(merged, zip(*of_ranks, strict=True))
 
     def values(self) -> dict[str, float]:
         """Losses first, then metrics."""
         values = super().values()
-        if values and self.scores is not None and self.target is not None:
-            values |= self.scores.compute(self.target.metrics) | self.spread.compute()
+        if values and self.target is not None:
+            each = {one.task.column: one.values() for one in self.targets}
+            if len(each) == 1:
+                values |= self.targets[0].values()
+            else:
+                # The mean over the targets is what chooses an epoch.
+                for name in self.target.metrics:
+                    values[name] = float(np.mean([scores[name] for scores in each.values()]))
+                values |= {f"{column}/{k}": v for column, it in each.items() for k, v in it.items()}
         if self.pairs.count:
             scores = self.pairs.compute(("r2", "mae"))
             values |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}
@@ -191,11 +235,12 @@ class ValidationMetrics(LossSums):
     def drawings(self) -> dict[str, Callable]:
         """Functions that make a figure of at most 1,000 points, by the name of the plot."""
         drawings: dict[str, Callable] = {}
-        if self.target is not None and self.some_values.rows():
-            frame = self.target.points(*self.some_values.rows())
-            drawings["val/predictions"] = functools.partial(
-                self.target.plot, frame, label=self.target.column
-            )
+        for one in self.targets:
+            if one.some.rows():
+                name = one.task.column if len(self.targets) > 1 else "predictions"
+                frame = one.task.points(*one.some.rows())
+                draw = functools.partial(one.task.plot, frame, label=one.task.column)
+                drawings[f"val/{name}"] = draw
         if self.pairs.count:
             drawings["val/distances"] = functools.partial(plots.distances, _points(self.some_pairs))
         return drawings

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from aam_core.config import LossConfig
 from aam_core.errors import InputError
 from aam_core.fitting import fit_classifier, fit_regressor
-from aam_core.model import load_model
+from aam_core.model import load_model, validate
 from aam_core.prediction import predict
+from aam_core.tasks import Targets
 
 
 @pytest.fixture
@@ -83,3 +86,133 @@ def test_predictions_of_the_validation_samples_are_described(regressor):
         last[f"val/prediction_{name}"] for name in ("min", "mean", "max", "std")
     )
     assert least < mean < most and 0 < spread < most - least
+
+
+# --- several targets -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(small, brief, tmp_path_factory):
+    """A study of two targets, the second of which half of the samples lack; its model, saved."""
+    values = small.metadata["gradient"]
+    second = (1000 - 10 * values).where(np.arange(60) % 2 == 0)
+    study = dataclasses.replace(small, metadata=small.metadata.assign(second=second))
+    folder = tmp_path_factory.mktemp("two") / "model"
+    config = brief("fitting", {"train.max_steps": 20, "loss.target_weights": "second=0.5"})
+    return study, fit_regressor(study, ["gradient", "second"], config=config, output=folder), folder
+
+
+def test_each_target_has_its_model(two):
+    study, model, folder = two
+    first, second = model.each
+    assert [it.task.column for it in model.each] == ["gradient", "second"]
+    assert len(first.val_samples) == 60 and len(second.val_samples) == 30
+    assert set(second.val_samples) == set(study.sample_ids[::2])
+    known = study.metadata["second"].dropna()
+    assert second.target.mean == pytest.approx(known.mean())
+    assert second.val_predictions["actual"].tolist() == known[second.val_samples].tolist()
+    for one in model.each:
+        assert one.forest is not None and one.intervals and one.network.parts.outputs == 1
+    assert set(model.metrics["targets"]) == {"gradient", "second"}
+    assert model.metrics["targets"]["second"]["held_out"]["samples"] == 30
+    # what is not of the target is shared
+    mine, theirs = (it.network.state_dict() for it in model.each)
+    differ = {name for name in mine if not torch.equal(mine[name], theirs[name])}
+    assert differ and all(".target.out." in name or name == "member_weight" for name in differ)
+
+
+def test_several_targets_are_saved_and_predicted_side_by_side(two, tmp_path):
+    study, model, folder = two
+    opened = load_model(folder)
+    table = predict(opened, study)
+    pd.testing.assert_frame_equal(table, predict(model, study))
+    assert validate(folder) == "regressor"
+    wanted = [
+        f"{c}_{it}" for c in ("gradient", "second") for it in ("prediction", "lower", "upper")
+    ]
+    assert [name for name in table if name in wanted] == wanted and "known_reads" in table
+    for name, one in zip(("gradient", "second"), opened.each, strict=True):
+        alone = predict(one, study)["prediction"]
+        pd.testing.assert_series_equal(table[f"{name}_prediction"], alone, check_names=False)
+    (place,) = (folder / "targets").iterdir()
+    assert place.name.startswith("2-second-")
+    model.save(folder)
+    assert list((folder / "targets").iterdir()) == [place]
+    dataclasses.replace(model, more=[]).save(tmp_path / "one")
+    assert not (tmp_path / "one" / "targets").exists()
+
+
+def test_a_missing_further_target_is_said(two, tmp_path):
+    _, _, folder = two
+    shutil.copytree(folder, tmp_path / "copy")
+    (place,) = (tmp_path / "copy" / "targets").iterdir()
+    (place / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="2-second-.* is missing or was edited"):
+        load_model(tmp_path / "copy")
+
+
+def test_the_epochs_log_each_target(two):
+    _, _, folder = two
+    lines = (folder / "logs" / "metrics.jsonl").read_text().splitlines()
+    (last,) = [it for it in map(json.loads, lines) if "val/total_loss" in it][-1:]
+    for name in ("gradient", "second"):
+        assert {f"val/{name}/mae", f"val/{name}/r2", f"val/{name}/prediction_std"} <= set(last)
+    assert last["val/r2"] == pytest.approx((last["val/gradient/r2"] + last["val/second/r2"]) / 2)
+    best = load_model(folder / "checkpoint" / "best")
+    assert [it.task.column for it in best.each] == ["gradient", "second"]
+
+
+def test_quantiles_of_several_targets(two, brief):
+    study, _, _ = two
+    config = brief("fitting", {"train.max_steps": 2, "loss.target": "quantile", "forest.trees": 0})
+    model = fit_regressor(study, ["gradient", "second"], config=config)
+    assert [one.network.parts.outputs for one in model.each] == [3, 3]
+    assert {"gradient_prediction", "second_upper"} <= set(predict(model, study))
+
+
+@pytest.mark.parametrize(
+    "targets, settings, message",
+    [
+        (["gradient", "gradient"], {}, "named twice"),
+        (["gradient", "group"], {}, "is text"),
+        (["gradient", "second"], {"loss.target_range": "0,1"}, "a range of one target"),
+        (["gradient", "second"], {"loss.target_weights": "third=2"}, "names third"),
+        (["gradient", "second"], {"model.head.output": "sigmoid"}, "for one target"),
+        (["gradient", "blank"], {}, "no value for any of 60"),
+    ],
+)
+def test_several_targets_that_cannot_be_learned(two, brief, targets, settings, message):
+    study = two[0]
+    study = dataclasses.replace(study, metadata=study.metadata.assign(blank=np.nan))
+    with pytest.raises(InputError, match=message):
+        fit_regressor(study, targets, config=brief("fitting", settings))
+
+
+def test_classes_are_one_target(two, brief):
+    with pytest.raises(InputError, match="has one target, and 2 are given"):
+        fit_classifier(two[0], ["gradient", "second"], config=brief())
+
+
+def test_samples_without_any_value_are_named(two, brief):
+    study = two[0]
+    gone = study.metadata["gradient"].where(np.arange(60) != 1)
+    study = dataclasses.replace(study, metadata=study.metadata.assign(gradient=gone))
+    with pytest.raises(InputError, match="1 of 60 samples have no value of any target: S001.02"):
+        fit_regressor(study, ["gradient", "second"], config=brief())
+
+
+def test_a_value_that_is_missing_counts_in_no_loss():
+    columns = pd.DataFrame({"a": [1.0, 2.0, 4.0], "b": [10.0, np.nan, 30.0]}, ["x", "y", "z"])
+    config = LossConfig(target_weights="a=3", target="mae")
+    targets = Targets.fit(columns, config=config)
+    assert Targets.from_dict(json.loads(json.dumps(targets.to_dict()))) == targets
+    truth = torch.from_numpy(targets.encode(columns))
+    assert truth.isnan().tolist() == [[False, False], [False, True], [False, False]]
+    output = torch.randn(2, 3, 2, requires_grad=True)
+    loss = targets.loss(output, truth, config)
+    error = (output - truth).abs()
+    torch.testing.assert_close(loss[:, 1], error[:, 1, 0])
+    torch.testing.assert_close(loss[:, 0], (3 * error[:, 0, 0] + error[:, 0, 1]) / 4)
+    assert targets.known(truth.numpy()).tolist() == [1.0, 0.75, 1.0]
+    loss.sum().backward()
+    assert output.grad[:, 1, 1].abs().sum() == 0 and output.grad.isfinite().all()

@@ -44,8 +44,8 @@ FIELDS = {
     "masking": "mask_ratio strategy span_length asv_fraction",
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
-        "class_weight transform target_weight normalize_by target_range quantiles over under "
-        "sample_weight classes class_order"
+        "class_weight transform target_weight target_weights normalize_by target_range quantiles "
+        "over under sample_weight classes class_order"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "

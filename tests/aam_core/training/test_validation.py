@@ -262,11 +262,13 @@ def test_processes_join_what_they_have_scored(evaluated, job):
         made, whole = evaluated(10, **given)
         stepper = Stepper(made, join_process_group(made.config.train), steps=1)
         first, second = (stepper.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
-        other = second.pairs, second.some_pairs, second.some_values, second.scores
+        other = (second.pairs, second.some_pairs, *second.targets)
         first.add(second.sums, second.counts)
         first.merge(Pair(other))
         assert first.values() == pytest.approx(whole.values(), rel=1e-6)
-        for ours, theirs in zip(first.some_values.rows(), whole.some_values.rows(), strict=True):
+        for ours, theirs in zip(
+            first.targets[0].some.rows(), whole.targets[0].some.rows(), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs)
 
 
@@ -329,7 +331,7 @@ def test_memory_does_not_grow_with_the_samples(job):
     result = ValidationMetrics(made)
     rng = np.random.default_rng(0)
     for start in range(0, 20_000, 1000):
-        result.some_values.update(np.arange(start, start + 1000), *rng.random((2, 1000)))
+        result.targets[0].some.update(np.arange(start, start + 1000), *rng.random((2, 1000)))
     assert len(result.drawings()["val/predictions"].args[0]) == 1000
 
 
