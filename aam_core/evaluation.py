@@ -42,7 +42,8 @@ def evaluate(
     predictions : DataFrame or path
         As `aam_core.predict` returns or `aam predict` writes it: by sample id, the column
         ``prediction``; ``lower`` and ``upper`` of a regression or a column of probabilities per
-        class may follow, and other columns, of which ``in_training`` is read.
+        class may follow, and other columns, of which ``in_training`` is read. Of several targets
+        those columns that begin with the name of ``target``.
     metadata : DataFrame or path
     target : str
         Metadata column.
@@ -73,7 +74,7 @@ def evaluate(
         raise InputError(
             f"missing_samples must be {' or '.join(_MISSING_SAMPLES)}, not {missing_samples!r}."
         )
-    predictions = read_predictions(predictions, task)
+    predictions = read_predictions(predictions, task, target)
     truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
     kind = kind or task_of_predictions(predictions)
     has_value = predictions.index.isin(truth.index.difference(missing_ids(truth)))

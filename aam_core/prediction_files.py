@@ -14,15 +14,20 @@ from aam_core.data.metadata import from_frame
 from aam_core.data.readers import is_path, read_text
 from aam_core.errors import InputError, first_five
 from aam_core.tasks import task_named, task_of_predictions
-from aam_core.tasks.prediction_columns import schema_of
+from aam_core.tasks.prediction_columns import BOUNDS, schema_of
 
 __all__ = ["read_predictions"]
+
+_OF_A_TARGET = ("prediction", *BOUNDS)
+"""Columns that begin with the target's name where there are several."""
 
 _MOST_COLUMNS = 5000
 """Columns of a table of predictions: one a class, and some more."""
 
 
-def read_predictions(predictions: pd.DataFrame | str | Path, task: str | None = None):
+def read_predictions(
+    predictions: pd.DataFrame | str | Path, task: str | None = None, target: str | None = None
+):
     """Predictions by sample id.
 
     Parameters
@@ -31,6 +36,8 @@ def read_predictions(predictions: pd.DataFrame | str | Path, task: str | None = 
     task : str, optional
         Name of the task, where it is known. Of a file it decides whether actual and predicted
         values are numbers or text, letter for letter: be they written 007.
+    target : str, optional
+        Of predictions of several targets, the one to read.
 
     Returns
     -------
@@ -44,13 +51,13 @@ def read_predictions(predictions: pd.DataFrame | str | Path, task: str | None = 
         If these are no predictions, or sample ids are blank or occur twice.
     """
     if is_path(predictions):
-        frame, where = _read_file(predictions, task), str(predictions)
+        frame, where = _read_file(predictions, task, target), str(predictions)
         if not len(frame):
             raise InputError(f"{where} (predictions) has a header but no samples.")
     elif isinstance(predictions, pd.DataFrame):
         where = "The predictions"
         check_ids(predictions.index, "sample", where)
-        frame = from_frame(predictions)
+        frame = _of_target(from_frame(predictions), target)
         _check_columns(frame, where)
     else:
         raise InputError(
@@ -60,7 +67,7 @@ def read_predictions(predictions: pd.DataFrame | str | Path, task: str | None = 
     return frame.set_axis(pd.Index(ids, dtype=object, name="sample-id"))
 
 
-def _read_file(path: str | Path, task: str | None) -> pd.DataFrame:
+def _read_file(path: str | Path, task: str | None, target: str | None) -> pd.DataFrame:
     text = read_text(path, "predictions", "SampleData")
     _check_header(text.partition("\n")[0].split("\t"), path)
     try:
@@ -71,7 +78,7 @@ def _read_file(path: str | Path, task: str | None) -> pd.DataFrame:
         raise InputError(f"{path} is not a table of predictions: {reason[:200]}.") from None
     if cells.shape[1] < 2:
         raise InputError(f"{path} is not a table of predictions: it has {cells.shape[1]} columns.")
-    cells = cells.set_index(cells.columns[0])
+    cells = _of_target(cells.set_index(cells.columns[0]), target)
     numbers = {name: pd.to_numeric(cells[name], errors="coerce") for name in cells.columns}
     frame = pd.DataFrame({k: v if v.notna().all() else cells[k] for k, v in numbers.items()})
     _check_columns(frame, path)
@@ -81,6 +88,17 @@ def _read_file(path: str | Path, task: str | None) -> pd.DataFrame:
         names = [name for name in ("actual", "prediction") if name in cells.columns]
         frame[names] = cells[names].astype(object)
     return frame
+
+
+def _of_target(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
+    """The columns of one target by their names without it, and those of no target."""
+    end = "_prediction"
+    targets = [name.removesuffix(end) for name in frame.columns if str(name).endswith(end)]
+    if "prediction" in frame.columns or target not in targets:
+        return frame
+    of_others = tuple(f"{name}_{it}" for name in targets if name != target for it in _OF_A_TARGET)
+    frame = frame.drop(columns=[name for name in frame.columns if name in of_others])
+    return frame.rename(columns={f"{target}_{it}": it for it in _OF_A_TARGET})
 
 
 def _check_header(names: list[str], where) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from aam_core.config import LossConfig
 from aam_core.errors import InputError
+from aam_core.evaluation import evaluate
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model, validate
 from aam_core.prediction import predict
@@ -140,6 +141,20 @@ def test_several_targets_are_saved_and_predicted_side_by_side(two, tmp_path):
     assert list((folder / "targets").iterdir()) == [place]
     dataclasses.replace(model, more=[]).save(tmp_path / "one")
     assert not (tmp_path / "one" / "targets").exists()
+
+
+def test_each_of_several_targets_is_evaluated_by_its_name(two, tmp_path):
+    study, model, _ = two
+    table = predict(model, study)
+    table.to_csv(tmp_path / "p.tsv", sep="\t")
+    metrics = evaluate(tmp_path / "p.tsv", study.metadata, "second")
+    assert metrics == pytest.approx(evaluate(table, study.metadata, "second"))
+    known = study.metadata["second"].dropna()
+    error = (table["second_prediction"][known.index] - known).abs().mean()
+    assert metrics["samples"] == 30 and metrics["mae"] == pytest.approx(error)
+    assert 0 <= metrics["coverage"] <= 1
+    with pytest.raises(InputError, match="no column 'prediction'"):
+        evaluate(table, study.metadata.assign(third=1.0), "third")
 
 
 def test_a_missing_further_target_is_said(two, tmp_path):

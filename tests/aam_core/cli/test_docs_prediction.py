@@ -28,6 +28,10 @@ QUICK = {
 def test_the_examples_of_a_section_run(section, aam, study_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("study").symlink_to(study_dir)
+    header, *rows = (study_dir / "metadata.tsv").read_text().splitlines()
+    # A further column of numbers, of which some are blank, for several targets.
+    more = [f"{row}\t{i if i % 3 else ''}" for i, row in enumerate(rows)]
+    Path("two.tsv").write_text("\n".join([f"{header}\tsecond", *more]) + "\n")
     for example in re.findall(r"```bash\n(.*?)```", SECTIONS[section], re.DOTALL):
         for line in example.replace("\\\n", " ").splitlines():
             if not line.strip():
