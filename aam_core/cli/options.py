@@ -270,7 +270,7 @@ def with_any_value(study: Study, targets: Iterable[str]) -> Study:
     )
     if not blank:
         return study
-    logger.info(f"{len(blank)} samples have no value of any target, and are left out")
+    logger.info(f"{len(blank)} samples without a value of any target dropped")
     return study.select([name for name in study.sample_ids if name not in blank])
 
 
