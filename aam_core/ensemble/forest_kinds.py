@@ -51,9 +51,6 @@ class Kind:
         From the number of inputs to ``max_features``.
     logged : bool
         Whether it reads logarithms of abundances.
-    fewer : bool
-        Whether it reads only the features that the target depends on most, where a split tries
-        all: of thousands that would take too long.
     options : dict
         Further options of scikit-learn.
     """
@@ -61,7 +58,6 @@ class Kind:
     name: str
     tried: Callable[[int], Any]
     logged: bool = False
-    fewer: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,12 +69,10 @@ _MEDIAN = {"criterion": "absolute_error", "min_samples_leaf": 0.6, "bootstrap": 
 
 KINDS = {
     "regression": {
-        "plain": Kind("RandomForestRegressor", lambda width: None, fewer=True),
+        "plain": Kind("RandomForestRegressor", lambda width: None),
         "random": Kind("RandomForestRegressor", _some),
         "extra": Kind("ExtraTreesRegressor", _some, logged=True, options=_EXTRA),
-        "extra-all": Kind(
-            "ExtraTreesRegressor", lambda width: None, logged=True, fewer=True, options=_EXTRA
-        ),
+        "extra-all": Kind("ExtraTreesRegressor", lambda width: None, logged=True, options=_EXTRA),
         "median": Kind("RandomForestRegressor", lambda width: 1, options=_MEDIAN),
     },
     "classification": {

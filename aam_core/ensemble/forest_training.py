@@ -42,12 +42,14 @@ __all__ = [
 _FEWER = 4
 """Times fewer trees in the forests that predict a held-out fold: there is one a fold."""
 
-_MIN_SAMPLES, _MOST_FEATURES = 2, 10_000
+_MIN_SAMPLES, _MOST_FEATURES = 2, 30_000
 """Features of fewer samples are not split on; of more features, only the most prevalent are."""
 
-_LEAST_READ, _MOST_READ = 300, 1_000_000
-"""Samples times features that are read at most where a split tries all of them: of more features
-those that the target depends on most, but no fewer than `_LEAST_READ`."""
+# Of 5,037 features of 2,000 adults the best 1,500 predict their age as well as all, and trees that
+# try some of them better, in a third of the time (docs/benchmarks.md).
+_LEAST_READ, _MOST_READ = 1_000, 3_000_000
+"""Samples times features that a regression reads at most: of more features those that the target
+depends on most, but no fewer than `_LEAST_READ`."""
 
 
 class Progress(Protocol):
@@ -233,6 +235,8 @@ def fit_forest(
     """
     assert len(samples) == len(y) > 0
     sequences, abundances = _training(study, samples)
+    if not settings.task.classes:
+        sequences, abundances = _best(sequences, abundances, y)
     extra = encode_covariates(study, settings.covariates, samples)
     units = np.array([0.0, 1.0])
     if not settings.task.classes:
@@ -243,9 +247,9 @@ def fit_forest(
         y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
     weights = None if settings.weights is None else settings.weights[samples]
     flat = [
-        _flatten(tree.tree_, fitted, len(sequences), len(settings.task.classes))
-        for fitted in _fit(abundances, extra, y, weights, settings)
-        for tree in fitted.model.estimators_
+        _flatten(tree.tree_, model, len(sequences), logged, len(settings.task.classes))
+        for model, logged in _fit(abundances, extra, y, weights, settings)
+        for tree in model.estimators_
     ]
     sizes = [len(tree["feature"]) for tree in flat]
     roots = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
@@ -314,51 +318,32 @@ def _training(study, samples) -> tuple[list[str], sparse.csr_matrix]:
     return [sequences[i] for i in kept], abundances[:, kept]
 
 
-@dataclass(frozen=True, eq=False)
-class _Fitted:
-    """Trees of one kind.
-
-    Attributes
-    ----------
-    model : forest of scikit-learn
-    logged : bool
-        Whether it reads logarithms of abundances.
-    inputs : ndarray
-        The place of each of its inputs among the inputs of all kinds.
-    """
-
-    model: Any
-    logged: bool
-    inputs: np.ndarray
-
-
-def _fit(abundances, extra, y, weights, settings: ForestSettings) -> list[_Fitted]:
-    """Trees of every kind that the settings have trees of."""
-    fitted = []
-    width = abundances.shape[1]
-    for name, trees in settings.numbers.items():
-        kind = kinds_of(settings.task.name)[name]
-        kept = _best(abundances, y) if kind.fewer else np.arange(width)
-        part = abundances if len(kept) == width else abundances[:, kept]
-        model = grow(kind, trees, part, extra, (y, weights), settings.seed, settings.jobs)
-        inputs = np.concatenate([kept, width + np.arange(extra.shape[1])])
-        fitted.append(_Fitted(model, kind.logged, inputs))
-    return fitted
-
-
-def _best(abundances, y) -> np.ndarray:
+def _best(sequences, abundances, y) -> tuple[list[str], sparse.csr_matrix]:
     """The features that the target depends on most, by F tests on square roots of abundances."""
     from sklearn.feature_selection import f_regression
 
     most = max(_LEAST_READ, _MOST_READ // len(y))
-    if abundances.shape[1] <= most:
-        return np.arange(abundances.shape[1])
+    if len(sequences) <= most:
+        return sequences, abundances
     with np.errstate(all="ignore"):  # a constant target has no F
         test = f_regression(np.sqrt(abundances), y)[0]
-    return np.sort(np.argsort(-np.nan_to_num(test), kind="stable")[:most])
+    kept = np.sort(np.argsort(-np.nan_to_num(test), kind="stable")[:most])
+    return [sequences[i] for i in kept], abundances[:, kept]
 
 
-def _flatten(tree, fitted: _Fitted, features: int, classes: int) -> dict[str, np.ndarray]:
+def _fit(abundances, extra, y, weights, settings: ForestSettings) -> list[tuple[Any, bool]]:
+    """Trees of each kind that the settings have trees of; and whether they read logarithms."""
+    kinds = kinds_of(settings.task.name)
+    return [
+        (
+            grow(kinds[name], trees, abundances, extra, (y, weights), settings.seed, settings.jobs),
+            kinds[name].logged,
+        )
+        for name, trees in settings.numbers.items()
+    ]
+
+
+def _flatten(tree, model, features: int, logged: bool, classes: int) -> dict[str, np.ndarray]:
     """Arrays of one tree that send any sample where scikit-learn does.
 
     It compares float32 inputs with float64 thresholds; the greatest float32 that goes left is the
@@ -369,20 +354,16 @@ def _flatten(tree, fitted: _Fitted, features: int, classes: int) -> dict[str, np
     bound = threshold.astype(np.float32)
     # Rounded up, a bound would send inputs left that scikit-learn sends right.
     bound = np.where(bound > threshold, np.nextafter(bound, np.float32(-np.inf)), bound)
-    # At leaves scikit-learn has negative numbers here.
-    feature = np.where(inner, fitted.inputs[np.where(inner, tree.feature, 0)], -1)
-    if fitted.logged:
-        on_share = inner & (feature < features)
+    if logged:
+        on_share = inner & (tree.feature < features)
         bound[on_share] = _greatest_share(threshold[on_share])
     value = tree.value[:, 0]
     if classes:
         value = np.zeros((len(inner), classes))
         # Divided by their sum: scikit-learn before 1.3 has counts of samples here, not shares.
-        value[:, fitted.model.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(
-            axis=1, keepdims=True
-        )
+        value[:, model.classes_] = tree.value[:, 0] / tree.value[:, 0].sum(axis=1, keepdims=True)
     return {
-        "feature": feature.astype(np.int32),
+        "feature": np.where(inner, tree.feature, -1).astype(np.int32),
         "threshold": bound,
         "left": tree.children_left,
         "right": tree.children_right,

@@ -102,15 +102,15 @@ def test_predicts_what_scikit_learn_does(
     logs = np.log1p(shares.astype(np.float64) * 1e4)
     kinds = forest_kinds.KINDS["classification" if classes else "regression"]
     assert set(given.numbers) == set(kinds) and sum(given.numbers.values()) == 31
-    for fitted, (name, size) in zip(models, given.numbers.items(), strict=True):
-        assert type(fitted.model).__name__ == kinds[name].name
-        assert len(fitted.model.estimators_) == size
+    for (model, _), (name, size) in zip(models, given.numbers.items(), strict=True):
+        assert type(model).__name__ == kinds[name].name
+        assert len(model.estimators_) == size
         read = logs if kinds[name].logged else shares
         read = np.column_stack([read, extra]).astype(np.float32)
         if classes:
-            expected = expected + fitted.model.predict_proba(read) * size / 31
+            expected = expected + model.predict_proba(read) * size / 31
         else:
-            expected = expected + fitted.model.predict(read)[:, None] * size / 31
+            expected = expected + model.predict(read)[:, None] * size / 31
     if classes:
         assert predicted[:, [0, 2]] == pytest.approx(expected, abs=1e-6)
         assert not predicted[:, 1].any()  # a class that does not occur has its column
@@ -154,11 +154,11 @@ def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradi
     sequences, shares = forest_training._training(small, TRAIN)
     shares = shares.toarray()
     rng, rows = np.random.default_rng(0), []
-    for fitted in models:
-        for tree in (estimator.tree_ for estimator in fitted.model.estimators_):
+    for model, logged in models:
+        for tree in (estimator.tree_ for estimator in model.estimators_):
             inner = np.flatnonzero(tree.children_left >= 0)
             bound = tree.threshold[inner]
-            bound = (np.expm1(bound) * 1e-4 if fitted.logged else bound).astype(np.float32)
+            bound = (np.expm1(bound) * 1e-4 if logged else bound).astype(np.float32)
             for step in (-1, 0, 1):
                 row = shares[rng.integers(len(shares), size=len(inner))]
                 at = np.nextafter(bound, np.float32(step)) if step else bound
@@ -167,8 +167,8 @@ def test_inputs_at_the_very_bounds_go_where_scikit_learn_sends_them(small, gradi
     rows = np.concatenate(rows)
     logs = forest_kinds.log_shares(rows)
     parts = [
-        each.model.predict(logs if each.logged else rows) * len(each.model.estimators_) / 40
-        for each in models
+        model.predict(logs if logged else rows) * len(model.estimators_) / 40
+        for model, logged in models
     ]
     expected = np.sum(parts, axis=0)
     inputs = rows[:, [sequences.index(dna) for dna in result.sequences]]
@@ -263,9 +263,7 @@ def test_only_the_most_prevalent_features_and_few_samples_of_many(small, gradien
     assert len(nodes) == 20 and 1 < nodes.max() <= 19
 
 
-def test_where_splits_try_all_few_features_are_those_that_go_with_the_target(
-    small, gradient, monkeypatch
-):
+def test_of_too_many_features_those_are_read_that_go_with_the_target(small, gradient, monkeypatch):
     monkeypatch.setattr(forest_training, "_MOST_READ", 1)
     monkeypatch.setattr(forest_training, "_LEAST_READ", 7)
     y, given = gradient[TRAIN], settings(0, 30, seed=1, shares={"plain": 1.0})
