@@ -13,8 +13,8 @@ import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
-from aam_core.errors import InputError
-from aam_core.log import showing
+from aam_core.errors import InputError, first_five
+from aam_core.log import logger, showing
 from aam_core.model import Model
 from q2_aam._parameters import configure, shares_predicting, shares_training
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
@@ -24,6 +24,7 @@ from q2_aam._studies import (
     covariates_to_predict,
     read_study,
     target_metadata,
+    targets_metadata,
 )
 
 __all__ = [
@@ -71,6 +72,7 @@ def fit_regressor(
     freeze_encoder: bool = False,
     covariates: qiime2.Metadata = None,
     covariate_columns: list = None,
+    more_targets: list = None,
     **training,
 ) -> (Model, PredictionsFormat):  # type: ignore[syntax]
     """Fit a numeric column: the model, and its predictions of held-out samples."""
@@ -85,6 +87,7 @@ def fit_regressor(
         (covariates, covariate_columns or []),
         training,
         encoder=encoder,
+        more_targets=more_targets or [],
         freeze_encoder=freeze_encoder,
     )
     return model, _predictions(model.val_predictions)
@@ -129,10 +132,13 @@ def predict_regression(
     regressor: Model,
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
+    target: str = None,
     **predicting,
 ) -> PredictionsFormat:
     """Predict the number of each sample."""
-    return _predictions(_predict(regressor, table, sequences, metadata, predicting))
+    return _predictions(
+        _predict(_of_target(regressor, target), table, sequences, metadata, predicting)
+    )
 
 
 @shares_predicting
@@ -154,10 +160,13 @@ def predict(
     predictor: Model,
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
+    target: str = None,
     **predicting,
 ) -> PredictionsFormat:
     """Predict the number or class of each sample."""
-    return _predictions(_predict(predictor, table, sequences, metadata, predicting))
+    return _predictions(
+        _predict(_of_target(predictor, target), table, sequences, metadata, predicting)
+    )
 
 
 def _fit(
@@ -168,6 +177,7 @@ def _fit(
     missing_samples: str,
     covariates: tuple[qiime2.Metadata, Sequence[str]],
     training: dict,
+    more_targets: Sequence[str] = (),
     **options,
 ) -> Model:
     """Fit ``target`` by `aam_core.fit_regressor` or `fit_classifier`.
@@ -180,6 +190,8 @@ def _fit(
         Metadata, or None, and the names of the columns to read.
     training : dict
         The shared parameters.
+    more_targets : sequence of str
+        Further targets, of the metadata with the covariates.
     options : dict
         Further arguments of ``fit``.
     """
@@ -191,13 +203,30 @@ def _fit(
                 "give it a value above 0."
             )
         table = inputs[0]
-        metadata = target_metadata(target, table, missing_samples)
-        columns = config.columns()
+        if more_targets:
+            given = (covariates[0], table, missing_samples)
+            metadata = targets_metadata(target, more_targets, *given)
+        else:
+            metadata = target_metadata(target, table, missing_samples)
+        columns = [*config.columns(), *more_targets]
         metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
         options |= {"group_by": column, "covariates": names, "config": config}
-        return fit(study, target.name, **options)
+        return fit(study, [target.name, *more_targets] if more_targets else target.name, **options)
+
+
+def _of_target(model: Model, name: str | None) -> Model:
+    """The model of one of several targets; of the first where none is named."""
+    each = {it.target.column: it for it in model.each}  # type: ignore[union-attr]
+    if name is None:
+        name = next(iter(each))
+        if len(each) > 1:
+            with showing():
+                logger.info(f"the model has the targets {first_five(each)}: {name!r} is predicted")
+    if name not in each:
+        raise InputError(f"The model has no target {name!r}; it has {first_five(each)}.")
+    return each[name]
 
 
 def _predict(model: Model, table, sequences, metadata, predicting: dict) -> pd.DataFrame:

@@ -17,6 +17,7 @@ __all__ = [
     "covariates_to_predict",
     "read_study",
     "target_metadata",
+    "targets_metadata",
 ]
 
 
@@ -81,6 +82,41 @@ def target_metadata(target, table, missing_samples: str) -> pd.DataFrame:
     """
     values = column_values(table.ids(), target, missing_samples, "the table")
     return _frame({target.name: values})
+
+
+def targets_metadata(
+    target, names: Sequence[str], metadata, table, missing_samples: str
+) -> pd.DataFrame:
+    """Metadata with the column ``target`` and further targets; a value of some may be blank.
+
+    Parameters
+    ----------
+    target : qiime2.MetadataColumn
+    names : sequence of str
+        Further columns, of ``metadata``.
+    metadata : qiime2.Metadata or None
+    table : biom.Table
+    missing_samples : {"error", "ignore"}
+        Whether samples of ``table`` may lack all of them.
+
+    Raises
+    ------
+    InputError
+        If there are no metadata, a column does not exist, or samples are missing that must not be.
+    """
+    from aam_core.data.metadata import column
+
+    if metadata is None:
+        raise InputError(
+            "more_targets are columns of the metadata that are given as covariates: give these."
+        )
+    frame = metadata.to_dataframe()
+    columns = {name: column(frame, name) for name in names}
+    values = _frame({target.name: target.to_series(), **columns})
+    if missing_samples == "error":
+        _require_samples(table.ids(), values.index, "metadata")
+        return values
+    return values[values.notna().any(axis=1)]
 
 
 def add_group(metadata: pd.DataFrame | None, group_by) -> tuple[pd.DataFrame | None, str | None]:

@@ -78,6 +78,7 @@ class _PredictorDirectoryFormat(_ModelDirectoryFormat):
     forest = model.File("forest.json", format=_TextFormat, optional=True)
     trees = model.File("forest.safetensors", format=_BinaryFormat, optional=True)
     val_predictions = model.File("val_predictions.tsv", format=_TextFormat, optional=True)
+    more = model.File("targets/.+", format=_BinaryFormat, optional=True)
 
 
 class AAMRegressorDirectoryFormat(_PredictorDirectoryFormat):

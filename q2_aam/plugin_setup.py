@@ -175,6 +175,11 @@ PREDICT_PARAMETER_DESCRIPTIONS = {
     **_parameters.PREDICTING_DESCRIPTIONS,
 }
 
+OF_TARGET = {"target": Str}
+OF_TARGET_DESCRIPTION = {
+    "target": "Of a model of several targets, the one to predict; the first where not given."
+}
+
 # Methods --------------------------------------------------------------------------------------
 
 plugin.methods.register_function(
@@ -214,10 +219,19 @@ plugin.methods.register_function(
 plugin.methods.register_function(
     function=_methods.fit_regressor,
     inputs=FIT_INPUTS,
-    parameters={"target": MetadataColumn[Numeric], **FIT_PARAMETERS},
+    parameters={
+        "target": MetadataColumn[Numeric],
+        **FIT_PARAMETERS,
+        "more_targets": List[Str],
+    },
     outputs=[("regressor", _types_formats.AAMRegressor), ("predictions", RegressorPredictions)],
     input_descriptions=INPUTS,
-    parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
+    parameter_descriptions={
+        **FIT_PARAMETER_DESCRIPTIONS,
+        "more_targets": "Further targets, numeric columns of the covariates metadata: one network "
+        "learns all, and a blank value of one of them counts in nothing. The predictions returned "
+        "are those of 'target'.",
+    },
     output_descriptions={
         "regressor": "Fitted model.",
         "predictions": "Out-of-fold predictions, in the column's own units.",
@@ -255,10 +269,10 @@ plugin.methods.register_function(
         "regressor": _types_formats.AAMRegressor,
         "sequences": FeatureData[Sequence],
     },
-    parameters=PREDICT_PARAMETERS,
+    parameters={**PREDICT_PARAMETERS, **OF_TARGET},
     outputs=[("predictions", RegressorPredictions)],
     input_descriptions={**PREDICT_INPUTS, "regressor": "Model from fit-regressor."},
-    parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
+    parameter_descriptions={**PREDICT_PARAMETER_DESCRIPTIONS, **OF_TARGET_DESCRIPTION},
     output_descriptions={"predictions": "Predictions in the units of the column fitted."},
     name="Predict a numeric column of new samples.",
     description="Predict samples with a fitted regressor.",
@@ -298,13 +312,13 @@ plugin.methods.register_function(
         "predictor": Predictor,
         "sequences": FeatureData[Sequence],
     },
-    parameters=PREDICT_PARAMETERS,
+    parameters={**PREDICT_PARAMETERS, **OF_TARGET},
     outputs=[("predictions", Predicted)],
     input_descriptions={
         **PREDICT_INPUTS,
         "predictor": "Model from fit-regressor or fit-classifier.",
     },
-    parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
+    parameter_descriptions={**PREDICT_PARAMETER_DESCRIPTIONS, **OF_TARGET_DESCRIPTION},
     output_descriptions={"predictions": "Predicted number or class of each sample."},
     name="Predict new samples with a model of either kind.",
     description="Predict samples with a fitted regressor or classifier. predict-classification "

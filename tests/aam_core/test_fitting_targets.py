@@ -231,3 +231,19 @@ def test_a_value_that_is_missing_counts_in_no_loss():
     assert targets.known(truth.numpy()).tolist() == [1.0, 0.75, 1.0]
     loss.sum().backward()
     assert output.grad[:, 1, 1].abs().sum() == 0 and output.grad.isfinite().all()
+
+
+def test_several_targets_are_resumed(two, brief, tmp_path, stop_at):
+    study, _, _ = two
+    config = brief("fitting", {"train.max_steps": 6, "train.checkpoint_every": 2})
+    names = ["gradient", "second"]
+    stop_at(5, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit_regressor(study, names, config=config, output=tmp_path / "a")
+    with pytest.raises(InputError, match="values of the target of .* samples changed"):
+        fit_regressor(study, names[::-1], resume=tmp_path / "a")
+    resumed = fit_regressor(study, names, output=tmp_path / "a", resume=tmp_path / "a")
+    whole = fit_regressor(study, names, config=config)
+    for mine, theirs in zip(resumed.each, whole.each, strict=True):
+        assert mine.target == theirs.target
+        pd.testing.assert_frame_equal(mine.val_predictions, theirs.val_predictions)

@@ -18,7 +18,7 @@ from aam_core.data.covariates import fit_covariates
 from aam_core.data.study import load_study
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
-from aam_core.tasks import task_named
+from aam_core.tasks import Targets, task_named
 from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import full_tensor, join_process_group, session
 from aam_core.training.reporter import Reporter
@@ -73,6 +73,15 @@ CASES = {
         "changes": DROPOUT
         | {"model.fusion.kind": "cross-attention", "model.head.distance": "ruzicka"},
     },
+    "two targets, and weights of samples": {
+        **{"parts": {"outputs": 2, "link": "values"}, "target": ["gradient", "second"]},
+        **{"batch": 9, "held_out": True, "changes": {"model.members": 3, "loss.target": "mae"}},
+    },
+    "quantiles": REGRESS
+    | {
+        "parts": {"outputs": 3, "link": "quantiles", "below": 1, "above": 1},
+        "changes": {"loss.target": "quantile"},
+    },
     "latent vectors of ASVs and covariates": CLASSIFY
     | {"covariates": ["gradient"], "changes": {"model.fusion.kind": "perceiver"}},
 }
@@ -115,10 +124,19 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
     sizes = {"sizes": known.sizes, "numbers": len(known.numeric)} if known else {}
     network = Network(config.model, Parts(**case["parts"], **sizes))
     target = truth = weight = vectors = held_out = None
-    if "target" in case:
+    samples = None
+    if isinstance(case.get("target"), list):
+        second = (100 - study.metadata["gradient"]).where(np.arange(30) % 4 > 0)
+        values = study.metadata.assign(second=second)[case["target"]]
+        target = Targets.fit(values, config=config.loss)
+        truth = target.encode(values)
+        samples = target.known(truth) * np.linspace(0.5, 2, 30, dtype=np.float32)
+    elif "target" in case:
         values = study.metadata[case["target"]]
         regression = case["target"] == "gradient"
-        target = task_named("regression" if regression else "classification").fit(values)
+        target = task_named("regression" if regression else "classification").fit(
+            values, config=config.loss
+        )
         truth = target.encode(values)
         weight = None if regression else torch.tensor([0.5, 2.0])
     if network.profile is not None:
@@ -140,6 +158,7 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
         covariates=known.encode(study.metadata) if known else None,
         asv_vectors=vectors,
         held_out=held_out,
+        sample_weight=samples,
     )
     return TrainingJob(
         network=network,

@@ -23,10 +23,10 @@ FITS = {
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by"},
-    "fit_regressor": READ | LEARNED | SETTINGS | FITS,
+    "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},
     "fit_classifier": READ | LEARNED | SETTINGS | FITS,
-    "predict": PREDICTS | {"predictor"},
-    "predict_regression": PREDICTS | {"regressor"},
+    "predict": PREDICTS | {"predictor", "target"},
+    "predict_regression": PREDICTS | {"regressor", "target"},
     "predict_classification": PREDICTS | {"classifier"},
     "scatterplot": {"predictions", "truth", "missing_samples"},
     "confusion_matrix": {"predictions", "probabilities", "truth", "missing_samples"},

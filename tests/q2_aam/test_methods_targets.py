@@ -1,0 +1,59 @@
+"""Several targets, and settings that name metadata columns, in QIIME 2."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import qiime2
+
+from aam_core.model import Model
+from q2_aam import PredictionsFormat, _examples
+from q2_aam._predictions import read_predictions
+
+QUICK = _examples.QUICK | {"settings": ["forest.trees=2", "model.members=2"]}
+
+
+@pytest.fixture
+def described(methods):
+    """Metadata with a further column of numbers, of which some are blank."""
+    frame = methods.metadata.to_dataframe()
+    second = (500 - frame["gradient"]).where(np.arange(len(frame)) % 3 > 0)
+    return qiime2.Metadata(frame.assign(second=second))
+
+
+def test_several_targets(methods, described):
+    arguments = QUICK | {"covariates": described, "more_targets": ["second"]}
+    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    model = made.regressor.view(Model)
+    assert [it.target.column for it in model.each] == ["gradient", "second"]
+    assert len(model.each[1].val_samples) == 16
+    for target, low, high in ((None, -200, 150), ("second", 200, 700)):
+        chosen = {} if target is None else {"target": target}
+        result = methods.run("predict_regression", regressor=made.regressor, **chosen)
+        values = read_predictions(str(result.predictions.view(PredictionsFormat)))["prediction"]
+        assert values.between(low, high).all() and len(values) == 24
+    methods.refuses(
+        "no target 'third'; it has gradient, second",
+        "predict_regression",
+        regressor=made.regressor,
+        target="third",
+    )
+
+
+def test_further_targets_need_metadata(methods):
+    methods.refuses(
+        "more_targets are columns of the metadata",
+        "fit_regressor",
+        target=methods.column("gradient"),
+        more_targets=["second"],
+        **QUICK,
+    )
+
+
+def test_a_column_that_a_setting_names(methods, described):
+    by = ["loss.transform=zscore-by-category", "loss.normalize_by=group"]
+    arguments = QUICK | {"covariates": described, "settings": [*QUICK["settings"], *by]}
+    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    assert made.regressor.view(Model).columns() == ("group",)
+    methods.refuses("metadata column 'group'", "predict", predictor=made.regressor)
+    methods.run("predict", predictor=made.regressor, metadata=described)
