@@ -8,7 +8,6 @@ checkpoints), `training` (the loop), `ensemble` (forest, weights, intervals by h
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -213,22 +212,15 @@ def _fit(
         run = Run(plan, group)
         result = run.train(run.job(*training_batches(run, task, values), options.on_epoch))
         each: list[Model] = []
-        drawings: dict[str, Callable] = {}
         for number, model in enumerate(of_each_target(run.model, task), start=1):
             if len(task.each) > 1:
                 run.log.info("target %d of %d: %s", number, len(task.each), model.task.column)
-            made = _finish(run, group, model, values, result.epoch)
-            each.append(made)
-            if made.val_predictions is not None:
-                draw = functools.partial(
-                    made.task.plot, made.val_predictions, label=made.task.column
-                )
-                drawings[f"val_predictions{'' if number == 1 else f'_{number}'}.png"] = draw
+            each.append(_finish(run, group, model, values, result.epoch))
         model = dataclasses.replace(each[0], more=each[1:])
         if model.more:
             scores = {it.task.column: {**(it.metrics or {})} for it in each}
             model.metrics = {**(model.metrics or {}), "targets": scores}
-        run.save(model, drawings)
+        run.save(model, {})
     return model
 
 

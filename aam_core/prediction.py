@@ -340,7 +340,7 @@ class _Familiarity:
             warnings += model.covariates.unseen(study.metadata)
         for one in model.each:
             warnings += one.task.unseen(study.metadata)
-        trained = {*model.train_samples, *model.val_samples}
+        trained = {name for it in model.each for name in (*it.train_samples, *it.val_samples)}
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():
             warnings.append(trained_on(study.sample_ids, seen))

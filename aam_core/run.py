@@ -25,7 +25,7 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.errors import InputError
 from aam_core.files.writing import check_folder, check_space
 from aam_core.log import labelled
-from aam_core.model import Model
+from aam_core.model import Model, folders_of_more
 from aam_core.models.network import Network, of_target
 from aam_core.plan import Plan
 from aam_core.pretrained import load_encoder, log_known_asvs, pretrained_tensors
@@ -173,6 +173,13 @@ class Run:
             shown = [c for c in left if not c.endswith("_weighted")]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
             every: dict[str, Callable] = {"losses.png": curves, **drawings}
+            places = (output, *folders_of_more(output, output))
+            for one, place in zip(model.each, places, strict=True):
+                if one.val_predictions is not None:
+                    picture = str(place.relative_to(output) / "val_predictions.png")
+                    every[picture] = functools.partial(
+                        one.task.plot, one.val_predictions, label=one.task.column
+                    )
             for name, draw in every.items():
                 plots.attempt(output / name, draw, self.log.warning)
         self.group.barrier()  # the others wait until it is there

@@ -209,22 +209,6 @@ class Regression(Task):
         low, high = self.limits
         return values if low is None and high is None else np.clip(values, low, high)
 
-    def spread(self, predictions: np.ndarray, metadata: pd.DataFrame | None = None) -> np.ndarray:
-        """Units of one learned unit at each prediction: ``[N]`` -> ``[N]`` above 0.
-
-        An error of the network has this size in the column's units: it grows with the prediction
-        under a logarithm, and differs between categories that are scaled by themselves.
-        """
-        values = np.asarray(predictions, np.float64)
-        std = np.broadcast_to(self._scale(metadata)[1], values.shape).copy()
-        if self.transform.log:
-            std *= 1.0 + values.clip(0)
-        if self.power is not None:
-            z = (values - self.mean) / self.std
-            # The derivative of the power is (1 + |z|)^(power - 1), or ^(1 - power) below 0.
-            std *= (1.0 + np.abs(z)) ** np.where(z >= 0, 1.0 - self.power, self.power - 1.0)
-        return std
-
     def unseen(self, metadata: pd.DataFrame | None) -> list[str]:
         """A line on samples of a category that has no scale of its own."""
         if not self.by:

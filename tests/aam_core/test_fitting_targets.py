@@ -136,7 +136,7 @@ def test_several_targets_are_saved_and_predicted_side_by_side(two, tmp_path):
         alone = predict(one, study)["prediction"]
         pd.testing.assert_series_equal(table[f"{name}_prediction"], alone, check_names=False)
     (place,) = (folder / "targets").iterdir()
-    assert place.name.startswith("2-second-")
+    assert place.name.startswith("2-second-") and (place / "val_predictions.png").is_file()
     model.save(folder)
     assert list((folder / "targets").iterdir()) == [place]
     dataclasses.replace(model, more=[]).save(tmp_path / "one")

@@ -339,3 +339,12 @@ def test_in_a_holdout_all_members_hold_out_the_same():
     split = Split.holdout(["s002", "s000"], ["s001"])
     held_out = split.held_out(["s000", "s001", "s002", "s003"], 2)
     assert held_out.tolist() == [[False, True, False, False]] * 2
+
+
+def test_some_samples_of_a_split_are_held_out_by_the_same_members():
+    split = Split(list("abcdef"), list("abcdef"), [0, 1, 2, 0, 1, 2])
+    whole = split.held_out(list("abcdef"), 4)
+    part = split.of({"b", "d", "x"})  # the last fold has no sample left
+    assert (part.train, part.val, part.folds) == (["b", "d"], ["b", "d"], [1, 0])
+    assert (part.held_out(["b", "d"], 4) == whole[:, [1, 3]]).all()
+    assert (part.of({"b"}).held_out(["b"], 4) == whole[:, [1]]).all()
