@@ -41,7 +41,9 @@ from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_w
 from aam_core.resuming import saved_config
 from aam_core.run import ForestProgress, Run, of_each_target
 from aam_core.tasks import Targets, Task
+from aam_core.tasks.auxiliary import auxiliary_metrics
 from aam_core.tasks.losses import sample_weights
+from aam_core.training.job import TrainingResult
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.parallel import ProcessGroup
 from aam_core.training.precision import cpu_threads
@@ -217,6 +219,7 @@ def _fit(
                 run.log.info("target %d of %d: %s", number, len(task.each), model.task.column)
             each.append(_finish(run, group, model, values, result.epoch))
         model = dataclasses.replace(each[0], more=each[1:])
+        model.metrics = {**(model.metrics or {}), **_beside(run, result)}
         if model.more:
             scores = {it.task.column: {**(it.metrics or {})} for it in each}
             model.metrics = {**(model.metrics or {}), "targets": scores}
@@ -318,6 +321,18 @@ def _fixed_vectors(run: Run) -> torch.Tensor:
     tokens = run.plan.study.tokens(run.config.data)
     network = run.model.network.to(run.group.device)
     return encode_asvs(network, tokens, run.group.device, run.config.train.precision)
+
+
+def _beside(run: Run, result: TrainingResult) -> dict[str, Any]:
+    """Metrics of what is learned beside the target, by the validation of the weights kept."""
+    parts = run.plan.parts
+    if not (parts.nucleotide or parts.distance or parts.count):
+        return {}
+    values = {name.removeprefix("val/"): value for name, value in result.values.items()}
+    metrics = auxiliary_metrics(values) if run.plan.split.val else {}
+    if "distance_r2" in values:
+        metrics["distances"] = {"r2": values["distance_r2"], "mae": values["distance_mae"]}
+    return metrics
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -152,7 +152,7 @@ class Model(Summarized):
             parts.append(f"blend weight of the networks {self.network_weight:.2f}")
         items["ensemble"] = "; ".join(parts)
         items["samples"] = f"{len(self.train_samples)} training, {len(self.val_samples)} validation"
-        for name in ("model", "distances", "nucleotides"):
+        for name in ("model", "distances", "nucleotides", "counts", "faith_pd", "taxonomy"):
             scores = (self.metrics or {}).get(name)
             if scores:
                 label = "held-out metrics" if name == "model" else f"held-out {name}"

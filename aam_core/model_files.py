@@ -253,23 +253,27 @@ def _read(folder: Path):
 
 def _parts(values, where: Path) -> dict:
     legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
+    # Those of format 6 are written where they say something.
+    optional = {
+        **{"scale_sizes": [], "ranks": []},
+        **dict.fromkeys(("count", "faith_pd", "unbounded"), False),
+    }
     if isinstance(values, dict):
-        values = {"scale_sizes": [], **values}  # of a head that scales alone
+        values = {**optional, **values}
     # Those of format 6 are there where a link is.
     linked = {"link": str, "below": int, "above": int}
     if isinstance(values, dict) and "link" in values:
         legal |= linked
+    legal |= {name: type(default) for name, default in optional.items()}
     # By type, as isinstance takes true for a number.
-    legal |= {"scale_sizes": list}
     sound = isinstance(values, dict) and {k: type(v) for k, v in values.items()} == legal
-    if not sound or any(
-        type(n) is not int or n < 1 for name in ("sizes", "scale_sizes") for n in values[name]
-    ):
+    lists = [name for name, kind in legal.items() if kind is list]
+    if not sound or any(type(n) is not int or n < 1 for name in lists for n in values[name]):
         raise InputError(f"{where} has unreadable parts: {values!r}.")
     numbers = [values[name] for name, kind in legal.items() if kind is int]
     if min(numbers) < 0:
         raise InputError(f"{where} has unreadable parts: {values!r}.")
-    return values | {name: tuple(values[name]) for name in ("sizes", "scale_sizes")}
+    return values | {name: tuple(values[name]) for name in lists}
 
 
 def _covariates(targets: dict) -> Covariates | None:

@@ -14,19 +14,28 @@ import torch
 
 from aam_core.config import Config
 from aam_core.config.fields import names_in
-from aam_core.config.unused import learns_distances
+from aam_core.config.unused import (
+    RunContext,
+    learns_counts,
+    learns_distances,
+    learns_nucleotides,
+    learns_taxonomy,
+)
 from aam_core.data.columns import missing_words
 from aam_core.data.covariates import Covariates, covariate_names, fit_covariates
 from aam_core.data.fingerprint import fingerprint
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
+from aam_core.data.taxonomy import Taxa
 from aam_core.errors import InputError
 from aam_core.log import labelled
 from aam_core.model import Model, as_model
 from aam_core.models.network import Parts
 from aam_core.preparation import (
+    bounded,
     check_columns,
     check_distances,
+    check_diversity,
     check_interval_groups,
     check_output,
     column_notes,
@@ -79,6 +88,8 @@ class Plan:
         Fingerprint of the inputs, for checkpoints.
     val_groups : int or None
         Number of groups of the validation samples, where samples are grouped.
+    taxa : Taxa or None
+        Classes of the taxonomy, where a pretraining learns one.
     """
 
     study: Study
@@ -94,6 +105,7 @@ class Plan:
     checkpoint: Checkpoint | None = None
     inputs: dict[str, torch.Tensor] | None = None
     val_groups: int | None = None
+    taxa: Taxa | None = None
 
     @property
     def held_out(self) -> np.ndarray:
@@ -154,13 +166,32 @@ def plan_pretraining(
     chosen = config.explicit
     alone = config.adjust({"model.members": 1})  # others would have nothing to learn
     config = with_sizes_of(alone, encoder)
-    parts = Parts(nucleotide=config.loss.nucleotide > 0, distance=config.loss.distance > 0)
-    _check_losses(config, parts, resumed)
+    context = describe_run(
+        "pretraining", study, config, job=job, encoder=bool(encoder), output=output is not None
+    )
+    parts = Parts(
+        nucleotide=config.loss.nucleotide > 0,
+        distance=config.loss.distance > 0,
+        count=config.loss.count > 0,
+        faith_pd=config.loss.faith_pd > 0,
+        unbounded=config.loss.distance > 0 and not bounded(config),
+    )
+    taxonomy = learns_taxonomy(config, context)
+    _check_losses(config, parts, taxonomy, resumed)
     if parts.distance:
         check_distances(study, config)
+    if parts.faith_pd:
+        check_diversity(study)
     groups = values_by_sample(study, group_by, "group_by")
     samples, dropped = usable_samples(study, config)
-    now = fingerprint(study, distances=parts.distance, groups=groups, encoder=_weights(encoder))
+    now = fingerprint(
+        study,
+        distances=parts.distance,
+        tree=parts.faith_pd,
+        taxonomy=taxonomy,
+        groups=groups,
+        encoder=_weights(encoder),
+    )
     inputs = Inputs(now, resumed, accept_changed_inputs)
     group = join_process_group(config.train)
     changed = inputs.check(group)
@@ -168,20 +199,19 @@ def plan_pretraining(
         split = split_samples(samples, config, groups, shared=True)
     else:
         split = split_of(resumed, samples, accept_changed_inputs)
+    taxa = _taxa(study, config, split, resumed) if taxonomy else None
     plan = Plan(
         study=study,
         config=config,
         split=split,
-        parts=parts,
+        parts=replace(parts, ranks=() if taxa is None else taxa.sizes),
         label="pretrain",
         output=None if output is None else Path(output),
         encoder=encoder,
         checkpoint=resumed,
         inputs=inputs.tensors(),
         val_groups=_val_groups(groups, split, resumed),
-    )
-    context = describe_run(
-        "pretraining", study, config, job=job, encoder=bool(encoder), output=output is not None
+        taxa=taxa,
     )
     context = replace(context, **_of_split(split, resumed, None))
     _say(
@@ -189,6 +219,7 @@ def plan_pretraining(
         dropped,
         "" if groups is None else missing_words(groups, "a group"),
         changed,
+        "" if taxa is None else str(taxa),
         sizes_in_words(alone, config),
         # As chosen: `adjust` removed model.members from what is reported, which has no effect here.
         *unused(study, replace(config, explicit=chosen), context, groups),
@@ -231,6 +262,8 @@ def plan_fit(
     distances = learns_distances(config, context)
     if distances:
         check_distances(study, config)
+    if learns_nucleotides(config, context):
+        _check_masking(config)
     samples, dropped = usable_samples(study, config)
     for one in _columns_of(values):
         check_interval_groups(study.select(samples), one, config)
@@ -245,7 +278,7 @@ def plan_fit(
         study=study,
         config=config,
         split=fitted.split,
-        parts=_parts(fitted, distances),
+        parts=_parts(fitted, config, context),
         label=options.label or task_name,
         output=None if options.output is None else Path(options.output),
         task=fitted.task,
@@ -373,11 +406,14 @@ def _fit_columns(
     return task, fit_covariates(columns.study.metadata, names, split.train, scale_by)
 
 
-def _parts(fitted: _Fitted, distances: bool) -> Parts:
+def _parts(fitted: _Fitted, config: Config, context: RunContext) -> Parts:
     """The heads of a fit's network, and the covariates that it reads."""
     covariates = fitted.covariates
     return Parts(
-        distance=distances,
+        nucleotide=learns_nucleotides(config, context),
+        distance=learns_distances(config, context),
+        count=learns_counts(config, context),
+        unbounded=learns_distances(config, context) and not bounded(config),
         sizes=covariates.sizes if covariates else (),
         numbers=len(covariates.numeric) if covariates else 0,
         scale_sizes=covariates.scale_sizes if covariates else (),
@@ -392,18 +428,38 @@ def _say(label: str, *lines: str) -> None:
             log.info(line)
 
 
-def _check_losses(config: Config, parts: Parts, resumed: Checkpoint | None) -> None:
+def _taxa(study: Study, config: Config, split: Split, resumed: Checkpoint | None) -> Taxa:
+    """The classes that the training samples' features have; those of the run that is resumed."""
+    place = {name: i for i, name in enumerate(study.sample_ids)}
+    train = np.array([place[name] for name in split.train], np.int64)
+    known = None if resumed is None else resumed.run.get("taxa")
+    return Taxa.fit(study, train, config.loss.taxonomy_min_asvs, known)
+
+
+def _check_losses(config: Config, parts: Parts, taxonomy: bool, resumed: Checkpoint | None) -> None:
     """Refuse a pretraining that has nothing to learn."""
-    if not (parts.nucleotide or parts.distance):
+    samples = parts.distance or parts.count or parts.faith_pd
+    if not (parts.nucleotide or samples or taxonomy):
         raise InputError(
-            "Both losses have weight 0 (loss.nucleotide, loss.distance): nothing is pretrained."
+            "All losses have weight 0 (loss.nucleotide, loss.distance, loss.count, loss.faith_pd; "
+            "loss.taxonomy needs a taxonomy): nothing is pretrained."
+        )
+    if taxonomy and not samples and config.model.encoder.features == "profile":
+        raise InputError(
+            "model.encoder.features is 'profile', which has no weights that a taxonomy could "
+            "train: set it to 'bases' or 'both'."
         )
     if resumed is None and parts.nucleotide and config.model.encoder.features == "profile":
         raise InputError(
             "model.encoder.features is 'profile', which has no weights that masked nucleotides "
             "could train: set it to 'bases' or 'both', or loss.nucleotide to 0."
         )
-    if parts.nucleotide and config.masking.mask_ratio == 0:
+    if parts.nucleotide:
+        _check_masking(config)
+
+
+def _check_masking(config: Config) -> None:
+    if config.masking.mask_ratio == 0:
         raise InputError("masking.mask_ratio is 0: there are no nucleotides to learn.")
 
 

@@ -15,7 +15,14 @@ import pandas as pd
 
 from aam_core.config import WITHOUT_TREE, Config
 from aam_core.config.fields import names_in
-from aam_core.config.unused import RunContext, learns_distances, unused_settings, why_no_distances
+from aam_core.config.unused import (
+    RunContext,
+    learns_distances,
+    learns_diversity,
+    unused_settings,
+    why_no_distances,
+    why_no_taxonomy,
+)
 from aam_core.data.columns import as_classes, as_name, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
@@ -26,14 +33,16 @@ from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.model import Model
 from aam_core.models.heads import OUTPUTS
-from aam_core.phylogeny.distances import find_distance
+from aam_core.phylogeny.distances import DISTANCES, find_distance
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks import Targets, Task
 from aam_core.training.launch.environment import launched_by_torchrun, world_size
 
 __all__ = [
+    "bounded",
     "check_columns",
     "check_distances",
+    "check_diversity",
     "check_output",
     "check_interval_groups",
     "column_notes",
@@ -234,14 +243,29 @@ def check_interval_groups(study: Study, values: pd.Series, config: Config) -> No
 
 
 def check_distances(study: Study, config: Config) -> None:
-    """Refuse distances that cannot be learned: predicted ones lie in [0, 1]."""
+    """Refuse distances that cannot be learned: predicted ones lie in [0, 1], if not 'weighted'."""
     if study.distances is None:
         find_distance(config.loss.metric, study.phylogeny)
     # Rounding may take a distance of 1 slightly beyond.
-    elif study.distances.max() > 1 + 1e-6:
+    elif bounded(config) and study.distances.max() > 1 + 1e-6:
         raise InputError(
             f"The given distances reach {study.distances.max():.4g}; those that are learned lie "
-            "in [0, 1], as UniFrac, Bray-Curtis and Jaccard do. Give one of these."
+            "in [0, 1], as UniFrac, Bray-Curtis and Jaccard do. Give one of these, or set "
+            "loss.metric to 'weighted', which has no upper bound."
+        )
+
+
+def bounded(config: Config) -> bool:
+    """Whether the distances that are learned lie in [0, 1]."""
+    return DISTANCES[config.loss.metric].bounded
+
+
+def check_diversity(study: Study) -> None:
+    """Refuse to learn Faith's phylogenetic diversity without a tree."""
+    if study.phylogeny is None:
+        raise InputError(
+            "Faith's phylogenetic diversity needs a tree, and none is given: give one, or set "
+            "loss.faith_pd to 0."
         )
 
 
@@ -349,6 +373,7 @@ def describe_run(task: str, study: Study, config: Config, **more) -> RunContext:
         task,
         tree=study.phylogeny is not None,
         distances=study.distances is not None,
+        taxonomy=study.taxonomy is not None,
         richest=int(asvs.max()) if len(asvs) else None,
         **processes(config),
         **more,
@@ -382,11 +407,15 @@ def unused(study: Study, config: Config, context: RunContext, groups=None) -> li
         inputs, why = ["tree"], "the given distances are learned in its place"
     elif not why and context.tree and config.loss.metric in WITHOUT_TREE:
         inputs, why = ["tree"], f"{config.loss.metric} distances need none"
+    if "tree" in inputs and learns_diversity(config, context):
+        inputs.remove("tree")
     if inputs and why:
         # A pretraining drops features that are not in the tree, learned or not.
         less = "" if context.fits or "tree" not in inputs else " (but on which features are read)"
         verb = "has" if len(inputs) == 1 and inputs[0] == "tree" else "have"
         lines.append(f"The {' and the '.join(inputs)} {verb} no effect{less}: {why}.")
+    if context.taxonomy and (why := why_no_taxonomy(config, context)):
+        lines.append(f"The taxonomy has no effect: {why}.")
     if context.frozen and config.model.encoder.features == "profile":
         lines.append("freeze_encoder has no effect: k-mer profiles are not trained anyway.")
     if groups is not None:

@@ -27,7 +27,7 @@ MOST_MEMBERS = 3
 """Members that start from one encoder, at most: they start alike, so that more of them add little,
 and layers between ASVs are costly."""
 
-_ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance")
+_ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance", "count")
 """Parts of a network that an encoder gives to another."""
 
 

@@ -19,6 +19,7 @@ from aam_core.config.unused import RunContext, unused_settings
 from aam_core.data.batches import Batcher
 from aam_core.data.corpus import load_corpus
 from aam_core.data.study import Study
+from aam_core.data.taxonomy import with_taxonomy
 from aam_core.ensemble.forward import sample_distances
 from aam_core.log import labelled
 from aam_core.model import Model, load_model
@@ -31,7 +32,8 @@ from aam_core.preparation import (
 )
 from aam_core.resuming import saved_config
 from aam_core.run import Run
-from aam_core.tasks.losses import true_distance
+from aam_core.tasks.auxiliary import auxiliary_metrics
+from aam_core.tasks.losses import true_distance, true_diversity
 from aam_core.tasks.metrics import regression_metrics
 from aam_core.training.job import TrainingResult
 from aam_core.training.launch.devices import on_devices
@@ -46,6 +48,8 @@ __all__ = ["held_out_distances", "pretrain", "pretrain_nucleotides", "pretrainin
 
 _CORPUS = {
     "loss.distance": 0.0,
+    "loss.count": 0.0,
+    "loss.faith_pd": 0.0,
     "masking.asv_fraction": 1.0,
     "data.rarefaction": "none",
     "data.shallow_samples": "keep",
@@ -54,6 +58,16 @@ _CORPUS = {
 
 _MOST_SAMPLES = 500
 """Validation samples whose pairs are scored: 124,750 pairs give R2 to the third digit."""
+
+_MOST_FITTED = 1000
+"""Training samples that mean and deviation of Faith's diversity are taken from."""
+
+_GOALS = {
+    "faith_pd": "Faith's diversity (in units of branch length)",
+    "counts": "masked abundances (in powers of ten)",
+    "taxonomy": "taxa of ASVs that no training sample has",
+}
+"""Key of ``metrics.json`` -> what a line says of it."""
 
 
 @configured("pretraining", saved_config)
@@ -77,7 +91,7 @@ def pretrain(
     ----------
     study : Study
         With a phylogeny or given distances, unless ``loss.distance`` is 0 or the metric
-        needs neither.
+        needs neither. A taxonomy (``taxonomy=`` of `load_study`) is learned, too.
     config : Config, str, path or mapping, optional
         A whole `Config`, or the name of a preset; or what changes the preset: a YAML file, or a
         mapping of ``section.field`` to value.
@@ -130,6 +144,7 @@ def pretrain_nucleotides(
     config: ConfigLike = None,
     preset: str | None = None,
     output: str | Path | None = None,
+    taxonomy=None,
     resume: str | Path | None = None,
     accept_changed_inputs: bool = False,
     **settings: Unpack[EverydaySettings],
@@ -140,6 +155,8 @@ def pretrain_nucleotides(
     ----------
     sequences : path or sequence of str
         As `aam_core.data.corpus.load_corpus` takes them.
+    taxonomy : path, mapping, Series or DataFrame, optional
+        Taxa of the sequences, as of `aam_core.data.taxonomy.read_taxonomy`, to learn as well.
     config, preset, output, resume, accept_changed_inputs, **settings
         As in `pretrain`. A "sample" of the batch size is 16 sequences.
 
@@ -150,9 +167,15 @@ def pretrain_nucleotides(
     """
     assert isinstance(config, Config)
     decided = config.adjust(_CORPUS)
+    study = load_corpus(sequences)
+    if taxonomy is not None:
+        study = with_taxonomy(study, taxonomy)
+        for line in study.report:
+            labelled("pretrain").info(line)
     corpus = RunContext(
         "pretraining",
         corpus=True,
+        taxonomy=taxonomy is not None,
         output=output is not None,
         split="" if resume is None else "the split of the run stays",
         **processes(decided),
@@ -160,7 +183,7 @@ def pretrain_nucleotides(
     for line in unused_settings(replace(decided, explicit=config.explicit), corpus):
         labelled("pretrain").info(line)
     return pretrain(
-        load_corpus(sequences),
+        study,
         # Reported above, as of a corpus: `pretrain` would name the settings a second time.
         config=decided.reported(),
         output=output,
@@ -171,8 +194,28 @@ def pretrain_nucleotides(
 
 def pretraining_batches(run: Run) -> Batcher:
     """What makes the batches of a pretraining."""
-    plan, config = run.plan, run.config
-    return Batcher(plan.study, config.data, config.train.seed, distances=plan.parts.distance)
+    plan, config, head = run.plan, run.config, run.model.network.faith_pd
+    batcher = Batcher(
+        plan.study,
+        config.data,
+        config.train.seed,
+        distances=plan.parts.distance,
+        diversity=plan.parts.faith_pd,
+        taxa=plan.taxa,
+    )
+    if head is not None and plan.checkpoint is None:  # a checkpoint has the values of its beginning
+        head.fit(_diversity(batcher, plan.positions(plan.split.train)))
+    return batcher
+
+
+def _diversity(batcher: Batcher, samples: np.ndarray) -> torch.Tensor:
+    """Faith's diversity of these samples, or of a random choice of them."""
+    if len(samples) > _MOST_FITTED:
+        samples = np.random.default_rng(batcher.seed).choice(samples, _MOST_FITTED, replace=False)
+    # A batch is dense over the features of its samples.
+    parts = np.array_split(samples, -(-len(samples) // 64))
+    phylogeny = batcher.study.phylogeny
+    return torch.cat([true_diversity(batcher.batch(part), phylogeny) for part in parts])
 
 
 def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
@@ -191,10 +234,10 @@ def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
     counts["folds"] = len(set(split.folds))
     model.metrics["held_out"] = counts
     values = {name.removeprefix("val/"): value for name, value in result.values.items()}
-    names = [name for name in ("total_loss", "nucleotide_loss", "distance_loss") if name in values]
-    model.metrics["losses"] = {name.removesuffix("_loss"): values[name] for name in names}
-    if "nucleotide_accuracy" in values:
-        model.metrics["nucleotides"] = {"accuracy": values["nucleotide_accuracy"]}
+    model.metrics |= auxiliary_metrics(values)
+    for name, text in _GOALS.items():
+        if name in model.metrics:
+            run.log.info("%s: %s", text, metrics_in_words(model.metrics[name]))
     # Two samples are a single pair, of which R2 is not defined.
     if not run.plan.parts.distance or len(split.val) < 3:
         return {}

@@ -345,6 +345,7 @@ class Run:
             "val_samples": split.val,
             "val_folds": split.folds,
             "val_groups": self.plan.val_groups,
+            "taxa": None if self.plan.taxa is None else self.plan.taxa.to_dict(),
             "launch": launch_id(),
         }
 
@@ -367,6 +368,7 @@ class Run:
             "left_out": plan.study.report,
             "frozen_encoder": plan.freeze_encoder,
             "encoder": None if plan.encoder is None else plan.encoder.run,
+            **({} if plan.taxa is None else {"taxonomy": plan.taxa.to_dict()}),
         }
 
 

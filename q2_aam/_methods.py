@@ -43,6 +43,7 @@ def pretrain(
     phylogeny: NewickFormat = None,
     sequences: DNAFASTAFormat = None,
     distances: skbio.DistanceMatrix = None,
+    taxonomy: pd.DataFrame = None,
     initial_encoder: Model = None,
     group_by: qiime2.MetadataColumn = None,
     **training,
@@ -53,7 +54,7 @@ def pretrain(
     with showing():
         config = configure("pretraining", training)
         metadata, column = add_group(None, group_by)
-        inputs = (table, sequences, phylogeny, distances)
+        inputs = (table, sequences, phylogeny, distances, taxonomy)
         lost = training["max_lost_reads"]
         study = read_study(*inputs, metadata=metadata, max_lost_reads=lost, keep_unplaced=False)
         return aam_core.pretrain(study, config=config, encoder=initial_encoder, group_by=column)

@@ -26,6 +26,7 @@ def read_study(
     sequences=None,
     phylogeny=None,
     distances=None,
+    taxonomy=None,
     *,
     metadata: pd.DataFrame | None = None,
     max_lost_reads: float,
@@ -42,6 +43,7 @@ def read_study(
     sequences : DNAFASTAFormat, optional
     phylogeny : NewickFormat, optional
     distances : skbio.DistanceMatrix, optional
+    taxonomy : DataFrame, optional
     metadata, max_lost_reads, keep_unplaced
         As in `aam_core.load_study`.
 
@@ -56,6 +58,7 @@ def read_study(
         sequences=None if sequences is None else str(sequences),
         tree=None if phylogeny is None else str(phylogeny),
         distances=distances,
+        taxonomy=taxonomy,
         metadata=metadata,
         max_lost_reads=max_lost_reads,
         keep_unplaced=keep_unplaced,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from q2_types.distance_matrix import DistanceMatrix
-from q2_types.feature_data import FeatureData, Sequence
+from q2_types.feature_data import FeatureData, Sequence, Taxonomy
 from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.sample_data import SampleData
 from q2_types.tree import Phylogeny, Rooted
@@ -189,6 +189,7 @@ plugin.methods.register_function(
         "phylogeny": Phylogeny[Rooted],
         "sequences": FeatureData[Sequence],
         "distances": DistanceMatrix,
+        "taxonomy": FeatureData[Taxonomy],
         "initial_encoder": _types_formats.AAMEncoder,
     },
     parameters={"group_by": GROUP_BY, **_parameters.TRAINING},
@@ -201,6 +202,8 @@ plugin.methods.register_function(
         "settings choose a distance without a tree (loss.metric=braycurtis or jaccard) or none "
         "(loss.distance=0).",
         "distances": "Distances between the samples, to learn instead of UniFrac.",
+        "taxonomy": "Taxa of the features, to learn rank by rank as well. Unknown ranks are "
+        "masked, and features without a taxon allowed.",
         "initial_encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
     },
     parameter_descriptions={

@@ -53,6 +53,7 @@ _STUDY = {
     "sequences": "Sequences of the features: FASTA or .qza. Not needed where the ids are DNA.",
     "tree": "Phylogeny whose tips are the features: Newick or .qza.",
     "distances": "Distances between the samples: square TSV or CSV, HDF5, or .qza.",
+    "taxonomy": "Taxa of the features, to learn: TSV (Feature ID, Taxon) or .qza.",
     "metadata": "Sample metadata: TSV by QIIME 2's rules.",
 }
 """Files of a study -> help."""
@@ -72,7 +73,7 @@ def study_options(
     Parameters
     ----------
     *names : str
-        Which of table, sequences, tree, distances, metadata.
+        Which of table, sequences, tree, distances, taxonomy, metadata.
     required : iterable of str
         Those that must be given.
     fits : bool

@@ -18,7 +18,7 @@ from aam_core.log import logger
 
 
 @command("pretrain")
-@study_options("table", "sequences", "tree", "distances", "metadata", required=())
+@study_options("table", "sequences", "tree", "distances", "taxonomy", "metadata", required=())
 @encoder_option("Output of 'aam pretrain' to start from.")
 @group_option
 @directory_option(own_output.is_model("encoder"))
@@ -28,8 +28,10 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
 
     It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
     --distances holds. One of the two is needed, unless loss.metric is braycurtis or jaccard, or
-    loss.distance is 0. With --sequences alone (FASTA, or one sequence a line; .gz is fine) it
-    learns nucleotides alone; give its output as --encoder of a pretraining on a table.
+    loss.distance is 0. --taxonomy is learned rank by rank, --set loss.faith_pd=1 adds Faith's
+    diversity, --set loss.count=1 masked abundances. With --sequences alone (FASTA, or one sequence
+    a line; .gz is fine) it learns nucleotides (and --taxonomy) alone; give its output as --encoder
+    of a pretraining on a table.
     """
     from aam_core import pretraining
 
@@ -44,6 +46,7 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
             inputs["sequences"],
             config=config,
             output=output,
+            taxonomy=inputs["taxonomy"],
             resume=resume,
             accept_changed_inputs=accept_changed_inputs,
         )
@@ -55,6 +58,10 @@ def pretrain(inputs, encoder, group_by, output, config, resume, accept_changed_i
     require(
         not from_tree or inputs["tree"] is not None or inputs["distances"] is not None,
         "Missing option '--tree' (or '--distances'; '--set loss.metric=braycurtis' needs neither).",
+    )
+    require(
+        config.loss.faith_pd == 0 or inputs["tree"] is not None,
+        "Missing option '--tree', which loss.faith_pd needs.",
     )
     pretraining.pretrain(
         load_inputs(inputs, keep_unplaced=False),

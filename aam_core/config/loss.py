@@ -1,4 +1,4 @@
-"""What is learned: masked nucleotides, distances between samples, a target."""
+"""What is learned: a target; masked bases and abundances, distances, diversity, taxonomy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_TREE = ("braycurtis", "jaccard")
 
 @dataclass(frozen=True)
 class MaskingConfig(Checked):
-    """Masked nucleotides: which bases are hidden and predicted (by BERT's 80/10/10)."""
+    """What is hidden and predicted: bases (by BERT's 80/10/10), and abundances."""
 
     mask_ratio: float = option(
         0.15, "Share of the bases that are hidden and predicted.", minimum=0.0, maximum=0.9
@@ -34,6 +34,12 @@ class MaskingConfig(Checked):
         minimum=0.01,
         maximum=1.0,
     )
+    count_ratio: float = option(
+        0.3,
+        "Share of a sample's ASVs whose abundance is hidden and predicted, under loss.count.",
+        minimum=0.01,
+        maximum=0.9,
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,10 @@ class LossConfig(Checked):
     """The loss: a sum of terms. A term of weight 0 is not computed, and its head is not built."""
 
     nucleotide: float = option(
-        1.0, "Weight of the masked-nucleotide loss, which pretraining alone has.", minimum=0.0
+        1.0,
+        "Weight of the masked-nucleotide loss. A fit learns masked nucleotides as well as its "
+        "target where this is above 0 and its encoder of bases is trained.",
+        minimum=0.0,
     )
     distance: float = option(
         50.0,
@@ -52,8 +61,31 @@ class LossConfig(Checked):
     )
     metric: str = option(
         "unweighted",
-        "Distance between samples that pretraining learns; the last two need no tree.",
-        choices=tuple(name for name in METRICS if name != "weighted"),  # it has no upper bound
+        "Distance between samples that pretraining learns; the last two need no tree. All but "
+        "'weighted' lie in [0, 1]; of that one the distance head's output has no upper bound.",
+        choices=METRICS,
+    )
+    count: float = option(
+        0.0,
+        "Weight of the loss of masked abundances: the logarithm of an ASV's relative abundance is "
+        "predicted from the other ASVs of its sample.",
+        minimum=0.0,
+    )
+    faith_pd: float = option(
+        0.0,
+        "Weight of the loss of Faith's phylogenetic diversity of each sample, in standard "
+        "deviations of the training samples; of a pretraining with a tree.",
+        minimum=0.0,
+    )
+    taxonomy: float = option(
+        1.0,
+        "Weight of the loss of the taxonomy, rank by rank, of a pretraining with a taxonomy.",
+        minimum=0.0,
+    )
+    taxonomy_min_asvs: int = option(
+        5,
+        "Least number of the training samples' ASVs that a class of the taxonomy is learned from.",
+        minimum=1,
     )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(

@@ -16,7 +16,18 @@ from aam_core.config.loss import WITHOUT_TREE
 from aam_core.config.training import AUTO
 from aam_core.errors import first_five
 
-__all__ = ["RULES", "RunContext", "learns_distances", "unused_settings", "why_no_distances"]
+__all__ = [
+    "RULES",
+    "RunContext",
+    "learns_counts",
+    "learns_distances",
+    "learns_diversity",
+    "learns_nucleotides",
+    "learns_taxonomy",
+    "unused_settings",
+    "why_no_distances",
+    "why_no_taxonomy",
+]
 
 
 @dataclass(frozen=True)
@@ -36,8 +47,8 @@ class RunContext:
         Whether the model reads covariates.
     targets : int
         Number of targets.
-    tree, distances : bool
-        Whether there is a phylogeny; whether distances are given.
+    tree, distances, taxonomy : bool
+        Whether there is a phylogeny; whether distances are given; whether a taxonomy is.
     validates : bool
         Whether samples are held out.
     split : str
@@ -61,6 +72,7 @@ class RunContext:
     targets: int = 1
     tree: bool = False
     distances: bool = False
+    taxonomy: bool = False
     validates: bool = True
     split: str = ""
     output: bool = True
@@ -110,6 +122,59 @@ def why_no_distances(config: Config, context: RunContext) -> str:
     if not (context.tree or context.distances or config.loss.metric in WITHOUT_TREE):
         return f"{config.loss.metric} distances need a tree, and none is given"
     return ""
+
+
+def learns_nucleotides(config: Config, context: RunContext) -> bool:
+    """Whether masked nucleotides are learned."""
+    return not _why_no_nucleotides(config, context)
+
+
+def learns_counts(config: Config, context: RunContext) -> bool:
+    """Whether masked abundances are learned."""
+    return not _why_no_counts(config, context)
+
+
+def _why_no_nucleotides(config: Config, context: RunContext) -> str:
+    if config.loss.nucleotide == 0:
+        return "loss.nucleotide is 0"
+    if context.fits and config.model.encoder.features == "profile":
+        return "model.encoder.features is 'profile', which has no weights to learn nucleotides with"
+    if context.fits and context.frozen:
+        return "the encoder is frozen, so no nucleotides are learned"
+    return ""
+
+
+def _why_no_counts(config: Config, context: RunContext) -> str:
+    if context.corpus:
+        return "sequences without samples have no abundances"
+    return "loss.count is 0" if config.loss.count == 0 else ""
+
+
+def learns_diversity(config: Config, context: RunContext) -> bool:
+    """Whether Faith's phylogenetic diversity is learned."""
+    return not _why_no_diversity(config, context)
+
+
+def learns_taxonomy(config: Config, context: RunContext) -> bool:
+    """Whether the taxonomy is learned."""
+    return not why_no_taxonomy(config, context)
+
+
+def why_no_taxonomy(config: Config, context: RunContext) -> str:
+    """Why the taxonomy is not learned; empty where it is."""
+    if context.fits:
+        return "only a pretraining learns a taxonomy, and this is a fit"
+    if config.loss.taxonomy == 0:
+        return "loss.taxonomy is 0"
+    return "" if context.taxonomy else "no taxonomy is given"
+
+
+def _why_no_diversity(config: Config, context: RunContext) -> str:
+    if context.fits:
+        return _of_a_pretraining(config, context)
+    if context.corpus:
+        return "sequences without samples have no diversity"
+    return "loss.faith_pd is 0" if config.loss.faith_pd == 0 else ""
 
 
 # --- building blocks of rules --------------------------------------------------------------------
@@ -162,12 +227,11 @@ _base_blocks = _any(_bases, _needs("model.encoder.depth", minimum=1))
 _profile = _needs("model.encoder.features", "profile", "both")
 _sample_blocks = _needs("model.sample.depth", minimum=1)
 _samples = _unless(
-    lambda c, at: not at.fits and not learns_distances(c, at),
-    "nothing is learned from samples: there are no distances and no target",
-)
-_nucleotides = _any(
-    _unless(lambda c, at: at.fits, "masked nucleotides are learned in pretraining alone"),
-    _unless(lambda c, at: c.loss.nucleotide == 0, "loss.nucleotide is 0"),
+    lambda c, at: (
+        not at.fits
+        and not (learns_distances(c, at) or learns_counts(c, at) or learns_diversity(c, at))
+    ),
+    "nothing is learned from samples: no distances, abundances or diversity, and no target",
 )
 _not_in_a_test = _unless(
     lambda c, at: at.job == "range test", "a range test has its own number of steps and schedule"
@@ -193,6 +257,25 @@ def _distances(config: Config, context: RunContext) -> str:
     return why_no_distances(config, context)
 
 
+def _nucleotide_weight(config: Config, context: RunContext) -> str:
+    return "" if config.loss.nucleotide == 0 else _why_no_nucleotides(config, context)
+
+
+def _faith_weight(config: Config, context: RunContext) -> str:
+    idle = config.loss.faith_pd == 0 and not (context.fits or context.corpus)
+    return "" if idle else _why_no_diversity(config, context)
+
+
+def _taxonomy_weight(config: Config, context: RunContext) -> str:
+    return (
+        "" if config.loss.taxonomy == 0 and not context.fits else why_no_taxonomy(config, context)
+    )
+
+
+def _count_weight(config: Config, context: RunContext) -> str:
+    return "" if config.loss.count == 0 and not context.corpus else _why_no_counts(config, context)
+
+
 def _distances_of_a_fit(config: Config, context: RunContext) -> str:
     return why_no_distances(config, context) if context.fits else ""
 
@@ -208,7 +291,10 @@ def _fusion_heads(config: Config, context: RunContext) -> str:
 
 def _metric(config: Config, context: RunContext) -> str:
     why = why_no_distances(config, context)
-    return why or ("the distances are given" if context.distances else "")
+    if why or not context.distances:
+        return why
+    # Of given distances it says that they have no upper bound.
+    return "" if config.loss.metric == "weighted" else "the distances are given"
 
 
 def _distance_weight(config: Config, context: RunContext) -> str:
@@ -340,16 +426,19 @@ RULES: dict[str, Rule] = {
     "model.fusion.heads": _fusion_heads,
     "model.fusion.latents": _any(_covariates, _needs("model.fusion.kind", *_LATENT)),
     "model.fusion.layers": _any(_covariates, _needs("model.fusion.kind", "perceiver")),
-    "masking.mask_ratio": _nucleotides,
-    "masking.strategy": _nucleotides,
-    "masking.span_length": _any(_nucleotides, _needs("masking.strategy", "span")),
+    "masking.mask_ratio": _why_no_nucleotides,
+    "masking.strategy": _why_no_nucleotides,
+    "masking.span_length": _any(_why_no_nucleotides, _needs("masking.strategy", "span")),
+    "masking.count_ratio": _why_no_counts,
     "masking.asv_fraction": _any(
-        _nucleotides, _unless(lambda c, at: at.corpus, "sequences without samples are all masked")
+        _why_no_nucleotides,
+        _unless(lambda c, at: at.corpus, "sequences without samples are all masked"),
     ),
-    "loss.nucleotide": _unless(
-        lambda c, at: at.fits and c.loss.nucleotide > 0,
-        "masked nucleotides are learned in pretraining alone",
-    ),
+    "loss.nucleotide": _nucleotide_weight,
+    "loss.count": _count_weight,
+    "loss.faith_pd": _faith_weight,
+    "loss.taxonomy": _taxonomy_weight,
+    "loss.taxonomy_min_asvs": why_no_taxonomy,
     "loss.distance": _distance_weight,
     "loss.metric": _metric,
     "loss.alpha": _any(_metric, _needs("loss.metric", "generalized")),

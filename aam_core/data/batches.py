@@ -25,6 +25,7 @@ from aam_core.config import DataConfig
 from aam_core.data import rarefaction
 from aam_core.data.rarefaction import EVALUATION
 from aam_core.data.study import Study
+from aam_core.data.taxonomy import Taxa
 
 __all__ = ["EVALUATION", "Batch", "Batcher", "Draw", "SharedDraw"]
 
@@ -83,6 +84,17 @@ class Batch:
         ``[R]`` int64, their positions in the study.
     masked_row, masked_column, masked_truth : Tensor or None
         ``[M]`` int64: row and column in ``masked_tokens`` of each hidden base, and its token.
+    count_row, count_column : Tensor or None
+        ``[M]`` int64: sample, and place among its ASVs, of each abundance that is hidden and
+        predicted; see `models.masking.mask_counts`. ``counts`` still has it.
+    faith_pd, faith_unit : Tensor or None
+        ``[num_samples]`` Faith's phylogenetic diversity of this rank's samples, and (0-d) what its
+        errors are measured in.
+    taxa_row, taxa_truth : Tensor or None
+        ``[M]`` int64 positions among the distinct ASVs, and ``[M, R]`` their classes at each rank
+        (-1 where unknown): each ASV of a step is in one batch of it.
+    taxa_ranks, taxa_starts : tuple
+        Names of the R ranks, and where the classes of each begin (and end) among those of all.
     placeholder : bool
         Whether the samples only keep this rank in step: a rank without a sample of this batch runs
         the same collectives as the others, on samples of weight 0.
@@ -113,6 +125,14 @@ class Batch:
     masked_row: Tensor | None = None
     masked_column: Tensor | None = None
     masked_truth: Tensor | None = None
+    count_row: Tensor | None = None
+    count_column: Tensor | None = None
+    faith_pd: Tensor | None = None
+    faith_unit: Tensor | None = None
+    taxa_row: Tensor | None = None
+    taxa_truth: Tensor | None = None
+    taxa_ranks: tuple[str, ...] = ()
+    taxa_starts: tuple[int, ...] = ()
     placeholder: bool = False
 
     @property
@@ -207,6 +227,10 @@ class Batcher:
         Key of every draw.
     distances : bool
         Whether batches carry what distances are computed from.
+    diversity : bool
+        Whether batches carry the reads of whole samples, which Faith's diversity is computed from.
+    taxa : Taxa, optional
+        Taxonomy of the features, if it is learned.
     target : ndarray, optional
         ``[N]`` encoded target.
     covariates : tuple of ndarray, optional
@@ -226,6 +250,8 @@ class Batcher:
         seed: int,
         *,
         distances: bool = False,
+        diversity: bool = False,
+        taxa: Taxa | None = None,
         target: np.ndarray | None = None,
         covariates: tuple[np.ndarray, np.ndarray] | None = None,
         asv_vectors: Tensor | None = None,
@@ -236,12 +262,14 @@ class Batcher:
         self.config = config
         self.seed = seed
         self.distances = distances
+        self.diversity = diversity
+        self.taxa = taxa
         self.target = target
         self.covariates = covariates
         self.asv_vectors = asv_vectors
         self.held_out = held_out
         self.sample_weight = sample_weight
-        self._tips = _tip_of_features(study) if distances else None
+        self._tips = _tip_of_features(study) if distances or diversity else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
         # the same reads in any table.
@@ -296,7 +324,7 @@ class Batcher:
             return SharedDraw(np.empty(0, np.int64), none, none, none, none)
         # int32: half of the bytes of int64 to exchange between ranks.
         distinct = draw.features.astype(np.int32) if features else none
-        if not self.distances or self.study.distances is not None:
+        if not self._shares_reads:
             # Every rank has the matrix of the study: positions of the samples are enough.
             return SharedDraw(draw.samples, distinct, none, none, none)
         # All drawn reads, not only the `max_asvs` that the model reads (a test).
@@ -347,8 +375,12 @@ class Batcher:
             placeholder=draw.placeholder,
         )
         self._add_asvs(batch, draw.features)
-        if self.distances:
-            self._add_distances(batch, shared)
+        if self.distances and self.study.distances is not None:
+            rows = batch.sample_index.numpy()
+            columns = np.concatenate([part.samples for part in shared])
+            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, columns)])
+        if self._shares_reads:
+            self._add_reads(batch, shared)
         if self.target is not None:
             batch.target = torch.from_numpy(self.target[draw.samples])
         if self.held_out is not None:
@@ -390,12 +422,12 @@ class Batcher:
         batch.asv_tokens = torch.from_numpy(tokens)
         batch.ragged = bool((tokens == vocab.PAD).any())
 
-    def _add_distances(self, batch, shared):
-        if self.study.distances is not None:
-            rows = batch.sample_index.numpy()
-            columns = np.concatenate([part.samples for part in shared])
-            batch.distance = torch.from_numpy(self.study.distances[np.ix_(rows, columns)])
-            return
+    @property
+    def _shares_reads(self) -> bool:
+        """Whether something is computed from the reads of whole samples."""
+        return self.diversity or (self.distances and self.study.distances is None)
+
+    def _add_reads(self, batch, shared):
         # Features of all ranks: distances go to the samples of the others as well.
         lengths = np.concatenate([part.lengths for part in shared])
         features, column = np.unique(

@@ -37,8 +37,8 @@ class Fingerprint:
         N and F ids.
     parts : dict of str to ndarray
         Digests, uint64, of the inputs that the run has: "counts" ``[N]``, "sequences" ``[F]``,
-        "distances" ``[N]``, "tree" ``[1]``, "encoder" ``[1]``, and columns of the metadata
-        ``[N]``.
+        "distances" ``[N]``, "tree" ``[1]``, "taxonomy" ``[F]``, "encoder" ``[1]``, and columns of
+        the metadata ``[N]``.
     group_by : str or None
         The column that groups the samples, in ``parts`` as "groups"; None where there is none.
     """
@@ -67,8 +67,9 @@ class Fingerprint:
             ours, theirs = self.parts[name], now.parts[name]
             if name == "groups" and self.group_by != now.group_by:
                 clauses.append(f"samples are grouped by {now.group_by!r} (was {self.group_by!r})")
-            elif name == "sequences":
-                clauses += features.values("sequences", "features", ours, theirs)
+            elif name in ("sequences", "taxonomy"):
+                what = "taxa" if name == "taxonomy" else name
+                clauses += features.values(what, "features", ours, theirs)
             elif name == "distances" and samples.differ:
                 pass  # a sample's are to all the others
             elif len(ours) == len(self.samples) and name not in ("tree", "encoder"):
@@ -114,7 +115,8 @@ class Fingerprint:
                 if name != "text"
             }
             loaded = cls(list(text["samples"]), list(text["features"]), parts, text["group_by"])
-            lengths = {"tree": 1, "encoder": 1, "sequences": len(loaded.features)}
+            features = len(loaded.features)
+            lengths = {"tree": 1, "encoder": 1, "sequences": features, "taxonomy": features}
             complete = [len(v) == lengths.get(k, len(loaded.samples)) for k, v in parts.items()]
         except (KeyError, TypeError, ValueError):
             complete = [False]
@@ -127,6 +129,8 @@ def fingerprint(
     study: Study,
     *,
     distances: bool = False,
+    tree: bool = False,
+    taxonomy: bool = False,
     target: pd.Series | None = None,
     groups: pd.Series | None = None,
     covariates: Mapping[str, bool] | None = None,
@@ -137,8 +141,9 @@ def fingerprint(
     Parameters
     ----------
     study : Study
-    distances : bool
-        Whether distances are learned: the tree or the study's distances then count.
+    distances, tree, taxonomy : bool
+        Whether distances are learned: the tree or the study's distances then count. Whether the
+        tree counts all the same, and the taxonomy.
     target, groups : Series, optional
         By sample id; samples without a value are fine. A target of numbers is one of float64.
     covariates : mapping of str to bool, optional
@@ -152,8 +157,10 @@ def fingerprint(
         parts["sequences"] = _text(study.sequences)
     if distances and study.distances is not None:
         parts["distances"] = _matrix(study.distances, _text(study.sample_ids))
-    elif distances and study.phylogeny is not None:
+    if study.phylogeny is not None and (tree or (distances and study.distances is None)):
         parts["tree"] = _tree(study.phylogeny)
+    if taxonomy and study.taxonomy is not None:
+        parts["taxonomy"] = _text(study.taxonomy)
     for name, values in (("target", target), ("groups", groups)):
         if values is not None:
             numbers = name == "target" and pd.api.types.is_float_dtype(values)

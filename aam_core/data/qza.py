@@ -21,6 +21,7 @@ MEMBERS = {
     "FeatureData[Sequence]": "dna-sequences.fasta",
     "Phylogeny[Rooted]": "tree.nwk",
     "DistanceMatrix": "distance-matrix.tsv",
+    "FeatureData[Taxonomy]": "taxonomy.tsv",
 }
 """Semantic types that are read, and the file of each."""
 

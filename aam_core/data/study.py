@@ -17,6 +17,7 @@ from aam_core.config import DataConfig
 from aam_core.data import alignment, tokens
 from aam_core.data.ids import check_ids, listing, nearest, short
 from aam_core.data.tables import read_table
+from aam_core.data.taxonomy import with_taxonomy
 from aam_core.errors import InputError
 from aam_core.phylogeny.tree import Phylogeny
 from aam_core.summary import Summarized
@@ -47,6 +48,8 @@ class Study(Summarized):
         [N, N] float32.
     report : list of str
         What was dropped and why, in plain sentences.
+    taxonomy : list of str or None
+        F taxa, ranks joined by ``;``, empty where unknown; see `taxonomy.with_taxonomy`.
     """
 
     sample_ids: list[str]
@@ -57,6 +60,7 @@ class Study(Summarized):
     metadata: pd.DataFrame | None = None
     distances: np.ndarray | None = None
     report: list[str] = field(default_factory=list)
+    taxonomy: list[str] | None = None
 
     def required_sequences(self) -> list[str]:
         """The sequences; `InputError` if the study has none."""
@@ -122,6 +126,8 @@ class Study(Summarized):
             items["metadata"] = f"{count} column{'s' * (count != 1)}: {names}" if count else "ids"
         if self.distances is not None:
             items["distances"] = f"{samples:,} x {samples:,}"
+        if self.taxonomy is not None:
+            items["taxonomy"] = f"of {sum(map(bool, self.taxonomy)):,} features"
         return title, items
 
 
@@ -132,6 +138,7 @@ def load_study(
     tree=None,
     metadata=None,
     distances=None,
+    taxonomy=None,
     where=None,
     drop_missing=None,
     max_lost_reads: float = 0.5,
@@ -155,6 +162,8 @@ def load_study(
     distances : path, skbio.DistanceMatrix or DataFrame, optional
         Square TSV or CSV, HDF5, or ``DistanceMatrix`` ``.qza``; must have every sample that is
         not dropped.
+    taxonomy : path, mapping, Series or DataFrame, optional
+        Taxa of the features, as of `taxonomy.read_taxonomy`. Features that it lacks stay.
     where : str or list of str, optional
         ``"column=value"``: keep the samples for which all of these hold.
     drop_missing : str or list of str, optional
@@ -194,7 +203,7 @@ def load_study(
     if by_id is not None:
         # Only of features in the table: wrong letters of other sequences do not matter (a test).
         letters = tokens.upper_dna([by_id[name] for name in draft.features], draft.features)
-    return Study(
+    study = Study(
         sample_ids=draft.samples,
         feature_ids=draft.features,
         counts=draft.counts,
@@ -207,3 +216,4 @@ def load_study(
         else alignment.align_distances(draft.samples, distances),
         report=draft.report,
     )
+    return study if taxonomy is None else with_taxonomy(study, taxonomy)

@@ -16,9 +16,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["NUM_FEATURES", "abundance_features"]
+__all__ = ["LOG_SCALE", "NUM_FEATURES", "abundance_features", "scaled_log"]
 
 NUM_FEATURES = 3
+
+LOG_SCALE = 3.0
+"""What a natural logarithm of relative abundance is divided by, after it is centred at -6: common
+abundances (1e-4 to 1e-1) are then within about +-1."""
 
 
 def abundance_features(counts_BA: Tensor, mask_BA: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,5 +45,9 @@ def abundance_features(counts_BA: Tensor, mask_BA: Tensor) -> tuple[Tensor, Tens
     share_BA = share_BA / share_BA.sum(1, keepdim=True).clamp_min(1e-12)
     # Padding has no reads: log(0) would put infinities into the linear map.
     log_BA = share_BA.clamp_min(1e-6).log()
-    # Centred and scaled so that common abundances (1e-4 to 1e-1) fall within about +-1.
-    return torch.stack(((log_BA + 6.0) / 3.0, share_BA, share_BA.sqrt()), dim=-1), log_BA
+    return torch.stack((scaled_log(log_BA), share_BA, share_BA.sqrt()), dim=-1), log_BA
+
+
+def scaled_log(log: Tensor) -> Tensor:
+    """Natural logarithms of relative abundance, centred and scaled by `LOG_SCALE`."""
+    return (log + 6.0) / LOG_SCALE

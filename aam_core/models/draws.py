@@ -15,6 +15,8 @@ from torch import Tensor
 __all__ = [
     "ASVS",
     "CORRUPT",
+    "CONTEXT",
+    "COUNTS",
     "DIVIDE",
     "MASKED",
     "SAMPLES",
@@ -26,7 +28,7 @@ __all__ = [
 ]
 
 # A new use goes last: other numbers would change the draws of runs that are resumed.
-ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE = range(5)
+ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE, COUNTS, CONTEXT = range(7)
 """Uses of the key of a step; it is mixed with one of them first, so that their draws differ."""
 
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -1,16 +1,17 @@
-"""Heads: nucleotides, distances between samples, target.
+"""Heads: nucleotides, abundances, distances between samples, diversity, taxonomy, target.
 
 Letters: U distinct ASVs, P positions, B samples, A ASVs of a sample, D width, K soft branches,
-M masked bases, V vocabulary, T outputs, S columns that the output is scaled by.
+M masked bases or abundances, V vocabulary, T outputs, S columns that the output is scaled by.
 
-One more distance head: a `DistanceHead` and an entry of `DISTANCE_HEADS`, and its name in the
+One more distance head: a `DistanceHead` and an entry of `DISTANCE_HEADS` (and of
+`UNBOUNDED_HEADS`, for distances without an upper bound), and its name in the
 choices of ``model.head.distance`` (`aam_core.config.model`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,9 +28,13 @@ __all__ = [
     "DISTANCE_HEADS",
     "INITIALIZATIONS",
     "OUTPUTS",
+    "UNBOUNDED_HEADS",
+    "CountHead",
     "DistanceHead",
+    "FaithHead",
     "NucleotideHead",
     "OutputFunction",
+    "TaxonomyHead",
     "TargetHead",
     "UnionDistance",
 ]
@@ -53,16 +58,66 @@ class NucleotideHead(nn.Module):
         return logits[torch.arange(len(base), device=base.device), base % self.stride]
 
 
+class CountHead(nn.Module):
+    """Log relative abundance of masked ASVs, from each ASV and what else its sample has.
+
+    A value of the ASV, and a product of maps of the ASV and of its sample: the form of factor
+    models of log abundances (Chiquet, Mariadassou and Robin 2021, Front Ecol Evol 9:588292). Of the
+    sample its vector is read, and the mean of its other ASVs by the root of their abundance:
+    without blocks between the ASVs (``model.sample.depth`` 0) the vector alone hardly learns which
+    of them are abundant.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.asv = nn.Linear(width, width + 1)
+        self.sample = nn.Linear(2 * width, width)
+
+    def forward(
+        self,
+        asv_BAD: Tensor,
+        share_BA: Tensor,
+        sample_BD: Tensor,
+        row_M: Tensor,
+        column_M: Tensor,
+    ) -> Tensor:
+        """Return ``[M]`` in float32, scaled as `aam_core.models.abundance` scales the input.
+
+        Parameters
+        ----------
+        share_BA : Tensor
+            Of the reads; 0 of masked ASVs and padding.
+        row_M, column_M : Tensor
+            Sample, and place in it, of the masked ASVs.
+        """
+        root_BA = share_BA.sqrt()
+        root_BA = root_BA / root_BA.sum(1, keepdim=True).clamp_min(1e-6)
+        others_BD = (asv_BAD * root_BA[..., None]).sum(1)
+        sample_BD = self.sample(torch.cat((sample_BD, others_BD), -1))
+        asv = self.asv(asv_BAD[row_M, column_M]).float()
+        product_M = (asv[:, 1:] * sample_BD[row_M].float()).mean(-1)
+        return asv[:, 0] + product_M
+
+
 class DistanceHead(nn.Module):
     """What a distance head computes: vectors of samples, and distances between such vectors."""
 
-    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
-        """Vectors of samples, a row per sample."""
+    def embed(
+        self,
+        asv_BAD: Tensor,
+        mask_BA: Tensor,
+        sample_BD: Tensor,
+        share_BA: Tensor | None = None,
+    ) -> Tensor:
+        """Vectors of samples, a row per sample; the shares are of the reads, 0 where masked."""
         raise NotImplementedError
 
     @staticmethod
     def compare(left: Tensor, right: Tensor) -> Tensor:
-        """Distances ``[B_left, B_right]`` in [0, 1] between vectors of `embed`."""
+        """Distances ``[B_left, B_right]`` between vectors of `embed`.
+
+        In [0, 1]; those of `UNBOUNDED_HEADS` have no upper bound.
+        """
         raise NotImplementedError
 
 
@@ -79,22 +134,22 @@ class UnionDistance(DistanceHead):
     def __init__(self, width: int, branches: int):
         super().__init__()
         self.branch = nn.Linear(width, branches)
-        # A branch is rare at first: a sample of a hundred ASVs must not have all of them.
-        nn.init.constant_(self.branch.bias, -4.0)
-        # Its softplus is 1: at first all branches have the same length.
-        self.length = nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
+        nn.init.constant_(self.branch.bias, _RARE)
+        self.length = _lengths(branches)
 
-    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+    def embed(
+        self,
+        asv_BAD: Tensor,
+        mask_BA: Tensor,
+        sample_BD: Tensor,
+        share_BA: Tensor | None = None,
+    ) -> Tensor:
         """Branch presence times root length, and their total length PD: ``[B, K + 1]``.
 
         The lengths go along so that `compare` needs no parameter.
         """
-        # -log(1 - sigmoid(z)) is softplus(z): a sum over ASVs, where the product would underflow.
-        absent_BAK = F.softplus(self.branch(asv_BAD).float())
-        absent_BK = (absent_BAK * mask_BA[..., None]).sum(1)
         root_K = F.softplus(self.length).sqrt()
-        # 1 - exp(-x) would lose the digits of rare branches.
-        rooted_BK = -torch.expm1(-absent_BK) * root_K
+        rooted_BK = _present(self.branch(asv_BAD), mask_BA) * root_K
         return torch.cat((rooted_BK, (rooted_BK * root_K).sum(1, keepdim=True)), dim=1)
 
     @staticmethod
@@ -113,7 +168,13 @@ class RuzickaDistance(DistanceHead):
         super().__init__()
         self.out = nn.Linear(width, branches)
 
-    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+    def embed(
+        self,
+        asv_BAD: Tensor,
+        mask_BA: Tensor,
+        sample_BD: Tensor,
+        share_BA: Tensor | None = None,
+    ) -> Tensor:
         """Non-negative vectors ``[B, K]``."""
         return F.softplus(self.out(sample_BD).float())
 
@@ -133,7 +194,13 @@ class EuclideanDistance(DistanceHead):
         super().__init__()
         self.out = nn.Linear(width, branches)
 
-    def embed(self, asv_BAD: Tensor, mask_BA: Tensor, sample_BD: Tensor) -> Tensor:
+    def embed(
+        self,
+        asv_BAD: Tensor,
+        mask_BA: Tensor,
+        sample_BD: Tensor,
+        share_BA: Tensor | None = None,
+    ) -> Tensor:
         """Vectors ``[B, K]``."""
         # Otherwise the distance grows with the number of branches, and saturates the tanh.
         return self.out(sample_BD).float() / self.out.out_features**0.5
@@ -146,12 +213,133 @@ class EuclideanDistance(DistanceHead):
         return torch.tanh((square + 1e-8).sqrt())
 
 
+class WeightedUnionDistance(UnionDistance):
+    """Weighted UniFrac's own form (Lozupone et al. 2007), on learned soft branches.
+
+    An ASV lies under branch k with probability ``sigmoid(z_k)``, and of a sample the share ``a_k``
+    of the reads: the distance is ``sum w_k |a_ik - a_jk|``, not normalized.
+    """
+
+    def embed(
+        self,
+        asv_BAD: Tensor,
+        mask_BA: Tensor,
+        sample_BD: Tensor,
+        share_BA: Tensor | None = None,
+    ) -> Tensor:
+        """Share of the reads below each branch times its length, ``[B, K]``."""
+        assert share_BA is not None
+        below_BAK = torch.sigmoid(self.branch(asv_BAD).float()) * share_BA.float()[..., None]
+        return below_BAK.sum(1) * F.softplus(self.length)
+
+    @staticmethod
+    def compare(left: Tensor, right: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        return torch.cdist(left, right, p=1.0)
+
+
+class ManhattanDistance(RuzickaDistance):
+    """Sum of the differences of a non-negative map of the sample vector: Ruzicka's numerator."""
+
+    @staticmethod
+    def compare(left: Tensor, right: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        return torch.cdist(left, right, p=1.0) / left.shape[1]
+
+
+class PlainEuclideanDistance(EuclideanDistance):
+    """Euclidean distance between maps of the sample vectors, without ``tanh``."""
+
+    @staticmethod
+    def compare(left: Tensor, right: Tensor) -> Tensor:
+        """Distances ``[B_left, B_right]``."""
+        square = (left[:, None] - right[None]).square().sum(-1)
+        return (square + 1e-8).sqrt()
+
+
 DISTANCE_HEADS: dict[str, type[DistanceHead]] = {
     "union": UnionDistance,
     "ruzicka": RuzickaDistance,
     "euclidean": EuclideanDistance,
 }
 """Kind of distance head (``model.head.distance``) -> module of (width, distance width)."""
+
+UNBOUNDED_HEADS: dict[str, type[DistanceHead]] = {
+    "union": WeightedUnionDistance,
+    "ruzicka": ManhattanDistance,
+    "euclidean": PlainEuclideanDistance,
+}
+"""As `DISTANCE_HEADS`, for distances without an upper bound: ``loss.metric`` 'weighted'."""
+
+
+class FaithHead(nn.Module):
+    """Faith's phylogenetic diversity (Faith 1992) of a sample, in its own form on soft branches.
+
+    The sum of learned lengths of the branches that an ASV of the sample lies under, as in
+    `UnionDistance`; never negative. A pooled sample vector would be a mean over the ASVs, which
+    does not tell how many there are.
+
+    Attributes
+    ----------
+    mean, scale : Tensor
+        0-d, mean and standard deviation of the training samples: what the output starts from, and
+        what its errors are measured in.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, branches: int):
+        super().__init__()
+        self.branch = nn.Linear(width, branches)
+        nn.init.constant_(self.branch.bias, _RARE)
+        self.length = _lengths(branches)
+        self.register_buffer("mean", torch.ones(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, values: Tensor) -> None:
+        """Take mean and deviation of the training samples' values ``[N]``."""
+        self.mean.copy_(values.mean())
+        spread = values.std(correction=0)
+        # Of equal values any unit will do.
+        self.scale.copy_(torch.where(spread > 0, spread, values.mean().clamp_min(1e-6)))
+
+    def forward(self, asv_BAD: Tensor, mask_BA: Tensor) -> Tensor:
+        """Return ``[B]`` in units of branch length."""
+        present_BK = _present(self.branch(asv_BAD), mask_BA)
+        return self.mean * (present_BK * F.softplus(self.length)).mean(1)
+
+
+class TaxonomyHead(nn.Module):
+    """ASV vector -> logits of the classes of each rank, side by side."""
+
+    def __init__(self, size: int, classes: Sequence[int]):
+        super().__init__()
+        self.norm = nn.LayerNorm(size)
+        self.out = nn.Linear(size, sum(classes))
+
+    def forward(self, vectors_ME: Tensor) -> Tensor:
+        """Return ``[M, sum of classes]`` in float32."""
+        return self.out(self.norm(vectors_ME.float())).float()
+
+
+_RARE = -4.0
+"""Bias of soft branches: one is rare at first, as a sample of a hundred ASVs must not have all."""
+
+
+def _lengths(branches: int) -> nn.Parameter:
+    """Softplus of them is 1: at first all branches have the same length."""
+    return nn.Parameter(torch.full((branches,), math.log(math.e - 1)))
+
+
+def _present(branch_BAK: Tensor, mask_BA: Tensor) -> Tensor:
+    """``1 - prod(1 - sigmoid(z))`` over the ASVs of each sample, ``[B, K]``."""
+    # -log(1 - sigmoid(z)) is softplus(z): a sum over ASVs, where the product would underflow.
+    absent_BAK = F.softplus(branch_BAK.float())
+    absent_BK = (absent_BAK * mask_BA[..., None]).sum(1)
+    # 1 - exp(-x) would lose the digits of rare branches.
+    return -torch.expm1(-absent_BK)
 
 
 def _identity(raw: Tensor, low: Tensor, span: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Masked training: which ASVs are read a second time, and which of their bases are masked.
+"""Masked training: which bases of which ASVs are masked, which abundances, and which taxa.
 
 It is done on the host with the batch, keyed by the step and the ASV: the same ASVs and bases are
 masked, however the samples of the step are divided among processes.
 
 Letters: F features of the study, U distinct ASVs, R ASVs that are read masked, L bases (+1
-START), M masked bases.
+START), M masked bases or abundances, B samples, A ASVs of a sample.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor
 from aam_core import vocab
 from aam_core.config import MaskingConfig
 from aam_core.data.batches import Batch
+from aam_core.data.taxonomy import Taxa
 from aam_core.errors import lookup
-from aam_core.models.draws import CORRUPT, DIVIDE, bernoulli, bits, mix
+from aam_core.models.draws import CORRUPT, COUNTS, DIVIDE, bernoulli, bits, mix
 
-__all__ = ["STRATEGIES", "corrupt", "divide", "mask"]
+__all__ = ["STRATEGIES", "corrupt", "divide", "label", "mask", "mask_counts"]
 
 STRATEGIES: dict[str, Callable[[MaskingConfig], int]] = {
     "random": lambda config: 1,
@@ -125,3 +126,37 @@ def corrupt(
     other = (vocab.A + bits(keys_U, 2, columns) % len(vocab.BASES)).to(tokens_UL.dtype)
     changed = torch.where(kind < 8, vocab.MASK, torch.where(kind < 9, other, tokens_UL))
     return torch.where(chosen, changed, tokens_UL), chosen
+
+
+def mask_counts(batch: Batch, config: MaskingConfig, key: int | Tensor) -> None:
+    """Fill ``count_row`` and ``count_column`` of a batch, on the CPU: the abundances to predict.
+
+    Each ASV of a sample is chosen with probability ``count_ratio``, by the sample and the ASV. A
+    sample keeps an ASV that is read at least: where all would be chosen, none is.
+    """
+    keys_B = mix(mix(torch.as_tensor(key), COUNTS), batch.sample_index)
+    keys_BA = mix(keys_B[:, None], batch.feature_index[batch.asv_index])
+    chosen = batch.asv_mask & bernoulli(keys_BA, 0, 1, config.count_ratio)[..., 0]
+    chosen &= (batch.asv_mask & ~chosen).any(1, keepdim=True)
+    batch.count_row, batch.count_column = chosen.nonzero(as_tuple=True)
+
+
+def label(batch: Batch, taxa: Taxa, rows: np.ndarray, scored: np.ndarray | None = None) -> None:
+    """Fill the ``taxa_*`` fields of a batch, on the CPU: the ASVs whose taxa are predicted.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Positions among the batch's distinct ASVs, as `divide` gives them; may be empty.
+    scored : ndarray, optional
+        ``[F]`` bool, in validation: the features that were scored already. Only those that no
+        training sample has are scored.
+    """
+    features = batch.feature_index.numpy()[rows]
+    read = (taxa.labels[features] >= 0).any(1)
+    if scored is not None:
+        read &= taxa.new[features] & ~scored[features]
+    batch.taxa_row = torch.from_numpy(rows[read])
+    batch.taxa_truth = torch.from_numpy(taxa.labels[features[read]])
+    batch.taxa_ranks = taxa.ranks
+    batch.taxa_starts = tuple(np.cumsum([0, *taxa.sizes]).tolist())

@@ -1,13 +1,13 @@
 """The network: encoders, members of the ensemble and heads.
 
 Letters: B samples, A ASVs of a sample, U distinct ASVs, L bases (+1 START), D width, M masked
-bases, V vocabulary, T outputs, K members, E size of an ASV's vector.
+bases or abundances, V vocabulary, T outputs, K members, E size of an ASV's vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,15 +18,19 @@ from torch import Tensor, nn
 from aam_core.config import ModelConfig
 from aam_core.data.batches import Batch
 from aam_core.errors import lookup
-from aam_core.models.draws import ASVS, MASKED, SAMPLES, mix
+from aam_core.models.draws import ASVS, CONTEXT, MASKED, SAMPLES, mix
 from aam_core.models.encoder import BaseEncoder, SampleASVs, SampleEncoder
 from aam_core.models.fourier import fourier_features
 from aam_core.models.fusion import Fused, Fusion
 from aam_core.models.heads import (
     DISTANCE_HEADS,
+    UNBOUNDED_HEADS,
+    CountHead,
     DistanceHead,
+    FaithHead,
     NucleotideHead,
     TargetHead,
+    TaxonomyHead,
     UnionDistance,
 )
 from aam_core.models.kmers import KmerProfile
@@ -53,7 +57,7 @@ class Parts:
     Attributes
     ----------
     nucleotide, distance : bool
-        Heads of pretraining.
+        Heads of pretraining, and beside the target of a fit.
     outputs : int
         Outputs T of the target head; 0 for none.
     sizes : tuple of int
@@ -66,6 +70,14 @@ class Parts:
         Key of `LINKS`; '' where one output is a number and several are logits of classes.
     below, above : int
         Under 'quantiles': those below the median, and above it.
+    count : bool
+        Whether abundances are predicted, by a head of each member.
+    faith_pd : bool
+        Whether Faith's phylogenetic diversity is predicted, in a pretraining.
+    ranks : tuple of int
+        Classes of each rank of the taxonomy that a pretraining predicts.
+    unbounded : bool
+        Whether the distances have no upper bound.
     """
 
     nucleotide: bool = False
@@ -78,13 +90,26 @@ class Parts:
     link: str = ""
     below: int = 0
     above: int = 0
+    count: bool = False
+    faith_pd: bool = False
+    ranks: tuple[int, ...] = ()
+    unbounded: bool = False
 
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
         values = asdict(self) | {"sizes": list(self.sizes)}
         scaled = {"scale_sizes": list(values.pop("scale_sizes"))}
         linked = {name: values.pop(name) for name in ("link", "below", "above")}
-        return values | (scaled if self.scale_sizes else {}) | (linked if self.link else {})
+        later = {name: values.pop(name) for name in ("count", "faith_pd", "unbounded")}
+        later = {name: there for name, there in later.items() if there}
+        ranks = list(values.pop("ranks"))
+        return (
+            values
+            | (scaled if self.scale_sizes else {})
+            | (linked if self.link else {})
+            | later
+            | ({"ranks": ranks} if ranks else {})
+        )
 
     @property
     def values(self) -> bool:
@@ -113,6 +138,12 @@ class ModelOutput:
         (`LINKS`), of each member.
     attention, gate : Tensor or None
         As in `Fused`, of each member, ``[K, B, ...]``; none in training.
+    count : Tensor or None
+        ``[K, M]`` scaled logarithms of the masked abundances, of each member.
+    faith_pd : Tensor or None
+        ``[B]`` in units of branch length.
+    taxonomy : Tensor or None
+        ``[M, sum of classes]`` logits, of the ASVs ``taxa_row`` of the batch.
     """
 
     sample: Tensor | None = None
@@ -122,6 +153,9 @@ class ModelOutput:
     target: Tensor | None = None
     attention: Tensor | None = None
     gate: Tensor | None = None
+    count: Tensor | None = None
+    faith_pd: Tensor | None = None
+    taxonomy: Tensor | None = None
 
 
 def _ascending(output: Tensor, parts: Parts) -> Tensor:
@@ -215,6 +249,7 @@ class Member(nn.Module):
             else None
         )
         self.covariates = len(parts.sizes)
+        self.count = CountHead(width) if parts.count else None
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
         """The ASVs of each sample in its context, from which the sample vector is pooled."""
@@ -236,6 +271,21 @@ class Member(nn.Module):
         if batch.categories is not None:  # the columns after those of the covariates
             scaled_by = batch.categories[:, self.covariates :]
         return self.target(sample_BD, keys_B, scaled_by)
+
+    def estimate(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> Tensor:
+        """Output of the count head, ``[M]``, for the abundances that the batch has masked.
+
+        The samples are read a second time, with 0 reads for the masked ASVs: what else is computed
+        of the batch sees all reads.
+        """
+        assert self.count is not None, "no count head"
+        row_M, column_M = batch.count_row, batch.count_column
+        # No ASV of a sample has 0 reads otherwise; shares are of the reads that are left.
+        hidden = replace(batch, counts=batch.counts.index_put((row_M, column_M), _no_reads(batch)))
+        asvs = self.read(vectors_UE, hidden, keys_BA)
+        # Exactly 0 of masked ASVs, too, whose logarithm is that of the least share.
+        share_BA = asvs.log_abundance.exp() * (asvs.mask & (hidden.counts > 0))
+        return self.count(asvs.vectors, share_BA, asvs.sample, row_M, column_M)
 
 
 class Network(nn.Module):
@@ -279,8 +329,11 @@ class Network(nn.Module):
         self.nucleotide = NucleotideHead(width, config.encoder.stride) if parts.nucleotide else None
         self.distance: DistanceHead | None = None
         if parts.distance:
-            head = lookup(DISTANCE_HEADS, config.head.distance, "distance head")
+            heads = UNBOUNDED_HEADS if parts.unbounded else DISTANCE_HEADS
+            head = lookup(heads, config.head.distance, "distance head")
             self.distance = head(width, config.head.distance_width)
+        self.faith_pd = FaithHead(width, config.head.distance_width) if parts.faith_pd else None
+        self.taxonomy = TaxonomyHead(vector_size(config), parts.ranks) if parts.ranks else None
 
     def set_fourier_weight(self, weight: float) -> None:
         """Set the ensemble weight of all members with random Fourier features together.
@@ -302,14 +355,17 @@ class Network(nn.Module):
     def untrained_parts(self) -> list[nn.Module]:
         """Parts that no head reads, and that are therefore not trained."""
         first = self.members[0]
-        if self.parts.outputs:
+        if self.parts.outputs or self.parts.count:  # which read the samples, in each member
             return []
-        if self.distance is None:
+        if self.distance is None and self.faith_pd is None:
+            if self.taxonomy is not None:
+                return [*self.members]
             assert self.bases is not None
             # The nucleotide head reads positions: vectors of whole ASVs would reveal masked bases.
             vectors = [self.bases.pool, self.bases.norm, self.bases.kmers]
             return [*self.members, *(part for part in vectors if part is not None)]
-        if isinstance(self.distance, UnionDistance):  # it reads the ASVs, not the sample
+        if self.distance is None or isinstance(self.distance, UnionDistance):
+            # These and Faith's diversity read the ASVs, not the sample.
             return [first.samples.pool, first.samples.norm, *self.members[1:]]
         return [*self.members[1:]]
 
@@ -328,7 +384,9 @@ class Network(nn.Module):
             torch.cat([part.float() for part in features], 1) if len(features) > 1 else features[0]
         )
 
-    def forward(self, batch: Batch, heads: Collection[str] = ("distance", "target")) -> ModelOutput:
+    def forward(
+        self, batch: Batch, heads: Collection[str] = ("distance", "faith_pd", "target")
+    ) -> ModelOutput:
         """Run every part on a batch.
 
         In training, random numbers are keyed by ``batch.key``; without a key there are none.
@@ -342,8 +400,17 @@ class Network(nn.Module):
             Heads to run on the samples, if the network has them.
         """
         output = ModelOutput()
-        if self.distance is not None or self.parts.outputs:
-            self._samples(batch, heads, output)
+        samples = self.distance is not None or self.faith_pd is not None
+        samples = samples or self.parts.outputs > 0 or self.parts.count
+        if samples or self.taxonomy is not None:
+            vectors_UE = batch.asv_vectors
+            if vectors_UE is None:
+                keys_U = self._keys(batch, ASVS, batch.feature_index)
+                vectors_UE = self.vectors(batch.asv_tokens, batch.ragged, keys_U)
+            if samples:
+                self._samples(vectors_UE, batch, heads, output)
+            if self.taxonomy is not None and batch.taxa_row is not None:
+                output.taxonomy = self.taxonomy(vectors_UE[batch.taxa_row])
         if self.nucleotide is not None and batch.masked_tokens is not None:
             self._masked(batch, output)
         return output
@@ -368,13 +435,9 @@ class Network(nn.Module):
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
         return (target_KBT * share).sum(0)
 
-    def _samples(self, batch, heads, output):
-        vectors_UE = batch.asv_vectors
-        if vectors_UE is None:
-            keys_U = self._keys(batch, ASVS, batch.feature_index)
-            vectors_UE = self.vectors(batch.asv_tokens, batch.ragged, keys_U)
+    def _samples(self, vectors_UE, batch, heads, output):
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
-        targets, fused = [], []
+        targets, fused, counts = [], [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
@@ -386,7 +449,15 @@ class Network(nn.Module):
             if number == 0:
                 output.sample = asvs.sample
                 if self.distance is not None and "distance" in heads:
-                    output.distance = self.distance.embed(asvs.vectors, asvs.mask, asvs.sample)
+                    share_BA = asvs.log_abundance.exp() * asvs.mask
+                    read = (asvs.vectors, asvs.mask, asvs.sample, share_BA)
+                    output.distance = self.distance.embed(*read)
+                if self.faith_pd is not None and "faith_pd" in heads:
+                    output.faith_pd = self.faith_pd(asvs.vectors, asvs.mask)
+            if member.count is not None and batch.count_row is not None:
+                # Other draws than those of the first reading.
+                keys_BA = None if own_BA is None else mix(own_BA, CONTEXT)
+                counts.append(member.estimate(vectors_UE, batch, keys_BA))
             if member.target is None or "target" not in heads:
                 break  # the other members are for the target alone
             fused.append(member.fuse(asvs, batch))
@@ -398,6 +469,8 @@ class Network(nn.Module):
             if not self.training:
                 output.attention = _stacked([each.attention for each in fused])
                 output.gate = _stacked([each.gate for each in fused])
+        if counts:
+            output.count = torch.stack(counts)
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index
@@ -446,6 +519,10 @@ def of_target(network: Network, parts: Parts, place: int) -> Network:
             part = part.narrow(dim, place * parts.outputs, parts.outputs)
         value.copy_(part)
     return one.eval()
+
+
+def _no_reads(batch: Batch) -> Tensor:
+    return torch.zeros((), device=batch.counts.device, dtype=batch.counts.dtype)
 
 
 def vector_size(config: ModelConfig) -> int:

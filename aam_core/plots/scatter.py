@@ -77,7 +77,7 @@ def distances(
     Parameters
     ----------
     table : pandas.DataFrame
-        A row a pair; columns ``actual`` and ``prediction``, both within [0, 1].
+        A row a pair; columns ``actual`` and ``prediction``, which are not negative.
     path, label, title
         As in `scatter`.
 
@@ -88,7 +88,8 @@ def distances(
     table = _points(table)
     with style():
         figure, (axes,) = new_figure(6.4, 6.4)
-        _square(axes, -0.02, 1.02)
+        highest = max(1.0, float(table.to_numpy().max()))
+        _square(axes, -0.02 * highest, 1.02 * highest)
         _draw_points(figure, axes, table, "pairs")
         _lines(axes, table)
         _note(axes, table, "pairs")

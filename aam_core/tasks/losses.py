@@ -22,8 +22,9 @@ from aam_core.data.metadata import positive_numbers
 from aam_core.data.study import Study
 from aam_core.errors import InputError
 from aam_core.models.network import ModelOutput
-from aam_core.phylogeny.distances import distance_matrix
+from aam_core.phylogeny.distances import distance_matrix, faith_pd
 from aam_core.phylogeny.tree import Phylogeny
+from aam_core.tasks.auxiliary import AUXILIARY, PARTS
 from aam_core.tasks.targets import Targets
 from aam_core.tasks.task import Task
 
@@ -36,11 +37,9 @@ __all__ = [
     "sample_weights",
     "totals",
     "true_distance",
+    "true_diversity",
     "weighted",
 ]
-
-_PARTS = ("nucleotide", "distance", "target")
-"""What may be minimized."""
 
 
 def sample_weights(study: Study, ids: Iterable[str], config: LossConfig) -> np.ndarray | None:
@@ -76,6 +75,14 @@ def true_distance(batch: Batch, phylogeny: Phylogeny | None, config: LossConfig)
     )
 
 
+def true_diversity(batch: Batch, phylogeny: Phylogeny | None) -> Tensor:
+    """Faith's phylogenetic diversity ``[num_samples]``, of the reads, on the batch's device."""
+    assert phylogeny is not None, "`plan_pretraining` asks for one"
+    assert batch.table is not None and batch.table_features is not None
+    rows = slice(batch.offset, batch.offset + batch.num_samples)
+    return faith_pd(batch.table[rows], batch.table_features, phylogeny)
+
+
 def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
     """``[B, G]``: what a pair of samples counts; each pair has one place where it is not 0.
 
@@ -96,10 +103,10 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
     class_weight : Tensor or None
         ``[T]`` weights of the classes.
     """
-    device = batch.counts.device
     sums = {}
-    if batch.masked_truth is not None:
-        sums["nucleotide"] = torch.full((), float(len(batch.masked_truth)), device=device)
+    for name, part in AUXILIARY.items():
+        for key, count in part.count(batch).items():
+            sums[f"{name}_{key}" if key else name] = count
     if pairs_BG is not None:
         sums["distance"] = pairs_BG.sum()
     if batch.target is not None:
@@ -114,7 +121,7 @@ def totals(
     task: Task | Targets | None = None,
     class_weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Sums of the losses of nucleotides and target, and of correct nucleotides.
+    """Sums of all losses but the distances', and of what else is counted (correct nucleotides).
 
     Parameters
     ----------
@@ -124,10 +131,10 @@ def totals(
         ``[T]`` weights of the classes.
     """
     sums = {}
-    if output.nucleotide is not None:
-        logits_MV, truth = output.nucleotide, output.nucleotide_truth
-        sums["nucleotide"] = F.cross_entropy(logits_MV, truth, reduction="sum")
-        sums["nucleotide_accuracy"] = (logits_MV.argmax(-1) == truth).float().sum()
+    for part_name, part in AUXILIARY.items():
+        if getattr(output, part_name) is not None:
+            for name, total in part.total(output, batch).items():
+                sums[f"{part_name}_{name}" if name else part_name] = total
     if output.target is not None:
         assert task is not None
         each_KB = task.loss(output.target, batch.target, config)
@@ -232,14 +239,11 @@ def weighted(
     sums: dict[str, Tensor], counts: dict[str, Tensor], config: LossConfig
 ) -> dict[str, Tensor]:
     """Each loss that is minimized: its mean times its penalty."""
-    penalties = {
-        "nucleotide": config.nucleotide,
-        "distance": config.distance,
-        "target": config.target_weight,
-    }
+    penalties = {name: getattr(config, name) for name in PARTS if name != "target"}
+    penalties["target"] = config.target_weight
     return {
         # Without hidden bases or pairs of samples the count is 0: the loss is then 0, not NaN.
         name: sums[name] / counts[name].clamp_min(1e-12) * penalties[name]
-        for name in _PARTS
+        for name in PARTS
         if name in sums
     }

@@ -28,6 +28,9 @@ _BAR = {
     "nucleotide_accuracy": "accuracy",
     "distance_loss": "distance",
     "nucleotide_loss": "nucleotide",
+    "count_loss": "count",
+    "faith_pd_loss": "Faith's PD",
+    "taxonomy_loss": "taxonomy",
     "target_loss": "target",
     "lr": "lr",
 }
@@ -43,7 +46,10 @@ _BAR_WIDTH = 6
 _STAGE_WIDTH = len("validating")
 """The bar does not move when that takes the place of ``training``."""
 
-_PARTS = ("target_loss", "nucleotide_loss", "distance_loss")
+_PARTS = (
+    *("target_loss", "nucleotide_loss", "distance_loss", "count_loss"),
+    *("faith_pd_loss", "taxonomy_loss"),
+)
 _METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
 _LINE_WIDTH = 165
 """Characters of the line of an epoch, about."""

@@ -10,6 +10,7 @@ Letters: B samples of this rank, G samples of all ranks, K numbers of a distance
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -78,6 +79,8 @@ class Stepper:
         self.average = Average(self.network, optim.ema) if optim.ema else None
         self.signal = 0
         """Number of a signal that asks this rank to stop; after a step, the same on all ranks."""
+        self.scored: np.ndarray | None = None
+        """``[F]`` bool, in an evaluation: features whose taxa were scored already."""
 
     def gradients(
         self, samples: np.ndarray, epoch: int, step: int
@@ -134,6 +137,8 @@ class Stepper:
     def evaluate(self, batches: list[np.ndarray]) -> ValidationMetrics:
         """Losses and metrics of samples, each once, with the same random numbers every time."""
         self.network.eval()
+        # Taxa are of ASVs, each of which is scored once, whatever samples it is in.
+        self.scored = np.zeros(len(self.job.batcher.study.feature_ids), bool)
         metrics = ValidationMetrics(self.job)
         for number, samples in enumerate(batches):
             # Three parts, which no key of a training step has.
@@ -143,6 +148,7 @@ class Stepper:
             counts = self.group.all_reduce(self._counts(micro))
             metrics.add(self.group.all_reduce(sums), counts)
             metrics.score(micro.batch, output, predicted, micro.truth, micro.pairs)
+        self.scored = None
         metrics.merge(self.group)
         self.group.reshard(self.network)
         return metrics
@@ -244,11 +250,15 @@ class Stepper:
         batcher, group = self.job.batcher, self.group
         drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
-        shared = [batcher.share(draw, masked) for draw in drawn]
+        taxa = batcher.taxa if self.network.taxonomy is not None else None
+        shared = [batcher.share(draw, masked or taxa is not None) for draw in drawn]
         # The signal goes along, and needs no exchange of its own in each step.
         of_ranks = group.all_gather((self.signal, shared))
         self.signal = max(signal for signal, _ in of_ranks)
-        rows = self._masked_rows([shared for _, shared in of_ranks], key) if masked else None
+        everyone = [shared for _, shared in of_ranks]
+        fraction = self.config.masking.asv_fraction
+        rows = self._rows(everyone, key, fraction) if masked else None
+        labelled = None if taxa is None else self._rows(everyone, key, 1.0)
         micros = []
         for number, draw in enumerate(drawn):
             shared = [of_rank[number] for _, of_rank in of_ranks]
@@ -256,9 +266,20 @@ class Stepper:
             batch.key = torch.tensor(key)
             if rows is not None:
                 masking.mask(batch, rows[number], self.config.masking, key)
+            if self.network.parts.count:
+                masking.mask_counts(batch, self.config.masking, key)
+            if taxa is not None and labelled is not None:
+                masking.label(batch, taxa, labelled[number], self.scored)
             batch = batch.to(group.device)
-            micros.append(MicroBatch(batch, *self._truth(batch)))
+            micros.append(MicroBatch(batch, *self._truth(batch, epoch)))
+            if self.network.faith_pd is not None:
+                phylogeny = batcher.study.phylogeny
+                batch.faith_pd = losses.true_diversity(batch, phylogeny)
+                batch.faith_unit = self.network.faith_pd.scale
             batch.table = batch.table_features = None  # large, and not read after this
+        if self.scored is not None:
+            for part in itertools.chain.from_iterable(everyone):
+                self.scored[part.features] = True
         return micros
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -267,22 +288,33 @@ class Stepper:
         # A rank without samples joins all collective calls, with a sample that does not count.
         return (own, False) if len(own) else (part[:1], True)
 
-    def _masked_rows(self, of_ranks: list[list[SharedDraw]], key: int) -> list[np.ndarray]:
-        """Rows of its distinct ASVs that this rank masks, in each micro-step.
+    def _rows(
+        self, of_ranks: list[list[SharedDraw]], key: int, fraction: float
+    ) -> list[np.ndarray]:
+        """Rows of its distinct ASVs that this rank reads, in each micro-step, of a share of all.
 
-        An ASV of several ranks or micro-steps is masked by one of them.
+        An ASV of several ranks or micro-steps is read by one of them.
         """
         features = [shared.features for of_rank in of_ranks for shared in of_rank]
-        rows = masking.divide(features, self.config.masking.asv_fraction, key)
+        rows = masking.divide(features, fraction, key)
         micros = len(of_ranks[0])
         return rows[self.group.rank * micros : (self.group.rank + 1) * micros]
 
-    def _truth(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    def _truth(self, batch: Batch, epoch: int) -> tuple[Tensor | None, Tensor | None]:
         if self.network.distance is None:
             return None, None
         phylogeny, config = self.job.batcher.study.phylogeny, self.config.loss
         truth = losses.true_distance(batch, phylogeny, config)
-        return truth, losses.pair_weights(truth, batch.offset, config)
+        pairs = losses.pair_weights(truth, batch.offset, config)
+        if self.job.batcher.held_out is not None:
+            # The first member, which predicts them, learns none with a sample that it holds out.
+            assert batch.global_index is not None
+            held_out_N = torch.from_numpy(self.job.batcher.held_out[0])
+            held_out_G = held_out_N.to(pairs.device)[batch.global_index]
+            counted_G = held_out_G if epoch == EVALUATION else ~held_out_G
+            own = slice(batch.offset, batch.offset + batch.num_samples)
+            pairs = pairs * (counted_G[own, None] & counted_G)
+        return truth, pairs
 
     def _counts(self, micro: MicroBatch) -> dict[str, Tensor]:
         return losses.counts(micro.batch, micro.pairs, self.job.class_weight)

@@ -12,6 +12,7 @@ import torch
 from aam_core.config import Config, TrainConfig
 from aam_core.data.sampler import Sampler
 from aam_core.errors import AAMError, InputError, Preempted
+from aam_core.tasks.auxiliary import metric_names
 from aam_core.tasks.metrics import greater_is_better
 from aam_core.training.checkpoint import Checkpoint, check_fields, save
 from aam_core.training.job import TrainingJob, TrainingResult
@@ -242,7 +243,7 @@ class Trainer:
     def _is_better(self, values: dict[str, float]) -> bool:
         """Whether this epoch is the best so far; without a best metric, the last always is."""
         name = f"val/{self.metric}"
-        score = self.sign * values[name] if self.chooses else -self.progress.step
+        score = self.sign * values.get(name, math.nan) if self.chooses else -self.progress.step
         if not math.isfinite(score):
             raise InputError(
                 f"{self.metric} of the validation samples is not a number, and cannot "
@@ -366,18 +367,12 @@ def best_metric(config: Config) -> str:
 def _direction(job: TrainingJob) -> int:
     """As `check_job`."""
     name, config = best_metric(job.config), job.config.train
-    parts = job.network.parts
     if name == _LAST:
         return 1
-    legal = {"total_loss"}
-    for part, there in (
-        ("nucleotide", parts.nucleotide),
-        ("distance", parts.distance),
-        ("target", parts.outputs),
-    ):
-        legal |= {f"{part}_loss", f"{part}_loss_weighted"} if there else set()
-    legal |= {"nucleotide_accuracy"} if parts.nucleotide else set()
-    legal |= {"distance_r2", "distance_mae"} if parts.distance else set()
+    legal = {
+        "total_loss",
+        *metric_names(job.network.parts, job.batcher.taxa.ranks if job.batcher.taxa else ()),
+    }
     if job.target is not None:
         legal |= set(job.target.metrics)
     if name not in legal:

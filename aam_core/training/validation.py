@@ -20,6 +20,7 @@ from aam_core.config import LossConfig
 from aam_core.data.batches import Batch
 from aam_core.models.network import ModelOutput
 from aam_core.tasks import Task, losses
+from aam_core.tasks.auxiliary import AUXILIARY
 from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, merged
 from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup
@@ -61,9 +62,13 @@ class LossSums:
             mean = self.sums[name] / self.counts[name].clamp_min(1e-12)
             values[f"{name}_loss"] = float(mean)
             values[f"{name}_loss_weighted"] = float(loss)
-        if "nucleotide_accuracy" in self.sums:
-            count = self.counts["nucleotide"].clamp_min(1)
-            values["nucleotide_accuracy"] = float(self.sums["nucleotide_accuracy"] / count)
+        for name in self.sums:
+            if name in self.counts:
+                continue
+            # Of the elements of a loss: as its accuracy.
+            count = self.counts[name.rpartition("_")[0]]
+            if float(count):
+                values[name] = float(self.sums[name] / count)
         return values
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -175,6 +180,11 @@ class ValidationMetrics(LossSums):
         self.study = job.batcher.study
         self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
+        self.points = {
+            name: RegressionMetrics()
+            for name, part in AUXILIARY.items()
+            if part.points is not None and part.built(job.network.parts)
+        }
         exact = len(job.val) <= _EXACT
         tasks = () if self.target is None else self.target.each
         self.targets = [TargetScores(task, task.accumulator(exact=exact)) for task in tasks]
@@ -196,6 +206,11 @@ class ValidationMetrics(LossSums):
         """
         if predicted is not None and truth is not None and weights is not None:
             self._score_pairs(batch, predicted, truth, weights)
+        for name, scores in self.points.items():
+            points = AUXILIARY[name].points
+            if points is not None and getattr(output, name) is not None and not batch.placeholder:
+                actual, values = points(output, batch)
+                scores.update(actual.cpu().numpy(), values.float().cpu().numpy())
         # The sample of a placeholder is scored by the rank that has it.
         if output.target is None or self.target is None or batch.placeholder:
             return
@@ -210,10 +225,14 @@ class ValidationMetrics(LossSums):
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
-        of_ranks = group.gather((self.pairs, self.some_pairs, *self.targets))
+        learned = tuple(self.points.values())
+        of_ranks = group.gather((self.pairs, self.some_pairs, *learned, *self.targets))
         if of_ranks is None:
             return
-        self.pairs, self.some_pairs, *self.targets = map(merged, zip(*of_ranks, strict=True))
+        pairs, some_pairs, *others = map(merged, zip(*of_ranks, strict=True))
+        self.pairs, self.some_pairs = pairs, some_pairs
+        self.points = dict(zip(self.points, others[: len(learned)], strict=True))
+        self.targets = others[len(learned) :]
 
     def values(self) -> dict[str, float]:
         """Losses first, then metrics."""
@@ -227,9 +246,10 @@ class ValidationMetrics(LossSums):
                 for name in self.target.metrics:
                     values[name] = float(np.mean([scores[name] for scores in each.values()]))
                 values |= {f"{column}/{k}": v for column, it in each.items() for k, v in it.items()}
-        if self.pairs.count:
-            scores = self.pairs.compute(("r2", "mae"))
-            values |= {"distance_r2": scores["r2"], "distance_mae": scores["mae"]}
+        for name, points in {"distance": self.pairs, **self.points}.items():
+            if points.count:
+                scores = points.compute(("r2", "mae"))
+                values |= {f"{name}_r2": scores["r2"], f"{name}_mae": scores["mae"]}
         return values
 
     def drawings(self) -> dict[str, Callable]:

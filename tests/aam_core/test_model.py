@@ -41,11 +41,11 @@ FIELDS = {
         "initialization output scale scale_by"
     ),
     "model.fusion": "kind heads latents layers",
-    "masking": "mask_ratio strategy span_length asv_fraction",
+    "masking": "mask_ratio strategy span_length asv_fraction count_ratio",
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
         "class_weight transform target_weight target_weights normalize_by target_range quantiles "
-        "over under sample_weight classes class_order"
+        "over under sample_weight classes class_order count faith_pd taxonomy taxonomy_min_asvs"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
@@ -59,7 +59,10 @@ FIELDS = {
         "max_restarts checkpoint_every precision compile gradient_checkpointing attention "
         "threads log_every trackers histograms"
     ),
-    "parts": "nucleotide distance outputs sizes numbers scale_sizes link below above",
+    "parts": (
+        "nucleotide distance outputs sizes numbers scale_sizes link below above count faith_pd "
+        "ranks unbounded"
+    ),
 }
 """All that config.json holds in format 5, by section."""
 

@@ -22,7 +22,7 @@ FITS = {
 }
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision"}
 CHECKED = {
-    "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by"},
+    "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},
     "fit_classifier": READ | LEARNED | SETTINGS | FITS,
     "predict": PREDICTS | {"predictor", "target"},

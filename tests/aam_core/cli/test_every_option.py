@@ -20,7 +20,7 @@ RESUME = {"resume", "accept_changed_inputs"}
 TRAINS = STUDY | LEARNED | LIMIT | RUN
 OPTIONS = {
     "simulate": {"out_dir", "samples", "features", "seed", "subjects", "depth", "effect"},
-    "pretrain": TRAINS | RESUME,
+    "pretrain": TRAINS | RESUME | {"taxonomy"},
     "fit-regressor": TRAINS | FITS | RESUME | {"train_samples", "val_samples"},
     "fit-classifier": TRAINS | FITS | RESUME | {"train_samples", "val_samples"},
     "predict": STUDY

@@ -30,7 +30,6 @@ REGISTRIES = {
 """Field -> module:name of the registry."""
 
 NOT_CHOSEN = {
-    "loss.metric": {"weighted"},  # it has no upper bound, and what is learned lies within 0 and 1
     "loss.target": {"cross_entropy", "ordinal"},  # of a classification
     "loss.classes": {"huber", "mse", "mae", "quantile", "asymmetric"},  # of a regression
 }

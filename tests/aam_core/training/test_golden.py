@@ -45,6 +45,7 @@ MEMBERS = {
     "data.sampling_depth_max": 600,
     "data.full_depth": 0.3,
     "train.val_fraction": 0.5,
+    "loss.nucleotide": 0.0,
 }
 
 

@@ -1,0 +1,250 @@
+"""Losses beside the target: what a network learns of the reads and sequences themselves.
+
+Each is an entry of `AUXILIARY`: the setting of its weight, the head that makes its output, its sum
+and its count over the elements of a batch, and the metrics of its validation. A weight of 0 means
+that the head is not built. The distances (pairs of samples over all ranks) and the target (which a
+task defines) are computed in `losses`; their names stand in `PARTS` with the others.
+
+A further one is a head of `aam_core.models` with a field of `Parts`, an entry here, and a weight in
+`aam_core.config.loss` with its rule in `aam_core.config.unused`.
+
+Letters: B samples, K members, M hidden bases or abundances (or ASVs with a taxon), R ranks, C
+classes of a rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aam_core.data.batches import Batch
+from aam_core.models.abundance import LOG_SCALE, scaled_log
+from aam_core.models.network import ModelOutput, Parts
+
+__all__ = ["AUXILIARY", "PARTS", "Auxiliary", "auxiliary_metrics", "metric_names"]
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A loss beside the target.
+
+    Attributes
+    ----------
+    built : callable
+        Of `Parts`: whether the network has the head.
+    count : callable
+        Of a batch: what the sum of the loss is divided by, over ranks and micro-steps, under
+        ``""``; further counts under their names. Empty where the batch has nothing for it.
+    total : callable
+        Of the network's output and the batch: the sum of the loss under ``""``, and sums of further
+        quantities under their names: that of ``accuracy`` is divided by the loss's count, that of
+        ``genus_accuracy`` by the count ``genus``.
+    title : str
+        Key of its metrics in ``metrics.json``.
+    points : callable or None
+        Of the network's output and the batch: true and predicted values, whose R2 and mean absolute
+        error are logged in validation.
+    metrics : tuple of str
+        Names of its metrics, after its own name: those that validation always has.
+    """
+
+    built: Callable[[Parts], bool]
+    count: Callable[[Batch], dict[str, Tensor]]
+    total: Callable[[ModelOutput, Batch], dict[str, Tensor]]
+    title: str
+    points: Callable[[ModelOutput, Batch], tuple[Tensor, Tensor]] | None = None
+    metrics: tuple[str, ...] = ()
+
+
+# --- masked nucleotides --------------------------------------------------------------------------
+
+
+def _nucleotide_count(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.masked_truth is None else {"": _number(len(batch.masked_truth), batch)}
+
+
+def _nucleotide_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    logits_MV, truth = output.nucleotide, output.nucleotide_truth
+    assert logits_MV is not None and truth is not None
+    return {
+        "": F.cross_entropy(logits_MV, truth, reduction="sum"),
+        "accuracy": (logits_MV.argmax(-1) == truth).float().sum(),
+    }
+
+
+# --- masked abundances ---------------------------------------------------------------------------
+
+
+def true_counts(batch: Batch) -> Tensor:
+    """Scaled logarithms ``[M]`` of the masked relative abundances.
+
+    Of the logarithm, as abundances are near log-normal (Preston 1948, Ecology 29: 254-283): squared
+    errors of the shares themselves would be those of the few most abundant ASVs.
+    """
+    assert batch.count_row is not None and batch.count_column is not None
+    share_BA = batch.counts / batch.counts.sum(1, keepdim=True).clamp_min(1e-12)
+    return scaled_log(share_BA[batch.count_row, batch.count_column].clamp_min(1e-6).log())
+
+
+def _count_weight(batch: Batch) -> Tensor:
+    """``[K, M]``; ``[1, M]``, of the mean of the members, where none holds samples out."""
+    assert batch.count_row is not None
+    if batch.weight is None:
+        return torch.ones(1, len(batch.count_row), device=batch.counts.device)
+    return batch.weight[:, batch.count_row]
+
+
+def _count_count(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.count_row is None else {"": _count_weight(batch).sum()}
+
+
+def _count_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    assert output.count is not None
+    error_KM = (output.count - true_counts(batch)).square()
+    if batch.weight is None:
+        error_KM = error_KM.mean(0, keepdim=True)
+    return {"": (error_KM * _count_weight(batch)).sum()}
+
+
+def _count_points(output: ModelOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Of the mean of the members that hold the sample out; in powers of ten."""
+    assert output.count is not None
+    weight_KM = _count_weight(batch).expand_as(output.count)
+    scored = weight_KM.sum(0) > 0
+    mean_M = (output.count * weight_KM).sum(0) / weight_KM.sum(0).clamp_min(1e-12)
+    unit = LOG_SCALE / math.log(10)
+    return true_counts(batch)[scored] * unit, mean_M[scored] * unit
+
+
+# --- Faith's phylogenetic diversity --------------------------------------------------------------
+
+
+def _faith_count(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.faith_pd is None else {"": _number(len(batch.faith_pd), batch)}
+
+
+def _faith_points(output: ModelOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+    assert output.faith_pd is not None and batch.faith_pd is not None
+    # A placeholder has a row of output, and no value.
+    return batch.faith_pd, output.faith_pd[: len(batch.faith_pd)]
+
+
+def _faith_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    truth_B, predicted_B = _faith_points(output, batch)
+    return {"": ((predicted_B - truth_B) / batch.faith_unit).square().sum()}
+
+
+# --- taxonomy ------------------------------------------------------------------------------------
+
+
+def _taxonomy_count(batch: Batch) -> dict[str, Tensor]:
+    if batch.taxa_truth is None:
+        return {}
+    known_R = (batch.taxa_truth >= 0).sum(0).float()
+    return {"": known_R.sum(), **dict(zip(batch.taxa_ranks, known_R, strict=True))}
+
+
+def _taxonomy_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    """Cross-entropy at each rank that is known, and how many are right."""
+    logits, truth_MR = output.taxonomy, batch.taxa_truth
+    assert logits is not None and truth_MR is not None
+    losses, right = [], {}
+    for column, name in enumerate(batch.taxa_ranks):
+        start, end = batch.taxa_starts[column : column + 2]
+        rank_MC, truth_M = logits[:, start:end], truth_MR[:, column]
+        losses.append(F.cross_entropy(rank_MC, truth_M, reduction="sum", ignore_index=-1))
+        right[f"{name}_accuracy"] = (rank_MC.argmax(-1) == truth_M).float().sum()
+    everything = torch.stack(list(right.values())).sum()
+    return {"": torch.stack(losses).sum(), "accuracy": everything, **right}
+
+
+def _number(value: float, batch: Batch) -> Tensor:
+    return torch.full((), float(value), device=batch.counts.device)
+
+
+AUXILIARY: dict[str, Auxiliary] = {
+    "nucleotide": Auxiliary(
+        built=lambda parts: parts.nucleotide,
+        count=_nucleotide_count,
+        total=_nucleotide_total,
+        title="nucleotides",
+        metrics=("accuracy",),
+    ),
+    "count": Auxiliary(
+        built=lambda parts: parts.count,
+        count=_count_count,
+        total=_count_total,
+        title="counts",
+        points=_count_points,
+        metrics=("r2", "mae"),
+    ),
+    "faith_pd": Auxiliary(
+        built=lambda parts: parts.faith_pd,
+        count=_faith_count,
+        total=_faith_total,
+        title="faith_pd",
+        points=_faith_points,
+        metrics=("r2", "mae"),
+    ),
+    "taxonomy": Auxiliary(
+        built=lambda parts: bool(parts.ranks),
+        count=_taxonomy_count,
+        total=_taxonomy_total,
+        title="taxonomy",
+        metrics=("accuracy",),
+    ),
+}
+"""Name of the part -> how it is learned. The name is that of its output in `ModelOutput`, of its
+weight (``loss.NAME``) and of its lines in the logs (``NAME_loss``)."""
+
+PARTS = ("nucleotide", "distance", *(name for name in AUXILIARY if name != "nucleotide"), "target")
+"""Whatever may be minimized, in the order of the logs."""
+
+
+def metric_names(parts: Parts, ranks: Iterable[str] = ()) -> set[str]:
+    """Names of the losses and metrics that a network's validation has, but for the task's own.
+
+    Parameters
+    ----------
+    parts : Parts
+    ranks : iterable of str
+        Of the taxonomy.
+    """
+    built = {name for name, part in AUXILIARY.items() if part.built(parts)}
+    names = {f"{name}_{metric}" for name in built for metric in AUXILIARY[name].metrics}
+    names |= {f"taxonomy_{rank}_accuracy" for rank in ranks}
+    if parts.distance:
+        built.add("distance")
+        names |= {"distance_r2", "distance_mae"}
+    if parts.outputs:
+        built.add("target")
+    return names | {f"{name}_{kind}" for name in built for kind in ("loss", "loss_weighted")}
+
+
+def auxiliary_metrics(values: dict[str, float]) -> dict[str, dict[str, float]]:
+    """What ``metrics.json`` has of a validation's losses, and of the metrics of each part.
+
+    Parameters
+    ----------
+    values : dict
+        Losses and metrics by their names in the logs, without side.
+
+    Returns
+    -------
+    dict
+        ``losses`` by part, and for each part, under its title, its own metrics.
+    """
+    losses = {
+        name: values[f"{name}_loss"] for name in ("total", *PARTS) if f"{name}_loss" in values
+    }
+    metrics = {"losses": losses}
+    for name, part in AUXILIARY.items():
+        names = [it for it in values if it.startswith(f"{name}_") and "_loss" not in it]
+        if names:
+            metrics[part.title] = {it.removeprefix(f"{name}_"): values[it] for it in names}
+    return metrics
