@@ -13,18 +13,23 @@ import pandas as pd
 from aam_core import plots
 from aam_core.config import LossConfig
 from aam_core.config.fields import names_in
-from aam_core.data.columns import as_classes, as_name, as_numbers, list_values, to_floats
-from aam_core.data.metadata import require_columns
+from aam_core.data.columns import as_name, as_numbers, list_values, to_floats
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import RegressionMetrics, regression_metrics
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 from aam_core.tasks.task import Task
 from aam_core.tasks.transforms import (
+    FEW,
     TRANSFORMS,
     Transform,
+    along,
+    categories_of,
     fit_power,
     inverse_yeo_johnson,
+    refuse_negative,
+    scales_by_category,
     transform_named,
+    with_columns,
     yeo_johnson,
 )
 
@@ -32,10 +37,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Regression"]
-
-
-_FEW = 5
-"""Training samples of a category below which its mean and deviation would be noise."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,13 @@ class Regression(Task):
                 f"{len(train)} training samples: there is nothing to learn."
             )
         if transform.log:
-            _refuse_negative(numbers, config.transform)
+            refuse_negative(numbers, config.transform)
         learned = np.log1p(train) if transform.log else train
         mean, std = transform.scale(learned)
         by = tuple(names_in(config.normalize_by)) if transform.by_category else ()
         if transform.by_category:
-            rows = _required(by, metadata)
-            groups = pd.Series(_groups(rows, by), index=numbers.index).loc[ids]
+            rows = with_columns(by, metadata)
+            groups = pd.Series(categories_of(rows, by), index=numbers.index).loc[ids]
         return cls(
             str(values.name),
             mean,
@@ -140,7 +141,7 @@ class Regression(Task):
             transform_name=config.transform,
             deviation=float(train.std()) if transform.log else None,
             by=by,
-            categories=_scales(groups, learned, transform) if by else (),
+            categories=scales_by_category(groups, learned, transform) if by else (),
             limits=_limits(numbers.loc[ids], config),
             quantiles=config.levels if config.target == "quantile" else (),
         )
@@ -184,15 +185,13 @@ class Regression(Task):
         series = self._series(values)
         numbers = as_numbers(series)
         if self.transform.log:
-            _refuse_negative(
-                pd.Series(numbers, series.index, name=self.column), self.transform_name
-            )
+            refuse_negative(pd.Series(numbers, series.index, name=self.column), self.transform_name)
         return self._scaled(numbers, metadata).astype(np.float32)
 
     def decode(self, encoded, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """Encoded values ``[N, ...]`` -> float64 in the column's own units."""
         z = np.asarray(encoded, dtype=np.float64)
-        mean, std = (_along(part, z) for part in self._scale(metadata))
+        mean, std = (along(part, z) for part in self._scale(metadata))
         with np.errstate(over="ignore"):  # what overflows is beyond the ends
             if self.power is not None:
                 z = inverse_yeo_johnson(z, self.power)
@@ -214,13 +213,13 @@ class Regression(Task):
         if not self.by:
             return []
         known = {name for name, _, _ in self.categories}
-        names = [group for group in _groups(_required(self.by, metadata), self.by)]
+        names = [group for group in categories_of(with_columns(self.by, metadata), self.by)]
         strange = [", ".join(group) for group in names if group not in known]
         if not strange:
             return []
         return [
             f"{len(strange)} of {len(names)} samples are of a category of {', '.join(self.by)} "
-            f"with fewer than {_FEW} training samples, or one value ("
+            f"with fewer than {FEW} training samples, or one value ("
             f"{first_five(dict.fromkeys(strange))}): they are scaled as all training samples "
             "together"
         ]
@@ -387,7 +386,7 @@ class Regression(Task):
         scales = {name: scale for name, *scale in self.categories}
         own = [
             scales.get(group, (self.mean, self.std))
-            for group in _groups(_required(self.by, metadata), self.by)
+            for group in categories_of(with_columns(self.by, metadata), self.by)
         ]
         mean, std = np.array(own, np.float64).reshape(-1, 2).T
         return mean, std
@@ -396,43 +395,6 @@ class Regression(Task):
 def _unnamed(power: float | None) -> str:
     """The transform of a saved target that does not name it."""
     return "none" if power is None else "power"
-
-
-def _refuse_negative(numbers: pd.Series, name: str) -> None:
-    negative = numbers[numbers < 0]
-    if len(negative):
-        raise InputError(
-            f"Column {numbers.name!r} has {len(negative)} negative values: "
-            f"{list_values(negative)}. loss.transform is {name!r}, which takes logarithms of 1 + "
-            "the value: take another transform, or leave these samples out."
-        )
-
-
-def _required(by: tuple[str, ...], metadata: pd.DataFrame | None) -> pd.DataFrame:
-    """The metadata, which must have these columns."""
-    if not by:
-        raise InputError(
-            "loss.transform is 'zscore-by-category', and no column is named to scale by: name one "
-            "(--normalize-by COLUMN, loss.normalize_by)."
-        )
-    require_columns(metadata, by)
-    assert metadata is not None
-    return metadata
-
-
-def _groups(metadata: pd.DataFrame, by: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """[N] category of each sample: its values of the columns."""
-    return list(zip(*(as_classes(metadata[name]) for name in by), strict=True))
-
-
-def _scales(groups: pd.Series, values: np.ndarray, transform: Transform) -> tuple:
-    """Category, mean and deviation, sorted, of those that have samples enough."""
-    scales = []
-    for name in sorted(set(groups)):
-        own = values[np.array([group == name for group in groups])]
-        if len(own) >= _FEW and np.unique(own).size > 1:
-            scales.append((name, *transform.scale(own)))
-    return tuple(scales)
 
 
 def _limits(train: pd.Series, config: LossConfig) -> tuple[float | None, float | None]:
@@ -448,11 +410,6 @@ def _limits(train: pd.Series, config: LossConfig) -> tuple[float | None, float |
             f"({config.target_range}): {list_values(outside)}. Widen it, or correct them."
         )
     return low, high
-
-
-def _along(part, values: np.ndarray):
-    """A number as it is; ``[N]`` numbers so that they meet the first axis of ``[N, ...]``."""
-    return part.reshape(-1, *[1] * (values.ndim - 1)) if isinstance(part, np.ndarray) else part
 
 
 def _saved(values: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,19 +12,32 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from aam_core.errors import lookup
+from aam_core.data.columns import as_classes, list_values
+from aam_core.data.metadata import require_columns
+from aam_core.errors import InputError, lookup
 
 __all__ = [
+    "FEW",
     "TRANSFORMS",
     "Transform",
+    "along",
     "by_deviation",
     "by_range",
+    "categories_of",
     "fit_power",
     "inverse_yeo_johnson",
+    "refuse_negative",
+    "scales_by_category",
     "transform_named",
+    "with_columns",
     "yeo_johnson",
 ]
+
+
+FEW = 5
+"""Training samples of a category below which its mean and deviation would be noise."""
 
 
 class Transform(NamedTuple):
@@ -132,3 +145,46 @@ def transform_named(name: str) -> Transform:
         If there is none.
     """
     return lookup(TRANSFORMS, name, "transform")
+
+
+def refuse_negative(numbers: pd.Series, name: str) -> None:
+    """Raise `InputError` where a logarithm cannot be taken; ``name`` is the transform's."""
+    negative = numbers[numbers < 0]
+    if len(negative):
+        raise InputError(
+            f"Column {numbers.name!r} has {len(negative)} negative values: "
+            f"{list_values(negative)}. loss.transform is {name!r}, which takes logarithms of 1 + "
+            "the value: take another transform, or leave these samples out."
+        )
+
+
+def with_columns(by: tuple[str, ...], metadata: pd.DataFrame | None) -> pd.DataFrame:
+    """The metadata, which must have these columns."""
+    if not by:
+        raise InputError(
+            "loss.transform is 'zscore-by-category', and no column is named to scale by: name one "
+            "(--normalize-by COLUMN, loss.normalize_by)."
+        )
+    require_columns(metadata, by)
+    assert metadata is not None
+    return metadata
+
+
+def categories_of(metadata: pd.DataFrame, by: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """[N] category of each sample: its values of the columns."""
+    return list(zip(*(as_classes(metadata[name]) for name in by), strict=True))
+
+
+def scales_by_category(groups: pd.Series, values: np.ndarray, transform: Transform) -> tuple:
+    """Category, mean and deviation, sorted, of those that have samples enough."""
+    scales = []
+    for name in sorted(set(groups)):
+        own = values[np.array([group == name for group in groups])]
+        if len(own) >= FEW and np.unique(own).size > 1:
+            scales.append((name, *transform.scale(own)))
+    return tuple(scales)
+
+
+def along(part, values: np.ndarray):
+    """A number as it is; ``[N]`` numbers so that they meet the first axis of ``[N, ...]``."""
+    return part.reshape(-1, *[1] * (values.ndim - 1)) if isinstance(part, np.ndarray) else part
