@@ -30,7 +30,7 @@ def test_several_targets(methods, described):
     for target, low, high in ((None, -200, 150), ("second", 200, 700)):
         chosen = {} if target is None else {"target": target}
         result = methods.run("predict_regression", regressor=made.regressor, **chosen)
-        values = read_predictions(str(result.predictions.view(PredictionsFormat)))["prediction"]
+        values = read_predictions(result.predictions.view(PredictionsFormat)).astype(float)
         assert values.between(low, high).all() and len(values) == 24
     methods.refuses(
         "no target 'third'; it has gradient, second",
