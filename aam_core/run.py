@@ -293,11 +293,14 @@ class Run:
         # The forest is trained last: until then the networks alone are the model.
         assert self.plan.output is not None
         # Not durable: a killed process leaves it whole all the same, and training need not wait.
+        place = self.plan.output / "checkpoint" / "best"
+        if self.plan.task is None or len(self.plan.task.each) == 1:
+            self.model.save(place, weights, durable=False)
+            return
         network = self._network()
         network.load_state_dict(weights)
         model, *others = of_each_target(replace(self.model, network=network.eval()), self.plan.task)
-        model = replace(model, more=others)
-        model.save(self.plan.output / "checkpoint" / "best", durable=False)
+        replace(model, more=others).save(place, durable=False)
 
     def _set_batch_size(self, size: int, job: TrainingJob) -> None:
         self.log.info("batch size %d: the largest that fits", size)
