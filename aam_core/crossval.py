@@ -30,7 +30,7 @@ from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.model import Model, as_model
 from aam_core.prediction import override, target_frames
-from aam_core.pretrained import with_sizes_of
+from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, is_of_method, named
@@ -142,6 +142,7 @@ def cross_validate(
     folds: int = 5,
     baseline: bool = True,
     encoder: Model | str | Path | None = None,
+    init_from: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     covariates: Sequence[str] = (),
     config: ConfigLike = None,
@@ -166,7 +167,7 @@ def cross_validate(
     baseline : bool
         Whether to score random forests too, on the ASVs and on the number of reads alone. Where the
         latter predicts the target there is a warning.
-    encoder, freeze_encoder, covariates, config, preset, **settings
+    encoder, init_from, freeze_encoder, covariates, config, preset, **settings
         As in `fit_regressor`. If the encoder was trained on tested samples there is a warning.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json`` and ``predictions.png``.
@@ -184,8 +185,10 @@ def cross_validate(
     if output is not None:
         check_folder(output)
     assert isinstance(config, Config)
+    encoder = None if encoder is None else as_model(encoder)
     options: dict[str, Any] = {
-        "encoder": None if encoder is None else as_model(encoder),
+        "encoder": encoder,
+        "init_from": model_to_go_on_from(init_from, encoder),
         "freeze_encoder": freeze_encoder,
         "covariates": covariate_names(covariates),
     }
@@ -244,7 +247,7 @@ def _prepare(
     options: dict[str, Any],
 ) -> _Inputs:
     """Everything that can be wrong, and every line to say, before the first fit."""
-    encoder, covariates = options["encoder"], options["covariates"]
+    encoder, covariates = options["encoder"] or options["init_from"], options["covariates"]
     samples, dropped = preparation.usable_samples(study, config)
     study = study.select(samples)
     values = preparation.values_by_sample(study, target).reindex(samples)
@@ -257,10 +260,11 @@ def _prepare(
     # Decided by all samples: what a column is must not differ between folds.
     study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
     groups = preparation.values_by_sample(study, group_by, "group_by")
-    split = preparation.splitter(config, encoder, options["freeze_encoder"])
+    adopted = _with_sizes(config, kind, options)
+    split = preparation.splitter(adopted, freeze_encoder=options["freeze_encoder"])
     task = kind.fit(values)
     _check_names(task)
-    preparation.check_output(config, task, values)
+    preparation.check_output(adopted, task, values)
     made = _folds(study, values, kind, groups, folds, covariates, split, config)
     for line in (dropped, *notes, *unused):
         if line:
@@ -275,13 +279,13 @@ def _without_unused(study, values, kind, group_by, config, options):
     groups = preparation.values_by_sample(study, group_by, "group_by")
     read = [*options["covariates"], *config.columns()]
     preparation.check_columns(values, groups, read, study.sample_ids)
-    adopted = with_sizes_of(config, options["encoder"])
+    adopted = _with_sizes(config, kind, options)
     context = preparation.describe_run(
         kind.name,
         study,
         adopted,
         job="folds",
-        encoder=options["encoder"] is not None,
+        encoder=bool(options["encoder"] or options["init_from"]),
         frozen=options["freeze_encoder"],
         covariates=bool(options["covariates"]),
         validates=config.train.val_fraction > 0,
@@ -290,6 +294,12 @@ def _without_unused(study, values, kind, group_by, config, options):
     unused = preparation.unused(study, adopted, context, groups)
     # Reported here once: the fit of each fold would name the same settings again.
     return preparation.without_unused(study, adopted, context), config.reported(), unused
+
+
+def _with_sizes(config: Config, kind: type[Task], options: dict[str, Any]) -> Config:
+    """The configuration with the sizes of the model that the fits start from."""
+    config = with_sizes_of(config, options["encoder"])
+    return with_sizes_of_model(config, options["init_from"], kind.model_kind)
 
 
 def _folds(study, values, kind, groups, folds, covariates, split, config) -> list[_Fold]:

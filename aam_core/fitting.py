@@ -8,7 +8,9 @@ checkpoints), `training` (the loop), `ensemble` (forest, weights, intervals by h
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from aam_core.config.resolve import ConfigLike, configured
 from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.assemble import Ensemble, Trained, assemble
+from aam_core.ensemble.assemble import Ensemble, Trained, assemble, forest_seconds
 from aam_core.ensemble.blending import weights, weights_in_words
 from aam_core.ensemble.calibration import (
     Calibration,
@@ -34,9 +36,10 @@ from aam_core.ensemble.calibration import (
 )
 from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE
+from aam_core.log import duration
 from aam_core.model import Model, load_model
 from aam_core.models.network import Network
-from aam_core.plan import FitOptions, OnEpoch, plan_fit
+from aam_core.plan import FitOptions, OnEpoch, Plan, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.resuming import saved_config
 from aam_core.run import ForestProgress, Run, of_each_target
@@ -70,6 +73,7 @@ def fit_regressor(
     target: str | pd.Series | Sequence[str],
     *,
     encoder: Model | str | Path | None = None,
+    init_from: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
@@ -97,6 +101,10 @@ def fit_regressor(
         those of the others (`Model.more`).
     encoder : Model or path, optional
         Pretrained encoder to fine-tune; its sizes replace those of ``config``, which is logged.
+    init_from : Model or path, optional
+        Fitted model that goes on training, as a whole, on these samples: its networks, and its
+        target head where that has the same outputs; the forest is a new one. Its sizes and its
+        number of members replace those of ``config``, which is logged.
     freeze_encoder : bool
         Keep the encoder of bases as it is: ASV vectors are computed once, and an epoch takes
         seconds. The layers over samples still learn, from the target alone: distances are not
@@ -137,6 +145,7 @@ def fit_regressor(
     assert isinstance(config, Config)
     options = FitOptions(
         encoder=encoder,
+        init_from=init_from,
         freeze_encoder=freeze_encoder,
         group_by=group_by,
         split=split,
@@ -158,6 +167,7 @@ def fit_classifier(
     target: str | pd.Series,
     *,
     encoder: Model | str | Path | None = None,
+    init_from: Model | str | Path | None = None,
     freeze_encoder: bool = False,
     group_by: str | pd.Series | None = None,
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None,
@@ -184,6 +194,7 @@ def fit_classifier(
     assert isinstance(config, Config)
     options = FitOptions(
         encoder=encoder,
+        init_from=init_from,
         freeze_encoder=freeze_encoder,
         group_by=group_by,
         split=split,
@@ -209,10 +220,17 @@ def _fit(
     task_name: str, study: Study, target: str | pd.Series | Sequence[str], options: FitOptions
 ) -> Model:
     """Plan, train, assemble the ensemble, score held-out samples, and save."""
+    clock = [time.perf_counter()]
     plan, group, task, values = plan_fit(task_name, study, target, options)
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
-        result = run.train(run.job(*training_batches(run, task, values), options.on_epoch))
+        job = run.job(*training_batches(run, task, values), options.on_epoch)
+        follows = None
+        if run.config.forest.trees:
+            follows = functools.partial(_forest_seconds, run, values)
+        clock.append(time.perf_counter())
+        result = run.train(job, follows)
+        clock.append(time.perf_counter())
         each: list[Model] = []
         for number, model in enumerate(of_each_target(run.model, task), start=1):
             if len(task.each) > 1:
@@ -224,6 +242,8 @@ def _fit(
             scores = {it.task.column: {**(it.metrics or {})} for it in each}
             model.metrics = {**(model.metrics or {}), "targets": scores}
         run.save(model, {})
+    clock.append(time.perf_counter())
+    run.log.info(_took(clock, model.forest is not None))
     return model
 
 
@@ -235,14 +255,10 @@ def _finish(
     epoch: int,
 ) -> Model:
     """The model of one target with all that follows its training: forest, weights, scores."""
-    plan, task, split = run.plan, model.task, run.plan.split
-    if isinstance(values, pd.DataFrame):
-        values = values[task.column].dropna()
-        split = split.of(values.index)
-    # run.config, as the batch size of the plan may still be "auto".
-    trained = Trained(model.network, plan.study, split, values, run.config, task, plan.covariates)
+    trained = _trained(run, model, values)
+    split = trained.split
     ensemble = assemble(trained, group, run.log, ForestProgress(run.reporter()))
-    scores = _score(trained, ensemble, plan.val_groups)
+    scores = _score(trained, ensemble, run.plan.val_groups)
     _log_scores(run.log, trained, ensemble, scores)
     return dataclasses.replace(
         model,
@@ -255,6 +271,30 @@ def _finish(
         intervals=scores.calibration.intervals,
         sets=scores.calibration.sets,
     )
+
+
+def _trained(run: Run, model: Model, values: pd.Series | pd.DataFrame) -> Trained:
+    """The network of one target, and the samples that have a value of it."""
+    plan, task, split = run.plan, model.task, run.plan.split
+    if isinstance(values, pd.DataFrame):
+        values = values[task.column].dropna()
+        split = split.of(values.index)
+    # run.config, as the batch size of the plan may still be "auto".
+    return Trained(model.network, plan.study, split, values, run.config, task, plan.covariates)
+
+
+def _forest_seconds(run: Run, values: pd.Series | pd.DataFrame) -> float:
+    """About how long the forests of all targets will take."""
+    models = of_each_target(run.model, run.plan.task)
+    return sum(forest_seconds(_trained(run, model, values)) for model in models)
+
+
+def _took(clock: list[float], forest: bool) -> str:
+    """A line on how long a fit took; ``clock`` has its start, and the ends of its parts."""
+    _, networks, rest = np.diff(clock)
+    what = "forest and held-out samples" if forest else "held-out samples"
+    parts = f"networks {duration(networks)}, {what} {duration(rest)}"
+    return f"took {duration(clock[-1] - clock[0])}: {parts}"
 
 
 def training_batches(
@@ -286,9 +326,33 @@ def training_batches(
     )
     # Held-out labels must not reach the loss, which class weights are part of.
     trained_on = truth[plan.positions(plan.split.train)]
-    if plan.checkpoint is None and isinstance(task, Task):  # else restored with the weights
+    if _goes_on(plan):
+        _warn_of_range(run, trained_on)
+    elif plan.checkpoint is None and isinstance(task, Task):  # else restored with the weights
         _set_range(model.network, task, trained_on)
     return batcher, task.class_weights(trained_on, config.loss)
+
+
+def _goes_on(plan: Plan) -> bool:
+    """Whether the target head is that of a fitted model, with its scale."""
+    if plan.init_from is None or not isinstance(plan.task, Task):
+        return False
+    before, task = plan.init_from.task, plan.task
+    return task.continues(before) and task.column == before.column
+
+
+def _warn_of_range(run: Run, encoded: np.ndarray) -> None:
+    """Warn of training samples that a bounded head of a fitted model cannot reach."""
+    head = run.model.network.members[0].target
+    if head.range is None or head.output.from_zero:
+        return
+    low, span = head.range.cpu().numpy()
+    beyond = int(((encoded < low - 1e-6) | (encoded > low + span + 1e-6)).sum())
+    if beyond:
+        run.log.warning(
+            f"{beyond} of {len(encoded)} training samples are outside the range that the model "
+            "was fitted with, which its predictions keep to (model.head.output)"
+        )
 
 
 def _set_range(network: Network, task: Task, encoded: np.ndarray) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Handler", "labelled", "logger", "show", "showing"]
+__all__ = ["Handler", "duration", "labelled", "logger", "show", "showing"]
 
 logger = logging.getLogger("aam_core")
 
@@ -79,6 +79,20 @@ class _Labelled(logging.LoggerAdapter):
         if self.isEnabledFor(level):
             text = msg % args if args else msg
             self.logger.log(level, "%s: %s", self.label, text, **kwargs)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, to two units.
+
+    >>> duration(4.2), duration(95), duration(7260)
+    ('4 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def labelled(label: str) -> logging.LoggerAdapter:

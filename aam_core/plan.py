@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from aam_core.errors import InputError
 from aam_core.log import labelled
 from aam_core.model import Model, as_model
 from aam_core.models.network import Parts
+from aam_core.prediction import trained_on
 from aam_core.preparation import (
     bounded,
     check_columns,
@@ -49,7 +51,12 @@ from aam_core.preparation import (
     usable_samples,
     values_by_sample,
 )
-from aam_core.pretrained import sizes_in_words, with_sizes_of
+from aam_core.pretrained import (
+    model_to_go_on_from,
+    sizes_in_words,
+    with_sizes_of,
+    with_sizes_of_model,
+)
 from aam_core.resuming import Inputs, check_accepted, moved_samples, open_checkpoint, split_of
 from aam_core.tasks import Regression, Targets, Task, task_from_dict, task_named
 from aam_core.tasks.losses import sample_weights
@@ -81,6 +88,8 @@ class Plan:
     covariates : Covariates or None
     encoder : Model or None
         Pretrained encoder to start from.
+    init_from : Model or None
+        Fitted model that goes on training as a whole.
     freeze_encoder : bool
     checkpoint : Checkpoint or None
         What the run continues from.
@@ -101,6 +110,7 @@ class Plan:
     task: Task | Targets | None = None
     covariates: Covariates | None = None
     encoder: Model | None = None
+    init_from: Model | None = None
     freeze_encoder: bool = False
     checkpoint: Checkpoint | None = None
     inputs: dict[str, torch.Tensor] | None = None
@@ -124,6 +134,7 @@ class FitOptions:
 
     config: Config
     encoder: Model | str | Path | None = None
+    init_from: Model | str | Path | None = None
     freeze_encoder: bool = False
     group_by: str | pd.Series | None = None
     split: tuple[Sequence[str], Sequence[str]] | Split | None = None
@@ -232,7 +243,7 @@ def plan_fit(
 ) -> FitPlan:
     """Split the samples, fit the target to them, and check all that is known before training."""
     task_class: type[Task] | type[Targets] = task_named(task_name)
-    encoder, resumed, chosen, config = _configure(task_class, options)
+    encoder, init_from, resumed, chosen, config = _configure(task_class, options)
     if isinstance(target, str | pd.Series):
         values = values_by_sample(study, target)
     else:
@@ -242,6 +253,11 @@ def plan_fit(
             raise InputError(
                 f"A {task_name} has one target, and {len(values.columns)} are given: several are "
                 "numbers that a regressor learns together (aam fit-regressor)."
+            )
+        if init_from is not None:
+            raise InputError(
+                f"init_from goes on with one target, and {len(values.columns)} are given: name "
+                "one, or start from an encoder (encoder takes a fitted model, too)."
             )
         task_class = Targets
     groups = values_by_sample(study, options.group_by, "group_by")
@@ -253,7 +269,7 @@ def plan_fit(
         study,
         config,
         job=options.job,
-        encoder=bool(encoder or (resumed and resumed.run["pretrained"])),
+        encoder=bool(encoder or init_from or (resumed and resumed.run["pretrained"])),
         frozen=options.freeze_encoder,
         covariates=bool(covariates),
         targets=len(_columns_of(values)),
@@ -268,7 +284,8 @@ def plan_fit(
     for one in _columns_of(values):
         check_interval_groups(study.select(samples), one, config)
     group = join_process_group(config.train)
-    columns = _Columns(study, values, groups, distances, encoder, options)
+    sized = replace(options, config=config)
+    columns = _Columns(study, values, groups, distances, encoder or init_from, sized)
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
     fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
@@ -284,6 +301,7 @@ def plan_fit(
         task=fitted.task,
         covariates=fitted.covariates,
         encoder=encoder,
+        init_from=init_from,
         freeze_encoder=options.freeze_encoder,
         checkpoint=resumed,
         inputs=fitted.inputs.tensors(),
@@ -302,9 +320,12 @@ def plan_fit(
         *fitted.task.unseen(None if study.metadata is None else study.metadata.loc[used.index]),
         *notes,
         fitted.changed,
-        sizes_in_words(chosen, config),
+        sizes_in_words(chosen, config, "the encoder's" if init_from is None else "the model's"),
+        *([] if init_from is None or resumed else _how_it_goes_on(fitted, init_from)),
         *unused(study, config, context, groups),
     )
+    if init_from is not None and options.label is None:  # with one, as the notes above
+        _warn_of_trained(init_from, fitted.samples, labelled(plan.label))
     return FitPlan(plan, group, fitted.task, used)
 
 
@@ -315,7 +336,7 @@ class _Columns(NamedTuple):
     values: pd.Series | pd.DataFrame
     groups: pd.Series | None
     distances: bool
-    encoder: Model | None
+    start: Model | None
     options: FitOptions
 
 
@@ -343,17 +364,24 @@ def _columns_of(values: pd.Series | pd.DataFrame) -> list[pd.Series]:
 
 def _configure(
     task_class: type[Task] | type[Targets], options: FitOptions
-) -> tuple[Model | None, Checkpoint | None, Config, Config]:
-    """Encoder, checkpoint, the configuration as chosen, and with the sizes of the encoder."""
+) -> tuple[Model | None, Model | None, Checkpoint | None, Config, Config]:
+    """Encoder, model to go on from, checkpoint; the configuration as chosen, and with their sizes.
+
+    Raises
+    ------
+    InputError
+    """
     check_accepted(options.accept_changed_inputs, options.resume)
     resumed, chosen = open_checkpoint(task_class.model_kind, options.resume, options.config)
     encoder = None if options.encoder is None else as_model(options.encoder)
+    init_from = model_to_go_on_from(options.init_from, encoder)
     # A resumed run needs no encoder: its weights are in the checkpoint.
-    if options.freeze_encoder and encoder is None and resumed is None:
+    if options.freeze_encoder and encoder is None and init_from is None and resumed is None:
         raise InputError(
             "freeze_encoder needs a pretrained encoder: give one (encoder=, --encoder)."
         )
-    return encoder, resumed, chosen, with_sizes_of(chosen, encoder)
+    config = with_sizes_of_model(with_sizes_of(chosen, encoder), init_from, task_class.model_kind)
+    return encoder, init_from, resumed, chosen, config
 
 
 def _new_run(
@@ -369,6 +397,11 @@ def _new_run(
         make = splitter(config, freeze_encoder=options.freeze_encoder)
         split = make(samples, groups=columns.groups, strata=task_class.strata(values))
     task, covariates = _fit_columns(task_class, columns, split, config)
+    if options.init_from is not None:
+        assert columns.start is not None
+        train = columns.study.select(split.train).metadata
+        task = task.scaled_as(columns.start.task, values.loc[split.train], train)
+        covariates = _as_trained(columns.start, covariates)
     return _Fitted(split, task, covariates, _inputs(columns, task_class, None, covariates))
 
 
@@ -484,7 +517,7 @@ def _inputs(
         target=task_class.comparable(columns.values),
         groups=columns.groups,
         covariates={name: name in numeric for name in names},
-        encoder=_weights(columns.encoder),
+        encoder=_weights(columns.start),
     )
     return Inputs(now, resumed, options.accept_changed_inputs)
 
@@ -522,6 +555,48 @@ def _as_before(resumed: Checkpoint, task: Task | Targets, covariates):
         if sorted(theirs.names) == sorted(covariates.names):
             covariates = theirs
     return task, covariates
+
+
+def _as_trained(model: Model, covariates: Covariates | None) -> Covariates | None:
+    """Covariates as a fitted model encodes them, where they are the same columns."""
+    theirs = model.covariates
+    if theirs is not None and covariates is not None:
+        # By kind too: of a category there is no number.
+        kinds = [
+            [
+                sorted(item[0] for item in items)
+                for items in (it.categorical, it.numeric, it.scaling)
+            ]
+            for it in (theirs, covariates)
+        ]
+        if kinds[0] == kinds[1]:
+            return theirs
+    return covariates
+
+
+def _how_it_goes_on(fitted: _Fitted, model: Model) -> list[str]:
+    """Lines on what a fit keeps of the model that it starts from."""
+    task, before = fitted.task, model.task
+    assert isinstance(task, Task)  # of several it was refused
+    if not task.continues(before):
+        return [f"the target head is new: the model predicts {before.column!r} by other outputs"]
+    head = "the target head of the model goes on"
+    if task.classes:
+        return [head]
+    if task.column == before.column:
+        return [f"{head}, with the scale of {task.column!r} in the samples it was fitted on"]
+    return [
+        f"{head}; {task.column!r} is scaled by the new samples, as it was fitted on another "
+        f"column, {before.column!r}"
+    ]
+
+
+def _warn_of_trained(model: Model, samples: list[str], log: logging.LoggerAdapter) -> None:
+    """Warn of samples whose labels the model to start from has seen."""
+    trained = {*model.train_samples, *model.val_samples}
+    seen = np.array([name in trained for name in samples])
+    if seen.any():
+        log.warning(trained_on(samples, seen))
 
 
 def _of_split(split: Split, resumed: Checkpoint | None, given) -> dict:

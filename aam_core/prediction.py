@@ -172,6 +172,7 @@ def target_frames(
         by_forest = spread = None
         if model.forest is not None:
             by_forest, spread = model.forest.predict_spread(study, covariates, samples)
+            by_forest = task.restored(by_forest, rows)
             values = blend(model.network_weight, values, by_forest)
         groups = labels(rows, model.interval_by) if model.interval_by else None
         bounds = None

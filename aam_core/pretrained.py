@@ -1,33 +1,43 @@
-"""A pretrained encoder: its sizes for a new configuration, its weights for a new network."""
+"""A pretrained encoder: its sizes for a new configuration, its weights for a new network.
+
+The same of a fitted model that goes on training as a whole: `with_sizes_of_model`, `load_fitted`.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor
 
 from aam_core.config import Config
+from aam_core.data.covariates import Covariates
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
-from aam_core.model import Model
+from aam_core.model import Model, as_model
 from aam_core.models.network import Network, part_of
+from aam_core.tasks import Task
 
 __all__ = [
+    "ENCODER_PARTS",
     "MOST_MEMBERS",
     "load_encoder",
+    "load_fitted",
     "log_known_asvs",
+    "model_to_go_on_from",
     "pretrained_tensors",
     "sizes_in_words",
     "with_sizes_of",
+    "with_sizes_of_model",
 ]
 
 MOST_MEMBERS = 3
 """Members that start from one encoder, at most: they start alike, so that more of them add little,
 and layers between ASVs are costly."""
 
-_ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance", "count")
+ENCODER_PARTS = ("bases", "profile", "project", "samples", "nucleotide", "distance", "count")
 """Parts of a network that an encoder gives to another."""
 
 
@@ -58,9 +68,62 @@ def with_sizes_of(config: Config, encoder: Model | None) -> Config:
     return replace(config, model=model)
 
 
-def sizes_in_words(config: Config, resized: Config) -> str:
+def with_sizes_of_model(config: Config, fitted: Model | None, kind: str) -> Config:
+    """The configuration with the sizes and the number of members of a fitted model.
+
+    Dropout stays as configured; so does the target head, where the model is not of ``kind``.
+    """
+    if fitted is None:
+        return config
+    theirs, ours = fitted.config.model, config.model
+    head = replace(theirs.head, target_dropout=ours.head.target_dropout)
+    if fitted.kind != kind:
+        distance = (theirs.head.distance, theirs.head.distance_width)
+        head = replace(ours.head, distance=distance[0], distance_width=distance[1])
+    model = replace(
+        theirs,
+        encoder=replace(theirs.encoder, dropout=ours.encoder.dropout),
+        sample=replace(
+            theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
+        ),
+        head=head,
+    )
+    return replace(config, model=model)
+
+
+def model_to_go_on_from(init_from: Model | str | Path | None, encoder: Model | None):
+    """The `Model` that ``init_from`` is, or None.
+
+    Raises
+    ------
+    InputError
+        If it is an encoder, or there is an encoder beside it.
+    """
+    if init_from is None:
+        return None
+    if encoder is not None:
+        raise InputError(
+            "encoder and init_from are two starts for one model: give one of them (--encoder, "
+            "--init-from)."
+        )
+    model = as_model(init_from)
+    if model.target is None:
+        raise InputError(
+            "init_from takes a fitted model, and this is an encoder: give it as encoder "
+            "(--encoder)."
+        )
+    return model
+
+
+def sizes_in_words(config: Config, resized: Config, whose: str = "the encoder's") -> str:
     """A line on the settings that `with_sizes_of` replaced; empty if there are none."""
     differences = config.differences(resized)
+    if whose != "the encoder's":
+        changes = [
+            f"{path.removeprefix('model.')} {theirs} (not {ours})"
+            for path, (ours, theirs) in differences.items()
+        ]
+        return f"sizes are {whose}: {', '.join(changes)}" if changes else ""
     members = differences.pop("model.members", None)  # no size of the encoder
     changes = [
         f"{path.removeprefix('model.')} {theirs} (not {ours})"
@@ -81,7 +144,7 @@ def pretrained_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     return {
         name: theirs[source]
         for name, source in _sources(network, encoder.network).items()
-        if source in theirs and part_of(name) in _ENCODER_PARTS
+        if source in theirs and part_of(name) in ENCODER_PARTS
     }
 
 
@@ -98,22 +161,64 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
     InputError
         If nothing fits.
     """
-    common, ours = pretrained_tensors(network, encoder), _weights(network)
-    theirs = _weights(encoder.network)
-    fitting = {name: tensor for name, tensor in common.items() if tensor.shape == ours[name].shape}
-    if not fitting:
+    common, theirs = pretrained_tensors(network, encoder), _weights(encoder.network)
+    sources = _sources(network, encoder.network).items()
+    used = {source for name, source in sources if name in common}
+    unused = [name for name in theirs if name not in used]
+    if not any(tensor.shape == _weights(network)[name].shape for name, tensor in common.items()):
         raise InputError(
-            f"The encoder does not fit this model: of its {len(theirs)} "
-            f"tensors none has the name and the shape of one of the model's {len(ours)}."
+            f"The encoder does not fit this model: of its {len(theirs)} tensors none has the name "
+            f"and the shape of one of the model's {len(_weights(network))}."
         )
+    return _load(network, common, unused, "the encoder")
+
+
+def load_fitted(network: Network, fitted: Model, task: Task, covariates: Covariates | None):
+    """Copy the weights of a fitted model into a network of its sizes.
+
+    Its target head is copied where the task has the same outputs, and what reads covariates where
+    these are the model's own.
+
+    Parameters
+    ----------
+    network : Network
+    fitted : Model
+    task : Task
+        Of the new network.
+    covariates : Covariates or None
+        Of the new network.
+
+    Returns
+    -------
+    list of str
+        As `load_encoder`.
+    """
+    new = set() if covariates == fitted.covariates else {"fusion"}
+    if not task.continues(fitted.task):
+        new.add("target")
+    theirs = _weights(fitted.network)
+    common = {
+        name: theirs[name]
+        for name in _weights(network)
+        if name in theirs
+        and part_of(name) not in new
+        # Rows of its own categories.
+        and not ("fusion" in new and ".by_category." in name)
+    }
+    unused = [name for name in theirs if name not in common]
+    return _load(network, common, unused, "the model")
+
+
+def _load(network: Network, common: dict[str, Tensor], unused: list[str], whose: str) -> list[str]:
+    """Copy the tensors that have the same shape; say how many, and which others there are."""
+    ours = _weights(network)
+    fitting = {name: tensor for name, tensor in common.items() if tensor.shape == ours[name].shape}
     # Not strict: heads of the target and other shapes stay new, and are named below.
     network.load_state_dict(fitting, strict=False)
     parameters = sum(p.numel() for name, p in network.named_parameters() if name in fitting)
-    sources = _sources(network, encoder.network).items()
-    used = {source for name, source in sources if name in common}
     others = {
-        "missing in the encoder, new": [name for name in ours if name not in common],
-        "unexpected, not used": [name for name in theirs if name not in used],
+        f"missing in {whose}, new": [name for name in ours if name not in common],
+        "unexpected, not used": unused,
         "of another shape, new": [name for name in common if name not in fitting],
     }
     lines = [f"loaded {len(fitting)} of {len(ours)} tensors ({parameters:,} parameters)"]
@@ -125,14 +230,16 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
     return lines
 
 
-def log_known_asvs(encoder: Model, study: Study, log: logging.LoggerAdapter) -> None:
-    """Log what share of a study's ASVs the encoder was pretrained on; warn where it is little."""
+def log_known_asvs(
+    encoder: Model, study: Study, log: logging.LoggerAdapter, whose: str = "the encoder"
+) -> None:
+    """Log what share of a study's ASVs a model was trained on; warn where it is little."""
     if encoder.known is None:
-        log.info("an earlier AAM saved the encoder: which ASVs it was trained on is not known")
+        log.info(f"an earlier AAM saved {whose}: which ASVs it was trained on is not known")
         return
     comparison = encoder.known.compare(study)
-    log.info(comparison.note("the encoder was trained on"))
-    warning = comparison.warning("the encoder was trained on", similar=True)
+    log.info(comparison.note(f"{whose} was trained on"))
+    warning = comparison.warning(f"{whose} was trained on", similar=True)
     if warning:
         log.warning(warning)
 

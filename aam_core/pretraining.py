@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from aam_core.data.corpus import load_corpus
 from aam_core.data.study import Study
 from aam_core.data.taxonomy import with_taxonomy
 from aam_core.ensemble.forward import sample_distances
-from aam_core.log import labelled
+from aam_core.log import duration, labelled
 from aam_core.model import Model, load_model
 from aam_core.plan import OnEpoch, plan_pretraining
 from aam_core.preparation import (
@@ -132,7 +133,9 @@ def pretrain(
     )
     with cpu_threads(plan.config.train.threads):
         run = Run(plan, group)
+        began = time.perf_counter()
         result = run.train(run.job(pretraining_batches(run), on_epoch=on_epoch))
+        run.log.info(f"trained in {duration(time.perf_counter() - began)}")
         run.save(run.model, _score(run, result))
     return run.model
 

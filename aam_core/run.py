@@ -26,9 +26,15 @@ from aam_core.errors import InputError
 from aam_core.files.writing import check_folder, check_space
 from aam_core.log import labelled
 from aam_core.model import Model, folders_of_more
-from aam_core.models.network import Network, of_target
+from aam_core.models.network import Network, of_target, part_of
 from aam_core.plan import Plan
-from aam_core.pretrained import load_encoder, log_known_asvs, pretrained_tensors
+from aam_core.pretrained import (
+    ENCODER_PARTS,
+    load_encoder,
+    load_fitted,
+    log_known_asvs,
+    pretrained_tensors,
+)
 from aam_core.resuming import check_same_run
 from aam_core.tasks import Targets, Task
 from aam_core.training import checkpoint, memory
@@ -113,6 +119,15 @@ class Run:
                 for name, parameter in network.named_parameters()
                 if name in tensors and tensors[name].shape == parameter.shape
             ]
+        if plan.init_from is not None:
+            assert isinstance(plan.task, Task)  # of several it was refused
+            lines = load_fitted(network, plan.init_from, plan.task, plan.covariates)
+            for line in lines:
+                self.log.info(line)
+            log_known_asvs(plan.init_from, plan.study, self.log, "the model")
+            self.pretrained = [
+                name for name, _ in network.named_parameters() if part_of(name) in ENCODER_PARTS
+            ]
 
     def job(
         self,
@@ -152,9 +167,12 @@ class Run:
         job.run = self._description()
         return job
 
-    def train(self, job: TrainingJob) -> TrainingResult:
-        """Train the network, log into ``output/logs``, and leave its best weights in the model."""
-        result = self._fit(job)
+    def train(self, job: TrainingJob, follows: Callable[[], float] | None = None) -> TrainingResult:
+        """Train the network, log into ``output/logs``, and leave its best weights in the model.
+
+        ``follows`` is that of the `Reporter`.
+        """
+        result = self._fit(job, follows)
         # Under FSDP the trained network is sharded over the processes: a whole one replaces it.
         network = self._network()
         network.load_state_dict(result.weights)
@@ -195,7 +213,7 @@ class Run:
             torch.manual_seed(self.config.train.seed)
             return Network(self.config.model, self.plan.parts)
 
-    def _fit(self, job: TrainingJob) -> TrainingResult:
+    def _fit(self, job: TrainingJob, follows: Callable[[], float] | None) -> TrainingResult:
         plan = self.plan
         check_job(job)
         self._check_space(job)
@@ -207,6 +225,7 @@ class Run:
             config=self.config.to_dict(),
             resume_step=None if plan.checkpoint is None else plan.checkpoint.progress["step"],
             silent=not self.group.is_first,
+            follows=follows,
         )
         device = self.group.device
         try:
@@ -262,6 +281,10 @@ class Run:
         group, train = self.group, self.config.train
         for line in memory.describe(self.model.network, self.config):
             self.log.info(line)
+        begins = train.unfreeze_from
+        if begins > 1 and self.pretrained and self.model.network.bases is not None:
+            never = f": not in these {trainer.epochs} epochs" if begins > trainer.epochs else ""
+            self.log.info(f"the encoder's bases are trained from epoch {begins} on{never}")
         devices = (
             f"{group.device}"
             if group.world_size == 1
@@ -355,6 +378,7 @@ class Run:
     def _record(self) -> dict:
         """Where the model comes from: ``run.json``."""
         plan = self.plan
+        start = plan.encoder or plan.init_from
         return {
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "versions": {
@@ -370,7 +394,7 @@ class Run:
             "features": len(plan.study.feature_ids),
             "left_out": plan.study.report,
             "frozen_encoder": plan.freeze_encoder,
-            "encoder": None if plan.encoder is None else plan.encoder.run,
+            "encoder": None if start is None else start.run,
             **({} if plan.taxa is None else {"taxonomy": plan.taxa.to_dict()}),
         }
 

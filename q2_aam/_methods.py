@@ -68,6 +68,7 @@ def fit_regressor(
     phylogeny: NewickFormat = None,
     distances: skbio.DistanceMatrix = None,
     encoder: Model = None,
+    init_from: Model = None,
     group_by: qiime2.MetadataColumn = None,
     missing_samples: str = "error",
     freeze_encoder: bool = False,
@@ -89,6 +90,7 @@ def fit_regressor(
         training,
         encoder=encoder,
         more_targets=more_targets or [],
+        init_from=init_from,
         freeze_encoder=freeze_encoder,
     )
     return model, _predictions(model.val_predictions)
@@ -102,6 +104,7 @@ def fit_classifier(
     phylogeny: NewickFormat = None,
     distances: skbio.DistanceMatrix = None,
     encoder: Model = None,
+    init_from: Model = None,
     group_by: qiime2.MetadataColumn = None,
     missing_samples: str = "error",
     freeze_encoder: bool = False,
@@ -121,6 +124,7 @@ def fit_classifier(
         (covariates, covariate_columns or []),
         training,
         encoder=encoder,
+        init_from=init_from,
         freeze_encoder=freeze_encoder,
     )
     held_out = model.val_predictions
@@ -210,6 +214,8 @@ def _fit(
         else:
             metadata = target_metadata(target, table, missing_samples)
         columns = [*config.columns(), *more_targets]
+        if options["init_from"] is not None:
+            columns += options["init_from"].config.columns()
         metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])

@@ -123,6 +123,9 @@ INPUTS = {
     "distances": "Distances between the samples, to learn instead of UniFrac (with the same "
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
+    "init_from": "Fitted model that goes on training, as a whole, on these samples: its networks, "
+    "and its target head where that has the same outputs; the forest is a new one. Its sizes and "
+    "number of networks replace those of the preset. Not together with an encoder.",
 }
 GROUP_BY_DESCRIPTION = (
     "Column whose value samples of one group share (a host, a site): the samples of a group are "
@@ -135,6 +138,7 @@ FIT_INPUTS = {
     "phylogeny": Phylogeny[Rooted],
     "distances": DistanceMatrix,
     "encoder": _types_formats.AAMEncoder,
+    "init_from": _types_formats.AAMRegressor | _types_formats.AAMClassifier,
 }
 FIT_PARAMETERS = {
     "group_by": GROUP_BY,

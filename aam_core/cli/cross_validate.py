@@ -9,6 +9,7 @@ from aam_core.cli.command import command
 from aam_core.cli.options import (
     directory_option,
     fit_study_options,
+    init_from_option,
     load_inputs,
     target_options,
     task_option,
@@ -23,6 +24,7 @@ from aam_core.log import logger
 @target_options(
     "An encoder pretrained on these samples has seen the held-out ones, too, without their labels."
 )
+@init_from_option
 @task_option("What kind of column the target is.  [default: classification where it is text]")
 @click.option("--folds", type=click.IntRange(min=2), default=5, help="Number of folds.")
 @click.option(

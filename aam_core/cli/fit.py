@@ -10,6 +10,7 @@ from aam_core.cli.options import (
     FILE,
     directory_option,
     fit_study_options,
+    init_from_option,
     load_inputs,
     read_ids,
     target_options,
@@ -25,6 +26,7 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
 
     @command(name, help)
     @fit_study_options
+    @init_from_option
     @target_options(several=task == "regression")
     @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
     @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
@@ -38,6 +40,7 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
             "--train-samples and --val-samples go together.",
         )
         check_apart(options["encoder"], output)
+        check_apart(options["init_from"], output, "--init-from")
         split = None
         if train_samples is not None:
             split = (read_ids(train_samples), read_ids(val_samples))

@@ -35,6 +35,7 @@ __all__ = [
     "fit_study_options",
     "freeze_option",
     "group_option",
+    "init_from_option",
     "load_inputs",
     "missing_option",
     "read_ids",
@@ -178,7 +179,8 @@ def target_options(encoder_note: str = "", several: bool = False) -> Decorator:
     def decorate(function):
         @functools.wraps(function)
         def run(*, inputs, target, missing_samples, **values):
-            check_frozen(values["freeze_encoder"], values["encoder"] or values.get("resume"))
+            starts = (values["encoder"], values.get("init_from"), values.get("resume"))
+            check_frozen(values["freeze_encoder"], next(filter(None, starts), None))
             if several and len(target) > 1:
                 # A blank value of one of several counts in nothing: no sample is dropped for it.
                 target = list(target)
@@ -208,6 +210,14 @@ group_option = click.option(
     "--group-by",
     metavar="COLUMN",
     help="Samples with the same value in this column (a subject) stay on one side of each split.",
+)
+
+init_from_option = click.option(
+    "--init-from",
+    type=DIRECTORY,
+    help="Output of 'aam fit-regressor' or 'fit-classifier' that goes on training, as a whole, on "
+    "these samples: its networks, and its target head where that has the same outputs; the forest "
+    "is a new one. Its sizes and number of members replace those of the preset.",
 )
 
 freeze_option = click.option(

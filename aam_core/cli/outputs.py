@@ -69,22 +69,26 @@ class OutputDirectory(click.ParamType):
         return path
 
 
-def check_apart(encoder: str | os.PathLike[str] | None, output: Path) -> None:
-    """Refuse to write over the encoder that is read.
+def check_apart(
+    model: str | os.PathLike[str] | None, output: Path, option: str = "--encoder"
+) -> None:
+    """Refuse to write over the model that is read.
 
     Parameters
     ----------
-    encoder : path or None
-        Folder that the encoder is read from.
+    model : path or None
+        Folder that the encoder, or another model, is read from.
     output : path
         Folder to write.
+    option : str
+        That names the model.
     """
-    if encoder is None:
+    if model is None:
         return
-    source, target = Path(encoder).resolve(), output.resolve()
+    source, target = Path(model).resolve(), output.resolve()
     if target in (source, *source.parents):
         raise click.UsageError(
-            f"--output {output} would be written over --encoder {encoder}; name another folder.",
+            f"--output {output} would be written over {option} {model}; name another folder.",
             click.get_current_context(),
         )
 

@@ -38,8 +38,9 @@ SCALE = {
     "accumulate": "train.accumulate",
     "normalize_by": "loss.normalize_by",
     "interval_by": "ensemble.interval_by",
+    "unfreeze_from": "train.unfreeze_from",
 }
-"""Those of large runs, and names of columns; QIIME 2 has them among its ``settings``."""
+"""Those of fewer runs; QIIME 2 has them among its ``settings``."""
 
 FLAGS = EVERYDAY | SCALE
 
@@ -67,6 +68,7 @@ class EverydaySettings(TypedDict, total=False):
     accumulate: int | None
     normalize_by: str | None
     interval_by: str | None
+    unfreeze_from: int | None
 
 
 def default_in_words(config: Config, path: str) -> str:

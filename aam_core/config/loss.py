@@ -123,6 +123,12 @@ class LossConfig(Checked):
         "by; needed to predict, too.",
         columns=True,
     )
+    residual_on: str = option(
+        "",
+        "Metadata column of numbers, such as what another model predicts: networks and forest "
+        "learn the target minus this column, and predictions add it; needed to predict, too.",
+        columns=True,
+    )
     target_range: str = option(
         "auto",
         "What predictions of a number and their bounds keep to: 'auto' (not negative, if no "

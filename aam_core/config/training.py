@@ -103,6 +103,12 @@ class TrainConfig(Checked):
     patience: int = option(
         10, "Epochs without a better validation before stopping (0: never stop).", minimum=0
     )
+    unfreeze_from: int = option(
+        0,
+        "Epoch, counted from 1, from which a pretrained encoder of bases is trained, too; until "
+        "then its weights stay (0: from the beginning, or not at all where it is frozen).",
+        minimum=0,
+    )
     best_metric: str = option(
         "total_loss",
         "Metric of the validation samples that selects the best epoch, stops early and steers "

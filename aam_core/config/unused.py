@@ -449,6 +449,7 @@ RULES: dict[str, Rule] = {
         _regression, _unless(lambda c, at: at.targets == 1, "there is one target")
     ),
     "loss.transform": _regression,
+    "loss.residual_on": _regression,
     "loss.normalize_by": _any(_regression, _needs("loss.transform", "zscore-by-category")),
     "loss.target_range": _regression,
     "loss.quantiles": _any(_regression, _needs("loss.target", "quantile")),
@@ -494,6 +495,12 @@ RULES: dict[str, Rule] = {
     "train.max_asvs_per_batch": _always_used,
     "train.max_memory_gb": _needs("train.batch_size", AUTO),
     "train.accumulate": _always_used,
+    "train.unfreeze_from": _any(
+        _not_in_a_test,
+        _unless(lambda c, at: not at.encoder, "there is no pretrained encoder"),
+        _unless(lambda c, at: at.frozen, "the encoder is frozen in all epochs"),
+        _bases,
+    ),
     "train.patience": _validation,
     "train.best_metric": _any(_not_in_trials, _validation),
     "train.best_direction": _any(_not_in_trials, _direction),

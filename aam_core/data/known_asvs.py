@@ -218,10 +218,14 @@ class Comparison(Summarized):
             Whose ASVs, as the end of a clause.
         """
         known, kmers = self._of_reads(self.known), self._of_reads(self.kmers)
+        low, median, high = self.lengths
+        lengths = ""
+        if not low <= self.length <= high:
+            lengths = f"; they are {self.length} bases long, those {median} (medians)"
         return (
             f"{percent(known, 1)} of the reads are of ASVs that {whose} "
             f"({self._of_asvs(self.known)}); "
-            f"{percent(kmers, 1)} of their {KMER}-mers occur in those"
+            f"{percent(kmers, 1)} of their {KMER}-mers occur in those{lengths}"
         )
 
     def warning(self, whose: str = "the model was fitted on", similar: bool = False) -> str:

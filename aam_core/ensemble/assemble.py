@@ -20,13 +20,14 @@ from aam_core.ensemble.forest_training import (
     ForestSettings,
     Progress,
     cross_fit_forest,
+    estimated_seconds,
 )
 from aam_core.models.network import Network
 from aam_core.tasks import Task
 from aam_core.tasks.losses import sample_weights
 from aam_core.training.parallel import ProcessGroup
 
-__all__ = ["Ensemble", "Trained", "assemble"]
+__all__ = ["Ensemble", "Trained", "assemble", "forest_seconds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,10 @@ def assemble(
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
-    by_forest = None if cross_fitted is None else cross_fitted.out_of_fold
+    by_forest = None
+    if cross_fitted is not None:
+        rows = trained.study.select(trained.split.val).metadata
+        by_forest = trained.task.restored(cross_fitted.out_of_fold, rows)
     _weigh_members(trained, group, held_out, by_forest)
     by_networks = held_out.out_of_fold(trained.network)
     quantiles = held_out.quantiles(trained.network)
@@ -150,24 +154,19 @@ def _fit_forest(
     trained: Trained, group: ProcessGroup, progress: Progress, by_networks: np.ndarray | None
 ) -> CrossFitted:
     """Train in one process for all: scikit-learn then has the threads of a machine to itself."""
-    config = trained.config
-    settings = ForestSettings(
-        trained.task,
-        config.forest.trees,
-        config.train.seed,
-        trained.covariates,
-        jobs=config.train.threads or -1,
-        weights=sample_weights(trained.study, trained.values.index, config.loss),
-    )
+    settings = _settings(trained)
     if len(trained.split.val) < LEAST:
         by_networks = None
+    if by_networks is not None:  # of what the trees learn
+        rows = trained.study.select(trained.split.val).metadata
+        by_networks = by_networks - trained.task.restored(np.zeros_like(by_networks), rows)
     cross_fitted = None
     try:
         if group.is_first:
             cross_fitted = cross_fit_forest(
                 trained.study,
                 trained.split,
-                trained.values,
+                trained.task.residual(trained.values, _rows(trained)),
                 settings,
                 by_networks=by_networks,
                 progress=progress,
@@ -175,6 +174,30 @@ def _fit_forest(
         return group.broadcast(cross_fitted)
     finally:
         progress.end()
+
+
+def forest_seconds(trained: Trained) -> float:
+    """About how long the forest will take; its network need not be trained."""
+    values = trained.task.residual(trained.values, _rows(trained))
+    return estimated_seconds(trained.study, trained.split, values, _settings(trained))
+
+
+def _settings(trained: Trained) -> ForestSettings:
+    config = trained.config
+    return ForestSettings(
+        trained.task,
+        config.forest.trees,
+        config.train.seed,
+        trained.covariates,
+        jobs=config.train.threads or -1,
+        weights=sample_weights(trained.study, trained.values.index, config.loss),
+    )
+
+
+def _rows(trained: Trained) -> pd.DataFrame | None:
+    """Metadata of the samples of the target, in their order."""
+    metadata = trained.study.metadata
+    return None if metadata is None else metadata.loc[trained.values.index]
 
 
 def _weigh_members(

@@ -9,6 +9,8 @@ Letters: as in `aam_core.ensemble.forest`; n samples to learn from.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -35,6 +37,7 @@ __all__ = [
     "ForestSettings",
     "Progress",
     "cross_fit_forest",
+    "estimated_seconds",
     "fit_forest",
     "out_of_fold",
 ]
@@ -156,10 +159,8 @@ def cross_fit_forest(
     task, positions = settings.task, {name: i for i, name in enumerate(study.sample_ids)}
     disjoint = not set(split.train) & set(split.val)
     kinds = list(settings.numbers)
-    # Rounded up: one tree at least.
-    fewer = settings.trees if disjoint else -(-settings.trees // _FEWER)
-    folds = 1 if disjoint else len(set(split.folds))
-    progress.begin(settings.trees + (fewer * folds * len(kinds) if split.val else 0))
+    fewer, folds = _trees_by_fold(split, settings)
+    progress.begin(settings.trees + fewer * folds * len(kinds))
 
     def rows(ids):
         return np.array([positions[name] for name in ids], np.int64)
@@ -198,6 +199,37 @@ def cross_fit_forest(
     else:
         mean, spread = _mixture(predictions, shares)
     return CrossFitted(forest, mean, spread, numbers)
+
+
+def estimated_seconds(
+    study: Study, split: Split, values: pd.Series, settings: ForestSettings
+) -> float:
+    """About how long `cross_fit_forest` will take: a tree of each kind is timed."""
+    cores = settings.jobs if settings.jobs > 0 else os.cpu_count() or 1
+    place = {name: i for i, name in enumerate(study.sample_ids)}
+    rows = np.array([place[name] for name in split.train], np.int64)
+    truth = settings.task.forest_target(values.loc[split.train])
+    began = time.perf_counter()
+    _training(study, rows)
+    inputs = time.perf_counter() - began  # once for each forest, however many trees it has
+    trees, folds = _trees_by_fold(split, settings)
+    seconds = inputs
+    for kind, number in settings.numbers.items():
+        began = time.perf_counter()
+        fit_forest(study, rows, truth, replace(settings, trees=1, shares={kind: 1.0}))
+        tree = max(time.perf_counter() - began - inputs, 0.0)
+        seconds += inputs * folds + tree * (trees * folds + number) / cores
+    return seconds
+
+
+def _trees_by_fold(split: Split, settings: ForestSettings) -> tuple[int, int]:
+    """Trees of each kind that predict a fold, and the number of folds; 0 without any."""
+    if not split.val:
+        return settings.trees, 0
+    if not set(split.train) & set(split.val):
+        return settings.trees, 1
+    # Rounded up: one tree at least.
+    return -(-settings.trees // _FEWER), len(set(split.folds))
 
 
 def _shares(parts, by_networks, y, folds, kinds, task) -> dict[str, float]:

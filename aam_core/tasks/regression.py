@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from aam_core import plots
 from aam_core.config import LossConfig
 from aam_core.config.fields import names_in
 from aam_core.data.columns import as_name, as_numbers, list_values, to_floats
+from aam_core.data.metadata import require_columns
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import RegressionMetrics, regression_metrics
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
@@ -70,6 +71,9 @@ class Regression(Task):
     quantiles : tuple of float
         Those that the network predicts, ascending, the median among them; () where it predicts
         one number.
+    residual_on : str
+        Metadata column of numbers: what is learned, and all that is fitted here but ``limits``, is
+        the target minus this column; '' for none.
     """
 
     column: str
@@ -83,6 +87,7 @@ class Regression(Task):
     categories: tuple[tuple[tuple[str, ...], float, float], ...] = ()
     limits: tuple[float | None, float | None] = (None, None)
     quantiles: tuple[float, ...] = ()
+    residual_on: str = ""
 
     def __post_init__(self) -> None:
         if not self.transform_name:
@@ -115,6 +120,8 @@ class Regression(Task):
         numbers, config = cls.read(values), config or LossConfig()
         transform = transform_named(config.transform)
         ids = values.index if train_ids is None else pd.Index([str(i) for i in train_ids])
+        limits = _limits(numbers.loc[ids], config)
+        numbers = numbers - _column(config.residual_on, metadata)
         train = numbers.loc[ids].to_numpy()
         # Not by the deviation: of three times 0.1 rounding makes it greater than 0.
         if np.unique(train).size < 2:
@@ -142,8 +149,9 @@ class Regression(Task):
             deviation=float(train.std()) if transform.log else None,
             by=by,
             categories=scales_by_category(groups, learned, transform) if by else (),
-            limits=_limits(numbers.loc[ids], config),
+            limits=limits,
             quantiles=config.levels if config.target == "quantile" else (),
+            residual_on=config.residual_on.strip(),
         )
 
     @classmethod
@@ -172,8 +180,28 @@ class Regression(Task):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Those whose categories it is standardized in."""
-        return self.by
+        """Those whose categories it is standardized in, and the one that it is learned beside."""
+        return (*self.by, *([self.residual_on] if self.residual_on else []))
+
+    def continues(self, before: Task) -> bool:
+        """The same quantiles, too."""
+        return super().continues(before) and self.quantiles == before.quantiles
+
+    def scaled_as(
+        self, before: Task, values: pd.Series, metadata: pd.DataFrame | None = None
+    ) -> Task:
+        """With the scale and transform of ``before``, and ends that hold the values of both."""
+        same = isinstance(before, Regression) and before.column == self.column
+        if not same or not self.continues(before):
+            return self
+        assert isinstance(before, Regression)
+        if self.residual_on not in ("", before.residual_on):
+            return self
+        ends = before.ends
+        if ends is not None:
+            numbers = self.read(before.residual(values, metadata))
+            ends = (min(ends[0], float(numbers.min())), max(ends[1], float(numbers.max())))
+        return replace(before, ends=ends, limits=self.limits)
 
     @property
     def transform(self) -> Transform:
@@ -183,7 +211,7 @@ class Regression(Task):
     def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """[N] float32, shifted, scaled and transformed."""
         series = self._series(values)
-        numbers = as_numbers(series)
+        numbers = as_numbers(self.residual(series, metadata))
         if self.transform.log:
             refuse_negative(pd.Series(numbers, series.index, name=self.column), self.transform_name)
         return self._scaled(numbers, metadata).astype(np.float32)
@@ -198,10 +226,22 @@ class Regression(Task):
             values = z * std + mean
             if self.transform.log:
                 values = np.expm1(values)
-        if self.ends is None:
-            return values
-        (low, high), margin = self.ends, self.deviation or self.std
-        return values.clip(low - margin, high + margin)
+        if self.ends is not None:
+            (low, high), margin = self.ends, self.deviation or self.std
+            values = values.clip(low - margin, high + margin)
+        return self.restored(values, metadata)
+
+    def residual(self, values: pd.Series, metadata: pd.DataFrame | None = None) -> pd.Series:
+        """Minus the column ``residual_on``."""
+        return (
+            self.read(values) - _column(self.residual_on, metadata) if self.residual_on else values
+        )
+
+    def restored(self, predictions: np.ndarray, metadata: pd.DataFrame | None = None) -> np.ndarray:
+        """Plus the column ``residual_on``."""
+        if not self.residual_on:
+            return predictions
+        return predictions + along(_column(self.residual_on, metadata), predictions)
 
     def limited(self, values: np.ndarray) -> np.ndarray:
         """Predictions or bounds, in units, within the range of the target."""
@@ -357,6 +397,8 @@ class Regression(Task):
             values["limits"] = list(self.limits)
         if self.quantiles:
             values["quantiles"] = list(self.quantiles)
+        if self.residual_on:
+            values["residual_on"] = self.residual_on
         return values
 
     @classmethod
@@ -392,6 +434,16 @@ class Regression(Task):
         return mean, std
 
 
+def _column(name: str, metadata: pd.DataFrame | None) -> np.ndarray | float:
+    """[N] float64 of a metadata column, every value of which must be a number; 0 without a name."""
+    name = name.strip()
+    if not name:
+        return 0.0
+    require_columns(metadata, [name])
+    assert metadata is not None
+    return as_numbers(metadata[name])
+
+
 def _unnamed(power: float | None) -> str:
     """The transform of a saved target that does not name it."""
     return "none" if power is None else "power"
@@ -424,6 +476,7 @@ def _saved(values: dict[str, Any]) -> dict[str, Any] | None:
             ),
             "limits": tuple(values.get("limits", (None, None))),
             "quantiles": tuple(values.get("quantiles", ())),
+            "residual_on": values.get("residual_on", ""),
         }
     except (TypeError, ValueError):
         return None
@@ -431,6 +484,8 @@ def _saved(values: dict[str, Any]) -> dict[str, Any] | None:
 
 def _is_whole(task: Regression) -> bool:
     """Whether the fields of a saved target fit together."""
+    if not isinstance(task.residual_on, str):
+        return False
     if not isinstance(task.transform_name, str) or task.transform_name not in TRANSFORMS:
         return False
     transform = task.transform

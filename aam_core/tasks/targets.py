@@ -98,6 +98,11 @@ class Targets:
                 "loss.target_range is a range of one target, and there are several: set it to "
                 "'auto' or 'none'."
             )
+        if config.residual_on:
+            raise InputError(
+                "loss.residual_on is a column beside one target, and there are several: fit them "
+                "one by one."
+            )
         train = set(values.index if train_ids is None else train_ids)
         each = []
         for name, column in cls.read(values).items():

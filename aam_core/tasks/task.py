@@ -176,6 +176,20 @@ class Task(ABC):
         """Metadata columns that it reads of a sample to encode a value or decode a prediction."""
         return ()
 
+    def continues(self, before: Task) -> bool:
+        """Whether a target head that was trained for ``before`` has the outputs of this task."""
+        ours, theirs = ((it.name, it.parts, it.classes) for it in (self, before))
+        return ours == theirs
+
+    def scaled_as(
+        self, before: Task, values: pd.Series, metadata: pd.DataFrame | None = None
+    ) -> Task:
+        """This target as ``before`` encodes it, where that is of the same column; else itself.
+
+        ``values`` and ``metadata`` are those of the training samples.
+        """
+        return self
+
     @abstractmethod
     def encode(self, values, metadata: pd.DataFrame | None = None) -> np.ndarray:
         """Values of N samples -> ``[N]`` as the network learns them.
@@ -195,6 +209,14 @@ class Task(ABC):
     @abstractmethod
     def decode(self, encoded, metadata: pd.DataFrame | None = None) -> Any:
         """What `encode` has made, of samples with these rows -> values, or names of classes."""
+
+    def residual(self, values: pd.Series, metadata: pd.DataFrame | None = None) -> pd.Series:
+        """What the forest is to learn of the values of samples with these rows."""
+        return values
+
+    def restored(self, predictions: np.ndarray, metadata: pd.DataFrame | None = None) -> np.ndarray:
+        """Predictions ``[N, T]`` of what `residual` returned -> those of the target, in units."""
+        return predictions
 
     @abstractmethod
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:

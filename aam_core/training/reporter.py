@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aam_core import plots
-from aam_core.log import labelled
+from aam_core.log import duration, labelled
 from aam_core.training.loggers import JsonLines, RunLogger, TensorBoard, make_loggers
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ _PARTS = (
     *("faith_pd_loss", "taxonomy_loss"),
 )
 _METRICS = ("val/r2", "val/mae", "val/accuracy", "val/auc", "val/distance_r2")
+_TELLING, _LATEST = 2.0, 30.0
+"""Seconds of a training after which its duration is estimated: at least, and at most."""
+
+_SOME_STEPS = 10
+"""Steps at least that an estimate is made of; the first is slower than the others."""
+
+_EVERY = 10.0
+"""Seconds between the lines of a stage without a bar."""
+
 _LINE_WIDTH = 165
 """Characters of the line of an epoch, about."""
 
@@ -72,6 +82,9 @@ class Reporter:
         Last step that stays in the logs of a resumed run; by default they begin anew.
     silent : bool
         Show and write nothing: another rank does.
+    follows : callable, optional
+        Estimates the seconds of what follows the training, such as the forest; called once, while
+        it trains.
 
     Attributes
     ----------
@@ -93,8 +106,15 @@ class Reporter:
         config: dict | None = None,
         resume_step: int | None = None,
         silent: bool = False,
+        follows: Callable[[], float] | None = None,
     ):
         self.label = label
+        self.follows = follows
+        self.stage, self.unit = "training", ""
+        self.done = self.total = self.first = 0
+        # When the stage began, its first steps were done, and something was said of it.
+        self.began = self.warm = self.last_line = 0.0
+        self.estimated = False
         self.silent = silent
         self.log = labelled(label)
         self.bar: tqdm | None = None
@@ -121,12 +141,15 @@ class Reporter:
         """
         if self.silent:
             return
+        self.stage, self.unit, self.done, self.total = stage, unit, start, steps
+        self.began = self.warm = self.last_line = time.perf_counter()
+        self.first = start
         from tqdm.auto import tqdm as auto_tqdm
 
         has_widgets = _has_widgets(auto_tqdm)
         if not sys.stderr.isatty() and not has_widgets:
             if stage != "training":
-                self.log.info(stage)
+                self.log.info(f"{stage} ({steps:,} {unit})" if unit else stage)
             return
         options = {} if has_widgets else {"ncols": _columns(), "bar_format": _METER}
         # smoothing=0: the time left goes by the mean rate so far. By that of the latest steps it
@@ -153,10 +176,47 @@ class Reporter:
 
     def advance(self, shown: dict[str, float] | None = None, steps: int = 1) -> None:
         """Count steps that were done, and show some values behind the bar."""
+        if self.silent:
+            return
+        self.done += steps
+        if self.stage == "training":
+            self._estimate()
+        elif self.bar is None:
+            self._tell()
         if self.bar is not None:
             self.shown |= shown or {}
             self._fit_width()
             self.bar.update(steps)
+
+    def _estimate(self) -> None:
+        """Say once, after some steps, how long the training and what follows it will take."""
+        now = time.perf_counter()
+        if self.done == self.first + 1:
+            self.warm = now
+        steps = self.done - self.first - 1
+        if self.estimated or steps < _SOME_STEPS or self.done >= self.total:
+            return
+        seconds = now - self.warm
+        if seconds < _TELLING or (seconds < _LATEST and 20 * self.done < self.total):
+            return
+        self.estimated = True
+        left = seconds / steps * (self.total - self.done)
+        text = f"about {duration(left)} left"
+        if self.follows is not None:
+            text += f" for the networks, and {duration(self.follows())} for the forest"
+        self.log.info(text)
+
+    def _tell(self) -> None:
+        """Say how far a stage without a bar is, every now and then."""
+        now = time.perf_counter()
+        if now - self.last_line < _EVERY or self.done >= self.total:
+            return
+        self.last_line = now
+        left = (now - self.began) / (self.done - self.first) * (self.total - self.done)
+        unit = f" {self.unit}" if self.unit else ""
+        self.log.info(
+            f"{self.stage}: {self.done:,} of {self.total:,}{unit}, about {duration(left)} left"
+        )
 
     def end(self) -> None:
         """End the stage: close its bar."""

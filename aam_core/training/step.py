@@ -77,6 +77,8 @@ class Stepper:
         self.schedule = Schedule(self.optimizer, optim, steps)
         self.scaler = grad_scaler(group.device, self.config.train.precision)
         self.average = Average(self.network, optim.ema) if optim.ema else None
+        self.frozen = False
+        """Whether the encoder of bases keeps its weights, though it has gradients."""
         self.signal = 0
         """Number of a signal that asks this rank to stop; after a step, the same on all ranks."""
         self.scored: np.ndarray | None = None
@@ -121,6 +123,11 @@ class Stepper:
 
     def update(self) -> Tensor:
         """Update the weights; return the norm of the gradients before clipping."""
+        if self.frozen and self.network.bases is not None:
+            # Not by requires_grad: DDP and FSDP2 were told which gradients there are. Without one
+            # the optimizer neither updates nor decays a weight, nor makes a state for it.
+            for parameter in self.network.bases.parameters():
+                parameter.grad = None
         # The limit of clipping and the logged norm are of gradients without the scale of fp16.
         self.scaler.unscale_(self.optimizer)
         # Without clipping the norm is logged all the same.
@@ -234,6 +241,8 @@ class Stepper:
             for parameter in param_group["params"]:
                 name = names[parameter]
                 state = checkpoint.optimizer.get(name, {})
+                if not state and name.startswith("bases.") and self.config.train.unfreeze_from > 1:
+                    continue  # it was frozen, and begins without a state
                 check_fields(checkpoint.folder, f"optimizer of {name}", state, keys)
                 for key, value in state.items():
                     if value.shape == parameter.shape:

@@ -140,6 +140,9 @@ class Trainer:
     def _epoch(self, stopper: Stopper) -> None:
         """Train the rest of the current epoch."""
         now = self.progress
+        self.stepper.frozen = (
+            bool(self.job.pretrained) and now.epoch + 1 < self.config.unfreeze_from
+        )
         batches = self.sampler.epoch(now.epoch)
         for samples in batches[now.batch :]:
             if now.step >= self.steps:

@@ -94,3 +94,43 @@ def test_a_shift_by_category_is_learned_by_a_fit_with_it_and_not_without(small, 
         error[by] = model.metrics["model"]["mae"]
     assert error["coin"] < 1.5 and error[""] > 3.0, error
     assert torch.isfinite(model.network.members[0].target.by_category[0].shift).all()
+
+
+# --- what a column misses ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_base(small):
+    """A column that predicts the target but for noise."""
+    noise = np.random.default_rng(0).normal(0, 0.5, 60)
+    base = small.metadata["gradient"].astype(float) + noise
+    return replace(small, metadata=small.metadata.assign(base=base))
+
+
+def test_networks_and_forest_learn_what_a_column_misses(with_base, brief, tmp_path):
+    settings = {"train.max_steps": 6, "loss.residual_on": "base"}
+    plain = fit_regressor(with_base, "gradient", config=brief("fitting", {"train.max_steps": 6}))
+    config = brief("fitting", settings)
+    model = fit_regressor(with_base, "gradient", config=config, output=tmp_path / "model")
+    for part in ("model", "network", "forest"):
+        error = model.metrics[part]["mae"]
+        assert error < 0.8 < plain.metrics[part]["mae"], part
+    assert model.history[-1]["val/mae"] < 0.8  # in units, while it trains
+    result = predict(load_model(tmp_path / "model"), with_base)
+    pd.testing.assert_frame_equal(result, predict(model, with_base))
+    moved = replace(with_base, metadata=with_base.metadata.assign(base=100.0))
+    assert predict(model, moved)["prediction"].min() > 90
+    assert model.columns() == ("base",)
+
+
+def test_a_column_to_learn_beside_has_a_number_for_each_sample(with_base, small, brief):
+    config = brief("fitting", {"loss.residual_on": "base"})
+    blank = with_base.metadata.assign(base=with_base.metadata["base"].where(lambda x: x > 0))
+    number = int(blank["base"].isna().sum())
+    missing = replace(with_base, metadata=blank)
+    if number:
+        text = refused(fit_regressor, missing, "gradient", config=config)
+        assert f"'base', which is blank for {number} of" in text
+    text = replace(with_base, metadata=with_base.metadata.assign(base="low"))
+    assert "not numbers" in refused(fit_regressor, text, "gradient", config=config)
+    assert "base" in refused(fit_regressor, small, "gradient", config=config)

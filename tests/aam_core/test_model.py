@@ -45,7 +45,8 @@ FIELDS = {
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
         "class_weight transform target_weight target_weights normalize_by target_range quantiles "
-        "over under sample_weight classes class_order count faith_pd taxonomy taxonomy_min_asvs"
+        "over under residual_on sample_weight classes class_order count faith_pd taxonomy "
+        "taxonomy_min_asvs"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
@@ -55,8 +56,8 @@ FIELDS = {
     "ensemble": "interval interval_by",
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
-        "patience best_metric best_direction val_fraction seed device devices strategy "
-        "max_restarts checkpoint_every precision compile gradient_checkpointing attention "
+        "patience unfreeze_from best_metric best_direction val_fraction seed device devices "
+        "strategy max_restarts checkpoint_every precision compile gradient_checkpointing attention "
         "threads log_every trackers histograms"
     ),
     "parts": (

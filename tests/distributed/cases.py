@@ -82,6 +82,14 @@ CASES = {
         "parts": {"outputs": 3, "link": "quantiles", "below": 1, "above": 1},
         "changes": {"loss.target": "quantile"},
     },
+    "scaled by categories": REGRESS
+    | {
+        **{"covariates": ["group"], "scale_by": ["sequencing_run"], "batch": 9},
+        "changes": {
+            **{"model.head.scale_by": "sequencing_run", "model.head.hidden_layers": "12,8"},
+            **{"model.head.layer_norm": True, "model.head.residual": True},
+        },
+    },
     "latent vectors of ASVs and covariates": CLASSIFY
     | {"covariates": ["gradient"], "changes": {"model.fusion.kind": "perceiver"}},
 }
@@ -119,9 +127,13 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
             **case.get("changes", {}),
         }
     )
-    known = fit_covariates(study.metadata, case.get("covariates", ()), study.sample_ids)
+    names, scale_by = (case.get(name, ()) for name in ("covariates", "scale_by"))
+    known = fit_covariates(study.metadata, names, study.sample_ids, scale_by)
     torch.manual_seed(0)
-    sizes = {"sizes": known.sizes, "numbers": len(known.numeric)} if known else {}
+    sizes = {}
+    if known:
+        sizes = {"sizes": known.sizes, "numbers": len(known.numeric)}
+        sizes["scale_sizes"] = known.scale_sizes
     network = Network(config.model, Parts(**case["parts"], **sizes))
     target = truth = weight = vectors = held_out = None
     samples = None

@@ -17,7 +17,7 @@ READ = {"table", "sequences", "max_lost_reads"}  # a limit acts where it is met
 LEARNED = {"phylogeny", "distances"}  # reported where they have no effect
 SETTINGS = {"preset", "settings", *EVERYDAY}  # reported by `aam_core.config.unused`
 FITS = {
-    *("target", "encoder", "freeze_encoder", "group_by", "missing_samples"),
+    *("target", "encoder", "init_from", "freeze_encoder", "group_by", "missing_samples"),
     *("covariates", "covariate_columns"),
 }
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision"}

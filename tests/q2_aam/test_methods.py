@@ -106,6 +106,21 @@ class TestFit:
         for name in shared:
             np.testing.assert_array_equal(before[name].numpy(), after[name].numpy(), name)
 
+    def test_a_fitted_model_goes_on(self, methods):
+        still = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.lr=0.0"]}
+        before = _examples.regressor().view(Model)
+        regressor, _ = methods.run(
+            "fit_regressor",
+            target=methods.column("gradient"),
+            init_from=_examples.regressor(),
+            **still,
+        )
+        model = regressor.view(Model)
+        assert model.run["encoder"]["created"] == before.run["created"]
+        for name, value in before.network.members[0].target.state_dict().items():
+            after = model.network.members[0].target.state_dict()[name]
+            np.testing.assert_array_equal(value.numpy(), after.numpy(), name)
+
     def test_samples_without_a_value(self, methods):
         values = methods.column("gradient").to_series()
         blank, absent = values.copy(), values.iloc[1:]

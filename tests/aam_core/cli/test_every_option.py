@@ -21,14 +21,14 @@ TRAINS = STUDY | LEARNED | LIMIT | RUN
 OPTIONS = {
     "simulate": {"out_dir", "samples", "features", "seed", "subjects", "depth", "effect"},
     "pretrain": TRAINS | RESUME | {"taxonomy"},
-    "fit-regressor": TRAINS | FITS | RESUME | {"train_samples", "val_samples"},
-    "fit-classifier": TRAINS | FITS | RESUME | {"train_samples", "val_samples"},
+    "fit-regressor": TRAINS | FITS | RESUME | {"train_samples", "val_samples", "init_from"},
+    "fit-classifier": TRAINS | FITS | RESUME | {"train_samples", "val_samples", "init_from"},
     "predict": STUDY
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
     | {"confidence"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
-    "cross-validate": TRAINS | FITS | {"task", "folds", "baseline"},
+    "cross-validate": TRAINS | FITS | {"init_from", "task", "folds", "baseline"},
     "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},
     "tune": TRAINS | FITS | {"task", "trials", "timeout", "jobs", "space_file", "metric", "folds"},
     "unifrac": {"table", "tree", "metric", "alpha", "output"} | LIMIT,

@@ -133,7 +133,10 @@ def test_ambiguous_letters_are_turned_too(study):
 )
 def test_sequences_that_were_processed_otherwise(study, known, change, words):
     changes = changed(study, change)
-    _, (line,) = lines(known, changes)
+    note, (line,) = lines(known, changes)
+    length = len(changes.sequences[0])
+    said = f"; they are {length} bases long, those 120 (medians)"
+    assert note.endswith(said) == (length != 120)
     assert line.startswith("none of the 80 ASVs is one that") and re.search(words, line)
     assert lines(known, changes, similar=True)[1] == []  # an encoder reads them as well
 

@@ -162,7 +162,8 @@ def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
     reporter.end()
     reporter.log.info("done")
     if not tty:
-        assert capsys.readouterr().err == "fold 2/5: fitting forests\nfold 2/5: done\n"
+        stage = "fold 2/5: fitting forests (500 trees)\n"
+        assert capsys.readouterr().err == f"{stage}fold 2/5: done\n"
         return
     shown = frames(screen)
     assert any(text.startswith("fold 2/5: training   100%|") for text in shown)
@@ -173,6 +174,56 @@ def test_a_stage_has_a_bar_of_its_own(monkeypatch, capsys, tty):
     assert (
         shown[-1] == "fold 2/5: done" and screen.getvalue().count("\n") == 2
     )  # that of training stays
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the reporter that is set by hand."""
+    now = [100.0]
+    monkeypatch.setattr("aam_core.training.reporter.time.perf_counter", lambda: now[0])
+    return now
+
+
+def test_a_training_says_once_how_long_it_will_take(clock, capsys):
+    asked = []
+    reporter = Reporter(label="fit", follows=lambda: asked.append(clock[0]) or 75.0)
+    reporter.begin(1000, start=100)
+    for step in range(300):
+        clock[0] += 30.0 if step == 0 else 0.5  # the first one compiles
+        reporter.advance()
+    # After 30 seconds, in which there were 60 steps besides the first: 839 of half a second.
+    assert capsys.readouterr().err == (
+        "fit: about 7 min 0 s left for the networks, and 1 min 15 s for the forest\n"
+    )
+    assert len(asked) == 1
+    alone = Reporter(label="fit")
+    alone.begin(100)
+    for _ in range(100):
+        clock[0] += 0.5
+        alone.advance()
+    assert capsys.readouterr().err == "fit: about 44 s left\n"
+
+
+@pytest.mark.parametrize("steps, seconds", [(10, 5.0), (1000, 0.001)])
+def test_a_short_training_says_nothing_of_its_duration(clock, capsys, steps, seconds):
+    reporter = Reporter(label="fit", follows=lambda: 1 / 0)
+    reporter.begin(steps)
+    for _ in range(steps):
+        clock[0] += seconds
+        reporter.advance()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_without_a_bar_says_now_and_then_how_far_it_is(clock, capsys):
+    reporter = Reporter(label="fit")
+    reporter.begin(600, stage="fitting forests", unit="trees")
+    for _ in range(12):
+        clock[0] += 6.0
+        reporter.advance(steps=50)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "fit: fitting forests (600 trees)"
+    assert lines[1] == "fit: fitting forests: 100 of 600 trees, about 1 min 0 s left"
+    assert len(lines) == 6 and "500 of 600" in lines[-1]
 
 
 def test_a_line_does_not_tear_the_bar(monkeypatch, capsys):
