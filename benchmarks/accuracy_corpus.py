@@ -124,7 +124,7 @@ class Fold:
             forest=ensemble.forest,
             network_weight=ensemble.network_weight,
             metrics={"trees": ensemble.trees},
-            interval=None,
+            intervals=(),
         )
 
     def errors(self, frame: pd.DataFrame) -> list[float]:
