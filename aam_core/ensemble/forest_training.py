@@ -42,7 +42,7 @@ __all__ = [
     "out_of_fold",
 ]
 
-_FEWER = 4
+_FEWER = 8
 """Times fewer trees in the forests that predict a held-out fold: there is one a fold."""
 
 _MIN_SAMPLES, _MOST_FEATURES = 2, 30_000

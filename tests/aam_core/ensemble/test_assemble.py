@@ -220,7 +220,7 @@ def test_the_bar_of_the_forests_ends_when_all_are_fitted(small, brief, monkeypat
     fit_classifier(small, "group", config=config, split=split)
     fit_regressor(small, "gradient", config=config.replace({"train.val_fraction": 0.0}))
     stages = [(total, done) for stage, total, done in seen if stage == "fitting forests"]
-    assert stages == [(40, 40), (60, 60), (34, 34), (50, 50), (10, 10)]
+    assert stages == [(30, 30), (60, 60), (26, 26), (50, 50), (10, 10)]
 
 
 def test_trees_read_covariates_too(small, brief):
