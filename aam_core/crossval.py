@@ -29,9 +29,10 @@ from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.model import Model, as_model
-from aam_core.prediction import override, target_frames
+from aam_core.prediction import override
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
+from aam_core.target_frames import target_frames
 from aam_core.tasks import Task, task_named
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, is_of_method, named
 from aam_core.training.launch.devices import writes_alone
@@ -356,7 +357,7 @@ def _predict(
     predictions = {"aam": _predict_target(model, test)}
     if model.forest is not None:
         # The interval is of residuals of networks and forest together: not of the networks alone.
-        network = dataclasses.replace(model, forest=None, intervals=(), sets=None)
+        network = dataclasses.replace(model, forest=None, intervals=(), sets=None, calibrator=None)
         predictions["network"] = _predict_target(network, test)
     if baselines:
         logger.info("%s: fitting the random forests to compare with", label)

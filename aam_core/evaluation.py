@@ -60,8 +60,8 @@ def evaluate(
     dict
         ``samples`` compared and ``left_out`` (predicted, but without a known value); r2, mae and
         rmse in the target's units, spearman, and ``coverage``, the share of samples within
-        [lower, upper], whose mean ``width`` it has; or accuracy, balanced_accuracy, auc, f1 and
-        brier. Where the predictions tell it, ``in_training``: on how many of the
+        [lower, upper], whose mean ``width`` it has; or accuracy, balanced_accuracy, auc, f1,
+        brier and ece. Where the predictions tell it, ``in_training``: on how many of the
         samples the model was trained.
 
     Raises

@@ -26,7 +26,7 @@ from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.ensemble.assemble import Ensemble, Trained, assemble, forest_seconds
-from aam_core.ensemble.blending import weights, weights_in_words
+from aam_core.ensemble.blending import spread_of_passes, weights, weights_in_words
 from aam_core.ensemble.calibration import (
     Calibration,
     calibrate,
@@ -46,6 +46,7 @@ from aam_core.run import ForestProgress, Run, of_each_target
 from aam_core.tasks import Targets, Task
 from aam_core.tasks.auxiliary import auxiliary_metrics
 from aam_core.tasks.losses import sample_weights
+from aam_core.tasks.prediction_columns import PREDICTION_SD
 from aam_core.training.job import TrainingResult
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.parallel import ProcessGroup
@@ -270,6 +271,8 @@ def _finish(
         val_predictions=scores.predictions,
         intervals=scores.calibration.intervals,
         sets=scores.calibration.sets,
+        calibrator=scores.calibration.calibrator,
+        novelty=ensemble.novelty,
     )
 
 
@@ -426,8 +429,9 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
     metrics: dict[str, Any] = {
         "held_out": count_held_out(len(split.val), groups) | {"folds": len(set(split.folds))}
     }
-    frames = {}
-    for name, predictions in ensemble.out_of_fold.items():
+    calibration, frames = calibrate(trained, ensemble), {}
+    assert calibration.predictions is not None
+    for name, predictions in {**ensemble.out_of_fold, "model": calibration.predictions}.items():
         # No bounds: an interval of these very residuals covers them by construction.
         frames[name] = task.frame(list(truth.index), predictions)
         table, metrics[name] = task.compare(frames[name], truth)
@@ -436,15 +440,21 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
     if ensemble.trees:
         metrics["trees"] = ensemble.trees
     metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
-    calibration = calibrate(trained, ensemble)
+    if task.classes and calibration.calibrator is not None:
+        metrics["calibration"] = calibration.calibrator.name
+    if calibration.report:
+        metrics["sets"] = calibration.report
     for interval in calibration.intervals[:1]:
         metrics["interval"] = {"nominal_coverage": COVERAGE, "half_width": interval.half_width}
     if calibration.bounds is not None:
-        out_of_fold = ensemble.out_of_fold["model"]
-        bounded = task.frame(list(truth.index), out_of_fold, calibration.bounds)
+        bounded = task.frame(list(truth.index), calibration.predictions, calibration.bounds)
         metrics["model"] = task.compare(bounded, truth)[1]
         actual = task.forest_target(truth)
         metrics["interval"] |= coverage_report(actual, bounded, calibration.groups)
+    if ensemble.passes is not None:
+        by_forest = ensemble.out_of_fold.get("forest")
+        given = calibration.predictions, ensemble.network_weight, by_forest, calibration.calibrator
+        frames["model"][PREDICTION_SD] = spread_of_passes(ensemble.passes, *given)
     return _Scores(metrics, frames["model"], calibration)
 
 

@@ -19,6 +19,8 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.conformal import PredictionSets
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.intervals import Interval
+from aam_core.ensemble.novelty import Novelty
+from aam_core.ensemble.probabilities import Calibrator
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, read_consistent, replacing_in
 from aam_core.summary import Summarized
@@ -56,6 +58,11 @@ class Model(Summarized):
         Blend weight of the networks, in [0, 1]; the forest has the rest.
     known : KnownASVs or None
         What it was fitted or pretrained on; None where an AAM of format 4 or earlier saved it.
+    calibrator : Calibrator or None
+        Of a classifier: what makes its probabilities closer to frequencies; None where they stay.
+    novelty : Novelty or None
+        How far samples are from those of the training; None where few or none were held out, or an
+        AAM of format 5 or earlier saved it.
     run : dict
         Where the model came from: versions, seed, samples, the encoder it started from.
     metrics : dict or None
@@ -80,6 +87,8 @@ class Model(Summarized):
     forest: Forest | None = None
     network_weight: float = 1.0
     known: KnownASVs | None = None
+    calibrator: Calibrator | None = None
+    novelty: Novelty | None = None
     run: dict = field(default_factory=dict)
     metrics: dict | None = None
     train_samples: list[str] = field(default_factory=list)

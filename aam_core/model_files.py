@@ -3,7 +3,8 @@
 ``config.json`` (format, version, kind, vocabulary, parts, configuration), ``model.safetensors``,
 ``run.json`` (where it came from), of a regressor or classifier ``targets.json`` and, where its
 ensemble has a forest, ``forest.json`` and ``forest.safetensors``. A model is rebuilt from these
-alone. ``known.safetensors`` (since format 5) tells the ASVs that it was fitted on. Beside them are
+alone. ``known.safetensors`` (since format 5) tells the ASVs that it was fitted on,
+``novelty.safetensors`` (since format 6) which samples are usual. Beside them are
 records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``val_predictions.tsv``,
 which may be taken away.
 
@@ -31,6 +32,9 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest, covariate_inputs
 from aam_core.ensemble.intervals import Interval
+from aam_core.ensemble.novelty import Novelty
+from aam_core.ensemble.probabilities import Calibrator, Isotonic
+from aam_core.ensemble.probabilities import from_dict as calibrator_from_dict
 from aam_core.errors import InputError, first_five
 from aam_core.files.folders import check_manifest
 from aam_core.files.reading import member, read_json
@@ -53,6 +57,7 @@ FILES = (
     "forest.json",
     "forest.safetensors",
     "known.safetensors",
+    "novelty.safetensors",
     "metrics.json",
     "train_samples.txt",
     "val_samples.txt",
@@ -77,6 +82,7 @@ def write(
 
     ``more`` are names of folders of models of further targets, as `names_of_more` reads them.
     """
+    from safetensors.numpy import save as save_arrays
     from safetensors.torch import save
 
     weights = model.network.state_dict() if weights is None else weights
@@ -103,6 +109,8 @@ def write(
         }
         if model.sets is not None:
             targets["sets"] = model.sets.scores.to_dict()
+        if model.calibrator is not None:
+            targets["calibrator"] = model.calibrator.to_dict()
         if more:
             targets["more"] = list(more)
         write_json(folder / "targets.json", targets, strict=True)
@@ -110,6 +118,8 @@ def write(
         _write_forest(model.forest, model.network_weight, folder)
     if model.known is not None:
         _write_known(model.known, folder)
+    if model.novelty is not None:
+        (folder / "novelty.safetensors").write_bytes(save_arrays(model.novelty.to_tensors()))
     if model.metrics is not None:
         # Not strict: metrics may be NaN, such as R2 of one value.
         write_json(folder / "metrics.json", model.metrics)
@@ -147,9 +157,11 @@ def read(folder: Path) -> dict:
         target=None if targets is None else task_from_dict(targets["target"]),
         intervals=() if targets is None else _intervals(targets["interval"]),
         sets=None if targets is None else _sets(targets),
+        calibrator=None if targets is None else _calibrator(targets),
         covariates=None if targets is None else _covariates(targets),
         **_read_forest(folder, parts, targets),
         known=_read_known(folder),
+        novelty=_read_novelty(folder, config),
         **_read_records(folder),
         **_read_samples(folder, kind),
     )
@@ -186,6 +198,7 @@ def check(folder: Path, level: str) -> str:
         _check_finite(load_file(str(path)), f"{path} was damaged or edited")
         _read_forest(folder, parts, targets)
         _read_known(folder)
+        _read_novelty(folder, config)
         _read_samples(folder, kind)
     else:
         _shapes(folder)
@@ -282,8 +295,8 @@ def _covariates(targets: dict) -> Covariates | None:
 
 
 def _check_targets(targets, kind, parts, where):
-    # Keys that an earlier AAM did not write.
-    if set(targets) - {"sets", "more"} != {"target", "interval", "covariates", "forest"}:
+    later = {"sets", "calibrator", "more"}  # that an earlier AAM did not write
+    if set(targets) - later != {"target", "interval", "covariates", "forest"}:
         raise InputError(
             f"{where} was edited: it must hold target, interval, covariates and forest."
         )
@@ -298,12 +311,29 @@ def _check_targets(targets, kind, parts, where):
     if kind != target.model_kind or theirs != target.parts or not linked:
         expected = target.model_kind
         raise InputError(f"{where} does not belong to this model: it is of a {expected}.")
-    for name, read_part in (("interval", _intervals), ("sets", lambda it: _sets({"sets": it}))):
-        value = targets.get(name)
+    _check_calibration(targets, len(target.classes), where)
+
+
+def _check_calibration(targets: dict, classes: int, where: Path) -> None:
+    """Refuse what was edited of the intervals, prediction sets and probabilities."""
+    readers = {
+        "interval": lambda: _intervals(targets["interval"]),
+        "sets": lambda: _sets(targets),
+        "calibrator": lambda: _calibrator(targets),
+    }
+    for name, read_part in readers.items():
         try:
-            read_part(value)
+            part = read_part()
+            if isinstance(part, Isotonic) and len(part.steps) != classes:
+                raise ValueError
         except ValueError:
-            raise InputError(f"{where} has an unreadable {name}: {value!r:.200}.") from None
+            value = f"{targets.get(name)!r:.200}"
+            raise InputError(f"{where} has an unreadable {name}: {value}.") from None
+
+
+def _calibrator(targets: dict) -> Calibrator | None:
+    values = targets.get("calibrator")
+    return None if values is None else calibrator_from_dict(values)
 
 
 def _intervals_to_json(intervals: tuple[Interval, ...]) -> Any:
@@ -418,6 +448,17 @@ def _read_known(folder: Path) -> KnownASVs | None:
         return None
     try:
         return KnownASVs.from_tensors(_read_arrays(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _read_novelty(folder: Path, config: Config) -> Novelty | None:
+    path = member(folder, "novelty.safetensors")
+    if not path.exists():
+        return None
+    try:
+        sizes = config.model.members, config.model.encoder.width
+        return Novelty.from_tensors(_read_arrays(path), *sizes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -28,6 +28,7 @@ from aam_core.data.fingerprint import fingerprint
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.data.taxonomy import Taxa
+from aam_core.ensemble.forward import check_passes
 from aam_core.errors import InputError
 from aam_core.log import labelled
 from aam_core.model import Model, as_model
@@ -283,6 +284,7 @@ def plan_fit(
     samples, dropped = usable_samples(study, config)
     for one in _columns_of(values):
         check_interval_groups(study.select(samples), one, config)
+    check_passes(study.select(samples), config)
     group = join_process_group(config.train)
     sized = replace(options, config=config)
     columns = _Columns(study, values, groups, distances, encoder or init_from, sized)

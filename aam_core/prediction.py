@@ -11,16 +11,14 @@ import pandas as pd
 from aam_core.config import Config
 from aam_core.data.ids import listing
 from aam_core.data.known_asvs import Comparison, KnownASVs
-from aam_core.data.metadata import require_columns
 from aam_core.data.study import Study, load_study
-from aam_core.ensemble.blending import blend
-from aam_core.ensemble.conformal import labels
-from aam_core.ensemble.forward import CHUNK, forward_chunks, sample_distances
-from aam_core.ensemble.intervals import evidence, with_quantiles
+from aam_core.ensemble.forward import CHUNK, check_passes, sample_distances
+from aam_core.ensemble.novelty import warning as warn_of_far
 from aam_core.errors import InputError
 from aam_core.log import logger
 from aam_core.model import Model, as_model
-from aam_core.tasks.prediction_columns import IN_TRAINING, PREDICTION_SET
+from aam_core.target_frames import target_frames
+from aam_core.tasks.prediction_columns import IN_TRAINING, NOVELTY
 
 __all__ = [
     "as_study",
@@ -28,7 +26,6 @@ __all__ = [
     "predict",
     "predict_batches",
     "predicted_distances",
-    "target_frames",
     "trained_on",
 ]
 
@@ -44,6 +41,7 @@ def predict(
     precision: str | None = None,
     long_sequences: str | None = None,
     confidence: float | None = None,
+    passes: int | None = None,
 ) -> pd.DataFrame:
     """Predict a metadata column.
 
@@ -67,6 +65,10 @@ def predict(
     confidence : float, optional
         In (0, 1): with which probability the interval of a regressor holds the value (0.9 where not
         given); of a classifier, the set of classes, which is predicted where it is given.
+    passes : int, optional
+        Times that each sample is predicted, with other random ASVs or reads, where the model draws
+        them: the mean is predicted, and ``prediction_sd`` is the standard deviation (of a
+        classifier, of the predicted class's probability). As in the fit where not given.
 
     Returns
     -------
@@ -78,8 +80,10 @@ def predict(
         probabilities per class and, where a confidence is given, ``prediction_set``: the classes
         that the sample may be of, joined by '|'. Then ``known_reads``, the share
         of the sample's reads in ASVs that the model was fitted on, ``known_kmers``, the mean share
-        of a read's 12-mers that occur in those, and ``in_training``, whether the model was trained
-        or validated on a sample of this id; each absent where the model does not tell it.
+        of a read's 12-mers that occur in those; ``novelty``, the share of held-out samples that are
+        no farther from the training samples, as the networks see them; and ``in_training``, whether
+        the model was trained or validated on a sample of this id; each absent where the model does
+        not tell it.
 
     Raises
     ------
@@ -96,6 +100,7 @@ def predict(
         precision=precision,
         long_sequences=long_sequences,
         confidence=confidence,
+        passes=passes,
     )
     return pd.concat(frames)
 
@@ -109,6 +114,7 @@ def predict_batches(
     precision: str | None = None,
     long_sequences: str | None = None,
     confidence: float | None = None,
+    passes: int | None = None,
     chunk: int = CHUNK,
 ) -> Iterator[pd.DataFrame]:
     """Predict a metadata column, some samples at a time, however many there are.
@@ -119,7 +125,7 @@ def predict_batches(
         Regressor or classifier; not to be used otherwise until the last sample is predicted.
     study : Study
         Samples; their ASVs need not have been trained on.
-    batch_size, device, precision, long_sequences, confidence
+    batch_size, device, precision, long_sequences, confidence, passes
         As in `predict`.
     chunk : int
         Samples in each part; the numbers do not depend on it.
@@ -136,12 +142,22 @@ def predict_batches(
     """
     model = _predictor(model)
     config = override(model.config, device, precision, long_sequences)
+    if passes is not None:
+        config = config.replace({"ensemble.passes": passes})
+        check_passes(study, config)
+        if passes > 1 and model.forest is not None and model.network_weight == 0:
+            raise InputError(
+                f"{passes} passes would all predict the same: the blend weight of the networks is "
+                "0, and the forest reads all of a sample. Leave passes out (--passes)."
+            )
     # First, as it checks the inputs at the call; the forward passes wait for the first part.
-    options = (study, config, batch_size, chunk, confidence)
-    if model.more:
-        frames = _side_by_side({it.task.column: target_frames(it, *options) for it in model.each})
-    else:
-        frames = target_frames(model, *options)
+    options = (study, config, batch_size, chunk)
+    # One tells it of all: the targets share the networks.
+    each = {
+        it.task.column: target_frames(it, *options, confidence=confidence, novelty=number == 0)
+        for number, it in enumerate(model.each)
+    }
+    frames = _side_by_side(each) if model.more else each[model.task.column]
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
         logger.info(line)
@@ -150,74 +166,15 @@ def predict_batches(
     return familiarity.joined(frames)
 
 
-def target_frames(
-    model: Model,
-    study: Study,
-    config: Config,
-    batch_size: int | None = None,
-    chunk: int = CHUNK,
-    confidence: float | None = None,
-) -> Iterator[pd.DataFrame]:
-    """The columns of `predict_batches` that belong to the target, and no lines."""
-    network, covariates, task = model.network, model.covariates, model.task
-    require_columns(study.metadata, model.columns())
-    _check_confidence(model, confidence)
-    parts = forward_chunks(network, study, config, ("target",), covariates, batch_size, chunk=chunk)
-    starts = range(0, len(study.sample_ids), chunk)
-
-    def frame(start, part):
-        samples = slice(start, min(start + chunk, len(study.sample_ids)))
-        rows = study.rows(samples)
-        values = by_networks = task.predictions(part["target"], rows)
-        by_forest = spread = None
-        if model.forest is not None:
-            by_forest, spread = model.forest.predict_spread(study, covariates, samples)
-            by_forest = task.restored(by_forest, rows)
-            values = blend(model.network_weight, values, by_forest)
-        groups = labels(rows, model.interval_by) if model.interval_by else None
-        bounds = None
-        if model.intervals:
-            difficulty = evidence(study.counts[samples], values, by_networks, by_forest, spread)
-            if task.quantiles:
-                quantiles = task.quantile_predictions(part["target"], rows)
-                difficulty = [with_quantiles(difficulty[0], quantiles, by_networks[:, 0])]
-            each = zip(model.intervals, difficulty, strict=True)
-            bounds = np.stack([it.bounds(part, confidence, groups) for it, part in each], 1)
-        table = task.frame(study.sample_ids[samples], values, bounds)
-        if model.sets is not None and confidence is not None:
-            chosen = model.sets.members(values, confidence, groups)
-            joined = ["|".join(np.array(task.classes)[row]) for row in chosen]
-            table = table.assign(**{PREDICTION_SET: joined})
-        return table
-
-    return (frame(start, part) for start, part in zip(starts, parts, strict=True))
-
-
 def _side_by_side(targets: dict[str, Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
     """Tables of several targets as one, whose columns start with the targets' names."""
     for frames in zip(*targets.values(), strict=True):
         named = zip(targets, frames, strict=True)
-        yield pd.concat([frame.add_prefix(f"{name}_") for name, frame in named], axis=1)
-
-
-def _check_confidence(model: Model, confidence: float | None) -> None:
-    """Refuse a confidence that is none, or that the model cannot predict with."""
-    if confidence is None:
-        return
-    if not 0 < confidence < 1:
-        raise InputError(f"The confidence is {confidence:g}; it must be between 0 and 1.")
-    if not model.intervals and model.sets is None:
-        raise InputError(
-            "This model has neither intervals nor prediction sets, for which a confidence could be "
-            "given: no sample was held out when it was fitted, or an earlier AAM saved it."
-        )
-    if PREDICTION_SET in model.task.classes:
-        raise InputError(
-            f"The model has a class {PREDICTION_SET!r}, as the column of sets is called: "
-            "predict without a confidence."
-        )
-    for interval in model.intervals:
-        interval.check(confidence)
+        parts = [
+            frame.add_prefix(f"{name}_").rename(columns={f"{name}_{NOVELTY}": NOVELTY})
+            for name, frame in named
+        ]
+        yield pd.concat(parts, axis=1)
 
 
 def predicted_distances(
@@ -349,8 +306,10 @@ class _Familiarity:
 
     def joined(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         """Predictions of the samples, in their order, with columns of what is known of each."""
-        start = 0
+        start, novelty = 0, []
         for frame in frames:
+            if NOVELTY in frame and NOVELTY not in self.classes:
+                novelty.append(frame[NOVELTY].to_numpy())
             rows = slice(start, start + len(frame))
             columns = {} if self.comparison is None else self.comparison.columns(rows)
             if self.in_training is not None:
@@ -358,6 +317,9 @@ class _Familiarity:
             # A class of a model that an earlier AAM saved may have such a name.
             yield frame.assign(**{k: v for k, v in columns.items() if k not in self.classes})
             start = rows.stop
+        line = warn_of_far(np.concatenate(novelty)) if novelty else ""
+        if line:
+            logger.warning(line)
 
 
 def _predictor(model) -> Model:

@@ -114,6 +114,7 @@ PREDICTING = {
     "batch_size": Int % Range(1, None),  # training alone needs two samples to compare
     "device": _EVERYDAY_TYPES["device"],
     "precision": _EVERYDAY_TYPES["precision"],
+    "passes": primitive("ensemble.passes"),
     "max_lost_reads": TRAINING["max_lost_reads"],
 }
 """Parameters of every action that predicts."""
@@ -122,6 +123,7 @@ _PREDICTING_DEFAULTS = {
     "batch_size": (int, None),
     "device": (str, "auto"),
     "precision": (str, None),
+    "passes": (int, None),
     "max_lost_reads": (float, 0.5),
 }
 
@@ -130,6 +132,7 @@ PREDICTING_DESCRIPTIONS = {
     "model's.",
     "device": find(EVERYDAY["device"]).metadata["help"],
     "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
+    "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
     "max_lost_reads": _MAX_LOST_READS,
 }
 

@@ -30,13 +30,15 @@ from aam_core.log import logger
     help="Probability that the interval of a number (0.9 unless given), or a set of classes "
     "(predicted where it is given), holds the actual value.",
 )
+@setting_option("passes")
 def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
     Writes for each sample-id a regressor's prediction in the target's own units with the bounds of
     its prediction interval, or a classifier's class with the probability of each class. More
     columns tell how much of the sample the model knows: known_reads, the share of its reads in ASVs
-    that the model was fitted on; known_kmers, the share of its 12-mers that occur in these; and
+    that the model was fitted on; known_kmers, the share of its 12-mers that occur in these;
+    novelty, the share of held-out samples that are no farther from the training samples; and
     in_training, whether the model was trained on a sample of this id. Where little is known a
     warning says why.
     """

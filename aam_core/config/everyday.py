@@ -37,6 +37,7 @@ SCALE = {
     "max_memory_gb": "train.max_memory_gb",
     "accumulate": "train.accumulate",
     "normalize_by": "loss.normalize_by",
+    "passes": "ensemble.passes",
     "interval_by": "ensemble.interval_by",
     "unfreeze_from": "train.unfreeze_from",
 }
@@ -67,6 +68,7 @@ class EverydaySettings(TypedDict, total=False):
     max_memory_gb: float | None
     accumulate: int | None
     normalize_by: str | None
+    passes: int | None
     interval_by: str | None
     unfreeze_from: int | None
 

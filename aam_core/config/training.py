@@ -193,6 +193,19 @@ class EnsembleConfig(Checked):
         "held-out samples at least), or alike for all ('constant').",
         choices=("normalized", "constant"),
     )
+    passes: int = option(
+        1,
+        "Times that samples are predicted, with other random ASVs (data.asv_selection=random) or "
+        "other reads (data.rarefaction=redraw): their mean counts, and a column has the spread.",
+        minimum=1,
+    )
+    calibration: str = option(
+        "auto",
+        "Calibration of the probabilities of classes by those of held-out samples: 'temperature', "
+        "'isotonic', 'none', or the one with the least log loss of folds that it was not fitted to "
+        "('auto': none unless that is lower).",
+        choices=("auto", "temperature", "isotonic", "none"),
+    )
     interval_by: str = option(
         "",
         "Metadata columns (joined by commas) within whose groups intervals, or prediction sets, "

@@ -487,6 +487,9 @@ RULES: dict[str, Rule] = {
     "optim.ema": _not_in_a_test,
     "forest.trees": _any(_of_a_fit, _not_in_a_test, _not_in_trials),
     "ensemble.interval": _any(_regression, _calibrates),
+    "ensemble.calibration": _any(_classification, _calibrates),
+    # Refused where nothing is random: `preparation.check_passes`.
+    "ensemble.passes": _any(_of_a_fit, _not_in_trials),
     "ensemble.interval_by": _any(_of_a_fit, _calibrates),
     "train.epochs": _not_in_a_test,
     "train.min_steps": _not_in_a_test,

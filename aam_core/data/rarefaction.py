@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from aam_core.config import DataConfig
 from aam_core.errors import lookup
@@ -20,6 +21,7 @@ __all__ = [
     "SELECTIONS",
     "draw_depth",
     "draw_epoch",
+    "is_random",
     "rarefy",
     "sample_rng",
     "select",
@@ -36,6 +38,23 @@ def sample_rng(seed: int, sample_id: str, epoch: int) -> np.random.Generator:
     """Generator of one sample in one epoch, from 0."""
     # Not hash(), which differs between processes: a sample's draw must not depend on its rank.
     return np.random.default_rng((seed, zlib.crc32(sample_id.encode()), len(sample_id), epoch))
+
+
+def is_random(config: DataConfig, counts: csr_matrix) -> bool:
+    """Whether draws of some sample differ between epochs.
+
+    Parameters
+    ----------
+    counts : csr_matrix
+        [N, features] reads of the samples.
+    """
+    if config.rarefaction == "fixed":  # its one draw selects the ASVs, too
+        return False
+    if config.asv_selection == "random" and (np.diff(counts.indptr) > config.max_asvs).any():
+        return True
+    if config.rarefaction == "none" or config.full_depth == 1:
+        return False
+    return bool((np.asarray(counts.sum(axis=1)) > config.sampling_depth).any())
 
 
 def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,6 +22,7 @@ from aam_core.ensemble.forest_training import (
     cross_fit_forest,
     estimated_seconds,
 )
+from aam_core.ensemble.novelty import Novelty
 from aam_core.models.network import Network
 from aam_core.tasks import Task
 from aam_core.tasks.losses import sample_weights
@@ -75,6 +76,10 @@ class Ensemble:
         ``[N, T]`` standard deviation over the trees of the forest's, in the same units.
     quantiles : ndarray or None
         ``[N, Q]`` that the networks predict, where they predict some, in units.
+    passes : ndarray or None
+        ``[P, N, T]`` out-of-fold predictions of the networks by each of several draws.
+    novelty : Novelty or None
+        What samples are usual; None where few or none were held out.
     """
 
     forest: Forest | None = None
@@ -83,6 +88,8 @@ class Ensemble:
     spread: np.ndarray | None = None
     quantiles: np.ndarray | None = None
     trees: dict[str, int] = field(default_factory=dict)
+    novelty: Novelty | None = None
+    passes: np.ndarray | None = None
 
 
 def assemble(
@@ -128,8 +135,14 @@ def assemble(
     _weigh_members(trained, group, held_out, by_forest)
     by_networks = held_out.out_of_fold(trained.network)
     quantiles = held_out.quantiles(trained.network)
+    passes = held_out.each_pass(trained.network)
+    assert held_out.samples is not None
+    # As below: that of rank 0 holds.
+    novelty = group.broadcast(Novelty.fit(held_out.samples, held_out.masks))
     if cross_fitted is None or by_forest is None:
-        return Ensemble(out_of_fold={"model": by_networks}, quantiles=quantiles)
+        return Ensemble(
+            out_of_fold={"model": by_networks}, quantiles=quantiles, novelty=novelty, passes=passes
+        )
     weight = UNKNOWN
     if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
@@ -142,7 +155,9 @@ def assemble(
         "forest": by_forest,
     }
     fitted = cross_fitted
-    return Ensemble(forest, weight, out_of_fold, fitted.spread, quantiles, fitted.trees)
+    return Ensemble(
+        forest, weight, out_of_fold, fitted.spread, quantiles, fitted.trees, novelty, passes
+    )
 
 
 def _folds(trained: Trained) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from aam_core.ensemble.forest import Forest
+from aam_core.ensemble.probabilities import Calibrator
 from aam_core.models.network import Network
 from aam_core.tasks import Task
 
@@ -17,6 +18,7 @@ __all__ = [
     "UNKNOWN",
     "best_weights",
     "blend",
+    "spread_of_passes",
     "stable_weights",
     "weights",
     "weights_in_words",
@@ -37,6 +39,39 @@ told apart by some dozens of samples, and of many predictions would take long to
 def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
     """Weighted mean of the predictions ``[N, T]`` of the networks and of the forest."""
     return weight * network + (1 - weight) * forest
+
+
+def spread_of_passes(
+    passes: np.ndarray,
+    predictions: np.ndarray,
+    weight: float = 1.0,
+    by_forest: np.ndarray | None = None,
+    calibrator: Calibrator | None = None,
+) -> np.ndarray:
+    """Standard deviation over draws of what is predicted: a number, or a class's probability.
+
+    Parameters
+    ----------
+    passes : ndarray
+        ``[P, N, T]`` predictions of the networks by each draw.
+    predictions : ndarray
+        ``[N, T]`` of the ensemble, by all draws: of classes, that of the likeliest counts.
+    weight, by_forest
+        As in `blend`; None without a forest, which reads all of a sample.
+    calibrator : Calibrator, optional
+        Of probabilities.
+
+    Returns
+    -------
+    ndarray
+        ``[N]``
+    """
+    each = [part if by_forest is None else blend(weight, part, by_forest) for part in passes]
+    if calibrator is not None:
+        each = [calibrator(part) for part in each]
+    # Rounding leaves a deviation of equal numbers.
+    spread = np.where(np.ptp(each, axis=0) > 0, np.std(each, axis=0), 0.0)
+    return spread[np.arange(len(spread)), predictions.argmax(axis=1)]
 
 
 def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ Letters: N held-out samples, T outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,16 @@ import pandas as pd
 
 from aam_core.config.fields import names_in
 from aam_core.ensemble.assemble import Ensemble, Trained
-from aam_core.ensemble.conformal import FEW_IN_GROUP, PredictionSets, labels
+from aam_core.ensemble.conformal import FEW_IN_GROUP, PredictionSets, held_out_sets, labels
 from aam_core.ensemble.intervals import (
+    COVERAGE,
     Interval,
     evidence,
     held_out_bounds,
     quintiles,
     with_quantiles,
 )
+from aam_core.ensemble.probabilities import Calibrator, choose_calibration, cross_fitted
 from aam_core.tasks.prediction_columns import BOUNDS
 
 __all__ = ["Calibration", "calibrate", "coverage_report", "interval_in_words", "pooled_groups"]
@@ -35,19 +37,29 @@ class Calibration:
     ----------
     intervals : tuple of Interval
         One of each target of a regression.
+    predictions : ndarray or None
+        ``[N, T]`` of the ensemble, out of fold; of classes calibrated by what the other folds tell.
     sets : PredictionSets or None
         Of a classification.
+    calibrator : Calibrator or None
+        Of the probabilities of a classification; None where they stay as they are.
     bounds : ndarray or None
         ``[N, T, 2]`` of the held-out samples, each by what the other folds tell; None with a single
         fold, and of classes.
     groups : list of str or None
         Group of each held-out sample, where intervals are calibrated by group.
+    report : dict
+        Of a classification: how often the sets of held-out samples, each by what the other folds
+        tell, hold the class, and how many classes they have in the mean.
     """
 
+    predictions: np.ndarray | None = None
     intervals: tuple[Interval, ...] = ()
     sets: PredictionSets | None = None
+    calibrator: Calibrator | None = None
     bounds: np.ndarray | None = None
     groups: list[str] | None = None
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def calibrate(trained: Trained, ensemble: Ensemble) -> Calibration:
@@ -60,8 +72,16 @@ def calibrate(trained: Trained, ensemble: Ensemble) -> Calibration:
         assert held_out.metadata is not None, "checked before the training"
         groups = labels(held_out.metadata, by)
     truth = task.forest_target(trained.values.loc[split.val])
-    if not task.has_interval:
-        return Calibration(sets=PredictionSets.fit(predictions, truth, by, groups), groups=groups)
+    if task.classes:
+        folds = np.array(split.folds)
+        options = predictions, truth, folds, task.blend_loss, settings.calibration
+        calibrator = choose_calibration(*options)
+        if calibrator is not None:
+            predictions = cross_fitted(type(calibrator), predictions, truth, folds)
+        sets = PredictionSets.fit(predictions, truth, by, groups)
+        chosen = held_out_sets(predictions, truth, folds, COVERAGE, by, groups)
+        report = {} if chosen is None else _sets_report(chosen, truth)
+        return Calibration(predictions, (), sets, calibrator, None, groups, report)
     by_networks, by_forest = (ensemble.out_of_fold.get(name) for name in ("network", "forest"))
     difficulty = evidence(held_out.counts, predictions, by_networks, by_forest, ensemble.spread)
     if ensemble.quantiles is not None:
@@ -77,13 +97,23 @@ def calibrate(trained: Trained, ensemble: Ensemble) -> Calibration:
         given = residuals[rows], known.of(rows), folds[rows]
         # One value for all leaves no deviation to divide by.
         unit = float(np.std(actual[rows, target])) or 1.0
-        options: dict[str, Any] = {"unit": unit, "method": settings.interval, "by": by}
-        intervals.append(Interval.fit(*given, groups=names, **options))
-        inside = held_out_bounds(*given, groups=names, **options)
+        common: dict[str, Any] = {"unit": unit, "method": settings.interval, "by": by}
+        intervals.append(Interval.fit(*given, groups=names, **common))
+        inside = held_out_bounds(*given, groups=names, **common)
         if inside is not None:
             bounds[rows, target] = inside
     single = len(set(split.folds)) < 2
-    return Calibration(tuple(intervals), None, None if single else bounds, groups)
+    bounds = None if single else bounds
+    return Calibration(predictions, tuple(intervals), bounds=bounds, groups=groups)
+
+
+def _sets_report(chosen: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Of sets [N, C] and the places [N] of the classes."""
+    return {
+        "nominal_coverage": COVERAGE,
+        "coverage": float(chosen[np.arange(len(truth)), truth].mean()),
+        "size": float(chosen.sum(axis=1).mean()),
+    }
 
 
 def coverage_report(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-__all__ = ["FEW_IN_GROUP", "PredictionSets", "Scores", "all_numbers", "labels"]
+__all__ = ["FEW_IN_GROUP", "PredictionSets", "Scores", "all_numbers", "held_out_sets", "labels"]
 
 FEW_IN_GROUP = 30
 """Held-out samples of a group below which its scores are pooled with those of all."""
@@ -134,6 +134,28 @@ class PredictionSets:
         chosen = 1.0 - probabilities <= most[:, None]
         chosen[np.arange(len(chosen)), probabilities.argmax(1)] = True
         return chosen
+
+
+def held_out_sets(
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    folds: np.ndarray,
+    confidence: float,
+    by: Sequence[str] = (),
+    groups: Sequence[str] | None = None,
+) -> np.ndarray | None:
+    """[N, C] sets of held-out samples by the scores of the other folds, to count how often they
+    hold the class; None where there is a single fold."""
+    if len(np.unique(folds)) < 2:
+        return None
+    chosen = np.zeros(probabilities.shape, bool)
+    names = None if groups is None else np.asarray(groups, dtype=object)
+    for fold in np.unique(folds):
+        test = folds == fold
+        rest, here = (None, None) if names is None else (names[~test], names[test])
+        sets = PredictionSets.fit(probabilities[~test], truth[~test], by, rest)
+        chosen[test] = sets.members(probabilities[test], confidence, here)
+    return chosen
 
 
 def labels(metadata: pd.DataFrame, columns: Iterable[str]) -> list[str]:

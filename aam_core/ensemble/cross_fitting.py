@@ -7,7 +7,7 @@ mean of numbers that are there already. Letters: K members, N held-out samples, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,12 +39,25 @@ class HeldOut:
         ``[K, N]`` bool: whether a member held out a sample.
     metadata : DataFrame or None
         N rows of the samples.
+    samples : ndarray or None
+        ``[K, N, D]`` sample vectors.
+    passes : Tensor or None
+        ``[P, K, N, T]`` outputs of each draw, whose means ``outputs`` are, where there are several.
     """
 
     task: Task
     outputs: Tensor
     masks: np.ndarray
     metadata: pd.DataFrame | None = None
+    samples: np.ndarray | None = None
+    passes: Tensor | None = None
+
+    def each_pass(self, network: Network) -> np.ndarray | None:
+        """``[P, N, T]`` as `out_of_fold`, of each draw; None of a single one."""
+        if self.passes is None:
+            return None
+        draws = [replace(self, outputs=outputs) for outputs in self.passes]
+        return np.stack([draw.out_of_fold(network) for draw in draws])
 
     def quantiles(self, network: Network) -> np.ndarray | None:
         """``[N, Q]`` as `Task.quantile_predictions` gives them, of `out_of_fold`; None without."""
@@ -96,8 +109,10 @@ def predict_held_out(
         Has the samples of ``split.val``, in whose order the outputs are.
     """
     held_out = study.select(split.val)
-    outputs = forward(network, held_out, config, ("members",), covariates)
+    outputs = forward(network, held_out, config, ("members", "samples"), covariates)
     masks = split.held_out(split.val, config.model.members)
     # Contiguous: a sum over members in memory order would differ in the last digit.
     members = outputs["members"].transpose(0, 1).contiguous()
-    return HeldOut(task, members, masks, held_out.metadata)
+    samples = outputs["samples"].transpose(0, 1).numpy()
+    passes = outputs["passes"].transpose(1, 2).contiguous() if "passes" in outputs else None
+    return HeldOut(task, members, masks, held_out.metadata, samples, passes)

@@ -6,7 +6,8 @@ Letters: F features, L bases (+1 START), E size of an ASV vector, N samples, K m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,15 +15,16 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import AUTO, Config, TrainConfig
-from aam_core.data.batches import Batcher
+from aam_core.data.batches import EVALUATION, Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.ids import listing
+from aam_core.data.rarefaction import is_random
 from aam_core.data.study import Study
 from aam_core.errors import InputError
 from aam_core.models.network import Network, vector_size
 from aam_core.training.precision import autocast, find_device
 
-__all__ = ["CHUNK", "encode_asvs", "forward", "forward_chunks", "sample_distances"]
+__all__ = ["CHUNK", "check_passes", "encode_asvs", "forward", "forward_chunks", "sample_distances"]
 
 CHUNK = 1024
 """Samples whose outputs are in memory at a time."""
@@ -44,7 +46,7 @@ def forward(
     Returns
     -------
     dict of Tensor
-        ``[N, ...]`` float32 on the CPU, in the study's order.
+        ``[N, ...]`` float32 on the CPU, in the study's order; 'passes' ``[P, N, ...]``.
     """
     size = len(study.sample_ids)
     (whole,) = forward_chunks(network, study, config, outputs, covariates, batch_size, chunk=size)
@@ -69,7 +71,8 @@ def forward_chunks(
         Moved to the device of ``config``, and back to the CPU after the last chunk.
     outputs : sequence of str
         Of 'distance' (vectors that ``network.distance.compare`` turns into distances), 'target'
-        (``[N, T]``, the weighted mean of the members) and 'members' (``[N, K, T]``, each member's).
+        (``[N, T]``, the weighted mean of the members), 'members' (``[N, K, T]``, each member's) and
+        'samples' (``[N, K, D]``, each member's sample vectors).
     covariates : Covariates, optional
         Read from the metadata of the study.
     batch_size : int, optional
@@ -80,7 +83,9 @@ def forward_chunks(
     Returns
     -------
     iterator of dict of Tensor
-        ``[chunk, ...]`` float32 on the CPU; the last one may have fewer samples.
+        ``[chunk, ...]`` float32 on the CPU; the last one may have fewer samples. Where
+        ``config.ensemble.passes`` is P > 1, means over so many draws; and 'passes',
+        ``[P, chunk, ...]``, has the first of the outputs in each.
 
     Raises
     ------
@@ -96,6 +101,8 @@ def forward_chunks(
     device, precision = find_device(config.train.device), config.train.precision
     _check_lengths(study, config)
     tokens = study.tokens(config.data)
+    # The distances of a pretrained encoder are not those of a fit, which has the setting.
+    passes = 1 if "distance" in outputs else config.ensemble.passes
 
     # A generator of its own: what is checked above must raise at the call, not at the first chunk.
     def chunks():
@@ -105,12 +112,32 @@ def forward_chunks(
             batcher = Batcher(study, config.data, config.train.seed, **inputs)
             for start in range(0, len(study.sample_ids), chunk):
                 samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
-                yield _forward(network, batcher, samples, outputs, size, precision)
+                draw = functools.partial(
+                    _forward, network, batcher, samples, outputs, size, precision
+                )
+                yield draw(EVALUATION) if passes == 1 else _passes(network, draw, passes)
         finally:
             # Also where the caller asks for no further chunk, or one fails.
             network.to("cpu")
 
     return chunks()
+
+
+def check_passes(study: Study, config: Config) -> None:
+    """Refuse several passes where each would predict the same.
+
+    Raises
+    ------
+    InputError
+    """
+    if config.ensemble.passes == 1 or is_random(config.data, study.counts):
+        return
+    raise InputError(
+        f"{config.ensemble.passes} passes would all predict the same: no sample has more than "
+        "data.max_asvs ASVs of which data.asv_selection=random draws some, and no reads are drawn "
+        "anew (data.rarefaction=redraw, and samples with more than data.sampling_depth reads). "
+        "Leave passes out (ensemble.passes, --passes)."
+    )
 
 
 @torch.no_grad()
@@ -171,30 +198,46 @@ def _forward(
     outputs: Sequence[str],
     size: int,
     precision: str,
+    epoch: int,
 ) -> dict[str, Tensor]:
-    """Outputs for these samples, in their order."""
+    """Outputs for these samples, in their order, by the draws of an epoch."""
     network.eval()
     assert batcher.asv_vectors is not None
     device = batcher.asv_vectors.device
-    heads = {"target" if name == "members" else name for name in outputs}
+    heads = {"target" if name in ("members", "samples") else name for name in outputs}
     parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
     # Samples of similar richness share a batch, which then has little padding.
     ends = batcher.study.counts.indptr
     order = np.argsort(ends[samples + 1] - ends[samples], kind="stable")
     for start in range(0, len(order), size):
-        batch = batcher.batch(samples[order[start : start + size]]).to(device)
+        batch = batcher.batch(samples[order[start : start + size]], epoch).to(device)
         with autocast(device, precision):
             output = network(batch, heads=heads)
         values = {"distance": output.distance}
         if output.target is not None:
             # Samples first, as the batches are concatenated along them.
             values["members"] = output.target.transpose(0, 1)
+            values["samples"] = output.samples.transpose(0, 1)
         if "target" in outputs:
             values["target"] = network.average(output.target)
         for name in outputs:
             parts[name].append(values[name].float().cpu())
     back = torch.from_numpy(np.argsort(order))
     return {name: torch.cat(tensors)[back] for name, tensors in parts.items()}
+
+
+def _passes(
+    network: Network, draw: Callable[[int], dict[str, Tensor]], passes: int
+) -> dict[str, Tensor]:
+    """Means over the outputs of several draws, and the first of them by draw."""
+    each = [draw(epoch) for epoch in range(passes)]
+    stacks = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+    first = next(iter(stacks))
+    means = {
+        name: stack.mean(0) if name == "samples" else network.mean_output(stack)
+        for name, stack in stacks.items()
+    }
+    return {**means, "passes": stacks[first]}
 
 
 def _encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:

@@ -127,6 +127,8 @@ class ModelOutput:
     ----------
     sample : Tensor or None
         Sample vectors ``[B, D]``.
+    samples : Tensor or None
+        Those of each member, ``[K, B, D]``, before the covariates; none in training.
     nucleotide : Tensor or None
         Logits ``[M, V]`` of the masked bases.
     nucleotide_truth : Tensor or None
@@ -147,6 +149,7 @@ class ModelOutput:
     """
 
     sample: Tensor | None = None
+    samples: Tensor | None = None
     nucleotide: Tensor | None = None
     nucleotide_truth: Tensor | None = None
     distance: Tensor | None = None
@@ -435,9 +438,15 @@ class Network(nn.Module):
             return (target_KBT.exp() * share).sum(0).clamp_min(1e-30).log()
         return (target_KBT * share).sum(0)
 
+    def mean_output(self, target: Tensor) -> Tensor:
+        """Mean over the first dimension: of values, or log mean probabilities."""
+        if self.parts.values:
+            return target.mean(0)
+        return target.log_softmax(-1).exp().mean(0).clamp_min(1e-30).log()
+
     def _samples(self, vectors_UE, batch, heads, output):
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
-        targets, fused, counts = [], [], []
+        targets, fused, counts, samples = [], [], [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
@@ -460,6 +469,7 @@ class Network(nn.Module):
                 counts.append(member.estimate(vectors_UE, batch, keys_BA))
             if member.target is None or "target" not in heads:
                 break  # the other members are for the target alone
+            samples.append(asvs.sample)
             fused.append(member.fuse(asvs, batch))
             targets.append(member.predict(fused[-1].sample, batch, own_B))
         if targets:
@@ -467,6 +477,7 @@ class Network(nn.Module):
             if self.parts.link:
                 output.target = LINKS[self.parts.link].apply(output.target, self.parts)
             if not self.training:
+                output.samples = torch.stack(samples)
                 output.attention = _stacked([each.attention for each in fused])
                 output.gate = _stacked([each.gate for each in fused])
         if counts:

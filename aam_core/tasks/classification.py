@@ -210,7 +210,7 @@ class Classification(Task):
         truth: pd.Series,
         schema: dict[str, ColumnKind] | None = None,
     ) -> tuple[pd.DataFrame, dict[str, float]]:
-        """accuracy, balanced_accuracy, auc, f1 and brier."""
+        """accuracy, balanced_accuracy, auc, f1, brier and ece."""
         table = pd.DataFrame(
             {"actual": as_classes(truth), "prediction": as_classes(predictions["prediction"])},
             index=predictions.index,

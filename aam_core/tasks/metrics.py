@@ -40,6 +40,12 @@ _NAN = float("nan")
 BINS = 4096
 """Bins of a class's scores: enough for the area under the curve to the third digit."""
 
+_STEPS = 10
+"""Steps of a class's probabilities, of equal width, that are compared with frequencies."""
+
+_ONE = 2**30
+"""What a probability of 1 counts as among whole numbers, whose sums are exact in any order."""
+
 _WIDEST = 32.0
 """Log odds that the bins reach to on both sides; what lies beyond counts as tied."""
 
@@ -164,10 +170,13 @@ class ClassificationMetrics:
     """Sum of the squared differences of the probabilities from the truth."""
     probable: int = field(init=False, default=0)
     """Samples with probabilities."""
+    reliability: np.ndarray = field(init=False)
+    """[C, 2, _STEPS] sum of a class's probabilities, times _ONE, and its samples, by step."""
 
     def __post_init__(self):
         self.confusion = np.zeros((self.classes, self.classes), dtype=np.int64)
         self.histogram = np.zeros((self.classes, 2, self.bins or 0), dtype=np.int64)
+        self.reliability = np.zeros((self.classes, 2, _STEPS), dtype=np.int64)
 
     def update(self, actual, predicted, probabilities=None) -> None:
         """Add samples: class places [N], [N], and probabilities [N, C] if there are any."""
@@ -178,11 +187,14 @@ class ClassificationMetrics:
             assert probabilities.shape == (len(actual), self.classes), probabilities.shape
             self.brier += float(((probabilities - np.eye(self.classes)[actual]) ** 2).sum())
             self.probable += len(actual)
+            every = np.arange(self.classes)
+            ours = (actual[:, None] == every).astype(np.int64)
+            step = np.clip(probabilities * _STEPS, 0, _STEPS - 1).astype(np.int64)
+            for side, values in enumerate((np.rint(probabilities * _ONE), ours)):
+                np.add.at(self.reliability, (every, side, step), values.astype(np.int64))
             if self.bins is None:
                 self.scored.append((actual, probabilities))
                 return
-            every = np.arange(self.classes)
-            ours = (actual[:, None] == every).astype(np.int64)
             np.add.at(self.histogram, (every, ours, _bin(probabilities, self.bins)), 1)
 
     def merge(self, other: ClassificationMetrics) -> None:
@@ -194,11 +206,12 @@ class ClassificationMetrics:
         self.histogram += other.histogram
         self.brier += other.brier
         self.probable += other.probable
+        self.reliability += other.reliability
 
     def compute(self, names: Iterable[str] | None = None) -> dict[str, float]:
-        """accuracy, balanced_accuracy, auc, f1, brier, all or some of them.
+        """accuracy, balanced_accuracy, auc, f1, brier, ece, all or some of them.
 
-        auc and brier are NaN without probabilities, auc also with one actual class.
+        auc, brier and ece are NaN without probabilities, auc also with one actual class.
         """
         return _compute(self, names)
 
@@ -306,6 +319,15 @@ def _brier(seen: ClassificationMetrics) -> float:
     return seen.brier / seen.probable if seen.probable else _NAN
 
 
+def _ece(seen: ClassificationMetrics) -> float:
+    """Mean over the classes of the calibration error: how far, in the mean over samples, their
+    probabilities are from frequencies, in ten steps (Kull et al. 2019, NeurIPS 32: classwise)."""
+    if not seen.probable:
+        return _NAN
+    differences = np.abs(seen.reliability[:, 0] / _ONE - seen.reliability[:, 1])
+    return float(differences.sum(axis=1).mean() / seen.probable)
+
+
 def _f1(seen: ClassificationMetrics) -> float:
     """Mean over the classes that occur or are predicted."""
     occurrences = seen.confusion.sum(axis=0) + seen.confusion.sum(axis=1)
@@ -358,6 +380,7 @@ METRICS = {
     "auc": Metric(ClassificationMetrics, True, _auc),
     "f1": Metric(ClassificationMetrics, True, _f1),
     "brier": Metric(ClassificationMetrics, False, _brier),
+    "ece": Metric(ClassificationMetrics, False, _ece),
 }
 """By name, in the order of ``metrics.json``. A task's ``metrics`` are those of each epoch."""
 
@@ -425,7 +448,7 @@ def regression_metrics(actual: Sequence[float], predicted: Sequence[float]) -> d
 def classification_metrics(
     actual: Sequence[str], predicted: Sequence[str], probabilities: pd.DataFrame | None = None
 ) -> dict[str, float]:
-    """accuracy, balanced_accuracy, auc, f1 and brier of two [N] sequences of class names.
+    """accuracy, balanced_accuracy, auc, f1, brier and ece of two [N] sequences of class names.
 
     Parameters
     ----------

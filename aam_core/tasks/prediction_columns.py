@@ -24,6 +24,8 @@ __all__ = [
     "COLUMNS",
     "IN_TRAINING",
     "METHODS",
+    "NOVELTY",
+    "PREDICTION_SD",
     "PREDICTION_SET",
     "RESERVED",
     "ColumnKind",
@@ -42,6 +44,7 @@ class ColumnKind(Enum):
     PREDICTION = "predicted value"
     BOUND = "bound of the prediction interval"
     PROBABILITY = "probability of the class that the column is named after"
+    SPREAD = "spread of the prediction over draws"
     SET = "classes that the sample may be of"
     FAMILIARITY = "what the model knows of the sample"
     METHOD = "prediction of another method, in a cross-validation"
@@ -53,6 +56,12 @@ BOUNDS = ("lower", "upper")
 
 IN_TRAINING = "in_training"
 """Whether the model was trained or validated on a sample of this id."""
+
+NOVELTY = "novelty"
+"""How far a sample is from those of the training: share of held-out samples no farther."""
+
+PREDICTION_SD = "prediction_sd"
+"""Standard deviation of the prediction over several draws of reads or ASVs."""
 
 PREDICTION_SET = "prediction_set"
 """The classes that a sample may be of, with a confidence that was asked for."""
@@ -66,8 +75,9 @@ COLUMNS = {
     "actual": ColumnKind.ACTUAL,
     "prediction": ColumnKind.PREDICTION,
     **dict.fromkeys(BOUNDS, ColumnKind.BOUND),
+    PREDICTION_SD: ColumnKind.SPREAD,
     PREDICTION_SET: ColumnKind.SET,
-    **dict.fromkeys((*KNOWN_COLUMNS, IN_TRAINING), ColumnKind.FAMILIARITY),
+    **dict.fromkeys((*KNOWN_COLUMNS, NOVELTY, IN_TRAINING), ColumnKind.FAMILIARITY),
 }
 """Columns with a fixed name -> what they hold."""
 

@@ -33,7 +33,7 @@ def test_the_folder_of_an_encoder(encoder):
     folder, model = encoder.folder, encoder.model
     names = {item.name for item in folder.iterdir()}
     of_predictors = {"targets.json", "val_predictions.tsv", "val_predictions.png"}
-    of_predictors |= {"forest.json", "forest.safetensors"}
+    of_predictors |= {"forest.json", "forest.safetensors", "novelty.safetensors"}
     assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - of_predictors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
@@ -64,7 +64,8 @@ def test_the_folder_of_a_predictor(request, small, kind, figures):
     for name in ("model", "network", "forest"):
         assert set(figures.split()) <= set(metrics[name])
     assert ("interval" in metrics) == ("coverage" in metrics["model"]) == (kind == "regressor")
-    known = {"epoch", "held_out", "model", "network", "forest", "weights", "interval"}
+    known = {"epoch", "held_out", "model", "network", "forest", "weights"}
+    known |= {"interval"} if kind == "regressor" else {"sets", "calibration"}
     assert set(metrics) <= known  # losses are in the logs, and no metric stands there twice
     assert (folder / "val_predictions.png").read_bytes().startswith(b"\x89PNG")
 

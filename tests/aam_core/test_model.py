@@ -53,7 +53,7 @@ FIELDS = {
         "schedule warmup cycles power plateau_factor plateau_patience clip ema"
     ),
     "forest": "trees",
-    "ensemble": "interval interval_by",
+    "ensemble": "interval passes calibration interval_by",
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
         "patience unfreeze_from best_metric best_direction val_fraction seed device devices "

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from aam_core.data.study import load_study
 from aam_core.ensemble import forward
 from aam_core.errors import InputError
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.prediction import predict, predict_batches, predicted_distances
 from aam_core.simulate.study import simulate
 
-KNOWN = ["known_reads", "known_kmers", "in_training"]
+KNOWN = ["novelty", "known_reads", "known_kmers", "in_training"]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5, "check_exact": False}
 
 
@@ -286,3 +287,60 @@ def test_predicted_distances(encoder, small):
     assert (values.diagonal() == 0).all()
     assert values == pytest.approx(values.T, abs=1e-6)
     assert values.min() >= 0 and values.max() <= 1 and values.std() > 0
+
+
+# --- passes, novelty, sets -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawing(small, brief):
+    """A regressor that draws ten ASVs of each sample at random, three times."""
+    changes = {"data.max_asvs": 10, "data.asv_selection": "random", "ensemble.passes": 3}
+    config = brief("fitting", changes | {"forest.trees": 0})
+    return fit_regressor(small, "gradient", config=config, group_by="host_subject_id")
+
+
+def test_passes_give_a_mean_and_a_spread(drawing, small):
+    assert (drawing.val_predictions["prediction_sd"] > 0).all()
+    three, again = predict(drawing, small), predict(drawing, small, batch_size=7)
+    assert (three["prediction_sd"] > 0).all()
+    pd.testing.assert_frame_equal(three, again, **CLOSE)
+    once = predict(drawing, small, passes=1)
+    assert "prediction_sd" not in once
+    many = [predict(drawing, small, passes=n)["prediction"] for n in (20, 21)]
+    # Means of more draws differ less.
+    assert (many[0] - many[1]).abs().mean() < 0.5 * (many[0] - once["prediction"]).abs().mean()
+
+
+def test_passes_of_which_none_differs_are_refused(regressor, small, brief):
+    words = "3 passes would all predict the same: no sample has more than"
+    with pytest.raises(InputError, match=words):
+        predict(regressor.model, small, passes=3)
+    with pytest.raises(InputError, match=words):
+        fit_regressor(small, "gradient", config=brief("fitting", {"ensemble.passes": 3}))
+
+
+def test_sets_of_classes_where_a_confidence_is_asked_for(classifier, small):
+    table = predict(classifier.model, small, confidence=0.9)
+    sets = table["prediction_set"].str.split("|")
+    assert all(set(names) <= {"case", "control"} for names in sets)
+    assert all(one in names for one, names in zip(table["prediction"], sets, strict=True))
+    narrow = predict(classifier.model, small, confidence=0.1)["prediction_set"].str.split("|")
+    assert narrow.str.len().sum() <= sets.str.len().sum()
+
+
+def test_another_community_is_far_and_held_out_samples_are_not(caplog):
+    made, other = simulate(120, 60, 3, sequence_length=50), simulate(40, 60, 77, sequence_length=50)
+    here, there = (
+        load_study(it.table, sequences=it.sequences, metadata=it.metadata) for it in (made, other)
+    )
+    settings = {"train.max_steps": 10, "forest.trees": 0, "train.threads": 1}
+    options = {"config": settings, "preset": "tiny", "group_by": "host_subject_id"}
+    model = fit_regressor(here.select(here.sample_ids[:80]), "gradient", **options)
+    with caplog.at_level("WARNING", "aam_core"):
+        held_out = predict(model, here.select(here.sample_ids[80:]))["novelty"]
+        assert "farther from the training samples" not in caplog.text
+        elsewhere = predict(model, there)["novelty"]
+    assert caplog.text.count("farther from the training samples") == 1
+    assert held_out.mean() < 0.7 and (held_out > 0.99).mean() < 0.1
+    assert (elsewhere > 0.99).mean() > 0.5

@@ -20,7 +20,7 @@ FITS = {
     *("target", "encoder", "init_from", "freeze_encoder", "group_by", "missing_samples"),
     *("covariates", "covariate_columns"),
 }
-PREDICTS = READ | {"metadata", "batch_size", "device", "precision"}
+PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},

@@ -26,7 +26,7 @@ OPTIONS = {
     "predict": STUDY
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
-    | {"confidence"},
+    | {"confidence", "passes"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS | FITS | {"init_from", "task", "folds", "baseline"},
     "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},

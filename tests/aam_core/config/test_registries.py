@@ -14,6 +14,7 @@ from aam_core.config import find, paths
 REGISTRIES = {
     "data.rarefaction": "aam_core.data.rarefaction:RAREFACTIONS",
     "data.asv_selection": "aam_core.data.rarefaction:SELECTIONS",
+    "ensemble.calibration": "aam_core.ensemble.probabilities:CALIBRATIONS",
     "model.head.distance": "aam_core.models.heads:DISTANCE_HEADS",
     "model.head.initialization": "aam_core.models.heads:INITIALIZATIONS",
     "model.head.output": "aam_core.models.heads:OUTPUTS",
@@ -35,8 +36,8 @@ NOT_CHOSEN = {
 }
 """Entries of a registry that are no choice of the field."""
 
-MORE = {"train.attention": {"auto"}}
-"""Choices that are no entry: they leave the choice to torch."""
+MORE = {"train.attention": {"auto"}, "ensemble.calibration": {"auto", "none"}}
+"""Choices that are no entry: they leave the choice to something else, or choose none."""
 
 FIXED = {
     *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),

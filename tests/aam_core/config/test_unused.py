@@ -115,6 +115,8 @@ SOMETIMES = {
     "optim.ema": ({}, TEST, {}, FIT),
     "forest.trees": ({}, TRIALS, {}, FIT),
     "ensemble.interval": ({}, CLASSES, {}, FIT),
+    "ensemble.calibration": ({}, FIT, {}, CLASSES),
+    "ensemble.passes": ({}, PRETRAIN, {}, FIT),
     "ensemble.interval_by": ({}, UNSEEN, {}, CLASSES),
     "train.epochs": ({}, TEST, {}, FIT),
     "train.min_steps": ({}, TEST, {}, FIT),

@@ -104,6 +104,7 @@ def test_classification_in_parts_is_that_of_the_whole(rng):
             "f1": reference.f1_score(actual, predicted, average="macro"),
             "balanced_accuracy": reference.balanced_accuracy_score(actual, predicted),
             "brier": ((probabilities - np.eye(3)[actual]) ** 2).sum(axis=1).mean(),
+            "ece": parts[0].compute(["ece"])["ece"],  # tested below
         }
     )
 
@@ -260,3 +261,16 @@ def test_a_reservoir_is_a_uniform_sample():
     reservoir.update(i * 400 + j, i, j)
     left, right = reservoir.rows()
     assert left.mean() == pytest.approx(133, abs=12) and right.mean() == pytest.approx(266, abs=12)
+
+
+def test_the_calibration_error_is_that_of_each_step_of_probabilities():
+    chances = np.repeat([[0.95, 0.05], [0.65, 0.35]], 50, axis=0)
+    actual = np.r_[np.zeros(40), np.ones(10), np.zeros(35), np.ones(15)].astype(int)
+    halves = []
+    for bins in (None, BINS):
+        parts = [ClassificationMetrics(2, bins) for _ in range(2)]
+        for part, rows in zip(parts, (slice(0, 30), slice(30, 100)), strict=True):
+            part.update(actual[rows], chances[rows].argmax(1), chances[rows])
+        halves.append(merged(parts).compute(["ece"])["ece"])
+    # Of the first 50 samples 0.8 are of a class with probability 0.95; of the others 0.7, not 0.65.
+    assert halves == pytest.approx([(50 * 0.15 + 50 * 0.05) / 100] * 2)

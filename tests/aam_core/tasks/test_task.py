@@ -77,7 +77,7 @@ def test_a_metric_is_computed_from_its_entry_alone(monkeypatch):
 def test_every_metric_belongs_to_one_task():
     names = [name for task in TASKS.values() for name in task.metrics]
     assert len(names) == len(set(names)) and set(names) < set(METRICS)
-    assert {"spearman", "balanced_accuracy", "brier"} == set(METRICS) - set(names)
+    assert {"spearman", "balanced_accuracy", "brier", "ece"} == set(METRICS) - set(names)
 
 
 def test_round_trip_through_json(task, values):
