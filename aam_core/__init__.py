@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the same to Python
     from aam_core import log
+    from aam_core.baseline_fits import fit_baseline
     from aam_core.config import Config, presets
     from aam_core.crossval import cross_validate
     from aam_core.data.study import Study, load_study
@@ -35,6 +36,7 @@ __all__ = [
     "cross_validate",
     "evaluate",
     "find_lr",
+    "fit_baseline",
     "fit_classifier",
     "fit_regressor",
     "load_model",
@@ -57,6 +59,7 @@ _MODULES = {
     "cross_validate": "aam_core.crossval",
     "evaluate": "aam_core.evaluation",
     "find_lr": "aam_core.tuning.learning_rate",
+    "fit_baseline": "aam_core.baseline_fits",
     "fit_classifier": "aam_core.fitting",
     "fit_regressor": "aam_core.fitting",
     "load_model": "aam_core.model",

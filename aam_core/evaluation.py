@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -117,6 +118,8 @@ def write_scores(
     task: Task | type[Task],
     target: str,
     output: str | Path,
+    more: Mapping[str, pd.DataFrame] | None = None,
+    drawn: pd.DataFrame | None = None,
 ) -> None:
     """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, ``predictions.png``.
 
@@ -130,9 +133,17 @@ def write_scores(
         Name of the metadata column.
     output : path
         Folder.
+    more : mapping of str to DataFrame, optional
+        Further tables by the names of their files.
+    drawn : DataFrame, optional
+        The samples to draw, where not all of the table.
     """
-    with replacing_in(output, ("metrics.json", "predictions.tsv", "predictions.png")) as folder:
+    names = ("metrics.json", "predictions.tsv", "predictions.png", *(more or {}))
+    with replacing_in(output, names) as folder:
         write_json(folder / "metrics.json", metrics)
         table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
+        for name, frame in (more or {}).items():
+            frame.to_csv(folder / name, sep="\t")
     picture = Path(output, "predictions.png")
-    plots.attempt(picture, functools.partial(task.plot, table, label=target))
+    drawn = table if drawn is None else drawn
+    plots.attempt(picture, functools.partial(task.plot, drawn, label=target))

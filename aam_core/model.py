@@ -68,6 +68,8 @@ class Model(Summarized):
     metrics : dict or None
         On the validation samples.
     train_samples, val_samples : list of str
+    val_folds : list of int
+        Fold of each of ``val_samples``, from 0: each member holds out one.
     val_predictions : DataFrame or None
         Index ``sample-id``; ``actual`` and ``prediction``, in real units; of a classifier a column
         of probabilities per class too.
@@ -93,6 +95,7 @@ class Model(Summarized):
     metrics: dict | None = None
     train_samples: list[str] = field(default_factory=list)
     val_samples: list[str] = field(default_factory=list)
+    val_folds: list[int] = field(default_factory=list)
     val_predictions: pd.DataFrame | None = None
     history: list[dict] = field(default_factory=list)
     more: list[Model] = field(default_factory=list)

@@ -5,8 +5,8 @@
 ensemble has a forest, ``forest.json`` and ``forest.safetensors``. A model is rebuilt from these
 alone. ``known.safetensors`` (since format 5) tells the ASVs that it was fitted on,
 ``novelty.safetensors`` (since format 6) which samples are usual. Beside them are
-records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``val_predictions.tsv``,
-which may be taken away.
+records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``folds.tsv``,
+``val_predictions.tsv``, which may be taken away.
 
 ``manifest.json`` (since format 5) lists the size and SHA-256 of all of them: whatever `write`
 writes. `read` and `check` refuse a folder in which one differs. Numbers that are not
@@ -28,7 +28,9 @@ import pandas as pd
 from aam_core import vocab
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
+from aam_core.data.folds import split_table
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.data.splits import Split
 from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest, covariate_inputs
 from aam_core.ensemble.intervals import Interval
@@ -61,6 +63,7 @@ FILES = (
     "metrics.json",
     "train_samples.txt",
     "val_samples.txt",
+    "folds.tsv",
     "val_predictions.tsv",
     "val_predictions.png",
     "val_distances.png",
@@ -71,7 +74,13 @@ FILES = (
 _NAME_OF_MORE = re.compile(r"[0-9]+-[A-Za-z0-9_-]*-[0-9a-f]{16}")
 """Number and column of a target, digest of its model's manifest."""
 
-RECORDS = ("metrics.json", "train_samples.txt", "val_samples.txt", "val_predictions.tsv")
+RECORDS = (
+    "metrics.json",
+    "train_samples.txt",
+    "val_samples.txt",
+    "folds.tsv",
+    "val_predictions.tsv",
+)
 """Files that may be taken away from a saved model."""
 
 
@@ -127,6 +136,9 @@ def write(
         if ids:
             text = "".join(f"{sample}\n" for sample in ids)
             (folder / f"{name}_samples.txt").write_text(text, encoding="utf-8")
+    if model.val_folds:
+        split = Split(model.train_samples, model.val_samples, model.val_folds)
+        split_table(split).to_csv(folder / "folds.tsv", sep="\t")
     if model.val_predictions is not None:
         model.val_predictions.to_csv(
             folder / "val_predictions.tsv", sep="\t", index_label="sample-id"
@@ -482,6 +494,12 @@ def _read_json(path: Path) -> dict:
     return value
 
 
+def _read_folds(path: Path) -> list[int]:
+    """The fold of each validation sample, from 0; none where an AAM of before wrote the folder."""
+    rows = [line.split("\t") for line in _read_lines(path)[1:]]
+    return [int(row[-1]) - 1 for row in rows if row[-1].isdecimal()]
+
+
 def _read_records(folder: Path) -> dict:
     """run.json and metrics.json, as `Model` has them."""
     metrics = folder / "metrics.json"
@@ -497,6 +515,7 @@ def _read_samples(folder: Path, kind: str) -> dict:
     return {
         "train_samples": _read_lines(member(folder, "train_samples.txt")),
         "val_samples": _read_lines(member(folder, "val_samples.txt")),
+        "val_folds": _read_folds(member(folder, "folds.tsv")),
         "val_predictions": _read_predictions(predictions, kind) if predictions.exists() else None,
     }
 

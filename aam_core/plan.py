@@ -41,12 +41,14 @@ from aam_core.preparation import (
     check_diversity,
     check_interval_groups,
     check_output,
+    chosen_split,
     column_notes,
     count_groups,
     describe_run,
     given_split,
     split_samples,
     splitter,
+    strata_of,
     targets_by_sample,
     unused,
     usable_samples,
@@ -396,8 +398,12 @@ def _new_run(
         split = given_split(options.split, ids, samples, members)
     else:  # an unusable target is reported before an impossible split
         task_class.check(values, splits=config.train.val_fraction > 0)
-        make = splitter(config, freeze_encoder=options.freeze_encoder)
-        split = make(samples, groups=columns.groups, strata=task_class.strata(values))
+        chosen = chosen_split(columns.study, samples, config, columns.groups)
+        if chosen is None:
+            make = splitter(config, freeze_encoder=options.freeze_encoder)
+            strata = strata_of(task_class, values, config, columns.groups)
+            chosen = make(samples, groups=columns.groups, strata=strata)
+        split = chosen
     task, covariates = _fit_columns(task_class, columns, split, config)
     if options.init_from is not None:
         assert columns.start is not None

@@ -26,6 +26,7 @@ from aam_core.config.unused import (
 from aam_core.data.columns import as_classes, as_name, missing_ids, missing_words
 from aam_core.data.covariates import infer_types
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
+from aam_core.data.folds import quantile_strata, where_split
 from aam_core.data.ids import check_ids, nothing_in_common
 from aam_core.data.metadata import column, require_columns
 from aam_core.data.splits import Split, cross_fitting_split
@@ -41,6 +42,7 @@ from aam_core.training.launch.environment import launched_by_torchrun, world_siz
 __all__ = [
     "bounded",
     "check_columns",
+    "chosen_split",
     "check_distances",
     "check_diversity",
     "check_output",
@@ -55,6 +57,7 @@ __all__ = [
     "processes",
     "split_samples",
     "splitter",
+    "strata_of",
     "targets_by_sample",
     "unused",
     "usable_samples",
@@ -297,6 +300,27 @@ def splitter(
     return functools.partial(split_samples, config=config, shared=shared)
 
 
+def strata_of(
+    task: type[Task] | type[Targets],
+    values: pd.Series | pd.DataFrame,
+    config: Config,
+    groups: pd.Series | None = None,
+) -> pd.Series | None:
+    """What each side of a split shall have in equal shares: classes, or quantiles of a number.
+
+    Raises
+    ------
+    InputError
+        As `quantile_strata`, and for quantiles of several targets.
+    """
+    if isinstance(values, pd.DataFrame):
+        if config.train.strata:
+            raise InputError("train.strata is for one numeric target, and there are several.")
+        return None
+    classes = task.strata(values)
+    return quantile_strata(values, config.train.strata, groups) if classes is None else classes
+
+
 def split_samples(samples, config, groups=None, strata=None, shared: bool = False) -> Split:
     """Training and validation samples, as the configuration has it.
 
@@ -337,6 +361,22 @@ def given_split(given, samples: list[str], usable: list[str], members: int) -> S
             "enough reads."
         )
     return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)
+
+
+def chosen_split(
+    study: Study, samples: list[str], config: Config, groups: pd.Series | None
+) -> Split | None:
+    """The split by ``train.val_where``; None where it is not set.
+
+    Raises
+    ------
+    InputError
+        As `where_split`.
+    """
+    conditions = names_in(config.train.val_where)
+    if not conditions:
+        return None
+    return Split.holdout(*where_split(samples, study.metadata, conditions, groups))
 
 
 def count_groups(groups: pd.Series | None, samples) -> int | None:

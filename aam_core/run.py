@@ -98,6 +98,7 @@ class Run:
             run=self._record(),
             train_samples=plan.split.train,
             val_samples=plan.split.val,
+            val_folds=plan.split.folds,
         )
         self.pretrained: list[str] = []
         if plan.checkpoint is not None:

@@ -238,7 +238,12 @@ def compare(
 
 
 def compare_methods(
-    runs: Mapping[str, Sequence[Predictions]], groups, reference: str | None, seed: int = 0
+    runs: Mapping[str, Sequence[Predictions]],
+    groups,
+    reference: str | None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Intervals of the metrics of several methods, and their differences from one of them.
 
@@ -252,7 +257,7 @@ def compare_methods(
         Group of each sample; each sample is its own where they are not grouped.
     reference : str or None
         Method that the others are compared with.
-    seed : int
+    draws, seed : int
         Of the bootstrap.
 
     Returns
@@ -271,7 +276,7 @@ def compare_methods(
         return np.array(scores).ravel()
 
     shape = len(methods), len(names)
-    values, drawn = score(slice(None)).reshape(shape), draw(score, groups, seed=seed)
+    values, drawn = score(slice(None)).reshape(shape), draw(score, groups, draws=draws, seed=seed)
     drawn = drawn.reshape(-1, *shape)
     losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
     result: dict[str, dict[str, Any]] = {}

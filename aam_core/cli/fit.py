@@ -5,14 +5,13 @@ from __future__ import annotations
 import click
 
 from aam_core.cli import own_output
-from aam_core.cli.command import command, require
+from aam_core.cli.command import command
 from aam_core.cli.options import (
-    FILE,
     directory_option,
     fit_study_options,
     init_from_option,
     load_inputs,
-    read_ids,
+    split_options,
     target_options,
     with_any_value,
 )
@@ -28,27 +27,19 @@ def _fit_command(name: str, task: str, help: str) -> click.Command:
     @fit_study_options
     @init_from_option
     @target_options(several=task == "regression")
-    @click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line.")
-    @click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line.")
+    @split_options
     @directory_option(own_output.is_model(name.removeprefix("fit-")))
     @config_options("fitting", resume=True)
-    def fit(inputs, target, train_samples, val_samples, output, missing_samples=None, **options):
+    def fit(inputs, target, split_of, output, missing_samples=None, **options):
         from aam_core import fitting
 
-        require(
-            (train_samples is None) == (val_samples is None),
-            "--train-samples and --val-samples go together.",
-        )
         check_apart(options["encoder"], output)
         check_apart(options["init_from"], output, "--init-from")
-        split = None
-        if train_samples is not None:
-            split = (read_ids(train_samples), read_ids(val_samples))
         job = fitting.FITS[task]
         study = load_inputs(inputs)
         if missing_samples == "ignore":
             study = with_any_value(study, target)
-        job(study, target, split=split, output=output, **options)
+        job(study, target, split=split_of(study), output=output, **options)
         logger.info(f"Model written to {output}")
 
     return fit

@@ -39,6 +39,7 @@ __all__ = [
     "load_inputs",
     "missing_option",
     "read_ids",
+    "split_options",
     "study_options",
     "target_options",
     "task_option",
@@ -320,6 +321,44 @@ def directory_option(
 def file_option(help: str) -> Decorator:
     """``--output`` for a file."""
     return click.option("--output", type=OutputFile(), required=True, help=help)
+
+
+def split_options(function: Callable) -> Callable:
+    """Add the options of a fixed split; the command gets ``split_of``, a function of the study."""
+    options = [
+        click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line."),
+        click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line."),
+        click.option(
+            "--folds-file",
+            type=FILE,
+            help="The split instead: a TSV with sample-id and fold, each of which a member of the "
+            "ensemble holds out. Samples that are not in it are trained on by all.",
+        ),
+    ]
+
+    @functools.wraps(function)
+    def run(*, train_samples, val_samples, folds_file, **values):
+        require(
+            (train_samples is None) == (val_samples is None),
+            "--train-samples and --val-samples go together.",
+        )
+        require(
+            train_samples is None or folds_file is None,
+            "--folds-file and --train-samples divide the samples in two ways: give one.",
+        )
+
+        def split_of(study: Study):
+            from aam_core.data.folds import fold_numbers
+
+            if folds_file is not None:
+                return fold_numbers(folds_file, study.sample_ids)
+            if train_samples is None:
+                return None
+            return read_ids(train_samples), read_ids(val_samples)
+
+        return function(split_of=split_of, **values)
+
+    return decorated(run, options)
 
 
 def read_ids(path: str | os.PathLike[str]) -> list[str]:

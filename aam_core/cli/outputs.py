@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,15 @@ from aam_core.files.writing import check_folder, is_stream, replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["OutputDirectory", "OutputFile", "check_apart", "show_metrics", "write_tables"]
+__all__ = [
+    "OutputDirectory",
+    "OutputFile",
+    "check_apart",
+    "readable",
+    "show_metrics",
+    "show_table",
+    "write_tables",
+]
 
 
 class OutputFile(click.ParamType):
@@ -127,15 +135,20 @@ def show_metrics(rows: dict[str, dict[str, float]]) -> None:
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     lines = [["", *metrics]]
     lines += [
-        [name, *(_readable(row.get(metric)) for metric in metrics)] for name, row in rows.items()
+        [name, *(readable(row.get(metric)) for metric in metrics)] for name, row in rows.items()
     ]
+    show_table(lines)
+
+
+def show_table(lines: Sequence[Sequence[str]]) -> None:
+    """Print rows of as many texts each, aligned, on stdout."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for name, *cells in lines:
         text = (f"{cell:>{width + 2}}" for cell, width in zip(cells, widths[1:], strict=True))
         click.echo("".join([name.ljust(widths[0]), *text]))
 
 
-def _readable(value: float | None) -> str:
+def readable(value: float | None) -> str:
     """Four digits, and never an exponent for what people read as a plain number."""
     if value is None:
         return "-"

@@ -14,6 +14,7 @@ from typing import Any
 from aam_core.files.folders import MANIFEST, STAGE, is_hidden
 
 __all__ = [
+    "is_baseline",
     "is_cross_validation",
     "is_empty",
     "is_evaluation",
@@ -49,6 +50,15 @@ def is_study(folder: Path) -> bool:
 def is_cross_validation(folder: Path) -> bool:
     """Predictions and metrics with folds."""
     return _has_scores(folder) and "per_fold" in _read_json(_complete(folder) / "metrics.json")
+
+
+def is_baseline(folder: Path) -> bool:
+    """Predictions and metrics of a baseline on a split."""
+    folder = _complete(folder)
+    names = ("metrics.json", "val_predictions.tsv")
+    if (folder / "config.json").exists() or not all((folder / it).is_file() for it in names):
+        return False
+    return "method" in _read_json(folder / "metrics.json")
 
 
 def is_evaluation(folder: Path) -> bool:

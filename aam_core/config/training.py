@@ -127,6 +127,18 @@ class TrainConfig(Checked):
         minimum=0.0,
         maximum=0.9,
     )
+    val_where: str = option(
+        "",
+        "COLUMN=VALUE: validate on these samples instead, and train on all others; several joined "
+        "by commas: on those with any of them.",
+    )
+    strata: int = option(
+        0,
+        "Quantiles of a numeric target that folds and validation samples have in equal shares, as "
+        "far as groups allow (0: numbers are not stratified; classes always are).",
+        minimum=0,
+        maximum=100,
+    )
     seed: int = option(0, "Seed of everything random.", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
     devices: int = option(

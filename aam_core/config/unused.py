@@ -353,7 +353,25 @@ def _direction(config: Config, context: RunContext) -> str:
 
 
 def _val_fraction(config: Config, context: RunContext) -> str:
+    if context.fits and config.train.val_where and context.job == "train":
+        return context.split or "train.val_where chooses the validation samples"
     return context.split
+
+
+def _val_where(config: Config, context: RunContext) -> str:
+    if not config.train.val_where:
+        return ""
+    if context.job != "train":
+        return "only a single fit reads it"
+    return _of_a_fit(config, context) or context.split
+
+
+def _strata(config: Config, context: RunContext) -> str:
+    if config.train.strata == 0:
+        return ""
+    if context.task == "classification":
+        return "classes are stratified by themselves"
+    return _of_a_fit(config, context) or _val_fraction(config, context)
 
 
 def _devices(config: Config, context: RunContext) -> str:
@@ -508,6 +526,8 @@ RULES: dict[str, Rule] = {
     "train.best_metric": _any(_not_in_trials, _validation),
     "train.best_direction": _any(_not_in_trials, _direction),
     "train.val_fraction": _val_fraction,
+    "train.val_where": _val_where,
+    "train.strata": _strata,
     "train.seed": _always_used,
     "train.device": _always_used,
     "train.devices": _devices,

@@ -16,7 +16,7 @@ import pandas as pd
 from aam_core.data.columns import as_classes, label_codes, missing_ids
 from aam_core.errors import InputError, first_five
 
-__all__ = ["Split", "cross_fitting_split", "make_folds", "train_val_split"]
+__all__ = ["Split", "aligned", "cross_fitting_split", "make_folds", "train_val_split"]
 
 _TRIES = 50
 """Orders of the groups that are tried, at most."""
@@ -212,12 +212,13 @@ def make_folds(
     groups: pd.Series | Sequence | None = None,
     strata: pd.Series | Sequence | None = None,
     lone_classes: bool = False,
+    shuffle: bool = False,
 ) -> list[tuple[list[str], list[str]]]:
     """Folds of a cross-validation: every sample is in one test fold.
 
-    With groups alone, scikit-learn's GroupKFold (which takes no seed); with groups and strata,
-    StratifiedGroupKFold; with strata alone, StratifiedKFold; else KFold, each shuffled by ``seed``
-    as scikit-learn 1.8 does it.
+    With groups alone, scikit-learn's GroupKFold (which takes no seed, unless ``shuffle``); with
+    groups and strata, StratifiedGroupKFold; with strata alone, StratifiedKFold; else KFold, each
+    shuffled by ``seed`` as scikit-learn 1.8 does it.
 
     Parameters
     ----------
@@ -228,6 +229,8 @@ def make_folds(
     seed : int
     lone_classes : bool
         Whether a class may have a single sample (or group), and so be in one fold alone.
+    shuffle : bool
+        With groups alone, deal them at random: as many groups to each fold, not as many samples.
 
     Returns
     -------
@@ -268,6 +271,12 @@ def make_folds(
         group = np.argsort(order)[group]
         splitter = StratifiedGroupKFold(folds)
     elif groups is not None:
+        if shuffle:  # as by GroupKFold(shuffle=True), which scikit-learn has since 1.6
+            order = np.random.RandomState(seed).permutation(units)
+            fold = np.empty(units, int)
+            for number, dealt in enumerate(np.array_split(order, folds)):
+                fold[dealt] = number
+            return [_sides(ids, fold[group] == number) for number in range(folds)]
         splitter = GroupKFold(folds)
     else:
         splitter = (KFold if strata is None else StratifiedKFold)(**shuffled)
@@ -339,7 +348,7 @@ def _hold_out(
 
 
 def _need_two(ids, group, strata, grouped):
-    labels = as_classes(_aligned(ids, strata, "class"))
+    labels = as_classes(aligned(ids, strata, "class"))
     units = pd.Series(group).groupby(labels.to_numpy()).nunique()
     lone = units[units < 2].index
     if len(lone):
@@ -350,7 +359,7 @@ def _need_two(ids, group, strata, grouped):
         )
 
 
-def _aligned(ids, values, what) -> pd.Series:
+def aligned(ids, values, what) -> pd.Series:
     """The values as a Series in the order of ids; `InputError` where one is missing."""
     if isinstance(values, pd.Series):
         absent = [i for i in ids if i not in values.index]
@@ -372,7 +381,7 @@ def _aligned(ids, values, what) -> pd.Series:
 
 def _codes(ids, values, what) -> np.ndarray:
     """[N] int, position of each sample's label among the sorted labels (`columns.label_codes`)."""
-    return label_codes(_aligned(ids, values, what))
+    return label_codes(aligned(ids, values, what))
 
 
 def _sides(ids: list[str], held_out: np.ndarray) -> tuple[list[str], list[str]]:

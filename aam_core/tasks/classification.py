@@ -13,7 +13,7 @@ from aam_core import plots
 from aam_core.config import LossConfig
 from aam_core.config.fields import names_in
 from aam_core.data.columns import as_classes, class_sizes, list_values, missing_words
-from aam_core.errors import InputError, first_five
+from aam_core.errors import InputError, first_five, lookup
 from aam_core.tasks.metrics import BINS, ClassificationMetrics, classification_metrics
 from aam_core.tasks.prediction_columns import BOUNDS, RESERVED, ColumnKind, named, schema_of
 from aam_core.tasks.task import Task
@@ -269,11 +269,19 @@ class Classification(Task):
         probability = predictions[np.arange(len(truth)), truth]
         return float(-np.log(probability.clip(_LEAST_PROBABILITY)).sum())
 
-    def baseline(self, **settings) -> Any:
-        """A classifier."""
-        from sklearn.ensemble import RandomForestClassifier
+    def baseline(self, name: str = "random_forest", **settings) -> Any:
+        """A classifier; 'dummy' predicts the most common class, with the shares of all."""
+        from sklearn.dummy import DummyClassifier
+        from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+        from sklearn.linear_model import LogisticRegression
 
-        return RandomForestClassifier(**settings)
+        estimators = {
+            "random_forest": RandomForestClassifier,
+            "extra_trees": ExtraTreesClassifier,
+            "linear": lambda penalty: LogisticRegression(C=1 / penalty, max_iter=1000),
+            "dummy": lambda: DummyClassifier(strategy="prior"),
+        }
+        return lookup(estimators, name, "baseline")(**settings)
 
     def baseline_predictions(self, forest: Any, inputs) -> np.ndarray:
         """[N, T] probabilities; 0 of a class that the forest has not seen."""

@@ -66,11 +66,12 @@ PREDICTION_SD = "prediction_sd"
 PREDICTION_SET = "prediction_set"
 """The classes that a sample may be of, with a confidence that was asked for."""
 
-METHODS = ("network", "random_forest", "reads")
+METHODS = ("network", "random_forest", "extra_trees", "linear", "dummy", "reads")
 """What a cross-validation scores besides the model; its columns start with these names."""
 
 COLUMNS = {
     "sample-id": ColumnKind.ID,
+    "repeat": ColumnKind.FOLD,
     "fold": ColumnKind.FOLD,
     "actual": ColumnKind.ACTUAL,
     "prediction": ColumnKind.PREDICTION,
@@ -81,10 +82,11 @@ COLUMNS = {
 }
 """Columns with a fixed name -> what they hold."""
 
-RESERVED = tuple(name for name in COLUMNS if name not in BOUNDS)
+RESERVED = tuple(name for name in COLUMNS if name not in (*BOUNDS, "repeat"))
 """What no class may be called, because its column of probabilities would have that name.
 
-The bounds are never in one table with probabilities, so that classes may be called so.
+The bounds are never in one table with probabilities, so that classes may be called so; a repeat is
+in that of a cross-validation alone, which refuses such a class itself.
 """
 
 _TOLERANCE = 1e-3

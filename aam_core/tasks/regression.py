@@ -15,7 +15,7 @@ from aam_core.config import LossConfig
 from aam_core.config.fields import names_in
 from aam_core.data.columns import as_name, as_numbers, list_values, to_floats
 from aam_core.data.metadata import require_columns
-from aam_core.errors import InputError, first_five
+from aam_core.errors import InputError, first_five, lookup
 from aam_core.tasks.metrics import RegressionMetrics, regression_metrics
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 from aam_core.tasks.task import Task
@@ -364,11 +364,20 @@ class Regression(Task):
         """Sum of the absolute errors."""
         return float(np.abs(predictions[:, 0] - truth).sum())
 
-    def baseline(self, **settings) -> Any:
-        """A regressor."""
-        from sklearn.ensemble import RandomForestRegressor
+    def baseline(self, name: str = "random_forest", **settings) -> Any:
+        """A regressor; 'dummy' predicts the median."""
+        from sklearn.dummy import DummyRegressor
+        from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
+        from sklearn.linear_model import Ridge
 
-        return RandomForestRegressor(**settings)
+        estimators = {
+            "random_forest": RandomForestRegressor,
+            # A split over all features would take as long as those of the random forest.
+            "extra_trees": lambda **given: ExtraTreesRegressor(max_features=0.3, **given),
+            "linear": lambda penalty: Ridge(alpha=penalty),
+            "dummy": lambda: DummyRegressor(strategy="median"),
+        }
+        return lookup(estimators, name, "baseline")(**settings)
 
     def baseline_predictions(self, forest: Any, inputs) -> np.ndarray:
         """[N, 1]"""

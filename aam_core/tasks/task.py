@@ -382,8 +382,15 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def baseline(self, **settings) -> Any:
-        """A random forest of scikit-learn, to be fitted on `forest_target`: the baseline."""
+    def baseline(self, name: str = "random_forest", **settings) -> Any:
+        """An estimator of scikit-learn, to be fitted on `forest_target`.
+
+        Parameters
+        ----------
+        name : {'random_forest', 'extra_trees', 'linear', 'dummy'}
+        **settings
+            Of a forest as scikit-learn has them; of 'linear' the ``penalty``.
+        """
 
     @abstractmethod
     def baseline_predictions(self, forest: Any, inputs) -> np.ndarray:

@@ -246,10 +246,17 @@ def _splits(inputs: _Inputs, config: Config) -> list[Split]:
     """The split of every trial, or its folds."""
     samples, values, groups = inputs.study.sample_ids, inputs.values(), inputs.groups()
     inputs.task.check(values)
-    strata = inputs.task.strata(values)
+    strata = preparation.strata_of(inputs.task, values, config, groups)
     if inputs.folds:
-        folds, seed = inputs.folds, config.train.seed
-        sides = make_folds(samples, folds=folds, seed=seed, groups=groups, strata=strata)
+        lone = inputs.task.strata(values) is None
+        sides = make_folds(
+            samples,
+            folds=inputs.folds,
+            seed=config.train.seed,
+            groups=groups,
+            strata=strata,
+            lone_classes=lone,
+        )
         return [Split.holdout(*ids) for ids in sides]
     if config.train.val_fraction == 0:
         raise InputError("Trials are compared on validation samples, but train.val_fraction is 0.")

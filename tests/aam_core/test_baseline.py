@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core.baseline import baseline_forest, relative_abundances
+from aam_core.baseline import BASELINES, baseline_forest, predict_baseline, relative_abundances
 from aam_core.data.splits import make_folds
 from aam_core.data.study import Study, load_study
 from aam_core.evaluation import evaluate
@@ -58,3 +60,33 @@ def test_the_forest_sees_shares_and_not_depth():
     predictions = baseline_forest(toy, ["a", "c"], ["b", "d"], y)["prediction"]
     same = baseline_forest(toy, ["a", "c"], ["a", "c"], y)["prediction"]
     assert predictions.tolist() == same.tolist()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("task, target", [("regression", "gradient"), ("classification", "group")])
+def test_every_baseline_reads_the_training_samples_alone(study, sides, name, task, target):
+    train, test = sides
+    values = study.metadata[target]
+    values = values.where(values.index.isin(train))
+    groups = study.metadata["host_subject_id"]
+    options = {"task": task, "groups": groups}
+    predictions = predict_baseline(name, study, train, test, values, **options)
+    assert list(predictions.index) == test and predictions.notna().all(axis=None)
+    metrics = evaluate(predictions, study.metadata, target, task=task)
+    if name in ("extra_trees", "linear"):
+        assert metrics["r2"] > 0.2 if task == "regression" else metrics["auc"] > 0.6
+    if name == "dummy" and task == "regression":
+        assert (predictions["prediction"] == values[train].median()).all()
+
+
+def test_a_linear_model_on_the_log_ratio_does_not_see_depth():
+    """Twice the reads of a sample, half a read more in each count: nearly the same."""
+    made = simulate(60, 40, seed=3, effect=1.5, depth=20_000)
+    table = load_study(made.table, sequences=made.sequences, metadata=made.metadata)
+    ids, values = table.sample_ids, made.metadata["gradient"]
+    twice = dataclasses.replace(table, counts=(table.counts * 2).tocsr())
+    once, deep = (
+        predict_baseline("linear", each, ids[:40], ids[40:], values)["prediction"]
+        for each in (table, twice)
+    )
+    assert np.corrcoef(once, deep)[0, 1] > 0.98

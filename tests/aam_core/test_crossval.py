@@ -17,8 +17,17 @@ from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 QUICK = {"train.max_steps": 1}
 SUBJECTS = 15
-OTHERS = ("network", "random_forest", "reads")
+OTHERS = ("network", "random_forest", "extra_trees", "linear", "dummy", "reads")
 """The methods that are scored too."""
+SUMMARIES = ("network_weight", "comparison", "per_fold")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """Intervals of few bootstrap draws, which take no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aam_core.comparison.DRAWS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +50,7 @@ def test_it_shows_itself_in_a_few_lines(ages, groups):
     for result, metric in ((ages[0], "r2"), (groups[0], "auc")):
         lines = repr(result).splitlines()
         assert lines[0] == "Cross-validation: 60 held-out samples of 15 groups, in 3 folds"
-        assert len(lines) == 5 and lines[1].split()[0] == "AAM"
+        assert len(lines) == 8 and lines[1].split()[0] == "AAM"
         assert f"{metric} {result.metrics['aam'][metric]:.4g}" in lines[1]
         assert "<table>" in result._repr_html_() and "random forest" in result._repr_html_()
 
@@ -60,7 +69,7 @@ def test_every_sample_is_predicted_once_in_its_fold(ages, small):
 
 def test_metrics_are_of_all_folds_together(ages):
     table, metrics = ages[0].predictions, ages[0].metrics
-    assert set(metrics) == {"held_out", "aam", *OTHERS, "interval", "per_fold"}
+    assert set(metrics) == {"held_out", "aam", *OTHERS, "interval", *SUMMARIES}
     assert metrics["held_out"] == {"samples": 60, "groups": SUBJECTS, "folds": 3}
     assert metrics["interval"]["nominal_coverage"] == 0.9
     fifths = metrics["interval"]["quintiles"]
@@ -72,18 +81,23 @@ def test_metrics_are_of_all_folds_together(ages):
     assert sum(fold["groups"] for fold in folds) == SUBJECTS
     for name, column in (("aam", "prediction"), *zip(OTHERS, OTHERS, strict=True)):
         expected = regression_metrics(table["actual"], table[column])
-        assert {key: metrics[name][key] for key in expected} == pytest.approx(expected)
+        assert {key: metrics[name][key] for key in expected} == pytest.approx(expected, nan_ok=True)
         assert [fold["fold"] for fold in metrics["per_fold"]] == [1, 2, 3]
         for fold in metrics["per_fold"]:
             part = table[table["fold"] == fold["fold"]]
             expected = regression_metrics(part["actual"], part[column])
-            assert {key: fold[name][key] for key in expected} == pytest.approx(expected)
+            assert {key: fold[name][key] for key in expected} == pytest.approx(
+                expected, nan_ok=True
+            )
 
 
 def test_what_is_written(ages, groups):
     for result, out in (ages, groups):
         names = sorted(item.name for item in out.iterdir())
-        assert names == ["metrics.json", "predictions.png", "predictions.tsv"]
+        assert names == [
+            *("comparison.tsv", "folds.tsv"),
+            *("metrics.json", "predictions.png", "predictions.tsv"),
+        ]
         assert set(json.loads((out / "metrics.json").read_text())) == set(result.metrics)
         table = pd.read_csv(out / "predictions.tsv", sep="\t", index_col="sample-id")
         assert list(table.columns) == list(result.predictions.columns)
@@ -102,12 +116,12 @@ def test_classification(groups, small):
         expected = classification_metrics(
             table["actual"], table[name], probabilities.set_axis(["case", "control"], axis=1)
         )
-        assert {key: metrics[name][key] for key in expected} == pytest.approx(expected)
+        assert {key: metrics[name][key] for key in expected} == pytest.approx(expected, nan_ok=True)
     assert table["actual"].tolist() == small.metadata["group"].tolist()
     expected = classification_metrics(
         table["actual"], table["prediction"], table[["case", "control"]]
     )
-    assert {key: metrics["aam"][key] for key in expected} == pytest.approx(expected)
+    assert {key: metrics["aam"][key] for key in expected} == pytest.approx(expected, nan_ok=True)
     assert 0.6 < metrics["random_forest"]["auc"] <= 1
 
 
@@ -118,7 +132,7 @@ def test_the_forest_is_optional_and_the_frozen_encoder_too(small, encoder, brief
     for trees, more in ((10, ["network"]), (0, [])):
         config = config.replace({"forest.trees": trees})
         result = cross_validate(small, "gradient", config=config, **options)
-        assert set(result.metrics) == {"held_out", "aam", *more, "interval", "per_fold"}
+        assert set(result.metrics) == {"held_out", "aam", *more, "interval", *SUMMARIES}
         assert result.metrics["held_out"] == {"samples": 60, "folds": 2}
         assert list(result.predictions.columns) == [*plain, *more]
 
@@ -249,7 +263,7 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
     values.iloc[[0, 1, 10, 11]] = "another"
     halves = small.sample_ids[:30], small.sample_ids[30:]
     folds = [halves, halves[::-1]]
-    monkeypatch.setattr("aam_core.crossval.make_folds", lambda *_, **__: folds)
+    monkeypatch.setattr("aam_core.data.folds.make_folds", lambda *_, **__: folds)
     options = {"group_by": hosts, "folds": 2, "task": "classification"}
     result = cross_validate(small, values, config=brief("fitting", QUICK), **options)
     table = result.predictions
@@ -284,7 +298,7 @@ def test_a_later_fold_that_cannot_be_split_says_so_before_the_first_is_trained(
     values = pd.Series(["rare"] * 2 + ["common"] * 58, ids)
     folds = [(ids[:30], ids[30:]), (ids[1:], ids[:1])]
     options = {"task": "classification", "folds": 2, "baseline": False}
-    monkeypatch.setattr("aam_core.crossval.make_folds", lambda *_, **__: folds)
+    monkeypatch.setattr("aam_core.data.folds.make_folds", lambda *_, **__: folds)
     capsys.readouterr()
     with pytest.raises(InputError, match="in one sample only.*: rare"):
         single = brief("fitting", {**QUICK, "model.members": 1})
@@ -376,3 +390,71 @@ def test_groups_are_compared_letter_for_letter(small, brief):
     table = cross_validate(study, "gradient", folds=9, **options).predictions
     assert table["fold"].nunique() == 9
     assert (table["fold"].groupby(named).nunique() == 1).all()
+
+
+# --- divided in other ways -----------------------------------------------------------------------
+
+FEW = {"forest.trees": 0, "model.members": 1}
+
+
+def test_a_column_divides_the_samples_and_groups_stay_together(small, brief):
+    """Every subject is of one class here; the interval is over subjects."""
+    config = brief("fitting", {**QUICK, **FEW})
+    options = {"config": config, "baseline": ["dummy"], "group_by": "host_subject_id"}
+    result = cross_validate(small, "gradient", fold_by="group", **options)
+    group = small.metadata["group"]
+    assert (result.predictions["fold"] == group.map({"case": 1, "control": 2})).all()
+    assert result.metrics["comparison"]["groups"] == SUBJECTS
+    assert result.folds["fold"].to_dict() == result.predictions["fold"].to_dict()
+    part = cross_validate(small, "gradient", test_where="group=control", **options)
+    assert part.predictions.index.tolist() == group.index[group == "control"].tolist()
+    assert part.metrics["held_out"]["folds"] == 1
+    expected = small.metadata["gradient"][group == "case"].median()
+    assert part.predictions["dummy"].to_numpy() == pytest.approx(expected)
+    odd = pd.Series(["a", "b"] * 30, small.sample_ids, name="odd")
+    with pytest.raises(InputError, match="15 groups of column 'host_subject_id' .* both sides"):
+        cross_validate(small, "gradient", fold_by=odd, **options)
+
+
+def test_repeats_have_metrics_of_their_own(small, brief, tmp_path):
+    config = brief("fitting", {**QUICK, **FEW})
+    options = {"folds": 2, "config": config, "baseline": ["linear"], "repeat": 2}
+    result = cross_validate(small, "gradient", output=tmp_path / "cv", **options)
+    metrics, table = result.metrics, result.predictions
+    assert metrics["held_out"] == {"samples": 60, "folds": 2, "repeats": 2}
+    assert table["repeat"].tolist() == [1] * 60 + [2] * 60
+    for number, part in table.groupby("repeat"):
+        expected = regression_metrics(part["actual"], part["linear"])
+        assert metrics["per_repeat"][number - 1]["linear"] == pytest.approx(expected)
+    both = [each["linear"]["mae"] for each in metrics["per_repeat"]]
+    assert both[0] != both[1]
+    assert metrics["linear"]["mae"] == pytest.approx(np.mean(both))
+    assert metrics["spread"]["linear"]["mae"] == pytest.approx(np.std(both, ddof=1))
+    assert [fold["repeat"] for fold in metrics["per_fold"]] == [1, 1, 2, 2]
+    # the first is what one alone would be, and what its file says
+    folds = pd.read_csv(tmp_path / "cv" / "folds.tsv", sep="\t")
+    assert len(folds) == 120
+    one = cross_validate(small, "gradient", **{**options, "repeat": 1})
+    first = table[table["repeat"] == 1].drop(columns="repeat")
+    pd.testing.assert_frame_equal(first, one.predictions)
+
+
+def test_folds_at_a_time_give_the_same(small, brief):
+    config = brief("fitting", {**QUICK, **FEW})
+    options = {"folds": 2, "config": config, "baseline": ["linear"]}
+    alone = cross_validate(small, "gradient", **options)
+    several = cross_validate(small, "gradient", jobs=2, **options)
+    pd.testing.assert_frame_equal(alone.predictions, several.predictions)
+    assert alone.metrics == several.metrics
+    with pytest.raises(InputError, match="jobs=2 beside several processes"):
+        cross_validate(small, "gradient", jobs=2, devices=2, **options)
+
+
+def test_a_fold_that_fails_names_itself(small, brief, monkeypatch):
+    def fails(*_, label, **__):
+        raise InputError(f"no luck in {label}")
+
+    monkeypatch.setitem(fitting.FITS, "regression", fails)
+    options = {"folds": 2, "config": brief("fitting", QUICK), "baseline": False}
+    with pytest.raises(InputError, match="^fold 1/2: no luck in fold 1/2$"):
+        cross_validate(small, "gradient", **options)

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from aam_core import vocab
 from aam_core.config import paths
+from aam_core.data.folds import fold_numbers
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.data.splits import Split
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, write_manifest
 from aam_core.fitting import fit_regressor
@@ -56,8 +58,8 @@ FIELDS = {
     "ensemble": "interval passes calibration interval_by",
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
-        "patience unfreeze_from best_metric best_direction val_fraction seed device devices "
-        "strategy max_restarts checkpoint_every precision compile gradient_checkpointing attention "
+        "patience unfreeze_from best_metric best_direction val_fraction val_where strata seed "
+        "device devices strategy max_restarts checkpoint_every precision compile gradient_checkpointing attention "
         "threads log_every trackers histograms"
     ),
     "parts": (
@@ -226,7 +228,15 @@ def test_a_model_straight_from_memory(brief, tmp_path):
     result = load_model(model.save(tmp_path / "new" / "model"))
     assert result.target == model.target
     assert result.metrics is None and result.val_predictions is None and result.intervals == ()
-    assert result.train_samples == result.val_samples == []
+    assert result.train_samples == result.val_samples == result.val_folds == []
+
+
+def test_the_split_of_a_fit_comes_back(copy, small):
+    """As a table of folds, of which each member holds out one."""
+    model = load_model(copy)
+    split = fold_numbers(copy / "folds.tsv", small.sample_ids)
+    assert split == Split(model.train_samples, model.val_samples, model.val_folds)
+    assert set(split.folds) == {0, 1}
 
 
 def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
@@ -540,7 +550,8 @@ def test_infinite_numbers_of_a_target(copy, path):
 
 
 def test_what_people_read_may_be_gone(copy):
-    for name in ("metrics.json", "val_predictions.tsv", "train_samples.txt", "val_samples.txt"):
+    sides = ("train_samples.txt", "val_samples.txt", "folds.tsv")
+    for name in ("metrics.json", "val_predictions.tsv", *sides):
         (copy / name).unlink()
     assert validate(copy) == "regressor"
     result = load_model(copy)

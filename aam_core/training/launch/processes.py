@@ -29,7 +29,7 @@ from aam_core.training.launch.environment import is_launched
 from aam_core.training.launch.signals import Stopper, blocked
 from aam_core.training.launch.worker import Report, read_reports, work, write_call
 
-__all__ = ["run_in_processes"]
+__all__ = ["cores", "run_in_processes", "with_environment", "without_main"]
 
 _GRACE = 2.0
 """Seconds that the others have to end by themselves after one worker ended or failed."""
@@ -67,7 +67,7 @@ def run_in_processes(
     """
     assert not is_launched(), "the processes are there already"
     if not threads:
-        threads = int(os.environ.get("OMP_NUM_THREADS", max(1, _cores() // devices)))
+        threads = int(os.environ.get("OMP_NUM_THREADS", max(1, cores() // devices)))
     with (
         tempfile.TemporaryDirectory(prefix="aam-") as folder,
         Stopper(tuple(_PATIENCE)) as stopper,
@@ -118,9 +118,9 @@ def _run_once(
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=work, args=(folder, level)) for _ in range(devices)]
     try:
-        with blocked(), _without_main():
+        with blocked(), without_main():
             for rank, worker in enumerate(workers):
-                with _environment({**common, "RANK": rank, "LOCAL_RANK": rank}):
+                with with_environment({**common, "RANK": rank, "LOCAL_RANK": rank}):
                     worker.start()
         return _wait(workers, stopper)
     finally:
@@ -155,7 +155,7 @@ def _failed(workers: Sequence[BaseProcess]) -> dict[int, int]:
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Keep the processes that the block starts from importing the parent's script.
 
     A spawned process does so as a rule: without need, slowly under QIIME 2, and not at all where
@@ -170,7 +170,7 @@ def _without_main() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(variables: dict) -> Iterator[None]:
+def with_environment(variables: dict) -> Iterator[None]:
     """Variables for the processes that the block starts."""
     former = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update({name: str(value) for name, value in variables.items()})
@@ -218,7 +218,7 @@ def _advice(failed: dict[int, int]) -> str:
     return "AAM_DEBUG=1 shows where; once that is mended, resume from the last checkpoint"
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if sys.platform == "linux":
         # cpu_count also counts cores that a scheduler or taskset keeps from this process.

@@ -20,7 +20,7 @@ from aam_core.errors import AAMError, Preempted
 from aam_core.log import show
 from aam_core.training.launch.signals import BLOCKED
 
-__all__ = ["Report", "read_reports", "work", "write_call"]
+__all__ = ["Report", "end_with_parent", "read_reports", "work", "write_call"]
 
 
 class Report(NamedTuple):
@@ -52,7 +52,7 @@ def write_call(folder: str, function: Callable, kwargs: dict) -> None:
 
 def work(folder: str, log_level: int) -> None:
     """Make the call that is in ``folder``, or write there why it failed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     # Skips the teardown, in which process groups hang or abort.
     atexit.register(os._exit, 0)
     # Ctrl-C reaches the parent too, which passes it on as SIGTERM.
@@ -95,7 +95,7 @@ def _write_report(folder: str, error: BaseException) -> None:
     partial.rename(partial.with_suffix(".report"))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave no orphan, even one that hangs in a collective call while the parent is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "not a child process"

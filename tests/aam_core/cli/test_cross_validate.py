@@ -7,15 +7,18 @@ import json
 import pandas as pd
 import pytest
 
+from aam_core.comparison import labels_of
+
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
 BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.trees=10")
 
-SHOWN = {
-    "aam": "AAM",
-    "network": "AAM's networks alone",
-    "random_forest": "random forest",
-    "reads": "random forest on the number of reads alone",
-}
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """Intervals of few bootstrap draws, which take no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aam_core.comparison.DRAWS", 20)
+        yield
 
 
 @pytest.fixture
@@ -45,10 +48,12 @@ def test_scores_every_sample_beside_a_random_forest(
     assert outcome.status == 0, outcome.err
     metrics = json.loads((out / "metrics.json").read_text())
     header, *lines = outcome.out.splitlines()
-    assert len(lines) == len(SHOWN)
-    for line, (name, label) in zip(lines, SHOWN.items(), strict=True):
+    shown_names = labels_of(task)
+    assert len(lines) == len(shown_names)
+    for line, (name, label) in zip(lines, shown_names.items(), strict=True):
         assert line.startswith(f"{label} ") and expected <= set(metrics[name])
-        shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=True))
+        assert line.count("[") == (1 if name == "random_forest" else 2)
+        shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=False))
         for metric in expected:
             assert float(shown[metric]) == pytest.approx(metrics[name][metric], rel=1e-3)
     log = outcome.err.splitlines()
@@ -56,7 +61,7 @@ def test_scores_every_sample_beside_a_random_forest(
     assert any(
         f"{len(metrics['per_fold'])} folds" in line and str(subjects) in line for line in log
     )
-    for stage in ("fold 1/2: fitting forests", "fold 2/2: fitting the random forests to compare"):
+    for stage in ("fold 1/2: fitting forests", "fold 2/2: fitting the baselines to compare"):
         assert any(line.startswith(stage) for line in log)
     first = metrics["per_fold"][0]["held_out"]["samples"]
     assert any(f"fold 1/2: {first} test samples: " in line for line in log)
@@ -78,7 +83,26 @@ def test_without_the_baseline(aam, files, tmp_path):
     assert outcome.status == 0, outcome.err
     assert "forest" not in outcome.out
     metrics = json.loads((out / "metrics.json").read_text())
-    assert set(metrics) == {"held_out", "aam", "network", "interval", "per_fold"}
+    summaries = {"network_weight", "comparison", "per_fold"}
+    assert set(metrics) == {"held_out", "aam", "network", "interval"} | summaries
+    assert {"aam", "network"} == set(pd.read_csv(out / "comparison.tsv", sep="\t")["method"])
+
+
+def test_folds_that_were_written_come_back(aam, files, study_dir, tmp_path):
+    call = ("cross-validate", *files, "--target", "gradient", *BRIEF, "--baselines", "dummy")
+    metadata = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col="sample-id")
+    runs = sorted(set(metadata["sequencing_run"]))[:1]
+    given = [text for run in runs for text in ("--test-where", f"sequencing_run={run}")]
+    outcome = aam(*call, *given, "--output", tmp_path / "one")
+    assert outcome.status == 0, outcome.err
+    tested = pd.read_csv(tmp_path / "one" / "predictions.tsv", sep="\t", index_col="sample-id")
+    assert set(tested.index) == set(metadata.index[metadata["sequencing_run"].isin(runs)])
+    assert "dummy" in tested and "random_forest" not in tested and "median" in outcome.out
+    again = aam(*call, "--folds-file", tmp_path / "one" / "folds.tsv", "--output", tmp_path / "two")
+    assert again.status == 0, again.err
+    assert again.out == outcome.out
+    for name in ("predictions.tsv", "folds.tsv", "comparison.tsv", "metrics.json"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
 def test_covariates(aam, files, tmp_path):
@@ -101,6 +125,11 @@ def test_refusals(refuses, files, tmp_path):
     assert "2" in refuses("cross-validate", *files, *out, "--folds", 1)
     assert "folds" in refuses("cross-validate", *files, *out, "--folds", 1000)
     assert "--encoder" in refuses("cross-validate", *files, *out, "--freeze-encoder")
+    two = (*("--folds", 2), *("--test-where", "group=case"))
+    assert "--folds and --test-where divide" in refuses("cross-validate", *files, *out, *two)
+    both = ("--baselines", "reads", "--no-baseline")
+    assert "exclude each other" in refuses("cross-validate", *files, *out, *both)
+    assert "must be one of" in refuses("cross-validate", *files, *out, "--baselines", "oracle")
     assert "given away" in refuses("cross-validate", *files, *out, "--covariate", "gradient")
     assert list(tmp_path.iterdir()) == []
 

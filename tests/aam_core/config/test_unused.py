@@ -24,6 +24,7 @@ LEARNS = {"loss.distance": 50.0}
 TREE = replace(FIT, tree=True)
 COVARIATES = replace(FIT, covariates=True)
 UNSEEN = replace(FIT, validates=False)
+WHERE = {"train.val_where": "group=case"}
 KEEPS = {"train.best_metric": "mae"}
 REDRAW = {"data.rarefaction": "redraw"}
 
@@ -127,6 +128,8 @@ SOMETIMES = {
     "train.best_metric": ({}, UNSEEN, {}, FIT),
     "train.best_direction": ({"train.best_metric": "none"}, FIT, KEEPS, FIT),
     "train.val_fraction": ({}, replace(FIT, split="the split is given"), {}, FIT),
+    "train.val_where": (WHERE, replace(FIT, job="folds"), WHERE, FIT),
+    "train.strata": ({"train.strata": 4}, CLASSES, {"train.strata": 4}, FIT),
     "train.devices": ({}, replace(FIT, torchrun=True, processes=5), {}, FIT),
     "train.strategy": ({}, FIT, {}, replace(FIT, processes=2)),
     "train.max_restarts": ({}, replace(FIT, torchrun=True), {}, FIT),
@@ -154,6 +157,7 @@ SPECIAL = {
     "ensemble.interval_by": "site",
     "train.batch_size": 10,
     "train.val_fraction": 0.3,
+    "train.val_where": "group=control",
     "loss.normalize_by": "group",
     "loss.target_weights": "a=1,b=2",
     "loss.target_range": "none",

@@ -1,0 +1,214 @@
+"""The methods that a cross-validation scores, side by side: predictions, metrics, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core.config import Config
+from aam_core.config.fields import names_in
+from aam_core.ensemble.calibration import coverage_report
+from aam_core.ensemble.conformal import labels
+from aam_core.ensemble.intervals import COVERAGE
+from aam_core.fold_fits import FoldInputs, FoldPredictions
+from aam_core.statistics import CONFIDENCE, DRAWS, compare_methods, predictions_of
+from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
+
+__all__ = [
+    "LABELS",
+    "comparison_table",
+    "labels_of",
+    "metrics_of",
+    "predictions_table",
+    "together_by_method",
+]
+
+LABELS = {
+    "aam": "AAM",
+    "network": "AAM's networks alone",
+    "random_forest": "random forest",
+    "extra_trees": "extra trees on log abundances",
+    "linear": "linear model on CLR",
+    "dummy": "constant",
+    "reads": "random forest on the number of reads alone",
+}
+"""What is scored, by its key in the metrics; all but the first are `prediction_columns.METHODS`."""
+
+_LABELS_OF_TASK = {
+    "regression": {"linear": "ridge regression on CLR", "dummy": "median"},
+    "classification": {"linear": "logistic regression on CLR", "dummy": "most common class"},
+}
+"""Labels that depend on the task."""
+
+_REFERENCE = "random_forest"
+"""What the others are compared with."""
+
+
+def labels_of(task: str) -> dict[str, str]:
+    """`LABELS` of a task."""
+    return LABELS | _LABELS_OF_TASK.get(task, {})
+
+
+def comparison_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
+    """The methods of a cross-validation side by side.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Those of a `CrossValidation`.
+
+    Returns
+    -------
+    DataFrame
+        A row a method (index ``method``); of each metric its value, ``_low`` and ``_high`` of the
+        interval, and of the difference from the random forest ``_difference``, ``_difference_low``
+        and ``_difference_high``; how many ``groups`` it does ``better`` in, and ``p``.
+    """
+    compared = metrics["comparison"]["methods"]
+    rows = {}
+    for method, more in compared.items():
+        row: dict[str, Any] = {}
+        for name, value in metrics[method].items():
+            row[name] = value
+            row |= _ends(f"{name}_", more["interval"].get(name))
+        for name, value in more.get("difference", {}).items():
+            row[f"{name}_difference"] = value
+            row |= _ends(f"{name}_difference_", more["difference_interval"][name])
+        row["groups"] = metrics["comparison"]["groups"]
+        rows[method] = row | {key: more[key] for key in ("better", "p") if key in more}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis("method")
+
+
+def _ends(prefix: str, interval: Sequence[float] | None) -> dict[str, float]:
+    return {} if interval is None else {f"{prefix}low": interval[0], f"{prefix}high": interval[1]}
+
+
+def together_by_method(
+    inputs: FoldInputs, predicted: Sequence[FoldPredictions], repeat: int
+) -> dict[str, pd.DataFrame]:
+    """The predictions of a repeat by each method."""
+    of_repeat = [
+        each.frames
+        for each, (fold, *_) in zip(predicted, inputs.folds, strict=True)
+        if fold.repeat == repeat
+    ]
+    return {m: _joined([frames[m] for frames in of_repeat], inputs) for m in of_repeat[0]}
+
+
+def _joined(frames: list[pd.DataFrame], inputs: FoldInputs) -> pd.DataFrame:
+    """The folds' predictions as one table in the order of the samples."""
+    table = pd.concat(frames)
+    tested = set(table.index)
+    table = table.loc[[name for name in inputs.values.index if name in tested]]
+    columns = inputs.task.columns(interval=True)
+    schema = {name: kind for name, kind in columns.items() if name in table}
+    # Where a class was not among the training samples of a fold, its probability there is 0.
+    absent = dict.fromkeys(named(schema, ColumnKind.PROBABILITY), 0.0)
+    return table[list(schema)].fillna(absent).rename_axis("sample-id")
+
+
+def predictions_table(
+    together: dict[str, pd.DataFrame], inputs: FoldInputs, repeat: int
+) -> pd.DataFrame:
+    """The predictions of all methods side by side, behind the fold and the actual value."""
+    table = together["aam"].copy()
+    folds = (fold for fold, *_ in inputs.folds if fold.repeat == repeat)
+    number = {name: fold.number for fold in folds for name in fold.test}
+    table.insert(0, "fold", [number[name] for name in table.index])
+    table.insert(1, "actual", inputs.task.read(inputs.values.loc[table.index]))
+    for method in (name for name in together if name != "aam"):
+        columns = together[method].add_prefix(f"{method}_")
+        table = table.join(columns.rename(columns={f"{method}_prediction": method}))
+    return table
+
+
+def metrics_of(
+    inputs: FoldInputs,
+    predicted: Sequence[FoldPredictions],
+    together: Sequence[dict[str, pd.DataFrame]],
+    tables: Sequence[pd.DataFrame],
+) -> dict[str, Any]:
+    """The metrics of all folds together, of each repeat and of each fold."""
+    tested = list(tables[0].index)
+    scores = [inputs.scores(frames) for frames in together]
+    held_out = inputs.count_held_out(tested) | {"folds": len(inputs.folds) // len(tables)}
+    means, more = scores[0], {}
+    if len(tables) > 1:
+        held_out["repeats"] = len(tables)
+        means, spread = (_over_repeats(scores, how) for how in (np.mean, _deviation))
+        per_repeat = [{"repeat": n, **each} for n, each in enumerate(scores, start=1)]
+        more = {"spread": spread, "per_repeat": per_repeat}
+    weights = [each.network_weight for each in predicted]
+    interval = _interval(inputs, together[0]["aam"], inputs.config)
+    return {
+        "held_out": held_out,
+        **means,
+        **interval,
+        **more,
+        "network_weight": {"mean": float(np.mean(weights)), "zero": weights.count(0.0)},
+        "comparison": _compare(inputs, tables, list(means)),
+        "per_fold": [
+            {
+                **({"repeat": fold.repeat} if len(tables) > 1 else {}),
+                "fold": fold.number,
+                "held_out": inputs.count_held_out(fold.test),
+                **inputs.scores(each.frames),
+                "network_weight": each.network_weight,
+            }
+            for (fold, *_), each in zip(inputs.folds, predicted, strict=True)
+        ],
+    }
+
+
+def _over_repeats(scores: Sequence[dict], how) -> dict[str, dict[str, float]]:
+    """``how`` of each metric of each method over the repeats."""
+    return {
+        method: {name: float(how([each[method][name] for each in scores])) for name in metrics}
+        for method, metrics in scores[0].items()
+    }
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1))
+
+
+def _compare(
+    inputs: FoldInputs, tables: Sequence[pd.DataFrame], methods: Sequence[str]
+) -> dict[str, Any]:
+    """Intervals of the methods' metrics, and differences from the random forest."""
+    task, tested = inputs.task, tables[0].index
+    runs = {
+        method: [predictions_of(table, method, task.name, task.classes) for table in tables]
+        for method in methods
+    }
+    groups = tested if inputs.groups is None else inputs.groups.loc[tested].astype(str)
+    groups = np.asarray(groups, dtype=object).astype(str)
+    reference = _REFERENCE if _REFERENCE in methods else None
+    return {
+        "groups": len(np.unique(groups)),
+        "group_by": None if inputs.groups is None else str(inputs.groups.name),
+        "reference": reference,
+        "confidence": CONFIDENCE,
+        "draws": DRAWS,
+        "methods": compare_methods(runs, groups, reference, draws=DRAWS),
+    }
+
+
+def _interval(inputs: FoldInputs, predictions: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """What the coverage of a regression is of, by fifth of the predictions and by group."""
+    if not inputs.task.has_interval:
+        return {}
+    report: dict[str, Any] = {"nominal_coverage": COVERAGE}
+    if set(BOUNDS) <= set(predictions):
+        by, metadata = names_in(config.ensemble.interval_by), inputs.study.metadata
+        assert metadata is not None or not by
+        actual = inputs.task.forest_target(inputs.values.loc[predictions.index])
+        groups = None
+        if metadata is not None and by:
+            groups = labels(metadata.loc[predictions.index], by)
+        report |= coverage_report(actual, predictions, groups)
+    return {"interval": report}
