@@ -59,8 +59,8 @@ FIELDS = {
     "train": (
         "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
         "patience unfreeze_from best_metric best_direction val_fraction val_where strata seed "
-        "device devices strategy max_restarts checkpoint_every precision compile gradient_checkpointing attention "
-        "threads log_every trackers histograms"
+        "device devices strategy max_restarts checkpoint_every precision compile "
+        "gradient_checkpointing attention threads log_every trackers histograms"
     ),
     "parts": (
         "nucleotide distance outputs sizes numbers scale_sizes link below above count faith_pd "
