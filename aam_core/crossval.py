@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from aam_core.errors import InputError, first_five, lookup
 from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
 from aam_core.fold_fits import FoldFit, FoldInputs, of_repeat, predict_folds
-from aam_core.log import logger
+from aam_core.log import duration, logger
 from aam_core.model import Model, as_model
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
@@ -166,6 +167,7 @@ def cross_validate(
         If the target is unusable, or there are fewer samples or groups than folds; or the samples
         are divided in two ways.
     """
+    began = time.perf_counter()
     kind = None if task is None else task_named(task)
     if output is not None:
         check_folder(output)
@@ -210,6 +212,7 @@ def cross_validate(
     if output is not None and os.environ.get("RANK", "0") == "0":
         more = dict(zip(_WRITTEN, (result.comparison, result.folds), strict=True))
         write_scores(table, metrics, inputs.task, inputs.task.column, output, more, tables[0])
+    logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
     return result
 
 

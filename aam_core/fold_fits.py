@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from aam_core.data.folds import Fold
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import AAMError, Preempted
-from aam_core.log import logger
+from aam_core.log import duration, logger
 from aam_core.model import Model
 from aam_core.prediction import override
 from aam_core.target_frames import target_frames
@@ -99,13 +100,27 @@ def predict_folds(inputs: FoldInputs, jobs: int) -> list[FoldPredictions]:
     """The predictions of all folds, in their order."""
     places = range(len(inputs.folds))
     if jobs == 1 or len(places) == 1:
-        return [_predict(inputs, place) for place in places]
+        return _one_by_one(inputs)
     jobs = min(jobs, len(places))
     threads = inputs.config.train.threads or threads_of_jobs(jobs)
     labels = [label for *_, label in inputs.folds]
     logger.info("%d folds, %d at a time, on %d threads each", len(places), jobs, threads)
     calls = [(place,) for place in places]
     return run_jobs(_in_job, inputs, calls, names=labels, jobs=jobs, threads=threads)
+
+
+def _one_by_one(inputs: FoldInputs) -> list[FoldPredictions]:
+    """The predictions of all folds; after each a line says how long the others will take."""
+    predicted: list[FoldPredictions] = []
+    began = time.perf_counter()
+    for place, (*_, label) in enumerate(inputs.folds):
+        start = time.perf_counter()
+        predicted.append(_predict(inputs, place))
+        now = time.perf_counter()
+        left = (now - began) / len(predicted) * (len(inputs.folds) - len(predicted))
+        more = f"; about {duration(left)} left" if len(predicted) < len(inputs.folds) else ""
+        logger.info("%s: fit and baselines took %s%s", label, duration(now - start), more)
+    return predicted
 
 
 def _in_job(inputs: FoldInputs, place: int) -> FoldPredictions:
@@ -148,6 +163,7 @@ def _predict_fold(inputs: FoldInputs, fold: Fold, split: Split, label: str) -> F
     if inputs.baselines:
         logger.info("%s: fitting the baselines to compare with", label)
     for name in inputs.baselines:
+        logger.info("%s: baseline %s", label, name)
         predictions[name] = predict_baseline(
             name,
             inputs.study,
