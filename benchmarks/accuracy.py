@@ -23,6 +23,7 @@ from accuracy_studies import METRICS, STUDIES, SUBJECT, Source
 from machine import cpu, versions
 
 from aam_core import cross_validate
+from aam_core.baseline import BASELINES
 from aam_core.config import Config
 from aam_core.config.presets import fitting
 from aam_core.data.study import Study
@@ -76,6 +77,8 @@ def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:
             source.target,
             task=source.task,
             group_by=SUBJECT,
+            # The others would add to the CPU seconds, which are compared with earlier ones.
+            baseline=[name for name in METHODS if name in BASELINES],
             config=config(seed, threads),
         )
         for method in METHODS:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 import traceback
@@ -92,6 +94,13 @@ def run_jobs(
         return [pickle.loads(Path(folder, f"{i}.result").read_bytes()) for i in range(len(calls))]
 
 
+class _Lines(io.TextIOWrapper):
+    """Standard error, where progress bars of several processes would overwrite one another."""
+
+    def isatty(self) -> bool:
+        return False
+
+
 def _check(process: BaseProcess, report: Path, name: str) -> None:
     """Raise what a process that has ended died of, if it did."""
     if process.exitcode == 0:
@@ -115,6 +124,7 @@ def _work(folder: str, place: int, level: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent blocked them until this process is up.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+    sys.stderr = _Lines(open(os.dup(2), "wb"), encoding="utf-8", line_buffering=True)
     show(level)
     try:
         with open(Path(folder, "call"), "rb") as file:
