@@ -53,7 +53,8 @@ def test_scores_every_sample_beside_a_random_forest(
     for line, (name, label) in zip(lines, shown_names.items(), strict=True):
         assert line.startswith(f"{label} ") and expected <= set(metrics[name])
         assert line.count("[") == (1 if name == "random_forest" else 2)
-        shown = dict(zip(header.split(), line.removeprefix(label).split(), strict=False))
+        cells = list(zip(header.split(), line.removeprefix(label).split(), strict=False))
+        shown = dict(reversed(cells))  # the difference of a metric stands behind the metric
         for metric in expected:
             assert float(shown[metric]) == pytest.approx(metrics[name][metric], rel=1e-3)
     log = outcome.err.splitlines()
