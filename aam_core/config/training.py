@@ -215,7 +215,7 @@ class EnsembleConfig(Checked):
         "auto",
         "Calibration of the probabilities of classes by those of held-out samples: 'temperature', "
         "'isotonic', 'none', or the one with the least log loss of folds that it was not fitted to "
-        "('auto': none unless that is lower).",
+        "('auto': none unless that is lower, and 'isotonic' from 1,000 samples on).",
         choices=("auto", "temperature", "isotonic", "none"),
     )
     interval_by: str = option(

@@ -31,6 +31,10 @@ _LEAST = 1e-6
 _FEW = 60
 """Held-out samples below which probabilities stay as they are."""
 
+_MANY = 1000
+"""Held-out samples from which 'auto' tries 'isotonic': of fewer its steps are few, and samples that
+share one are no longer told apart."""
+
 _BETTER = 0.99
 """Cross-fitted log loss, as a share of that without, below which a calibration is chosen by 'auto':
 a slight gain is noise, and no calibration is the simpler model."""
@@ -176,7 +180,8 @@ def choose_calibration(
     loss : callable
         Of probabilities and places.
     which : {'auto', 'temperature', 'isotonic', 'none'}
-        'auto' for the one that is better than none, if one is.
+        'auto' for the one that is better than none, if one is; 'isotonic' among 1,000 samples or
+        more.
 
     Returns
     -------
@@ -189,7 +194,8 @@ def choose_calibration(
     if which != "auto":
         return lookup(CALIBRATIONS, which, "calibration").fit(probabilities, truth)
     best, least = None, _BETTER * loss(probabilities, truth)
-    for kind in CALIBRATIONS.values():
+    kinds = CALIBRATIONS.values() if len(truth) >= _MANY else [Temperature]
+    for kind in kinds:
         value = loss(cross_fitted(kind, probabilities, truth, parts), truth)
         if value < least:
             best, least = kind, value
