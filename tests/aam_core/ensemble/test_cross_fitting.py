@@ -32,7 +32,8 @@ def alone(model, member):
         if name != "member_weight"
     }
     network.load_state_dict(mine, strict=False)
-    return dataclasses.replace(model, config=config, network=network, forest=None)
+    parts = {"forest": None, "novelty": None, "calibrator": None}
+    return dataclasses.replace(model, config=config, network=network, **parts)
 
 
 def out_of_fold(model, study, split):
