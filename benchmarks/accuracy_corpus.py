@@ -24,6 +24,7 @@ from aam_core.baseline import baseline_forest
 from aam_core.config.presets import fitting
 from aam_core.data.splits import make_folds
 from aam_core.ensemble.assemble import Trained, assemble
+from aam_core.ensemble.calibration import calibrate
 from aam_core.ensemble.forest_training import Progress
 from aam_core.files.writing import replacing, write_json
 from aam_core.fitting import FITS
@@ -124,7 +125,9 @@ class Fold:
             forest=ensemble.forest,
             network_weight=ensemble.network_weight,
             metrics={"trees": ensemble.trees},
+            calibrator=calibrate(trained, ensemble).calibrator,
             intervals=(),
+            sets=None,
         )
 
     def errors(self, frame: pd.DataFrame) -> list[float]:
@@ -147,7 +150,7 @@ def measure(name: str, number: int, corpus: Path, networks: Path, known: dict) -
     model = fold.assembled(model)
     assembled = time.process_time()
     test = fold.loaded.study.select(fold.test)
-    alone = dataclasses.replace(model, forest=None, network_weight=1.0)
+    alone = dataclasses.replace(model, forest=None, network_weight=1.0, calibrator=None)
     loaded, task = fold.loaded, fold.source.task
     errors = {
         "aam": sum(fold.errors(predict(model, test))),
