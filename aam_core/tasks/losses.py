@@ -30,6 +30,7 @@ from aam_core.tasks.task import Task
 
 __all__ = [
     "LOSSES",
+    "OF_TARGET",
     "counts",
     "distance_total",
     "loss_named",
@@ -93,7 +94,16 @@ def pair_weights(truth_BG: Tensor, first: int, config: LossConfig) -> Tensor:
     return weight.triu(diagonal=first + 1)
 
 
-def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -> dict[str, Tensor]:
+OF_TARGET = "of "
+"""Before the name of one of several targets, in the sums and counts of losses."""
+
+
+def counts(
+    batch: Batch,
+    pairs_BG: Tensor | None,
+    class_weight: Tensor | None,
+    task: Task | Targets | None = None,
+) -> dict[str, Tensor]:
     """What the sum of each loss is to be divided by: the part of this batch.
 
     Parameters
@@ -102,6 +112,8 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
         Of `pair_weights`; None without distances.
     class_weight : Tensor or None
         ``[T]`` weights of the classes.
+    task : Task or Targets, optional
+        Of several targets, each is counted by itself, too.
     """
     sums = {}
     for name, part in AUXILIARY.items():
@@ -110,7 +122,11 @@ def counts(batch: Batch, pairs_BG: Tensor | None, class_weight: Tensor | None) -
     if pairs_BG is not None:
         sums["distance"] = pairs_BG.sum()
     if batch.target is not None:
-        sums["target"] = _target_weight(batch, class_weight).sum()
+        weight_KB = _target_weight(batch, class_weight)
+        sums["target"] = weight_KB.sum()
+        if isinstance(task, Targets):
+            for name, known_B in task.known_by_target(batch.target).items():
+                sums[OF_TARGET + name] = (weight_KB * known_B).sum()
     return {name: count * (not batch.placeholder) for name, count in sums.items()}
 
 
@@ -141,9 +157,28 @@ def totals(
         if batch.weight is None:
             # The mean, so that the loss does not grow with the number of members.
             each_KB = each_KB.mean(0, keepdim=True)
-        sums["target"] = (each_KB * _target_weight(batch, class_weight)).sum()
+        weight_KB = _target_weight(batch, class_weight)
+        sums["target"] = (each_KB * weight_KB).sum()
+        if isinstance(task, Targets):
+            sums |= _sums_of_each(task, output.target.detach(), batch, config, weight_KB)
     # Multiplied, not skipped: every parameter needs a gradient, which the other ranks wait for.
     return {name: total * (not batch.placeholder) for name, total in sums.items()}
+
+
+def _sums_of_each(
+    task: Targets, output_KBT: Tensor, batch: Batch, config: LossConfig, weight_KB: Tensor
+) -> dict[str, Tensor]:
+    """Sums of the losses of several targets, of which the one that is minimized is a mean."""
+    assert batch.target is not None
+    known = task.known_by_target(batch.target)
+    sums = {}
+    for (name, known_B), each_KB in zip(
+        known.items(), task.losses(output_KBT, batch.target, config), strict=True
+    ):
+        if batch.weight is None:
+            each_KB = each_KB.mean(0, keepdim=True)
+        sums[OF_TARGET + name] = (each_KB * weight_KB * known_B).sum()
+    return sums
 
 
 def distance_total(predicted_BG: Tensor, truth_BG: Tensor, pairs_BG: Tensor) -> Tensor:

@@ -180,19 +180,41 @@ class Targets:
         weights = np.array(self.weights)
         return (np.isfinite(encoded) @ weights / weights.sum()).astype(np.float32)
 
+    def losses(self, output_KBT: Tensor, truth_BM: Tensor, config: LossConfig) -> list[Tensor]:
+        """``[K, B]`` of each target; 0 where a value is missing."""
+        import torch
+
+        known_BM = truth_BM.isfinite()
+        # 0 in place of NaN, whose gradient would be NaN even where its weight is 0.
+        truth_BM = torch.where(known_BM, truth_BM, 0.0)
+        return [
+            task.loss(output, truth_BM[:, place], config) * known_BM[:, place]
+            for place, (task, output) in enumerate(
+                zip(self.each, self.split(output_KBT), strict=True)
+            )
+        ]
+
     def loss(self, output_KBT: Tensor, truth_BM: Tensor, config: LossConfig) -> Tensor:
         """``[K, B]``: the weighted mean over the values that a sample has."""
         import torch
 
-        known_BM = truth_BM.isfinite()
         weights_M = torch.tensor(self.weights, device=truth_BM.device)
-        weights_BM = weights_M * known_BM
-        total = torch.zeros(output_KBT.shape[:2], device=output_KBT.device)
-        # 0 in place of NaN, whose gradient would be NaN even where its weight is 0.
-        truth_BM = torch.where(known_BM, truth_BM, 0.0)
-        for place, (task, output) in enumerate(zip(self.each, self.split(output_KBT), strict=True)):
-            total = total + weights_BM[:, place] * task.loss(output, truth_BM[:, place], config)
-        return total / weights_BM.sum(1).clamp_min(1e-12)
+        each_KBM = torch.stack(self.losses(output_KBT, truth_BM, config), dim=-1)
+        known_B = (truth_BM.isfinite() * weights_M).sum(1)
+        return (each_KBM * weights_M).sum(-1) / known_B.clamp_min(1e-12)
+
+    def known_by_target(self, truth_BM: Tensor) -> dict[str, Tensor]:
+        """By its column, what a sample counts for each target, per unit of what it counts for all.
+
+        ``[B]``; a sample counts for all of them by the share that it has values of (`known`).
+        """
+        import torch
+
+        weights_M = torch.tensor(self.weights, device=truth_BM.device)
+        known_BM = truth_BM.isfinite()
+        share_B = (known_BM * weights_M).sum(1) / weights_M.sum()
+        each_BM = known_BM / share_B.clamp_min(1e-12)[:, None]
+        return {task.column: each_BM[:, place] for place, task in enumerate(self.each)}
 
     def split(self, output: Tensor) -> Sequence[Tensor]:
         """Outputs ``[..., T]`` of each target."""

@@ -326,7 +326,8 @@ class Stepper:
         return truth, pairs
 
     def _counts(self, micro: MicroBatch) -> dict[str, Tensor]:
-        return losses.counts(micro.batch, micro.pairs, self.job.class_weight)
+        job = self.job
+        return losses.counts(micro.batch, micro.pairs, job.class_weight, job.target)
 
     def _forward(
         self, network: torch.nn.Module, micro: MicroBatch

@@ -62,6 +62,7 @@ class LossSums:
             mean = self.sums[name] / self.counts[name].clamp_min(1e-12)
             values[f"{name}_loss"] = float(mean)
             values[f"{name}_loss_weighted"] = float(loss)
+        values |= self._of_targets()
         for name in self.sums:
             if name in self.counts:
                 continue
@@ -69,6 +70,23 @@ class LossSums:
             count = self.counts[name.rpartition("_")[0]]
             if float(count):
                 values[name] = float(self.sums[name] / count)
+        return values
+
+    def _of_targets(self) -> dict[str, float]:
+        """Losses of each of several targets, and what each adds to that of all."""
+        start, given = losses.OF_TARGET, self.config.given_target_weights
+        weights = {
+            name: given.get(name.removeprefix(start), 1.0)
+            for name in self.counts
+            if name.startswith(start)
+        }
+        values = {}
+        for name, weight in weights.items():
+            share = self.config.target_weight * weight / sum(weights.values())
+            total, column = self.sums[name], name.removeprefix(start)
+            values[f"{column}/loss"] = float(total / self.counts[name].clamp_min(1e-12))
+            part = total / self.counts["target"].clamp_min(1e-12)
+            values[f"{column}/loss_weighted"] = float(part * share)
         return values
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -172,6 +172,12 @@ def test_the_epochs_log_each_target(two):
     (last,) = [it for it in map(json.loads, lines) if "val/total_loss" in it][-1:]
     for name in ("gradient", "second"):
         assert {f"val/{name}/mae", f"val/{name}/r2", f"val/{name}/prediction_std"} <= set(last)
+    parts = [last[f"val/{name}/loss_weighted"] for name in ("gradient", "second")]
+    assert sum(parts) == pytest.approx(last["val/target_loss"], rel=1e-5) and min(parts) > 0
+    # half of the samples have the second, which weighs half
+    losses = [last[f"val/{name}/loss"] for name in ("gradient", "second")]
+    mean = (losses[0] * 60 + 0.5 * losses[1] * 30) / (60 + 0.5 * 30)
+    assert last["val/target_loss"] == pytest.approx(mean, rel=1e-5)
     assert last["val/r2"] == pytest.approx((last["val/gradient/r2"] + last["val/second/r2"]) / 2)
     best = load_model(folder / "checkpoint" / "best")
     assert [it.task.column for it in best.each] == ["gradient", "second"]
