@@ -136,7 +136,7 @@ def fit_baseline(
     values = values.reindex(samples)
     kind = task_named(infer_task(values) if task is None else task)
     made = _split(study, samples, values, kind, groups, split, config)
-    notes = preparation.column_notes(study, values, group_by, names, kind)
+    notes = preparation.column_notes(study, values, group_by, names, kind, config)
     for line in (dropped, *notes, _unused(config, split is not None)):
         if line:
             logger.info(line)

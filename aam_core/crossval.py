@@ -256,7 +256,7 @@ def _prepare(
         kind = task_named(infer_task(values))
         notes.append(kind.inference_note(values))
     study, config, unused = _without_unused(study, values, kind, group_by, config, options)
-    notes += preparation.column_notes(study, values, group_by, covariates, kind)
+    notes += preparation.column_notes(study, values, group_by, covariates, kind, config)
     # Decided by all samples: what a column is must not differ between folds.
     study = dataclasses.replace(study, metadata=infer_types(study.metadata, covariates)[0])
     groups = preparation.values_by_sample(study, group_by, "group_by")

@@ -313,7 +313,7 @@ def plan_fit(
     )
     notes = []
     if options.label is None:  # with one, a cross-validation has logged these already
-        notes = column_notes(study, used, options.group_by, covariates, task_class)
+        notes = column_notes(study, used, options.group_by, covariates, task_class, config)
         read = "covariates: " if covariates else ""
         notes.append(f"{read}{fitted.covariates}" if fitted.covariates else "")
     context = replace(context, **_of_split(fitted.split, resumed, options.split))

@@ -21,6 +21,7 @@ from aam_core.target_frames import target_frames
 from aam_core.tasks.prediction_columns import IN_TRAINING, NOVELTY
 
 __all__ = [
+    "as_predictor",
     "as_study",
     "override",
     "predict",
@@ -90,7 +91,7 @@ def predict(
     InputError
         If the model is an encoder, or the table or model cannot be used.
     """
-    model = _predictor(model)
+    model = as_predictor(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
     frames = predict_batches(
         model,
@@ -140,7 +141,7 @@ def predict_batches(
     InputError
         As `predict`; at the call, before the first part is asked for.
     """
-    model = _predictor(model)
+    model = as_predictor(model)
     config = override(model.config, device, precision, long_sequences)
     if passes is not None:
         config = config.replace({"ensemble.passes": passes})
@@ -322,8 +323,14 @@ class _Familiarity:
             logger.warning(line)
 
 
-def _predictor(model) -> Model:
-    """A `Model` that has a target."""
+def as_predictor(model) -> Model:
+    """A `Model` that has a target, opened if a folder was given.
+
+    Raises
+    ------
+    InputError
+        For an encoder.
+    """
     model = as_model(model)
     if model.target is None:
         raise InputError(

@@ -24,7 +24,7 @@ from aam_core.config.unused import (
     why_no_taxonomy,
 )
 from aam_core.data.columns import as_classes, as_name, missing_ids, missing_words
-from aam_core.data.covariates import infer_types
+from aam_core.data.covariates import infer_types, redundant_covariates
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.folds import quantile_strata, where_split
 from aam_core.data.ids import check_ids, nothing_in_common
@@ -278,6 +278,7 @@ def column_notes(
     group_by,
     covariates,
     task: type[Task] | type[Targets],
+    config: Config,
 ) -> list[str]:
     """Lines on how the columns of a fit are read, where a reader may not expect it."""
     _, lines = infer_types(study.metadata, covariates)
@@ -285,6 +286,11 @@ def column_notes(
     groups = values_by_sample(study, group_by, "group_by")
     if groups is not None:
         lines.append(missing_words(groups, "a group"))
+    adds = config.model.fusion.kind == "add"
+    shifted = names_in(config.model.head.scale_by) if adds else []
+    for each in [values] if isinstance(values, pd.Series) else [values[name] for name in values]:
+        lines += redundant_covariates(study.metadata, covariates, each, groups, shifted)
+    lines = list(dict.fromkeys(lines))  # of several targets, what they share once
     return [line for line in lines if line]
 
 

@@ -155,6 +155,7 @@ class Run:
             val=plan.positions(plan.split.val),
             target=plan.task,
             class_weight=None if class_weight is None else class_weight.to(self.group.device),
+            covariates=plan.covariates,
             pretrained=self.pretrained,
             folder=None if plan.output is None else plan.output / "checkpoint" / "last",
             keep=None if plan.output is None else self._save_best,

@@ -16,7 +16,7 @@ import click
 
 from aam_core.cli.command import Decorator, decorated, require
 from aam_core.cli.outputs import OutputDirectory, OutputFile
-from aam_core.config import presets
+from aam_core.config import COVARIATE_HELP, presets
 from aam_core.files.folders import only_writer
 from aam_core.files.reading import as_text, read_bytes
 from aam_core.log import logger
@@ -175,6 +175,7 @@ def target_options(encoder_note: str = "", several: bool = False) -> Decorator:
         encoder_option(encoder),
         freeze_option,
         covariate_option,
+        _covariate_help,
     ]
 
     def decorate(function):
@@ -233,6 +234,22 @@ covariate_option = click.option(
     multiple=True,
     metavar="COLUMN",
     help="Metadata column that the model reads beside the reads, also to predict. Repeatable.",
+)
+
+
+def _show_covariate_help(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    if given and not ctx.resilient_parsing:
+        click.echo(COVARIATE_HELP, nl=False)
+        ctx.exit()
+
+
+_covariate_help = click.option(
+    "--covariate-help",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_covariate_help,
+    help="Show which way of reading covariates to choose, and exit.",
 )
 
 

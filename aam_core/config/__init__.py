@@ -15,6 +15,7 @@ from aam_core.config.data import DataConfig
 from aam_core.config.everyday import EVERYDAY, FLAGS, SCALE
 from aam_core.config.loss import METRICS, WITHOUT_TREE, LossConfig, MaskingConfig
 from aam_core.config.model import (
+    COVARIATE_HELP,
     EncoderConfig,
     FusionConfig,
     HeadConfig,
@@ -25,6 +26,7 @@ from aam_core.config.training import AUTO, EnsembleConfig, ForestConfig, OptimCo
 
 __all__ = [
     "AUTO",
+    "COVARIATE_HELP",
     "EVERYDAY",
     "FLAGS",
     "METRICS",

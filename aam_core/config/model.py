@@ -8,6 +8,7 @@ from aam_core.config.fields import Checked, option
 from aam_core.errors import InputError, short
 
 __all__ = [
+    "COVARIATE_HELP",
     "FUSION_KINDS",
     "SAVED_FUSIONS",
     "EncoderConfig",
@@ -178,16 +179,33 @@ class HeadConfig(Checked):
         return widths
 
 
-FUSION_KINDS = {
-    "concat": "simple metadata: one linear map of sample vector and covariates",
-    "add": "a shift by category: the covariates' vectors are added to the sample vector",
-    "gmu": "adaptive: a gate that depends on sample and covariates weighs one against the other",
-    "cross-attention": "by ASV: each ASV attends to the covariates before the ASVs are pooled",
-    "perceiver": "many columns: a few latent vectors read ASVs and covariates together",
-    "sample-attention": "as 'cross-attention' was up to format 5: the pooled sample attends",
-    "sample-perceiver": "as 'perceiver' was up to format 5: it reads the pooled sample",
-}
-"""Kind of fusion -> when to choose it, and how it works."""
+COVARIATE_HELP = """\
+Metadata columns that the model reads beside the reads: --covariate COLUMN, which may be repeated.
+How they join the ASVs is --set model.fusion.kind=KIND:
+
+  simple metadata      concat           One linear map of sample vector and covariates (default).
+  a shift by category  concat           With --set model.head.scale_by=COLUMN: the output gets a
+                                        scale and a shift for each category, too.
+  adaptive             gmu              A gate weighs sample against covariates, by sample.
+  by ASV               cross-attention  Each ASV attends to the covariates, or to none of them,
+                                        before the ASVs are pooled: for ASVs that mean one thing
+                                        in one category and another in the next.
+  many columns         perceiver        A few latent vectors (model.fusion.latents) read ASVs and
+                                        covariates together, model.fusion.layers times.
+
+The kind 'add' adds the vectors: the fewest weights. 'sample-attention' and 'sample-perceiver' are
+what 'cross-attention' and 'perceiver' were up to format 5: they see the pooled sample alone.
+The samples to predict need the same columns. A column that tells the subject or the batch of a
+sample tells nothing of new ones: a line names such columns, and others that are redundant.
+Start with concat, and compare by aam cross-validate with and without the covariates.
+"""
+"""What ``--covariate-help`` prints; docs/prediction.md has the same."""
+
+FUSION_KINDS = (
+    *("concat", "add", "gmu", "cross-attention", "perceiver"),
+    *("sample-attention", "sample-perceiver"),
+)
+"""Kinds of fusion, as `COVARIATE_HELP` explains them."""
 
 SAVED_FUSIONS = {"cross-attention": "sample-attention", "perceiver": "sample-perceiver"}
 """Kind of fusion as saved up to format 5 -> its name since."""
@@ -200,7 +218,7 @@ class FusionConfig(Checked):
     kind: str = option(
         "concat",
         "How covariates join the sample vector (--covariate-help tells which to choose).",
-        choices=tuple(FUSION_KINDS),
+        choices=FUSION_KINDS,
     )
     heads: int = option(
         4, "Attention heads of 'cross-attention' and 'perceiver'.", minimum=1, maximum=1024

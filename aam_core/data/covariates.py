@@ -30,7 +30,14 @@ from aam_core.data.ids import short
 from aam_core.data.metadata import column
 from aam_core.errors import InputError, first_five
 
-__all__ = ["UNKNOWN", "Covariates", "covariate_names", "fit_covariates", "infer_types"]
+__all__ = [
+    "UNKNOWN",
+    "Covariates",
+    "covariate_names",
+    "fit_covariates",
+    "infer_types",
+    "redundant_covariates",
+]
 
 UNKNOWN = 0
 """Category of a value that is missing, or that no training sample had."""
@@ -63,6 +70,11 @@ class Covariates:
             [name for name, _ in columns] for columns in (self.categorical, self.scaling)
         )
         return list(dict.fromkeys([*categorical, *numeric, *scaling]))
+
+    @property
+    def fused(self) -> list[str]:
+        """Columns that the network reads as covariates, in its order."""
+        return [*(item[0] for item in self.categorical), *(item[0] for item in self.numeric)]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -302,6 +314,94 @@ def fit_covariates(
             )
         scaling.append((name, levels))
     return Covariates(tuple(categorical), tuple(numeric), tuple(scaling))
+
+
+def redundant_covariates(
+    metadata: pd.DataFrame | None,
+    covariates: str | Sequence[str],
+    target: pd.Series,
+    groups: pd.Series | None = None,
+    shifted_by: Sequence[str] = (),
+) -> list[str]:
+    """A line for each covariate that tells nothing, too much, or what another one tells.
+
+    Parameters
+    ----------
+    metadata : DataFrame
+        See `aam_core.data.metadata`.
+    covariates : sequence of str
+    target, groups : Series
+        By sample; of the samples of the target.
+    shifted_by : sequence of str
+        Columns that the output is scaled and shifted by, where all that covariates do is a shift.
+    """
+    names = covariate_names(covariates)
+    if metadata is None or not names:
+        return []
+    typed, _ = infer_types(metadata, names)
+    assert typed is not None
+    columns = {name: column(typed, name).reindex(target.index) for name in names}
+    codes = {name: _codes(values) for name, values in columns.items()}
+    groups = None if groups is None else groups.reindex(target.index)
+    answer = _codes(target)
+    lines = [
+        f"covariate {name!r} is added to the sample vector (model.fusion.kind add), and the output "
+        "is shifted by it, too (model.head.scale_by): leave one out"
+        for name in names
+        if name in shifted_by
+    ]
+    for name, values in columns.items():
+        if codes[name].max(initial=-1) < 1 and (codes[name] >= 0).all():
+            lines.append(f"covariate {name!r} has one value in all {len(values)} samples: no use")
+            continue
+        if _tells(values, codes[name], target, answer):
+            lines.append(
+                f"covariate {name!r} tells the target {target.name!r}, one to one: the model may "
+                "read the answer off it"
+            )
+        if isinstance(values.dtype, pd.CategoricalDtype) and groups is not None:
+            lines += _of_groups(name, codes[name], groups)
+    categorical = [n for n in names if isinstance(columns[n].dtype, pd.CategoricalDtype)]
+    for i, name in enumerate(categorical):
+        for other in categorical[i + 1 :]:
+            if codes[name].max(initial=-1) > 0 and (codes[name] == codes[other]).all():
+                lines.append(f"covariates {name!r} and {other!r} tell the same: leave one out")
+    return lines
+
+
+def _tells(values: pd.Series, codes: np.ndarray, target: pd.Series, answer: np.ndarray) -> bool:
+    """Whether each value of a covariate goes with one value of the target, in a way that is seen.
+
+    Numbers that differ in every sample go with one of any target: they must lie on a line.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        repeated = 0 < codes.max(initial=-1) < len(codes) - 1
+        return repeated and bool((codes == answer).all())
+    both = np.stack([to_floats(values), to_floats(target)])
+    both = both[:, np.isfinite(both).all(0)]
+    if both.shape[1] < 3 or (both.std(1) == 0).any():
+        return False
+    return bool(abs(np.corrcoef(both)[0, 1]) > 1 - 1e-9)
+
+
+def _codes(values: pd.Series) -> np.ndarray:
+    """[N] numbers of the values in the order of their first sample, -1 where missing.
+
+    Columns have equal ones where each value of one goes with one value of the other.
+    """
+    return pd.factorize(values.mask(values.index.isin(missing_ids(values))))[0]
+
+
+def _of_groups(name: str, codes: np.ndarray, groups: pd.Series) -> list[str]:
+    """A line on a categorical covariate each of whose categories is in one group alone."""
+    both = pd.DataFrame({"category": codes, "group": _codes(groups)})
+    both = both[(both["category"] >= 0) & (both["group"] >= 0)]
+    if both.empty or both.groupby("category")["group"].nunique().max() > 1:
+        return []
+    return [
+        f"covariate {name!r}: each of its {both['category'].nunique()} categories is in one group "
+        f"of {groups.name!r} alone, so that those of held-out samples are unknown to the model"
+    ]
 
 
 def _present(values: pd.Series) -> pd.Series:

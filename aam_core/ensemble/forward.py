@@ -15,16 +15,24 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import AUTO, Config, TrainConfig
-from aam_core.data.batches import EVALUATION, Batcher
+from aam_core.data.batches import EVALUATION, Batch, Batcher
 from aam_core.data.covariates import Covariates
 from aam_core.data.ids import listing
 from aam_core.data.rarefaction import is_random
 from aam_core.data.study import Study
 from aam_core.errors import InputError
-from aam_core.models.network import Network, vector_size
+from aam_core.models.network import ModelOutput, Network, vector_size
 from aam_core.training.precision import autocast, find_device
 
-__all__ = ["CHUNK", "check_passes", "encode_asvs", "forward", "forward_chunks", "sample_distances"]
+__all__ = [
+    "CHUNK",
+    "check_passes",
+    "encode_asvs",
+    "forward",
+    "forward_chunks",
+    "outputs_of_batches",
+    "sample_distances",
+]
 
 CHUNK = 1024
 """Samples whose outputs are in memory at a time."""
@@ -93,10 +101,8 @@ def forward_chunks(
         If the device is absent, a size is below 1, or a sequence is longer than the model reads: at
         the call, before any work.
     """
-    size = _batch_size(config.train) if batch_size is None else batch_size
-    for name, value in (("batch size", size), ("chunk", chunk)):
-        if value < 1:
-            raise InputError(f"The {name} is {value}; it must be at least 1.")
+    size = _positive("batch size", _batch_size(config.train) if batch_size is None else batch_size)
+    _positive("chunk", chunk)
     encoded = None if covariates is None else covariates.encode(study.metadata)
     device, precision = find_device(config.train.device), config.train.precision
     _check_lengths(study, config)
@@ -138,6 +144,37 @@ def check_passes(study: Study, config: Config) -> None:
         "anew (data.rarefaction=redraw, and samples with more than data.sampling_depth reads). "
         "Leave passes out (ensemble.passes, --passes)."
     )
+
+
+@torch.no_grad()
+def outputs_of_batches(
+    network: Network,
+    study: Study,
+    config: Config,
+    covariates: Covariates | None = None,
+    batch_size: int | None = None,
+) -> Iterator[tuple[Batch, ModelOutput]]:
+    """All that a network gives for the target, a batch of samples at a time, in the study's order.
+
+    Parameters and errors as `forward_chunks`, which is for outputs of one shape a sample; here a
+    batch tells which ASVs it has. Errors are raised when the first batch is asked for.
+    """
+    size = _positive("batch size", _batch_size(config.train) if batch_size is None else batch_size)
+    encoded = None if covariates is None else covariates.encode(study.metadata)
+    device, precision = find_device(config.train.device), config.train.precision
+    _check_lengths(study, config)
+    try:
+        vectors = _encode_present(network.to(device), study, study.tokens(config.data), precision)
+        inputs = {"covariates": encoded, "asv_vectors": vectors}
+        batcher = Batcher(study, config.data, config.train.seed, **inputs)
+        for start in range(0, len(study.sample_ids), size):
+            samples = np.arange(start, min(start + size, len(study.sample_ids)))
+            batch = batcher.batch(samples)
+            with autocast(device, precision):
+                output = network(batch.to(device), heads=("target",))
+            yield batch, output
+    finally:
+        network.to("cpu")
 
 
 @torch.no_grad()
@@ -249,6 +286,12 @@ def _encode_present(network: Network, study: Study, tokens: np.ndarray, precisio
         network, tokens[present], device, precision
     )
     return vectors
+
+
+def _positive(name: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"The {name} is {value}; it must be at least 1.")
+    return value
 
 
 def _batch_size(train: TrainConfig) -> int:

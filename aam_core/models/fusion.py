@@ -3,8 +3,8 @@
 Letters: B samples, A ASVs of a sample, D width, H heads, S width of a head, C categorical columns,
 K numeric columns, M = C + K covariates, Q latent vectors.
 
-One more kind: a module like `Add` and an entry of `FUSIONS`, and its name and when to choose it in
-`FUSION_KINDS` of `aam_core.config.model`.
+One more kind: a module like `Add` and an entry of `FUSIONS`, its name in `FUSION_KINDS` and when
+to choose it in `COVARIATE_HELP` of `aam_core.config.model`.
 """
 
 from __future__ import annotations

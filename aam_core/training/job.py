@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aam_core.config import Config
 from aam_core.data.batches import Batcher
+from aam_core.data.covariates import Covariates
 from aam_core.models.network import Network
 from aam_core.tasks import Targets, Task
 from aam_core.training.checkpoint import Checkpoint
@@ -35,6 +36,8 @@ class TrainingJob:
         What the network's output for the target means.
     class_weight : Tensor, optional
         Weights of the classes.
+    covariates : Covariates, optional
+        What the network reads beside the reads: for names in the logs.
     pretrained : collection of str
         Names of the parameters that came from a pretrained encoder.
     folder : Path, optional
@@ -58,6 +61,7 @@ class TrainingJob:
     val: np.ndarray
     target: Task | Targets | None = None
     class_weight: Tensor | None = None
+    covariates: Covariates | None = None
     pretrained: Collection[str] = ()
     folder: Path | None = None
     run: dict = field(default_factory=dict)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +26,7 @@ from aam_core.tasks.metrics import Accumulator, RegressionMetrics, Reservoir, me
 from aam_core.training.job import TrainingJob
 from aam_core.training.parallel import ProcessGroup
 
-__all__ = ["LossSums", "Spread", "TargetScores", "ValidationMetrics"]
+__all__ = ["FusionShares", "LossSums", "Spread", "TargetScores", "ValidationMetrics"]
 
 _EXACT = 10_000
 """Most validation samples whose probabilities are kept, for an exact area under the curve."""
@@ -183,6 +184,55 @@ class TargetScores:
         return self.scores.compute(self.task.metrics) | self.spread.compute()
 
 
+class FusionShares:
+    """Mean and spread of what a fusion attends to or lets through, by their names in the logs.
+
+    Parameters
+    ----------
+    covariates : sequence of str
+        Columns in the order of the network's covariates M.
+    """
+
+    def __init__(self, covariates: Sequence[str]):
+        names: list[str] = []
+        for column in covariates:
+            # MLflow refuses other characters in the name of a metric.
+            name = re.sub(r"[^\w.\- ]", "_", column)[:100]
+            names.append(f"{name}_{len(names) + 1}" if name in names else name)
+        self.names = [f"attention_{name}" for name in names]
+        self.seen: dict[str, RegressionMetrics] = {}
+
+    def update(self, output: ModelOutput, mask_BA: Tensor) -> None:
+        """Add those of a batch, over samples, members and (by ASV) ASVs."""
+        if output.gate is not None:
+            self._add("gate", output.gate)
+        if output.attention is None:
+            return
+        shares = output.attention  # [K, B, A, M], or [K, B, 1, M] where latent vectors attend
+        by_asv = shares.shape[2] == mask_BA.shape[1]
+        shares = shares[:, mask_BA] if by_asv else shares
+        for name, values in zip(self.names, shares.unbind(-1), strict=True):
+            self._add(name, values)
+
+    def merge(self, other: FusionShares) -> None:
+        """Take in what another one has seen."""
+        for name, seen in other.seen.items():
+            self.seen.setdefault(name, RegressionMetrics()).merge(seen)
+
+    def compute(self) -> dict[str, float]:
+        """``gate_mean``, ``gate_std``, ``attention_COLUMN_mean``, ``attention_COLUMN_std``."""
+        values = {}
+        for name, seen in self.seen.items():
+            values[f"{name}_mean"] = seen.mean
+            values[f"{name}_std"] = math.sqrt(seen.spread / seen.count)
+        return values
+
+    def _add(self, name: str, values: Tensor) -> None:
+        flat = values.flatten().float().cpu().numpy()
+        # Of the values beside themselves: their mean and squared deviations, merged exactly.
+        self.seen.setdefault(name, RegressionMetrics()).update(flat, flat)
+
+
 class ValidationMetrics(LossSums):
     """Losses and metrics of an evaluation, and some points for its plots.
 
@@ -198,6 +248,7 @@ class ValidationMetrics(LossSums):
         self.study = job.batcher.study
         self.pairs = RegressionMetrics()
         self.some_pairs = Reservoir()
+        self.shares = FusionShares([] if job.covariates is None else job.covariates.fused)
         self.points = {
             name: RegressionMetrics()
             for name, part in AUXILIARY.items()
@@ -240,15 +291,17 @@ class ValidationMetrics(LossSums):
         columns = actual.reshape(len(actual), -1).T
         for one, own, values in zip(self.targets, outputs, columns, strict=True):
             one.update(index, values, own, rows)
+        self.shares.update(output, batch.asv_mask)
 
     def merge(self, group: ProcessGroup) -> None:
         """Merge what all ranks have scored into rank 0; collective."""
         learned = tuple(self.points.values())
-        of_ranks = group.gather((self.pairs, self.some_pairs, *learned, *self.targets))
+        known = (self.pairs, self.some_pairs, self.shares)
+        of_ranks = group.gather((*known, *learned, *self.targets))
         if of_ranks is None:
             return
-        pairs, some_pairs, *others = map(merged, zip(*of_ranks, strict=True))
-        self.pairs, self.some_pairs = pairs, some_pairs
+        pairs, some_pairs, shares, *others = map(merged, zip(*of_ranks, strict=True))
+        self.pairs, self.some_pairs, self.shares = pairs, some_pairs, shares
         self.points = dict(zip(self.points, others[: len(learned)], strict=True))
         self.targets = others[len(learned) :]
 
@@ -264,6 +317,7 @@ class ValidationMetrics(LossSums):
                 for name in self.target.metrics:
                     values[name] = float(np.mean([scores[name] for scores in each.values()]))
                 values |= {f"{column}/{k}": v for column, it in each.items() for k, v in it.items()}
+        values |= self.shares.compute()
         for name, points in {"distance": self.pairs, **self.points}.items():
             if points.count:
                 scores = points.compute(("r2", "mae"))

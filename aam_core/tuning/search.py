@@ -145,7 +145,9 @@ def tune(
     inputs, unused = _without_unused(inputs, space, config)
     inputs = _with_usable_samples(inputs, space, config.reported())
     values, splits = inputs.values(), _splits(inputs, config.reported())
-    notes = preparation.column_notes(inputs.study, values, group_by, inputs.covariates, inputs.task)
+    notes = preparation.column_notes(
+        inputs.study, values, group_by, inputs.covariates, inputs.task, config
+    )
     for line in notes:
         logger.info(f"tune: {line}")
     options = inputs.fit_options()

@@ -180,6 +180,7 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
         val=np.arange(21, 30),
         target=target,
         class_weight=weight,
+        covariates=known,
     )
 
 

@@ -15,7 +15,8 @@ STUDY = {"table", "sequences", "metadata", "where"}  # read, matched, or refused
 LEARNED = {"tree", "distances"}  # named by `preparation.unused`
 LIMIT = {"max_lost_reads"}  # acts where it is met
 RUN = {"output", "preset", "config_file", "assignments", "encoder", "group_by"} | set(FLAGS)
-FITS = {"target", "freeze_encoder", "covariates"}  # refused, or named, where they cannot act
+# refused, or named, where they cannot act
+FITS = {"covariate_help", "target", "freeze_encoder", "covariates"}
 SPLIT = {"train_samples", "val_samples", "folds_file"}  # refused where they contradict
 RESUME = {"resume", "accept_changed_inputs"}
 TRAINS = STUDY | LEARNED | LIMIT | RUN

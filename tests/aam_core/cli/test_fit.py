@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from aam_core.config.model import COVARIATE_HELP, FUSION_KINDS
 
 SHORT = ("--preset", "tiny", "--max-steps", 3, "--sampling-depth", 200, "--device", "cpu")
 SHORT += ("--set", "forest.trees=10")
@@ -224,3 +227,21 @@ def test_covariates_are_named_as_they_are_read(aam, with_column, tmp_path):
     outcome = aam("predict", *new, "--model", tmp_path / "m", "--output", tmp_path / "p.tsv")
     assert outcome.status == 0, outcome.err
     assert "covariate 'bmi': 1 of " in outcome.err and "('99')" in outcome.err
+
+
+# --- which way of reading covariates -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["fit-regressor", "fit-classifier", "cross-validate"])
+def test_help_on_covariates_needs_nothing_else(aam, command):
+    outcome = aam(command, "--covariate-help")
+    assert outcome.status == 0 and outcome.out == COVARIATE_HELP
+
+
+def test_the_page_says_what_the_help_says():
+    page = Path(__file__).parents[3] / "docs" / "prediction.md"
+    assert f"```text\n{COVARIATE_HELP}```" in page.read_text(encoding="utf-8")
+
+
+def test_the_help_names_every_kind():
+    assert all(kind in COVARIATE_HELP for kind in FUSION_KINDS)

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.data.covariates import UNKNOWN, Covariates, fit_covariates, infer_types
+from aam_core.data.covariates import (
+    UNKNOWN,
+    Covariates,
+    fit_covariates,
+    infer_types,
+    redundant_covariates,
+)
 from aam_core.data.metadata import from_frame, read_metadata
 from aam_core.errors import InputError
 
@@ -325,3 +331,56 @@ def test_columns_to_scale_by_come_last(metadata):
 def test_one_category_scales_nothing(metadata):
     same = metadata.assign(one="a")
     assert "1 categories" in refused(fit_covariates, same, [], TRAIN, ["one"])
+
+
+# --- covariates of no use ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def columns():
+    """Eight samples of four subjects."""
+    metadata = pd.DataFrame(
+        {
+            "one": ["x"] * 8,
+            "subject": list("aabbccdd"),
+            "arm": list("xxxxyyyy"),
+            "arm_code": list("ttttpppp"),
+            "site": list("xyxyxyxy"),
+            "days": [0.5 * i for i in range(8)],
+            "age": [1.0, 5.0, 2.0, 8.0, 3.0, 9.0, 4.0, 7.0],
+        },
+        index=[f"s{i}" for i in range(8)],
+    )
+    return metadata, metadata["age"]
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [
+        (["site"], None),
+        (["days"], None),  # a number of its own for each sample is no category
+        (["one"], "'one' has one value in all 8 samples"),
+        (["subject"], "'subject': each of its 4 categories is in one group of 'subject' alone"),
+        (["arm", "arm_code"], "'arm' and 'arm_code' tell the same"),
+    ],
+)
+def test_a_covariate_of_no_use_has_a_line(columns, names, text):
+    metadata, target = columns
+    groups = metadata["subject"] if text is None or "arm" not in text else None
+    lines = redundant_covariates(metadata, names, target, groups)
+    if text is None:
+        assert lines == []
+    else:
+        assert len(lines) == 1 and text in lines[0]
+
+
+def test_a_covariate_that_is_the_answer_has_a_line(columns):
+    metadata, target = columns
+    (line,) = redundant_covariates(metadata.assign(twin=2 * target), ["twin"], target)
+    assert "'twin' tells the target 'age', one to one" in line
+
+
+def test_a_shift_that_is_there_twice_has_a_line(columns):
+    metadata, target = columns
+    (line,) = redundant_covariates(metadata, ["site"], target, shifted_by=["site"])
+    assert "'site' is added to the sample vector" in line and "model.head.scale_by" in line

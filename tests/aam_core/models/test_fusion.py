@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from aam_core.config import FusionConfig, OptimConfig, SampleConfig
+from aam_core.config import (
+    EncoderConfig,
+    FusionConfig,
+    HeadConfig,
+    ModelConfig,
+    OptimConfig,
+    SampleConfig,
+)
+from aam_core.data.batches import Batch
 from aam_core.data.covariates import UNKNOWN
 from aam_core.models.encoder import SampleASVs, SampleEncoder
 from aam_core.models.fusion import FUSIONS, CovariateTokens, Fusion
@@ -147,6 +155,112 @@ def test_a_sample_does_not_depend_on_the_others_their_order_or_padding(kind):
     torch.testing.assert_close(again.sample, whole.sample)
     if whole.attention is not None and whole.attention.shape[1] > 1:
         torch.testing.assert_close(again.attention[asvs.mask], whole.attention[asvs.mask])
+
+
+# --- attention and gates -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_one_category_changes_each_asv_in_a_way_of_its_own():
+    """Though it is all that there is to attend to."""
+    module, asvs = fusion("cross-attention", (3,), 0), samples_of(4)
+    changed = []
+    keep = dataclasses.replace(asvs, pool=lambda each: changed.append(each.vectors) or asvs.sample)
+    shares = module(keep, torch.ones(4, 1, dtype=torch.int64), torch.zeros(4, 0, 2)).attention
+    assert shares.shape == (4, 3, 1)
+    real = shares[asvs.mask]
+    assert 0 < real.min() and real.max() < 1 and real.std() > 1e-3
+    update = (changed[0] - asvs.vectors)[asvs.mask]
+    assert (update[0] - update[1:]).abs().max(1).values.min() > 1e-3
+
+
+@torch.no_grad()
+def test_covariates_and_nothing_share_the_attention_of_an_asv():
+    asvs, categories, numbers = inputs()
+    shares = fusion("cross-attention")(asvs, categories, numbers).attention
+    assert shares.shape == (5, 3, len(SIZES) + NUMBERS)
+    assert (shares > 0).all() and (shares.sum(-1) < 1).all()
+
+
+@torch.no_grad()
+def test_a_covariate_beside_many_asvs_is_not_overlooked():
+    """It has the share of all ASVs together, at first about half."""
+    module, many = fusion("perceiver", (3,), 0), samples_of(1)
+    wide = SampleASVs(
+        torch.randn(2, 200, WIDTH, generator=torch.Generator().manual_seed(1)),
+        torch.arange(200)[None] < torch.tensor([[200], [2]]),
+        torch.full((2, 200), -5.0),
+        many.pool,
+    )
+    shares = module(wide, torch.ones(2, 1, dtype=torch.int64), torch.zeros(2, 0, 2)).attention
+    assert shares.shape == (2, 1, 1) and 0.2 < shares.min() and shares.max() < 0.8
+
+
+@torch.no_grad()
+def test_gates_are_of_each_channel():
+    gate = fusion("gmu")(*inputs()).gate
+    assert gate.shape == (5, WIDTH) and 0 < gate.min() and gate.max() < 1
+
+
+def test_layers_and_latent_vectors_are_as_many_as_asked_for():
+    config = FusionConfig(kind="perceiver", heads=2, latents=5, layers=3)
+    join = Fusion(WIDTH, config, (3,), 0).join
+    assert (len(join.reads), len(join.blocks), len(join.latents)) == (3, 3, 5)
+
+
+# --- interaction of community and category -------------------------------------------------------
+
+
+def of_interaction(samples, seed):
+    """A batch, and a target that is a number of its ASVs, negative in the second category."""
+    vectors = torch.randn(20, 16, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.stack([torch.randperm(20, generator=generator)[:8] for _ in range(samples)])
+    category = torch.randint(2, (samples,), generator=generator)
+    number = vectors[index, 0].mean(1) / 0.3
+    batch = Batch(
+        sample_index=torch.arange(samples),
+        feature_index=torch.arange(20),
+        asv_index=index,
+        asv_mask=torch.ones_like(index, dtype=torch.bool),
+        counts=torch.randint(1, 100, index.shape, generator=generator).float(),
+        asv_vectors=vectors,
+        categories=category[:, None] + 1,
+        numeric=torch.zeros(samples, 0, 2),
+    )
+    return batch, torch.where(category == 0, number, -number)
+
+
+def learned_r2(kind):
+    """R2 on new samples, of a network without attention between ASVs; kind None: no covariate."""
+    train, truth = of_interaction(200, 1)
+    new, expected = of_interaction(200, 2)
+    config = ModelConfig(
+        encoder=EncoderConfig(width=16, heads=2, depth=0, kmer=0),
+        sample=SampleConfig(heads=2, depth=0, dropout=0.0, pool_queries=2, pool_prior=0.0),
+        head=HeadConfig(target_hidden=32, target_dropout=0.0),
+        fusion=FusionConfig(kind=kind or "concat", heads=2),
+    )
+    torch.manual_seed(0)
+    network = Network(config, Parts(outputs=1, sizes=(3,) if kind else ()))
+    optimizer = make_optimizer(network, OptimConfig(lr=0.01))
+    for _ in range(100):
+        loss = (network(train).target[0, :, 0] - truth).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        error = network.eval()(new).target[0, :, 0] - expected
+    return 1 - float(error.square().mean() / expected.var())
+
+
+@pytest.mark.parametrize("kind", ["concat", "add", "gmu", "cross-attention", "perceiver"])
+def test_an_interaction_of_community_and_category_is_learned(kind):
+    assert learned_r2(kind) > 0.8
+
+
+def test_without_the_category_it_is_not():
+    assert learned_r2(None) < 0.1
 
 
 # --- in the network ------------------------------------------------------------------------------

@@ -13,10 +13,10 @@ from aam_core.data.batches import Batcher
 from aam_core.models.network import ModelOutput, Parts
 from aam_core.phylogeny.distances import table_distances
 from aam_core.tasks import losses
-from aam_core.tasks.metrics import classification_metrics, regression_metrics
+from aam_core.tasks.metrics import classification_metrics, merged, regression_metrics
 from aam_core.training.parallel import join_process_group
 from aam_core.training.step import Stepper
-from aam_core.training.validation import LossSums, ValidationMetrics
+from aam_core.training.validation import FusionShares, LossSums, ValidationMetrics
 
 CPU = torch.device("cpu")
 HELD = np.arange(40, 60)
@@ -262,7 +262,7 @@ def test_processes_join_what_they_have_scored(evaluated, job):
         made, whole = evaluated(10, **given)
         stepper = Stepper(made, join_process_group(made.config.train), steps=1)
         first, second = (stepper.evaluate([HELD[half]]) for half in (slice(10), slice(10, 20)))
-        other = (second.pairs, second.some_pairs, *second.targets)
+        other = (second.pairs, second.some_pairs, second.shares, *second.targets)
         first.add(second.sums, second.counts)
         first.merge(Pair(other))
         assert first.values() == pytest.approx(whole.values(), rel=1e-6)
@@ -341,3 +341,36 @@ def test_the_batcher_is_asked_for_the_same_draws_each_time(job):
     stepper = Stepper(made, join_process_group(made.config.train), steps=1)
     first, second = (stepper.evaluate([HELD]).values() for _ in range(2))
     assert first == second
+
+
+# --- fusion --------------------------------------------------------------------------------------
+
+
+def test_shares_are_of_real_asvs_members_and_columns():
+    attention = torch.tensor([[[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.1], [9.0, 9.0]]]])
+    mask = torch.tensor([[True, True], [True, False]])
+    whole, one, two = (FusionShares(["a", "b"]) for _ in range(3))
+    whole.update(ModelOutput(attention=attention), mask)
+    one.update(ModelOutput(attention=attention[:, :1]), mask[:1])
+    two.update(ModelOutput(attention=attention[:, 1:]), mask[1:])
+    expected = {
+        **{"attention_a_mean": 0.3, "attention_a_std": np.std([0.1, 0.3, 0.5])},
+        **{"attention_b_mean": 0.7 / 3, "attention_b_std": np.std([0.2, 0.4, 0.1])},
+    }
+    assert whole.compute() == pytest.approx(expected, rel=1e-5)
+    assert merged([FusionShares(["a", "b"]), one, two]).compute() == pytest.approx(whole.compute())
+
+
+def test_shares_of_latent_vectors_and_gates_are_of_samples():
+    shares = FusionShares(["a"])
+    output = ModelOutput(attention=torch.full((2, 3, 1, 1), 0.25), gate=torch.full((2, 3, 4), 0.5))
+    shares.update(output, torch.ones(3, 5, dtype=torch.bool))
+    assert shares.compute() == {
+        **{"gate_mean": 0.5, "gate_std": 0.0},
+        **{"attention_a_mean": 0.25, "attention_a_std": 0.0},
+    }
+
+
+def test_names_in_the_logs_are_such_as_every_tracker_takes():
+    names = FusionShares(["age (days)", "age [days]", "site.1"]).names
+    assert names == ["attention_age _days_", "attention_age _days__2", "attention_site.1"]

@@ -1,0 +1,95 @@
+"""What a fusion attends to and lets through: in the logs, and by sample or ASV."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core import fit_regressor, fusion_weights
+from aam_core.errors import InputError
+
+COVARIATES = ["group", "gradient"]
+
+
+def with_both(study):
+    """With a target of gradient and site together, which neither of them tells alone."""
+    site = np.random.default_rng(0).choice(["gut", "skin"], len(study.sample_ids))
+    gradient = study.metadata["gradient"]
+    scaled = (gradient - gradient.mean()) / gradient.std()
+    metadata = study.metadata.assign(site=site, both=np.where(site == "gut", scaled, -scaled))
+    return dataclasses.replace(study, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def study(small):
+    return with_both(small)
+
+
+@pytest.fixture(scope="module")
+def fitted(study, brief):
+    """A model of each kind, made once: ``fitted("gmu")``."""
+    models = {}
+
+    def fit(kind):
+        if kind not in models:
+            config = brief("fitting", {"model.fusion.kind": kind, "train.max_steps": 2})
+            models[kind] = fit_regressor(study, "both", covariates=COVARIATES, config=config)
+        return models[kind]
+
+    return fit
+
+
+def test_shares_of_each_asv(fitted, study):
+    model = fitted("cross-attention")
+    shares = fusion_weights(model, study)
+    assert list(shares.columns) == COVARIATES and shares.index.names == ["sample-id", "feature-id"]
+    assert len(shares) == study.counts.nnz
+    table = pd.DataFrame(study.counts.toarray(), study.sample_ids, study.feature_ids).stack()
+    assert set(shares.index) == set(table[table > 0].index)
+    assert (shares > 0).all(axis=None) and (shares.sum(axis=1) < 1).all()
+    turned = fusion_weights(model, study.select(study.sample_ids[::-1]), batch_size=7)
+    pd.testing.assert_frame_equal(turned.loc[shares.index], shares, rtol=1e-4)
+
+
+def test_shares_of_the_latent_vectors(fitted, study):
+    shares = fusion_weights(fitted("perceiver"), study)
+    assert list(shares.index) == study.sample_ids and list(shares.columns) == COVARIATES
+    assert (shares > 0).all(axis=None) and (shares.sum(axis=1) < 1).all()
+
+
+def test_gates_of_each_sample(fitted, study):
+    gates = fusion_weights(fitted("gmu"), study)
+    assert list(gates.index) == study.sample_ids and list(gates.columns) == [
+        "gate_mean",
+        "gate_std",
+    ]
+    assert gates["gate_mean"].between(0, 1).all() and (gates["gate_std"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "kind, names",
+    [
+        ("cross-attention", ["attention_group", "attention_gradient"]),
+        ("perceiver", ["attention_group", "attention_gradient"]),
+        ("gmu", ["gate"]),
+        ("concat", []),
+    ],
+)
+def test_each_validation_logs_them(fitted, kind, names):
+    for epoch in fitted(kind).history:
+        logged = {name for name in epoch if "attention_" in name or "gate_" in name}
+        assert logged == {f"val/{name}_{what}" for name in names for what in ("mean", "std")}
+        assert all(0 < epoch[name] < 1 for name in logged if name.endswith("_mean"))
+
+
+def test_a_model_without_weights_is_refused(fitted, regressor, study):
+    for model, text in (
+        (regressor.folder, "reads no covariates"),
+        (fitted("concat"), "(concat) has no weights to show"),
+    ):
+        with pytest.raises(InputError, match=r".") as caught:
+            fusion_weights(model, study)
+        assert text in str(caught.value)
