@@ -197,7 +197,7 @@ class Reporter:
         if self.estimated or steps < _SOME_STEPS or self.done >= self.total:
             return
         seconds = now - self.warm
-        if seconds < _TELLING or (seconds < _LATEST and 20 * self.done < self.total):
+        if seconds < _TELLING or (seconds < _LATEST and 20 * steps < self.total - self.first):
             return
         self.estimated = True
         left = seconds / steps * (self.total - self.done)

@@ -191,9 +191,9 @@ def test_a_training_says_once_how_long_it_will_take(clock, capsys):
     for step in range(300):
         clock[0] += 30.0 if step == 0 else 0.5  # the first one compiles
         reporter.advance()
-    # After 30 seconds, in which there were 60 steps besides the first: 839 of half a second.
+    # After a twentieth of the 900 steps, and the first: 854 of half a second are left.
     assert capsys.readouterr().err == (
-        "fit: about 7 min 0 s left for the networks, and 1 min 15 s for the forest\n"
+        "fit: about 7 min 7 s left for the networks, and 1 min 15 s for the forest\n"
     )
     assert len(asked) == 1
     alone = Reporter(label="fit")
