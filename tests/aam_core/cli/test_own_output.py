@@ -86,3 +86,14 @@ def test_what_a_killed_run_left_hidden_is_that_runs(tmp_path):
     assert [test(tmp_path) for test in tests[3:5]] == [False, True]
     (tmp_path / "thesis.tex").touch()
     assert not own_output.is_empty(tmp_path) and not own_output.is_range_test(tmp_path)
+
+
+def test_a_baseline_is_none_of_the_others(tmp_path):
+    (tmp_path / "val_predictions.tsv").touch()
+    (tmp_path / "metrics.json").write_text('{"method": "linear"}')
+    assert own_output.is_baseline(tmp_path) and not own_output.is_evaluation(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"held_out": {}}')
+    assert not own_output.is_baseline(tmp_path)
+    (tmp_path / "metrics.json").write_text('{"method": "linear"}')
+    head(tmp_path, {"format": "aam", "kind": "regressor"})
+    assert not own_output.is_baseline(tmp_path)
