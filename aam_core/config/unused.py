@@ -353,7 +353,7 @@ def _direction(config: Config, context: RunContext) -> str:
 
 
 def _val_fraction(config: Config, context: RunContext) -> str:
-    if context.fits and config.train.val_where and context.job == "train":
+    if context.fits and config.train.val_where and context.job not in ("folds", "trials"):
         return context.split or "train.val_where chooses the validation samples"
     return context.split
 
@@ -361,7 +361,7 @@ def _val_fraction(config: Config, context: RunContext) -> str:
 def _val_where(config: Config, context: RunContext) -> str:
     if not config.train.val_where:
         return ""
-    if context.job != "train":
+    if context.job in ("folds", "trials"):
         return "only a single fit reads it"
     return _of_a_fit(config, context) or context.split
 
