@@ -51,12 +51,12 @@ def test_classes(small):
 
 
 def test_what_cannot_act_is_named(small, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="aam_core")
     split = (small.sample_ids[:40], small.sample_ids[40:])
     options = {"method": "dummy", "split": split, "epochs": 3, "val_fraction": 0.3}
     fit_baseline(small, "gradient", **options)
     lines = [line for line in caplog.messages if "no effect" in line]
-    assert len(lines) == 1 and lines[0].startswith("train.epochs, train.min_steps, train.val_fr")
+    assert len(lines) == 1 and lines[0].startswith("train.epochs, train.val_fraction have")
     caplog.clear()
     fit_baseline(small, "gradient", method="dummy", val_fraction=0.3, seed=4)
     assert not [line for line in caplog.messages if "no effect" in line]
