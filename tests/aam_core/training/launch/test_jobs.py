@@ -1,45 +1,56 @@
+"""Tests of launch.jobs, whose processes import what they call."""
+
 from __future__ import annotations
 
+import importlib
 import os
-import signal
 
 import pytest
 
 from aam_core.errors import AAMError, InputError
 from aam_core.training.launch.jobs import run_jobs
 
-NAMES = ["the first", "the second", "the third"]
+TOYS = """
+import os, signal
+
+from aam_core.errors import InputError
 
 
 def multiply(shared, number):
     return shared * number, os.getpid(), os.environ["OMP_NUM_THREADS"]
 
 
-def fail(how, number):
+def refuse(shared, number):
     if number == 2:
-        how()
-    return number
+        raise InputError("it is wrong")
 
 
-def refuse():
-    raise InputError("it is wrong")
+def crash(shared, number):
+    if number == 2:
+        raise KeyError("lost")
 
 
-def crash():
-    raise KeyError("lost")
+def die(shared, number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+NAMES = ["the first", "the second", "the third"]
 
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    (tmp_path / "toys_of_jobs.py").write_text(TOYS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module("toys_of_jobs")
 
 
-def run(function, shared, jobs=2):
+def run(function, shared=10):
     calls = [(1,), (2,), (3,)]
-    return run_jobs(function, shared, calls, names=NAMES, jobs=jobs, threads=1)
+    return run_jobs(function, shared, calls, names=NAMES, jobs=2, threads=1)
 
 
-def test_results_are_in_order_and_each_call_has_a_process():
-    results = run(multiply, 10)
+def test_results_are_in_order_and_each_call_has_a_process(toys):
+    results = run(toys.multiply)
     assert [result[0] for result in results] == [10, 20, 30]
     assert len({result[1] for result in results} - {os.getpid()}) == 3
     assert {result[2] for result in results} == {"1"}
@@ -48,11 +59,11 @@ def test_results_are_in_order_and_each_call_has_a_process():
 @pytest.mark.parametrize(
     "how, kind, words",
     [
-        (refuse, InputError, "^it is wrong$"),
-        (crash, AAMError, "^the second failed .KeyError: .lost...$"),
-        (die, AAMError, "^the second was killed, mostly for lack of memory"),
+        ("refuse", InputError, "^it is wrong$"),
+        ("crash", AAMError, "^the second failed .KeyError: .lost...$"),
+        ("die", AAMError, "^the second was killed, mostly for lack of memory"),
     ],
 )
-def test_an_error_ends_all(how, kind, words):
+def test_an_error_ends_all(toys, how, kind, words):
     with pytest.raises(kind, match=words):
-        run(fail, how)
+        run(getattr(toys, how))
