@@ -15,16 +15,16 @@ STUDY = {"table", "sequences", "metadata", "where"}  # read, matched, or refused
 LEARNED = {"tree", "distances"}  # named by `preparation.unused`
 LIMIT = {"max_lost_reads"}  # acts where it is met
 RUN = {"output", "preset", "config_file", "assignments", "encoder", "group_by"} | set(FLAGS)
-# refused, or named, where they cannot act
-FITS = {"covariate_help", "target", "freeze_encoder", "covariates"}
+FITS = {"target", "freeze_encoder", "covariates"}  # refused, or named, where they cannot act
+HELP = {"covariate_help"}
 SPLIT = {"train_samples", "val_samples", "folds_file"}  # refused where they contradict
 RESUME = {"resume", "accept_changed_inputs"}
 TRAINS = STUDY | LEARNED | LIMIT | RUN
 OPTIONS = {
     "simulate": {"out_dir", "samples", "features", "seed", "subjects", "depth", "effect"},
     "pretrain": TRAINS | RESUME | {"taxonomy"},
-    "fit-regressor": TRAINS | FITS | RESUME | SPLIT | {"init_from"},
-    "fit-classifier": TRAINS | FITS | RESUME | SPLIT | {"init_from"},
+    "fit-regressor": TRAINS | FITS | HELP | RESUME | SPLIT | {"init_from"},
+    "fit-classifier": TRAINS | FITS | HELP | RESUME | SPLIT | {"init_from"},
     "predict": STUDY
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
@@ -32,12 +32,16 @@ OPTIONS = {
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS
     | FITS
+    | HELP
     | {"init_from", "task", "folds", "fold_by", "test_where", "folds_file", "repeat", "jobs"}
     | {"baseline", "baselines"},
     "baseline": (STUDY | LIMIT | RUN | SPLIT | {"target", "covariates", "task", "method"})
     - {"encoder"},
     "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},
-    "tune": TRAINS | FITS | {"task", "trials", "timeout", "jobs", "space_file", "metric", "folds"},
+    "tune": TRAINS
+    | FITS
+    | HELP
+    | {"task", "trials", "timeout", "jobs", "space_file", "metric", "folds"},
     "unifrac": {"table", "tree", "metric", "alpha", "output"} | LIMIT,
 }
 """Command -> options that were looked at: each acts, or a test says how it is refused or named."""
