@@ -25,7 +25,7 @@ def test_every_column_has_a_kind():
 
 
 def test_reserved_are_all_that_stand_with_probabilities():
-    assert set(COLUMNS) - set(RESERVED) == {"lower", "upper"}
+    assert set(COLUMNS) - set(RESERVED) == {"lower", "upper", "repeat"}
 
 
 def test_numbers_have_none():

@@ -91,7 +91,9 @@ def test_what_cannot_be_transformed(settings, message):
 def test_predictions_and_bounds_keep_to_the_range(text, low, high):
     column = pd.Series(np.arange(60.0) % 48 + 2, SEX.index, name="age")
     target = Regression.fit(column, config=LossConfig(target_range=text))
-    frame = target.frame(["a", "b"], np.array([[-20.0], [80.0]]), {"half_width": 10.0})
+    predictions = np.array([[-20.0], [80.0]])
+    bounds = predictions[..., None] + np.array([-10.0, 10.0])
+    frame = target.frame(["a", "b"], predictions, bounds)
     assert (frame.min().min(), frame.max().max()) == (low, high)
     assert (frame["lower"] <= frame["prediction"]).all()
     assert target.predictions(torch.tensor([[-100.0]])).item() >= low or text == "none"

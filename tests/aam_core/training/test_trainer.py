@@ -290,7 +290,9 @@ def test_every_metric_of_a_run_can_be_the_best_metric(job, parts, target):
     with pytest.raises(InputError) as caught:
         Trainer(job({"train.best_metric": "luck"}, parts, target=target), QUIET)
     legal = str(caught.value).split("this run has ")[1].removesuffix(".").split(", ")
-    assert logged == set(legal)
+    # What the predictions look like is no measure of how good they are.
+    described = {name for name in logged if name.startswith("prediction_")}
+    assert logged - described == set(legal) and bool(described) == (target == "gradient")
 
 
 def test_without_a_choice_the_last_weights_are_kept(job):

@@ -13,7 +13,11 @@ from aam_core.errors import InputError
 from aam_core.pretrained import with_sizes_of
 from aam_core.tuning import space
 
-OTHER = {int: lambda value: 1 if value == 2 else 2, float: lambda value: 0.5 * value + 0.25}
+OTHER = {
+    bool: lambda value: not value,
+    int: lambda value: 1 if value == 2 else 2,
+    float: lambda value: 0.5 * value + 0.25,
+}
 """A legal value that is another."""
 
 
@@ -98,6 +102,10 @@ def test_settings_that_an_encoder_determines_are_not_searched():
         "model.encoder.width": 128,
         "model.encoder.kernel": 3,
         "model.head.distance": "ruzicka",
+        "model.head.hidden_layers": "16",
+        "model.head.initialization": "xavier",
+        "model.head.output": "exp",
+        "model.head.scale_by": "sex",
         "model.fusion.kind": "add",
     }
     for path in (path for path in paths() if path.startswith("model.")):
