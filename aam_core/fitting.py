@@ -268,6 +268,7 @@ def _finish(
         metrics={"epoch": epoch, **scores.metrics},
         train_samples=split.train,
         val_samples=split.val,
+        val_folds=split.folds,
         val_predictions=scores.predictions,
         intervals=scores.calibration.intervals,
         sets=scores.calibration.sets,
