@@ -38,7 +38,7 @@ def _kind(values: dict) -> str:
 
 
 @command("find-lr")
-@study_options("table", "metadata", "sequences", "tree", "distances")
+@study_options("table", "metadata", "sequences", "tree", "distances", "taxonomy")
 @click.option(
     "--target", metavar="COLUMN", help="Column to fit; without it, the rate is for a pretraining."
 )

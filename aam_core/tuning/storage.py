@@ -42,7 +42,6 @@ _WARMUP_EPOCHS = 3
 
 _CHANGEABLE = {
     *TRIAL_SETTINGS,
-    "loss.nucleotide",  # a fit has no nucleotide loss
     "train.best_metric",
     "train.checkpoint_every",
     "train.device",

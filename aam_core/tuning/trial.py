@@ -28,7 +28,10 @@ from aam_core.tuning import space
 
 __all__ = ["TRIAL_SETTINGS", "Objective", "check_metric", "run_trial"]
 
-_LOSSES = ("total_loss", "target_loss", "distance_loss", "distance_mae", "distance_r2")
+_LOSSES = (
+    *("total_loss", "target_loss", "nucleotide_loss", "nucleotide_accuracy"),
+    *("distance_loss", "distance_mae", "distance_r2", "count_loss", "count_mae", "count_r2"),
+)
 """Metrics that a fit may have besides those of its task."""
 
 TRIAL_SETTINGS = {

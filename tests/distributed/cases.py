@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from aam_core.config import presets
 from aam_core.data.batches import Batcher
 from aam_core.data.covariates import fit_covariates
 from aam_core.data.study import load_study
+from aam_core.data.taxonomy import Taxa, with_taxonomy
 from aam_core.models.network import Network, Parts
 from aam_core.simulate.study import simulate
 from aam_core.tasks import Targets, task_named
@@ -29,6 +31,10 @@ PRETRAIN = {"parts": {"nucleotide": True, "distance": True}}
 REGRESS = {"parts": {"distance": True, "outputs": 1}, "target": "gradient"}
 CLASSIFY = {"parts": {"outputs": 2}, "target": "group"}
 FOLDS = CLASSIFY | {"held_out": True}
+GOALS = {
+    "parts": {"nucleotide": True, "distance": True, "count": True, "faith_pd": True},
+    "taxonomy": True,
+}
 DROPOUT = {
     "model.encoder.dropout": 0.1,
     "model.sample.dropout": 0.2,
@@ -90,6 +96,18 @@ CASES = {
             **{"model.head.layer_norm": True, "model.head.residual": True},
         },
     },
+    "goals": GOALS | {"changes": DROPOUT},
+    "goals, uneven micro-steps": GOALS | {"batch": 9, "changes": {"train.accumulate": 2}},
+    "goals of one sample": GOALS | {"batch": 1},
+    "weighted UniFrac": {
+        "parts": {"distance": True, "unbounded": True},
+        "changes": {"loss.metric": "weighted"},
+    },
+    "abundances beside the target": FOLDS
+    | {
+        "parts": {"outputs": 2, "count": True},
+        "changes": {"model.members": 3, "model.sample.depth": 0},
+    },
     "latent vectors of ASVs and covariates": CLASSIFY
     | {"covariates": ["gradient"], "changes": {"model.fusion.kind": "perceiver"}},
 }
@@ -110,6 +128,15 @@ def study_of(given: bool):
     return load_study(made.table, distances=matrix, **parts)
 
 
+def taxa_of(study) -> Taxa:
+    """Clades of the tree in the place of a taxonomy; validation scores a third of the ASVs."""
+    ranks, size = study.phylogeny.ranks.tolist(), len(study.feature_ids)
+    names = [f"p__{rank * 3 // size}; g__{rank * 6 // size}" for rank in ranks]
+    names[0] = "p__0; g__"
+    named = with_taxonomy(study, dict(zip(study.feature_ids, names, strict=True)))
+    return replace(Taxa.fit(named, np.arange(21), 1), new=np.arange(size) % 3 == 0)
+
+
 def job_of(case: dict, strategy: str) -> TrainingJob:
     """The job of a case, on the CPU."""
     study = study_of(case.get("given", False))
@@ -123,6 +150,8 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
             "train.device": "cpu",
             "train.strategy": strategy,
             "train.patience": 0,
+            **({"loss.count": 1.0} if case["parts"].get("count") else {}),
+            **({"loss.faith_pd": 1.0} if case["parts"].get("faith_pd") else {}),
             "optim.optimizer": "sgd",
             **case.get("changes", {}),
         }
@@ -134,7 +163,12 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
     if known:
         sizes = {"sizes": known.sizes, "numbers": len(known.numeric)}
         sizes["scale_sizes"] = known.scale_sizes
+    taxa = taxa_of(study) if case.get("taxonomy") else None
+    if taxa is not None:
+        sizes["ranks"] = taxa.sizes
     network = Network(config.model, Parts(**case["parts"], **sizes))
+    if network.faith_pd is not None:
+        network.faith_pd.fit(torch.tensor([2.0, 3.0, 4.0]))
     target = truth = weight = vectors = held_out = None
     samples = None
     if isinstance(case.get("target"), list):
@@ -166,6 +200,8 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
         config.data,
         0,
         distances=network.parts.distance,
+        diversity=network.parts.faith_pd,
+        taxa=taxa,
         target=truth,
         covariates=known.encode(study.metadata) if known else None,
         asv_vectors=vectors,

@@ -52,6 +52,20 @@ class TestPretrain:
         assert (one.run["processes"], two.run["processes"]) == (1, 2)
         assert two.metrics["losses"] == pytest.approx(one.metrics["losses"], 1e-4)
 
+    def test_a_taxonomy_is_learned(self, methods):
+        ids = methods.table.view(biom.Table).ids(axis="observation")
+        taxa = [f"k__Any; p__{i % 2}" for i in range(len(ids))]
+        frame = pd.DataFrame({"Taxon": taxa}, index=pd.Index(ids, name="Feature ID"))
+        taxonomy = qiime2.Artifact.import_data("FeatureData[Taxonomy]", frame)
+        (encoder,) = methods.run(
+            "pretrain",
+            taxonomy=taxonomy,
+            settings=["loss.distance=0", "loss.taxonomy_min_asvs=1"],
+            **QUICK,
+        )
+        run = json.loads(methods.saved(encoder, "run.json"))
+        assert run["taxonomy"]["ranks"] == ["phylum"]
+
     def test_without_phylogeny_or_distances(self, methods):
         methods.refuses("tree|phylogeny|distances", "pretrain", **QUICK)
 

@@ -37,7 +37,7 @@ OPTIONS = {
     | {"baseline", "baselines"},
     "baseline": (STUDY | LIMIT | RUN | SPLIT | {"target", "covariates", "task", "method"})
     - {"encoder"},
-    "find-lr": TRAINS | FITS | {"task", "low", "high", "steps"},
+    "find-lr": TRAINS | FITS | {"taxonomy"} | {"task", "low", "high", "steps"},
     "tune": TRAINS
     | FITS
     | HELP
