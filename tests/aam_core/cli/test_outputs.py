@@ -51,6 +51,9 @@ def test_an_encoder_is_not_written_over(tmp_path):
             with click.Context(click.Command("fit")):
                 check_apart(str(encoder), output)
     check_apart(str(encoder), tmp_path / "run2")
+    with pytest.raises(click.UsageError, match="written over --init-from"):
+        with click.Context(click.Command("fit")):
+            check_apart(str(encoder), encoder, "--init-from")
     check_apart(None, tmp_path / "run")
 
 

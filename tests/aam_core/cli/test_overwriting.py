@@ -53,7 +53,4 @@ def test_the_encoder_that_is_read_stays(aam, refuses, commands, tmp_path):
     assert "written over --encoder" in refuses(
         *commands["pretrain"], "--encoder", encoder, "--output", encoder
     )
-    assert "written over --init-from" in refuses(
-        *commands["fit-regressor"], "--init-from", encoder, "--output", encoder
-    )
     assert content(tmp_path) == before
