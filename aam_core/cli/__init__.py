@@ -28,7 +28,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "simulate": ("simulate:simulate", "Write a simulated study with a known signal."),
     "pretrain": ("pretrain:pretrain", "Pretrain an encoder, without labels."),
-    "fit-regressor": ("fit:fit_regressor", "Fit a numeric metadata column."),
+    "fit-regressor": ("fit:fit_regressor", "Fit a numeric metadata column, or several together."),
     "fit-classifier": ("fit:fit_classifier", "Fit a categorical metadata column."),
     "predict": ("predict:predict", "Predict samples with a fitted model."),
     "evaluate": ("evaluate:evaluate", "Compare predictions with the truth."),
