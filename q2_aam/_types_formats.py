@@ -48,6 +48,7 @@ class _ModelDirectoryFormat(model.DirectoryFormat):
     weights = model.File("model.safetensors", format=_BinaryFormat)
     run = model.File("run.json", format=_TextFormat)
     known = model.File("known.safetensors", format=_BinaryFormat, optional=True)
+    novelty = model.File("novelty.safetensors", format=_BinaryFormat, optional=True)
     manifest = model.File("manifest.json", format=_TextFormat, optional=True)
     metrics = model.File("metrics.json", format=_TextFormat, optional=True)
     train_samples = model.File("train_samples.txt", format=_TextFormat, optional=True)
