@@ -10,6 +10,7 @@ import pytest
 
 from aam_core import fit_regressor, fusion_weights
 from aam_core.errors import InputError
+from aam_core.simulate.study import simulate
 
 COVARIATES = ["group", "gradient"]
 
@@ -26,6 +27,13 @@ def with_both(study):
 @pytest.fixture(scope="module")
 def study(small):
     return with_both(small)
+
+
+@pytest.fixture(scope="module")
+def plain_study(as_study):
+    """Of 200 samples, whose reads tell the gradient well."""
+    made = simulate(200, 60, 2, sequence_length=50, depth=1500, effect=4.0)
+    return with_both(as_study(made, tree=None))
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +101,18 @@ def test_a_model_without_weights_is_refused(fitted, regressor, study):
         with pytest.raises(InputError, match=r".") as caught:
             fusion_weights(model, study)
         assert text in str(caught.value)
+
+
+def test_an_interaction_is_learned_by_a_fit(plain_study, brief):
+    changes = {
+        **{"model.fusion.kind": "cross-attention", "model.sample.depth": 0, "forest.trees": 0},
+        **{"train.max_steps": 100, "train.epochs": 200, "train.batch_size": 64, "optim.lr": 5e-3},
+    }
+    config = brief("fitting", changes | {"train.val_fraction": 0.25})
+    error = {
+        names: fit_regressor(plain_study, "both", covariates=names, config=config).metrics["model"][
+            "mae"
+        ]
+        for names in ((), ("site",))
+    }
+    assert error[("site",)] < 0.7 * error[()]
