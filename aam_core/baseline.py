@@ -8,7 +8,7 @@ in `prediction_columns.METHODS`. Letters: N samples, F features (ASVs and covari
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,11 @@ __all__ = ["BASELINES", "baseline_forest", "predict_baseline", "relative_abundan
 
 _TREES = 200
 """Trees of a forest."""
+
+_SMALL = 1e-4
+"""Deviation of a target below which a forest reads it in deviations: scikit-learn's trees end at
+nodes with a variance below 2.2e-16, whatever the units. Others stay as they are, for rounding would
+decide otherwise between splits that are equally good."""
 
 _SHARE = 1e-4
 """Abundance below which the logarithm of `_log_abundances` is nearly linear."""
@@ -194,10 +199,19 @@ def _forest(name: str, features: Callable, problem: _Problem, **settings) -> np.
         n_jobs=problem.threads or -1,
         **settings,
     )
-    estimator.fit(train, problem.truth)
+    mean, deviation = _units(problem)
+    estimator.fit(train, (problem.truth - mean) / deviation if deviation else problem.truth)
     # Threads add up the trees in the order in which they end, which changes the last digit.
     estimator.set_params(n_jobs=1)
-    return problem.task.baseline_predictions(estimator, test)
+    predictions = problem.task.baseline_predictions(estimator, test)
+    return predictions * deviation + mean if deviation else predictions
+
+
+def _units(problem: _Problem) -> tuple[float, float]:
+    """Mean and deviation by which a forest reads a target; 0 where it reads it as it is."""
+    if problem.task.classes or problem.truth.std() >= _SMALL:
+        return 0.0, 0.0
+    return float(problem.truth.mean()), float(problem.truth.std())
 
 
 def _random_forest(problem: _Problem) -> np.ndarray:
@@ -221,7 +235,8 @@ def _extra_trees(problem: _Problem) -> np.ndarray:
 
 def _reads(problem: _Problem) -> np.ndarray:
     """A random forest on the number of reads: what the depth of sequencing alone predicts."""
-    return _forest("random_forest", lambda counts: csr_matrix(counts.sum(axis=1)), problem)
+    alone = replace(problem, covariates=None)
+    return _forest("random_forest", lambda counts: csr_matrix(counts.sum(axis=1)), alone)
 
 
 def _dummy(problem: _Problem) -> np.ndarray:

@@ -16,7 +16,7 @@ from aam_core import model_files
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
-from aam_core.ensemble.conformal import PredictionSets
+from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.intervals import Interval
 from aam_core.ensemble.novelty import Novelty
@@ -120,9 +120,15 @@ class Model(Summarized):
     @property
     def interval_by(self) -> tuple[str, ...]:
         """Metadata columns within whose groups intervals or prediction sets are calibrated."""
+        scores = self.scores
+        return () if scores is None else scores.by
+
+    @property
+    def scores(self) -> Scores | None:
+        """What prediction sets, or the intervals of the first target, are calibrated by."""
         if self.sets is not None:
-            return self.sets.scores.by
-        return self.intervals[0].by if self.intervals else ()
+            return self.sets.scores
+        return self.intervals[0].scores if self.intervals else None
 
     def save(self, directory, weights: dict | None = None, durable: bool = True) -> Path:
         """Write the folder, all or nothing; files of other names in it stay.

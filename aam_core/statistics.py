@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.errors import lookup
+from aam_core.log import logger
 from aam_core.tasks.metrics import ClassificationMetrics, RegressionMetrics
 
 __all__ = [
@@ -266,7 +267,7 @@ def compare_methods(
         By method: ``interval``, of each metric (low, high); and of all but the reference
         ``difference``, ``difference_interval``, ``better`` (groups with a lower mean loss: absolute
         errors, or Brier scores) and ``p`` (`paired_test`). An interval is None where no draw has
-        the metric.
+        the metric, and where there is one group: all draws would be the same.
     """
     methods = list(runs)
     names = list(mean_metrics(runs[methods[0]]))
@@ -276,8 +277,12 @@ def compare_methods(
         return np.array(scores).ravel()
 
     shape = len(methods), len(names)
-    values, drawn = score(slice(None)).reshape(shape), draw(score, groups, draws=draws, seed=seed)
-    drawn = drawn.reshape(-1, *shape)
+    values = score(slice(None)).reshape(shape)
+    if len(np.unique(groups)) < 2:
+        logger.warning("All samples are of one group: metrics have no intervals")
+        drawn = np.full((1, *shape), np.nan)
+    else:
+        drawn = draw(score, groups, draws=draws, seed=seed).reshape(-1, *shape)
     losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
     result: dict[str, dict[str, Any]] = {}
     for place, method in enumerate(methods):
@@ -361,7 +366,7 @@ def paired_test(ours, theirs, subjects) -> tuple[int, float]:
     from scipy.stats import wilcoxon
 
     means = pd.DataFrame({"ours": ours, "theirs": theirs}).groupby(np.asarray(subjects)).mean()
-    means = means[~np.isclose(means["ours"], means["theirs"], rtol=1e-6)]
+    means = means[~np.isclose(means["ours"], means["theirs"], rtol=1e-6, atol=0.0)]
     difference = (means["ours"] - means["theirs"]).to_numpy()
     p = float(wilcoxon(difference).pvalue) if len(difference) else 1.0
     return int((difference < 0).sum()), p

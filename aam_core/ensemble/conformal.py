@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aam_core.data.columns import as_classes
+from aam_core.errors import first_five
+
 __all__ = ["FEW_IN_GROUP", "PredictionSets", "Scores", "all_numbers", "held_out_sets", "labels"]
 
 FEW_IN_GROUP = 30
@@ -78,6 +81,18 @@ class Scores:
             return np.full(size, self.quantile(coverage))
         by_group = {name: self.quantile(coverage, name) for name in set(groups)}
         return np.array([by_group[name] for name in groups])
+
+    def pooled(self, metadata: pd.DataFrame) -> str:
+        """A line on samples to predict whose group has no scores of its own; empty without any."""
+        names = [name for name in labels(metadata, self.by) if name not in self.groups]
+        if not names:
+            return ""
+        return (
+            f"{len(names)} of {len(metadata)} samples are of groups of {', '.join(self.by)} that "
+            f"had fewer than {FEW_IN_GROUP} held-out samples, or none "
+            f"({first_five(sorted(set(names)))}): their intervals or sets are those of all samples "
+            "together"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -159,9 +174,12 @@ def held_out_sets(
 
 
 def labels(metadata: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """The group of each sample: its values in these metadata columns, joined."""
-    names = list(columns)
-    return [", ".join(map(str, row)) for row in metadata[names].itertuples(index=False)]
+    """The group of each sample: its values in these metadata columns, joined.
+
+    As names of classes: the same whether a data frame has them as text or as numbers.
+    """
+    names = [as_classes(metadata[name]) for name in columns]
+    return [", ".join(row) for row in zip(*names, strict=True)]
 
 
 def _thinned(scores: np.ndarray) -> tuple[tuple[float, ...], int]:

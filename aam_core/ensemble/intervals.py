@@ -38,6 +38,10 @@ large, and a wrong guess makes intervals wider than they need be."""
 _PENALTY = 20.0
 """Of the squared weights of `_Scale`, in samples."""
 
+_LARGEST = 0.95
+"""Quantile of the absolute residuals that larger ones count as: one far off would make the expected
+size, and so the intervals, of all samples larger."""
+
 _SMALLEST = 0.05
 """Deviations of the target that are added before a logarithm is taken: of no spread it is -inf."""
 
@@ -126,6 +130,7 @@ class _Scale:
         deviation = np.where(inputs.std(0) > 1e-9, inputs.std(0), 1.0)
         empty = cls(unit, tuple(inputs.mean(0).tolist()), tuple(deviation.tolist()), ())
         design, sizes = empty._design(evidence), np.abs(residuals) / unit
+        sizes = np.minimum(sizes, np.quantile(sizes, _LARGEST))
         penalty = np.eye(design.shape[1]) * _PENALTY
         penalty[0, 0] = 0.0
         weights = np.zeros(design.shape[1])

@@ -79,6 +79,25 @@ def test_every_baseline_reads_the_training_samples_alone(study, sides, name, tas
         assert (predictions["prediction"] == values[train].median()).all()
 
 
+def test_the_number_of_reads_is_read_alone(study, sides):
+    values = study.metadata["gradient"]
+    alone, beside = (
+        predict_baseline("reads", study, *sides, values, covariates=covariates)
+        for covariates in ((), ("group",))
+    )
+    pd.testing.assert_frame_equal(alone, beside)
+
+
+def test_forests_learn_a_target_of_tiny_numbers(study, sides):
+    values = study.metadata["gradient"]
+    usual, tiny = (
+        predict_baseline("extra_trees", study, *sides, values * unit)["prediction"] / unit
+        for unit in (1, 1e-9)
+    )
+    errors = [(each - values[sides[1]]).abs().mean() for each in (usual, tiny)]
+    assert errors[1] == pytest.approx(errors[0], rel=0.05)
+
+
 def test_a_linear_model_on_the_log_ratio_does_not_see_depth():
     """Twice the reads of a sample, half a read more in each count: nearly the same."""
     made = simulate(60, 40, seed=3, effect=1.5, depth=20_000)

@@ -111,6 +111,22 @@ def test_paired_test_of_the_same():
     assert statistics.paired_test(losses, losses * (1 + 1e-9), SUBJECTS) == (0, 1.0)
 
 
+def test_the_paired_test_does_not_depend_on_the_units():
+    ours, theirs = numbers(5.0, seed=1).losses, numbers(6.0, seed=2).losses
+    small = statistics.paired_test(ours * 1e-9, theirs * 1e-9, SUBJECTS)
+    assert small == statistics.paired_test(ours, theirs, SUBJECTS) and small[1] < 1
+
+
+def test_one_group_has_no_intervals(caplog):
+    runs = {"ours": [numbers(5.0, 1)], "theirs": [numbers(10.0, 2)]}
+    ours = statistics.compare_methods(runs, ["one"] * N, "theirs")["ours"]
+    assert {*ours["interval"].values(), *ours["difference_interval"].values()} == {None}
+    assert ours["difference"]["mae"] < 0 and ours["p"] == 1
+    assert [line.getMessage() for line in caplog.records] == [
+        "All samples are of one group: metrics have no intervals"
+    ]
+
+
 def test_comparison_finds_what_is_better():
     result = statistics.compare([numbers(5.0, 1)], [numbers(10.0, 2)], SUBJECTS)
     assert result.value == pytest.approx(numbers(5.0, 1).losses.mean())

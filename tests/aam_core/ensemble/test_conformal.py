@@ -14,6 +14,19 @@ def test_groups_are_joined_values():
     assert labels(table, ["site", "sex"]) == ["gut, F", "skin, M"]
 
 
+def test_a_group_is_the_same_as_number_and_as_text():
+    """A column with a blank elsewhere is of floats; what is predicted may have it as text."""
+    tables = [pd.DataFrame({"run": column}) for column in ([1.0, 2.0], [1, 2], ["1", "2"])]
+    assert [labels(table, ["run"]) for table in tables] == [["1", "2"]] * 3
+
+
+def test_samples_of_groups_without_scores_are_named():
+    scores = Scores.of(np.arange(35.0), ["run"], ["1"] * 31 + ["2"] * 4)
+    line = scores.pooled(pd.DataFrame({"run": [1.0, 2.0, 3.0]}))
+    assert line.startswith("2 of 3 samples are of groups of run") and "(2, 3)" in line
+    assert scores.pooled(pd.DataFrame({"run": ["1"]})) == ""
+
+
 def drawn(size, seed):
     """Probabilities of three classes that are calibrated, and the classes."""
     rng = np.random.default_rng(seed)

@@ -65,6 +65,13 @@ def test_samples_that_are_hard_to_predict_have_wider_intervals(fitted):
     assert np.corrcoef(np.log(width), np.log(known.spread))[0, 1] > 0.95
 
 
+def test_one_residual_far_off_does_not_widen_the_intervals_of_all():
+    residuals, known = uneven(70, 6)
+    residuals[3] = 50 * residuals.std()
+    interval = Interval.fit(residuals, known, np.arange(70) % 5, unit=float(residuals.std()))
+    assert np.ptp(interval.bounds(known), axis=1).mean() < 1.3 * 2 * interval.half_width
+
+
 @pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
 def test_any_confidence(fitted, confidence):
     residuals, known = uneven(4000, 3)
