@@ -264,6 +264,7 @@ def _prepare(
     task = kind.fit(values)
     _check_names(task)
     preparation.check_output(adopted, task, values)
+    preparation.check_interval_groups(study, values, config)
     made = _folds(study, values, kind, groups, division, config, options)
     for line in (dropped, *notes, *unused):
         if line:

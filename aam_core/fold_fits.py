@@ -155,11 +155,12 @@ def _predict_fold(inputs: FoldInputs, fold: Fold, split: Split, label: str) -> F
         config=config,
         **inputs.options,
     )
-    predictions = {"aam": _predict_target(model, test)}
+    device = config.train.device  # of the fit: with several jobs that of this one
+    predictions = {"aam": _predict_target(model, test, device)}
     if model.forest is not None:
         # The interval is of residuals of networks and forest together: not of the networks alone.
         network = dataclasses.replace(model, forest=None, intervals=(), sets=None, calibrator=None)
-        predictions["network"] = _predict_target(network, test)
+        predictions["network"] = _predict_target(network, test, device)
     if inputs.baselines:
         logger.info("%s: fitting the baselines to compare with", label)
     for name in inputs.baselines:
@@ -182,6 +183,6 @@ def _predict_fold(inputs: FoldInputs, fold: Fold, split: Split, label: str) -> F
     return FoldPredictions(predictions, model.network_weight if model.forest is not None else 1.0)
 
 
-def _predict_target(model: Model, study: Study) -> pd.DataFrame:
+def _predict_target(model: Model, study: Study, device: str) -> pd.DataFrame:
     """Predictions without the columns on how familiar the samples are: all are held out."""
-    return pd.concat(target_frames(model, study, override(model.config, None, None)))
+    return pd.concat(target_frames(model, study, override(model.config, device)))

@@ -146,7 +146,8 @@ def predict_batches(
     if passes is not None:
         config = config.replace({"ensemble.passes": passes})
         check_passes(study, config)
-        if passes > 1 and model.forest is not None and model.network_weight == 0:
+        alike = all(it.forest is not None and it.network_weight == 0 for it in model.each)
+        if passes > 1 and alike:
             raise InputError(
                 f"{passes} passes would all predict the same: the blend weight of the networks is "
                 "0, and the forest reads all of a sample. Leave passes out (--passes)."

@@ -504,7 +504,14 @@ RULES: dict[str, Rule] = {
     "optim.clip": _always_used,
     "optim.ema": _not_in_a_test,
     "forest.trees": _any(_of_a_fit, _not_in_a_test, _not_in_trials),
-    "ensemble.interval": _any(_regression, _calibrates),
+    "ensemble.interval": _any(
+        _regression,
+        _calibrates,
+        _unless(
+            lambda c, at: c.loss.target == "quantile",
+            "loss.target is 'quantile', and the quantiles make the intervals",
+        ),
+    ),
     "ensemble.calibration": _any(_classification, _calibrates),
     # Refused where nothing is random: `preparation.check_passes`.
     "ensemble.passes": _any(_of_a_fit, _not_in_trials),

@@ -92,7 +92,7 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         One weight a prediction, with sum 1: 0, 0.05, ..., 1; of more than three predictions 0, 0.1,
         ..., 1. Of equal losses the most even weights.
     """
-    known = np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
+    known = _known(predictions)
     y = y[known]
     *others, last = (part[known] for part in predictions)
 
@@ -111,6 +111,11 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
     return min((tuple(share / steps for share in shares) for shares in grid), key=loss)
 
 
+def _known(predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """[n] bool: samples with all of the predictions, [n, T] each."""
+    return np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
+
+
 def stable_weights(
     predictions: Sequence[np.ndarray], y: np.ndarray, folds: np.ndarray, task: Task
 ) -> tuple[float, ...]:
@@ -121,9 +126,11 @@ def stable_weights(
     predictions, y, task
         As in `best_weights`.
     folds : ndarray of int
-        [n] fold of each sample; of one fold it is `best_weights`.
+        [n] fold of each sample; of one fold, among the samples that count, it is `best_weights`.
     """
-    each = np.unique(folds)
+    # A fold of which no sample counts would leave the weights of all samples in the mean.
+    known = _known(predictions)
+    each = np.unique(folds[known])
     if len(each) < 2:
         return best_weights(predictions, y, task)
     chosen = [

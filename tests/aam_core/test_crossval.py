@@ -13,6 +13,7 @@ from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
 from aam_core.prediction import predict
+from aam_core.target_frames import target_frames
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 QUICK = {"train.max_steps": 1}
@@ -458,3 +459,25 @@ def test_a_fold_that_fails_names_itself(small, brief, monkeypatch):
     options = {"folds": 2, "config": brief("fitting", QUICK), "baseline": False}
     with pytest.raises(InputError, match="^fold 1/2: no luck in fold 1/2$"):
         cross_validate(small, "gradient", **options)
+
+
+def test_test_samples_are_predicted_where_the_fits_are(small, brief, monkeypatch):
+    devices = []
+
+    def recorded(model, study, config):
+        devices.append(config.train.device)
+        return target_frames(model, study, config)
+
+    monkeypatch.setattr("aam_core.fold_fits.target_frames", recorded)
+    config = brief("fitting", QUICK | {"forest.trees": 0, "train.device": "cpu:0"})
+    cross_validate(small, "gradient", config=config, folds=2, baseline=False)
+    assert devices == ["cpu:0"] * 2
+
+
+def test_intervals_by_a_blank_column_are_refused_before_the_first_fold(small, brief, monkeypatch):
+    monkeypatch.setattr(fitting, "FITS", {})  # nothing can be trained
+    study = replace(small, metadata=small.metadata.assign(site="gut"))
+    study.metadata.loc[small.sample_ids[3], "site"] = None
+    config = brief("fitting", QUICK | {"ensemble.interval_by": "site"})
+    with pytest.raises(InputError, match="site"):
+        cross_validate(study, "gradient", config=config, folds=2)

@@ -322,6 +322,17 @@ def test_passes_of_which_none_differs_are_refused(regressor, small, brief):
         fit_regressor(small, "gradient", config=brief("fitting", {"ensemble.passes": 3}))
 
 
+def test_passes_are_refused_where_no_target_has_networks(drawing, regressor, small):
+    trees = dataclasses.replace(
+        drawing, forest=regressor.model.forest, network_weight=0.0, intervals=()
+    )
+    with pytest.raises(InputError, match="the blend weight of the networks is 0"):
+        predict(trees, small, passes=2)
+    task = dataclasses.replace(drawing.task, column="other")
+    two = dataclasses.replace(trees, more=[dataclasses.replace(drawing, target=task)])
+    assert "other_prediction_sd" in predict(two, small, passes=2)
+
+
 def test_sets_of_classes_where_a_confidence_is_asked_for(classifier, small):
     table = predict(classifier.model, small, confidence=0.9)
     sets = table["prediction_set"].str.split("|")

@@ -21,7 +21,12 @@ from typing import Any
 
 from aam_core.errors import AAMError
 from aam_core.log import logger, show
-from aam_core.training.launch.processes import cores, with_environment, without_main
+from aam_core.training.launch.processes import (
+    cores,
+    threads_asked_for,
+    with_environment,
+    without_main,
+)
 from aam_core.training.launch.signals import BLOCKED, blocked
 from aam_core.training.launch.worker import end_with_parent
 
@@ -30,7 +35,7 @@ __all__ = ["run_jobs", "threads_of_jobs"]
 
 def threads_of_jobs(jobs: int) -> int:
     """Threads of each of some jobs at a time: a share of the cores that this process may use."""
-    return max(1, int(os.environ.get("OMP_NUM_THREADS", cores())) // jobs)
+    return max(1, (threads_asked_for() or cores()) // jobs)
 
 
 def run_jobs(
@@ -85,7 +90,7 @@ def run_jobs(
                 for process in [each for each in running if not each.is_alive()]:
                     place = running.pop(process)
                     process.join()
-                    _check(process, Path(folder, f"{place}.error"), names[place])
+                    _check(process, Path(folder, str(place)), names[place])
         finally:
             for process in running:
                 if process.pid is not None:
@@ -101,9 +106,12 @@ class _Lines(io.TextIOWrapper):
         return False
 
 
-def _check(process: BaseProcess, report: Path, name: str) -> None:
-    """Raise what a process that has ended died of, if it did."""
+def _check(process: BaseProcess, files: Path, name: str) -> None:
+    """Raise what a process that has ended died of, if it did; ``files`` lacks the suffix."""
+    report = files.with_suffix(".error")
     if process.exitcode == 0:
+        if not files.with_suffix(".result").exists():  # a library may call exit
+            raise AAMError(f"{name} ended without a result (exit status 0).")
         return
     if report.exists():
         error, line, trace = pickle.loads(report.read_bytes())

@@ -29,7 +29,7 @@ from aam_core.training.launch.environment import is_launched
 from aam_core.training.launch.signals import Stopper, blocked
 from aam_core.training.launch.worker import Report, read_reports, work, write_call
 
-__all__ = ["cores", "run_in_processes", "with_environment", "without_main"]
+__all__ = ["cores", "run_in_processes", "threads_asked_for", "with_environment", "without_main"]
 
 _GRACE = 2.0
 """Seconds that the others have to end by themselves after one worker ended or failed."""
@@ -67,7 +67,7 @@ def run_in_processes(
     """
     assert not is_launched(), "the processes are there already"
     if not threads:
-        threads = int(os.environ.get("OMP_NUM_THREADS", max(1, cores() // devices)))
+        threads = threads_asked_for() or max(1, cores() // devices)
     with (
         tempfile.TemporaryDirectory(prefix="aam-") as folder,
         Stopper(tuple(_PATIENCE)) as stopper,
@@ -224,3 +224,9 @@ def cores() -> int:
         # cpu_count also counts cores that a scheduler or taskset keeps from this process.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_asked_for() -> int:
+    """Threads by OMP_NUM_THREADS, of which "8,1" is the outer level and the next; 0 without."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0

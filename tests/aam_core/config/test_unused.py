@@ -219,6 +219,11 @@ def test_what_nobody_set_is_not_named():
             )
 
 
+def test_where_quantiles_make_the_intervals_their_kind_is_named():
+    (line,) = lines_of("ensemble.interval", {"loss.target": "quantile"}, FIT)
+    assert line.endswith("loss.target is 'quantile', and the quantiles make the intervals.")
+
+
 def test_settings_with_one_reason_share_a_line():
     changes = {"optim.cycles": 5, "optim.power": 2.0, "model.encoder.kmer": 3}
     lines = unused_settings(presets.fitting().replace({**changes, "model.encoder.depth": 1}), FIT)

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from aam_core.ensemble.blending import best_weights, weights, weights_in_words
+from aam_core.ensemble.blending import best_weights, stable_weights, weights, weights_in_words
 from aam_core.tasks import Classification, Regression
 
 REGRESSION = Regression("value", 0.0, 1.0)
@@ -78,3 +78,13 @@ def test_weights_of_a_classification():
     network = np.eye(2)[y]
     network[0] = 1 - network[0]
     assert best_weights([network, guess], y, CLASSES)[0] == 1
+
+
+def test_a_fold_that_some_parts_did_not_predict_has_no_weight():
+    y = np.arange(12.0)
+    folds = np.repeat([0, 1, 2], 4)
+    exact, other = y[:, None].copy(), (y + 5)[:, None]
+    assert stable_weights([exact, other], y, folds, REGRESSION) == (1, 0)
+    other[folds > 0] = np.nan
+    # Without the only fold that counts nothing is left, of which equal weights would be the best.
+    assert stable_weights([exact, other], y, folds, REGRESSION) == (1, 0)

@@ -8,7 +8,8 @@ import os
 import pytest
 
 from aam_core.errors import AAMError, InputError
-from aam_core.training.launch.jobs import run_jobs
+from aam_core.training.launch.jobs import run_jobs, threads_of_jobs
+from aam_core.training.launch.processes import cores
 
 TOYS = """
 import os, signal
@@ -33,6 +34,11 @@ def crash(shared, number):
 def die(shared, number):
     if number == 2:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(shared, number):
+    if number == 2:
+        os._exit(0)
 """
 NAMES = ["the first", "the second", "the third"]
 
@@ -62,8 +68,15 @@ def test_results_are_in_order_and_each_call_has_a_process(toys):
         ("refuse", InputError, "^it is wrong$"),
         ("crash", AAMError, "^the second failed .KeyError: .lost...$"),
         ("die", AAMError, "^the second was killed, mostly for lack of memory"),
+        ("leave", AAMError, "^the second ended without a result"),
     ],
 )
 def test_an_error_ends_all(toys, how, kind, words):
     with pytest.raises(kind, match=words):
         run(getattr(toys, how))
+
+
+@pytest.mark.parametrize("text, threads", [("8", 4), ("8,1", 4), ("", max(1, cores() // 2))])
+def test_threads_by_the_outer_level_of_the_environment(monkeypatch, text, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert threads_of_jobs(2) == threads
