@@ -289,7 +289,9 @@ def _trained(run: Run, model: Model, values: pd.Series | pd.DataFrame) -> Traine
 
 def _forest_seconds(run: Run, values: pd.Series | pd.DataFrame) -> float:
     """About how long the forests of all targets will take."""
-    models = of_each_target(run.model, run.plan.task)
+    assert run.plan.task is not None
+    # Not `of_each_target`: it takes the network apart, which FSDP has sharded over the processes.
+    models = [dataclasses.replace(run.model, target=one) for one in run.plan.task.each]
     return sum(forest_seconds(_trained(run, model, values)) for model in models)
 
 

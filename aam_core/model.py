@@ -183,6 +183,9 @@ class Model(Summarized):
 MORE = "targets"
 """Folder, within that of a model of several targets, of the models of the further ones."""
 
+DRAFT = ".new"
+"""Folder there of a model that is being written."""
+
 
 def save_aside(directory, models: list[Model], durable: bool) -> list[str]:
     """Save models of further targets below the folder of the first; return the folders' names.
@@ -192,7 +195,7 @@ def save_aside(directory, models: list[Model], durable: bool) -> list[str]:
     """
     names = []
     for number, model in enumerate(models, start=2):
-        draft = Path(directory, MORE, ".new")
+        draft = Path(directory, MORE, DRAFT)
         shutil.rmtree(draft, ignore_errors=True)
         model.save(draft, durable=durable)
         digest = hashlib.sha256((draft / MANIFEST).read_bytes()).hexdigest()[:16]
@@ -208,14 +211,23 @@ def save_aside(directory, models: list[Model], durable: bool) -> list[str]:
 
 
 def remove_others(directory, names: list[str]) -> None:
-    """Remove models of further targets that the model in ``directory`` does not name."""
+    """Remove models of further targets that the model in ``directory`` does not name.
+
+    What a user keeps in a folder of that name stays.
+    """
     folder = Path(directory, MORE)
-    if folder.is_dir():
-        for place in folder.iterdir():
-            if place.name not in names:
-                shutil.rmtree(place, ignore_errors=True)
-        if not names:
-            folder.rmdir()
+    if not folder.is_dir():
+        return
+    old = [
+        place
+        for place in folder.iterdir()
+        if place.name not in names
+        and (place.name == DRAFT or model_files.is_name_of_more(place.name))
+    ]
+    for place in old:
+        shutil.rmtree(place, ignore_errors=True)
+    if old and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def folders_of_more(folder: Path, directory: Path) -> list[Path]:

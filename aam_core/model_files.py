@@ -46,7 +46,16 @@ from aam_core.tasks import TASKS, task_from_dict, task_of_model
 if TYPE_CHECKING:
     from aam_core.model import Model
 
-__all__ = ["FILES", "FORMAT_VERSION", "RECORDS", "check", "read", "write"]
+__all__ = [
+    "FILES",
+    "FORMAT_VERSION",
+    "RECORDS",
+    "check",
+    "is_name_of_more",
+    "names_of_more",
+    "read",
+    "write",
+]
 
 _FORMAT = "aam"
 FORMAT_VERSION = 6
@@ -192,10 +201,15 @@ def names_of_more(folder: Path) -> list[str]:
         return []
     names = _read_json(path).get("more", [])
     if not isinstance(names, list) or not all(
-        isinstance(name, str) and _NAME_OF_MORE.fullmatch(name) for name in names
+        isinstance(name, str) and is_name_of_more(name) for name in names
     ):
         raise InputError(f"{path} was edited: its further targets are {names!r:.200}.")
     return names
+
+
+def is_name_of_more(name: str) -> bool:
+    """Whether a folder of a further target may have this name."""
+    return _NAME_OF_MORE.fullmatch(name) is not None
 
 
 def check(folder: Path, level: str) -> str:

@@ -441,7 +441,9 @@ def _fit_columns(
     used = columns.values.reindex(list(dict.fromkeys([*split.train, *split.val])))
     metadata = columns.study.metadata
     rows = None if metadata is None else metadata.loc[used.index]
-    task = task_class.fit(used, split.train, config.loss, rows)
+    # What is fitted to the samples of all folds must not tell a member of those it holds out.
+    folds = dict(zip(split.val, split.folds, strict=True))
+    task = task_class.fit(used, split.train, config.loss, rows, folds)
     names = covariate_names(columns.options.covariates)
     scale_by = list(dict.fromkeys(names_in(config.model.head.scale_by)))
     return task, fit_covariates(columns.study.metadata, names, split.train, scale_by)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ class Classification(Task):
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
         metadata: pd.DataFrame | None = None,
+        folds: Mapping[str, int] | None = None,
     ) -> Classification:
         """Classes of the whole column, so that the folds of a cross-validation agree on them."""
         names = cls.read(values)

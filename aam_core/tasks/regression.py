@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 from aam_core.tasks.task import Task
 from aam_core.tasks.transforms import (
     FEW,
+    MANY,
     TRANSFORMS,
     Transform,
     along,
@@ -65,7 +66,7 @@ class Regression(Task):
         Metadata columns whose categories have a mean and deviation of their own.
     categories : tuple of (tuple of str, float, float)
         A category's values of these columns, its mean and its deviation. Others, and those of
-        fewer than 5 training samples, have ``mean`` and ``std``.
+        too few training samples (`scales_by_category`), have ``mean`` and ``std``.
     limits : tuple of (float or None, float or None)
         Range that predictions and bounds keep to; None at an open end.
     quantiles : tuple of float
@@ -115,6 +116,7 @@ class Regression(Task):
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
         metadata: pd.DataFrame | None = None,
+        folds: Mapping[str, int] | None = None,
     ) -> Regression:
         """Scale, transform and range of the training samples."""
         numbers, config = cls.read(values), config or LossConfig()
@@ -148,7 +150,7 @@ class Regression(Task):
             transform_name=config.transform,
             deviation=float(train.std()) if transform.log else None,
             by=by,
-            categories=scales_by_category(groups, learned, transform) if by else (),
+            categories=scales_by_category(groups, learned, transform, folds) if by else (),
             limits=limits,
             quantiles=config.levels if config.target == "quantile" else (),
             residual_on=config.residual_on.strip(),
@@ -259,9 +261,9 @@ class Regression(Task):
             return []
         return [
             f"{len(strange)} of {len(names)} samples are of a category of {', '.join(self.by)} "
-            f"with fewer than {FEW} training samples, or one value ("
-            f"{first_five(dict.fromkeys(strange))}): they are scaled as all training samples "
-            "together"
+            f"with fewer than {FEW} training samples (outside each fold that a member holds out: "
+            f"{MANY}), or one value ({first_five(dict.fromkeys(strange))}): they are scaled as all "
+            "training samples together"
         ]
 
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:

@@ -9,7 +9,7 @@ Letters: N samples, M targets, K members, B samples of a batch, Q outputs of a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,7 @@ class Targets:
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
         metadata: pd.DataFrame | None = None,
+        folds: Mapping[str, int] | None = None,
     ) -> Targets:
         """Fit each target to those of the training samples that have a value of it."""
         config = config or LossConfig()
@@ -111,7 +112,7 @@ class Targets:
             ids = [sample for sample in known.index if sample in train]
             if not ids:
                 raise InputError(f"Column {name!r} has no value in the training samples.")
-            each.append(Regression.fit(known, ids, config, rows))
+            each.append(Regression.fit(known, ids, config, rows, folds))
         weights = tuple(config.given_target_weights.get(it.column, 1.0) for it in each)
         return cls(tuple(each), weights)
 

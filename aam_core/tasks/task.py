@@ -6,7 +6,7 @@ Letters: N samples, B samples of a batch, K members, T outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -85,6 +85,7 @@ class Task(ABC):
         train_ids: Sequence[str] | None = None,
         config: LossConfig | None = None,
         metadata: pd.DataFrame | None = None,
+        folds: Mapping[str, int] | None = None,
     ) -> Task:
         """Fit the task to a metadata column, every value of which must be usable.
 
@@ -97,6 +98,8 @@ class Task(ABC):
         config : LossConfig, optional
         metadata : DataFrame, optional
             Rows of the samples of ``values``, in their order.
+        folds : mapping, optional
+            Fold of each sample that some member holds out, by its id.
 
         Raises
         ------

@@ -8,7 +8,8 @@ the model, by `aam_core.tasks.regression`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from aam_core.errors import InputError, lookup
 
 __all__ = [
     "FEW",
+    "MANY",
     "TRANSFORMS",
     "Transform",
     "along",
@@ -38,6 +40,10 @@ __all__ = [
 
 FEW = 5
 """Training samples of a category below which its mean and deviation would be noise."""
+
+MANY = 30
+"""Those that must be left outside each fold of a category that is held out in part: its mean and
+deviation, by which held-out predictions are scaled back, are of the held-out values, too."""
 
 
 class Transform(NamedTuple):
@@ -175,12 +181,33 @@ def categories_of(metadata: pd.DataFrame, by: tuple[str, ...]) -> list[tuple[str
     return list(zip(*(as_classes(metadata[name]) for name in by), strict=True))
 
 
-def scales_by_category(groups: pd.Series, values: np.ndarray, transform: Transform) -> tuple:
-    """Category, mean and deviation, sorted, of those that have samples enough."""
-    scales = []
-    for name in sorted(set(groups)):
-        own = values[np.array([group == name for group in groups])]
-        if len(own) >= FEW and np.unique(own).size > 1:
+def scales_by_category(
+    groups: pd.Series,
+    values: np.ndarray,
+    transform: Transform,
+    folds: Mapping[str, int] | None = None,
+) -> tuple:
+    """Category, mean and deviation, sorted, of those that have samples enough.
+
+    Parameters
+    ----------
+    groups : Series
+        ``[n]`` category of each training sample, by its id.
+    values : ndarray
+        ``[n]``
+    transform : Transform
+    folds : mapping, optional
+        Fold of each sample that some member holds out, by its id.
+    """
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, name in enumerate(groups):
+        places.setdefault(name, []).append(place)
+    folds, ids, scales = folds or {}, list(groups.index), []
+    for name in sorted(places):
+        own = values[places[name]]
+        held_out = Counter(folds[ids[i]] for i in places[name] if ids[i] in folds)
+        outside = len(own) - max(held_out.values(), default=0)
+        if outside >= (MANY if held_out else FEW) and np.unique(own).size > 1:
             scales.append((name, *transform.scale(own)))
     return tuple(scales)
 

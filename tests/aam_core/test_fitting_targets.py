@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
+from aam_core import fitting
 from aam_core.config import LossConfig
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model, validate
+from aam_core.plan import FitOptions, plan_fit
 from aam_core.prediction import predict
+from aam_core.run import Run
 from aam_core.tasks import Targets
 
 
@@ -141,6 +144,33 @@ def test_several_targets_are_saved_and_predicted_side_by_side(two, tmp_path):
     assert list((folder / "targets").iterdir()) == [place]
     dataclasses.replace(model, more=[]).save(tmp_path / "one")
     assert not (tmp_path / "one" / "targets").exists()
+
+
+def test_what_a_user_keeps_in_a_folder_called_targets_stays(two, tmp_path):
+    _, model, _ = two
+    own = tmp_path / "targets" / "mine" / "values.tsv"
+    own.parent.mkdir(parents=True)
+    own.write_text("of the user")
+    alone = dataclasses.replace(model, more=[])
+    for one, folders in ((alone, 1), (model, 2), (alone, 1)):
+        one.save(tmp_path)
+        assert own.read_text() == "of the user"
+        assert len(list((tmp_path / "targets").iterdir())) == folders
+        assert len(load_model(tmp_path).each) == folders
+
+
+def test_how_long_the_forests_take_is_estimated_without_the_networks(two, brief):
+    """Under FSDP one process estimates it, while each has a shard of the networks alone."""
+    study, _, _ = two
+    config = brief("fitting")
+    plan, group, _, values = plan_fit(
+        "regression", study, ["gradient", "second"], FitOptions(config=config)
+    )
+    run = Run(plan, group)
+    run.model.network = None
+    both = fitting._forest_seconds(run, values)
+    run.plan = dataclasses.replace(plan, task=plan.task.each[0])
+    assert both > fitting._forest_seconds(run, values) > 0
 
 
 def test_each_of_several_targets_is_evaluated_by_its_name(two, tmp_path):

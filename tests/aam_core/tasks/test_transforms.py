@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import r2_score
 
 from aam_core.config import LossConfig
+from aam_core.data.splits import cross_fitting_split
 from aam_core.errors import InputError
 from aam_core.tasks import Regression, task_from_dict
 from aam_core.tasks.transforms import TRANSFORMS, inverse_yeo_johnson, transform_named, yeo_johnson
@@ -70,6 +72,32 @@ def test_each_category_has_its_own_scale_and_an_unseen_one_that_of_all():
     zero = np.zeros(3, np.float32)
     assert target.decode(zero, strange)[1:] == pytest.approx([target.mean] * 2)
     assert target.decode(zero, strange)[0] == pytest.approx(column[SEX["sex"] == "f"].mean())
+
+
+def test_the_scale_of_a_category_does_not_tell_held_out_values():
+    """Predictions of nothing, in categories that tell nothing, are no better than the mean."""
+    rng = np.random.default_rng(0)
+    ids = [f"s{i:03d}" for i in range(200)]
+    subjects = np.repeat(np.arange(50), 4)
+    # Of subjects, which alone tell the value; at random, two large categories or fifty small ones.
+    metadata = pd.DataFrame(
+        {"subject": subjects, "group": rng.integers(2, size=200), "day": rng.integers(50, size=200)}
+    )
+    metadata = metadata.astype(str).set_axis(ids)
+    column = pd.Series(rng.normal(size=50)[subjects] + rng.normal(0, 0.1, 200), ids, name="age")
+    for groups in (None, metadata["subject"]):
+        split = cross_fitting_split(ids, 5, fraction=0.2, seed=0, groups=groups)
+        folds = dict(zip(split.val, split.folds, strict=True))
+        owned = {}
+        for name in ("subject", "group", "day"):
+            config = LossConfig(transform="zscore-by-category", normalize_by=name)
+            target = Regression.fit(column, split.train, config, metadata, folds)
+            constant = target.decode(np.zeros(200), metadata)
+            assert r2_score(column, constant) < 0.05
+            owned[name] = len(target.categories)
+        assert owned == {"subject": 0, "group": 2, "day": 0}
+    alone = Regression.fit(column, ids, config, metadata, {})
+    assert alone.categories  # held out by none: five samples do
 
 
 @pytest.mark.parametrize(
