@@ -151,9 +151,10 @@ def targets_by_sample(study: Study, names: Sequence[str]) -> pd.Series | pd.Data
     InputError
         If a column does not exist, is named twice, or is one of several and holds no numbers.
     """
-    names = list(names)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise InputError("target must be the name of a metadata column, or a list of such names.")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return values_by_sample(study, names)  # which says what is legal
+    if not names:
+        raise InputError("No target is named: give the name of a metadata column, or several.")
     columns = [values_by_sample(study, name) for name in names]
     if len(columns) == 1:
         return columns[0]

@@ -162,9 +162,9 @@ class Side:
         self.stepper = Stepper(job, join_process_group(config.train), config.train.max_steps)
         self.steps = 0
         # The cost of distances: the table of reads that they need, and the distances.
-        batcher.share, batcher._add_distances = Clock(batcher.share), Clock(batcher._add_distances)
+        batcher.share, batcher._add_reads = Clock(batcher.share), Clock(batcher._add_reads)
         self.stepper._truth = Clock(self.stepper._truth)
-        self.clocks = (batcher.share, batcher._add_distances, self.stepper._truth)
+        self.clocks = (batcher.share, batcher._add_reads, self.stepper._truth)
 
     def draw(self, round_: int) -> np.ndarray:
         """Samples of a round, the same for every side."""

@@ -217,7 +217,7 @@ def test_a_metric_that_needs_a_tree(refused, small, brief):
 
 def test_nothing_to_pretrain(refused, small, brief):
     config = brief("pretraining", {"loss.nucleotide": 0.0, "loss.distance": 0.0})
-    refused(pretrain, small, config=config, words="Both losses have weight 0")
+    refused(pretrain, small, config=config, words="All losses have weight 0")
 
 
 def test_too_few_sequences(refused, brief, tmp_path):

@@ -146,7 +146,7 @@ def test_the_best_so_far_has_no_forest_yet(regressor, small, tmp_path):
     """It is fitted once the network is trained; and what was saved till then can be opened."""
     best = load_model(regressor.folder / "checkpoint" / "best")
     assert best.forest is None and best.network_weight == 1
-    alone = dataclasses.replace(regressor.model, forest=None, intervals=())
+    alone = dataclasses.replace(regressor.model, forest=None, intervals=(), novelty=None)
     pd.testing.assert_frame_equal(predict(best, small), predict(alone, small))
     again = load_model(alone.save(tmp_path / "alone"))
     pd.testing.assert_frame_equal(predict(again, small), predict(alone, small))
@@ -164,7 +164,7 @@ def test_a_folder_holds_plain_data_only(saved):
     names = {item.name for item in saved.folder.iterdir()}
     assert names <= {*FILES, MANIFEST, "logs", "checkpoint"}
     assert {path.suffix for path in saved.folder.glob("checkpoint/**/*") if path.is_file()} <= {
-        *(".json", ".safetensors", ".txt")
+        *(".json", ".safetensors", ".tsv", ".txt")
     }
     head = json.loads((saved.folder / "config.json").read_text())
     assert head["format"] == "aam" and head["format_version"] == FORMAT_VERSION
@@ -241,7 +241,7 @@ def test_the_split_of_a_fit_comes_back(copy, small):
 
 def test_classes_and_ids_that_look_like_something_else(classifier, tmp_path):
     model = load_model(classifier.folder)
-    model.val_samples = ["007", "NA", "1e5"]
+    model.val_samples, model.val_folds = ["007", "NA", "1e5"], [0, 0, 1]
     model.val_predictions = pd.DataFrame(
         {"actual": ["1", "0", "NA"], "prediction": ["01", "None", "nan"], "0": [0.5, 0.25, 1.0]},
         index=pd.Index(model.val_samples, name="sample-id"),

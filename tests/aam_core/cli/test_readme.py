@@ -54,9 +54,10 @@ def test_python(files, monkeypatch):
     monkeypatch.setattr("aam_core.config.resolve.find_preset", lambda kind, name: quick[kind])
     names = {}
     exec(block("Python", "python"), names)
-    assert list(names["predictions"].columns)[:4] == [
-        *("prediction", "lower", "upper", "known_reads")
+    assert list(names["predictions"].columns)[:5] == [
+        *("prediction", "lower", "upper", "novelty", "known_reads")
     ]
     assert set(names["scores"].metrics) == {
-        *("held_out", "aam", "network", "random_forest", "reads", "interval", "per_fold")
+        *("held_out", "aam", "network", "random_forest", "extra_trees", "linear", "dummy", "reads"),
+        *("interval", "network_weight", "comparison", "per_fold"),
     }
