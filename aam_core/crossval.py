@@ -308,7 +308,7 @@ def _folds(study, values, kind, groups, division, config, options) -> list[FoldF
         study.metadata,
         config.train.seed,
         groups,
-        preparation.strata_of(kind, values, config, groups),
+        preparation.strata_of(kind, values, config, groups, division.stratified),
         classes=kind.strata(values) is not None,
     )
     made = []

@@ -36,6 +36,7 @@ from aam_core.ensemble.calibration import (
 )
 from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE
+from aam_core.ensemble.probabilities import calibration_in_words
 from aam_core.log import duration
 from aam_core.model import Model, load_model
 from aam_core.models.network import Network
@@ -480,6 +481,11 @@ def _log_scores(
     settings, calibration = trained.config.ensemble, scores.calibration
     if calibration.intervals:
         log.info(interval_in_words(metrics, settings.interval))
+    if trained.task.classes:
+        held_out = len(trained.split.val), metrics["held_out"]["folds"]
+        line = calibration_in_words(calibration.calibrator, settings.calibration, *held_out)
+        if line:
+            log.info(line)
     if calibration.groups is not None:
         pooled = pooled_groups(calibration.groups, names_in(settings.interval_by))
         if pooled:

@@ -46,6 +46,7 @@ from aam_core.preparation import (
     count_groups,
     describe_run,
     given_split,
+    share_note,
     split_samples,
     splitter,
     strata_of,
@@ -317,12 +318,15 @@ def plan_fit(
         read = "covariates: " if covariates else ""
         notes.append(f"{read}{fitted.covariates}" if fitted.covariates else "")
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
+    stratified = not context.split and context.task == "regression"
+    share = share_note(fitted.split, len(fitted.samples), config) if stratified else ""
     _say(
         plan.label,
         dropped,
         fitted.task.summary(used),
         *fitted.task.unseen(None if study.metadata is None else study.metadata.loc[used.index]),
         *notes,
+        share,
         fitted.changed,
         sizes_in_words(chosen, config, "the encoder's" if init_from is None else "the model's"),
         *([] if init_from is None or resumed else _how_it_goes_on(fitted, init_from)),

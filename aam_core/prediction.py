@@ -160,12 +160,26 @@ def predict_batches(
         for number, it in enumerate(model.each)
     }
     frames = _side_by_side(each) if model.more else each[model.task.column]
+    for line in dict.fromkeys(line for it in model.each for line in _shortages(it, confidence)):
+        logger.warning(line)
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
         logger.info(line)
     for line in familiarity.warnings:
         logger.warning(line)
     return familiarity.joined(frames)
+
+
+def _shortages(model: Model, confidence: float | None) -> list[str]:
+    """Sentences where too few samples were held out for a confidence."""
+    lines = [
+        one.scores.shortage(one.coverage if confidence is None else confidence)
+        for one in model.intervals
+        if one.scores is not None
+    ]
+    if model.sets is not None and confidence is not None:
+        lines.append(model.sets.scores.shortage(confidence))
+    return [line for line in lines if line]
 
 
 def _side_by_side(targets: dict[str, Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:

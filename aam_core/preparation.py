@@ -55,6 +55,7 @@ __all__ = [
     "held_out_in_words",
     "metrics_in_words",
     "processes",
+    "share_note",
     "split_samples",
     "splitter",
     "strata_of",
@@ -312,6 +313,7 @@ def strata_of(
     values: pd.Series | pd.DataFrame,
     config: Config,
     groups: pd.Series | None = None,
+    folds: int = 2,
 ) -> pd.Series | None:
     """What each side of a split shall have in equal shares: classes, or quantiles of a number.
 
@@ -325,7 +327,22 @@ def strata_of(
             raise InputError("train.strata is for one numeric target, and there are several.")
         return None
     classes = task.strata(values)
-    return quantile_strata(values, config.train.strata, groups) if classes is None else classes
+    if classes is not None:
+        return classes
+    return quantile_strata(values, config.train.strata, groups, folds)
+
+
+def share_note(split: Split, samples: int, config: Config) -> str:
+    """A line where strata of a number take far more or fewer samples than are to be held out."""
+    train, share = config.train, len(split.val) / samples
+    near = abs(share - train.val_fraction) <= train.val_fraction / 2
+    if not train.strata or train.val_where or len(set(split.folds)) != 1 or near:
+        return ""
+    return (
+        f"{share:.0%} of the samples are held out, not {train.val_fraction:.0%} "
+        f"(train.val_fraction): each of the quantiles (train.strata={train.strata}) has some on "
+        "both sides; fewer come nearer"
+    )
 
 
 def split_samples(samples, config, groups=None, strata=None, shared: bool = False) -> Split:

@@ -83,6 +83,12 @@ class Division:
         if self.repeat < 1:
             raise InputError(f"repeat must be at least 1, not {self.repeat}.")
 
+    @property
+    def stratified(self) -> int:
+        """Number of folds that strata are dealt to; the other ways have none to deal."""
+        others = self.fold_by is not None or self.test_where or self.folds_file is not None
+        return 2 if others else _FOLDS if self.folds is None else self.folds
+
     def make(
         self,
         samples: list[str],
@@ -276,17 +282,20 @@ def where_split(
 
 
 def quantile_strata(
-    values: pd.Series, count: int, groups: pd.Series | None = None
+    values: pd.Series, count: int, groups: pd.Series | None = None, folds: int = 2
 ) -> pd.Series | None:
     """Quantiles of a number as strata; None where ``count`` is 0.
 
-    There are fewer than ``count`` where one would be of a single sample (or group).
+    There are fewer than ``count`` where one would be of a single sample (or group), or none of as
+    many samples as there are folds.
 
     Parameters
     ----------
     values, groups : Series
         By sample id.
     count : int
+    folds : int
+        Number of folds that they are for.
 
     Raises
     ------
@@ -302,12 +311,13 @@ def quantile_strata(
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)[1:-1]))
         place = np.searchsorted(edges, numbers, side="right")
         units = pd.Series(unit).groupby(place).nunique()
-        if len(units) > 1 and units.min() > 1:
+        if len(units) > 1 and units.min() > 1 and np.bincount(place).max() >= folds:
             return pd.Series(place, index=values.index, name=values.name).map("quantile {}".format)
     what = "samples" if groups is None else "groups"
+    large = f", one of which has a sample for each of the {folds} folds," if folds > 2 else ""
     raise InputError(
-        f"Column {values.name!r} has no two quantiles of two {what} each to stratify by: set "
-        "train.strata to 0."
+        f"Column {values.name!r} has no two quantiles of two {what} each{large} to stratify by: "
+        "set train.strata to 0."
     )
 
 

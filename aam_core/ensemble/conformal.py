@@ -67,13 +67,26 @@ class Scores:
     def quantile(self, coverage: float, group: str | None = None) -> float:
         """What the score of a new sample is at most, with this probability.
 
-        The largest score where there are too few for such a coverage.
+        Of all samples where the group has too few for such a coverage; the largest score where
+        these are too few as well.
         """
         values, count = self.groups.get(str(group), (self.values, self.count))
+        if not _tells(count, coverage):
+            values, count = self.values, self.count
         place = min(count, math.ceil((count + 1) * coverage)) - 1
         places = np.round(np.linspace(0, count - 1, len(values)))
         # Of thinned scores the next one that is saved: never too small.
         return values[min(int(np.searchsorted(places, place)), len(values) - 1)]
+
+    def shortage(self, coverage: float) -> str:
+        """A sentence where the held-out samples are too few for this coverage; or none."""
+        if _tells(self.count, coverage):
+            return ""
+        return (
+            f"{self.count} held-out samples are too few for a confidence of {coverage:g}, which "
+            f"takes {math.ceil(round(coverage / (1 - coverage), 6))}: what is predicted with it "
+            "may hold less often"
+        )
 
     def quantiles(self, coverage: float, size: int, groups: Sequence[str] | None) -> np.ndarray:
         """[N] `quantile` of each sample, of its group where it has one."""
@@ -180,6 +193,11 @@ def labels(metadata: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     """
     names = [as_classes(metadata[name]) for name in columns]
     return [", ".join(row) for row in zip(*names, strict=True)]
+
+
+def _tells(count: int, coverage: float) -> bool:
+    """Whether one of so many scores is a bound of that coverage."""
+    return math.ceil((count + 1) * coverage) <= count
 
 
 def _thinned(scores: np.ndarray) -> tuple[tuple[float, ...], int]:

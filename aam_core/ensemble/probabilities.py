@@ -19,6 +19,7 @@ __all__ = [
     "Calibrator",
     "Isotonic",
     "Temperature",
+    "calibration_in_words",
     "choose_calibration",
     "cross_fitted",
     "from_dict",
@@ -189,7 +190,7 @@ def choose_calibration(
         None where probabilities stay as they are: also of fewer than 60 samples, or one fold.
     """
     parts = np.asarray(folds)
-    if which == "none" or len(truth) < _FEW or len(np.unique(parts)) < 2:
+    if which == "none" or _why_not(len(truth), len(np.unique(parts))):
         return None
     if which != "auto":
         return lookup(CALIBRATIONS, which, "calibration").fit(probabilities, truth)
@@ -200,6 +201,24 @@ def choose_calibration(
         if value < least:
             best, least = kind, value
     return None if best is None else best.fit(probabilities, truth)
+
+
+def calibration_in_words(chosen: Calibrator | None, which: str, samples: int, folds: int) -> str:
+    """A sentence on what `choose_calibration` returned; none where nothing was asked for."""
+    if which == "none":
+        return ""
+    if chosen is not None:
+        return f"probabilities: calibrated by {chosen.name}"
+    why = _why_not(samples, folds) or "those of held-out samples did not improve"
+    idle = "" if which == "auto" else f", and ensemble.calibration={which} has no effect"
+    return f"probabilities: not calibrated{idle} ({why})"
+
+
+def _why_not(samples: int, folds: int) -> str:
+    """Why held-out samples cannot tell a calibration; empty where they can."""
+    if samples < _FEW:
+        return f"{samples} held-out samples are too few: it takes {_FEW}"
+    return "" if folds > 1 else "one fold is held out: it takes two, to fit it and to check it"
 
 
 def cross_fitted(kind: Any, probabilities, truth, folds: np.ndarray) -> np.ndarray:

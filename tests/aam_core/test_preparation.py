@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from aam_core.data.splits import Split
 from aam_core.errors import InputError
 from aam_core.preparation import (
     chosen_split,
     count_groups,
     count_held_out,
     held_out_in_words,
+    share_note,
     strata_of,
 )
 from aam_core.tasks import Classification, Regression
@@ -53,3 +55,12 @@ def test_strata_are_classes_or_quantiles_that_were_asked_for(small, brief):
     two = small.metadata[["gradient", "gradient"]]
     with pytest.raises(InputError, match="train.strata is for one numeric target"):
         strata_of(Regression, two, config)
+
+
+def test_a_share_far_from_what_was_asked_for_is_said(brief):
+    names = [f"s{i}" for i in range(40)]
+    config = brief("fitting", {"train.strata": 20, "train.val_fraction": 0.2})
+    half = Split.holdout(names[:20], names[20:])
+    assert share_note(half, 40, config).startswith("50% of the samples are held out, not 20%")
+    assert share_note(Split.holdout(names[:32], names[32:]), 40, config) == ""
+    assert share_note(half, 40, config.replace({"train.strata": 0})) == ""

@@ -153,3 +153,14 @@ def test_folds_by_quantiles_are_alike():
     for fold in folds:
         low = values[fold.test].sort_values().iloc[:2]
         assert (low <= values.quantile(0.2)).all()  # two of the lowest eight in each
+
+
+@pytest.mark.parametrize("folds", [5, 8])
+def test_quantiles_become_fewer_where_there_are_more_folds(folds):
+    values = pd.Series(np.arange(40.0), IDS, name="age")
+    division = Division(folds=folds)
+    strata = quantile_strata(values, 10, folds=division.stratified)
+    assert strata.value_counts().max() >= folds and 1 < strata.nunique() < 10
+    assert len(make(division, None, strata, classes=False)) == folds
+    with pytest.raises(InputError, match="a sample for each of the 21 folds"):
+        quantile_strata(values, 10, folds=21)

@@ -66,3 +66,15 @@ def test_a_quantile_of_thinned_scores_is_never_too_small(count):
         place = min(count, int(np.ceil((count + 1) * coverage))) - 1
         found = scores.quantile(coverage)
         assert found >= ordered[place] and found <= ordered[min(place + 4, count - 1)]
+
+
+def test_a_group_too_small_for_a_confidence_has_the_scores_of_all():
+    values = np.arange(200.0)
+    names = np.repeat(["few", "many"], [40, 160])
+    scores = Scores.of(values, ["site"], names)
+    assert scores.quantile(0.9, "few") == 36  # the 37th of 40
+    assert scores.quantile(0.99, "few") == scores.quantile(0.99) == 198
+    assert scores.shortage(0.99) == ""
+    assert scores.shortage(0.999).startswith("200 held-out samples are too few for a confidence")
+    assert "takes 999:" in scores.shortage(0.999)
+    assert Scores.of(values[:9]).shortage(0.9) == "" and Scores.of(values[:8]).shortage(0.9)

@@ -10,6 +10,7 @@ import pytest
 from aam_core.ensemble.probabilities import (
     Isotonic,
     Temperature,
+    calibration_in_words,
     choose_calibration,
     cross_fitted,
     from_dict,
@@ -90,3 +91,13 @@ def test_saved_and_opened(kind):
 def test_damaged_values_are_refused(values):
     with pytest.raises(ValueError):
         from_dict(values)
+
+
+def test_what_became_of_a_calibration_is_said():
+    few = "temperature", 59, 5
+    line = calibration_in_words(None, *few)
+    assert line.endswith("temperature has no effect (59 held-out samples are too few: it takes 60)")
+    assert "one fold" in calibration_in_words(None, "isotonic", 60, 1)
+    assert calibration_in_words(None, "auto", 60, 5).endswith("samples did not improve)")
+    assert calibration_in_words(Temperature(2.0), "auto", 60, 5).endswith("by temperature")
+    assert calibration_in_words(None, "none", 10, 1) == ""
