@@ -257,55 +257,63 @@ def _linear(problem: _Problem) -> np.ndarray:
     train, test = _rotated(*_log_ratios(problem))
     size = float((train**2).sum())
 
-    def fit(rows, penalty, inputs):
+    def fit(given, truth, inputs, penalty):
         """Predictions ``[n, T]`` of ``inputs`` by a fit to some of the training samples."""
         estimator = problem.task.baseline("linear", penalty=penalty * size)
-        return problem.task.baseline_predictions(
-            estimator.fit(train[rows], problem.truth[rows]), inputs
-        )
+        return problem.task.baseline_predictions(estimator.fit(given, truth), inputs)
 
     errors = np.zeros(len(_PENALTIES))
     for out in _inner_folds(problem):
         if np.unique(problem.truth[~out], axis=0).shape[0] < 2:
             continue
+        sides = train[~out], problem.truth[~out], train[out]
         for place, penalty in enumerate(_PENALTIES):
-            predicted = fit(~out, penalty, train[out])
+            predicted = fit(*sides, penalty)
             errors[place] += problem.task.blend_loss(predicted, problem.truth[out])
     # Without inner folds, a penalty from the middle.
     best = int(errors.argmin()) if errors.any() else len(_PENALTIES) // 2
-    return fit(np.ones(len(train), bool), _PENALTIES[best], test)
+    return fit(train, problem.truth, test, _PENALTIES[best])
 
 
 def _log_ratios(problem: _Problem) -> list[np.ndarray]:
-    """Standardized features of training and test samples, ``[N, F]`` each."""
+    """Standardized features of training and test samples, ``[N, F]`` float32 each."""
     position = {name: i for i, name in enumerate(problem.study.sample_ids)}
     rows = [[position[name] for name in ids] for ids in (problem.train, problem.test)]
     counts = [problem.study.counts[each] for each in rows]
     prevalent = counts[0].getnnz(axis=0) >= max(2, _PREVALENCE * len(rows[0]))
     sides = []
     for each, ids in zip(counts, (problem.train, problem.test), strict=True):
-        logs = np.log(each[:, np.flatnonzero(prevalent)].toarray() + _READS)
+        logs = each[:, np.flatnonzero(prevalent)].astype(np.float32).toarray()
+        logs += np.float32(_READS)
+        np.log(logs, out=logs)
         logs -= logs.mean(axis=1, keepdims=True) if logs.size else 0
         if problem.covariates is not None:
             metadata = problem.study.select(ids).metadata
             logs = np.hstack([logs, problem.covariates.matrix(metadata)])
         sides.append(logs)
-    mean, deviation = sides[0].mean(axis=0), sides[0].std(axis=0)
-    varies = deviation > 1e-9
-    return [(side - mean)[:, varies] / deviation[varies] for side in sides]
+    mean = sides[0].mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = sides[0].std(axis=0)
+    varies = deviation > 1e-5  # more than what rounding leaves of a constant
+    for place, side in enumerate(sides):
+        sides[place] = side[:, varies]
+        sides[place] -= mean[varies]
+        sides[place] /= deviation[varies]
+    return sides
 
 
 def _rotated(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both in the principal axes of the training samples: an L2 penalty is the same there.
 
-    Of many more features than samples, as many axes remain as samples: a fit takes moments.
+    Of many more features than samples, as many axes remain as samples: a fit takes moments. What
+    remains is float64.
     """
     if train.shape[1] <= train.shape[0]:
-        return train, test
-    values, vectors = np.linalg.eigh(train @ train.T)
-    kept = values > values.max() * 1e-10
+        return train.astype(np.float64), test.astype(np.float64)
+    values, vectors = np.linalg.eigh((train @ train.T).astype(np.float64))
+    kept = values > values.max() * 1e-6  # beyond the rounding of float32
     scale = np.sqrt(values[kept])
-    return vectors[:, kept] * scale, test @ train.T @ vectors[:, kept] / scale
+    products = (test @ train.T).astype(np.float64)
+    return vectors[:, kept] * scale, products @ vectors[:, kept] / scale
 
 
 def _inner_folds(problem: _Problem) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from aam_core.ensemble.calibration import coverage_report
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.fold_fits import FoldInputs, FoldPredictions
-from aam_core.statistics import CONFIDENCE, DRAWS, compare_methods, predictions_of
+from aam_core.statistics import CONFIDENCE, compare_methods, draws_of, predictions_of
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 
 __all__ = [
@@ -188,13 +188,14 @@ def _compare(
     groups = tested if inputs.groups is None else inputs.groups.loc[tested].astype(str)
     groups = np.asarray(groups, dtype=object).astype(str)
     reference = _REFERENCE if _REFERENCE in methods else None
+    draws = draws_of(len(tested), len(methods), len(tables), len(task.classes))
     return {
         "groups": len(np.unique(groups)),
         "group_by": None if inputs.groups is None else str(inputs.groups.name),
         "reference": reference,
         "confidence": CONFIDENCE,
-        "draws": DRAWS,
-        "methods": compare_methods(runs, groups, reference, draws=DRAWS),
+        "draws": draws,
+        "methods": compare_methods(runs, groups, reference, draws=draws),
     }
 
 

@@ -29,13 +29,20 @@ __all__ = [
     "compare",
     "compare_methods",
     "draw",
+    "draws_of",
     "mean_metrics",
     "paired_test",
     "predictions_of",
 ]
 
 DRAWS = 2000
-"""Bootstrap draws of the groups."""
+"""Bootstrap draws of the groups, where there are not too many samples."""
+
+_FEWEST_DRAWS = 200
+"""Least number of draws: five of them are then beyond each end of an interval."""
+
+_VALUES = 4e7
+"""Predicted values of all draws beyond which there are fewer draws: they take about 20 s."""
 
 CONFIDENCE = 0.95
 """Share of the draws within an interval."""
@@ -238,6 +245,16 @@ def compare(
     )
 
 
+def draws_of(samples: int, methods: int, repeats: int = 1, classes: int = 1) -> int:
+    """How many bootstrap draws a comparison can take, of so many values: 200 to 2,000.
+
+    >>> draws_of(900, methods=6), draws_of(20_000, methods=6, classes=3)
+    (2000, 200)
+    """
+    size = max(1, samples * methods * repeats * max(1, classes))
+    return int(max(_FEWEST_DRAWS, min(DRAWS, _VALUES // size)))
+
+
 def compare_methods(
     runs: Mapping[str, Sequence[Predictions]],
     groups,
@@ -282,6 +299,8 @@ def compare_methods(
         logger.warning("All samples are of one group: metrics have no intervals")
         drawn = np.full((1, *shape), np.nan)
     else:
+        sizes = draws, len(np.unique(groups)), len(methods)
+        logger.info("Intervals of metrics: %d draws of %d groups, %d methods", *sizes)
         drawn = draw(score, groups, draws=draws, seed=seed).reshape(-1, *shape)
     losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
     result: dict[str, dict[str, Any]] = {}
@@ -327,7 +346,8 @@ def draw(
 ) -> np.ndarray:
     """``[draws, K]`` metrics when subjects are resampled; parameters as in `bootstrap`."""
     _, codes = np.unique(np.asarray(subjects), return_inverse=True)
-    rows_of = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    ends = np.cumsum(np.bincount(codes))[:-1]
+    rows_of = np.split(np.argsort(codes, kind="stable"), ends)
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):

@@ -94,7 +94,12 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
     """
     known = _known(predictions)
     y = y[known]
-    *others, last = (part[known] for part in predictions)
+    parts = [part[known] for part in predictions]
+    if task.classes:
+        # The loss is of the probability of the true class alone.
+        parts = [part[np.arange(len(y)), y][:, None] for part in parts]
+        y = np.zeros_like(y)
+    *others, last = parts
 
     def loss(shares) -> float:
         # As differences to the last one: of equal predictions every mean is then the same to the

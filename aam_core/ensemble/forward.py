@@ -267,13 +267,20 @@ def _passes(
     network: Network, draw: Callable[[int], dict[str, Tensor]], passes: int
 ) -> dict[str, Tensor]:
     """Means over the outputs of several draws, and the first of them by draw."""
-    each = [draw(epoch) for epoch in range(passes)]
+    each: list[dict[str, Tensor]] = []
+    vectors: list[Tensor] = []
+    for epoch in range(passes):
+        one = draw(epoch)
+        if "samples" in one:
+            # A running sum: vectors are much larger than the other outputs.
+            own = one.pop("samples")
+            vectors = [vectors[0].add_(own) if vectors else own]
+        each.append(one)
     stacks = {name: torch.stack([one[name] for one in each]) for name in each[0]}
     first = next(iter(stacks))
-    means = {
-        name: stack.mean(0) if name == "samples" else network.mean_output(stack)
-        for name, stack in stacks.items()
-    }
+    means = {name: network.mean_output(stack) for name, stack in stacks.items()}
+    if vectors:
+        means["samples"] = vectors[0] / passes
     return {**means, "passes": stacks[first]}
 
 

@@ -66,11 +66,10 @@ class Novelty:
         members, size, _ = vectors.shape
         if size < _LEAST:
             return None
-        vectors = vectors.astype(np.float64)
         distances = np.full((members, size), np.nan)
         usual = []
         for member in range(members):
-            own, out = vectors[member], held_out[member]
+            own, out = vectors[member].astype(np.float64), held_out[member]
             if out.all():
                 usual.append(_usual(own))
                 part = np.arange(size) % _PARTS

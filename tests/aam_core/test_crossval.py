@@ -27,7 +27,7 @@ SUMMARIES = ("network_weight", "comparison", "per_fold")
 def few_draws():
     """Intervals of few bootstrap draws, which take no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aam_core.comparison.DRAWS", 20)
+        patch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)
         yield
 
 

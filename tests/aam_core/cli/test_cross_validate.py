@@ -17,7 +17,7 @@ BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5, "--set", "forest.tr
 def few_draws():
     """Intervals of few bootstrap draws, which take no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aam_core.comparison.DRAWS", 20)
+        patch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)
         yield
 
 

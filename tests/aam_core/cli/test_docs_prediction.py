@@ -27,7 +27,7 @@ QUICK = {
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_examples_of_a_section_run(section, aam, study_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("aam_core.comparison.DRAWS", 20)  # 2,000 take seconds
+    monkeypatch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)  # 2,000 take seconds
     Path("study").symlink_to(study_dir)
     header, *rows = (study_dir / "metadata.tsv").read_text().splitlines()
     # A further column of numbers, of which some are blank, for several targets.
