@@ -345,7 +345,7 @@ def _goes_on(plan: Plan) -> bool:
     if plan.init_from is None or not isinstance(plan.task, Task):
         return False
     before, task = plan.init_from.task, plan.task
-    return task.continues(before) and task.column == before.column
+    return task.continues(before) and task.scaled_alike(before)
 
 
 def _warn_of_range(run: Run, encoded: np.ndarray) -> None:

@@ -285,8 +285,6 @@ def plan_fit(
     if learns_nucleotides(config, context):
         _check_masking(config)
     samples, dropped = usable_samples(study, config)
-    for one in _columns_of(values):
-        check_interval_groups(study.select(samples), one, config)
     check_passes(study.select(samples), config)
     group = join_process_group(config.train)
     sized = replace(options, config=config)
@@ -294,6 +292,8 @@ def plan_fit(
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
     fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
+    for one in _columns_of(used):
+        check_interval_groups(study.select(fitted.samples), one, config)
     check_output(config, fitted.task, used)
     sample_weights(study, used.index, config.loss)  # only for its errors, before anything is made
     plan = Plan(
@@ -597,12 +597,12 @@ def _how_it_goes_on(fitted: _Fitted, model: Model) -> list[str]:
     head = "the target head of the model goes on"
     if task.classes:
         return [head]
-    if task.column == before.column:
+    if task.scaled_alike(before):
         return [f"{head}, with the scale of {task.column!r} in the samples it was fitted on"]
-    return [
-        f"{head}; {task.column!r} is scaled by the new samples, as it was fitted on another "
-        f"column, {before.column!r}"
-    ]
+    scaled = f"{head}; {task.column!r} is scaled by the new samples, as"
+    if task.column == before.column:
+        return [f"{scaled} another number of it was learned (loss.residual_on)"]
+    return [f"{scaled} it was fitted on another column, {before.column!r}"]
 
 
 def _warn_of_trained(model: Model, samples: list[str], log: logging.LoggerAdapter) -> None:

@@ -126,8 +126,13 @@ class Run:
             for line in lines:
                 self.log.info(line)
             log_known_asvs(plan.init_from, plan.study, self.log, "the model")
+            theirs = plan.init_from.network.state_dict()
             self.pretrained = [
-                name for name, _ in network.named_parameters() if part_of(name) in ENCODER_PARTS
+                name
+                for name, parameter in network.named_parameters()
+                if part_of(name) in ENCODER_PARTS
+                and name in theirs
+                and theirs[name].shape == parameter.shape
             ]
 
     def job(

@@ -13,6 +13,7 @@ import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
+from aam_core.config.fields import names_in
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, showing
 from aam_core.model import Model
@@ -214,13 +215,24 @@ def _fit(
         else:
             metadata = target_metadata(target, table, missing_samples)
         columns = [*config.columns(), *more_targets]
+        columns += [it.partition("=")[0].strip() for it in names_in(config.train.val_where)]
         if options["init_from"] is not None:
-            columns += options["init_from"].config.columns()
+            columns += _columns_of_start(options["init_from"], target.name)
         metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
         options |= {"group_by": column, "covariates": names, "config": config}
         return fit(study, [target.name, *more_targets] if more_targets else target.name, **options)
+
+
+def _columns_of_start(start: Model, target: str) -> list[str]:
+    """Metadata columns that a fit reads because the model it goes on from does.
+
+    These are the columns by which its target head scales, and those of its target, where the new
+    fit has that, too.
+    """
+    same = start.target is not None and start.target.column == target
+    return [*names_in(start.config.model.head.scale_by), *(start.task.needs if same else ())]
 
 
 def _of_target(model: Model, name: str | None) -> Model:

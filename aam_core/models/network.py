@@ -126,7 +126,7 @@ class ModelOutput:
     Attributes
     ----------
     sample : Tensor or None
-        Sample vectors ``[B, D]``.
+        Sample vectors ``[B, D]``; none in training with covariates.
     samples : Tensor or None
         Those of each member, ``[K, B, D]``, before the covariates; none in training.
     nucleotide : Tensor or None
@@ -456,7 +456,9 @@ class Network(nn.Module):
                 own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
             asvs = member.read(vectors_UE, batch, own_BA)
             if number == 0:
-                output.sample = asvs.sample
+                # Pooled where it is asked for, and a fusion may pool other vectors.
+                if member.fusion is None or not self.training:
+                    output.sample = asvs.sample
                 if self.distance is not None and "distance" in heads:
                     share_BA = asvs.log_abundance.exp() * asvs.mask
                     read = (asvs.vectors, asvs.mask, asvs.sample, share_BA)
@@ -469,7 +471,8 @@ class Network(nn.Module):
                 counts.append(member.estimate(vectors_UE, batch, keys_BA))
             if member.target is None or "target" not in heads:
                 break  # the other members are for the target alone
-            samples.append(asvs.sample)
+            if not self.training:
+                samples.append(asvs.sample)
             fused.append(member.fuse(asvs, batch))
             targets.append(member.predict(fused[-1].sample, batch, own_B))
         if targets:

@@ -244,7 +244,9 @@ def auxiliary_metrics(values: dict[str, float]) -> dict[str, dict[str, float]]:
     }
     metrics = {"losses": losses}
     for name, part in AUXILIARY.items():
-        names = [it for it in values if it.startswith(f"{name}_") and "_loss" not in it]
+        # With a slash they are of one of several targets, which may be called so.
+        own = (it for it in values if it.startswith(f"{name}_") and "/" not in it)
+        names = [it for it in own if "_loss" not in it]
         if names:
             metrics[part.title] = {it.removeprefix(f"{name}_"): values[it] for it in names}
     return metrics

@@ -189,6 +189,13 @@ class Regression(Task):
         """The same quantiles, too."""
         return super().continues(before) and self.quantiles == before.quantiles
 
+    def scaled_alike(self, before: Task) -> bool:
+        """The same shift, divisor and transform of the same column, minus the same one."""
+        if not isinstance(before, Regression):
+            return False
+        names = ("column", "transform_name", "mean", "std", "power", "residual_on", "categories")
+        return all(getattr(self, name) == getattr(before, name) for name in names)
+
     def scaled_as(
         self, before: Task, values: pd.Series, metadata: pd.DataFrame | None = None
     ) -> Task:

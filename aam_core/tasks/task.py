@@ -184,6 +184,10 @@ class Task(ABC):
         ours, theirs = ((it.name, it.parts, it.classes) for it in (self, before))
         return ours == theirs
 
+    def scaled_alike(self, before: Task) -> bool:
+        """Whether ``before`` is of the same column, and a number of it is learned as the same."""
+        return self.column == before.column
+
     def scaled_as(
         self, before: Task, values: pd.Series, metadata: pd.DataFrame | None = None
     ) -> Task:

@@ -14,6 +14,8 @@ import importlib.util
 import json
 import math
 import os
+import posixpath
+import re
 import shutil
 import time
 from pathlib import Path
@@ -249,11 +251,11 @@ class MLflow:
 
     def record(self, step: int, values: dict[str, float]) -> None:
         now = int(time.time() * 1000)
-        metrics = [self.metric(name, value, now, step) for name, value in values.items()]
+        metrics = [self.metric(_mlflow(name), value, now, step) for name, value in values.items()]
         self.client.log_batch(self.run, metrics=metrics)
 
     def figure(self, step: int, name: str, figure: Figure) -> None:
-        self.client.log_figure(self.run, figure, f"{name}/{step:08d}.png")
+        self.client.log_figure(self.run, figure, f"{_mlflow(name)}/{step:08d}.png")
 
     def close(self) -> None:
         self.client.set_terminated(self.run)
@@ -387,6 +389,11 @@ def _flat(config: dict, prefix: str = ""):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _mlflow(name: str) -> str:
+    """The name of a metric or plot without what MLflow refuses; a column may have any name."""
+    return posixpath.normpath(re.sub(r"[^\w.\-/ ]", "_", name))[:250]
 
 
 def _line(error: Exception) -> str:

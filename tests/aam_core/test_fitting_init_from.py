@@ -11,6 +11,8 @@ import torch
 from aam_core.errors import InputError
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.models.network import part_of
+from aam_core.plan import FitOptions, plan_fit
+from aam_core.run import Run
 
 STILL = {"optim.lr": 0.0, "train.max_steps": 1, "forest.trees": 0}
 
@@ -101,6 +103,27 @@ def test_a_start_is_one_fitted_model(small, encoder, regressor, brief, capsys):
     assert "give one of them" in refused(init_from=regressor.model, encoder=encoder.model)
     fit_regressor(small, "gradient", init_from=regressor.model, config=config)
     assert "60 of these 60 samples (by id) are ones" in capsys.readouterr().err
+
+
+def test_less_a_column_the_target_has_a_scale_and_a_range_of_its_own(small, brief, capsys):
+    study = replace(small, metadata=small.metadata.assign(base=small.metadata["gradient"] ** 2))
+    bounded = {**STILL, "model.head.output": "sigmoid"}
+    first = fit_regressor(study, "gradient", config=brief("fitting", bounded))
+    config = brief("fitting", {**STILL, "loss.residual_on": "base"})
+    made = fit_regressor(study, "gradient", init_from=first, config=config)
+    assert made.target.residual_on == "base"
+    ours, theirs = (it.network.members[0].target.range for it in (made, first))
+    assert ours is not None and not torch.equal(ours, theirs)
+    assert "as another number of it was learned (loss.residual_on)" in capsys.readouterr().err
+
+
+def test_only_what_was_loaded_counts_as_pretrained(regressor, small, brief):
+    """A head of distances that the model to start from lacks is a new one."""
+    settings = {**STILL, "loss.distance": 1.0}
+    options = FitOptions(config=brief("fitting", settings), init_from=regressor.model)
+    plan, group, _, _ = plan_fit("regression", small, "gradient", options)
+    pretrained = {part_of(name) for name in Run(plan, group).pretrained}
+    assert "distance" not in pretrained and {"project", "samples"} <= pretrained
 
 
 def test_it_goes_on_from_where_it_was(small, regressor, brief):

@@ -64,6 +64,18 @@ def test_a_scale_by_category_needs_the_column_to_predict(fit, small):
             predict(model, dataclasses.replace(small, metadata=metadata))
 
 
+def test_groups_of_intervals_are_needed_of_the_samples_of_the_fit_alone(small, brief):
+    ids = list(small.sample_ids)
+    blank = small.metadata["group"].where(small.metadata.index != ids[-1])
+    study = dataclasses.replace(small, metadata=small.metadata.assign(site=blank))
+    config = brief("fitting", {"ensemble.interval_by": "site"})
+    split = (ids[:40], ids[40:-1])
+    plan = plan_fit("regression", study, "gradient", FitOptions(config=config, split=split)).plan
+    assert ids[-1] not in plan.split.val
+    with pytest.raises(InputError, match="'site', which is blank for 1"):
+        plan_fit("regression", study, "gradient", FitOptions(config=config))
+
+
 def test_weights_of_samples_reach_networks_and_forest(fit, small):
     study = dataclasses.replace(small, metadata=small.metadata.assign(w=np.linspace(0.1, 9, 60)))
     plain, _ = fit({}, study=study)

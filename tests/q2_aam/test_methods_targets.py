@@ -57,3 +57,22 @@ def test_a_column_that_a_setting_names(methods, described):
     assert made.regressor.view(Model).columns() == ("group",)
     methods.refuses("metadata column 'group'", "predict", predictor=made.regressor)
     methods.run("predict", predictor=made.regressor, metadata=described)
+    # What the fit of another column goes on without.
+    start = {"init_from": made.regressor, **QUICK}
+    numbers = described.get_column("gradient").to_series().rename("height")
+    methods.run("fit_regressor", target=qiime2.NumericMetadataColumn(numbers), **start)
+    methods.refuses(
+        "or settings that name columns",
+        "fit_regressor",
+        target=methods.column("gradient"),
+        **start,
+    )
+
+
+def test_the_validation_samples_are_chosen_by_a_column(methods, described):
+    group = described.get_column("group").to_series()
+    settings = [*QUICK["settings"], f"train.val_where=group={group.iloc[0]}"]
+    arguments = QUICK | {"covariates": described, "settings": settings}
+    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    held_out = made.regressor.view(Model).val_samples
+    assert set(held_out) == set(group.index[group == group.iloc[0]])

@@ -37,6 +37,7 @@ def test_each_part_has_an_output_a_weight_and_known_metrics():
 
 def test_metrics_by_part():
     values = {"total_loss": 3.0, "count_loss": 1.0, "count_r2": 0.5, "count_mae": 0.1, "mae": 9.0}
+    values["count_reads/r2"] = 0.9  # of a target of this name, one of several
     assert auxiliary_metrics(values) == {
         "losses": {"total": 3.0, "count": 1.0},
         "counts": {"r2": 0.5, "mae": 0.1},

@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from aam_core.errors import InputError
+from aam_core.training import loggers as all_loggers
 from aam_core.training.loggers import carry_over, check_trackers, make_loggers
 
 SETTINGS = {"model": {"width": 32}, "train": {"trackers": "all", "seed": None}}
@@ -298,6 +299,12 @@ def test_wandb_without_an_account_is_one_line(tmp_path):
     )
     last = done.stderr.strip().splitlines()[-1]
     assert "InputError: W&B cannot log: " in last and last.endswith(" Or WANDB_MODE=offline.")
+
+
+def test_metrics_of_columns_that_mlflow_could_not_name():
+    assert all_loggers._mlflow("val/b.m.i (kg/m²), %/r2") == "val/b.m.i _kg/m²__ _/r2"
+    assert all_loggers._mlflow("val/a//b/r2") == "val/a/b/r2"  # what a path would be is refused
+    assert len(all_loggers._mlflow("val/" + 300 * "x" + "/r2")) == 250
 
 
 def test_mlflow(tmp_path, monkeypatch):
