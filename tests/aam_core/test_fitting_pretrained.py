@@ -9,6 +9,7 @@ import torch
 from aam_core.fitting import fit_regressor
 from aam_core.models.network import Network, part_of
 from aam_core.pretraining import pretrain
+from aam_core.simulate.study import simulate
 
 
 def weights(model):
@@ -110,3 +111,23 @@ def test_members_that_learn_one_encoder_leave_out_the_same_samples(small, brief)
     assert apart.val_samples == apart.train_samples == small.sample_ids
     together = fit_regressor(small, "gradient", config=own.replace(shared))
     assert together.val_samples and not set(together.val_samples) & set(together.train_samples)
+
+
+def test_a_frozen_encoder_with_covariates_and_random_asvs_improves_over_epochs(as_study, brief):
+    made = simulate(200, 60, 2, sequence_length=50, depth=1500, effect=4.0)
+    study = as_study(made)
+    settings = {"train.max_steps": 100, "train.epochs": 20, "train.batch_size": 32}
+    settings |= {"train.val_fraction": 0.25}
+    encoder = pretrain(study, config=brief("pretraining", settings))
+    config = brief(
+        "fitting",
+        settings
+        | {"model.fusion.kind": "cross-attention", "model.members": 1, "forest.trees": 0}
+        | {"data.max_asvs": 20, "data.asv_selection": "random", "optim.lr": 3e-3},
+    )
+    options = {"encoder": encoder, "freeze_encoder": True, "group_by": "host_subject_id"}
+    options["covariates"] = ["sequencing_run"]
+    model = fit_regressor(study, "gradient", config=config, **options)
+    losses = [epoch["val/target_loss"] for epoch in model.history]
+    assert len(losses) == 20 and np.mean(losses[-3:]) < 0.7 * losses[0]
+    assert model.metrics["model"]["r2"] > 0.5
