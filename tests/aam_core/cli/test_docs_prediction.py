@@ -43,4 +43,6 @@ def test_the_examples_of_a_section_run(section, aam, study_dir, tmp_path, monkey
                 arguments += [*BRIEF, *QUICK[command]]
             outcome = aam(command, *arguments)
             assert outcome.status == 0, (line, outcome.err)
-            assert "no effect" not in outcome.err, (line, outcome.err)
+            # The small study has too few held-out samples to calibrate on.
+            idle = outcome.err.replace("ensemble.calibration=temperature has no effect", "")
+            assert "no effect" not in idle, (line, outcome.err)
