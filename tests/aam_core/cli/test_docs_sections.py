@@ -1,6 +1,7 @@
-"""The examples of ``docs/prediction.md`` run, each section by itself: on a small study, for a step.
+"""The examples of ``docs/prediction.md`` and ``docs/understanding.md`` run, each section by itself.
 
-The first example makes the study; what a section reads beside it, it makes itself.
+They run on a small study, for a step. ``study``, and in ``understanding.md`` ``model``, a regressor
+of its gradient, are there; what a section reads beside them, it makes itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,16 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[3] / "docs" / "prediction.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+DOCS = Path(__file__).parents[3] / "docs"
+SECTIONS = {
+    f"{page}: {heading}": text
+    for page in ("prediction", "understanding")
+    for heading, text in re.findall(
+        r"^## (.*?)\n(.*?)(?=^## |\Z)",
+        (DOCS / f"{page}.md").read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+}
 
 BRIEF = ["--preset", "tiny", "--max-steps", "1", "--epochs", "1", "--threads", "1"]
 QUICK = {
@@ -24,11 +33,27 @@ QUICK = {
 """Commands that train -> what makes them quick, beside `BRIEF`."""
 
 
+@pytest.fixture(scope="module")
+def model_dir(study_dir, brief, tmp_path_factory):
+    """Folder of a regressor fitted on the small study for a few steps."""
+    from aam_core.data.study import load_study
+    from aam_core.fitting import fit_regressor
+
+    names = ("rep-seqs.fasta", "metadata.tsv", "tree.nwk")
+    sequences, metadata, tree = (study_dir / name for name in names)
+    study = load_study(study_dir / "table.biom", sequences=sequences, metadata=metadata, tree=tree)
+    folder = tmp_path_factory.mktemp("models") / "model"
+    fit_regressor(study, "gradient", group_by="host_subject_id", config=brief(), output=folder)
+    return folder
+
+
 @pytest.mark.parametrize("section", SECTIONS)
-def test_the_examples_of_a_section_run(section, aam, study_dir, tmp_path, monkeypatch):
+def test_the_examples_of_a_section_run(section, aam, study_dir, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)  # 2,000 take seconds
     Path("study").symlink_to(study_dir)
+    if section.startswith("understanding"):
+        Path("model").symlink_to(request.getfixturevalue("model_dir"))
     header, *rows = (study_dir / "metadata.tsv").read_text().splitlines()
     # A further column of numbers, of which some are blank, for several targets.
     more = [f"{row}\t{i if i % 3 else ''}" for i, row in enumerate(rows)]
