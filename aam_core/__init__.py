@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.data.study import Study, load_study
     from aam_core.errors import AAMError, InputError
     from aam_core.evaluation import evaluate
-    from aam_core.explanation import fusion_weights
+    from aam_core.explanation.attention import fusion_weights
     from aam_core.fitting import fit_classifier, fit_regressor
     from aam_core.model import Model, load_model
     from aam_core.prediction import predict
@@ -64,7 +64,7 @@ _MODULES = {
     "fit_baseline": "aam_core.baseline_fits",
     "fit_classifier": "aam_core.fitting",
     "fit_regressor": "aam_core.fitting",
-    "fusion_weights": "aam_core.explanation",
+    "fusion_weights": "aam_core.explanation.attention",
     "load_model": "aam_core.model",
     "load_study": "aam_core.data.study",
     "predict": "aam_core.prediction",
