@@ -16,11 +16,12 @@ env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=con
 demo: env ## Simulate a study, pretrain, fit, predict and plot with QIIME 2; results in demo/
 	@$(IN_ENV) python scripts/demo.py
 
-# The networks of the tests are small: more threads make them slower.
+# The networks of the tests are small: more threads make them slower, and each core has a worker.
 test test-core test-newest: export OMP_NUM_THREADS ?= 1
+ON_CORES := -n logical --dist worksteal
 
 test: env ## Run the whole suite, both packages
-	@$(IN_ENV) python -m pytest $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
+	@$(IN_ENV) python -m pytest $(ON_CORES) $$(grep -q '^plain' .venv/aam-env && echo --ignore=tests/q2_aam)
 
 tools: ## Set up .venv-tools: the tools of make lint and make lock
 	@scripts/env.sh tools
@@ -63,11 +64,11 @@ core-env: ## Set up .venv-core: the core alone on the newest libraries, as locke
 	@scripts/env.sh core
 
 test-core: core-env ## Run the core's tests on the newest numpy, pandas, scikit-bio and biom-format
-	@.venv-core/bin/python -m pytest -W default tests/aam_core
+	@.venv-core/bin/python -m pytest $(ON_CORES) -W default tests/aam_core
 
 test-newest: ## The same on the newest versions of today, not locked (AAM_TORCH='torch==2.13.0')
 	@scripts/env.sh newest
-	@.venv-newest/bin/python -m pytest -W default tests/aam_core
+	@.venv-newest/bin/python -m pytest $(ON_CORES) -W default tests/aam_core
 
 clean: ## Remove build products, but not the environments
 	@rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache docs/_build

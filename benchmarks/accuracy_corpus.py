@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -141,20 +142,27 @@ class Fold:
         return ((known - actual) ** 2).sum(axis=1).tolist()
 
 
+def network_alone(model: Model) -> Model:
+    """The model without its forest."""
+    return dataclasses.replace(model, forest=None, network_weight=1.0, calibrator=None)
+
+
+def timed(work: Callable[..., Model], *given) -> tuple[Model, float]:
+    """A model, and the CPU seconds that it took."""
+    start = time.process_time()
+    return work(*given), time.process_time() - start
+
+
 def measure(name: str, number: int, corpus: Path, networks: Path, known: dict) -> dict:
     """Errors of every method on the test samples; those ``known`` of the baseline stay."""
-    fold, start = Fold.of(SOURCES[name], number, corpus), time.process_time()
-    model = fold.networks(networks / f"{name}-{number}")
-    trained = time.process_time()
-    known_cpu = known.get("cpu_s", {}).get("networks", trained - start)
-    model = fold.assembled(model)
-    assembled = time.process_time()
+    fold = Fold.of(SOURCES[name], number, corpus)
+    model, networks_s = timed(fold.networks, networks / f"{name}-{number}")
+    model, forest_s = timed(fold.assembled, model)
     test = fold.loaded.study.select(fold.test)
-    alone = dataclasses.replace(model, forest=None, network_weight=1.0, calibrator=None)
     loaded, task = fold.loaded, fold.source.task
     errors = {
         "aam": sum(fold.errors(predict(model, test))),
-        "network": sum(fold.errors(predict(alone, test))),
+        "network": sum(fold.errors(predict(network_alone(model), test))),
         "forest": known.get("errors", {}).get("forest"),
     }
     if errors["forest"] is None:
@@ -167,7 +175,10 @@ def measure(name: str, number: int, corpus: Path, networks: Path, known: dict) -
         "errors": errors,
         "network_weight": model.network_weight,
         "trees": model.metrics["trees"],
-        "cpu_s": {"networks": known_cpu, "forest": assembled - trained},
+        "cpu_s": {
+            "networks": known.get("cpu_s", {}).get("networks", networks_s),
+            "forest": forest_s,
+        },
         "date": date.today().isoformat(),
     }
 

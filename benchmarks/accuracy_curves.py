@@ -1,0 +1,131 @@
+"""Learning curves: errors of forests, networks and their blend by the number of training samples.
+
+The first fold of a target of the corpus benchmark is predicted by fits to ever more of its other
+samples: each number of samples holds those of the smaller ones. Results are written one by one, so
+that a run that ends goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from accuracy_corpus import DATA, DOCS, ROOT, Fold, network_alone, timed
+from accuracy_corpus_studies import SOURCES
+
+from aam_core.baseline import predict_baseline
+from aam_core.files.writing import replacing, write_json
+from aam_core.prediction import predict
+
+RESULTS = ROOT / "benchmarks" / "results" / "accuracy_curves.json"
+NETWORKS = ROOT / "build" / "curves"
+BEGIN, END = "<!-- curves: begin -->", "<!-- curves: end -->"
+
+SIZES = (50, 100, 200, 400, 800, 1600, 3200)
+"""Training samples."""
+
+MOST = 4_200
+"""Samples of a target at most: all that it has."""
+
+TARGETS = ("adults-age", "captive", "hiv-age", "ms-site")
+"""Those of the corpus benchmark with most samples."""
+
+METHODS = {
+    "forest": "random forest",
+    "extra": "extra trees on logs",
+    "network": "AAM's networks alone",
+    "aam": "**AAM**",
+}
+
+LEGEND = """\
+Errors as in the table above, of the first fold's samples; the training samples are drawn from the
+other folds. Steps: of the networks. CPU seconds: of the networks, and of AAM's forest."""
+
+
+def measure(fold: Fold, networks: Path) -> dict:
+    """Errors of every method on the test samples."""
+    model, networks_s = timed(fold.networks, networks)
+    model, forest_s = timed(fold.assembled, model)
+    test = fold.loaded.study.select(fold.test)
+    task, values, study = fold.source.task, fold.loaded.values, fold.loaded.study
+    frames = {"aam": predict(model, test), "network": predict(network_alone(model), test)}
+    for name, baseline in (("forest", "random_forest"), ("extra", "extra_trees")):
+        frames[name] = predict_baseline(baseline, study, fold.train, fold.test, values, task=task)
+    return {
+        "test": len(fold.test),
+        "errors": {name: float(np.mean(fold.errors(frame))) for name, frame in frames.items()},
+        "network_weight": model.network_weight,
+        "cpu_s": {"networks": networks_s, "forest": forest_s},
+    }
+
+
+def folds(name: str, corpus: Path) -> dict[int, Fold]:
+    """By number of training samples; the last one has all, where they are fewer than the most."""
+    source = dataclasses.replace(SOURCES[name], most=MOST)
+    whole = Fold.of(source, 0, corpus)
+    drawn = np.random.default_rng(0).permutation(whole.train)
+    return {
+        size: dataclasses.replace(whole, train=sorted(drawn[:size]))
+        for size in sorted({min(size, len(drawn)) for size in SIZES})
+    }
+
+
+def table(results: dict[str, dict[str, dict]]) -> str:
+    """A Markdown table with a row for each target and number of samples."""
+    head = ["study: target", "", "training samples", *METHODS.values(), "ratio", "networks' share"]
+    rows = [[*head, "CPU s"]]
+    rows.append(["---"] * len(rows[0]))
+    for name, source in SOURCES.items():
+        for size, result in results.get(name, {}).items():
+            errors, cpu = result["errors"], result["cpu_s"]
+            row = [
+                source.label,
+                "MAE" if source.task == "regression" else "Brier",
+                f"{int(size):,}",
+            ]
+            row += [f"{errors[method]:.3g}" for method in METHODS]
+            row += [f"{errors['aam'] / errors['forest']:.3f}", f"{result['network_weight']:.2f}"]
+            rows.append([*row, f"{cpu['networks']:.0f} + {cpu['forest']:.0f}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write_docs(results: dict) -> None:
+    """Renew the table between the markers."""
+    before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    with replacing(DOCS) as file:
+        page = f"{before}{BEGIN}\n{table(results)}\n\n{LEGEND}\n{END}{after}"
+        file.write_text(page, encoding="utf-8")
+
+
+def main() -> None:
+    """Measure what is missing, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", type=Path, default=DATA / "corpus", help="Folder of studies.")
+    parser.add_argument("--networks", type=Path, default=NETWORKS, help="Where networks are kept.")
+    parser.add_argument("--target", choices=SOURCES, action="append", help="This one; repeatable.")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file.")
+    args = parser.parse_args()
+
+    def read() -> dict[str, dict[str, dict]]:
+        return json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}
+
+    for name in args.target or TARGETS:
+        for size, fold in folds(name, args.corpus).items():
+            if str(size) in read().get(name, {}):
+                continue
+            result = measure(fold, args.networks / f"{name}-{size}")
+            results = read()
+            results[name] = results.get(name, {}) | {str(size): result}
+            with replacing(args.output) as file:
+                write_json(file, results)
+            if args.output == RESULTS:
+                write_docs(results)
+    print(table(read()))
+
+
+if __name__ == "__main__":
+    main()
