@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.pretraining import pretrain
     from aam_core.tuning import tune
     from aam_core.tuning.learning_rate import find_lr
+    from aam_core.zero_distances import find_zero_distances
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "cross_validate",
     "evaluate",
     "find_lr",
+    "find_zero_distances",
     "fit_baseline",
     "fit_classifier",
     "fit_regressor",
@@ -61,6 +63,7 @@ _MODULES = {
     "cross_validate": "aam_core.crossval",
     "evaluate": "aam_core.evaluation",
     "find_lr": "aam_core.tuning.learning_rate",
+    "find_zero_distances": "aam_core.zero_distances",
     "fit_baseline": "aam_core.baseline_fits",
     "fit_classifier": "aam_core.fitting",
     "fit_regressor": "aam_core.fitting",

@@ -40,6 +40,10 @@ COMMANDS = {
     "find-lr": ("find_lr:find_lr", "Find the learning rate of a run by a range test."),
     "tune": ("tune:tune", "Search for the settings that fit best."),
     "unifrac": ("unifrac:unifrac", "Distances between samples, or Faith's PD."),
+    "zero-distances": (
+        "zero_distances:zero_distances",
+        "Find samples at distance 0: copies, or too few reads.",
+    ),
 }
 """Subcommand -> (module:function, first line of its help), in the order of their use."""
 

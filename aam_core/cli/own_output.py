@@ -20,6 +20,7 @@ __all__ = [
     "is_evaluation",
     "is_model",
     "is_range_test",
+    "is_report",
     "is_search",
     "is_study",
 ]
@@ -64,6 +65,12 @@ def is_baseline(folder: Path) -> bool:
 def is_evaluation(folder: Path) -> bool:
     """Predictions and metrics without folds."""
     return _has_scores(folder) and "per_fold" not in _read_json(_complete(folder) / "metrics.json")
+
+
+def is_report(folder: Path) -> bool:
+    """A page with its tables."""
+    folder = _complete(folder)
+    return (folder / "report.html").is_file() and (folder / MANIFEST).is_file()
 
 
 def is_search(folder: Path) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "distance_matrix",
     "faith_pd",
     "find_distance",
+    "prepare",
     "table_distances",
 ]
 
@@ -105,7 +106,7 @@ def distance_matrix(
         For an unknown metric, or a phylogenetic one without a phylogeny.
     """
     distance = find_distance(metric, phylogeny)
-    values, lengths_K = _prepare(distance, counts_BU, feature_index_U, phylogeny)
+    values, lengths_K = prepare(distance, counts_BU, feature_index_U, phylogeny)
     matrix = distance.compare(values[rows], values, lengths_K, alpha)
     if len(matrix) == len(values):
         # Both directions may differ by rounding, and symmetry is promised.
@@ -125,7 +126,7 @@ def faith_pd(counts_BU: Tensor, feature_index_U: Tensor, phylogeny: Phylogeny) -
         [B] float32, in units of branch length.
     """
     unweighted = DISTANCES["unweighted"]
-    present, lengths_K = _prepare(unweighted, counts_BU, feature_index_U, phylogeny)
+    present, lengths_K = prepare(unweighted, counts_BU, feature_index_U, phylogeny)
     return (present @ lengths_K).to(counts_BU.device, torch.float32)
 
 
@@ -162,7 +163,7 @@ def table_distances(
 
     def prepared(start):
         rows = torch.from_numpy(counts[start : start + block][:, features].toarray())
-        return _prepare(distance, rows, columns, sheared)
+        return prepare(distance, rows, columns, sheared)
 
     out = np.zeros((samples, samples), np.float32)
     for i in range(0, samples, block):
@@ -246,10 +247,13 @@ def _arrays(phylogeny: Phylogeny, device) -> tuple[Tensor, ...]:
     return by_device[device]
 
 
-def _prepare(
+def prepare(
     distance: Distance, counts_BU: Tensor, feature_index_U: Tensor, phylogeny: Phylogeny | None
 ) -> tuple[Tensor, Tensor]:
-    """[B, K] values that ``distance`` compares, and the [K] lengths of their branches."""
+    """[B, K] values that ``distance`` compares, and the [K] lengths of their branches.
+
+    Parameters as in `distance_matrix`; a phylogeny is needed where the distance needs one.
+    """
     if counts_BU.device.type == "mps":
         counts_BU = counts_BU.cpu()  # that device has no float64
     if not distance.needs_tree:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
+from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
 from aam_core.plots.learning_rates import learning_rates
+from aam_core.plots.over_sizes import over_sizes
+from aam_core.plots.reliability import coverage, reliability
 from aam_core.plots.scatter import CROWDED, distances, scatter
 from aam_core.plots.style import SUFFIXES, attempt
 from aam_core.plots.trials import trials
@@ -19,9 +22,15 @@ __all__ = [
     "SUFFIXES",
     "attempt",
     "confusion",
+    "coverage",
     "curves",
     "distances",
+    "errors_against",
+    "errors_by_category",
+    "errors_by_group",
     "learning_rates",
+    "over_sizes",
+    "reliability",
     "scatter",
     "trials",
 ]

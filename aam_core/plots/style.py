@@ -58,6 +58,8 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "savefig.dpi": 150,
+    "pdf.fonttype": 42,  # TrueType: journals refuse the default, Type 3
+    "svg.fonttype": "none",  # text stays text, to search and to edit
     "svg.hashsalt": "aam",  # else two files of the same figure differ
     "text.usetex": False,
 }

@@ -1,0 +1,101 @@
+"""Curves over the number of samples, groups or reads, with bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from aam_core.errors import InputError
+from aam_core.plots.style import COLOURS, new_figure, plain, save, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["over_sizes"]
+
+_SIZE = 4.8, 3.7
+
+
+def over_sizes(
+    curves: Mapping[str, pd.DataFrame],
+    path: str | Path | None = None,
+    *,
+    xlabel: str,
+    ylabel: str,
+    dashed: Sequence[str] = (),
+    log_y: bool = False,
+) -> Figure:
+    """Values over sizes, a curve a name, on a logarithmic axis of sizes.
+
+    Parameters
+    ----------
+    curves : mapping of str to DataFrame
+        By name: columns ``size`` and ``value``, and ``low`` and ``high`` of a band, if there is
+        one.
+    path : path, optional
+    xlabel, ylabel : str
+    dashed : sequence of str
+        Names of curves that are extrapolated: without points.
+    log_y : bool
+        Whether values have a logarithmic axis, too; those of 0 are then not drawn.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    if not any(len(curve) for curve in curves.values()):
+        raise InputError("Nothing to draw: there are no sizes.")
+    measured = [name for name in curves if name not in dashed]
+    sizes = np.unique(np.concatenate([curves[name]["size"] for name in curves]))
+    with style():
+        figure, (axes,) = new_figure(*_SIZE)
+        for name, curve in curves.items():
+            is_measured = name in measured
+            # An extrapolation has the colour of its curve, whose name its own begins with.
+            base = next((i for i, it in enumerate(measured) if name.startswith(it)), 0)
+            colour = COLOURS[base % len(COLOURS)]
+            drawn = curve[curve["value"] > 0] if log_y else curve
+            if {"low", "high"} <= set(drawn.columns):
+                band = drawn.dropna(subset=["low", "high"])
+                alpha = 0.2 if is_measured else 0.1
+                axes.fill_between(
+                    band["size"], band["low"], band["high"], color=colour, alpha=alpha, lw=0
+                )
+            how = {"marker": "o", "ms": 5} if is_measured else {"ls": "--"}
+            axes.plot(
+                drawn["size"], drawn["value"], color=colour, lw=1.8, label=plain(name, 40), **how
+            )
+        axes.set_xscale("log")
+        if log_y:
+            axes.set_yscale("log")
+        ticks = _apart(sizes)
+        axes.set_xticks(ticks)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(plain(xlabel))
+        axes.set_ylabel(plain(ylabel))
+        axes.grid(alpha=0.25)
+        if len(curves) > 1:
+            axes.legend(frameon=False, fontsize=11)
+        return save(figure, path)
+
+
+def _apart(sizes: np.ndarray, most: int = 6) -> np.ndarray:
+    """Sizes whose labels do not overlap on a logarithmic axis."""
+    least = np.log(sizes[-1] / sizes[0]) / most if len(sizes) > 1 else 0.0
+    kept = [sizes[-1]]
+    for size in sizes[-2::-1]:
+        if np.log(kept[-1] / size) >= least:
+            kept.append(size)
+    return np.array(kept[::-1])
