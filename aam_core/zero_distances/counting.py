@@ -136,7 +136,7 @@ class Counter:
         }
         if self.in_pairs.any():
             rows["median_reads_in_such_pairs"] = float(np.median(self.reads[self.in_pairs]))
-        return pd.DataFrame({"value": rows}).rename_axis("name")
+        return pd.Series(rows, name="value").rename_axis("name").to_frame()
 
     def by_metadata(self) -> pd.DataFrame:
         """Pairs of the same value, by column and value, beside what all pairs have."""

@@ -37,7 +37,7 @@ _DEPTHS = (50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
 """Depths that reads are drawn to, those of them that the samples have."""
 
 _TRIED = 5
-"""Depths of these that are tried, the greatest."""
+"""Depths of these that are tried."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -254,7 +254,10 @@ def _depths(reads: np.ndarray, depths: Sequence[int]) -> list[int]:
             )
     if len(depths):
         return sorted(set(depths))
-    return [depth for depth in _DEPTHS if np.mean(reads >= depth) >= 0.5][-_TRIED:]
+    usual = [depth for depth in _DEPTHS if np.mean(reads >= depth) >= 0.5]
+    # Over the whole range: a table that hides nothing at 10,000 reads may do so at 100.
+    places = np.unique(np.linspace(0, len(usual) - 1, _TRIED).round().astype(int))
+    return [usual[place] for place in places] if usual else []
 
 
 def _rarefied(

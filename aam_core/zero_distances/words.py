@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["advice_of", "page_of"]
 
+_MANY = 0.001
+"""Share of all pairs from which those that few reads make at a depth matter to a training."""
+
 _FEW_READS = 0.2
 """Share of pairs at 0 at a depth from which the depth is too low to tell samples apart."""
 
@@ -46,7 +49,8 @@ def advice_of(
             )
     if len(rarefied):
         deep = rarefied[rarefied["share_near"] > _FEW_READS]
-        artefacts = rarefied[rarefied["near_for_lack_of_reads"] > 0]
+        many = rarefied["near_for_lack_of_reads"] > _MANY * rarefied["pairs"]
+        artefacts = rarefied[many]
         if len(deep):
             lines.append(
                 f"At a sampling depth of {deep.index.max():,} or less more than {_FEW_READS:.0%} "

@@ -43,6 +43,9 @@ OPTIONS = {
     | HELP
     | {"task", "trials", "timeout", "jobs", "space_file", "metric", "folds"},
     "unifrac": {"table", "tree", "metric", "alpha", "output"} | LIMIT,
+    "zero-distances": {"table", "tree", "distances", "metadata", "where", "output", "seed"}
+    | {"metric", "alpha", "bound", "columns", "depths"}
+    | LIMIT,
 }
 """Command -> options that were looked at: each acts, or a test says how it is refused or named."""
 
