@@ -61,19 +61,21 @@ def errors_against(
     InputError
         If nothing can be drawn.
     """
-    x, y = (np.asarray(values, np.float64) for values in (x, y))
-    kept = np.isfinite(x) & np.isfinite(y) & ((x > 0) if log else True)
-    x, y = x[kept], y[kept]
-    if not len(x):
+    points = np.asarray([x, y], np.float64)
+    kept = np.isfinite(points).all(axis=0)
+    if log:
+        kept &= points[0] > 0
+    across, up = points[:, kept]
+    if not len(across):
         raise InputError("Nothing to draw: no sample has both numbers.")
     with style():
         figure, (axes,) = new_figure(*_SIZE)
-        rows = _drawn(len(x))
+        rows = _drawn(len(across))
         size = 14 if len(rows) <= 500 else 7
-        axes.scatter(x[rows], y[rows], s=size, color=BLUE, alpha=0.45, linewidths=0, zorder=2)
-        if (y < 0).any():
+        axes.scatter(across[rows], up[rows], s=size, color=BLUE, alpha=0.45, linewidths=0, zorder=2)
+        if (up < 0).any():
             axes.axhline(0, color=GREY, lw=1, ls="--", zorder=1)
-        middle = running_median(x, y)
+        middle = running_median(across, up)
         if len(middle) > 1:
             axes.fill_between(
                 middle["x"], middle["low"], middle["high"], color=RED, alpha=0.2, lw=0, zorder=3

@@ -140,7 +140,7 @@ class Counter:
 
     def by_metadata(self) -> pd.DataFrame:
         """Pairs of the same value, by column and value, beside what all pairs have."""
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for name, codes in self.values.items():
             sizes = np.bincount(codes[codes >= 0], minlength=len(self.labels[name]))
             possible, known = sizes * (sizes - 1) // 2, int(sizes.sum())

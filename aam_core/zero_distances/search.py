@@ -211,6 +211,7 @@ def _usable(study: Study, metric: str, alpha: float, bound: float) -> tuple[Stud
     needs_tree = find_distance(metric, study.phylogeny).needs_tree
     counts = study.counts
     if needs_tree:
+        assert study.phylogeny is not None, "`find_distance` refuses this"
         place = {name: i for i, name in enumerate(study.feature_ids)}
         counts = counts[:, [place[name] for name in study.phylogeny.tip_ids]]
     has_reads = np.asarray(counts.sum(axis=1)).ravel() > 0
