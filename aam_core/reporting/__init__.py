@@ -1,4 +1,4 @@
-"""Where a model fails: a page of errors, figures and tables, and how much more data would help."""
+"""Where a model fails: a page of errors, plots and tables, and how much more data would help."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A page of sections with figures and tables: one HTML file that needs nothing else.
+"""A page of sections with plots and tables: one HTML file that needs nothing else.
 
 Every table of the page is also a TSV, whole, and every figure an SVG and a PDF. Names of samples
-and metadata come from users: the template escapes all of them, and figures are embedded as images,
+and metadata come from users: the template escapes all of them, and plots are embedded as images,
 in which nothing runs.
 """
 
@@ -27,7 +27,7 @@ PAGE = "report.html"
 """Name of the page in its folder."""
 
 _PREFIX = "figure-"
-"""Start of the names of figures: those of an earlier page are removed by it."""
+"""Start of the names of plots: those of an earlier page are removed by it."""
 
 _FORMATS = (".svg", ".pdf")
 
@@ -78,7 +78,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Part of a page: a heading, sentences, figures and tables."""
+    """Part of a page: a heading, sentences, plots and tables."""
 
     title: str
     text: Sequence[str] = ()
@@ -120,7 +120,7 @@ class Page:
 
 
 def write_page(page: Page, output: str | Path) -> Path:
-    """Write the page, its tables as TSV, and its figures as SVG and PDF.
+    """Write the page, its tables as TSV, and its plots as SVG and PDF.
 
     A figure that cannot be drawn is named on the page and in a warning; all else is written.
 
