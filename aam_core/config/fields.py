@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import numbers
 import typing
@@ -168,24 +169,35 @@ def find(cls: type, path: str) -> dataclasses.Field:
     InputError
         Where there is none; it suggests the nearest.
     """
-    if path not in paths(cls):
-        raise unknown(path, paths(cls), "setting")
-    *parents, leaf = path.split(".")
-    for name in parents:
-        cls = typing.get_type_hints(cls)[name]
-    return {item.name: item for item in dataclasses.fields(cls)}[leaf]
+    fields = _by_path(cls)
+    if path not in fields:
+        raise unknown(path, list(fields), "setting")
+    return fields[path]
 
 
-def paths(cls: type, prefix: str = "") -> list[str]:
+def paths(cls: type) -> list[str]:
     """Every ``section.field`` of ``cls``, in order."""
-    names = []
-    hints = typing.get_type_hints(cls)
+    return list(_by_path(cls))
+
+
+@functools.cache
+def _by_path(cls: type) -> dict[str, dataclasses.Field]:
+    """The fields of ``cls`` and of the dataclasses within, by their paths."""
+    named: dict[str, dataclasses.Field] = {}
     for item in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[item.name]):
-            names += paths(hints[item.name], f"{prefix}{item.name}.")
+        kind = _hints(cls)[item.name]
+        if dataclasses.is_dataclass(kind):
+            below = _by_path(kind)  # type: ignore[arg-type]
+            named |= {f"{item.name}.{path}": field for path, field in below.items()}
         elif "help" in item.metadata:
-            names.append(prefix + item.name)
-    return names
+            named[item.name] = item
+    return named
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields of ``cls``, once: each time they would be compiled from text."""
+    return typing.get_type_hints(cls)
 
 
 def unknown(name: str, legal: Collection[str], what: str) -> InputError:
@@ -216,7 +228,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str, prefix: str = "")
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: {prefix.rstrip('.') or 'the top level'} must be a mapping.")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = {
         item.name: item
         for item in dataclasses.fields(cls)  # type: ignore[arg-type]
