@@ -15,12 +15,14 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.config import Config, presets
     from aam_core.crossval import cross_validate
     from aam_core.data.study import Study, load_study
+    from aam_core.description import info
+    from aam_core.embedding import embed
     from aam_core.errors import AAMError, InputError
     from aam_core.evaluation import evaluate
     from aam_core.explanation.attention import fusion_weights
     from aam_core.fitting import fit_classifier, fit_regressor
     from aam_core.model import Model, load_model
-    from aam_core.prediction import predict
+    from aam_core.prediction import predict, predicted_distances
     from aam_core.pretraining import pretrain
     from aam_core.tuning import tune
     from aam_core.tuning.learning_rate import find_lr
@@ -36,6 +38,7 @@ __all__ = [
     "Study",
     "__version__",
     "cross_validate",
+    "embed",
     "evaluate",
     "find_lr",
     "find_zero_distances",
@@ -43,10 +46,12 @@ __all__ = [
     "fit_classifier",
     "fit_regressor",
     "fusion_weights",
+    "info",
     "load_model",
     "load_study",
     "log",
     "predict",
+    "predicted_distances",
     "presets",
     "pretrain",
     "tune",
@@ -61,6 +66,7 @@ _MODULES = {
     "Model": "aam_core.model",
     "Study": "aam_core.data.study",
     "cross_validate": "aam_core.crossval",
+    "embed": "aam_core.embedding",
     "evaluate": "aam_core.evaluation",
     "find_lr": "aam_core.tuning.learning_rate",
     "find_zero_distances": "aam_core.zero_distances",
@@ -68,9 +74,11 @@ _MODULES = {
     "fit_classifier": "aam_core.fitting",
     "fit_regressor": "aam_core.fitting",
     "fusion_weights": "aam_core.explanation.attention",
+    "info": "aam_core.description",
     "load_model": "aam_core.model",
     "load_study": "aam_core.data.study",
     "predict": "aam_core.prediction",
+    "predicted_distances": "aam_core.prediction",
     "presets": "aam_core.config",
     "pretrain": "aam_core.pretraining",
     "tune": "aam_core.tuning",

@@ -243,6 +243,7 @@ def _fit(
         if model.more:
             scores = {it.task.column: {**(it.metrics or {})} for it in each}
             model.metrics = {**(model.metrics or {}), "targets": scores}
+        run.took(model, networks=clock[2] - clock[1], total=time.perf_counter() - clock[0])
         run.save(model, {})
     clock.append(time.perf_counter())
     run.log.info(_took(clock, model.forest is not None))

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Handler", "duration", "labelled", "logger", "show", "showing"]
+__all__ = ["COMMAND", "Handler", "duration", "labelled", "logger", "show", "showing"]
 
 logger = logging.getLogger("aam_core")
+
+COMMAND = "AAM_COMMAND"
+"""Environment variable in which the command line tells itself to the processes that it starts."""
 
 
 class Handler(logging.Handler):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from aam_core import model_files
+from aam_core import model_card, model_files
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
@@ -23,6 +23,7 @@ from aam_core.ensemble.novelty import Novelty
 from aam_core.ensemble.probabilities import Calibrator
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, read_consistent, replacing_in
+from aam_core.log import logger
 from aam_core.summary import Summarized
 from aam_core.tasks import Task
 
@@ -149,6 +150,7 @@ class Model(Summarized):
         names = save_aside(directory, self.more, durable)
         with replacing_in(directory, model_files.FILES, manifest=True, durable=durable) as folder:
             model_files.write(self, folder, weights, names)
+            _write_card(self, folder)
         remove_others(directory, names)
         return Path(directory)
 
@@ -178,6 +180,18 @@ class Model(Summarized):
         for interval in self.intervals[:1]:
             items[f"{interval.coverage:.0%} interval"] = f"± {interval.half_width:.4g}"
         return f"Model: {self.kind}", items
+
+
+def _write_card(model: Model, folder: Path) -> None:
+    """Describe a model beside its weights; what fails here must not cost the model."""
+    try:
+        text = model_card.card(model_card.facts(model))
+    except Exception as error:
+        logger.warning(
+            f"the model is saved without a description ({type(error).__name__}: {error})"
+        )
+        text = f"# AAM {model.kind}\n\nIt could not be described.\n"  # not that of an earlier one
+    (folder / model_card.CARD).write_text(text, encoding="utf-8")
 
 
 MORE = "targets"

@@ -8,8 +8,10 @@ alone. ``known.safetensors`` (since format 5) tells the ASVs that it was fitted 
 records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``folds.tsv``,
 ``val_predictions.tsv``, which may be taken away.
 
-``manifest.json`` (since format 5) lists the size and SHA-256 of all of them: whatever `write`
-writes. `read` and `check` refuse a folder in which one differs. Numbers that are not
+``model_card.md`` (`model_card`) is for people: no program reads it, and it may be edited.
+
+``manifest.json`` (since format 5) lists the size and SHA-256 of all of them but the card: whatever
+`write` writes. `read` and `check` refuse a folder in which one differs. Numbers that are not
 finite are refused when a model is saved and when it is opened.
 
 A new, renamed or removed configuration field, part or file that a model is rebuilt from raises

@@ -103,6 +103,10 @@ class Plan:
         Number of groups of the validation samples, where samples are grouped.
     taxa : Taxa or None
         Classes of the taxonomy, where a pretraining learns one.
+    group_by : str or None
+        What the samples are grouped by.
+    given_split : bool
+        Whether the split was given, not drawn.
     """
 
     study: Study
@@ -120,6 +124,8 @@ class Plan:
     inputs: dict[str, torch.Tensor] | None = None
     val_groups: int | None = None
     taxa: Taxa | None = None
+    group_by: str | None = None
+    given_split: bool = False
 
     @property
     def held_out(self) -> np.ndarray:
@@ -227,6 +233,7 @@ def plan_pretraining(
         inputs=inputs.tensors(),
         val_groups=_val_groups(groups, split, resumed),
         taxa=taxa,
+        group_by=inputs.now.group_by,
     )
     context = replace(context, **_of_split(split, resumed, None))
     _say(
@@ -311,6 +318,8 @@ def plan_fit(
         checkpoint=resumed,
         inputs=fitted.inputs.tensors(),
         val_groups=_val_groups(groups, fitted.split, resumed),
+        group_by=fitted.inputs.now.group_by,
+        given_split=options.split is not None,
     )
     notes = []
     if options.label is None:  # with one, a cross-validation has logged these already

@@ -30,6 +30,9 @@ __all__ = [
     "trained_on",
 ]
 
+_LARGE = 1e9
+"""Bytes of a distance matrix from which a line says how many they are."""
+
 
 def predict(
     model,
@@ -203,25 +206,44 @@ def predicted_distances(
     precision: str | None = None,
     long_sequences: str | None = None,
 ) -> pd.DataFrame:
-    """Distances between samples as a pretrained encoder predicts them.
+    """Distances between samples, such as UniFrac, as a model predicts them: without a tree.
+
+    They are those of ``loss.metric`` of the pretraining, of reads that are drawn as in it (1,000 of
+    each sample by default), by seed: the same at each call.
 
     Parameters
     ----------
     model : Model or path
-        Encoder pretrained with distances.
+        Encoder pretrained with distances, or a fit that learned them beside its target.
     table, sequences, batch_size, device, precision, long_sequences
         As in `predict`.
 
     Returns
     -------
     DataFrame
-        ``[N, N]``, in [0, 1], zero on the diagonal.
+        ``[N, N]`` float32, zero on the diagonal, symmetric; in [0, 1] but for distances without an
+        upper bound, such as weighted UniFrac. For ``skbio.DistanceMatrix`` and
+        ``aam_core.embedding.ordinate``. Beside these 4 N^2 bytes some hundred MB are taken,
+        whatever N; a line says so where they come to more than 1 GB.
+
+    Raises
+    ------
+    InputError
+        If the model learned no distances, or the table cannot be used.
     """
     model = as_model(model)
     if model.network.distance is None:
-        raise InputError("This model has no distance head: it was not pretrained with distances.")
+        raise InputError(
+            f"This {model.kind} has no distance head: it was trained without distances. Pretrain "
+            "an encoder with a tree or distances (aam pretrain), or fit with loss.distance above 0."
+        )
     study = as_study(table, sequences=sequences)
     config = override(model.config, device, precision, long_sequences)
+    samples = len(study.sample_ids)
+    if 4 * samples**2 > _LARGE:
+        logger.info(
+            f"distances between {samples:,} samples take {4 * samples**2 / 1e9:.1f} GB of memory"
+        )
     distances = sample_distances(model.network, study, config, batch_size)
     return pd.DataFrame(distances, index=study.sample_ids, columns=study.sample_ids)
 

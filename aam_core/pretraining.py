@@ -135,8 +135,11 @@ def pretrain(
         run = Run(plan, group)
         began = time.perf_counter()
         result = run.train(run.job(pretraining_batches(run), on_epoch=on_epoch))
-        run.log.info(f"trained in {duration(time.perf_counter() - began)}")
-        run.save(run.model, _score(run, result))
+        trained = time.perf_counter() - began
+        run.log.info(f"trained in {duration(trained)}")
+        drawings = _score(run, result)
+        run.took(run.model, networks=trained, total=time.perf_counter() - began)
+        run.save(run.model, drawings)
     return run.model
 
 

@@ -6,15 +6,17 @@ can be used, and ``checkpoint/last`` is what ``--resume`` continues from.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import importlib.metadata
 import json
+import os
 import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -23,8 +25,9 @@ from aam_core.config import AUTO, Config
 from aam_core.data.batches import Batcher
 from aam_core.data.known_asvs import KnownASVs
 from aam_core.errors import InputError
+from aam_core.files.reading import describe_file
 from aam_core.files.writing import check_folder, check_space
-from aam_core.log import labelled
+from aam_core.log import COMMAND, labelled
 from aam_core.model import Model, folders_of_more
 from aam_core.models.network import Network, of_target, part_of
 from aam_core.plan import Plan
@@ -186,6 +189,12 @@ class Run:
         self.model.network = network.eval()
         self.model.history = result.history
         return result
+
+    @staticmethod
+    def took(model: Model, **seconds: float) -> None:
+        """Record how long the parts of the run took; of one that was resumed, since then."""
+        for one in model.each:
+            one.run["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
 
     def save(self, model: Model, drawings: dict[str, Callable]) -> None:
         """Write the model, then the plots ``{file name: callable(path)}`` that can be drawn."""
@@ -388,22 +397,38 @@ class Run:
         start = plan.encoder or plan.init_from
         return {
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "versions": {
-                "aam": __version__,
-                "torch": str(torch.__version__),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "command": os.environ.get(COMMAND),
+            "versions": versions(),
             "device": str(self.group.device),
             "processes": self.group.world_size,
             "seed": plan.config.train.seed,
             "samples": len(plan.study.sample_ids),
             "features": len(plan.study.feature_ids),
             "left_out": plan.study.report,
+            "inputs": {name: describe_file(path) for name, path in plan.study.files.items()},
+            "group_by": plan.group_by,
+            "given_split": plan.given_split,
+            "resumed": plan.checkpoint is not None,
             "frozen_encoder": plan.freeze_encoder,
             "encoder": None if start is None else start.run,
             **({} if plan.taxa is None else {"taxonomy": plan.taxa.to_dict()}),
         }
+
+
+def versions() -> dict[str, str]:
+    """Versions of AAM, of what its numbers depend on, and of Python."""
+    names = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "scikit-bio", "biom-format")
+    there = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            there[name] = importlib.metadata.version(name)
+    # As it says itself: with the "+cpu" that some packages of it lack.
+    return {
+        "aam": __version__,
+        **there,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
 
 
 def of_each_target(model: Model, task: Task | Targets | None) -> list[Model]:

@@ -57,6 +57,7 @@ class _ModelDirectoryFormat(model.DirectoryFormat):
     checkpoints = model.File("checkpoint/.+", format=_BinaryFormat, optional=True)
     logs = model.File("logs/.+", format=_BinaryFormat, optional=True)
     plots = model.File(r"[^/]+\.png", format=_BinaryFormat, optional=True)
+    card = model.File("model_card.md", format=_BinaryFormat, optional=True)
 
     def _validate_(self, level):
         from aam_core.model import validate

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shlex
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -31,6 +33,8 @@ COMMANDS = {
     "fit-regressor": ("fit:fit_regressor", "Fit a numeric metadata column, or several together."),
     "fit-classifier": ("fit:fit_classifier", "Fit a categorical metadata column."),
     "predict": ("predict:predict", "Predict samples with a fitted model."),
+    "info": ("info:info", "What a model is, and how it was trained and validated."),
+    "embed": ("embed:embed", "Vectors of samples or ASVs: PCoA, distances, neighbours."),
     "evaluate": ("evaluate:evaluate", "Compare predictions with the truth."),
     "cross-validate": (
         "cross_validate:cross_validate",
@@ -83,7 +87,8 @@ class _LazyGroup(click.Group):
         if not standalone_mode:
             return run(*args, **extra, standalone_mode=False)
         try:
-            status = run(*args, **extra, standalone_mode=False)
+            with _command(args[0] if args and args[0] is not None else sys.argv[1:]):
+                status = run(*args, **extra, standalone_mode=False)
         except click.Abort:
             status = 130
         except (AAMError, click.ClickException, OSError) as error:
@@ -92,6 +97,20 @@ class _LazyGroup(click.Group):
             _show_error(f"aam: error: {_message(error)}")
             status = 128 + error.signal if isinstance(error, Preempted) else 2
         sys.exit(status)
+
+
+@contextlib.contextmanager
+def _command(arguments: Sequence[str]) -> Iterator[None]:
+    """The command line as given, for ``run.json``, also of the processes that it starts."""
+    before = os.environ.get(log.COMMAND)
+    os.environ[log.COMMAND] = shlex.join(["aam", *map(str, arguments)])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[log.COMMAND]
+        else:
+            os.environ[log.COMMAND] = before
 
 
 def _show_error(line: str) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "readable",
     "show_metrics",
     "show_table",
+    "write_square",
     "write_tables",
 ]
 
@@ -122,6 +123,14 @@ def write_tables(frames: Iterable[pd.DataFrame], path: Path) -> int:
             frame.to_csv(temporary, sep="\t", index_label="sample-id", **how)
             count += len(frame)
     return count
+
+
+def write_square(path: Path, ids: Sequence[str], matrix: Iterable) -> None:
+    """Write the square TSV that ``skbio.DistanceMatrix.read`` opens: it takes no quoted ids."""
+    with open(path, "w", encoding="utf-8") as out:
+        out.write("\t".join(["", *ids]) + "\n")
+        for name, row in zip(ids, matrix, strict=True):
+            out.write("\t".join([name, *(f"{value:.9g}" for value in row.tolist())]) + "\n")
 
 
 def show_metrics(rows: dict[str, dict[str, float]]) -> None:

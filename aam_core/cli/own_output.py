@@ -14,8 +14,10 @@ from typing import Any
 from aam_core.files.folders import MANIFEST, STAGE, is_hidden
 
 __all__ = [
+    "EMBEDDING",
     "is_baseline",
     "is_cross_validation",
+    "is_embedding",
     "is_empty",
     "is_evaluation",
     "is_model",
@@ -24,6 +26,12 @@ __all__ = [
     "is_search",
     "is_study",
 ]
+
+EMBEDDING = {
+    *("vectors.tsv", "neighbours.tsv", "distances.tsv", "ordination.txt"),
+    *("pcoa.svg", "pcoa.pdf", "pcoa.png"),
+}
+"""Files that ``aam embed`` may write."""
 
 _SCORES = ("metrics.json", "predictions.tsv")
 
@@ -85,6 +93,11 @@ def is_search(folder: Path) -> bool:
 def is_range_test(folder: Path) -> bool:
     """A range test of the learning rate."""
     return {"lr.tsv"} <= _names(_complete(folder)) <= {"lr.tsv", "lr.png"}
+
+
+def is_embedding(folder: Path) -> bool:
+    """Vectors, and what was made of them."""
+    return {"vectors.tsv"} <= _names(_complete(folder)) <= EMBEDDING
 
 
 def is_empty(folder: Path) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,13 +9,12 @@ import click
 from aam_core import config
 from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import file_option, load_inputs, study_options
-from aam_core.cli.outputs import write_tables
+from aam_core.cli.outputs import write_square, write_tables
 from aam_core.files.writing import replacing
 from aam_core.log import logger
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
     from aam_core.data.study import Study
 
@@ -57,7 +54,7 @@ def unifrac(inputs, metric, alpha, output):
     else:
         matrix = distances.table_distances(study.counts, study.phylogeny, metric, alpha)
         with replacing(output) as temporary:
-            _write_square(temporary, study.sample_ids, matrix)
+            write_square(temporary, study.sample_ids, matrix)
     logger.info(f"Wrote {metric} of {len(study.sample_ids)} samples to {output}")
 
 
@@ -74,11 +71,3 @@ def _faith_pd(study: Study, block: int = 256) -> pd.DataFrame:
         counts = torch.from_numpy(study.counts[start : start + block].toarray())
         values += faith_pd(counts, features, study.phylogeny).tolist()
     return pd.DataFrame({"faith_pd": values}, index=study.sample_ids)
-
-
-def _write_square(path: Path, ids: Sequence[str], matrix: torch.Tensor) -> None:
-    """Write the square TSV that ``skbio.DistanceMatrix.read`` opens: it takes no quoted ids."""
-    with open(path, "w", encoding="utf-8") as out:
-        out.write("\t".join(["", *ids]) + "\n")
-        for name, row in zip(ids, matrix, strict=True):
-            out.write("\t".join([name, *(f"{value:.9g}" for value in row.tolist())]) + "\n")

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from aam_core.data.readers import parse_fasta, read_text
-from aam_core.data.study import Study
+from aam_core.data.study import Study, files_of
 from aam_core.data.tokens import upper_dna
 from aam_core.errors import InputError
 
@@ -52,7 +52,13 @@ def load_corpus(source) -> Study:
         shape=(len(starts), count),
     )
     samples = [f"sequences-{start + 1}" for start in starts]
-    return Study(sample_ids=samples, feature_ids=names, counts=counts, sequences=sequences)
+    return Study(
+        sample_ids=samples,
+        feature_ids=names,
+        counts=counts,
+        sequences=sequences,
+        files=files_of(sequences=source),
+    )
 
 
 def _read(source) -> tuple[list[str], list[str]]:

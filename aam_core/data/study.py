@@ -6,6 +6,7 @@ matters. Letters: N samples, F features.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +17,14 @@ from scipy.sparse import csr_matrix
 from aam_core.config import DataConfig
 from aam_core.data import alignment, tokens
 from aam_core.data.ids import check_ids, listing, nearest, short
+from aam_core.data.readers import is_path
 from aam_core.data.tables import read_table
 from aam_core.data.taxonomy import with_taxonomy
 from aam_core.errors import InputError
 from aam_core.phylogeny.tree import Phylogeny
 from aam_core.summary import Summarized
 
-__all__ = ["Study", "load_study"]
+__all__ = ["Study", "files_of", "load_study"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +52,8 @@ class Study(Summarized):
         What was dropped and why, in plain sentences.
     taxonomy : list of str or None
         F taxa, ranks joined by ``;``, empty where unknown; see `taxonomy.with_taxonomy`.
+    files : dict of str to str
+        Absolute paths of what it was read from, by "table", "sequences", ...; objects have none.
     """
 
     sample_ids: list[str]
@@ -61,6 +65,7 @@ class Study(Summarized):
     distances: np.ndarray | None = None
     report: list[str] = field(default_factory=list)
     taxonomy: list[str] | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     def required_sequences(self) -> list[str]:
         """The sequences; `InputError` if the study has none."""
@@ -215,5 +220,19 @@ def load_study(
         if distances is None
         else alignment.align_distances(draft.samples, distances),
         report=draft.report,
+        files=files_of(
+            table=table,
+            sequences=sequences,
+            tree=tree,
+            metadata=metadata,
+            distances=distances,
+            taxonomy=taxonomy,
+        ),
     )
     return study if taxonomy is None else with_taxonomy(study, taxonomy)
+
+
+def files_of(**sources) -> dict[str, str]:
+    """The absolute path of each source that is one."""
+    paths = {name: os.fspath(it) for name, it in sources.items() if is_path(it)}
+    return {name: os.path.abspath(path) for name, path in paths.items()}

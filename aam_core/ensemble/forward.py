@@ -37,6 +37,9 @@ __all__ = [
 CHUNK = 1024
 """Samples whose outputs are in memory at a time."""
 
+_NUMBERS = 2**26
+"""Numbers that a comparison of sample vectors holds at a time, at most: 256 MB."""
+
 _ASVS_AT_A_TIME = {"cpu": 128, "cuda": 4096, "mps": 1024}
 """ASVs encoded in one pass: on a CPU as many as stay in its cache."""
 
@@ -79,8 +82,9 @@ def forward_chunks(
         Moved to the device of ``config``, and back to the CPU after the last chunk.
     outputs : sequence of str
         Of 'distance' (vectors that ``network.distance.compare`` turns into distances), 'target'
-        (``[N, T]``, the weighted mean of the members), 'members' (``[N, K, T]``, each member's) and
-        'samples' (``[N, K, D]``, each member's sample vectors).
+        (``[N, T]``, the weighted mean of the members), 'members' (``[N, K, T]``, each member's),
+        'samples' (``[N, K, D]``, each member's sample vectors) and 'sample' (``[N, D]``, those of
+        the first member of a network without a target).
     covariates : Covariates, optional
         Read from the metadata of the study.
     batch_size : int, optional
@@ -186,13 +190,21 @@ def sample_distances(
     Returns
     -------
     ndarray
-        ``[N, N]`` float32 in [0, 1], zero on the diagonal.
+        ``[N, N]`` float32 in [0, 1] (but of unbounded distances), symmetric, zero on the diagonal.
     """
     vectors = forward(network, study, config, ("distance",), batch_size=batch_size)["distance"]
     network = network.to("cpu")
     assert network.distance is not None, "no distance head"
-    rows = [network.distance.compare(part, vectors) for part in vectors.split(256)]
-    return torch.cat(rows).fill_diagonal_(0).numpy()
+    distances = torch.empty(len(vectors), len(vectors))
+    # Rows at a time: some heads hold the difference of every two vectors.
+    rows = min(256, max(1, _NUMBERS // max(1, vectors.numel())))
+    for start in range(0, len(vectors), rows):
+        here = slice(start, start + rows)
+        distances[here] = network.distance.compare(vectors[here], vectors)
+        # Rounding depends on the place, and scikit-bio refuses what is not symmetric exactly.
+        distances[start + rows :, here] = distances[here, start + rows :].T
+        distances[here, here] = distances[here, here].triu(1) + distances[here, here].triu(1).T
+    return distances.numpy()
 
 
 @torch.no_grad()
@@ -241,7 +253,7 @@ def _forward(
     network.eval()
     assert batcher.asv_vectors is not None
     device = batcher.asv_vectors.device
-    heads = {"target" if name in ("members", "samples") else name for name in outputs}
+    heads = {"target" if name == "members" else name for name in outputs}
     parts: dict[str, list[Tensor]] = {name: [] for name in outputs}
     # Samples of similar richness share a batch, which then has little padding.
     ends = batcher.study.counts.indptr
@@ -250,10 +262,11 @@ def _forward(
         batch = batcher.batch(samples[order[start : start + size]], epoch).to(device)
         with autocast(device, precision):
             output = network(batch, heads=heads)
-        values = {"distance": output.distance}
+        values = {"distance": output.distance, "sample": output.sample}
+        # Samples first, as the batches are concatenated along them.
         if output.target is not None:
-            # Samples first, as the batches are concatenated along them.
             values["members"] = output.target.transpose(0, 1)
+        if output.samples is not None:
             values["samples"] = output.samples.transpose(0, 1)
         if "target" in outputs:
             values["target"] = network.average(output.target)
@@ -276,6 +289,8 @@ def _passes(
             own = one.pop("samples")
             vectors = [vectors[0].add_(own) if vectors else own]
         each.append(one)
+    if not each[0]:  # vectors alone
+        return {"samples": vectors[0] / passes}
     stacks = {name: torch.stack([one[name] for one in each]) for name in each[0]}
     first = next(iter(stacks))
     means = {name: network.mean_output(stack) for name, stack in stacks.items()}

@@ -329,9 +329,10 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether a manifest lists a file: not pictures, manifests and hidden files."""
+    """Whether a manifest lists a file: not pictures, manifests, hidden files, and Markdown, which
+    people may edit."""
     hidden = path.name.startswith(".") or path.name == MANIFEST
-    return path.is_file() and not hidden and path.suffix not in (".png", ".svg", ".pdf")
+    return path.is_file() and not hidden and path.suffix not in (".png", ".svg", ".pdf", ".md")
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
+import hashlib
 import io
 import json
 import math
@@ -28,6 +29,7 @@ __all__ = [
     "as_text",
     "check_expansion",
     "decoded",
+    "describe_file",
     "existing",
     "member",
     "opened",
@@ -138,6 +140,25 @@ def read_bytes(source, what: str) -> bytes:
             return file.read()
         except DAMAGED as error:
             raise InputError(f"{source} ({what}) cannot be read: {error}.") from None
+
+
+def describe_file(path) -> dict[str, Any]:
+    """Name, without its folder, size and SHA-256 of a file; of a pipe, or one that is gone, a name.
+
+    >>> describe_file("/dev/null")
+    {'file': 'null'}
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    try:
+        if not path.is_file():
+            return {"file": path.name}
+        with open(path, "rb") as file:
+            while block := file.read(_PIECE):
+                digest.update(block)
+            return {"file": path.name, "bytes": file.tell(), "sha256": digest.hexdigest()}
+    except OSError:  # a record, which must not end the run
+        return {"file": path.name}
 
 
 def as_text(content: bytes, where) -> str:

@@ -400,7 +400,8 @@ class Network(nn.Module):
             On the network's device. Its masked sequences, if any, are for the nucleotide head; the
             distances always see unmasked ones.
         heads : collection of str
-            Heads to run on the samples, if the network has them.
+            Heads to run on the samples, if the network has them; 'samples' alone gives the sample
+            vectors of the members.
         """
         output = ModelOutput()
         samples = self.distance is not None or self.faith_pd is not None
@@ -469,18 +470,21 @@ class Network(nn.Module):
                 # Other draws than those of the first reading.
                 keys_BA = None if own_BA is None else mix(own_BA, CONTEXT)
                 counts.append(member.estimate(vectors_UE, batch, keys_BA))
-            if member.target is None or "target" not in heads:
+            if member.target is None or not {"target", "samples"} & {*heads}:
                 break  # the other members are for the target alone
             if not self.training:
                 samples.append(asvs.sample)
+            if "target" not in heads:
+                continue  # the vectors alone, which need no covariates
             fused.append(member.fuse(asvs, batch))
             targets.append(member.predict(fused[-1].sample, batch, own_B))
+        if samples:
+            output.samples = torch.stack(samples)
         if targets:
             output.target = torch.stack(targets)
             if self.parts.link:
                 output.target = LINKS[self.parts.link].apply(output.target, self.parts)
             if not self.training:
-                output.samples = torch.stack(samples)
                 output.attention = _stacked([each.attention for each in fused])
                 output.gate = _stacked([each.gate for each in fused])
         if counts:

@@ -10,6 +10,7 @@ from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
 from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
 from aam_core.plots.learning_rates import learning_rates
+from aam_core.plots.ordination import ordination
 from aam_core.plots.over_sizes import over_sizes
 from aam_core.plots.reliability import coverage, reliability
 from aam_core.plots.scatter import CROWDED, distances, scatter
@@ -29,6 +30,7 @@ __all__ = [
     "errors_by_category",
     "errors_by_group",
     "learning_rates",
+    "ordination",
     "over_sizes",
     "reliability",
     "scatter",

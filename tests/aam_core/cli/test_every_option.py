@@ -29,6 +29,12 @@ OPTIONS = {
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
     | {"confidence", "passes"},
+    "info": {"directory", "form"},
+    "embed": STUDY
+    | LIMIT
+    | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
+    | {"level", "metric", "axes", "color_by", "units", "title", "figure_format"}
+    | {"neighbours", "taxonomy"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS
     | FITS

@@ -1,0 +1,132 @@
+"""What a saved model is: `info`, of models of every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aam_core.errors import InputError, first_five
+from aam_core.files.folders import STAGE
+from aam_core.files.reading import read_json
+from aam_core.model import load_model
+from aam_core.model_card import card, facts, metric_rows, words
+from aam_core.summary import Summarized
+
+__all__ = ["Info", "info"]
+
+_OTHERS = {
+    "metrics.json": "scores of a cross-validation, an evaluation or a baseline",
+    "tune.db": "a search for settings",
+    "lr.tsv": "a range test of the learning rate",
+    "vectors.tsv": "vectors (aam embed)",
+    "table.biom": "a study",
+}
+"""File of a folder that holds no model -> what the folder holds."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Info(Summarized):
+    """What a model is, on what it was trained, and how it was validated.
+
+    Attributes
+    ----------
+    facts : dict
+        Ready for JSON: ``model``, ``training``, ``validation``, ``metrics``, ``weights``, ``run``
+        and ``folder`` (format, size and names of the files).
+    """
+
+    facts: dict[str, Any]
+
+    def to_markdown(self) -> str:
+        """The model card."""
+        return card(self.facts)
+
+    def to_text(self) -> str:
+        """Lines for a terminal, by section, and the metrics as a table."""
+        lines: list[str] = []
+        for section, items in words(self.facts).items():
+            if items:
+                lines += [section, *_aligned([list(item) for item in items.items()]), ""]
+        rows = metric_rows(self.facts)
+        if rows:
+            names = list(dict.fromkeys(name for _, _, scores in rows for name in scores))
+            table = [["", "n", *names]]
+            for what, count, scores in rows:
+                cells = [f"{scores[name]:.4g}" if name in scores else "-" for name in names]
+                table.append([what, "-" if count is None else f"{count:,}", *cells])
+            lines += ["Metrics of held-out samples", *_aligned(table), ""]
+        folder = self.facts["folder"]
+        files = f"{len(folder['files'])} files, {folder['bytes'] / 1e6:.3g} MB"
+        lines += [f"Folder: {folder['name']} (format {folder['format']}; {files})"]
+        return "\n".join(lines)
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        items = {name: text for part in words(self.facts).values() for name, text in part.items()}
+        return f"Model: {self.facts['model']['kind']}", items
+
+
+def info(directory) -> Info:
+    """What a saved model is, on what it was trained, and how it was validated.
+
+    Parameters
+    ----------
+    directory : path
+        Folder of a pretraining or a fit, of any format (1 and later); what an earlier AAM did not
+        record is absent.
+
+    Returns
+    -------
+    Info
+        Its ``facts`` are a dictionary ready for JSON; it prints as a few lines.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no model, or one that `aam_core.load_model` refuses.
+    """
+    folder = Path(directory)
+    _check(folder)
+    model = load_model(folder)
+    stage = folder / STAGE  # where a killed writer left the version that was read
+    place = folder if (folder / "config.json").exists() else stage
+    head = read_json(place / "config.json")
+    files = sorted(path for path in place.iterdir() if path.is_file() and path.name[0] != ".")
+    about = {
+        "name": folder.resolve().name,
+        "format": head["format_version"],
+        "bytes": sum(path.stat().st_size for path in files),
+        "files": [path.name for path in files],
+    }
+    return Info({**facts(model), "folder": about})
+
+
+def _check(folder: Path) -> None:
+    """Refuse, in one line that says what it is, a folder of something else."""
+    if not folder.is_dir():
+        raise InputError(f"There is no model folder at {folder}.")
+    if (folder / "config.json").exists() or (folder / STAGE).exists():
+        return
+    best = folder / "checkpoint" / "best"
+    if best.is_dir():
+        raise InputError(
+            f"{folder} is a run that has not ended: its best model so far is in {best}."
+        )
+    what = next((text for name, text in _OTHERS.items() if (folder / name).exists()), "")
+    names = first_five(sorted(path.name for path in folder.iterdir())) or "nothing"
+    raise InputError(f"{folder} holds {what or names}, and no model (config.json is missing).")
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of texts as lines, the first column to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    if len(widths) == 2:
+        return [f"  {name:{widths[0]}}  {text}" for name, text in rows]
+    return [
+        "  ".join(["", row[0].ljust(widths[0]), *(c.rjust(w) for c, w in _pairs(row, widths))])
+        for row in rows
+    ]
+
+
+def _pairs(row: list[str], widths: list[int]):
+    return zip(row[1:], widths[1:], strict=True)

@@ -1,0 +1,373 @@
+"""What a model is, in facts and in words: for ``aam info``, and the card beside its weights.
+
+`facts` is a dictionary ready for JSON, `words` the same for people, by section, and `card` that as
+Markdown. Models of all formats have them; what an earlier AAM did not record is absent.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aam_core.ensemble.blending import LEAST, weights
+from aam_core.log import duration
+from aam_core.models.network import vector_size
+
+if TYPE_CHECKING:
+    from aam_core.model import Model
+
+__all__ = ["CARD", "card", "facts", "metric_rows", "words"]
+
+CARD = "model_card.md"
+"""File beside the weights."""
+
+_SCORED = {
+    "model": "the model",
+    "network": "its networks alone",
+    "forest": "its forest alone",
+    "distances": "distances between samples",
+    "nucleotides": "masked nucleotides",
+    "counts": "masked abundances (powers of ten)",
+    "faith_pd": "Faith's diversity",
+    "taxonomy": "taxa of new ASVs",
+}
+"""Keys of ``metrics.json`` that hold metrics -> what they are of."""
+
+_GOALS = {
+    "nucleotide": "masked nucleotides",
+    "distance": "distances between samples",
+    "count": "masked abundances",
+    "faith_pd": "Faith's phylogenetic diversity",
+}
+"""Heads of an encoder -> what they learn."""
+
+_FEATURES = {
+    "bases": "encoded bases",
+    "profile": "k-mer profiles",
+    "both": "k-mer profiles and encoded bases",
+}
+"""``model.encoder.features`` -> what an ASV is to the networks."""
+
+
+def facts(model: Model) -> dict[str, Any]:
+    """What a model is, on what it was trained and how it was validated, ready for JSON.
+
+    Returns
+    -------
+    dict
+        ``model``, ``training``, ``validation``, ``metrics`` (as ``metrics.json``), ``weights``
+        (blend weights of networks and forest) and ``run`` (as ``run.json``).
+    """
+    network, config = model.network, model.config
+    trees = None if model.forest is None else len(model.forest.arrays["roots"])
+    what: dict[str, Any] = {
+        "kind": model.kind,
+        "targets": [_target(one) for one in model.each if one.target is not None],
+        "covariates": None if model.covariates is None else str(model.covariates),
+        "columns": list(model.columns()),
+        "members": config.model.members,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "features": config.model.encoder.features,
+        "asv_vector": vector_size(config.model),
+        "forest_trees": trees,
+        "learned": [words for part, words in _GOALS.items() if getattr(network.parts, part)],
+        "metric": config.loss.metric if network.parts.distance else None,
+    }
+    if network.parts.ranks:
+        what["learned"].append("taxonomy")
+    run = model.run
+    training: dict[str, Any] = {
+        "samples": len(model.train_samples) or None,
+        "features": run.get("features"),
+        "asvs": None if model.known is None else len(model.known.sequences),
+        "lengths": None if model.known is None else [int(n) for n in model.known.lengths],
+        "inputs": run.get("inputs", {}),
+        "dropped": run.get("left_out", []),
+        "group_by": run.get("group_by"),
+        "encoder": run.get("encoder"),
+        "frozen_encoder": run.get("frozen_encoder", False),
+    }
+    metrics = model.metrics or {}
+    validation = {
+        **metrics.get("held_out", {"samples": len(model.val_samples)}),
+        "group_by": run.get("group_by"),
+        "given_split": run.get("given_split"),
+        "seed": run.get("seed"),
+        "trained_on_them": bool(set(model.val_samples) & set(model.train_samples)),
+    }
+    shares = weights(network, model.forest, model.network_weight)
+    return {
+        "model": what,
+        "training": training,
+        "validation": validation,
+        "metrics": metrics,
+        "weights": shares,
+        "run": run,
+    }
+
+
+def _target(model: Model) -> dict[str, Any]:
+    task = model.task
+    out: dict[str, Any] = {"column": task.column, "task": task.name, "classes": list(task.classes)}
+    if model.intervals:
+        out["interval"] = {
+            "coverage": model.intervals[0].coverage,
+            "half_width": model.intervals[0].half_width,
+        }
+    return out
+
+
+def words(known: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """`facts` for people: section -> name -> text."""
+    sections = {
+        "Model": _model(known),
+        "Trained on": _trained_on(known),
+        "Validated on": _validated(known),
+        "Run": _run(known["run"]),
+    }
+    return {
+        title: {name: text for name, text in lines.items() if text}
+        for title, lines in sections.items()
+    }
+
+
+def metric_rows(known: dict[str, Any]) -> list[tuple[str, int | None, dict[str, float]]]:
+    """What was scored, on how many samples (or pairs), and its metrics."""
+    metrics, samples = known["metrics"], known["validation"].get("samples")
+    rows = []
+    for key, what in _SCORED.items():
+        scores = metrics.get(key)
+        if isinstance(scores, dict) and scores:
+            numbers = {name: value for name, value in scores.items() if name != "pairs"}
+            rows.append((what, scores.get("pairs", samples), numbers))
+    return rows
+
+
+def card(known: dict[str, Any]) -> str:
+    """The model card: Markdown that stands beside the weights."""
+    what = known["model"]
+    targets = ", ".join(target["column"] for target in what["targets"])
+    title = f"AAM {what['kind']}" + (f" of {targets}" if targets else "")
+    lines = [f"# {title}", "", _first_sentence(known), ""]
+    for section, items in words(known).items():
+        if not items:
+            continue
+        lines += [f"## {section}", "", "| | |", "|---|---|"]
+        shown = dict(items)
+        if "command" in shown:  # paths are of the machine that it was made on
+            shown["command"] = f"`{_without_folders(known['run']['command'])}`"
+        lines += [f"| {name} | {_cell(text)} |" for name, text in shown.items()]
+        lines.append("")
+        if section == "Validated on":
+            lines += _metric_table(known)
+    lines += ["## What to mind", "", *(f"- {line}" for line in _cautions(known)), ""]
+    return "\n".join(lines)
+
+
+def _first_sentence(known: dict[str, Any]) -> str:
+    what = known["model"]
+    if what["kind"] == "encoder":
+        learned = ", ".join(what["learned"]) or "nothing that is known"
+        return (
+            f"An encoder of amplicon sequences and samples, pretrained without labels on {learned}."
+        )
+    kinds = {"regression": "a number", "classification": "a class"}
+    parts = [
+        f"`{it['column']}` ({kinds.get(it['task'], it['task'])}"
+        + (f": {', '.join(it['classes'][:10])}" if it["classes"] else "")
+        + (", ..." if len(it["classes"]) > 10 else "")
+        + ")"
+        for it in what["targets"]
+    ]
+    return (
+        f"Predicts the metadata column {', '.join(parts)} of microbiome samples from the reads and "
+        "the sequences of their ASVs."
+    )
+
+
+def _model(known: dict[str, Any]) -> dict[str, str]:
+    what = known["model"]
+    networks = f"{what['members']} network{'s' * (what['members'] != 1)}"
+    made = f"{networks} of {_FEATURES[what['features']]}, {what['parameters']:,} parameters"
+    if what["forest_trees"]:
+        made += f"; a random forest of {what['forest_trees']} trees"
+    targets = [
+        f"{it['column']} ({len(it['classes'])} classes)" if it["classes"] else it["column"]
+        for it in what["targets"]
+    ]
+    intervals = [
+        f"{it['interval']['coverage']:.0%} within ± {it['interval']['half_width']:.4g}"
+        + (f" ({it['column']})" if len(what["targets"]) > 1 else "")
+        for it in what["targets"]
+        if "interval" in it
+    ]
+    learned = ", ".join(what["learned"])
+    if what["metric"]:
+        learned += f" ({what['metric']})"
+    return {
+        "kind": what["kind"],
+        "predicts": ", ".join(targets),
+        "learned": learned if what["kind"] == "encoder" else "",
+        "made of": made,
+        "weights": _weights(known),
+        "covariates": what["covariates"] or "",
+        "needs columns": ", ".join(what["columns"]),
+        "interval": "; ".join(intervals),
+    }
+
+
+def _weights(known: dict[str, Any]) -> str:
+    """What the blend weights mean, as ``the networks count 70 %, the forest 30 %``."""
+    shares, samples = known["weights"], known["validation"].get("samples", 0)
+    parts = []
+    network = shares.get("network")
+    if network is not None:
+        if 0 < network < 1:
+            parts.append(f"the networks count {network:.0%}, the forest {1 - network:.0%}")
+        else:
+            alone, other = ("networks", "forest") if network else ("forest", "networks")
+            parts.append(
+                f"the {alone} alone predict{'' if network else 's'}: with the {other}, held-out "
+                "samples were predicted no better"
+            )
+        if samples < LEAST:
+            parts.append(f"not chosen: {samples} held-out samples are too few")
+    fourier = shares.get("members_with_codes")
+    if fourier is not None and network != 0:
+        parts.append(
+            f"among the networks, those that read random Fourier features of whole sequences count "
+            f"{fourier:.0%}, the others {1 - fourier:.0%}"
+        )
+    return "; ".join(parts)
+
+
+def _trained_on(known: dict[str, Any]) -> dict[str, str]:
+    training = known["training"]
+    asvs = ""
+    if training["asvs"] is not None:
+        low, median, high = training["lengths"]
+        lengths = f"{low}" if low == high else f"{low} to {high} (median {median})"
+        asvs = f"{training['asvs']:,} distinct sequences of {lengths} bases"
+    inputs = [
+        f"{role} {it.get('file', '?')}"
+        + (f" ({_size(it['bytes'])}, SHA-256 {it['sha256'][:12]})" if "sha256" in it else "")
+        for role, it in training["inputs"].items()
+    ]
+    encoder = training["encoder"]
+    start = ""
+    if encoder is not None:
+        start = "a pretrained model" + (", its encoder frozen" * training["frozen_encoder"])
+        start += f", of {encoder['created'][:10]}" if encoder.get("created") else ""
+        files = [it.get("file", "?") for it in encoder.get("inputs", {}).values()]
+        start += f", trained on {', '.join(files)}" if files else ""
+    return {
+        "samples": "" if training["samples"] is None else f"{training['samples']:,}",
+        "ASVs": asvs,
+        "inputs": "; ".join(inputs),
+        "started from": start,
+        "of the table": " ".join(training["dropped"]),
+    }
+
+
+def _validated(known: dict[str, Any]) -> dict[str, str]:
+    held_out = known["validation"]
+    samples, folds = held_out.get("samples", 0), held_out.get("folds", 1)
+    groups = held_out.get("groups")
+    if not samples:
+        return {"samples": "none: nothing is known of its errors"}
+    text = f"{samples:,}" + (f" of {groups} groups" if groups is not None else "")
+    if held_out["trained_on_them"]:
+        how = (
+            f"out of fold: in {folds} folds, each predicted by networks and trees that were not "
+            "trained on it"
+        )
+    else:
+        how = "held out of the training" + (f", in {folds} folds" if folds > 1 else "")
+    if held_out["given_split"]:
+        how += "; the split was given"
+    elif held_out["seed"] is not None:
+        how += f"; drawn by seed {held_out['seed']}"
+    if held_out["group_by"]:
+        grouped = f"by {held_out['group_by']}: samples that share it are on one side of each split"
+    elif groups is not None:
+        grouped = "samples of a group are on one side of each split"
+    else:
+        grouped = "no: several samples of a subject may be on both sides"
+    return {"samples": text, "how": how, "grouped": grouped}
+
+
+def _run(run: dict[str, Any]) -> dict[str, str]:
+    versions = ", ".join(f"{name} {version}" for name, version in run.get("versions", {}).items())
+    processes = run.get("processes", 1)
+    where = run.get("device", "")
+    if where and processes > 1:
+        where = f"{processes} processes, {where}"
+    seconds = run.get("seconds", {})
+    took = ""
+    if seconds:
+        took = duration(seconds["total"])
+        took += f" (networks {duration(seconds['networks'])})" if "networks" in seconds else ""
+        took += ", since it was resumed" * bool(run.get("resumed"))
+    return {
+        "created": run.get("created", ""),
+        "command": run.get("command") or "",
+        "took": took,
+        "on": where,
+        "seed": "" if run.get("seed") is None else str(run["seed"]),
+        "versions": versions,
+    }
+
+
+def _metric_table(known: dict[str, Any]) -> list[str]:
+    rows = metric_rows(known)
+    if not rows:
+        return []
+    names = list(dict.fromkeys(name for _, _, scores in rows for name in scores))
+    lines = [f"| of | n | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for what, count, scores in rows:
+        cells = [f"{scores[name]:.4g}" if name in scores else "" for name in names]
+        lines.append(f"| {what} | {'' if count is None else f'{count:,}'} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _cautions(known: dict[str, Any]) -> list[str]:
+    if known["model"]["kind"] == "encoder":
+        return ["It holds for samples and sequences of the region that it was pretrained on."]
+    lines = [
+        "It holds for samples like those that it was trained on: `aam predict` tells of each "
+        "sample how much of it the model knows (known_reads, known_kmers, novelty).",
+        "Weights and intervals were chosen on the validation samples: `aam cross-validate` scores "
+        "samples that had no part in it.",
+        "A prediction is no cause: an ASV may stand for its host, the place, or the protocol.",
+    ]
+    if known["validation"].get("groups") is None:
+        lines.append(
+            "The samples were not grouped (--group-by): if a subject has several, the metrics are "
+            "too good."
+        )
+    return lines
+
+
+def _without_folders(command: str) -> str:
+    """A command line whose paths are file names."""
+    tokens = []
+    for token in shlex.split(command):
+        name, equals, value = token.partition("=")
+        if equals and "/" in value:
+            token = f"{name}={Path(value).name}"
+        elif "/" in token:
+            token = Path(token).name
+        tokens.append(token)
+    return shlex.join(tokens)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

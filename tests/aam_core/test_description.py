@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from aam_core import model_card
+from aam_core.description import info
+from aam_core.errors import InputError
+from aam_core.files.folders import MANIFEST, write_manifest
+from aam_core.model import load_model
+
+
+def test_a_regressor_tells_how_it_was_validated(regressor):
+    known = info(regressor.folder).facts
+    held = known["validation"]
+    assert (held["samples"], held["group_by"], held["folds"]) == (60, "host_subject_id", 2)
+    assert held["trained_on_them"] and held["given_split"] is False
+    assert known["metrics"] == json.loads((regressor.folder / "metrics.json").read_text())
+    assert known["run"]["seconds"]["total"] >= known["run"]["seconds"]["networks"] > 0
+    assert {"torch", "scikit-learn", "biom-format"} <= set(known["run"]["versions"])
+    json.dumps(known)
+    text = info(regressor.folder).to_text()
+    share = regressor.model.network_weight
+    if 0 < share < 1:
+        assert f"the networks count {share:.0%}, the forest {1 - share:.0%}" in text
+    assert "60 of 15 groups" in text and "by host_subject_id" in text
+    assert "its forest alone" in text and "aam 0.1" in text
+
+
+def test_encoders_and_classifiers(encoder, classifier):
+    known = info(encoder.folder).facts
+    assert known["model"]["learned"] == ["masked nucleotides", "distances between samples"]
+    assert "(unweighted)" in info(encoder.folder).to_text()
+    (target,) = info(classifier.folder).facts["model"]["targets"]
+    assert target["classes"] == ["case", "control"]
+    assert "case, control" in info(classifier.folder).to_markdown()
+
+
+def test_the_card_beside_the_weights_may_be_edited_or_removed(regressor, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(regressor.folder, folder)
+    place = folder / model_card.CARD
+    assert place.read_text() == info(folder).to_markdown()
+    assert model_card.CARD not in json.loads((folder / MANIFEST).read_text())["files"]
+    place.write_text("# Ours\n")
+    load_model(folder)
+    place.unlink()
+    load_model(folder)
+
+
+def test_a_card_that_fails_costs_no_model(regressor, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(model_card, "facts", lambda model: 1 / 0)
+    with caplog.at_level("WARNING", "aam_core"):
+        regressor.model.save(tmp_path / "model")
+    assert "saved without a description (ZeroDivisionError" in caplog.text
+    assert load_model(tmp_path / "model").kind == "regressor"
+    assert "could not be described" in (tmp_path / "model" / model_card.CARD).read_text()
+
+
+def test_what_an_earlier_aam_did_not_record_is_left_out(regressor, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(regressor.folder, folder)
+    run = json.loads((folder / "run.json").read_text())
+    early = ("created", "versions", "device", "seed", "samples", "features", "encoder")
+    (folder / "run.json").write_text(json.dumps({name: run[name] for name in early}))
+    for name in ("metrics.json", "train_samples.txt", "val_samples.txt", "known.safetensors"):
+        (folder / name).unlink()
+    write_manifest(folder, published=True)
+    text = info(folder).to_text()
+    assert "nothing is known of its errors" in text and "command" not in text
+    assert info(folder).to_markdown()
+
+
+def test_folders_of_something_else_are_refused(tmp_path):
+    with pytest.raises(InputError, match="There is no model folder"):
+        info(tmp_path / "no-such")
+    (tmp_path / "predictions.tsv").touch()
+    with pytest.raises(InputError, match="holds predictions.tsv, and no model"):
+        info(tmp_path)
+    (tmp_path / "metrics.json").touch()
+    with pytest.raises(InputError, match="scores of a cross-validation, an evaluation"):
+        info(tmp_path)
+    (tmp_path / "checkpoint" / "best").mkdir(parents=True)
+    with pytest.raises(InputError, match="has not ended: its best model so far is in"):
+        info(tmp_path)
+
+
+def test_paths_of_a_command_become_names():
+    command = "aam fit-regressor --table /home/me/a.biom --tree='/x/b c.nwk' --target age/d --lr 1"
+    expected = "aam fit-regressor --table a.biom '--tree=b c.nwk' --target d --lr 1"
+    assert model_card._without_folders(command) == expected
