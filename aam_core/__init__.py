@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.embedding import embed
     from aam_core.errors import AAMError, InputError
     from aam_core.evaluation import evaluate
-    from aam_core.explanation.attention import fusion_weights
+    from aam_core.explanation.attention import AttentionShares, attention_shares, fusion_weights
+    from aam_core.explanation.bases import base_attributions
     from aam_core.fitting import fit_classifier, fit_regressor
     from aam_core.model import Model, load_model
     from aam_core.prediction import predict, predicted_distances
@@ -32,11 +33,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AAMError",
+    "AttentionShares",
     "Config",
     "InputError",
     "Model",
     "Study",
     "__version__",
+    "attention_shares",
+    "base_attributions",
     "cross_validate",
     "embed",
     "evaluate",
@@ -61,10 +65,13 @@ __all__ = [
 # the module would replace the function.
 _MODULES = {
     "AAMError": "aam_core.errors",
+    "AttentionShares": "aam_core.explanation.attention",
     "Config": "aam_core.config",
     "InputError": "aam_core.errors",
     "Model": "aam_core.model",
     "Study": "aam_core.data.study",
+    "attention_shares": "aam_core.explanation.attention",
+    "base_attributions": "aam_core.explanation.bases",
     "cross_validate": "aam_core.crossval",
     "embed": "aam_core.embedding",
     "evaluate": "aam_core.evaluation",

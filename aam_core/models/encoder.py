@@ -41,10 +41,16 @@ class KmerBag(nn.Module):
         self.vectors = nn.Parameter(torch.zeros(self.none + 1, width))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, tokens_UL: Tensor) -> Tensor:
-        """Return ``[U, D]`` from tokens ``[U, L + 1]``."""
-        numbers = kmers(tokens_UL, self.length)
-        return self.norm(F.embedding_bag(numbers, self.vectors, mode="sum", padding_idx=self.none))
+    def forward(self, tokens_UL: Tensor, shown_UL: Tensor | None = None) -> Tensor:
+        """Return ``[U, D]`` from tokens ``[U, L + 1]``; ``shown_UL`` as of `BaseEncoder.partly`."""
+        numbers, weights = kmers(tokens_UL, self.length), None
+        if shown_UL is not None:
+            shown_UL = F.pad(shown_UL, (0, max(0, self.length - shown_UL.shape[1])))
+            weights = shown_UL.unfold(1, self.length, 1).prod(-1)
+        total_UD = F.embedding_bag(
+            numbers, self.vectors, mode="sum", padding_idx=self.none, per_sample_weights=weights
+        )
+        return self.norm(total_UD)
 
 
 class BaseEncoder(nn.Module):
@@ -99,6 +105,39 @@ class BaseEncoder(nn.Module):
             vectors_UD = vectors_UD + self.kmers(tokens_UL)
         return vectors_UD
 
+    def partly(self, tokens_UL: Tensor, shown_UL: Tensor) -> Tensor:
+        """ASV vectors ``[U, D]`` of sequences whose bases are partly hidden, in evaluation.
+
+        Parameters
+        ----------
+        tokens_UL : Tensor
+            As of ``forward``.
+        shown_UL : Tensor
+            ``[U, L]`` from 0 to 1, without START: the embedding of a base is this share of its own
+            and the rest of MASK's, and a k-mer counts as much as its bases, multiplied. With ones
+            it is ``forward``; with zeros, all bases are MASK.
+        """
+        x_UPD, mask_UP = self._embed(tokens_UL, True, shown_UL)
+        turn = rotary(x_UPD.shape[1], self.config.width // self.config.heads, x_UPD.device)
+        vectors_UD = self.norm(self.pool(run_blocks(self.blocks, x_UPD, mask_UP, turn), mask_UP))
+        if self.kmers is not None:
+            vectors_UD = vectors_UD + self.kmers(tokens_UL, shown_UL)
+        return vectors_UD
+
+    def attention(self, tokens_UL: Tensor) -> Tensor:
+        """Share of START and of each base in what is pooled, ``[U, L + 1]``, in evaluation.
+
+        The mean over the queries; the share of a position is divided among its bases. It sums to 1;
+        PAD has none.
+        """
+        states_UPD, mask_UP = self.states(tokens_UL)
+        share_UP = self.pool.shares(states_UPD, mask_UP).mean(1)
+        real_UL, stride = tokens_UL[:, 1:].ne(vocab.PAD), self.config.stride
+        short = -real_UL.shape[1] % stride
+        real_UPS = F.pad(real_UL, (0, short)).unflatten(1, (-1, stride)).to(share_UP.dtype)
+        each_UPS = real_UPS / real_UPS.sum(-1, keepdim=True).clamp_min(1) * share_UP[:, 1:, None]
+        return torch.cat((share_UP[:, :1], each_UPS.flatten(1)[:, : real_UL.shape[1]]), dim=1)
+
     def states(
         self, tokens_UL: Tensor, ragged: bool = True, keys_U: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
@@ -111,16 +150,24 @@ class BaseEncoder(nn.Module):
             keys_UP = mix(keys_U[:, None], torch.arange(positions, device=device))
         return run_blocks(self.blocks, x_UPD, mask_UP, turn, keys_UP), mask_UP
 
-    def _embed(self, tokens_UL, ragged):
+    def _embed(self, tokens_UL, ragged, shown_UL=None):
         stride = self.config.stride
         bases = tokens_UL[:, 1:].int()
         short = -bases.shape[1] % stride
         left = (self.kernel - stride) // 2
-        bases = F.pad(bases, (left, short + self.kernel - stride - left), value=vocab.PAD)
+        around = (left, short + self.kernel - stride - left)
+        bases = F.pad(bases, around, value=vocab.PAD)
         windows = bases.unfold(1, self.kernel, stride)
         slots = torch.arange(self.kernel, device=bases.device, dtype=torch.int32) * vocab.SIZE
         u, p, k = windows.shape
-        x_UPD = F.embedding_bag((windows + slots).reshape(u * p, k), self.embed, mode="sum")
+        tokens, weights = (windows + slots).reshape(u * p, k), None
+        if shown_UL is not None:
+            shown = F.pad(shown_UL, around).unfold(1, self.kernel, stride)
+            shown = shown.masked_fill(windows == vocab.PAD, 1.0)
+            hidden = (slots + vocab.MASK).expand(u, p, k)
+            tokens = torch.cat((tokens, hidden.reshape(u * p, k)), dim=1)
+            weights = torch.cat((shown, 1 - shown), dim=-1).reshape(u * p, 2 * k)
+        x_UPD = F.embedding_bag(tokens, self.embed, mode="sum", per_sample_weights=weights)
         x_UPD = x_UPD.view(u, p, -1)
         x_UPD = torch.cat((self.start.expand(u, 1, -1).to(x_UPD.dtype), x_UPD), dim=1)
         if not ragged:
@@ -208,10 +255,26 @@ class SampleEncoder(nn.Module):
         """
         if self.training and keys_BA is not None and self.asv_dropout > 0:
             mask_BA = self._drop(mask_BA, keys_BA)
-        features_BA3, log_BA = abundance_features(counts_BA, mask_BA)
-        x_BAD = asv_BAD + self.abundance(features_BA3.to(asv_BAD.dtype))
+        x_BAD, log_BA = self._with_abundance(asv_BAD, counts_BA, mask_BA)
         x_BAD = run_blocks(self.blocks, x_BAD, mask_BA, keys=keys_BA)
         return SampleASVs(x_BAD, mask_BA, log_BA, self.pooled)
+
+    def attention(self, asv_BAD: Tensor, counts_BA: Tensor, mask_BA: Tensor) -> list[Tensor]:
+        """Of each block, the share ``[B, A]`` of each ASV in what the ASVs of its sample attend to.
+
+        Arguments as of ``forward``, in evaluation; see `Block.attention`.
+        """
+        x_BAD, _ = self._with_abundance(asv_BAD, counts_BA, mask_BA)
+        shares = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            shares.append(block.attention(x_BAD, mask_BA))
+            x_BAD = block(x_BAD, mask_BA)
+        return shares
+
+    def _with_abundance(self, asv_BAD, counts_BA, mask_BA):
+        features_BA3, log_BA = abundance_features(counts_BA, mask_BA)
+        return asv_BAD + self.abundance(features_BA3.to(asv_BAD.dtype)), log_BA
 
     def pooled(self, asvs: SampleASVs) -> Tensor:
         """Sample vectors ``[B, D]``."""

@@ -100,12 +100,32 @@ class Block(nn.Module):
         hidden = F.gelu(self.up(self.norm_mlp(x_NSD)), approximate="tanh")
         return x_NSD + dropout(self.down(hidden), rate, keys, 1)
 
-    def _attend(self, x_NSD, mask, turn):
+    def attention(self, x_NSD: Tensor, mask: Tensor | None = None, turn=None) -> Tensor:
+        """Share of each position in what the real positions attend to, ``[N, S]`` float32.
+
+        The mean over heads and real positions; it sums to 1. For evaluation: in ``forward`` the
+        shares, S by S, are never in memory.
+        """
+        q, k, _ = self._heads(self.norm_attention(x_NSD), turn)
+        real = x_NSD.new_ones(x_NSD.shape[:2], dtype=torch.bool) if mask is None else mask
+        shares = x_NSD.new_zeros(x_NSD.shape[:2], dtype=torch.float32)
+        for row, there in enumerate(real):  # one at a time, for S by S may be large
+            q_HSC, k_HSC = q[row][:, there].float(), k[row][:, there].float()
+            logits_HSS = q_HSC @ k_HSC.transpose(1, 2) * q.shape[-1] ** -0.5
+            shares[row, there] = logits_HSS.softmax(-1).mean((0, 1))
+        return shares
+
+    def _heads(self, x_NSD, turn):
         n, s, d = x_NSD.shape
         qkv = self.qkv(x_NSD).view(n, s, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
+        return q, k, v
+
+    def _attend(self, x_NSD, mask, turn):
+        n, s, d = x_NSD.shape
+        q, k, v = self._heads(x_NSD, turn)
         visible = None if mask is None else mask[:, None, None, :]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self.out(mixed.transpose(1, 2).reshape(n, s, d))
@@ -147,6 +167,19 @@ class AttentionPool(nn.Module):
     def forward(self, x_NSD: Tensor, mask: Tensor | None = None, prior_NS: Tensor | None = None):
         """Return ``[N, D]``; ``mask`` is ``[N, S]``, true where an element is real."""
         x_NSD = self.norm(x_NSD)
+        weight_NQS = self._shares(x_NSD, mask, prior_NS)
+        # The weights sum to 1: mapping after pooling equals mapping before it, and is cheaper.
+        pooled_NQD = self.value(weight_NQS @ x_NSD)
+        return self.out(pooled_NQD.flatten(1))
+
+    def shares(self, x_NSD: Tensor, mask: Tensor | None = None, prior_NS: Tensor | None = None):
+        """Share of each element in what each query pools, ``[N, Q, S]``; as ``forward`` takes it.
+
+        Over the elements it sums to 1; one that is masked has none.
+        """
+        return self._shares(self.norm(x_NSD), mask, prior_NS)
+
+    def _shares(self, x_NSD, mask, prior_NS):
         logits_NSQ = self.score(x_NSD)
         if self.prior is not None:
             assert prior_NS is not None, "a learned prior needs log abundances"
@@ -154,7 +187,4 @@ class AttentionPool(nn.Module):
             logits_NSQ = logits_NSQ.float() + prior_NS[..., None] * self.prior
         if mask is not None:
             logits_NSQ = logits_NSQ.masked_fill(~mask[..., None], float("-inf"))
-        weight_NQS = logits_NSQ.softmax(dim=1).transpose(1, 2)
-        # The weights sum to 1: mapping after pooling equals mapping before it, and is cheaper.
-        pooled_NQD = self.value(weight_NQS @ x_NSD)
-        return self.out(pooled_NQD.flatten(1))
+        return logits_NSQ.softmax(dim=1).transpose(1, 2)

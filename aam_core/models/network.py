@@ -256,10 +256,17 @@ class Member(nn.Module):
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
         """The ASVs of each sample in its context, from which the sample vector is pooled."""
+        return self.samples(*self._gathered(vectors_UE, batch), keys_BA)
+
+    def attention(self, vectors_UE: Tensor, batch: Batch) -> list[Tensor]:
+        """Shares of attention in each block over the ASVs of a sample (`SampleEncoder`)."""
+        return self.samples.attention(*self._gathered(vectors_UE, batch))
+
+    def _gathered(self, vectors_UE, batch):
         vectors_UD = vectors_UE
         if self.project is not None:  # the random Fourier features are the last ones
             vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
-        return self.samples(vectors_UD[batch.asv_index], batch.counts, batch.asv_mask, keys_BA)
+        return vectors_UD[batch.asv_index], batch.counts, batch.asv_mask
 
     def fuse(self, asvs: SampleASVs, batch: Batch) -> Fused:
         """The sample vector for the target, with the covariates if there are any."""
@@ -418,6 +425,13 @@ class Network(nn.Module):
         if self.nucleotide is not None and batch.masked_tokens is not None:
             self._masked(batch, output)
         return output
+
+    @property
+    def member_shares(self) -> Tensor:
+        """Ensemble weights ``[K]``, which sum to 1."""
+        if self.member_weight is None:
+            return torch.full((len(self.members),), 1 / len(self.members))
+        return self.member_weight / self.member_weight.sum()
 
     def average(self, target_KBT: Tensor, weight_KB: Tensor | None = None) -> Tensor:
         """Prediction of the ensemble, ``[B, T]``: mean values, or log mean probabilities.

@@ -6,10 +6,12 @@ or PDF, by the suffix. Matplotlib is imported when something is drawn.
 
 from __future__ import annotations
 
+from aam_core.plots.attention import attention
 from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
 from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
 from aam_core.plots.learning_rates import learning_rates
+from aam_core.plots.logo import logo
 from aam_core.plots.ordination import ordination
 from aam_core.plots.over_sizes import over_sizes
 from aam_core.plots.reliability import coverage, reliability
@@ -22,6 +24,7 @@ __all__ = [
     "MANY_CLASSES",
     "SUFFIXES",
     "attempt",
+    "attention",
     "confusion",
     "coverage",
     "curves",
@@ -30,6 +33,7 @@ __all__ = [
     "errors_by_category",
     "errors_by_group",
     "learning_rates",
+    "logo",
     "ordination",
     "over_sizes",
     "reliability",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BLUE",
     "COLOURS",
+    "GREEN",
     "GREY",
+    "ORANGE",
     "PALE",
     "RED",
     "SUFFIXES",
@@ -105,16 +107,21 @@ def style() -> AbstractContextManager[None]:
 
 
 def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    heights: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure, its sizes in inches, and its axes.
+    """A figure, its sizes in inches, and its axes; ``heights`` are those of the rows, in parts.
 
     It is outside pyplot, so that there is nothing to close and no backend to choose.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    grid = None if heights is None else {"height_ratios": heights}
+    return figure, list(figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid).flat)
 
 
 def save(figure: Figure, path: str | Path | None) -> Figure:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from aam_core import vocab
 from aam_core.config import EncoderConfig, SampleConfig
 from aam_core.models.draws import mix
 from aam_core.models.encoder import BaseEncoder, KmerBag, SampleEncoder
@@ -255,3 +256,31 @@ def test_draws_follow_the_asvs_of_a_sample(three, shaken):
     alone = encode(samples, asvs[part], counts[part], mask[part], keys[part])
     assert_same(alone[0][0], sample[1])
     assert torch.equal(alone[2][0], used[1, :3])
+
+
+# --- along the bases -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_attention_along_the_bases_is_shared_by_those_of_a_position(bases, tokens_of):
+    tokens, stride = tokens_of("ACGTACGTGC", "GGCAT"), bases.config.stride
+    shares = bases.attention(tokens)
+    assert shares.shape == tokens.shape
+    assert_same(shares.sum(1), torch.ones(2))
+    assert (shares[1, 6:] == 0).all() and (shares[1, :6] > 0).all()
+    assert_same(bases.attention(tokens[1:, :6])[0], shares[1, :6])
+    positions = bases.pool.shares(*bases.states(tokens)).mean(1)
+    assert_same(shares[0, 1 : 1 + stride].sum(), positions[0, 1])
+
+
+@torch.no_grad()
+def test_bases_that_are_partly_hidden_lie_between_their_own_and_mask(bases, tokens_of):
+    tokens = tokens_of("ACGTACGTGCAA", "GGCAT")
+    shown = torch.ones(2, 12)
+    assert_same(bases.partly(tokens, shown), bases(tokens))
+    hidden = torch.where(tokens >= vocab.A, vocab.MASK, tokens)
+    assert_same(bases.partly(tokens, 0 * shown), bases(hidden))
+    shown[:, 2] = 0
+    hidden = tokens.clone()
+    hidden[:, 3] = vocab.MASK
+    assert_same(bases.partly(tokens, shown), bases(hidden))

@@ -222,3 +222,38 @@ def test_where_a_prior_starts_pooling_by_presence_or_by_abundance(start):
     mean = (expected[..., None] * pool.norm(vectors)).sum(1)
     pooled = pool.out(pool.value(mean).repeat(1, 3))
     assert_same(pool(vectors, None, shares.log()), pooled)
+
+
+def test_shares_of_the_pooling_are_what_it_pools_by(pool):
+    vectors = x(2, 6, 16)
+    mask = torch.tensor([[True] * 6, [False, True, True, False, True, False]])
+    shares = pool.shares(vectors, mask)
+    assert_same(shares.sum(-1), torch.ones(2, 3))
+    assert (shares[1, :, ~mask[1]] == 0).all() and (shares[1, :, mask[1]] > 0).all()
+    pooled = torch.einsum("nqs,nsd->nqd", shares, pool.norm(vectors))
+    assert_same(pool(vectors, mask), pool.out(pool.value(pooled).flatten(1)))
+    weighted = AttentionPool(16, 3, prior=0.5).eval()
+    prior = torch.tensor([[0.5, 0.3, 0.1, 0.1]]).log()
+    logits = weighted.score(weighted.norm(vectors[:1, :4]))[0] + 0.5 * prior[0, :, None]
+    by_hand = logits.exp() / logits.exp().sum(0)
+    assert_same(weighted.shares(vectors[:1, :4], None, prior)[0], by_hand.T)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("turn", [None, rotary(6, 8, "cpu")])
+def test_shares_of_a_block_are_those_of_its_attention(block, turn):
+    vectors = x(2, 6, 16)
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    shares = block.attention(vectors, mask, turn)
+    assert_same(shares.sum(1), torch.ones(2))
+    assert (shares[1, 4:] == 0).all() and (shares[1, :4] > 0).all()
+    # A value of one for one position, and the output is what attends to it.
+    width = block.heads * 8
+    for place in range(4):
+        q, k, _ = block._heads(block.norm_attention(vectors), turn)
+        value = torch.zeros_like(q)
+        value[:, :, place] = 1
+        seen = torch.nn.functional.scaled_dot_product_attention(
+            q, k, value, attn_mask=mask[:, None, None]
+        )
+        assert_same(seen[1, :, :4].sum((0, 1, 2)) / (4 * width), shares[1, place])

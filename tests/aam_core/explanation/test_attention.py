@@ -1,4 +1,4 @@
-"""What a fusion attends to and lets through: in the logs, and by sample or ASV."""
+"""What the networks pool; what a fusion attends to and lets through, in the logs too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from aam_core import fit_regressor, fusion_weights
+from aam_core import attention_shares, fit_regressor, fusion_weights
+from aam_core.data.batches import Batcher
+from aam_core.ensemble.forward import encode_asvs
 from aam_core.errors import InputError
 from aam_core.simulate.study import simulate
 
@@ -48,6 +51,75 @@ def fitted(study, brief):
         return models[kind]
 
     return fit
+
+
+def test_each_sample_and_query_shares_out_one(regressor, small):
+    shares = attention_shares(regressor.folder, small, queries=True)
+    members, queries = 2, regressor.model.config.model.sample.pool_queries
+    own = [f"member_{m + 1}_query_{q + 1}" for m in range(members) for q in range(queries)]
+    assert list(shares.samples) == ["reads", "attention", "block_1", *own]
+    assert len(shares.samples) == small.counts.nnz  # no padding
+    assert (shares.samples > 0).all(axis=None)
+    sums = shares.samples.groupby(level="sample-id").sum()
+    assert sums.to_numpy() == pytest.approx(1, abs=1e-5) and len(sums) == len(small.sample_ids)
+    assert shares.features[["attention", "reads", "block_1", *own]].sum().to_numpy() == (
+        pytest.approx(1, abs=1e-5)
+    )
+    assert shares.features["attention"].is_monotonic_decreasing
+    table = pd.DataFrame(small.counts.toarray(), small.sample_ids, small.feature_ids)
+    reads = table.div(table.sum(axis=1), axis=0).stack().loc[shares.samples.index]
+    assert shares.samples["reads"].to_numpy() == pytest.approx(reads.to_numpy())
+    there = shares.features["samples"]
+    assert (there == (table > 0).sum()[there.index]).all()
+    product = shares.features["attention_where_present"] * there / len(small.sample_ids)
+    assert product.to_numpy() == pytest.approx(shares.features["attention"].to_numpy())
+
+
+def test_the_order_of_asvs_and_samples_changes_no_share(regressor, small):
+    shares = attention_shares(regressor.model, small)
+    order = np.random.default_rng(0).permutation(len(small.feature_ids))
+    turned = dataclasses.replace(
+        small.select(small.sample_ids[::-1]),
+        feature_ids=[small.feature_ids[i] for i in order],
+        sequences=[small.sequences[i] for i in order],
+        counts=small.counts[::-1][:, order].sorted_indices(),
+        phylogeny=None,
+    )
+    other = attention_shares(regressor.model, turned, batch_size=7)
+    for one, two in ((shares.samples, other.samples), (shares.features, other.features)):
+        pd.testing.assert_frame_equal(two.loc[one.index], one, rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_shares_equal_those_by_hand(regressor, small):
+    network, config = regressor.model.network, regressor.model.config
+    vectors = encode_asvs(network, small.tokens(config.data), torch.device("cpu"), "fp32")
+    batch = Batcher(small, config.data, 0, asv_vectors=vectors).batch(np.array([3]))
+    total = torch.zeros(batch.asv_mask.shape[1])
+    for member, weight in zip(network.members, network.member_shares, strict=True):
+        asvs = member.read(batch.asv_vectors, batch, None)
+        pool = member.samples.pool
+        logits = (
+            pool.score(pool.norm(asvs.vectors[0])) + asvs.log_abundance[0, :, None] * pool.prior
+        )
+        total += weight * (logits.exp() / logits.exp().sum(0)).mean(1)
+    ids = [small.feature_ids[i] for i in batch.feature_index[batch.asv_index[0]]]
+    shares = attention_shares(regressor.model, small).samples.loc[small.sample_ids[3], "attention"]
+    assert shares[ids].to_numpy() == pytest.approx(total.numpy(), rel=1e-4)
+    assert network.member_shares.sum() == pytest.approx(1)
+
+
+def test_asvs_that_a_fusion_changes_are_those_that_are_pooled(fitted, study):
+    model = fitted("cross-attention")
+    shares = attention_shares(model, study).samples["attention"]
+    changed = study.metadata.assign(group=study.metadata["group"].to_numpy()[::-1])
+    other = attention_shares(model, dataclasses.replace(study, metadata=changed)).samples
+    assert (other["attention"] - shares).abs().max() > 1e-6
+
+
+def test_an_encoder_predicts_nothing_to_attend_for(encoder, small):
+    with pytest.raises(InputError, match="is an encoder"):
+        attention_shares(encoder.model, small)
 
 
 def test_shares_of_each_asv(fitted, study):
