@@ -74,7 +74,9 @@ def spread_of_passes(
     return spread[np.arange(len(spread)), predictions.argmax(axis=1)]
 
 
-def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -> tuple[float, ...]:
+def best_weights(
+    predictions: Sequence[np.ndarray], y: np.ndarray, task: Task, prior: int | None = None
+) -> tuple[float, ...]:
     """Weights of several predictions of the same samples that minimize the loss of their mean.
 
     Parameters
@@ -85,6 +87,11 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         [n] true values, as ``task.forest_target`` gives them.
     task : Task
         Has the loss.
+    prior : int, optional
+        Place of a prediction that the others must improve by more than chance: minimized is the
+        loss plus the standard error of its difference to that of this one alone (after the rule of
+        one standard error; Breiman L et al. 1984, Classification and Regression Trees). Without it
+        mixtures of forests were up to 5 % worse than the plain one on studies of the corpus.
 
     Returns
     -------
@@ -106,7 +113,12 @@ def best_weights(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
         # last digit, and the tie is seen.
         apart = zip(shares[:-1], others, strict=True)
         mean = last + sum(share * (part - last) for share, part in apart)
-        return task.blend_loss(mean, y)
+        if prior is None:
+            return task.blend_loss(mean, y)
+        difference = task.blend_losses(mean, y) - before
+        return float(difference.sum() + difference.std() * np.sqrt(len(y)))
+
+    before = None if prior is None else task.blend_losses(parts[prior], y)
 
     steps = _STEPS if len(predictions) <= 3 else _FEWER_STEPS
     some = itertools.product(range(steps + 1), repeat=len(others))
@@ -122,13 +134,17 @@ def _known(predictions: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def stable_weights(
-    predictions: Sequence[np.ndarray], y: np.ndarray, folds: np.ndarray, task: Task
+    predictions: Sequence[np.ndarray],
+    y: np.ndarray,
+    folds: np.ndarray,
+    task: Task,
+    prior: int | None = None,
 ) -> tuple[float, ...]:
     """The mean of the `best_weights` without each fold: no fold decides alone.
 
     Parameters
     ----------
-    predictions, y, task
+    predictions, y, task, prior
         As in `best_weights`.
     folds : ndarray of int
         [n] fold of each sample; of one fold, among the samples that count, it is `best_weights`.
@@ -137,9 +153,9 @@ def stable_weights(
     known = _known(predictions)
     each = np.unique(folds[known])
     if len(each) < 2:
-        return best_weights(predictions, y, task)
+        return best_weights(predictions, y, task, prior)
     chosen = [
-        best_weights([part[folds != fold] for part in predictions], y[folds != fold], task)
+        best_weights([part[folds != fold] for part in predictions], y[folds != fold], task, prior)
         for fold in each
     ]
     # Rounded: sums of tenths would be written with noise in their last digits.

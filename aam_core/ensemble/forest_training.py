@@ -233,10 +233,11 @@ def _trees_by_fold(split: Split, settings: ForestSettings) -> tuple[int, int]:
 
 
 def _shares(parts, by_networks, y, folds, kinds, task) -> dict[str, float]:
-    """Shares of the kinds that predict best together with the networks."""
-    network, *weights = stable_weights([by_networks, *parts], y, folds, task)
+    """Shares of the kinds that predict best together with the networks, or 'plain' alone."""
+    plain = kinds.index("plain")
+    network, *weights = stable_weights([by_networks, *parts], y, folds, task, prior=plain + 1)
     if not sum(weights):  # the networks alone are best: of the forest, what is best alone
-        weights = list(stable_weights(parts, y, folds, task))
+        weights = list(stable_weights(parts, y, folds, task, prior=plain))
     return {kind: weight / sum(weights) for kind, weight in zip(kinds, weights, strict=True)}
 
 

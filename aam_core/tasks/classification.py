@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Classification"]
 
 _LEAST_PROBABILITY = 1e-3
-"""In `Classification.blend_loss`: one sample that is surely wrong must not decide alone."""
+"""In `Classification.blend_losses`: one sample that is surely wrong must not decide alone."""
 
 
 @dataclass(frozen=True)
@@ -265,10 +265,10 @@ class Classification(Task):
         """[N] int64, places of the classes."""
         return self.encode(values)
 
-    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
-        """Log loss of probabilities that are at least 0.001."""
+    def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Log losses of probabilities that are at least 0.001."""
         probability = predictions[np.arange(len(truth)), truth]
-        return float(-np.log(probability.clip(_LEAST_PROBABILITY)).sum())
+        return -np.log(probability.clip(_LEAST_PROBABILITY))
 
     def baseline(self, name: str = "random_forest", **settings) -> Any:
         """A classifier; 'dummy' predicts the most common class, with the shares of all."""

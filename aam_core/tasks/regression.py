@@ -369,9 +369,9 @@ class Regression(Task):
         """[N] float64 in units."""
         return as_numbers(values)
 
-    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
-        """Sum of the absolute errors."""
-        return float(np.abs(predictions[:, 0] - truth).sum())
+    def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """Absolute errors."""
+        return np.abs(predictions[:, 0] - truth)
 
     def baseline(self, name: str = "random_forest", **settings) -> Any:
         """A regressor; 'dummy' predicts the median."""

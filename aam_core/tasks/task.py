@@ -377,8 +377,8 @@ class Task(ABC):
         """Values of N samples -> ``[N]`` as a forest learns them: units, or places of classes."""
 
     @abstractmethod
-    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
-        """Sum of the errors by which blend and ensemble weights are chosen.
+    def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """``[N]`` errors by which blend and ensemble weights are chosen.
 
         Parameters
         ----------
@@ -387,6 +387,10 @@ class Task(ABC):
         truth : ndarray
             ``[N]``, as `forest_target` returns it.
         """
+
+    def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:
+        """Sum of the `blend_losses`."""
+        return float(self.blend_losses(predictions, truth).sum())
 
     @abstractmethod
     def baseline(self, name: str = "random_forest", **settings) -> Any:

@@ -63,6 +63,21 @@ def test_the_weights_of_three():
     assert max(shares) == 0.35 and sum(shares) == pytest.approx(1)
 
 
+def test_a_prior_stays_where_the_others_are_no_better_than_chance():
+    draw = np.random.default_rng(0)
+    y = draw.normal(size=200)
+    prior, other = (y + draw.normal(size=(2, 200)) / 2)[:, :, None]
+    assert best_weights([y[:, None], prior], y, REGRESSION, prior=1) == (1, 0)  # far better
+    # Errors of 0.5 in 102 samples and of 1.5 in 98 are less than 1 in all by chance.
+    worse, near = (y + 1)[:, None], (y + 1 + np.where(np.arange(200) < 102, -0.5, 0.5))[:, None]
+    assert best_weights([near, worse], y, REGRESSION) == (1, 0)
+    assert best_weights([near, worse], y, REGRESSION, prior=1) == (0, 1)
+    assert best_weights([other, prior], y, REGRESSION, prior=1)[0] > 0.2  # their mean is better
+    classes = (y > 0).astype(int)
+    sure = np.eye(2)[classes]
+    assert best_weights([sure, 1 - sure], classes, CLASSES, prior=1) == (1, 0)
+
+
 def test_weights_of_a_classification():
     y = np.array([0, 1, 1])
     sure, even = np.eye(2)[y], np.full((3, 2), 0.5)
