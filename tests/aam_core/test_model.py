@@ -21,6 +21,7 @@ from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, write_manifest
 from aam_core.fitting import fit_regressor
 from aam_core.model import Model, load_model, validate
+from aam_core.model_card import CARD
 from aam_core.model_files import FILES, FORMAT_VERSION
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
@@ -162,9 +163,9 @@ def test_saved_again_is_the_same(saved, tmp_path):
 def test_a_folder_holds_plain_data_only(saved):
     assert validate(saved.folder) == validate(saved.folder, "min") == saved.model.kind
     names = {item.name for item in saved.folder.iterdir()}
-    assert names <= {*FILES, MANIFEST, "logs", "checkpoint"}
+    assert names <= {*FILES, MANIFEST, CARD, "logs", "checkpoint"}
     assert {path.suffix for path in saved.folder.glob("checkpoint/**/*") if path.is_file()} <= {
-        *(".json", ".safetensors", ".tsv", ".txt")
+        *(".json", ".safetensors", ".tsv", ".txt", ".md")
     }
     head = json.loads((saved.folder / "config.json").read_text())
     assert head["format"] == "aam" and head["format_version"] == FORMAT_VERSION
