@@ -15,6 +15,7 @@ from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
+from aam_core.model_card import CARD
 from aam_core.model_files import FILES
 from aam_core.plan import FitOptions, plan_fit
 from aam_core.prediction import predict
@@ -34,7 +35,7 @@ def test_the_folder_of_an_encoder(encoder):
     names = {item.name for item in folder.iterdir()}
     of_predictors = {"targets.json", "val_predictions.tsv", "val_predictions.png"}
     of_predictors |= {"forest.json", "forest.safetensors", "novelty.safetensors"}
-    assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - of_predictors
+    assert names == {*FILES, MANIFEST, CARD, "logs", "checkpoint"} - of_predictors
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics == model.metrics
     assert set(metrics) == {"epoch", "held_out", "losses", "nucleotides", "distances"}
@@ -50,7 +51,7 @@ def test_the_folder_of_an_encoder(encoder):
 def test_the_folder_of_a_predictor(request, small, kind, figures):
     folder, model = request.getfixturevalue(kind).folder, request.getfixturevalue(kind).model
     names = {item.name for item in folder.iterdir()}
-    assert names == {*FILES, MANIFEST, "logs", "checkpoint"} - {"val_distances.png"}
+    assert names == {*FILES, MANIFEST, CARD, "logs", "checkpoint"} - {"val_distances.png"}
     assert lines(folder / "train_samples.txt") == model.train_samples
     assert lines(folder / "val_samples.txt") == model.val_samples
     assert model.train_samples == model.val_samples == small.sample_ids
