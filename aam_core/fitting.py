@@ -47,7 +47,7 @@ from aam_core.run import ForestProgress, Run, of_each_target
 from aam_core.tasks import Targets, Task
 from aam_core.tasks.auxiliary import auxiliary_metrics
 from aam_core.tasks.losses import sample_weights
-from aam_core.tasks.prediction_columns import PREDICTION_SD
+from aam_core.tasks.prediction_columns import BOUNDS, PREDICTION_SD
 from aam_core.training.job import TrainingResult
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.parallel import ProcessGroup
@@ -454,6 +454,8 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
     if calibration.bounds is not None:
         bounded = task.frame(list(truth.index), calibration.predictions, calibration.bounds)
         metrics["model"] = task.compare(bounded, truth)[1]
+        if np.isfinite(calibration.bounds).all():
+            frames["model"] = frames["model"].join(bounded[list(BOUNDS)])
         actual = task.forest_target(truth)
         metrics["interval"] |= coverage_report(actual, bounded, calibration.groups)
     if ensemble.passes is not None:

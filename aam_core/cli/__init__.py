@@ -40,6 +40,7 @@ COMMANDS = {
         "cross_validate:cross_validate",
         "Score every sample by models that never saw it.",
     ),
+    "report": ("report:report", "Show where a model fails, on one page."),
     "baseline": ("baseline:baseline", "Fit a baseline on the split of a fit, and score it."),
     "find-lr": ("find_lr:find_lr", "Find the learning rate of a run by a range test."),
     "tune": ("tune:tune", "Search for the settings that fit best."),

@@ -82,7 +82,7 @@ def errors_against(
             )
             axes.plot(middle["x"], middle["median"], color=RED, lw=2.2, zorder=4)
         if log:
-            axes.set_xscale("log")
+            _log_scale(axes, float(across.min()), float(across.max()))
         axes.set_xlabel(_wrapped(xlabel))
         axes.set_ylabel(_wrapped(ylabel))
         axes.grid(alpha=0.25)
@@ -112,7 +112,7 @@ def running_median(x: np.ndarray, y: np.ndarray) -> pd.DataFrame:
 
 
 def errors_by_category(
-    categories: Sequence[str],
+    categories: Sequence[str | None],
     y: Sequence[float],
     path: str | Path | None = None,
     *,
@@ -206,6 +206,17 @@ def errors_by_group(
         axes.set_axisbelow(True)
         axes.legend(frameon=False, fontsize=11, loc="lower right")
         return save(figure, path)
+
+
+def _log_scale(axes, low: float, high: float) -> None:
+    """A logarithmic axis with the numbers themselves: several also where it spans one decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    within = (1.0, 2.0, 5.0) if high < 100 * low else (1.0, 3.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=within if high < 1000 * low else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _drawn(count: int, most: int = DRAWN) -> np.ndarray:

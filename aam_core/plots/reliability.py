@@ -106,7 +106,7 @@ def coverage(
         texts = [plain(name, 16) for name in shown.index]
         slant = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > 6 else {}
         axes.set_xticks(places, texts, **slant)
-        axes.set_ylim(min(0.5, float(shown["coverage"].min()) - 0.05), 1.02)
+        axes.set_ylim(min(nominal - 0.3, float(shown["coverage"].min()) - 0.05), 1.02)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.set_xlabel(plain(xlabel))
         axes.set_ylabel("Share within the interval")

@@ -146,13 +146,14 @@ def page_of(result: ZeroDistances, what: str, bound: float) -> Page:
             "Share of near pairs that have the same value, beside that of all pairs. Where it is "
             "much greater, the pairs belong together: a subject, a batch, a body site."
         )
+        text = text if total else "No pairs are near, of any value."
         sections.append(
             Section(
                 "By metadata",
                 [text],
                 (),
                 [
-                    Table("by_column", columns.set_index("column"), "Columns."),
+                    Table("by_column", columns.set_index("column"), "Columns.", 15 if total else 0),
                     Table("by_metadata", result.by_metadata.set_index("column"), "Values.", 0),
                 ],
             )

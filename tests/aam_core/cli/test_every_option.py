@@ -41,6 +41,10 @@ OPTIONS = {
     | HELP
     | {"init_from", "task", "folds", "fold_by", "test_where", "folds_file", "repeat", "jobs"}
     | {"baseline", "baselines"},
+    "report": STUDY
+    | LIMIT
+    | {"model", "predictions", "target", "group_by", "columns", "units", "title", "device"}
+    | {"output", "learning_curve", "curve_members", "curve_folds", "jobs"},
     "baseline": (STUDY | LIMIT | RUN | SPLIT | {"target", "covariates", "task", "method"})
     - {"encoder"},
     "find-lr": TRAINS | FITS | {"taxonomy"} | {"task", "low", "high", "steps"},

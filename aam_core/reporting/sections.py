@@ -1,0 +1,378 @@
+"""The sections of a report: which tables and plots there are, and what they say in words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aam_core import plots
+from aam_core.data.columns import as_name, to_floats
+from aam_core.ensemble.intervals import COVERAGE
+from aam_core.reporting import scores
+from aam_core.reporting.association import column_tests, is_numeric
+from aam_core.reporting.inputs import Predicted
+from aam_core.reporting.neighbours import SampleSpace
+from aam_core.reporting.page import Picture, Section, Table, cell
+from aam_core.reporting.samples import FAMILIARITY
+
+__all__ = ["Subject", "sections_of"]
+
+_WORST = 50
+"""Samples of the table of the worst; the first ten are on the page."""
+
+_NEIGHBOURS = 3
+
+_DRAWN_COLUMNS = 6
+"""Metadata columns that are drawn where none are named: those of the least p."""
+
+_SIGNIFICANT = 0.1
+"""Adjusted p up to which a column is said to tell the error."""
+
+_METRICS = ("metric", "value", "low", "high", "difference", "p")
+"""Columns of the metrics that the page shows: the others are in the boxes at its top."""
+
+_LOG = ("depth", "richness")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """All that a report is made from.
+
+    Attributes
+    ----------
+    given : Predicted
+    samples : DataFrame
+        As of `samples.sample_table`.
+    metadata : DataFrame or None
+        Rows of the same samples, in the same order.
+    space : SampleSpace or None
+    columns : sequence of str
+        Metadata columns to draw; those that tell the error where none is named.
+    units : str
+    """
+
+    given: Predicted
+    samples: pd.DataFrame
+    metadata: pd.DataFrame | None
+    space: SampleSpace | None
+    columns: Sequence[str]
+    units: str
+
+    @property
+    def deviation(self) -> str:
+        """Column that is drawn: signed of numbers."""
+        return "error" if self.given.classes else "residual"
+
+    @property
+    def in_units(self) -> str:
+        """The unit in brackets, behind what is in it."""
+        return f" ({self.units})" if self.units else ""
+
+    @property
+    def label(self) -> str:
+        """What it is, with its unit."""
+        if self.given.classes:
+            return "1 - p(actual class)"
+        return f"Predicted - actual{self.in_units}"
+
+    @property
+    def error_label(self) -> str:
+        """What the error without its sign is."""
+        if self.given.classes:
+            return "Mean of 1 - p(actual class)"
+        return f"Mean absolute error{self.in_units}"
+
+
+def sections_of(subject: Subject, metrics: pd.DataFrame) -> list[Section]:
+    """The sections, in the order of the page; ``metrics`` are those of `summary.metrics_table`."""
+    first = _predictions(
+        subject, Table("metrics", metrics, "Metrics of all samples.", 24, _METRICS)
+    )
+    makers = (_intervals, _known, _columns, _groups, _worst, _samples)
+    made = (make(subject) for make in makers)
+    return [first, *(section for section in made if section is not None)]
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+def _predictions(subject: Subject, metrics: Table) -> Section:
+    given = subject.given
+    if not given.classes:
+        drawn = given.table[["actual", "prediction"]].astype(float)
+        draw = functools.partial(
+            plots.scatter, drawn, label=given.target, units=subject.units or None
+        )
+        picture = Picture("predictions", draw, "Predicted against actual values.")
+        against = _against(
+            subject,
+            "actual",
+            given.table["actual"].astype(float),
+            f"Actual {given.target}{subject.in_units}",
+            False,
+        )
+        return Section("Predictions", (), [picture, against], [metrics])
+    counts = scores.confusion_counts(given.table, given.classes)
+    draw = functools.partial(
+        plots.confusion, given.table, classes=given.classes, label=given.target
+    )
+    pictures = [Picture("confusion", draw, "Actual and predicted classes.")]
+    steps = scores.calibration(given.table, given.classes)
+    if len(steps):
+        draw = functools.partial(plots.reliability, steps)
+        caption = (
+            "How often a class was the actual one, against its predicted probability (calibrated: "
+            "the dashed line). The area of a point is in proportion to its samples."
+        )
+        pictures.append(Picture("calibration", draw, caption))
+    tables = [
+        metrics,
+        Table("classes", scores.by_class(given.table, given.classes), "Each class.", 20),
+        Table(
+            "confusion_examples",
+            scores.cell_examples(given.table, subject.samples),
+            "Cells of the confusion matrix, wrong ones first, with samples of the greatest error.",
+            12,
+        ),
+        Table("confusion", counts, "", 0),
+        Table("calibration", steps.set_index("class"), "", 0),
+    ]
+    return Section("Predictions", (), pictures, tables)
+
+
+def _intervals(subject: Subject) -> Section | None:
+    given = subject.given
+    if given.classes:
+        return None
+    table = scores.coverage_by(given.table, given.groups)
+    if not len(table) and given.metrics:
+        table = scores.saved_coverage(given.metrics)
+    if not len(table):
+        return None
+    interval = given.metrics.get("interval", {})
+    nominal = float(interval.get("nominal_coverage", COVERAGE))
+    fifths = table[table["by"] == "fifth"]
+    draw = functools.partial(
+        plots.coverage, fifths, nominal, xlabel=f"Fifth of the prediction{subject.in_units}"
+    )
+    caption = (
+        f"Share of samples within their {nominal:.0%} interval, by fifth of the prediction. Bars: "
+        "where 95 % of such shares lie if the coverage is right."
+    )
+    text = []
+    if "all" in table.index:
+        row = table.loc["all"]
+        text.append(
+            f"{row['coverage']:.1%} of {int(row['samples']):,} samples are within their "
+            f"{nominal:.0%} interval, whose mean width is {cell(float(row['width']))} "
+            f"{subject.units}".rstrip()
+            + "."
+        )
+    groups = table[(table["by"] == "group") & (table["samples"] >= 5)]
+    if len(groups):
+        low = groups.sort_values("coverage").iloc[0]
+        text.append(
+            f"Of groups with five samples or more the lowest coverage is {low['coverage']:.0%} "
+            f"({low.name}, n = {int(low['samples'])})."
+        )
+    return Section(
+        "Intervals",
+        text,
+        [Picture("coverage", draw, caption)],
+        [Table("coverage", table, "Coverage and mean width.", 8)],
+    )
+
+
+# --- errors against what is known of a sample -----------------------------------------------------
+
+
+def _known(subject: Subject) -> Section | None:
+    pictures, rows = [], []
+    for name, what in FAMILIARITY.items():
+        if name not in subject.samples:
+            continue
+        values = subject.samples[name].astype(float)
+        if values.nunique() < 2:
+            continue
+        rho = values.corr(subject.samples["error"], method="spearman")
+        rows.append((name, what, int(values.notna().sum()), float(rho)))
+        log = name in _LOG and values.min() > 0
+        pictures.append(_against(subject, name, values, what[0].upper() + what[1:], log))
+    if not pictures:
+        return None
+    names = ["of a sample", "what", "samples", "correlation"]
+    table = pd.DataFrame(rows, columns=names).set_index("of a sample")
+    caption = "Spearman's correlation with the error: above 0 errors grow with it."
+    return Section(
+        "Errors by reads, richness and novelty", (), pictures, [Table("known", table, caption)]
+    )
+
+
+def _against(subject: Subject, name: str, values: pd.Series, label: str, log: bool) -> Picture:
+    draw = functools.partial(
+        plots.errors_against,
+        values.to_numpy(),
+        subject.samples[subject.deviation].to_numpy(),
+        xlabel=label,
+        ylabel=subject.label,
+        log=log,
+    )
+    caption = f"Errors against: {label}. Red: running median and quartiles."
+    return Picture(f"by-{_file_name(name)}", draw, caption)
+
+
+def _file_name(text: str) -> str:
+    """A column's name as part of the name of a file."""
+    letters = "".join(c if c.isascii() and c.isalnum() else "-" for c in text)
+    return letters.strip("-")[:40] or "column"
+
+
+# --- metadata -------------------------------------------------------------------------------------
+
+
+def _columns(subject: Subject) -> Section | None:
+    metadata, given = subject.metadata, subject.given
+    if metadata is None:
+        return None
+    rest = metadata[[name for name in metadata.columns if name != given.target]]
+    if given.groups is not None and given.groups.name in rest:
+        rest = rest.drop(columns=[given.groups.name])  # it has a section of its own
+    if not len(rest.columns):
+        return None
+    tests = column_tests(subject.samples["error"], rest, given.groups)
+    telling = tests[tests["q"] <= _SIGNIFICANT]
+    drawn = list(subject.columns) or list(telling.index[:_DRAWN_COLUMNS])
+    used: dict[str, int] = {}
+    pictures = []
+    for name in drawn:
+        file_name = f"column-{_file_name(name)}"
+        used[file_name] = used.get(file_name, 0) + 1
+        if used[file_name] > 1:
+            file_name += f"-{used[file_name]}"  # two columns may differ in signs alone
+        pictures.append(_column_picture(subject, name, metadata[name], file_name))
+    tested = int(tests["p"].notna().sum())
+    names = ", ".join(f"{name} (q {row['q']:.2g})" for name, row in telling.iterrows())
+    text = [
+        f"Of {tested} columns tested, {len(telling)} tell the error at a false discovery rate of "
+        f"{_SIGNIFICANT:.0%}" + (f": {names}." if len(telling) else "."),
+        "Each column has a rank test whether errors differ between its values (Cochran, Mantel and "
+        "Haenszel), q is adjusted for the number of columns (Benjamini and Hochberg). "
+        + (
+            "A column with one value a group is tested on the groups' mean errors, another one "
+            "within groups."
+            if given.groups is not None
+            else "Samples count as independent."
+        ),
+    ]
+    return Section(
+        "Metadata columns that tell the error",
+        text,
+        pictures,
+        [Table("columns", tests, "Tests of columns, by rising p.", 12)],
+    )
+
+
+def _column_picture(subject: Subject, name: str, values: pd.Series, file_name: str) -> Picture:
+    deviations = subject.samples[subject.deviation].to_numpy()
+    if is_numeric(values):
+        draw = functools.partial(
+            plots.errors_against, to_floats(values), deviations, xlabel=name, ylabel=subject.label
+        )
+        return Picture(file_name, draw, f"Errors against {name}. Red: running median, quartiles.")
+    names = [None if pd.isna(value) else as_name(value) for value in values]
+    draw = functools.partial(
+        plots.errors_by_category, names, deviations, label=name, ylabel=subject.label
+    )
+    more = len({it for it in names if it is not None})
+    rest = " The 12 most frequent values." if more > 12 else ""
+    return Picture(file_name, draw, f"Errors by {name}. Boxes: median and quartiles.{rest}")
+
+
+# --- groups and samples ---------------------------------------------------------------------------
+
+
+def _groups(subject: Subject) -> Section | None:
+    groups = subject.given.groups
+    if groups is None:
+        return None
+    table = scores.by_group(subject.samples, groups)
+    if len(table) < 2:
+        return None
+    draw = functools.partial(
+        plots.errors_by_group, table, label=str(groups.name), xlabel=subject.error_label
+    )
+    caption = f"Mean error by {groups.name}, the greatest on top. Dashed: all samples."
+    quarter = table.head(max(1, len(table) // 4))
+    share = float((quarter["error"] * quarter["samples"]).sum()) / max(
+        float((table["error"] * table["samples"]).sum()), 1e-300
+    )
+    text = (
+        f"The {len(quarter)} groups of the greatest mean errors have {share:.0%} of all error, and "
+        f"{quarter['samples'].sum() / table['samples'].sum():.0%} of the samples."
+    )
+    return Section(
+        "Errors by group",
+        [text],
+        [Picture("by-group", draw, caption)],
+        [Table("groups", table, "Groups, the greatest error first.", 12)],
+    )
+
+
+def _worst(subject: Subject) -> Section:
+    given = subject.given
+    order = subject.samples["error"].sort_values(ascending=False, kind="stable").index[:_WORST]
+    names = ["group", "actual", "prediction", "residual", "error"]
+    names += ["depth", "richness", "known_reads", "novelty"]
+    if given.classes:
+        names = [name for name in names if name != "residual"]
+    worst = subject.samples.loc[order, [name for name in names if name in subject.samples]]
+    worst = worst.rename_axis("sample-id")
+    tables, text = [], []
+    if subject.space is not None:
+        there = [name for name in order if name in set(subject.space.sample_ids)]
+        nearest = _nearest(subject, there)
+        if len(nearest):
+            first = nearest.groupby(level=0).apply(_in_words)
+            worst["nearest training samples"] = first.reindex(worst.index).fillna("")
+            tables.append(Table("nearest", nearest, "", 0))
+            text.append(
+                "Nearest training samples, as the networks see them, with their actual value and "
+                "distance. Where these agree with the prediction and not with the actual value, "
+                "look whether the sample, or its metadata, was mixed up."
+            )
+    tables.insert(0, Table("worst", worst, "Samples of the greatest errors.", 10))
+    return Section("Worst samples", text, (), tables)
+
+
+def _nearest(subject: Subject, samples: Sequence[str]) -> pd.DataFrame:
+    assert subject.space is not None
+    nearest = subject.space.nearest(samples, _NEIGHBOURS)
+    actual = subject.given.table["actual"].to_dict()
+    values = [actual.get(name) for name in nearest["nearest"]]
+    if all(value is None for value in values) and subject.metadata is not None:
+        return nearest
+    nearest["nearest_actual"] = values
+    return nearest
+
+
+def _in_words(rows: pd.DataFrame) -> str:
+    def one(row) -> str:
+        value = row.get("nearest_actual")
+        known = "" if value is None or value != value else f"{cell(value)}; "
+        return f"{row['nearest']} ({known}{row['distance']:.2f})"
+
+    return ", ".join(one(row) for _, row in rows.iterrows())
+
+
+def _samples(subject: Subject) -> Section:
+    table = subject.samples.rename_axis("sample-id")
+    bad = int((subject.samples["error"] > 2 * np.median(subject.samples["error"])).sum())
+    text = (
+        f"samples.tsv has all {len(table):,} samples; {bad:,} have an error of more than twice the "
+        "median error."
+    )
+    return Section("All samples", [text], (), [Table("samples", table, "", 0)])

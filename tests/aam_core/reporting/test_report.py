@@ -1,0 +1,145 @@
+"""The page of a fit, of a cross-validation's folder and of given predictions: whole and escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core import plots, report
+from aam_core.errors import InputError
+from aam_core.reporting.neighbours import SampleSpace
+
+EVIL = "<script>alert('x')</script>"
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr("aam_core.reporting.summary.draws_of", lambda *sizes: 20)
+
+
+def tables(folder):
+    return {path.stem: pd.read_csv(path, sep="\t") for path in folder.glob("*.tsv")}
+
+
+def test_the_page_of_a_regressor(regressor, small, tmp_path):
+    folder = tmp_path / "out"
+    options = {"group_by": "host_subject_id", "units": "cm", "columns": ["sequencing_run"]}
+    report(regressor.folder, study=small, output=folder, **options)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    written = tables(folder)
+    truth = small.metadata["gradient"].astype(float)
+    samples = written["samples"].set_index("sample-id")
+    assert np.allclose(samples["residual"], samples["prediction"] - truth.loc[samples.index])
+    assert samples["known_reads"].between(0, 1).all() and samples["novelty"].max() == 1
+    mae = regressor.model.metrics["model"]["mae"]
+    own = written["metrics"].set_index("metric").loc["mae"]
+    assert own["value"] == pytest.approx(mae) and own["low"] < mae < own["high"]
+    assert own["groups"] == 15
+    assert f"{mae:.4g} cm" in page and "15 groups of host_subject_id in 2 folds" in page
+    assert written["groups"]["samples"].sum() == len(samples)
+    assert {"coverage", "columns", "worst", "known"} <= set(written)
+    # It stands alone: nothing is loaded, and all images are in it.
+    assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page
+    assert page.count("data:image/svg+xml") == len(list(folder.glob("figure-*.svg"))) > 6
+    pdf = next(folder.glob("figure-*.pdf")).read_bytes()
+    assert b"/Type3" not in pdf
+
+
+def test_the_page_of_a_classifier(classifier, small, tmp_path):
+    folder = tmp_path / "out"
+    report(classifier.model, metadata=small.metadata, group_by="host_subject_id", output=folder)
+    written = tables(folder)
+    predicted = classifier.model.val_predictions
+    counts = written["confusion"].set_index("actual")
+    assert counts.to_numpy().sum() == len(predicted)
+    assert (written["confusion_examples"]["samples"].sum()) == len(predicted)
+    own = written["metrics"].set_index("metric")["value"]
+    assert own["auc"] == pytest.approx(classifier.model.metrics["model"]["auc"])
+    assert set(written["classes"]["class"]) == {"case", "control"}
+
+
+def test_neighbours_were_trained_on_by_members_that_held_the_sample_out(regressor, small):
+    model = regressor.model
+    space = SampleSpace.of(model, small)
+    fold = dict(zip(model.val_samples, model.val_folds, strict=True))
+    names = model.val_samples[:5]
+    nearest = space.nearest(names, 4)
+    assert len(nearest) == 20 and (nearest["distance"] > 0).all()
+    assert all(fold[name] != fold[row["nearest"]] for name, row in nearest.iterrows())
+    assert nearest.groupby(level=0)["distance"].apply(lambda d: d.is_monotonic_increasing).all()
+
+
+@pytest.fixture
+def hostile():
+    """Numbers predicted for 40 samples, one of which has markup for its name, and a column too."""
+    rng = np.random.default_rng(0)
+    names = [EVIL, *(f"s{k}" for k in range(39))]
+    actual = rng.normal(50, 10, 40)
+    table = pd.DataFrame({"actual": actual, "prediction": actual + rng.normal(0, 5, 40)}, names)
+    table.iloc[0, 1] += 100  # the worst
+    metadata = pd.DataFrame({EVIL: rng.choice([EVIL, "b"], 40), "y": actual}, names)
+    return table, metadata
+
+
+def test_names_of_users_are_escaped(hostile, tmp_path):
+    table, metadata = hostile
+    options = {"columns": [EVIL], "title": EVIL, "units": "<b>", "target": "y"}
+    report(None, table, metadata=metadata, output=tmp_path / "out", **options)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "<b>" not in page
+    assert page.count("&lt;script&gt;") > 4
+    for picture in (tmp_path / "out").glob("*.svg"):
+        assert "<script" not in picture.read_text(encoding="utf-8")
+
+
+def test_a_plot_that_fails_costs_no_result(hostile, tmp_path, monkeypatch):
+    def fails(*given, **options):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(plots, "scatter", fails)
+    table, metadata = hostile
+    report(None, table, metadata=metadata, output=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "could not be drawn" in page and (tmp_path / "out" / "samples.tsv").is_file()
+
+
+def test_a_folder_of_a_cross_validation(hostile, tmp_path):
+    table, metadata = hostile
+    names = [f"s{k}" for k in range(40)]
+    folds = table.set_axis(pd.Index(names, name="sample-id"))
+    folds = folds.assign(fold=np.arange(40) % 4 + 1, random_forest=folds["actual"] + 1.0)
+    both = pd.concat([folds.assign(repeat=1), folds.assign(repeat=2, prediction=0.0)])
+    both.to_csv(tmp_path / "predictions.tsv", sep="\t")
+    metrics = {
+        "held_out": {"samples": 40, "folds": 4},
+        "per_fold": [{}] * 4,
+        "network_weight": {"mean": 0.4, "zero": 1},
+        "comparison": {"group_by": "y"},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    page = report(None, tmp_path)
+    facts = {label: (value, remark) for label, value, remark in page.facts}
+    assert facts["Baseline: random forest"][0] == "1"
+    assert facts["Blend weight of the networks"][0] == "40%" and "in 4 folds" in facts["Samples"][1]
+    with pytest.raises(InputError, match="no output of 'aam cross-validate'"):
+        report(None, tmp_path.parent)
+
+
+def test_what_cannot_be_reported_is_refused(hostile, encoder, regressor):
+    table, metadata = hostile
+    with pytest.raises(InputError, match="give one of the two"):
+        report()
+    with pytest.raises(InputError, match="encoder"):
+        report(encoder.model)
+    with pytest.raises(InputError, match="no column 'actual'"):
+        report(None, table[["prediction"]])
+    with pytest.raises(InputError, match="None of the 40 predicted samples is in the metadata"):
+        report(None, table, metadata=metadata.set_axis([f"t{k}" for k in range(40)]))
+    with pytest.raises(InputError, match="no metadata column 'no'"):
+        report(None, table, metadata=metadata, columns=["no"])
+    with pytest.raises(InputError, match="predicts gradient, not 'y'"):
+        report(regressor.model, target="y")
