@@ -80,9 +80,11 @@ def report(inputs, model, predictions, output, device, **options):
     if inputs["table"] is not None:
         study = load_inputs(inputs, require_sequences=False)
     else:
-        for name in ("sequences", "where"):
-            require(not inputs.get(name), f"--{name} needs --table.")
+        for name in ("sequences", "where", "max_lost_reads", "device"):
+            require(not is_given(name), f"--{name.replace('_', '-')} needs --table.")
         if inputs["metadata"] is not None:
             options["metadata"] = read_metadata(inputs["metadata"])
+    if model is None and is_given("device"):
+        logger.info("--device has no effect: without --model no networks are run.")
     module.report(model, predictions, study=study, output=output, device=device, **options)
     logger.info(f"Written to {output}: open report.html")

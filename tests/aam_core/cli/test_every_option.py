@@ -192,3 +192,29 @@ def test_sequences_alone_name_settings_of_samples(aam, study_dir, tmp_path):
     assert outcome.status == 0 and len(lines) == 2
     assert lines[0] == "pretrain: data.sampling_depth has no effect: data.rarefaction is 'none'."
     assert "loss.alpha has no effect: sequences without samples have no distances" in lines[1]
+
+
+def test_options_of_a_report_that_cannot_act_are_refused(refuses, study, study_dir, tmp_path):
+    given = ("--predictions", study_dir / "metadata.tsv", "--output", tmp_path / "out")
+    assert "Give --model or --predictions" in refuses("report", *given[2:])
+    for option in (("--where", "group=case"), ("--device", "cpu"), ("--max-lost-reads", 1)):
+        assert f"{option[0]} needs --table" in refuses("report", *given, *option)
+    for option in ("--jobs", "--curve-folds", "--curve-members"):
+        line = refuses("report", *given, *study, option, 2)
+        assert f"{option} needs --learning-curve" in line
+    line = refuses("report", *given, *study, "--learning-curve")
+    assert "--learning-curve needs --model and --table" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_zero_distances_that_cannot_act_are_refused(aam, refuses, study_dir, tmp_path):
+    table = ("--table", study_dir / "table.biom", "--output", tmp_path / "out")
+    assert "Missing option '--tree'" in refuses("zero-distances", *table)
+    given = ("--distances", tmp_path / "dm.tsv")
+    made = ("--tree", study_dir / "tree.nwk", "--output", given[1])
+    assert aam("unifrac", *table[:2], *made).status == 0
+    for option in (("--metric", "jaccard"), ("--depth", 9), ("--alpha", 1)):
+        line = refuses("zero-distances", *table, *given, *option)
+        assert f"{option[0]} is for distances that are computed" in line
+    outcome = aam("zero-distances", *table, "--metric", "jaccard", *made[:2], "--alpha", 1)
+    assert outcome.status == 0 and "--alpha has no effect" in outcome.err
