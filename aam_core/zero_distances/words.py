@@ -68,7 +68,8 @@ def advice_of(
             )
     if counter.total and not lines:
         lines.append(
-            "These pairs are neither copies nor short of reads: the samples are alike. Leave them."
+            "These pairs are neither copies nor short of reads: the samples are alike. Look at "
+            "them (pairs.tsv): mock communities and blanks are alike, and tell nothing of a host."
         )
     return lines
 
