@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.evaluation import evaluate
     from aam_core.explanation.attention import AttentionShares, attention_shares, fusion_weights
     from aam_core.explanation.bases import base_attributions
+    from aam_core.explanation.explain import explain
     from aam_core.fitting import fit_classifier, fit_regressor
     from aam_core.model import Model, load_model
     from aam_core.prediction import predict, predicted_distances
@@ -45,6 +46,7 @@ __all__ = [
     "cross_validate",
     "embed",
     "evaluate",
+    "explain",
     "find_lr",
     "find_zero_distances",
     "fit_baseline",
@@ -77,6 +79,7 @@ _MODULES = {
     "cross_validate": "aam_core.crossval",
     "embed": "aam_core.embedding",
     "evaluate": "aam_core.evaluation",
+    "explain": "aam_core.explanation.explain",
     "find_lr": "aam_core.tuning.learning_rate",
     "find_zero_distances": "aam_core.zero_distances",
     "fit_baseline": "aam_core.baseline_fits",

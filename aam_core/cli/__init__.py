@@ -36,6 +36,10 @@ COMMANDS = {
     "info": ("info:info", "What a model is, and how it was trained and validated."),
     "embed": ("embed:embed", "Vectors of samples or ASVs: PCoA, distances, neighbours."),
     "evaluate": ("evaluate:evaluate", "Compare predictions with the truth."),
+    "explain": (
+        "explain:explain",
+        "Tell which ASVs, clades and taxa a model's predictions depend on.",
+    ),
     "cross-validate": (
         "cross_validate:cross_validate",
         "Score every sample by models that never saw it.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,10 @@ _IN_A_FIT = (
 
 
 def study_options(
-    *names: str, required: Iterable[str] = ("table",), fits: bool = False
+    *names: str,
+    required: Iterable[str] = ("table",),
+    fits: bool = False,
+    notes: Mapping[str, str] | None = None,
 ) -> Decorator:
     """Add the files of a study; the command gets one ``inputs``, keywords of ``load_study``.
 
@@ -80,8 +83,11 @@ def study_options(
         Those that must be given.
     fits : bool
         Whether the command fits a target.
+    notes : mapping, optional
+        What is added to the help of a file.
     """
-    notes = dict.fromkeys(("tree", "distances"), f" {_IN_A_FIT}") if fits else {}
+    if notes is None:
+        notes = dict.fromkeys(("tree", "distances"), f" {_IN_A_FIT}") if fits else {}
     options = [
         click.option(
             f"--{name}",

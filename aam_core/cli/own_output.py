@@ -20,6 +20,7 @@ __all__ = [
     "is_embedding",
     "is_empty",
     "is_evaluation",
+    "is_explanation",
     "is_model",
     "is_range_test",
     "is_report",
@@ -79,6 +80,11 @@ def is_report(folder: Path) -> bool:
     """A page with its tables."""
     folder = _complete(folder)
     return (folder / "report.html").is_file() and (folder / MANIFEST).is_file()
+
+
+def is_explanation(folder: Path) -> bool:
+    """Importances of ASVs, or the attention of a model."""
+    return (_complete(folder) / "explanation.json").is_file()
 
 
 def is_search(folder: Path) -> bool:

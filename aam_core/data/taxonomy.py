@@ -22,7 +22,7 @@ from aam_core.errors import InputError, first_five
 if TYPE_CHECKING:
     from aam_core.data.study import Study
 
-__all__ = ["Taxa", "read_taxonomy", "with_taxonomy"]
+__all__ = ["Taxa", "lineages", "read_taxonomy", "with_taxonomy"]
 
 _NAMES = {
     **{"d": "domain", "k": "kingdom", "p": "phylum", "c": "class", "o": "order"},
@@ -79,7 +79,7 @@ class Taxa:
         """
         assert study.taxonomy is not None, "`plan_pretraining` asks for one"
         trained = study.counts[train].getnnz(axis=0) > 0
-        lineages, names = _lineages(study.taxonomy)
+        paths, names = lineages(study.taxonomy)
         if known is not None:
             kept = {rank: list(c) for rank, c in zip(known["ranks"], known["classes"], strict=True)}
         else:
@@ -87,7 +87,7 @@ class Taxa:
             for rank, name in enumerate(names):
                 sizes = Counter(
                     lineage[rank]
-                    for lineage, there in zip(lineages, trained, strict=True)
+                    for lineage, there in zip(paths, trained, strict=True)
                     if there and lineage[rank]
                 )
                 classes = sorted(path for path, size in sizes.items() if size >= least)
@@ -98,12 +98,12 @@ class Taxa:
                 f"The taxonomy has no rank with two classes of at least {least} features of the "
                 "training samples (loss.taxonomy_min_asvs): there is nothing to learn from it."
             )
-        labels = np.full((len(lineages), len(kept)), -1, np.int64)
+        labels = np.full((len(paths), len(kept)), -1, np.int64)
         for column, (name, classes) in enumerate(kept.items()):
             place = {path: i for i, path in enumerate(classes)}
             if name in names:  # a resumed run may have had a rank more
                 at = names.index(name)
-                labels[:, column] = [place.get(lineage[at], -1) for lineage in lineages]
+                labels[:, column] = [place.get(lineage[at], -1) for lineage in paths]
         return cls(tuple(kept), tuple(map(tuple, kept.values())), labels, ~trained)
 
     @property
@@ -199,7 +199,7 @@ def _parse(text: str, where: str) -> tuple[list[str], list[str]]:
     return [row[0].strip() for row in body], [row[column].strip() for row in body]
 
 
-def _lineages(taxonomy: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+def lineages(taxonomy: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     """Lineage of each feature down to each rank ("" where the rank is unknown), and the ranks."""
     split = [[part.strip() for part in taxon.split(";")] for taxon in taxonomy]
     count = max(map(len, split))
@@ -214,12 +214,12 @@ def _lineages(taxonomy: Sequence[str]) -> tuple[list[list[str]], list[str]]:
         names.append(_NAMES.get(letter, f"rank{rank + 1}"))
     if len(set(names)) < len(names):
         names = [f"rank{rank + 1}" for rank in range(count)]
-    lineages = []
+    found = []
     for parts in split:
         known = [_is_known(part) for part in parts]
         paths = ["; ".join(parts[: rank + 1]) if known[rank] else "" for rank in range(len(parts))]
-        lineages.append(paths + [""] * (count - len(paths)))
-    return lineages, names
+        found.append(paths + [""] * (count - len(paths)))
+    return found, names
 
 
 def _is_known(name: str) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "CHUNK",
     "check_passes",
     "encode_asvs",
+    "encode_present",
     "forward",
     "forward_chunks",
     "outputs_of_batches",
@@ -117,7 +118,7 @@ def forward_chunks(
     # A generator of its own: what is checked above must raise at the call, not at the first chunk.
     def chunks():
         try:
-            vectors = _encode_present(network.to(device), study, tokens, precision)
+            vectors = encode_present(network.to(device), study, tokens, precision)
             inputs = {"covariates": encoded, "asv_vectors": vectors}
             batcher = Batcher(study, config.data, config.train.seed, **inputs)
             for start in range(0, len(study.sample_ids), chunk):
@@ -168,7 +169,7 @@ def outputs_of_batches(
     device, precision = find_device(config.train.device), config.train.precision
     _check_lengths(study, config)
     try:
-        vectors = _encode_present(network.to(device), study, study.tokens(config.data), precision)
+        vectors = encode_present(network.to(device), study, study.tokens(config.data), precision)
         inputs = {"covariates": encoded, "asv_vectors": vectors}
         batcher = Batcher(study, config.data, config.train.seed, **inputs)
         for start in range(0, len(study.sample_ids), size):
@@ -299,7 +300,7 @@ def _passes(
     return {**means, "passes": stacks[first]}
 
 
-def _encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:
+def encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:
     """Vectors ``[F, E]`` of the ASVs that some sample has; nothing reads the others."""
     device = next(network.parameters()).device
     present = np.flatnonzero(study.counts.getnnz(axis=0))

@@ -52,6 +52,7 @@ class Classification(Task):
     # All inputs are too many for the few subjects of a class.
     # A choice out of fold was wrong too often (AUC 0.85 instead of 0.88 on one study).
     informative = ("auc", 0.75)
+    error_name = "log loss"
 
     @classmethod
     def read(cls, values: pd.Series) -> pd.Series:
@@ -267,7 +268,10 @@ class Classification(Task):
 
     def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Log losses of probabilities that are at least 0.001."""
-        probability = predictions[np.arange(len(truth)), truth]
+        shape = np.broadcast_shapes(predictions.shape[:-1], truth.shape)
+        place = np.broadcast_to(truth, shape)[..., None]
+        predictions = np.broadcast_to(predictions, (*shape, predictions.shape[-1]))
+        probability = np.take_along_axis(predictions, place, axis=-1)[..., 0]
         return -np.log(probability.clip(_LEAST_PROBABILITY))
 
     def baseline(self, name: str = "random_forest", **settings) -> Any:

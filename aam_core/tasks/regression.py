@@ -103,6 +103,7 @@ class Regression(Task):
     has_interval = True
     # Where many ASVs tell a number, splits that try some of them do best; where few do, all.
     informative = ("r2", 0.2)
+    error_name = "mean absolute error"
 
     @classmethod
     def read(cls, values: pd.Series) -> pd.Series:
@@ -370,8 +371,8 @@ class Regression(Task):
         return as_numbers(values)
 
     def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """Absolute errors."""
-        return np.abs(predictions[:, 0] - truth)
+        """Absolute errors, in units."""
+        return np.abs(predictions[..., 0] - truth)
 
     def baseline(self, name: str = "random_forest", **settings) -> Any:
         """A regressor; 'dummy' predicts the median."""

@@ -45,6 +45,8 @@ class Task(ABC):
         Whether its predictions have an interval.
     informative : tuple of (str, float)
         A metric, and the value from which it says that something predicts the target.
+    error_name : str
+        What the mean of `blend_losses` is called.
     quantiles : tuple of float
         Those that the network predicts; () where it predicts no quantiles.
     column : str
@@ -60,6 +62,7 @@ class Task(ABC):
     text_values: ClassVar[bool]
     has_interval: ClassVar[bool]
     informative: ClassVar[tuple[str, float]]
+    error_name: ClassVar[str]
     quantiles: tuple[float, ...] = ()
     column: str
     classes: tuple[str, ...]
@@ -378,14 +381,14 @@ class Task(ABC):
 
     @abstractmethod
     def blend_losses(self, predictions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        """``[N]`` errors by which blend and ensemble weights are chosen.
+        """Error of each prediction, by which blend and ensemble weights are chosen.
 
         Parameters
         ----------
         predictions : ndarray
-            ``[N, T]``
+            ``[..., T]``
         truth : ndarray
-            ``[N]``, as `forest_target` returns it.
+            ``[...]``, as `forest_target` returns it; broadcast against the predictions.
         """
 
     def blend_loss(self, predictions: np.ndarray, truth: np.ndarray) -> float:

@@ -1,0 +1,319 @@
+"""Which ASVs, and which groups of ASVs, a model's predictions depend on.
+
+Letters: N samples, F features, R repeats, T outputs, G groups, U features of two samples, P copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from aam_core.data.study import Study
+from aam_core.explanation.clades import Level, consensus
+from aam_core.explanation.perturbed import Perturbed
+from aam_core.explanation.significance import benjamini_hochberg, p_values
+
+__all__ = ["Changes", "deletion_curve", "importances", "permute_levels", "shift_donors"]
+
+_RANDOM_ORDERS = 10
+"""Random orders that the deletion curve is compared with."""
+
+_EMPTY = 0.05
+"""Share of samples without any ASV left at which a deletion curve ends."""
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What becomes of predictions where a group of ASVs is permuted, or removed.
+
+    Attributes
+    ----------
+    unit, repeat, sample : ndarray
+        Of each change: group, repeat from 0, and sample. Sorted by group.
+    prediction : ndarray
+        ``[changes, T]`` of the sample, with the group's abundance in another one.
+    removed_unit, removed_sample : ndarray
+        Of each sample that has some of a group.
+    removed : ndarray
+        ``[removals, T]`` prediction without it.
+    """
+
+    unit: np.ndarray
+    repeat: np.ndarray
+    sample: np.ndarray
+    prediction: np.ndarray
+    removed_unit: np.ndarray
+    removed_sample: np.ndarray
+    removed: np.ndarray
+
+
+def shift_donors(
+    count: int, groups: np.ndarray | None, repeats: int, rng: np.random.Generator
+) -> np.ndarray:
+    """``[R, N]`` position of the sample whose abundance each sample receives.
+
+    Each row is a permutation in which no sample receives from its own group: samples are put in a
+    random order in which a group is together, and shifted by more than the largest group. Where
+    that has half of the samples, each receives from a random one of another group.
+
+    Parameters
+    ----------
+    count : int
+        N, from 2.
+    groups : ndarray or None
+        ``[N]`` codes; each sample by itself where not given.
+    """
+    codes = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    largest = int(np.bincount(codes).max())
+    donors = np.empty((repeats, count), np.int64)
+    for row in donors:
+        if 2 * largest > count:
+            for sample in range(count):
+                row[sample] = rng.choice(np.flatnonzero(codes != codes[sample]))
+            continue
+        place = rng.permutation(codes.max() + 1)[codes]
+        order = np.lexsort((rng.random(count), place))
+        row[order] = np.roll(order, -rng.integers(largest, count - largest + 1))
+    return donors
+
+
+def permute_levels(
+    perturbed: Perturbed, levels: Sequence[Level], donors: np.ndarray, threads: int = 1
+) -> list[Changes]:
+    """Permute each group of ASVs among samples, all other ASVs staying.
+
+    A group's relative abundances become those of the donor, and the sample's are divided by their
+    new sum, as of any table of relative abundances: ratios among the others stay.
+
+    Parameters
+    ----------
+    perturbed : Perturbed
+    levels : sequence of Level
+    donors : ndarray
+        ``[R, N]``, as of `shift_donors`.
+    threads : int
+
+    Returns
+    -------
+    list of Changes
+        Of each level.
+    """
+
+    def work(sample: int) -> list[_Block]:
+        return list(_of_sample(perturbed, levels, sample, donors[:, sample]))
+
+    with ThreadPoolExecutor(threads) as pool:
+        blocks = [block for part in pool.map(work, range(donors.shape[1])) for block in part]
+    return [_joined([b for b in blocks if b.level == number]) for number in range(len(levels))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Changes of one sample in one repeat (-1: removals), of one level."""
+
+    level: int
+    repeat: int
+    sample: int
+    units: np.ndarray
+    predictions: np.ndarray
+
+
+def _of_sample(
+    perturbed: Perturbed, levels: Sequence[Level], sample: int, donors: np.ndarray
+) -> Iterator[_Block]:
+    copies = perturbed.of(sample)
+    own = [_units(level, copies.features) for level in levels]
+    masks = [
+        level.of[copies.features] == units[:, None]
+        for level, units in zip(levels, own, strict=True)
+    ]
+    shares = np.where(np.concatenate(masks), 0.0, copies.shares)
+    parts = _split(copies.predict(copies.features, shares), own)
+    removals = list(zip(own, parts, strict=True))
+    for number, (units, removed) in enumerate(removals):
+        yield _Block(number, -1, sample, units, removed)
+    for repeat, donor in enumerate(donors):
+        other = perturbed.of(donor, forest=False)
+        features = np.union1d(copies.features, other.features)
+        mine, theirs = copies.on(features), other.on(features)
+        received = [_units(level, other.features) for level in levels]
+        masks = [
+            level.of[features] == units[:, None]
+            for level, units in zip(levels, received, strict=True)
+        ]
+        shares = np.where(np.concatenate(masks), theirs, mine)
+        parts = _split(copies.predict(features, shares), received)
+        for number, (units, changed) in enumerate(zip(received, parts, strict=True)):
+            # What the donor has none of is removed.
+            gone, removed = removals[number]
+            lost = ~np.isin(gone, units)
+            both = np.concatenate([units, gone[lost]])
+            yield _Block(number, repeat, sample, both, np.concatenate([changed, removed[lost]]))
+
+
+def _units(level: Level, features: np.ndarray) -> np.ndarray:
+    units = np.unique(level.of[features])
+    return units[units >= 0]
+
+
+def _split(predictions: np.ndarray, units: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return np.split(predictions, np.cumsum([len(it) for it in units])[:-1])
+
+
+def _joined(blocks: Sequence[_Block]) -> Changes:
+    removals = [block for block in blocks if block.repeat < 0]
+    changes = [block for block in blocks if block.repeat >= 0]
+
+    def table(blocks):
+        lengths = [len(block.units) for block in blocks]
+        unit = np.concatenate([block.units for block in blocks])
+        order = np.argsort(unit, kind="stable")
+        repeat, sample = (
+            np.repeat([getattr(block, name) for block in blocks], lengths)[order]
+            for name in ("repeat", "sample")
+        )
+        predictions = np.concatenate([block.predictions for block in blocks])
+        return unit[order], repeat, sample, predictions[order]
+
+    unit, _, sample, removed = table(removals)
+    return Changes(*table(changes), unit, sample, removed)
+
+
+def importances(
+    perturbed: Perturbed,
+    level: Level,
+    changes: Changes,
+    truth: np.ndarray,
+    groups: np.ndarray | None,
+    repeats: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """The table of a level, most important first; columns as `aam_core.explain` describes them."""
+    task, base = perturbed.model.task, perturbed.base
+    count, size = len(level.names), len(truth)
+    rise = task.errors(changes.prediction, truth[changes.sample])
+    rise -= task.errors(base, truth)[changes.sample]
+    cell = changes.unit * repeats + changes.repeat
+    each = np.bincount(cell, rise, minlength=count * repeats).reshape(count, repeats) / size
+    importance = each.mean(axis=1)
+    entries = (changes.unit, changes.sample, changes.prediction)
+    p = p_values(task, importance, entries, base, truth, groups, repeats, rng)
+    table = pd.DataFrame(
+        {
+            "importance": importance,
+            "importance_sd": each.std(axis=1, ddof=1) if repeats > 1 else np.nan,
+            "p": p,
+            "q": benjamini_hochberg(p),
+            **_effects(task, base, changes, count),
+            **_abundances(perturbed, level),
+        },
+        index=pd.Index(level.names, name="feature-id" if level.kind == "asv" else "group-id"),
+    )
+    if level.kind != "asv":
+        table.insert(0, "kind", level.kind)
+    table = table.assign(**_members(perturbed.study, level))
+    return table.sort_values("importance", ascending=False, kind="stable")
+
+
+def _effects(task, base: np.ndarray, changes: Changes, count: int) -> dict[str, np.ndarray]:
+    """What having the ASVs does to a prediction: the mean over the samples that have them."""
+    difference = base[changes.removed_sample] - changes.removed
+    having = np.maximum(np.bincount(changes.removed_unit, minlength=count), 1)
+    mean = np.stack(
+        [np.bincount(changes.removed_unit, part, minlength=count) for part in difference.T], 1
+    )
+    mean /= having[:, None]
+    if not task.classes:
+        words = np.array(["lowers", "none", "raises"])[np.sign(mean[:, 0]).astype(int) + 1]
+        return {"effect": mean[:, 0], "direction": words}
+    named = {f"effect_{name}": mean[:, i] for i, name in enumerate(task.classes)}
+    likelier = np.array(task.classes, object)[mean.argmax(1)]
+    return {**named, "direction": np.where(np.abs(mean).max(1) > 0, likelier, "none")}
+
+
+def _abundances(perturbed: Perturbed, level: Level) -> dict[str, np.ndarray]:
+    """Share of the samples that have some of a group, and its mean relative abundance."""
+    table = perturbed.shares
+    row = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
+    unit = level.of[table.indices]
+    kept, count = unit >= 0, len(level.names)
+    pairs = np.unique(unit[kept] * table.shape[0] + row[kept])
+    prevalence = np.bincount(pairs // table.shape[0], minlength=count) / table.shape[0]
+    total = np.bincount(unit[kept], table.data[kept], minlength=count)
+    return {"prevalence": prevalence, "abundance": total / table.shape[0]}
+
+
+def _members(study: Study, level: Level) -> dict[str, list]:
+    """Taxon of each ASV; of a group the number of its ASVs, what they share, and their ids."""
+    if level.kind == "asv":
+        return {} if study.taxonomy is None else {"taxon": list(study.taxonomy)}
+    order = np.argsort(level.of, kind="stable")
+    ends = np.searchsorted(level.of[order], np.arange(len(level.names) + 1))
+    groups = [order[ends[i] : ends[i + 1]] for i in range(len(level.names))]
+    found: dict[str, list] = {"asvs": [len(group) for group in groups]}
+    if study.taxonomy is not None:
+        found["taxon"] = [consensus(study.taxonomy, group) for group in groups]
+    found["members"] = [";".join(study.feature_ids[i] for i in group) for group in groups]
+    return found
+
+
+def deletion_curve(
+    perturbed: Perturbed, table: pd.DataFrame, truth: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Error of the predictions after the most important ASVs are removed from all samples.
+
+    Parameters
+    ----------
+    perturbed : Perturbed
+    table : DataFrame
+        Of `importances`, of the ASVs.
+    truth : ndarray
+        ``[N]``
+    rng : Generator
+
+    Returns
+    -------
+    DataFrame
+        Index ``removed``, the number of ASVs; mean error where they are removed by
+        ``importance``, by ``abundance`` (the most abundant first), and in a ``random`` order (the
+        mean of ten, with ``random_low`` and ``random_high``, the least and the greatest). It ends
+        before one in twenty samples has none left.
+    """
+    place = {name: i for i, name in enumerate(perturbed.study.feature_ids)}
+    orders = [np.array([place[name] for name in table.index])]
+    orders.append(np.argsort(-np.asarray(perturbed.shares.sum(axis=0)).ravel(), kind="stable"))
+    orders += [rng.permutation(orders[0]) for _ in range(_RANDOM_ORDERS)]
+    ranks = np.argsort(np.array(orders), axis=1)  # [orders, F] when each is removed
+    steps = np.array([k for k in _steps() if k < len(place)])
+    errors = np.zeros((len(orders), len(steps)))
+    empty = np.zeros_like(errors)
+    for sample in range(len(truth)):
+        copies = perturbed.of(sample)
+        kept = ranks[:, None, copies.features] >= steps[:, None]  # [orders, steps, U]
+        shares = (kept * copies.shares).reshape(-1, len(copies.features))
+        predictions = copies.predict(copies.features, shares)
+        error = perturbed.model.task.errors(predictions, truth[[sample]])
+        errors += error.reshape(errors.shape)
+        empty += ~kept.any(axis=2)
+    errors, empty = errors / len(truth), empty / len(truth)
+    least = (empty > _EMPTY).any(axis=0)
+    last = int(least.argmax()) if least.any() else len(steps)
+    random = errors[2:, :last]
+    return pd.DataFrame(
+        {
+            "importance": errors[0, :last],
+            "abundance": errors[1, :last],
+            "random": random.mean(axis=0),
+            "random_low": random.min(axis=0),
+            "random_high": random.max(axis=0),
+        },
+        index=pd.Index(steps[:last], name="removed"),
+    )
+
+
+def _steps() -> list[int]:
+    return [0, *(k * 10**power for power in range(6) for k in (1, 2, 3, 5))]
