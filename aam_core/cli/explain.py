@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aam_core.cli import own_output
-from aam_core.cli.command import command
+from aam_core.cli.command import command, is_given
 from aam_core.cli.options import DIRECTORY, directory_option, load_inputs, study_options
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import setting_option
@@ -64,6 +64,8 @@ def explain(inputs, model, output, units, title, clades, **options):
 
     check_apart(model, output, "--model")
     sizes = read_sizes(clades)
+    if is_given("clades") and inputs["taxonomy"] is not None and inputs["tree"] is None:
+        logger.info("--clades has no effect: of a taxonomy without --tree, taxa are explained.")
     explanation = explain(model, load_inputs(inputs), clades=sizes, **options)
     explanation.save(output)
     explanation.draw(output, units=units, title=title)

@@ -55,7 +55,7 @@ _STUDY = {
     "sequences": "Sequences of the features: FASTA or .qza. Not needed where the ids are DNA.",
     "tree": "Phylogeny whose tips are the features: Newick or .qza.",
     "distances": "Distances between the samples: square TSV or CSV, HDF5, or .qza.",
-    "taxonomy": "Taxa of the features, to learn: TSV (Feature ID, Taxon) or .qza.",
+    "taxonomy": "Taxa of the features: TSV (Feature ID, Taxon) or .qza.",
     "metadata": "Sample metadata: TSV by QIIME 2's rules.",
 }
 """Files of a study -> help."""

@@ -194,7 +194,9 @@ def _distinct(levels: list[Level]) -> list[Level]:
     seen: set[bytes] = set()
     kept = []
     for level in levels:
-        new, names, of = [], [], np.full(len(level.of), -1)
+        new: list[bytes] = []
+        names: list[str] = []
+        of = np.full(len(level.of), -1)
         order = np.argsort(level.of, kind="stable")
         ends = np.searchsorted(level.of[order], np.arange(len(level.names) + 1))
         for number, name in enumerate(level.names):

@@ -4,8 +4,8 @@ A sample is compared with reference samples. From the ASVs of a reference to tho
 one ASV after the other takes the sample's abundance, in a random order; what each step adds to the
 prediction is its ASV's contribution, and the mean over references and orders is an estimate of the
 Shapley value (Strumbelj and Kononenko 2014, Knowl. Inf. Syst. 41:647). Every second order is that
-before, reversed, which lowers the variance (Mitchell et al. 2022, JMLR 23:43). The steps of an order
-add up exactly to the prediction of the sample less that of the reference.
+before, reversed, which lowers the variance (Mitchell et al. 2022, JMLR 23:43). The steps of an
+order add up exactly to the prediction of the sample less that of the reference.
 
 Letters: N samples, R references, T outputs, U ASVs of a sample and a reference.
 """

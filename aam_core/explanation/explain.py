@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aam_core import plots
 from aam_core.data.columns import missing_ids
 from aam_core.data.ids import listing
 from aam_core.data.metadata import column
@@ -31,6 +33,7 @@ from aam_core.log import logger
 from aam_core.model import Model
 from aam_core.prediction import as_predictor, as_study, override
 from aam_core.preparation import values_by_sample
+from aam_core.tasks import Classification
 
 __all__ = ["FILES", "Explanation", "explain"]
 
@@ -91,6 +94,27 @@ class Explanation:
             write_json(folder / "explanation.json", about)
         return Path(directory)
 
+    def draw(self, directory, *, units: str | None = None, title: str | None = None) -> None:
+        """Draw importances and the deletion curve, each as SVG and PDF.
+
+        What cannot be drawn costs a warning. The log loss of classes has no ``units``.
+        """
+        if units is not None and self.error == Classification.error_name:
+            logger.info("units have no effect: the log loss of classes has none.")
+            units = None
+        figures = {"importance": self.importance, "groups": self.groups}
+        for suffix in (".svg", ".pdf"):
+            for name, table in figures.items():
+                if (table["importance"] > 0).any():
+                    draw = functools.partial(
+                        plots.importance, table, error=self.error, units=units, title=title
+                    )
+                    plots.attempt(Path(directory, f"{name}{suffix}"), draw)
+            curve = functools.partial(
+                plots.deletion_curve, self.deletion, error=self.error, units=units, title=title
+            )
+            plots.attempt(Path(directory, f"deletion{suffix}"), curve)
+
 
 def explain(
     model,
@@ -105,7 +129,7 @@ def explain(
     repeats: int = 10,
     clades: Sequence[int] = SIZES,
     references: int = 10,
-    seed: int = 0,
+    seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> Explanation:
@@ -136,7 +160,8 @@ def explain(
     references : int
         Samples that each sample is compared with for its contributions; 0 for none. They are drawn
         among those of other groups.
-    seed : int
+    seed : int, optional
+        Of all draws; 0 where not given.
     device : str, optional
     threads : int, optional
         As many as the process may use where not given.
@@ -156,7 +181,7 @@ def explain(
     codes = _codes(study, group_by)
     levels = [each_asv(study), *levels_of(study, clades)]
     held_out = _held_out(model, study)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed or 0)
     size, workers = len(study.sample_ids), _workers(threads)
     donors = shift_donors(size, codes, repeats, rng)
     logger.info(
@@ -173,7 +198,7 @@ def explain(
                 for level, its in zip(levels, changes, strict=True)
             ]
             deletion = deletion_curve(perturbed, tables[0], truth, rng)
-            moved = None
+            moved: tuple[pd.DataFrame | None, pd.DataFrame | None] = (None, None)
             if references:
                 others = _references(size, codes, references, rng)
                 logger.info("contributions by sample")
@@ -192,7 +217,8 @@ def explain(
         tables[0],
         groups.sort_values("importance", ascending=False, kind="stable"),
         deletion,
-        *(moved or (None, None)),
+        contributions=moved[0],
+        samples=moved[1],
         target=model.task.column,
         error=model.task.error_name,
         counts=counts,

@@ -165,22 +165,20 @@ def _split(predictions: np.ndarray, units: Sequence[np.ndarray]) -> list[np.ndar
 
 
 def _joined(blocks: Sequence[_Block]) -> Changes:
-    removals = [block for block in blocks if block.repeat < 0]
-    changes = [block for block in blocks if block.repeat >= 0]
+    changes = _table([block for block in blocks if block.repeat >= 0])
+    unit, _, sample, removed = _table([block for block in blocks if block.repeat < 0])
+    return Changes(*changes, unit, sample, removed)
 
-    def table(blocks):
-        lengths = [len(block.units) for block in blocks]
-        unit = np.concatenate([block.units for block in blocks])
-        order = np.argsort(unit, kind="stable")
-        repeat, sample = (
-            np.repeat([getattr(block, name) for block in blocks], lengths)[order]
-            for name in ("repeat", "sample")
-        )
-        predictions = np.concatenate([block.predictions for block in blocks])
-        return unit[order], repeat, sample, predictions[order]
 
-    unit, _, sample, removed = table(removals)
-    return Changes(*table(changes), unit, sample, removed)
+def _table(blocks: Sequence[_Block]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit, repeat, sample and predictions of all, sorted by unit."""
+    lengths = [len(block.units) for block in blocks]
+    unit = np.concatenate([block.units for block in blocks])
+    order = np.argsort(unit, kind="stable")
+    repeat = np.repeat([block.repeat for block in blocks], lengths)[order]
+    sample = np.repeat([block.sample for block in blocks], lengths)[order]
+    predictions = np.concatenate([block.predictions for block in blocks])
+    return unit[order], repeat, sample, predictions[order]
 
 
 def importances(

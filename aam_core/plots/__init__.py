@@ -10,6 +10,7 @@ from aam_core.plots.attention import attention
 from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
 from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
+from aam_core.plots.importance import deletion_curve, importance
 from aam_core.plots.learning_rates import learning_rates
 from aam_core.plots.logo import logo
 from aam_core.plots.ordination import ordination
@@ -28,10 +29,12 @@ __all__ = [
     "confusion",
     "coverage",
     "curves",
+    "deletion_curve",
     "distances",
     "errors_against",
     "errors_by_category",
     "errors_by_group",
+    "importance",
     "learning_rates",
     "logo",
     "ordination",

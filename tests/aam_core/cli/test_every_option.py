@@ -35,6 +35,10 @@ OPTIONS = {
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
     | {"level", "metric", "axes", "color_by", "units", "title", "figure_format"}
     | {"neighbours", "taxonomy"},
+    "explain": STUDY
+    | LIMIT
+    | {"model", "output", "tree", "taxonomy", "target", "group_by", "seed", "threads", "device"}
+    | {"repeats", "clades", "references", "units", "title"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"},
     "cross-validate": TRAINS
     | FITS
