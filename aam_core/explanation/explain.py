@@ -211,7 +211,7 @@ def explain(
         "groups": size if codes is None else int(codes.max()) + 1,
         "repeats": repeats,
         "out_of_fold": held_out is not None,
-        "mean_error": float(model.task.errors(perturbed.base, truth).mean()),
+        "mean_error": float(model.task.blend_losses(perturbed.base, truth).mean()),
     }
     return Explanation(
         tables[0],

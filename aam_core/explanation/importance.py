@@ -193,8 +193,8 @@ def importances(
     """The table of a level, most important first; columns as `aam_core.explain` describes them."""
     task, base = perturbed.model.task, perturbed.base
     count, size = len(level.names), len(truth)
-    rise = task.errors(changes.prediction, truth[changes.sample])
-    rise -= task.errors(base, truth)[changes.sample]
+    rise = task.blend_losses(changes.prediction, truth[changes.sample])
+    rise -= task.blend_losses(base, truth)[changes.sample]
     cell = changes.unit * repeats + changes.repeat
     each = np.bincount(cell, rise, minlength=count * repeats).reshape(count, repeats) / size
     importance = each.mean(axis=1)
@@ -294,7 +294,7 @@ def deletion_curve(
         kept = ranks[:, None, copies.features] >= steps[:, None]  # [orders, steps, U]
         shares = (kept * copies.shares).reshape(-1, len(copies.features))
         predictions = copies.predict(copies.features, shares)
-        error = perturbed.model.task.errors(predictions, truth[[sample]])
+        error = perturbed.model.task.blend_losses(predictions, truth[[sample]])
         errors += error.reshape(errors.shape)
         empty += ~kept.any(axis=2)
     errors, empty = errors / len(truth), empty / len(truth)

@@ -118,9 +118,9 @@ def _null(task, sample, prediction, base, values, drawn) -> np.ndarray:
     for start in range(0, len(sample), size):
         part = slice(start, start + size)
         at, first = np.unique(sample[part], return_index=True)
-        after = task.errors(prediction[part][:, None], values)
+        after = task.blend_losses(prediction[part][:, None], values)
         count = np.diff([*first, len(after)])[:, None]
-        rise = np.add.reduceat(after, first) - count * task.errors(base[at][:, None], values)
+        rise = np.add.reduceat(after, first) - count * task.blend_losses(base[at][:, None], values)
         for row, column in zip(rise, drawn.T[at], strict=True):
             null += row[column]
     return null

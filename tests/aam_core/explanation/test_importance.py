@@ -1,0 +1,165 @@
+"""Importances of a model whose truth is known: a forest fitted to a few planted ASVs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from aam_core import load_study
+from aam_core.errors import InputError
+from aam_core.explanation.explain import explain
+from aam_core.explanation.importance import shift_donors
+from aam_core.fitting import fit_regressor
+
+PLANTED = 5
+LETTERS = np.array(list("ACGT"))
+
+
+def planted_study(samples=240, features=60, seed=0):
+    """Lognormal abundances; the target is raised by 3 ASVs, lowered by 2, and by a clade of 10.
+
+    None of the clade's ASVs is in more than a tenth of the samples. ``null`` is the target
+    permuted.
+    """
+    rng = np.random.default_rng(seed)
+    logs = rng.normal(0, 1, (samples, features))
+    clade = np.arange(features - 10, features)
+    present = rng.random((samples, features)) < 0.7
+    has = rng.random(samples) < 0.6
+    present[:, clade] = False
+    present[np.arange(samples), rng.choice(clade, samples)] = has
+    logs[:, clade] += 1
+    # A floor, so that planted ASVs have the same variance beside them.
+    reads = rng.poisson(50 * np.exp(logs) * present)
+    reads[:, 0] += 1
+    shares = reads / reads.sum(1, keepdims=True)
+    ranks = pd.DataFrame(shares).rank().to_numpy() / samples
+    signs = np.array([1, 1, 1, -1, -1])
+    target = 100 * (ranks[:, 10 : 10 + PLANTED] @ signs) + 60 * has + rng.normal(0, 5, samples)
+    names = [f"asv{i:02d}" for i in range(features)]
+    ids = [f"s{i:03d}" for i in range(samples)]
+    sequences = {name: "".join(rng.choice(LETTERS, 40)) for name in names}
+    inner = ",".join(f"{names[i]}:1" for i in clade)
+    rest = ",".join(f"({names[i]}:1,{names[i + 1]}:1):3" for i in range(0, features - 10, 2))
+    metadata = pd.DataFrame(
+        {"target": target, "null": rng.permutation(target), "subject": np.arange(samples) // 2},
+        index=pd.Index(ids, name="sample-id"),
+    )
+    metadata["subject"] = metadata["subject"].astype(str)
+    table = pd.DataFrame(reads, index=ids, columns=names)
+    tree = f"(({inner}):3,{rest});"
+    return load_study(table, sequences=sequences, metadata=metadata, tree=tree), names
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return planted_study()
+
+
+def fitted(study, target, brief):
+    """A forest on half of the samples, as a model; and the study of the other half."""
+    config = brief(changes={"forest.trees": 150, "train.max_steps": 1})
+    model = fit_regressor(study.select(study.sample_ids[:120]), target, config=config)
+    return dataclasses.replace(model, network_weight=0.0), study.select(study.sample_ids[120:])
+
+
+def test_no_sample_receives_from_its_own_group():
+    groups = np.repeat([0, 1, 2, 3], [5, 4, 4, 3])
+    donors = shift_donors(16, groups, 50, np.random.default_rng(0))
+    assert (np.sort(donors, axis=1) == np.arange(16)).all()
+    assert (groups[donors] != groups).all()
+    assert len(np.unique(donors, axis=0)) > 40
+    most = np.repeat([0, 1], [9, 3])  # no permutation can do that
+    assert (most[shift_donors(12, most, 20, np.random.default_rng(0))] != most).all()
+    alone = shift_donors(4, None, 20, np.random.default_rng(0))
+    assert (alone != np.arange(4)).all()
+
+
+def test_planted_asvs_and_their_clade_are_found(planted, brief):
+    study, names = planted
+    model, others = fitted(study, "target", brief)
+    found = explain(
+        model, others, group_by="subject", repeats=4, clades=(8, 26), references=3, threads=1
+    )
+    table = found.importance.loc[[name for name in names if name in found.importance.index]]
+    planted_asvs = names[10 : 10 + PLANTED]
+    # Those of the clade are of the truth too, but rare: the clade has them.
+    single = table.drop(index=names[-10:], errors="ignore")
+    assert roc_auc_score(single.index.isin(planted_asvs), single["importance"]) >= 0.95
+    directions = ["raises"] * 3 + ["lowers"] * 2
+    assert table.loc[planted_asvs, "direction"].tolist() == directions
+    assert (table.loc[planted_asvs, "q"] < 0.05).all()
+    top = found.groups.iloc[0]
+    assert set(names[-10:]) <= set(top["members"].split(";")) and top["direction"] == "raises"
+    assert top["importance"] > table.loc[names[-10:], "importance"].max()
+    # The error rises faster than where random ones are removed.
+    curve = found.deletion.loc[5]
+    assert curve["importance"] > curve["random_high"]
+    # Contributions add up, and the ASVs of the truth have the greatest.
+    sums = found.samples
+    np.testing.assert_allclose(
+        sums["contributions"], sums["prediction"] - sums["reference"], rtol=0, atol=1e-6
+    )
+    by_sample = found.contributions.groupby("sample-id")["contribution"].sum()
+    np.testing.assert_allclose(by_sample.loc[sums.index], sums["contributions"], atol=1e-9)
+    sizes = found.contributions.assign(size=lambda it: it["contribution"].abs())
+    mean = sizes.groupby("feature-id")["size"].mean()
+    assert set(mean.nlargest(3).index) <= {*planted_asvs, *names[-10:]}
+
+
+def test_of_a_permuted_target_nothing_is_discovered(planted, brief):
+    model, others = fitted(planted[0], "null", brief)
+    found = explain(model, others, repeats=4, clades=(8, 26), references=0, threads=1)
+    assert (found.importance["importance"] != 0).mean() > 0.5  # the forest believes in them
+    assert (found.importance["q"] < 0.05).mean() < 0.05
+    assert (found.groups["q"] < 0.05).mean() < 0.05
+
+
+def test_samples_of_the_fit_are_explained_out_of_fold(small, regressor, classifier):
+    options = {"repeats": 2, "clades": (4,), "references": 2, "threads": 2}
+    once = explain(regressor.model, small, group_by="host_subject_id", **options)
+    assert once.counts["out_of_fold"] and once.counts["groups"] == 15
+    again = explain(regressor.model, small, group_by="host_subject_id", **options)
+    pd.testing.assert_frame_equal(once.importance, again.importance)
+    pd.testing.assert_frame_equal(once.contributions, again.contributions)
+    classes = explain(classifier.model, small, **options)
+    assert classes.error == "log loss"
+    effects = classes.importance.filter(like="effect_")
+    # Probabilities sum to 1, with an ASV and without.
+    np.testing.assert_allclose(effects.sum(axis=1), 0, atol=1e-6)
+    assert set(classes.importance["direction"]) <= {*classifier.model.task.classes, "none"}
+    np.testing.assert_allclose(
+        classes.samples["contributions"],
+        classes.samples["prediction"] - classes.samples["reference"],
+        atol=1e-6,
+    )
+
+
+def test_what_cannot_be_explained_is_refused(small, regressor, encoder):
+    model = regressor.model
+    with pytest.raises(InputError, match="encoder"):
+        explain(encoder.model, small)
+    with pytest.raises(InputError, match="repeats is 0"):
+        explain(model, small, repeats=0)
+    with pytest.raises(InputError, match="not 'group'"):
+        explain(model, small, target="group")
+    with pytest.raises(InputError, match="3 samples have a value"):
+        explain(model, small.select(small.sample_ids[:3]))
+    with pytest.raises(InputError, match="actual values of 'gradient'"):
+        explain(model, dataclasses.replace(small, metadata=None))
+    one = pd.Series("a", index=small.sample_ids)
+    with pytest.raises(InputError, match="All samples are of one group"):
+        explain(model, small, group_by=one)
+    own = dataclasses.replace(model, val_samples=model.val_samples[5:])
+    with pytest.raises(InputError, match="5 of 60 samples were trained on by all networks"):
+        explain(own, small)
+    new = dataclasses.replace(
+        model, train_samples=model.train_samples[5:], val_samples=model.val_samples[5:]
+    )
+    renamed = [f"new{i}" if i < 5 else name for i, name in enumerate(small.sample_ids)]
+    with pytest.raises(InputError, match="55 of 60 samples are of the fit"):
+        explain(new, dataclasses.replace(small, sample_ids=renamed))
