@@ -32,8 +32,11 @@ _SIZES = {"font.size": 8, "axes.titlesize": 9, "axes.labelsize": 8, "legend.font
 _WIDTH = 3.35
 """Inches: 85 mm."""
 
-_LABEL = 26
+_LABEL = 24
 """Characters of a name."""
+
+_ID = 12
+"""Characters of an id, which may be a digest or a sequence."""
 
 _SEVERAL = 7
 """Classes that have a colour of their own."""
@@ -81,7 +84,7 @@ def importance(
     import matplotlib
 
     with style(), matplotlib.rc_context(_SIZES):
-        figure, (axes,) = new_figure(_WIDTH, 0.75 + 0.21 * len(shown))
+        figure, (axes,) = new_figure(_WIDTH, 0.6 + 0.21 * len(shown))
         colours = _colours(shown["direction"])
         places = np.arange(len(shown))
         values = shown["importance"].to_numpy()
@@ -104,22 +107,29 @@ def importance(
         axes.set_xlim(0, 1.1 * end)
         unit = f" ({plain(units)})" if units else ""
         axes.set_xlabel(f"Rise of the {error}{unit}")
-        _legend(figure, axes, colours, bool((shown["q"] < 0.05).any()))
+        if "asvs" in shown:
+            axes.set_ylabel("Group (number of ASVs)")
+        _legend(figure, colours, bool((shown["q"] < 0.05).any()))
         if title:
             axes.set_title(plain(title))
         return save(figure, path)
 
 
 def _labels(table: pd.DataFrame) -> list[str]:
-    """Last known name of the taxon and the start of the id; the id alone without a taxon."""
+    """Last known name of the taxon and the start of the id, and of groups the number of ASVs."""
     labels = []
-    for name, taxon in zip(table.index, table.get("taxon", [""] * len(table)), strict=True):
+    sizes = table.get("asvs", [None] * len(table))
+    taxa = table.get("taxon", [""] * len(table))
+    for name, taxon, size in zip(table.index, taxa, sizes, strict=True):
         parts = [part.strip() for part in str(taxon).split(";")]
         known = [part for part in parts if part[3:] or (part and part[1:3] != "__")]
         # Of groups the id is a lineage, or the number of a clade or cluster.
         last = str(name).split(";")[-1].strip()
-        text = last if not known or known[-1] == last else f"{known[-1]} {last[:6]}"
-        labels.append(plain(text, _LABEL))
+        short = last if len(last) <= _ID else f"{last[: _ID - 1]}…"
+        text = plain(last, _LABEL) if known and known[-1] == last else plain(short)
+        if known and known[-1] != last:
+            text = f"{plain(known[-1], _LABEL - _ID)} {text}"
+        labels.append(text if size is None else f"{text} ({size})")
     return labels
 
 
@@ -135,7 +145,7 @@ def _colours(directions: pd.Series) -> dict[str, str]:
     return found | ({"none": GREY} if "none" in names else {})
 
 
-def _legend(figure, axes, colours: dict[str, str], starred: bool) -> None:
+def _legend(figure, colours: dict[str, str], starred: bool) -> None:
     from matplotlib.patches import Patch
 
     words = {"raises": "raises the prediction", "lowers": "lowers it", "none": "no direction"}
@@ -146,7 +156,16 @@ def _legend(figure, axes, colours: dict[str, str], starred: bool) -> None:
     title = None if set(colours) <= set(words) else "Makes likelier"
     if starred:
         handles.append(Patch(alpha=0, label="* q < 0.05"))
-    axes.legend(handles=handles, title=title, loc="lower right", frameon=False, handlelength=1)
+    figure.legend(
+        handles=handles,
+        title=title,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncol=3,
+        frameon=False,
+        handlelength=1,
+        columnspacing=1,
+    )
 
 
 def deletion_curve(

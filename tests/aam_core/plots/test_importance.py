@@ -25,17 +25,24 @@ def test_bars_have_names_directions_and_stars(tmp_path):
     assert labels == ["g__Blautia asv1", "clade-10-1", "d__Bacteria asv3"]
     assert axes.get_xlabel() == "Rise of the error (days)"
     assert [text.get_text() for text in axes.texts] == ["*"]
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["raises the prediction", "lowers it", "no direction", "* q < 0.05"]
     assert "g__Blautia" in (tmp_path / "bars.svg").read_text()  # text stays text
 
 
 def test_bars_of_classes_have_a_colour_for_each():
     table = TABLE.assign(direction=["b", "a", "b", "none"])
-    (axes,) = plots.importance(table).axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b", "* q < 0.05"]
+    figure = plots.importance(table)
+    (axes,) = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "* q < 0.05"]
     colours = [bar.get_facecolor() for bar in axes.patches]
     assert colours[0] == colours[2] != colours[1]
+
+
+def test_long_ids_are_cut_and_groups_have_their_size():
+    table = TABLE.assign(asvs=[30, 4, 5, 6], taxon="").set_axis(["A" * 150, "g__B", "c", "d"])
+    labels = [text.get_text() for text in plots.importance(table).axes[0].get_yticklabels()]
+    assert labels == ["A" * 11 + "… (30)", "g__B (4)", "c (5)"]
 
 
 def test_there_must_be_an_importance():
