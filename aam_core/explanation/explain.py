@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -325,6 +326,11 @@ def _held_out(model: Model, study: Study) -> np.ndarray | None:
             f"{len(seen):,} of {len(names):,} samples are of the fit ({listing(seen)}), the others "
             "are new: explain each by itself, for they are predicted by other parts of the model."
         )
+    if len(model.val_folds) != len(model.val_samples):
+        raise InputError(
+            "All samples are of the fit, and an earlier AAM saved this model, which does not tell "
+            "which network held out which: explain samples that are new to it."
+        )
     fold = dict(zip(model.val_samples, model.val_folds, strict=True))
     count = max(model.val_folds) + 1
     split = Split(names, names, [fold[name] for name in names], count)
@@ -357,16 +363,14 @@ def _workers(threads: int | None) -> int:
     return len(available(0)) if available else os.cpu_count() or 1
 
 
-class _one_thread_each:
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
     """Torch in one thread: the samples are what is done in parallel."""
+    import torch
 
-    def __enter__(self) -> None:
-        import torch
-
-        self.before = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *error) -> None:
-        import torch
-
-        torch.set_num_threads(self.before)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
