@@ -18,7 +18,7 @@ from aam_core.errors import InputError
 from aam_core.log import logger
 from aam_core.phylogeny.tree import Phylogeny
 
-__all__ = ["SIZES", "Level", "clades", "clusters", "each_asv", "levels_of", "taxa"]
+__all__ = ["SIZES", "Level", "clades", "clusters", "consensus", "each_asv", "levels_of", "taxa"]
 
 SIZES = (10, 30, 100)
 """Numbers of clades or clusters, about: one division of the ASVs for each."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from aam_core.ensemble.forest import Forest, columns_of, encode_covariates
 
-__all__ = ["ForestPaths"]
+__all__ = ["ForestPaths", "SamplePaths"]
 
 
 class ForestPaths:

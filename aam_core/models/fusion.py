@@ -22,7 +22,14 @@ from aam_core.errors import lookup
 from aam_core.models.encoder import SampleASVs
 from aam_core.models.layers import Block
 
-__all__ = ["FUSIONS", "CovariateTokens", "Fused", "Fusion"]
+__all__ = [
+    "FUSIONS",
+    "CovariateTokens",
+    "CrossAttention",
+    "Fused",
+    "Fusion",
+    "Perceiver",
+]
 
 
 @dataclass(frozen=True)
