@@ -45,10 +45,10 @@ def truth() -> None:
         old = study.select(study.sample_ids[SAMPLES // 2 :])
         for target in ("target", "permuted"):
             model = fit_regressor(old, target)
-            found = explain(model, new, references=0, clades=()).importance
-            discovered = found["q"] < 0.05
-            is_planted = found.index.isin(study.feature_ids[:PLANTED])
-            area = roc_auc_score(is_planted, found["importance"])
+            table = explain(model, new, references=0, clades=()).importance
+            discovered = table["q"] < 0.05
+            is_planted = table.index.isin(study.feature_ids[:PLANTED])
+            area = roc_auc_score(is_planted, table["importance"])
             print(
                 f"seed {seed}, {target}: mae {model.metrics['model']['mae']:.1f}, area under the "
                 f"ranking {area:.3f}, {int((discovered & is_planted).sum())} of {PLANTED} planted "

@@ -45,8 +45,8 @@ from aam_core.log import logger
     default=10,
     help="Samples that each sample is compared with for its contributions; 0 for none.",
 )
-@click.option("--units", metavar="TEXT", help="Of the target, for the figures: days, say.")
-@click.option("--title", metavar="TEXT", help="Of the figures.")
+@click.option("--units", metavar="TEXT", help="Of the target, for the plots: days, say.")
+@click.option("--title", metavar="TEXT", help="Of the plots.")
 @setting_option("seed")
 @setting_option("threads")
 @setting_option("device")
@@ -58,7 +58,7 @@ def explain(inputs, model, output, units, title, clades, **options):
     has the actual values of the target. Writes importance.tsv (by how much the error rises where an
     ASV is permuted among samples, and in which direction the ASV moves the prediction), groups.tsv
     (of clades, taxa, or clusters), contributions.tsv and samples.tsv (what moved the prediction of
-    each sample), deletion.tsv (the error without the most important ASVs), and figures of these.
+    each sample), deletion.tsv (the error without the most important ASVs), and plots of these.
     """
     from aam_core.explanation.explain import explain
 
@@ -71,8 +71,8 @@ def explain(inputs, model, output, units, title, clades, **options):
     explanation.draw(output, units=units, title=title)
     for table, name in ((explanation.importance, "ASVs"), (explanation.groups, "groups")):
         if len(table):
-            found = int((table["q"] < 0.05).sum())
-            logger.info(f"{found} of {len(table):,} {name} have an importance (q < 0.05)")
+            count = int((table["q"] < 0.05).sum())
+            logger.info(f"{count} of {len(table):,} {name} have an importance (q < 0.05)")
     logger.info(f"Written to {output}")
 
 

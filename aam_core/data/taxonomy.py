@@ -214,12 +214,12 @@ def lineages(taxonomy: Sequence[str]) -> tuple[list[list[str]], list[str]]:
         names.append(_NAMES.get(letter, f"rank{rank + 1}"))
     if len(set(names)) < len(names):
         names = [f"rank{rank + 1}" for rank in range(count)]
-    found = []
+    lines = []
     for parts in split:
         known = [_is_known(part) for part in parts]
         paths = ["; ".join(parts[: rank + 1]) if known[rank] else "" for rank in range(len(parts))]
-        found.append(paths + [""] * (count - len(paths)))
-    return found, names
+        lines.append(paths + [""] * (count - len(paths)))
+    return lines, names
 
 
 def _is_known(name: str) -> bool:

@@ -103,9 +103,9 @@ class Explanation:
         if units is not None and self.error == Classification.error_name:
             logger.info("units have no effect: the log loss of classes has none.")
             units = None
-        figures = {"importance": self.importance, "groups": self.groups}
+        drawn = {"importance": self.importance, "groups": self.groups}
         for suffix in (".svg", ".pdf"):
-            for name, table in figures.items():
+            for name, table in drawn.items():
                 if (table["importance"] > 0).any():
                     draw = functools.partial(
                         plots.importance, table, error=self.error, units=units, title=title

@@ -252,11 +252,11 @@ def _members(study: Study, level: Level) -> dict[str, list]:
     order = np.argsort(level.of, kind="stable")
     ends = np.searchsorted(level.of[order], np.arange(len(level.names) + 1))
     groups = [order[ends[i] : ends[i + 1]] for i in range(len(level.names))]
-    found: dict[str, list] = {"asvs": [len(group) for group in groups]}
+    columns: dict[str, list] = {"asvs": [len(group) for group in groups]}
     if study.taxonomy is not None:
-        found["taxon"] = [consensus(study.taxonomy, group) for group in groups]
-    found["members"] = [";".join(study.feature_ids[i] for i in group) for group in groups]
-    return found
+        columns["taxon"] = [consensus(study.taxonomy, group) for group in groups]
+    columns["members"] = [";".join(study.feature_ids[i] for i in group) for group in groups]
+    return columns
 
 
 def deletion_curve(

@@ -126,8 +126,8 @@ class Copies:
         shares = np.zeros(len(features))
         place = np.searchsorted(features, self.features)
         place[place == len(features)] = 0
-        found = features[place] == self.features
-        shares[place[found]] = self.shares[found]
+        same = features[place] == self.features
+        shares[place[same]] = self.shares[same]
         return shares
 
     def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -141,8 +141,8 @@ def _colours(directions: pd.Series) -> dict[str, str]:
         return {name: numeric[name] for name in numeric if name in names}
     classes = sorted(set(names) - {"none"})
     palette = [colour for colour in COLOURS if colour != GREY][: _SEVERAL - 1]
-    found = {name: palette[i] if i < len(palette) else GREY for i, name in enumerate(classes)}
-    return found | ({"none": GREY} if "none" in names else {})
+    by_class = {name: palette[i] if i < len(palette) else GREY for i, name in enumerate(classes)}
+    return by_class | ({"none": GREY} if "none" in names else {})
 
 
 def _legend(figure, colours: dict[str, str], starred: bool) -> None:
