@@ -63,8 +63,10 @@ fuzz: env ## Feed damaged files to all readers (CASES=10000 SEED=0)
 core-env: ## Set up .venv-core: the core alone on the newest libraries, as locked
 	@scripts/env.sh core
 
+# What depends on Python and torch alone, which are the same there, is in `make test`.
+SAME_THERE := config training/launch
 test-core: core-env ## Run the core's tests on the newest numpy, pandas, scikit-bio and biom-format
-	@.venv-core/bin/python -m pytest $(ON_CORES) -W default tests/aam_core
+	@.venv-core/bin/python -m pytest $(ON_CORES) -W default tests/aam_core $(SAME_THERE:%=--ignore=tests/aam_core/%)
 
 test-newest: ## The same on the newest versions of today, not locked (AAM_TORCH='torch==2.13.0')
 	@scripts/env.sh newest

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.description import info
     from aam_core.embedding import embed
     from aam_core.errors import AAMError, InputError
+    from aam_core.estimators import AAMClassifier, AAMRegressor
     from aam_core.evaluation import evaluate
     from aam_core.explanation.attention import AttentionShares, attention_shares, fusion_weights
     from aam_core.explanation.bases import base_attributions
@@ -34,7 +35,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
 __version__ = "0.1.0"
 
 __all__ = [
+    "AAMClassifier",
     "AAMError",
+    "AAMRegressor",
     "AttentionShares",
     "Config",
     "InputError",
@@ -68,7 +71,9 @@ __all__ = [
 # No name here may be that of a module in aam_core (but for `log`, which is that module): importing
 # the module would replace the function.
 _MODULES = {
+    "AAMClassifier": "aam_core.estimators",
     "AAMError": "aam_core.errors",
+    "AAMRegressor": "aam_core.estimators",
     "AttentionShares": "aam_core.explanation.attention",
     "Config": "aam_core.config",
     "InputError": "aam_core.errors",

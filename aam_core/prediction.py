@@ -55,7 +55,7 @@ def predict(
     ----------
     model : Model or path
         Regressor or classifier.
-    table : Study, path or biom.Table
+    table : Study, path, biom.Table, DataFrame or AnnData
         Samples; their ASVs need not have been trained on.
     sequences : path, dict or Series, optional
         Sequences of the features, where their ids are not.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.config import DataConfig
 from aam_core.data import alignment, tokens
+from aam_core.data.annotated import beside_counts, is_anndata, to_anndata
 from aam_core.data.ids import check_ids, listing, nearest, short
 from aam_core.data.readers import is_path
 from aam_core.data.tables import read_table
@@ -67,6 +69,110 @@ class Study(Summarized):
     taxonomy: list[str] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_anndata(cls, adata: Any, *, sequences=None, **options: Any) -> Study:
+        """The study of an AnnData: reads ``X``, metadata ``obs``, sequences in ``var``.
+
+        Parameters
+        ----------
+        adata : anndata.AnnData
+        sequences : str, dict, Series or path, optional
+            Column of ``var`` with the sequences; or, as in `load_study`, the sequences themselves.
+            Where not given they are the index of ``var``, or its one column of DNA.
+        **options
+            As in `load_study`, which takes an AnnData as a table, too.
+
+        Raises
+        ------
+        InputError
+            As `load_study`.
+        """
+        return load_study(adata, sequences=sequences, **options)
+
+    def to_anndata(self) -> Any:
+        """The study as an AnnData, for which the package anndata must be installed.
+
+        Returns
+        -------
+        anndata.AnnData
+            ``X`` [N, F] the reads, ``obs`` the metadata; ``var`` has the sequences and the taxa in
+            columns of these names (``sequence``, ``taxonomy``). Tree and distances have no place
+            in it.
+
+        Raises
+        ------
+        InputError
+            Without anndata.
+        """
+        return to_anndata(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of samples and features."""
+        return len(self.sample_ids), len(self.feature_ids)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.sample_ids)
+
+    __iter__ = None  # it is no sequence of samples: else Python would count up through the items
+
+    def __getitem__(self, samples: Any) -> Study:
+        """Some of the samples; all features stay.
+
+        Parameters
+        ----------
+        samples : slice, array or list
+            Positions, a bool for each sample, or ids. ``study[samples, :]`` and
+            ``study[samples, ...]`` are the same, as scikit-learn writes them.
+
+        Raises
+        ------
+        InputError
+            For samples that are not there, one named twice, a single position, or none at all.
+
+        Examples
+        --------
+        >>> study = Study(["a", "b", "c"], ["ACGT"], csr_matrix([[5], [1], [2]]))
+        >>> len(study), study.shape
+        (3, (3, 1))
+        >>> study[[2, 0]].sample_ids
+        ['c', 'a']
+        >>> study[["b"]].sample_ids, study[1:].sample_ids
+        (['b'], ['b', 'c'])
+        """
+        if isinstance(samples, tuple):
+            samples, *others = samples
+            if any(not (it is Ellipsis or it == slice(None)) for it in others):
+                raise InputError("A study is sliced by samples alone: study[samples].")
+        if isinstance(samples, slice):
+            names = self.sample_ids[samples]
+        else:
+            names = self._named(np.asarray(samples))
+        if not names:
+            raise InputError("A study of no samples is asked for: select one at least.")
+        return self.select(names)
+
+    def _named(self, samples: np.ndarray) -> list[str]:
+        """Ids of samples that are given as bools, positions or ids."""
+        size = len(self)
+        if samples.ndim != 1:
+            raise InputError("Samples of a study are a list, an array or a slice: study[[0, 1]].")
+        kind = samples.dtype.kind
+        if kind == "b" and len(samples) != size:
+            raise InputError(f"{len(samples):,} bools for the {size:,} samples of a study.")
+        if kind == "b":
+            samples = np.flatnonzero(samples)
+        elif kind not in "iu":
+            return [str(name) for name in samples]
+        beyond = samples[(samples < -size) | (samples >= size)]
+        if len(beyond):
+            raise InputError(
+                f"{len(beyond):,} positions are not in a study of {size:,} samples "
+                f"({listing(beyond)})."
+            )
+        return [self.sample_ids[place] for place in samples]
+
     def required_sequences(self) -> list[str]:
         """The sequences; `InputError` if the study has none."""
         if self.sequences is None:
@@ -114,7 +220,7 @@ class Study(Summarized):
         return None if self.metadata is None else self.metadata.iloc[positions]
 
     def _summary(self) -> tuple[str, dict[str, str]]:
-        samples, features = len(self.sample_ids), len(self.feature_ids)
+        samples, features = self.shape
         title = f"Study: {samples:,} samples x {features:,} features, {self.counts.sum():,} reads"
         items = {"sequences": "none", "phylogeny": "none", "metadata": "none", "distances": "none"}
         if self.sequences is not None:
@@ -154,12 +260,12 @@ def load_study(
 
     Parameters
     ----------
-    table : path, biom.Table or DataFrame
+    table : path, biom.Table, DataFrame or AnnData
         BIOM (HDF5 or JSON) or ``FeatureTable[Frequency]`` ``.qza``; a data frame has samples as
-        rows.
+        rows. An AnnData brings its metadata (``obs``) and sequences (`Study.from_anndata`).
     sequences : path, dict or Series, optional
-        FASTA or ``FeatureData[Sequence]`` ``.qza``, or id -> sequence. Not needed where the
-        feature ids are the sequences.
+        FASTA or ``FeatureData[Sequence]`` ``.qza``, or id -> sequence; of an AnnData a column of
+        ``var``. Not needed where the feature ids are the sequences.
     tree : path or skbio.TreeNode, optional
         Newick or ``Phylogeny[Rooted]`` ``.qza``; rooted, with branch lengths.
     metadata : path or DataFrame, optional
@@ -194,6 +300,8 @@ def load_study(
     """
     if not 0 <= max_lost_reads <= 1:
         raise InputError(f"max_lost_reads is {max_lost_reads}; it is a share, from 0 to 1.")
+    if is_anndata(table):
+        sequences, metadata = beside_counts(table, sequences, metadata)
     draft = alignment.Draft(*read_table(table), max_lost_reads)
     draft.drop_empty_samples("had no reads in the table")
     frame = alignment.select_samples(draft, metadata, where)

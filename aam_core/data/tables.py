@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix, csr_matrix
 
 from aam_core.data import hdf5
+from aam_core.data.annotated import counts_of, is_anndata
 from aam_core.data.ids import check_ids, listing, short
 from aam_core.data.qza import is_artifact, read_artifact
 from aam_core.data.readers import is_path
@@ -25,9 +26,9 @@ def read_table(source) -> tuple[list[str], list[str], csr_matrix]:
 
     Parameters
     ----------
-    source : path, biom.Table or pandas.DataFrame
+    source : path, biom.Table, pandas.DataFrame or anndata.AnnData
         BIOM (HDF5 or JSON; may be gzipped) or a ``FeatureTable[Frequency]`` ``.qza``; a data frame
-        has samples as rows.
+        and an AnnData have samples as rows.
 
     Returns
     -------
@@ -143,6 +144,8 @@ def _matrix(data: list, dense: bool, shape) -> coo_matrix:
 def _from_object(source):
     from biom import Table
 
+    if is_anndata(source):
+        return counts_of(source)
     if isinstance(source, Table):
         samples = [str(item) for item in source.ids()]
         features = [str(item) for item in source.ids(axis="observation")]
@@ -160,7 +163,8 @@ def _from_object(source):
             counts = source.to_numpy(dtype=np.float64, na_value=np.nan)
         return list(source.index), list(source.columns), csr_matrix(counts)
     raise InputError(
-        f"The table must be a path, a biom.Table or a DataFrame, not {type(source).__name__}."
+        "The table must be a path, a biom.Table, a DataFrame or an AnnData, not "
+        f"{type(source).__name__}."
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from aam_core.config import presets
+
 DOCS = Path(__file__).parents[3] / "docs"
 SECTIONS = {
     f"{page}: {heading}": text
@@ -31,6 +33,11 @@ QUICK = {
     "cross-validate": ["--set", "model.members=2", "--set", "forest.trees=4"],
 }
 """Commands that train -> what makes them quick, beside `BRIEF`."""
+QUICK_FIT = {
+    **{"train.max_steps": 1, "train.epochs": 1, "train.threads": 1, "train.val_fraction": 0.5},
+    **{"model.members": 2, "forest.trees": 4},
+}
+"""The same of fits in Python."""
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +78,7 @@ def test_the_examples_of_a_section_run(section, aam, study_dir, request, tmp_pat
             # The small study has too few held-out samples to calibrate on.
             idle = outcome.err.replace("ensemble.calibration=temperature has no effect", "")
             assert "no effect" not in idle, (line, outcome.err)
+    quick = presets.fitting("tiny").replace(QUICK_FIT)
+    monkeypatch.setattr("aam_core.config.resolve.find_preset", lambda kind, name: quick)
+    for example in re.findall(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL):
+        exec(example, {})

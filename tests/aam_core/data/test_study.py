@@ -481,6 +481,77 @@ def test_rna_as_feature_ids_is_recognized():
         load_study(table)
 
 
+# A study as a table of samples
+
+
+def test_length_and_shape():
+    study = make_study()
+    assert len(study) == 4 and study.shape == (4, 5)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [2, 0],
+        np.array([2, 0]),
+        np.array([-2, -4], np.int32),
+        ["s3", "007"],
+        np.array(["s3", "007"], object),
+        pd.Index(["s3", "007"]),
+        slice(2, None, -2),
+        (np.array([2, 0]), ...),
+        (slice(2, None, -2), slice(None)),
+    ],
+    ids=str,
+)
+def test_slices_are_of_samples_in_the_order_asked_for(samples):
+    whole, part = make_study(), make_study()[samples]
+    assert part.sample_ids == ["s3", "007"] and part.feature_ids == whole.feature_ids
+    assert part.counts.toarray().tolist() == whole.counts.toarray()[[2, 0]].tolist()
+    assert part.metadata["age"].tolist() == [3, 1]
+    assert part.distances.tolist() == whole.distances[np.ix_([2, 0], [2, 0])].tolist()
+
+
+def test_a_mask_keeps_the_order_of_the_study():
+    study = make_study()
+    for mask in ([True, False, True, False], study.metadata["sex"] == "f"):
+        assert study[mask].sample_ids == ["007", "s3"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([0, 4, -5], r"2 positions are not in a study of 4 samples \(4, -5\)"),
+        ([True], "1 bools for the 4 samples"),
+        (["s9"], "1 samples are not in the study"),
+        ([1, 1], "more than once"),
+        ([], "A study of no samples"),
+        (slice(4, None), "A study of no samples"),
+        (0, "are a list, an array or a slice"),
+        ("s3", "are a list, an array or a slice"),
+        (([0], [1]), "sliced by samples alone"),
+    ],
+    ids=str,
+)
+def test_wrong_slices_are_refused(samples, message):
+    with pytest.raises(InputError, match=message):
+        make_study()[samples]
+
+
+def test_a_study_is_no_sequence():
+    with pytest.raises(TypeError, match="not iterable"):
+        list(make_study())
+
+
+def test_scikit_learn_takes_studies_apart():
+    from sklearn.model_selection import train_test_split
+
+    study = make_study()
+    parts = train_test_split(study, study.metadata["age"], test_size=1, random_state=0)
+    assert [len(part) for part in parts[:2]] == [3, 1]
+    assert [part.metadata["age"].tolist() for part in parts[:2]] == [list(y) for y in parts[2:]]
+
+
 # repr
 
 

@@ -242,7 +242,9 @@ def test_duplicate_ids(write_json, write_biom):
 
 
 def test_wrong_objects_and_paths(tmp_path):
-    with pytest.raises(InputError, match="must be a path, a biom.Table or a DataFrame, not list"):
+    with pytest.raises(
+        InputError, match="must be a path, a biom.Table, .* or an AnnData, not list"
+    ):
         read_table([[1, 2]])
     with pytest.raises(InputError, match=r"columns that are not counts \(b\)"):
         read_table(pd.DataFrame({"a": [1], "b": ["x"]}, index=["s1"]))
