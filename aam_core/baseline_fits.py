@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import pandas as pd
 
 from aam_core import plots, preparation
 from aam_core.baseline import predict_baseline
-from aam_core.config import Config
+from aam_core.config import Config, FigureConfig
 from aam_core.config.resolve import ConfigLike, configured
+from aam_core.config.unused import RunContext, unused_settings
 from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names
 from aam_core.data.folds import split_table
@@ -40,7 +41,7 @@ FILES = (
     "val_samples.txt",
     "folds.tsv",
     "val_predictions.tsv",
-    "val_predictions.png",
+    *plots.figure_names("val_predictions"),
 )
 """What is written, as a fit writes it."""
 
@@ -137,7 +138,7 @@ def fit_baseline(
     kind = task_named(infer_task(values) if task is None else task)
     made = _split(study, samples, values, kind, groups, split, config)
     notes = preparation.column_notes(study, values, group_by, names, kind, config)
-    for line in (dropped, *notes, _unused(config, split is not None)):
+    for line in (dropped, *notes, *_unused(config, kind, split is not None, output)):
         if line:
             logger.info(line)
     frames = []
@@ -160,7 +161,7 @@ def fit_baseline(
         )
     baseline = _scored(method, frames, made, values, kind, groups)
     if output is not None:
-        _write(baseline, kind, str(values.name), output)
+        _write(baseline, kind, str(values.name), output, config.figure)
     return baseline
 
 
@@ -182,14 +183,19 @@ def _split(study, samples, values, kind, groups, given, config: Config) -> Split
     return split
 
 
-def _unused(config: Config, given: bool) -> str:
-    """A line on settings that a person set and that have no effect."""
+def _unused(config: Config, kind: type[Task], given: bool, output) -> list[str]:
+    """Lines on settings that a person set and that have no effect."""
     acting = _ACT - _SPLIT if given else _ACT
-    names = sorted(config.explicit - acting)
-    if not names:
-        return ""
-    why = "no network is trained" + (", and the split is given" if given else "")
-    return f"{first_five(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}."
+    drawn = {name for name in config.explicit if name.startswith("figure.")}
+    names = sorted(config.explicit - acting - drawn)
+    lines = []
+    if names:
+        why = "no network is trained" + (", and the split is given" if given else "")
+        lines.append(
+            f"{first_five(names)} {'has' if len(names) == 1 else 'have'} no effect: {why}."
+        )
+    context = RunContext(kind.name, output=output is not None)
+    return [*lines, *unused_settings(replace(config, explicit=frozenset(drawn)), context)]
 
 
 def _scored(method, frames, split: Split, values, kind: type[Task], groups) -> Baseline:
@@ -210,7 +216,9 @@ def _scored(method, frames, split: Split, values, kind: type[Task], groups) -> B
     return Baseline(metrics, table, split)
 
 
-def _write(baseline: Baseline, kind: type[Task], target: str, output: str | Path) -> None:
+def _write(
+    baseline: Baseline, kind: type[Task], target: str, output: str | Path, figure: FigureConfig
+) -> None:
     """Write `FILES`: the plot once the others are safe."""
     with replacing_in(output, FILES) as folder:
         write_json(folder / "metrics.json", baseline.metrics)
@@ -219,5 +227,6 @@ def _write(baseline: Baseline, kind: type[Task], target: str, output: str | Path
         for side, ids in (("train", baseline.split.train), ("val", baseline.split.val)):
             text = "".join(f"{name}\n" for name in ids)
             (folder / f"{side}_samples.txt").write_text(text, encoding="utf-8")
-    draw = functools.partial(kind.plot, baseline.val_predictions, label=target)
-    plots.attempt(Path(output, "val_predictions.png"), draw)
+    words = {"label": target, "units": figure.units, "title": figure.title}
+    draw = functools.partial(kind.plot, baseline.val_predictions, **words)
+    plots.attempt(Path(output, f"val_predictions.{figure.format}"), draw)

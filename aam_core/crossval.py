@@ -211,7 +211,9 @@ def cross_validate(
     # Under torchrun every rank comes here; one of them writes.
     if output is not None and os.environ.get("RANK", "0") == "0":
         more = dict(zip(_WRITTEN, (result.comparison, result.folds), strict=True))
-        write_scores(table, metrics, inputs.task, inputs.task.column, output, more, tables[0])
+        write_scores(
+            table, metrics, inputs.task, inputs.task.column, output, more, tables[0], config.figure
+        )
     logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
     return result
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from aam_core import plots
+from aam_core.config import FigureConfig
 from aam_core.data.columns import missing_ids
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path
@@ -35,6 +36,9 @@ def evaluate(
     *,
     task: str | None = None,
     missing_samples: str = "ignore",
+    units: str | None = None,
+    title: str | None = None,
+    figure_format: str | None = None,
 ) -> dict:
     """Compare predictions with the metadata column that they predict.
 
@@ -55,6 +59,10 @@ def evaluate(
         Inferred from the predictions where not given: text, or probabilities, mean classes.
     missing_samples : {'error', 'ignore'}
         Whether predicted samples may lack a value; where they may, they are not compared.
+    units, title : str, optional
+        Unit of a number, and title, of the figure.
+    figure_format : {'png', 'svg', 'pdf'}, optional
+        Of the figure, which is ``predictions.png`` where not given.
 
     Returns
     -------
@@ -70,6 +78,10 @@ def evaluate(
     InputError
         If a column is absent or unusable, or no predicted sample has a known value.
     """
+    given = {"units": units, "title": title, "format": figure_format}
+    if output is None and any(value is not None for value in given.values()):
+        raise InputError("There is no figure without an output folder: give output, too.")
+    figure = FigureConfig(**{name: value for name, value in given.items() if value is not None})
     kind = None if task is None else task_named(task)
     if missing_samples not in _MISSING_SAMPLES:
         raise InputError(
@@ -78,6 +90,8 @@ def evaluate(
     predictions = read_predictions(predictions, task, target)
     truth = column(read_metadata(metadata) if is_path(metadata) else from_frame(metadata), target)
     kind = kind or task_of_predictions(predictions)
+    if figure.units and kind.name == "classification":
+        raise InputError(f"Classes have no units ({figure.units!r}): leave them out (--units).")
     has_value = predictions.index.isin(truth.index.difference(missing_ids(truth)))
     compared, dropped = predictions.index[has_value], predictions.index[~has_value]
     if not len(compared):
@@ -99,7 +113,7 @@ def evaluate(
     if IN_TRAINING in predictions.columns:
         metrics[IN_TRAINING] = _count_trained_on(predictions[IN_TRAINING])
     if output is not None:
-        write_scores(table, metrics, kind, target, output)
+        write_scores(table, metrics, kind, target, output, figure=figure)
     return metrics
 
 
@@ -120,8 +134,9 @@ def write_scores(
     output: str | Path,
     more: Mapping[str, pd.DataFrame] | None = None,
     drawn: pd.DataFrame | None = None,
+    figure: FigureConfig | None = None,
 ) -> None:
-    """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, ``predictions.png``.
+    """Write ``metrics.json``, ``predictions.tsv`` and, once these are safe, a figure.
 
     Parameters
     ----------
@@ -137,13 +152,17 @@ def write_scores(
         Further tables by the names of their files.
     drawn : DataFrame, optional
         The samples to draw, where not all of the table.
+    figure : FigureConfig, optional
+        Of ``predictions.png`` (or another format).
     """
-    names = ("metrics.json", "predictions.tsv", "predictions.png", *(more or {}))
+    figure = figure or FigureConfig()
+    names = ("metrics.json", "predictions.tsv", *plots.figure_names("predictions"), *(more or {}))
     with replacing_in(output, names) as folder:
         write_json(folder / "metrics.json", metrics)
         table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
         for name, frame in (more or {}).items():
             frame.to_csv(folder / name, sep="\t")
-    picture = Path(output, "predictions.png")
+    picture = Path(output, f"predictions.{figure.format}")
     drawn = table if drawn is None else drawn
-    plots.attempt(picture, functools.partial(task.plot, drawn, label=target))
+    words = {"label": target, "units": figure.units, "title": figure.title}
+    plots.attempt(picture, functools.partial(task.plot, drawn, **words))

@@ -43,6 +43,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files.folders import check_manifest
 from aam_core.files.reading import member, read_json
 from aam_core.files.writing import write_json
+from aam_core.plots import figure_names
 from aam_core.tasks import TASKS, task_from_dict, task_of_model
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ FILES = (
     "val_samples.txt",
     "folds.tsv",
     "val_predictions.tsv",
-    "val_predictions.png",
-    "val_distances.png",
-    "losses.png",
+    *figure_names("val_predictions", "val_distances", "losses"),
 )
 """Names of all that a run may write; none of an earlier run's stays beside a new model."""
 

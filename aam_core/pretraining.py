@@ -257,7 +257,8 @@ def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
         held_out_in_words(counts),
         metrics_in_words(metrics),
     )
-    return {"val_distances.png": functools.partial(plots.distances, pairs)}
+    title = run.config.figure.title or None
+    return {"val_distances": functools.partial(plots.distances, pairs, title=title)}
 
 
 def held_out_distances(model: Model, study: Study) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class Run:
             one.run["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
 
     def save(self, model: Model, drawings: dict[str, Callable]) -> None:
-        """Write the model, then the plots ``{file name: callable(path)}`` that can be drawn."""
+        """Write the model, then the plots ``{name: callable(path)}`` that can be drawn."""
         output = self.plan.output
         if output is not None and self.group.is_first:
             # Before any plot: one that cannot be drawn must not cost the model.
@@ -206,16 +206,19 @@ class Run:
             left = [c for c in history if "/prediction_" not in c and c != "step"]
             shown = [c for c in left if not c.endswith("_weighted")]
             curves = functools.partial(plots.curves, history[shown], x="epoch")
-            every: dict[str, Callable] = {"losses.png": curves, **drawings}
+            every: dict[str, Callable] = {"losses": curves, **drawings}
+            figure = self.config.figure
+            targets = [one.task.column for one in model.each if one.target is not None]
+            units = dict(zip(targets, figure.units_of(targets), strict=True))
             places = (output, *folders_of_more(output, output))
             for one, place in zip(model.each, places, strict=True):
                 if one.val_predictions is not None:
-                    picture = str(place.relative_to(output) / "val_predictions.png")
-                    every[picture] = functools.partial(
-                        one.task.plot, one.val_predictions, label=one.task.column
-                    )
+                    name = one.task.column
+                    words = {"label": name, "units": units[name], "title": figure.title}
+                    picture = str(place.relative_to(output) / "val_predictions")
+                    every[picture] = functools.partial(one.task.plot, one.val_predictions, **words)
             for name, draw in every.items():
-                plots.attempt(output / name, draw, self.log.warning)
+                plots.attempt(output / f"{name}.{figure.format}", draw, self.log.warning)
         self.group.barrier()  # the others wait until it is there
 
     def reporter(self) -> Reporter:

@@ -56,7 +56,7 @@ class _ModelDirectoryFormat(model.DirectoryFormat):
     folds = model.File("folds.tsv", format=_TextFormat, optional=True)
     checkpoints = model.File("checkpoint/.+", format=_BinaryFormat, optional=True)
     logs = model.File("logs/.+", format=_BinaryFormat, optional=True)
-    plots = model.File(r"[^/]+\.png", format=_BinaryFormat, optional=True)
+    plots = model.File(r"[^/]+\.(png|svg|pdf)", format=_BinaryFormat, optional=True)
     card = model.File("model_card.md", format=_BinaryFormat, optional=True)
 
     def _validate_(self, level):

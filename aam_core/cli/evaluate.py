@@ -8,6 +8,7 @@ from aam_core.cli import own_output
 from aam_core.cli.command import command
 from aam_core.cli.options import FILE, directory_option, missing_option, task_option
 from aam_core.cli.outputs import show_metrics
+from aam_core.cli.settings import setting_option
 from aam_core.log import logger
 
 
@@ -19,6 +20,9 @@ from aam_core.log import logger
     "What was predicted.  [default: classes where the predictions are text or have probabilities]"
 )
 @missing_option("ignore", "predicted")
+@setting_option("units")
+@setting_option("title")
+@setting_option("figure_format")
 @directory_option(own_output.is_evaluation)
 def evaluate(predictions, metadata, target, output, **options):
     """Compare predictions with the truth.

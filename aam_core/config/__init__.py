@@ -13,6 +13,7 @@ from aam_core.config import presets
 from aam_core.config.config import Config, find, paths
 from aam_core.config.data import DataConfig
 from aam_core.config.everyday import EVERYDAY, FLAGS, SCALE
+from aam_core.config.figures import FIGURE_FORMATS, FigureConfig
 from aam_core.config.loss import METRICS, WITHOUT_TREE, LossConfig, MaskingConfig
 from aam_core.config.model import (
     COVARIATE_HELP,
@@ -28,6 +29,7 @@ __all__ = [
     "AUTO",
     "COVARIATE_HELP",
     "EVERYDAY",
+    "FIGURE_FORMATS",
     "FLAGS",
     "METRICS",
     "SCALE",
@@ -36,6 +38,7 @@ __all__ = [
     "DataConfig",
     "EncoderConfig",
     "EnsembleConfig",
+    "FigureConfig",
     "ForestConfig",
     "FusionConfig",
     "HeadConfig",

@@ -15,6 +15,7 @@ from typing import Any
 from aam_core.config import fields
 from aam_core.config.data import DataConfig
 from aam_core.config.fields import Checked, unknown
+from aam_core.config.figures import FigureConfig
 from aam_core.config.loss import LossConfig, MaskingConfig
 from aam_core.config.model import SAVED_FUSIONS, ModelConfig
 from aam_core.config.training import EnsembleConfig, ForestConfig, OptimConfig, TrainConfig
@@ -44,6 +45,7 @@ class Config(Checked):
     forest: ForestConfig = field(default_factory=ForestConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    figure: FigureConfig = field(default_factory=FigureConfig)
     explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -40,6 +40,9 @@ SCALE = {
     "passes": "ensemble.passes",
     "interval_by": "ensemble.interval_by",
     "unfreeze_from": "train.unfreeze_from",
+    "units": "figure.units",
+    "title": "figure.title",
+    "figure_format": "figure.format",
 }
 """Those of fewer runs; QIIME 2 has them among its ``settings``."""
 
@@ -71,6 +74,9 @@ class EverydaySettings(TypedDict, total=False):
     passes: int | None
     interval_by: str | None
     unfreeze_from: int | None
+    units: str | None
+    title: str | None
+    figure_format: str | None
 
 
 def default_in_words(config: Config, path: str) -> str:

@@ -395,6 +395,12 @@ _attention = _unless(
     "the network has no transformer blocks to train",
 )
 
+_drawn = _any(
+    _not_in_a_test,
+    _not_in_trials,
+    _unless(lambda c, at: at.job == "train" and not at.output, "there is no output folder"),
+)
+
 RULES: dict[str, Rule] = {
     # A limit has an effect where it is met.
     "data.rarefaction": _unless(lambda c, at: at.corpus, "sequences without samples have no reads"),
@@ -558,4 +564,7 @@ RULES: dict[str, Rule] = {
             "only tensorboard draws them, and train.trackers lacks it",
         ),
     ),
+    "figure.units": _any(_regression, _drawn),
+    "figure.title": _drawn,
+    "figure.format": _drawn,
 }

@@ -17,7 +17,7 @@ from aam_core.plots.ordination import ordination
 from aam_core.plots.over_sizes import over_sizes
 from aam_core.plots.reliability import coverage, reliability
 from aam_core.plots.scatter import CROWDED, distances, scatter
-from aam_core.plots.style import SUFFIXES, attempt
+from aam_core.plots.style import SUFFIXES, attempt, figure_names
 from aam_core.plots.trials import trials
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "errors_against",
     "errors_by_category",
     "errors_by_group",
+    "figure_names",
     "importance",
     "learning_rates",
     "logo",

@@ -30,6 +30,7 @@ __all__ = [
     "RED",
     "SUFFIXES",
     "attempt",
+    "figure_names",
     "new_figure",
     "plain",
     "save",
@@ -97,6 +98,15 @@ def attempt(
         warn(f"{path} could not be drawn ({reason}); nothing else is missing")
         return False
     return True
+
+
+def figure_names(*stems: str) -> tuple[str, ...]:
+    """Names of the files of some figures, in each format.
+
+    >>> figure_names("pcoa")
+    ('pcoa.png', 'pcoa.svg', 'pcoa.pdf')
+    """
+    return tuple(f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES)
 
 
 def style() -> AbstractContextManager[None]:

@@ -258,9 +258,9 @@ class Classification(Task):
         return pd.DataFrame({"actual": self.decode(actual), "prediction": self.decode(predicted)})
 
     @classmethod
-    def plot(cls, table: pd.DataFrame, path=None, *, label: str, title: str | None = None):
+    def plot(cls, table: pd.DataFrame, path=None, *, label: str, units: str = "", title: str = ""):
         """A confusion matrix."""
-        return plots.confusion(table, path, label=label, title=title)
+        return plots.confusion(table, path, label=label, title=title or None)
 
     def forest_target(self, values: pd.Series) -> np.ndarray:
         """[N] int64, places of the classes."""

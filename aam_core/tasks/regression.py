@@ -362,9 +362,9 @@ class Regression(Task):
         return pd.DataFrame({"actual": actual, "prediction": predicted})
 
     @classmethod
-    def plot(cls, table: pd.DataFrame, path=None, *, label: str, title: str | None = None):
+    def plot(cls, table: pd.DataFrame, path=None, *, label: str, units: str = "", title: str = ""):
         """A scatter."""
-        return plots.scatter(table, path, label=label, title=title)
+        return plots.scatter(table, path, label=label, units=units or None, title=title or None)
 
     def forest_target(self, values: pd.Series) -> np.ndarray:
         """[N] float64 in units."""

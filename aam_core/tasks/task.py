@@ -370,8 +370,11 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def plot(cls, table: pd.DataFrame, path=None, *, label: str, title: str | None = None):
-        """Draw ``actual`` and ``prediction``; returns the figure, which is written to ``path``."""
+    def plot(cls, table: pd.DataFrame, path=None, *, label: str, units: str = "", title: str = ""):
+        """Draw ``actual`` and ``prediction``; returns the figure, which is written to ``path``.
+
+        ``units`` are those of a number.
+        """
 
     # --- forests ---------------------------------------------------------------------------------
 

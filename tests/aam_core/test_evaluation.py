@@ -115,6 +115,28 @@ def test_bad_input_is_one_line_and_nothing_is_written(ages, predicted, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+def test_the_figure_says_what_it_is_told(ages, predicted, tmp_path):
+    words = {"units": "days", "title": "Infants", "figure_format": "svg"}
+    evaluate(predicted, ages, "age", tmp_path)
+    evaluate(predicted, ages, "age", tmp_path, **words)  # in the place of the png
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["metrics.json", "predictions.svg", "predictions.tsv"]
+    text = (tmp_path / "predictions.svg").read_text()
+    assert "Actual age (days)" in text and "Infants" in text
+    for change, message in (
+        ({"output": None}, "no figure without an output"),
+        ({"figure_format": "gif"}, "format must be one of png, svg, pdf"),
+        ({"target": "ibd", "task": "classification"}, "Classes have no units"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate(
+                **{
+                    **{"predictions": predicted, "metadata": ages, "target": "age"},
+                    **{"output": tmp_path, **words, **change},
+                }
+            )
+
+
 def test_classes_called_as_the_bounds_of_an_interval(tmp_path):
     truth = frame(airway=["upper", "lower", "upper", "lower"])
     probabilities = {"lower": [0.1, 0.6, 0.3, 0.7], "upper": [0.9, 0.4, 0.7, 0.3]}

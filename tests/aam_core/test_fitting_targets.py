@@ -114,7 +114,9 @@ def two(small, brief, tmp_path_factory):
     second = (1000 - 10 * values).where(np.arange(60) % 2 == 0)
     study = dataclasses.replace(small, metadata=small.metadata.assign(second=second))
     folder = tmp_path_factory.mktemp("two") / "model"
-    config = brief("fitting", {"train.max_steps": 20, "loss.target_weights": "second=0.5"})
+    figures = {"figure.units": "m,kg", "figure.format": "svg"}
+    changes = {"train.max_steps": 20, "loss.target_weights": "second=0.5", **figures}
+    config = brief("fitting", changes)
     return study, fit_regressor(study, ["gradient", "second"], config=config, output=folder), folder
 
 
@@ -151,7 +153,11 @@ def test_several_targets_are_saved_and_predicted_side_by_side(two, tmp_path):
         alone = predict(one, study)["prediction"]
         pd.testing.assert_series_equal(table[f"{name}_prediction"], alone, check_names=False)
     (place,) = (folder / "targets").iterdir()
-    assert place.name.startswith("2-second-") and (place / "val_predictions.png").is_file()
+    assert place.name.startswith("2-second-") and (place / "val_predictions.svg").is_file()
+    assert "Actual second (kg)" in (place / "val_predictions.svg").read_text()
+    assert "Actual gradient (m)" in (folder / "val_predictions.svg").read_text()
+    with pytest.raises(InputError, match="figure.units has 1 units .m., and there are 2 targets"):
+        fit_regressor(study, ["gradient", "second"], units="m")
     model.save(folder)
     assert list((folder / "targets").iterdir()) == [place]
     dataclasses.replace(model, more=[]).save(tmp_path / "one")

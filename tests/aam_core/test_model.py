@@ -63,6 +63,7 @@ FIELDS = {
         "device devices strategy max_restarts checkpoint_every precision compile "
         "gradient_checkpointing attention threads log_every trackers histograms"
     ),
+    "figure": "units title format",
     "parts": (
         "nucleotide distance outputs sizes numbers scale_sizes link below above count faith_pd "
         "ranks unbounded"

@@ -39,7 +39,8 @@ OPTIONS = {
     | LIMIT
     | {"model", "output", "tree", "taxonomy", "target", "group_by", "seed", "threads", "device"}
     | {"repeats", "clades", "references", "units", "title"},
-    "evaluate": {"predictions", "metadata", "target", "task", "output"},
+    "evaluate": {"predictions", "metadata", "target", "task", "output"}
+    | {"units", "title", "figure_format"},
     "cross-validate": TRAINS
     | FITS
     | HELP

@@ -139,6 +139,9 @@ SOMETIMES = {
     "train.attention": ({}, FIT, {"model.fusion.kind": "perceiver"}, COVARIATES),
     "train.log_every": ({}, TRIALS, {}, FIT),
     "train.trackers": ({}, replace(FIT, job="folds"), {}, FIT),
+    "figure.units": ({}, CLASSES, {}, FIT),
+    "figure.title": ({}, TEST, {}, FIT),
+    "figure.format": ({}, replace(FIT, output=False), {}, replace(FIT, job="folds", output=False)),
     "train.histograms": ({"train.trackers": "none"}, FIT, {}, FIT),
 }
 """Field -> (settings, context) without effect, then with one (None: no simple context)."""
@@ -165,6 +168,8 @@ SPECIAL = {
     "loss.sample_weight": "gradient",
     "loss.class_weight": "balanced",
     "loss.class_order": "low,high",
+    "figure.units": "days",
+    "figure.title": "Age",
 }
 SPECIAL |= {f"model.{part}.heads": 8 for part in ("encoder", "sample", "fusion")}
 
