@@ -205,18 +205,19 @@ class Run:
             history = pd.DataFrame(model.history)
             left = [c for c in history if "/prediction_" not in c and c != "step"]
             shown = [c for c in left if not c.endswith("_weighted")]
-            curves = functools.partial(plots.curves, history[shown], x="epoch")
-            every: dict[str, Callable] = {"losses": curves, **drawings}
             figure = self.config.figure
             targets = [one.task.column for one in model.each if one.target is not None]
             units = dict(zip(targets, figure.units_of(targets), strict=True))
+            unit = units[targets[0]] if len(targets) == 1 else None
+            curves = functools.partial(plots.curves, history[shown], x="epoch", units=unit)
+            every: dict[str, Callable] = {"losses": curves, **drawings}
             places = (output, *folders_of_more(output, output))
             for one, place in zip(model.each, places, strict=True):
                 if one.val_predictions is not None:
                     name = one.task.column
-                    words = {"label": name, "units": units[name], "title": figure.title}
+                    told = {"label": name, "units": units[name], "title": figure.title}
                     picture = str(place.relative_to(output) / "val_predictions")
-                    every[picture] = functools.partial(one.task.plot, one.val_predictions, **words)
+                    every[picture] = functools.partial(one.task.plot, one.val_predictions, **told)
             for name, draw in every.items():
                 plots.attempt(output / f"{name}.{figure.format}", draw, self.log.warning)
         self.group.barrier()  # the others wait until it is there

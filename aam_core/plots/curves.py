@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from aam_core.errors import InputError
-from aam_core.plots.style import COLOURS, new_figure, plain, save, style
+from aam_core.plots.style import COLOURS, named_metric, new_figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["curves"]
+
+_IN_UNITS = ("mae", "rmse", "width")
+"""Metrics that have the unit of the target."""
 
 
 def curves(
@@ -21,6 +24,7 @@ def curves(
     path: str | Path | None = None,
     *,
     x: str = "step",
+    units: str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Training curves: a panel per quantity, a curve per name.
@@ -34,6 +38,8 @@ def curves(
         File to write.
     x : str
         Column of the horizontal axis, such as 'step' or 'epoch'.
+    units : str, optional
+        Unit of the target, which its errors have.
     title : str, optional
 
     Returns
@@ -55,10 +61,10 @@ def curves(
             panels.setdefault(str(name).rsplit("/", 1)[-1], []).append(name)
     if not panels:
         raise InputError("The training log has no numbers to draw.")
-    wide = 2 if len(panels) == 4 else min(3, len(panels))
+    wide = min(2, len(panels))
     high = -(-len(panels) // wide)
     with style():
-        figure, grid = new_figure(4.6 * wide, 3.6 * high, rows=high, columns=wide)
+        figure, grid = new_figure(3.6 * wide, 2.8 * high, rows=high, columns=wide)
         for axes, (panel, names) in zip(grid, panels.items(), strict=False):
             for place, name in enumerate(names):
                 colour = COLOURS[place % len(COLOURS)]
@@ -73,7 +79,8 @@ def curves(
                     ms=4,
                     label=plain(str(name).rsplit("/", 1)[0] if "/" in str(name) else panel),
                 )
-            axes.set_title(plain(panel.replace("_", " ")))
+            named = plain(named_metric(panel))
+            axes.set_title(f"{named} ({plain(units)})" if units and panel in _IN_UNITS else named)
             axes.set_xlabel(plain(x))
             axes.grid(alpha=0.25)
             if len(names) > 1 or "/" in str(names[0]):

@@ -31,6 +31,7 @@ __all__ = [
     "SUFFIXES",
     "attempt",
     "figure_names",
+    "named_metric",
     "new_figure",
     "plain",
     "save",
@@ -66,6 +67,13 @@ _STYLE = {
     "svg.hashsalt": "aam",  # else two files of the same figure differ
     "text.usetex": False,
 }
+
+_METRICS = {
+    **{"mae": "MAE", "rmse": "RMSE", "r2": "R²", "auc": "AUC", "f1": "F1"},
+    **{"lr": "learning rate", "memory_gb": "memory (GB)"},
+    **{"distance_r2": "distance R²", "distance_mae": "distance MAE"},
+}
+"""Metrics that are not called as in the logs."""
 
 _LONGEST = 60
 """Characters of a name that are drawn: of a column, say, whose name may have thousands."""
@@ -150,6 +158,15 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font
         figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
     return figure
+
+
+def named_metric(name: str) -> str:
+    """A metric or quantity of the logs in words.
+
+    >>> named_metric("memory_gb"), named_metric("distance_loss")
+    ('memory (GB)', 'distance loss')
+    """
+    return _METRICS.get(name, name.replace("_", " "))
 
 
 def plain(name: object, longest: int = _LONGEST) -> str:

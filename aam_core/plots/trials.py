@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from aam_core.plots.style import BLUE, GREY, RED, new_figure, save, style
+from aam_core.plots.style import BLUE, GREY, RED, named_metric, new_figure, save, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["trials"]
-
-_NAMES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "auc": "AUC", "f1": "F1"}
-"""Metrics that are not called as in the logs."""
 
 
 def trials(
@@ -64,7 +61,7 @@ def trials(
             axes.scatter([], [], marker=marker, color=GREY, label="Off the scale")
         axes.set_xlim(table["number"].min() - 0.5, table["number"].max() + 0.5)
         axes.set_xlabel("Trial")
-        name = _NAMES.get(metric, metric.replace("_", " "))
+        name = named_metric(metric)
         better = "higher" if greater_is_better else "lower"
         axes.set_ylabel(f"Validation {name} ({better} is better)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

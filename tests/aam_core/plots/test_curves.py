@@ -13,14 +13,16 @@ def test_curves_share_a_panel_by_quantity():
         [
             {"step": 2, "epoch": 1, "train/total_loss": 1.0},
             {"step": 1, "epoch": 1, "train/total_loss": 3.0},
-            {"step": 2, "epoch": 1, "val/total_loss": 2.0, "val/r2": 0.5, "phase": "val"},
+            {"step": 2, "epoch": 1, "val/total_loss": 2.0, "val/mae": 0.5, "phase": "val"},
         ]
     )
-    panels = {axes.get_title(): axes for axes in plots.curves(log).axes if axes.get_title()}
-    assert set(panels) == {"total loss", "r2"}
+    panels = {
+        axes.get_title(): axes for axes in plots.curves(log, units="d").axes if axes.get_title()
+    }
+    assert set(panels) == {"total loss", "MAE (d)"}
     loss = {line.get_label(): line.get_xydata().tolist() for line in panels["total loss"].lines}
     assert loss == {"train": [[1, 3], [2, 1]], "val": [[2, 2]]}
-    assert panels["r2"].get_xlabel() == "step"
+    assert panels["MAE (d)"].get_xlabel() == "step"
     by_epoch = plots.curves(log, x="epoch").axes[0]
     assert by_epoch.get_xlabel() == "epoch"
 
