@@ -18,10 +18,14 @@ from torch import Tensor
 from aam_core.data.batches import Batch
 from aam_core.ensemble.forward import outputs_of_batches
 from aam_core.errors import InputError
+from aam_core.model import Model
 from aam_core.models.network import Network
 from aam_core.prediction import as_predictor, as_study, override
 
-__all__ = ["AttentionShares", "attention_shares", "fusion_weights"]
+__all__ = ["AttentionShares", "attention_shares", "fusion_weights", "has_fusion_weights"]
+
+_WITH_WEIGHTS = ("gmu", "cross-attention", "perceiver")
+"""Kinds of fusion whose attention or gates are outputs of the network."""
 
 _KEYS = ["sample-id", "feature-id"]
 
@@ -177,6 +181,12 @@ def _shares(
             yield f"member_{member_number}_query_{query + 1}", shares_BQA[:, query]
 
 
+def has_fusion_weights(model: Model) -> bool:
+    """Whether a model reads covariates in a way that has weights to show."""
+    fused = model.covariates is not None and model.covariates.fused
+    return bool(fused) and model.config.model.fusion.kind in _WITH_WEIGHTS
+
+
 def fusion_weights(
     model,
     table,
@@ -221,7 +231,7 @@ def fusion_weights(
     kind = model.config.model.fusion.kind
     if model.covariates is None or not model.covariates.fused:
         raise InputError("This model reads no covariates: there is no fusion to show weights of.")
-    if kind not in ("gmu", "cross-attention", "perceiver"):
+    if not has_fusion_weights(model):
         raise InputError(
             f"The fusion of this model ({kind}) has no weights to show: those of 'gmu', "
             "'cross-attention' and 'perceiver' have (model.fusion.kind, when fitting)."
