@@ -42,6 +42,7 @@ MORE = {"train.attention": {"auto"}, "ensemble.calibration": {"auto", "none"}}
 FIXED = {
     *("data.shallow_samples", "data.long_sequences", "model.encoder.features"),
     *("train.best_direction", "train.strategy", "train.precision", "ensemble.interval"),
+    "figure.format",
 }
 """Fields whose choices are cases in the code, not entries of a registry."""
 
