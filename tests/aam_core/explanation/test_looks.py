@@ -13,8 +13,8 @@ from aam_core.explanation.looks import check_looks, look
 
 @pytest.fixture(scope="module")
 def named(small):
-    """The study, whose first ASV has a taxon."""
-    taxa = ["d__Bacteria; g__Blautia", *[""] * (len(small.feature_ids) - 1)]
+    """The study with a taxon of each ASV."""
+    taxa = [f"d__Bacteria; g__Blautia {i}" for i in range(len(small.feature_ids))]
     return dataclasses.replace(small, taxonomy=taxa)
 
 
@@ -28,7 +28,7 @@ def test_attention_of_a_regressor(regressor, named, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == names
     table = pd.read_csv(tmp_path / "attention.tsv", sep="\t", index_col="feature-id")
     assert table["attention"].sum() == pytest.approx(1, abs=1e-4)
-    assert table.loc[named.feature_ids[0], "taxon"] == "d__Bacteria; g__Blautia"
+    assert table.loc[named.feature_ids[0], "taxon"] == "d__Bacteria; g__Blautia 0"
     text = (tmp_path / "attention.svg").read_text()
     assert "g__Blautia" in text and "Sites" in text and "d__Bacteria" not in text
 
