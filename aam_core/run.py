@@ -215,9 +215,9 @@ class Run:
             for one, place in zip(model.each, places, strict=True):
                 if one.val_predictions is not None:
                     name = one.task.column
-                    told = {"label": name, "units": units[name], "title": figure.title}
+                    named = {"label": name, "units": units[name], "title": figure.title}
                     picture = str(place.relative_to(output) / "val_predictions")
-                    every[picture] = functools.partial(one.task.plot, one.val_predictions, **told)
+                    every[picture] = functools.partial(one.task.plot, one.val_predictions, **named)
             for name, draw in every.items():
                 plots.attempt(output / f"{name}.{figure.format}", draw, self.log.warning)
         self.group.barrier()  # the others wait until it is there

@@ -13,7 +13,7 @@ from aam_core.config import presets
 from aam_core.config.config import Config, find, paths
 from aam_core.config.data import DataConfig
 from aam_core.config.everyday import EVERYDAY, FLAGS, SCALE
-from aam_core.config.figures import FIGURE_FORMATS, FigureConfig
+from aam_core.config.figure import FIGURE_FORMATS, FigureConfig
 from aam_core.config.loss import METRICS, WITHOUT_TREE, LossConfig, MaskingConfig
 from aam_core.config.model import (
     COVARIATE_HELP,

@@ -15,7 +15,7 @@ from typing import Any
 from aam_core.config import fields
 from aam_core.config.data import DataConfig
 from aam_core.config.fields import Checked, unknown
-from aam_core.config.figures import FigureConfig
+from aam_core.config.figure import FigureConfig
 from aam_core.config.loss import LossConfig, MaskingConfig
 from aam_core.config.model import SAVED_FUSIONS, ModelConfig
 from aam_core.config.training import EnsembleConfig, ForestConfig, OptimConfig, TrainConfig

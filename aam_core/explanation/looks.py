@@ -1,4 +1,4 @@
-"""Where the networks look, as tables and figures in a folder: what ``aam explain`` adds on request.
+"""Where the networks look, as tables and plots in a folder: what ``aam explain`` adds on request.
 
 It puts together `attention` (ASVs of a sample, covariates) and `bases` (along an ASV).
 """

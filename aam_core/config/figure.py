@@ -1,4 +1,4 @@
-"""What figures of a run say, and how they are written."""
+"""What plots of a run say, and how they are written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FIGURE_FORMATS = ("png", "svg", "pdf")
 
 @dataclass(frozen=True)
 class FigureConfig(Checked):
-    """Figures of held-out samples."""
+    """Plots of held-out samples."""
 
     units: str = option(
-        "", "Unit of the target in figures, such as 'days'; of several targets, joined by commas."
+        "", "Unit of the target in plots, such as 'days'; of several targets, joined by commas."
     )
-    title: str = option("", "Title of the figures of predictions.")
+    title: str = option("", "Title of the plots of predictions.")
     format: str = option(
-        "png", "Format of the figures; text in svg and pdf stays text.", choices=FIGURE_FORMATS
+        "png", "Format of the plots; text in svg and pdf stays text.", choices=FIGURE_FORMATS
     )
 
     def units_of(self, targets: Sequence[str]) -> list[str]:
