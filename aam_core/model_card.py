@@ -134,8 +134,18 @@ def words(known: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def metric_rows(known: dict[str, Any]) -> list[tuple[str, int | None, dict[str, float]]]:
     """What was scored, on how many samples (or pairs), and its metrics."""
-    metrics, samples = known["metrics"], known["validation"].get("samples")
-    rows = []
+    targets = known["metrics"].get("targets")
+    if targets:  # of each by its name
+        return [
+            (f"{column}, {row[0]}", *row[1:])
+            for column, metrics in targets.items()
+            for row in _rows(metrics)
+        ]
+    return _rows(known["metrics"])
+
+
+def _rows(metrics: dict[str, Any]) -> list[tuple[str, int | None, dict[str, float]]]:
+    samples, rows = metrics.get("held_out", {}).get("samples"), []
     for key, what in _SCORED.items():
         scores = metrics.get(key)
         if isinstance(scores, dict) and scores:

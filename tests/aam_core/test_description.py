@@ -91,3 +91,13 @@ def test_paths_of_a_command_become_names():
     command = "aam fit-regressor --table /home/me/a.biom --tree='/x/b c.nwk' --target age/d --lr 1"
     expected = "aam fit-regressor --table a.biom '--tree=b c.nwk' --target d --lr 1"
     assert model_card._without_folders(command) == expected
+
+
+def test_metrics_of_several_targets_have_their_names():
+    scores = {"held_out": {"samples": 9}, "model": {"r2": 0.5}, "forest": {"r2": 0.4}}
+    known = {"metrics": {**scores, "targets": {"age": scores, "ph": scores}}}
+    rows = model_card.metric_rows(known)
+    assert [row[0] for row in rows] == [
+        *("age, the model", "age, its forest alone", "ph, the model", "ph, its forest alone")
+    ]
+    assert rows[0][1:] == (9, {"r2": 0.5})
