@@ -50,6 +50,9 @@ _FEATURES = {
 """``model.encoder.features`` -> what an ASV is to the networks."""
 
 
+_INTERVAL = ("coverage", "half_width")
+
+
 def facts(model: Model) -> dict[str, Any]:
     """What a model is, on what it was trained and how it was validated, ready for JSON.
 
@@ -63,7 +66,7 @@ def facts(model: Model) -> dict[str, Any]:
     trees = None if model.forest is None else len(model.forest.arrays["roots"])
     what: dict[str, Any] = {
         "kind": model.kind,
-        "targets": [_target(one) for one in model.each if one.target is not None],
+        "targets": _targets(model),
         "covariates": None if model.covariates is None else str(model.covariates),
         "columns": list(model.columns()),
         "members": config.model.members,
@@ -107,14 +110,22 @@ def facts(model: Model) -> dict[str, Any]:
     }
 
 
-def _target(model: Model) -> dict[str, Any]:
-    task = model.task
-    out: dict[str, Any] = {"column": task.column, "task": task.name, "classes": list(task.classes)}
-    if model.intervals:
-        out["interval"] = {
-            "coverage": model.intervals[0].coverage,
-            "half_width": model.intervals[0].half_width,
-        }
+def _targets(model: Model) -> list[dict[str, Any]]:
+    each = [one for one in model.each if one.target is not None]
+    if not each:
+        return []
+    units = model.config.figure.units_of([one.task.column for one in each])
+    if len(each) == 1 and "," in units[0]:  # of several targets, of which this is one
+        units = [""]
+    out = []
+    for one, unit in zip(each, units, strict=True):
+        task = one.task
+        known: dict[str, Any] = {"column": task.column, "task": task.name, "units": unit}
+        known["classes"] = list(task.classes)
+        if one.intervals:
+            interval = one.intervals[0]
+            known["interval"] = {name: getattr(interval, name) for name in _INTERVAL}
+        out.append(known)
     return out
 
 
@@ -208,6 +219,7 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
     ]
     intervals = [
         f"{it['interval']['coverage']:.0%} within ± {it['interval']['half_width']:.4g}"
+        + (f" {it['units']}" if it["units"] else "")
         + (f" ({it['column']})" if len(what["targets"]) > 1 else "")
         for it in what["targets"]
         if "interval" in it

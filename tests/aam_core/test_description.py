@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -91,6 +92,15 @@ def test_paths_of_a_command_become_names():
     command = "aam fit-regressor --table /home/me/a.biom --tree='/x/b c.nwk' --target age/d --lr 1"
     expected = "aam fit-regressor --table a.biom '--tree=b c.nwk' --target d --lr 1"
     assert model_card._without_folders(command) == expected
+
+
+def test_intervals_have_units_and_encoders_have_none(regressor, encoder):
+    changes = {"figure.units": "days"}
+    known = []
+    for model in (regressor.model, encoder.model):
+        model = dataclasses.replace(model, config=model.config.adjust(changes))
+        known.append(model_card.words(model_card.facts(model))["Model"])
+    assert known[0]["interval"].endswith(" days") and "interval" not in known[1]
 
 
 def test_metrics_of_several_targets_have_their_names():
