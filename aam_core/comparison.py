@@ -13,7 +13,7 @@ from aam_core.config.fields import names_in
 from aam_core.ensemble.calibration import coverage_report
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
-from aam_core.fold_fits import FoldInputs, FoldPredictions
+from aam_core.fold_fits import FoldPredictions, TargetInputs
 from aam_core.statistics import CONFIDENCE, compare_methods, draws_of, predictions_of
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 
@@ -88,7 +88,7 @@ def _ends(prefix: str, interval: Sequence[float] | None) -> dict[str, float]:
 
 
 def together_by_method(
-    inputs: FoldInputs, predicted: Sequence[FoldPredictions], repeat: int
+    inputs: TargetInputs, predicted: Sequence[FoldPredictions], repeat: int
 ) -> dict[str, pd.DataFrame]:
     """The predictions of a repeat by each method."""
     of_repeat = [
@@ -99,7 +99,7 @@ def together_by_method(
     return {m: _joined([frames[m] for frames in of_repeat], inputs) for m in of_repeat[0]}
 
 
-def _joined(frames: list[pd.DataFrame], inputs: FoldInputs) -> pd.DataFrame:
+def _joined(frames: list[pd.DataFrame], inputs: TargetInputs) -> pd.DataFrame:
     """The folds' predictions as one table in the order of the samples."""
     table = pd.concat(frames)
     tested = set(table.index)
@@ -112,7 +112,7 @@ def _joined(frames: list[pd.DataFrame], inputs: FoldInputs) -> pd.DataFrame:
 
 
 def predictions_table(
-    together: dict[str, pd.DataFrame], inputs: FoldInputs, repeat: int
+    together: dict[str, pd.DataFrame], inputs: TargetInputs, repeat: int
 ) -> pd.DataFrame:
     """The predictions of all methods side by side, behind the fold and the actual value."""
     table = together["aam"].copy()
@@ -127,7 +127,7 @@ def predictions_table(
 
 
 def metrics_of(
-    inputs: FoldInputs,
+    inputs: TargetInputs,
     predicted: Sequence[FoldPredictions],
     together: Sequence[dict[str, pd.DataFrame]],
     tables: Sequence[pd.DataFrame],
@@ -177,7 +177,7 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _compare(
-    inputs: FoldInputs, tables: Sequence[pd.DataFrame], methods: Sequence[str]
+    inputs: TargetInputs, tables: Sequence[pd.DataFrame], methods: Sequence[str]
 ) -> dict[str, Any]:
     """Intervals of the methods' metrics, and differences from the random forest."""
     task, tested = inputs.task, tables[0].index
@@ -199,7 +199,7 @@ def _compare(
     }
 
 
-def _interval(inputs: FoldInputs, predictions: pd.DataFrame, config: Config) -> dict[str, Any]:
+def _interval(inputs: TargetInputs, predictions: pd.DataFrame, config: Config) -> dict[str, Any]:
     """What the coverage of a regression is of, by fifth of the predictions and by group."""
     if not inputs.task.has_interval:
         return {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,12 +33,19 @@ from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five, lookup
 from aam_core.evaluation import write_scores
 from aam_core.files.writing import check_folder
-from aam_core.fold_fits import FoldFit, FoldInputs, of_repeat, predict_folds
+from aam_core.fold_fits import (
+    FoldFit,
+    FoldInputs,
+    FoldPredictions,
+    TargetInputs,
+    of_repeat,
+    predict_folds,
+)
 from aam_core.log import duration, logger
-from aam_core.model import Model, as_model
+from aam_core.model import MORE, Model, as_model
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
-from aam_core.tasks import Task, task_named
+from aam_core.tasks import Targets, Task, task_named
 from aam_core.tasks.prediction_columns import is_of_method
 from aam_core.training.launch.devices import writes_alone
 from aam_core.training.launch.environment import is_launched
@@ -73,12 +82,23 @@ class CrossValidation(Summarized):
         Index ``sample-id``; ``repeat`` and ``fold`` in which each sample was tested.
     task : str
         Its name.
+    target : str
+        The metadata column that is predicted.
+    more : list of CrossValidation
+        Of further targets, by the same fits and folds; ``metrics["targets"]`` has those of all.
     """
 
     predictions: pd.DataFrame
     metrics: dict
     folds: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     task: str = "regression"
+    target: str = ""
+    more: list[CrossValidation] = dataclasses.field(default_factory=list)
+
+    @property
+    def each(self) -> list[CrossValidation]:
+        """One of each target: itself, and `more`."""
+        return [dataclasses.replace(self, more=[]), *self.more]
 
     @property
     def comparison(self) -> pd.DataFrame:
@@ -86,11 +106,14 @@ class CrossValidation(Summarized):
         return comparison_table(self.metrics)
 
     def _summary(self) -> tuple[str, dict[str, str]]:
-        labels = labels_of(self.task).items()
-        scored = {key: label for key, label in labels if key in self.metrics}
+        labels = list(labels_of(self.task).items())
         lines = {
-            label: ", ".join(f"{name} {value:.4g}" for name, value in self.metrics[key].items())
-            for key, label in scored.items()
+            f"{one.target}: {label}" if self.more else label: ", ".join(
+                f"{name} {value:.4g}" for name, value in one.metrics[key].items()
+            )
+            for one in self.each
+            for key, label in labels
+            if key in one.metrics
         }
         samples = preparation.held_out_in_words(self.metrics["held_out"])
         return f"Cross-validation: {samples}", lines
@@ -100,7 +123,7 @@ class CrossValidation(Summarized):
 @writes_alone
 def cross_validate(
     study: Study,
-    target: str | pd.Series,
+    target: str | pd.Series | Sequence[str],
     *,
     task: str | None = None,
     group_by: str | pd.Series | None = None,
@@ -127,8 +150,10 @@ def cross_validate(
     Parameters
     ----------
     study : Study
-    target : str or Series
-        Metadata column, or values by sample id.
+    target : str, Series or list of str
+        Metadata column, or values by sample id; or several columns of numbers, as in
+        `fit_regressor`: one fit a fold learns all, and each is scored by itself, on the samples
+        that have a value of it, beside baselines of its own.
     task : {'regression', 'classification'}, optional
         Inferred from the target where not given: text means classes.
     group_by : str or Series, optional
@@ -155,7 +180,7 @@ def cross_validate(
         As in `fit_regressor`. If the encoder was trained on tested samples there is a warning.
     output : path, optional
         Folder for ``predictions.tsv``, ``metrics.json``, ``comparison.tsv``, ``folds.tsv`` and
-        ``predictions.png``.
+        ``predictions.png``; of each further target the same in a folder of its own, in ``targets``.
 
     Returns
     -------
@@ -191,31 +216,68 @@ def cross_validate(
     names = _baseline_names(baseline)
     inputs = _prepare(study, target, kind, group_by, division, config, options, names)
     predicted = predict_folds(inputs, jobs)
+    first, *more = (_scored(*pair) for pair in zip(inputs.each, predicted, strict=True))
+    if more:
+        first.metrics["targets"] = {one.target: {**one.metrics} for one in (first, *more)}
+    result = dataclasses.replace(first, more=more)
+    # Under torchrun every rank comes here; one of them writes.
+    if output is not None and os.environ.get("RANK", "0") == "0":
+        _write(result, inputs, Path(output))
+    logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
+    return result
+
+
+def _scored(inputs: TargetInputs, predicted: Sequence[FoldPredictions]) -> CrossValidation:
+    """The predictions of all folds of one target, and how good they are."""
     together = [
         together_by_method(inputs, predicted, number + 1) for number in range(inputs.repeats)
     ]
     tables = [
         predictions_table(frames, inputs, number) for number, frames in enumerate(together, start=1)
     ]
-    metrics = metrics_of(inputs, predicted, together, tables)
-    _warn_of_depth(metrics, inputs.task)
+    metrics, task = metrics_of(inputs, predicted, together, tables), inputs.task
+    _warn_of_depth(metrics, task)
     _say_weight(metrics)
     table = tables[0]
     if len(tables) > 1:
         for number, each in enumerate(tables, start=1):
             each.insert(0, "repeat", number)
         table = pd.concat(tables)
-    result = CrossValidation(
-        table, metrics, folds_table(fold for fold, *_ in inputs.folds), inputs.task.name
-    )
-    # Under torchrun every rank comes here; one of them writes.
-    if output is not None and os.environ.get("RANK", "0") == "0":
-        more = dict(zip(_WRITTEN, (result.comparison, result.folds), strict=True))
-        write_scores(
-            table, metrics, inputs.task, inputs.task.column, output, more, tables[0], config.figure
-        )
-    logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
-    return result
+    folds = folds_table(fold for fold, *_ in inputs.folds)
+    return CrossValidation(table, metrics, folds, task.name, task.column)
+
+
+def _write(result: CrossValidation, inputs: FoldInputs, output: Path) -> None:
+    """Write the first target to the folder, and the others to folders below it."""
+    names = [""]
+    for number, one in enumerate(result.more, start=2):
+        column = re.sub("[^A-Za-z0-9_-]", "_", one.target)[:40]
+        names.append(f"{number}-{column}")
+    each = list(zip(result.each, inputs.each, names, strict=True))
+    for one, part, name in reversed(each):  # the first, which tells of all, is the last
+        repeats = one.predictions.get("repeat")
+        drawn = one.predictions if repeats is None else one.predictions[repeats == 1]
+        tables = dict(zip(_WRITTEN, (one.comparison, one.folds), strict=True))
+        place = output / MORE / name if name else output
+        given = part.task, one.target, place, tables, drawn, part.config.figure
+        write_scores(one.predictions, one.metrics, *given)
+    _remove_others(output / MORE, names)
+
+
+def _remove_others(folder: Path, names: list[str]) -> None:
+    """Remove the further targets of an earlier output; what a user keeps there stays."""
+    places = sorted(folder.iterdir()) if folder.is_dir() else []
+    old = [
+        place
+        for place in places
+        if place.name not in names
+        and re.fullmatch(r"[0-9]+-[A-Za-z0-9_-]{1,40}", place.name)
+        and all((place / name).is_file() for name in _WRITTEN)
+    ]
+    for place in old:
+        shutil.rmtree(place, ignore_errors=True)
+    if old and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _check_jobs(jobs: int, config: Config) -> None:
@@ -240,8 +302,8 @@ def _baseline_names(baseline: bool | Sequence[str]) -> tuple[str, ...]:
 
 def _prepare(
     study: Study,
-    target: str | pd.Series,
-    kind: type[Task] | None,
+    target: str | pd.Series | Sequence[str],
+    kind: type[Task] | type[Targets] | None,
     group_by: str | pd.Series | None,
     division: Division,
     config: Config,
@@ -252,9 +314,13 @@ def _prepare(
     encoder, covariates = options["encoder"] or options["init_from"], options["covariates"]
     samples, dropped = preparation.usable_samples(study, config)
     study = study.select(samples)
-    values = preparation.values_by_sample(study, target).reindex(samples)
+    values = preparation.targets_by_sample(study, target).reindex(samples)
     notes = []
-    if kind is None:
+    if isinstance(values, pd.DataFrame):
+        name = Targets.name if kind is None else kind.name
+        preparation.check_several(values, name, options["init_from"])
+        kind = Targets
+    elif kind is None:
         kind = task_named(infer_task(values))
         notes.append(kind.inference_note(values))
     study, config, unused = _without_unused(study, values, kind, group_by, config, options)
@@ -266,20 +332,25 @@ def _prepare(
     task = kind.fit(values)
     _check_names(task)
     preparation.check_output(adopted, task, values)
-    preparation.check_interval_groups(study, values, config)
+    for one in preparation.columns_of(values):
+        preparation.check_interval_groups(study, one, config)
     made = _folds(study, values, kind, groups, division, config, options)
     for line in (dropped, *notes, *unused):
         if line:
             logger.info(line)
     _warn_of_encoder(encoder, samples)
-    return FoldInputs(study, values, task, groups, made, config, options, baselines)
+    # As read: of several targets numbers, which metadata may have as text.
+    inputs = FoldInputs(study, values, task, groups, made, config, options, baselines)
+    assert inputs.each, "made here for its errors, before the first fit"
+    return inputs
 
 
 def _without_unused(study, values, kind, group_by, config, options):
     """The study without what no fold learns, the configuration, and lines on what is not used."""
     groups = preparation.values_by_sample(study, group_by, "group_by")
     read = [*options["covariates"], *config.columns()]
-    preparation.check_columns(values, groups, read, study.sample_ids)
+    for one in preparation.columns_of(values):
+        preparation.check_columns(one, groups, read, study.sample_ids)
     adopted = _with_sizes(config, kind, options)
     context = preparation.describe_run(
         kind.name,
@@ -289,6 +360,7 @@ def _without_unused(study, values, kind, group_by, config, options):
         encoder=bool(options["encoder"] or options["init_from"]),
         frozen=options["freeze_encoder"],
         covariates=bool(options["covariates"]),
+        targets=len(preparation.columns_of(values)),
         validates=config.train.val_fraction > 0,
         output=False,
     )
@@ -297,7 +369,9 @@ def _without_unused(study, values, kind, group_by, config, options):
     return preparation.without_unused(study, adopted, context), config.reported(), unused
 
 
-def _with_sizes(config: Config, kind: type[Task], options: dict[str, Any]) -> Config:
+def _with_sizes(
+    config: Config, kind: type[Task] | type[Targets], options: dict[str, Any]
+) -> Config:
     """The configuration with the sizes of the model that the fits start from."""
     config = with_sizes_of(config, options["encoder"])
     return with_sizes_of_model(config, options["init_from"], kind.model_kind)
@@ -335,7 +409,7 @@ def _folds(study, values, kind, groups, division, config, options) -> list[FoldF
     return made
 
 
-def _check_names(task: Task) -> None:
+def _check_names(task: Task | Targets) -> None:
     """Refuse classes whose columns would be taken for those of another method."""
     taken = [name for name in task.classes if is_of_method(name) or name == "repeat"]
     if taken:

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,15 +18,15 @@ from aam_core.config import Config
 from aam_core.data.folds import Fold
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.errors import AAMError, Preempted
+from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.log import duration, logger
 from aam_core.model import Model
 from aam_core.prediction import override
 from aam_core.target_frames import target_frames
-from aam_core.tasks import Task
+from aam_core.tasks import Targets, Task
 from aam_core.training.launch.jobs import run_jobs, threads_of_jobs
 
-__all__ = ["FoldFit", "FoldInputs", "FoldPredictions", "of_repeat", "predict_folds"]
+__all__ = ["FoldFit", "FoldInputs", "FoldPredictions", "TargetInputs", "of_repeat", "predict_folds"]
 
 
 class FoldFit(NamedTuple):
@@ -37,7 +38,10 @@ class FoldFit(NamedTuple):
 
 
 class FoldPredictions(NamedTuple):
-    """Predictions of a fold's test samples by each method, and the blend weight of the networks."""
+    """Predictions of a fold's test samples by each method, and the blend weight of the networks.
+
+    Of one target.
+    """
 
     frames: dict[str, pd.DataFrame]
     network_weight: float
@@ -51,9 +55,9 @@ class FoldInputs:
     ----------
     study : Study
         Without samples that have too few reads.
-    values : Series
-        The target of its samples.
-    task : Task
+    values : Series or DataFrame
+        The target of its samples; of several targets a column each, NaN where a value is missing.
+    task : Task or Targets
         Fitted to all samples: it knows every class.
     groups : Series or None
     folds : list of _Fold
@@ -64,13 +68,62 @@ class FoldInputs:
     """
 
     study: Study
-    values: pd.Series
-    task: Task
+    values: pd.Series | pd.DataFrame
+    task: Task | Targets
     groups: pd.Series | None
     folds: list[FoldFit]
     config: Config
     options: dict[str, Any]
     baselines: tuple[str, ...]
+
+    @cached_property
+    def each(self) -> list[TargetInputs]:
+        """Those of each target."""
+        return [TargetInputs.of(self, task) for task in self.task.each]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetInputs:
+    """What all folds have in common of one target: the samples that have a value of it.
+
+    Attributes
+    ----------
+    study, task, values, groups, folds, config
+        As in `FoldInputs`; the folds have these samples alone, and those that test none are absent.
+    """
+
+    study: Study
+    task: Task
+    values: pd.Series
+    groups: pd.Series | None
+    folds: list[FoldFit]
+    config: Config
+
+    @classmethod
+    def of(cls, inputs: FoldInputs, task: Task) -> TargetInputs:
+        """The part of a target.
+
+        Raises
+        ------
+        InputError
+            If no fold tests a sample that has a value of it.
+        """
+        values, folds = inputs.values, inputs.folds
+        if isinstance(values, pd.DataFrame):
+            values = values[task.column].dropna()
+            known = set(values.index)
+            sides = [
+                [[name for name in side if name in known] for side in (it.fold.train, it.fold.test)]
+                for it in folds
+            ]
+            folds = [
+                it._replace(fold=it.fold._replace(train=train, test=test))
+                for it, (train, test) in zip(folds, sides, strict=True)
+                if test
+            ]
+        if not folds:
+            raise InputError(f"Column {task.column!r} has no value in the tested samples.")
+        return cls(inputs.study, task, values, inputs.groups, folds, inputs.config)
 
     @property
     def repeats(self) -> int:
@@ -96,8 +149,15 @@ def of_repeat(config: Config, repeat: int) -> Config:
     return config.adjust({"train.seed": config.train.seed + repeat - 1})
 
 
-def predict_folds(inputs: FoldInputs, jobs: int) -> list[FoldPredictions]:
-    """The predictions of all folds, in their order."""
+def predict_folds(inputs: FoldInputs, jobs: int) -> list[list[FoldPredictions]]:
+    """The predictions of each target of `FoldInputs.each`, by its folds."""
+    by_fold = _predict_all(inputs, jobs)
+    columns = [one.task.column for one in inputs.each]
+    return [[fold[name] for fold in by_fold if name in fold] for name in columns]
+
+
+def _predict_all(inputs: FoldInputs, jobs: int) -> list[dict[str, FoldPredictions]]:
+    """The predictions of all folds, in their order, by the column of the target."""
     places = range(len(inputs.folds))
     if jobs == 1 or len(places) == 1:
         return _one_by_one(inputs)
@@ -109,9 +169,9 @@ def predict_folds(inputs: FoldInputs, jobs: int) -> list[FoldPredictions]:
     return run_jobs(_in_job, inputs, calls, names=labels, jobs=jobs, threads=threads)
 
 
-def _one_by_one(inputs: FoldInputs) -> list[FoldPredictions]:
+def _one_by_one(inputs: FoldInputs) -> list[dict[str, FoldPredictions]]:
     """The predictions of all folds; after each a line says how long the others will take."""
-    predicted: list[FoldPredictions] = []
+    predicted: list[dict[str, FoldPredictions]] = []
     began = time.perf_counter()
     for place, (*_, label) in enumerate(inputs.folds):
         start = time.perf_counter()
@@ -123,7 +183,7 @@ def _one_by_one(inputs: FoldInputs) -> list[FoldPredictions]:
     return predicted
 
 
-def _in_job(inputs: FoldInputs, place: int) -> FoldPredictions:
+def _in_job(inputs: FoldInputs, place: int) -> dict[str, FoldPredictions]:
     """As `_predict`, on a GPU of its own where there are several."""
     devices, train = torch.cuda.device_count(), inputs.config.train
     if devices > 1 and train.device in ("auto", "cuda"):
@@ -132,7 +192,7 @@ def _in_job(inputs: FoldInputs, place: int) -> FoldPredictions:
     return _predict(inputs, place)
 
 
-def _predict(inputs: FoldInputs, place: int) -> FoldPredictions:
+def _predict(inputs: FoldInputs, place: int) -> dict[str, FoldPredictions]:
     """The predictions of a fold; its errors name it."""
     label = inputs.folds[place].label
     try:
@@ -143,19 +203,31 @@ def _predict(inputs: FoldInputs, place: int) -> FoldPredictions:
         raise type(error)(f"{label}: {error}") from error
 
 
-def _predict_fold(inputs: FoldInputs, fold: Fold, split: Split, label: str) -> FoldPredictions:
-    """Predictions of a fold's test samples by each method, trained on its training samples."""
-    train, test = inputs.study.select(fold.train), inputs.study.select(fold.test)
+def _predict_fold(
+    inputs: FoldInputs, fold: Fold, split: Split, label: str
+) -> dict[str, FoldPredictions]:
+    """Predictions of a fold's test samples, trained on its training samples, by target."""
     fit, config = fitting.FITS[inputs.task.name], of_repeat(inputs.config, fold.repeat)
-    model = fit(
-        train,
-        inputs.values.loc[fold.train],
-        split=split,
-        label=label,
-        config=config,
-        **inputs.options,
-    )
+    # Of several targets a fit reads the columns itself, as blanks are.
+    several = isinstance(inputs.values, pd.DataFrame)
+    target = list(inputs.values) if several else inputs.values.loc[fold.train]
+    train = inputs.study.select(fold.train)
+    model = fit(train, target, split=split, label=label, config=config, **inputs.options)
+    predicted = {}
+    for one, part in zip(model.each, inputs.each, strict=True):
+        for here in (it.fold for it in part.folds if it.label == label):
+            named = f"{label}, {part.task.column}" if several else label
+            predicted[part.task.column] = _predict_methods(inputs, part, here, one, named)
+    return predicted
+
+
+def _predict_methods(
+    inputs: FoldInputs, part: TargetInputs, fold: Fold, model: Model, label: str
+) -> FoldPredictions:
+    """Predictions of a target by its model and by the baselines."""
+    config = of_repeat(inputs.config, fold.repeat)
     device = config.train.device  # of the fit: with several jobs that of this one
+    test = inputs.study.select(fold.test)
     predictions = {"aam": _predict_target(model, test, device)}
     if model.forest is not None:
         # The interval is of residuals of networks and forest together: not of the networks alone.
@@ -170,14 +242,14 @@ def _predict_fold(inputs: FoldInputs, fold: Fold, split: Split, label: str) -> F
             inputs.study,
             fold.train,
             fold.test,
-            inputs.values,
-            task=inputs.task.name,
+            part.values,
+            task=part.task.name,
             seed=config.train.seed,
             covariates=inputs.options["covariates"],
             groups=inputs.groups,
             threads=config.train.threads,
         )
-    scores = inputs.scores({"aam": predictions["aam"]})["aam"]
+    scores = part.scores({"aam": predictions["aam"]})["aam"]
     text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
     logger.info("%s: %d test samples: %s", label, len(fold.test), text)
     return FoldPredictions(predictions, model.network_weight if model.forest is not None else 1.0)

@@ -30,7 +30,7 @@ from aam_core.tasks import Task
 if TYPE_CHECKING:
     from aam_core.models.network import Network
 
-__all__ = ["Model", "as_model", "folders_of_more", "load_model", "validate"]
+__all__ = ["MORE", "Model", "as_model", "folders_of_more", "load_model", "validate"]
 
 
 @dataclass(repr=False)

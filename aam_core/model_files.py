@@ -480,11 +480,13 @@ def _read_known(folder: Path) -> KnownASVs | None:
 
 
 def _read_novelty(folder: Path, config: Config) -> Novelty | None:
+    from aam_core.models.network import composition_size
+
     path = member(folder, "novelty.safetensors")
     if not path.exists():
         return None
     try:
-        sizes = config.model.members, config.model.encoder.width
+        sizes = config.model.members, config.model.encoder.width, composition_size(config.model)
         return Novelty.from_tensors(_read_arrays(path), *sizes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

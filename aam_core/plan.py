@@ -41,8 +41,10 @@ from aam_core.preparation import (
     check_diversity,
     check_interval_groups,
     check_output,
+    check_several,
     chosen_split,
     column_notes,
+    columns_of,
     count_groups,
     describe_run,
     given_split,
@@ -62,7 +64,7 @@ from aam_core.pretrained import (
     with_sizes_of_model,
 )
 from aam_core.resuming import Inputs, check_accepted, moved_samples, open_checkpoint, split_of
-from aam_core.tasks import Regression, Targets, Task, task_from_dict, task_named
+from aam_core.tasks import Targets, Task, task_from_dict, task_named
 from aam_core.tasks.losses import sample_weights
 from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.parallel import ProcessGroup, join_process_group
@@ -255,25 +257,13 @@ def plan_fit(
     """Split the samples, fit the target to them, and check all that is known before training."""
     task_class: type[Task] | type[Targets] = task_named(task_name)
     encoder, init_from, resumed, chosen, config = _configure(task_class, options)
-    if isinstance(target, str | pd.Series):
-        values = values_by_sample(study, target)
-    else:
-        values = targets_by_sample(study, target)
+    values = targets_by_sample(study, target)
+    check_several(values, task_name, init_from)
     if isinstance(values, pd.DataFrame):
-        if task_class is not Regression:
-            raise InputError(
-                f"A {task_name} has one target, and {len(values.columns)} are given: several are "
-                "numbers that a regressor learns together (aam fit-regressor)."
-            )
-        if init_from is not None:
-            raise InputError(
-                f"init_from goes on with one target, and {len(values.columns)} are given: name "
-                "one, or start from an encoder (encoder takes a fitted model, too)."
-            )
         task_class = Targets
     groups = values_by_sample(study, options.group_by, "group_by")
     covariates = covariate_names(options.covariates)
-    for one in _columns_of(values):
+    for one in columns_of(values):
         check_columns(one, groups, [*covariates, *config.columns()], study.sample_ids)
     context = describe_run(
         task_name,
@@ -283,7 +273,7 @@ def plan_fit(
         encoder=bool(encoder or init_from or (resumed and resumed.run["pretrained"])),
         frozen=options.freeze_encoder,
         covariates=bool(covariates),
-        targets=len(_columns_of(values)),
+        targets=len(columns_of(values)),
         output=options.output is not None,
     )
     distances = learns_distances(config, context)
@@ -299,7 +289,7 @@ def plan_fit(
     fit = _new_run if resumed is None else functools.partial(_resumed_run, resumed, group)
     fitted = fit(task_class, columns, samples, config)
     used = values.reindex(fitted.samples)
-    for one in _columns_of(used):
+    for one in columns_of(used):
         check_interval_groups(study.select(fitted.samples), one, config)
     check_output(config, fitted.task, used)
     config.figure.units_of([str(one.name) for one in _columns_of(used)])
@@ -371,13 +361,6 @@ class _Fitted(NamedTuple):
     def samples(self) -> list[str]:
         """Training and held-out samples, each once."""
         return list(dict.fromkeys([*self.split.train, *self.split.val]))
-
-
-def _columns_of(values: pd.Series | pd.DataFrame) -> list[pd.Series]:
-    """The target, or each of several, where it has a value."""
-    if isinstance(values, pd.Series):
-        return [values]
-    return [values[name].dropna() for name in values.columns]
 
 
 def _configure(
@@ -532,7 +515,7 @@ def _inputs(
     numeric = {item[0] for item in covariates.numeric} if covariates else set()
     options = columns.options
     # Of several targets the first is compared as the target, the others beside it.
-    others = [column.name for column in _columns_of(columns.values)[1:]]
+    others = [column.name for column in columns_of(columns.values)[1:]]
     names = [*covariate_names(options.covariates), *options.config.columns(), *others]
     numeric |= set(others)
     now = fingerprint(

@@ -85,9 +85,9 @@ def predict(
         that the sample may be of, joined by '|'. Then ``known_reads``, the share
         of the sample's reads in ASVs that the model was fitted on, ``known_kmers``, the mean share
         of a read's 12-mers that occur in those; ``novelty``, the share of held-out samples that are
-        no farther from the training samples, as the networks see them; and ``in_training``, whether
-        the model was trained or validated on a sample of this id; each absent where the model does
-        not tell it.
+        no farther from the training samples, as the networks see them or by their ASVs; and
+        ``in_training``, whether the model was trained or validated on a sample of this id; each
+        absent where the model does not tell it.
 
     Raises
     ------

@@ -47,7 +47,9 @@ __all__ = [
     "check_diversity",
     "check_output",
     "check_interval_groups",
+    "check_several",
     "column_notes",
+    "columns_of",
     "count_groups",
     "count_held_out",
     "describe_run",
@@ -144,7 +146,9 @@ def values_by_sample(
     return column(study.metadata, values)
 
 
-def targets_by_sample(study: Study, names: Sequence[str]) -> pd.Series | pd.DataFrame:
+def targets_by_sample(
+    study: Study, names: str | pd.Series | Sequence[str]
+) -> pd.Series | pd.DataFrame:
     """Metadata columns to predict: one, or the numbers of several, NaN where they are blank.
 
     Raises
@@ -162,6 +166,34 @@ def targets_by_sample(study: Study, names: Sequence[str]) -> pd.Series | pd.Data
     if len(set(names)) < len(names):
         raise InputError(f"A target is named twice: {first_five(names)}.")
     return Targets.numbers(pd.concat(columns, axis=1))
+
+
+def columns_of(values: pd.Series | pd.DataFrame) -> list[pd.Series]:
+    """The target, or each of several, where it has a value."""
+    if isinstance(values, pd.Series):
+        return [values]
+    return [values[name].dropna() for name in values.columns]
+
+
+def check_several(values: pd.Series | pd.DataFrame, task: str, init_from: object) -> None:
+    """Refuse several targets of classes, or to go on with a fitted model.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(values, pd.Series):
+        return
+    if task != Targets.name:
+        raise InputError(
+            f"A {task} has one target, and {len(values.columns)} are given: several are numbers "
+            "that a regressor learns together (aam fit-regressor)."
+        )
+    if init_from is not None:
+        raise InputError(
+            f"init_from goes on with one target, and {len(values.columns)} are given: name one, or "
+            "start from an encoder (encoder takes a fitted model, too)."
+        )
 
 
 def check_columns(values: pd.Series, groups: pd.Series | None, covariates, samples) -> None:

@@ -52,7 +52,7 @@ def target_frames(
     require_columns(study.metadata, model.columns())
     _check_confidence(model, confidence)
     frames = TargetFrames(model, study, confidence, novelty and model.novelty is not None)
-    outputs = ("target", "samples") if frames.novelty else ("target",)
+    outputs = ("target", "samples", "composition") if frames.novelty else ("target",)
     covariates = model.covariates
     parts = forward_chunks(
         model.network, study, config, outputs, covariates, batch_size, chunk=chunk
@@ -115,7 +115,8 @@ class TargetFrames:
             table = table.assign(**{PREDICTION_SET: joined})
         if self.novelty and model.novelty is not None:
             # A class of a model that an earlier AAM saved has no such name: it has no novelty.
-            table[NOVELTY] = model.novelty.of(part["samples"].numpy())
+            read = part["samples"].numpy(), part["composition"].numpy()
+            table[NOVELTY] = model.novelty.of(*read)
         return table
 
 

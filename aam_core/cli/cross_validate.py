@@ -16,6 +16,7 @@ from aam_core.cli.options import (
     load_inputs,
     target_options,
     task_option,
+    with_any_value,
 )
 from aam_core.cli.outputs import readable, show_table
 from aam_core.cli.settings import config_options
@@ -31,7 +32,8 @@ _WAYS = ("folds", "fold_by", "test_where", "folds_file")
 @command("cross-validate")
 @fit_study_options
 @target_options(
-    "An encoder pretrained on these samples has seen the held-out ones, too, without their labels."
+    "An encoder pretrained on these samples has seen the held-out ones, too, without their labels.",
+    several=True,
 )
 @init_from_option
 @task_option("What kind of column the target is.  [default: classification where it is text]")
@@ -80,14 +82,15 @@ _WAYS = ("folds", "fold_by", "test_where", "folds_file")
 )
 @directory_option(own_output.is_cross_validation)
 @config_options("fitting")
-def cross_validate(inputs, target, output, baseline, baselines, **options):
+def cross_validate(inputs, target, output, baseline, baselines, missing_samples=None, **options):
     """Score every sample by models that never saw it.
 
     Prints the metrics of AAM, of its networks without the forest that is blended with them, and of
     other methods on the same folds: with intervals over groups (samples, where there are none), the
     difference from a random forest and p. Where the number of reads of a sample alone does well,
     sequencing depth predicts the target. --output receives predictions.tsv, metrics.json,
-    comparison.tsv, folds.tsv and a plot.
+    comparison.tsv, folds.tsv and a plot; of several targets there is a table each, and those after
+    the first are written to folders in targets/.
     """
     from aam_core import crossval
     from aam_core.config.fields import names_in
@@ -98,10 +101,15 @@ def cross_validate(inputs, target, output, baseline, baselines, **options):
     require(baseline or baselines is None, "--baselines and --no-baseline exclude each other.")
     chosen = baseline if baselines is None else names_in(baselines)
     study = load_inputs(inputs)
+    if missing_samples == "ignore":
+        study = with_any_value(study, target)
     result = crossval.cross_validate(study, target, output=output, baseline=chosen, **options)
+    for one in result.each:
+        name = one.target if result.more else ""
+        start = f"{name}: " if name else ""
+        logger.info(f"{start}{held_out_in_words(one.metrics['held_out'])}:")
+        show_table(_table(one, name))
     metrics = result.metrics
-    logger.info(f"{held_out_in_words(metrics['held_out'])}:")
-    show_table(_table(result))
     if "interval" in metrics:
         share = metrics["interval"]["nominal_coverage"]
         logger.info(f"coverage: share of these samples within the {share:.0%} interval")
@@ -116,8 +124,8 @@ def cross_validate(inputs, target, output, baseline, baselines, **options):
     logger.info(f"Written to {output}")
 
 
-def _table(result: CrossValidation) -> list[list[str]]:
-    """A row of texts for each method, below a header."""
+def _table(result: CrossValidation, name: str) -> list[list[str]]:
+    """A row of texts for each method, below a header that starts with ``name``."""
     from aam_core.comparison import labels_of
     from aam_core.tasks import task_named
 
@@ -126,7 +134,7 @@ def _table(result: CrossValidation) -> list[list[str]]:
     reference = metrics["comparison"]["reference"]
     names = list(dict.fromkeys(name for method in compared for name in metrics[method]))
     against = [f"{main} - forest", "interval", "p"] if reference else []
-    rows = [["", *names, f"{main} interval", *against]]
+    rows = [[name, *names, f"{main} interval", *against]]
     for method, more in compared.items():
         row = [labels[method], *(readable(metrics[method].get(name)) for name in names)]
         row.append(_span(more["interval"][main]))

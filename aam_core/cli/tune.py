@@ -13,6 +13,7 @@ from aam_core.cli.options import (
     load_inputs,
     target_options,
     task_option,
+    with_any_value,
 )
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
@@ -21,7 +22,7 @@ from aam_core.log import logger
 
 @command("tune")
 @fit_study_options
-@target_options()
+@target_options(several=True)
 @task_option("What kind of column the target is.  [default: classification where it is text]")
 @click.option(
     "--trials",
@@ -50,7 +51,7 @@ from aam_core.log import logger
     "--metric",
     default="auto",
     help="Metric of the validation samples to improve: any name under val/ in the logs. 'auto': "
-    "mae, or auc of a classification.",
+    "mae; auc of a classification; of several targets r2, the mean over them.",
 )
 @click.option(
     "--folds",
@@ -61,7 +62,7 @@ from aam_core.log import logger
 )
 @directory_option(own_output.is_search, "an earlier search, which is continued")
 @config_options("fitting")
-def tune(inputs, target, space_file, output, **options):
+def tune(inputs, target, space_file, output, missing_samples=None, **options):
     """Search for the settings that fit best.
 
     Each trial fits the same training samples with other settings; those that do worse than most
@@ -74,6 +75,9 @@ def tune(inputs, target, space_file, output, **options):
     tuning.require_optuna()
     check_apart(options["encoder"], output)
     searched = None if space_file is None else space.read_space(space_file)
-    result = tuning.tune(load_inputs(inputs), target, space=searched, output=output, **options)
+    study = load_inputs(inputs)
+    if missing_samples == "ignore":
+        study = with_any_value(study, target)
+    result = tuning.tune(study, target, space=searched, output=output, **options)
     click.echo(results.as_yaml(result.settings), nl=False)
     logger.info(f"Best val/{result.metric}: {result.value:.4g}; written to {output}")

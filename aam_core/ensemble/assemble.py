@@ -138,7 +138,8 @@ def assemble(
     passes = held_out.each_pass(trained.network)
     assert held_out.samples is not None
     # As below: that of rank 0 holds.
-    novelty = group.broadcast(Novelty.fit(held_out.samples, held_out.masks))
+    seen = held_out.samples, held_out.masks, held_out.composition
+    novelty = group.broadcast(Novelty.fit(*seen))
     if cross_fitted is None or by_forest is None:
         return Ensemble(
             out_of_fold={"model": by_networks}, quantiles=quantiles, novelty=novelty, passes=passes

@@ -41,6 +41,8 @@ class HeldOut:
         N rows of the samples.
     samples : ndarray or None
         ``[K, N, D]`` sample vectors.
+    composition : ndarray or None
+        ``[N, C]`` mean ASV vectors.
     passes : Tensor or None
         ``[P, K, N, T]`` outputs of each draw, whose means ``outputs`` are, where there are several.
     """
@@ -50,6 +52,7 @@ class HeldOut:
     masks: np.ndarray
     metadata: pd.DataFrame | None = None
     samples: np.ndarray | None = None
+    composition: np.ndarray | None = None
     passes: Tensor | None = None
 
     def each_pass(self, network: Network) -> np.ndarray | None:
@@ -109,10 +112,12 @@ def predict_held_out(
         Has the samples of ``split.val``, in whose order the outputs are.
     """
     held_out = study.select(split.val)
-    outputs = forward(network, held_out, config, ("members", "samples"), covariates)
+    asked = ("members", "samples", "composition")
+    outputs = forward(network, held_out, config, asked, covariates)
     masks = split.held_out(split.val, config.model.members)
     # Contiguous: a sum over members in memory order would differ in the last digit.
     members = outputs["members"].transpose(0, 1).contiguous()
     samples = outputs["samples"].transpose(0, 1).numpy()
     passes = outputs["passes"].transpose(1, 2).contiguous() if "passes" in outputs else None
-    return HeldOut(task, members, masks, held_out.metadata, samples, passes)
+    composition = outputs["composition"].numpy()
+    return HeldOut(task, members, masks, held_out.metadata, samples, composition, passes)

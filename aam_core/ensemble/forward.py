@@ -21,7 +21,7 @@ from aam_core.data.ids import listing
 from aam_core.data.rarefaction import is_random
 from aam_core.data.study import Study
 from aam_core.errors import InputError
-from aam_core.models.network import ModelOutput, Network, vector_size
+from aam_core.models.network import ModelOutput, Network, composition_size, vector_size
 from aam_core.training.precision import autocast, find_device
 
 __all__ = [
@@ -37,6 +37,9 @@ __all__ = [
 
 CHUNK = 1024
 """Samples whose outputs are in memory at a time."""
+
+_SHARE = 1e-3
+"""Share of the reads below which the weight of an ASV in a composition is nearly linear."""
 
 _NUMBERS = 2**26
 """Numbers that a comparison of sample vectors holds at a time, at most: 256 MB."""
@@ -84,8 +87,9 @@ def forward_chunks(
     outputs : sequence of str
         Of 'distance' (vectors that ``network.distance.compare`` turns into distances), 'target'
         (``[N, T]``, the weighted mean of the members), 'members' (``[N, K, T]``, each member's),
-        'samples' (``[N, K, D]``, each member's sample vectors) and 'sample' (``[N, D]``, those of
-        the first member of a network without a target).
+        'samples' (``[N, K, D]``, each member's sample vectors), 'sample' (``[N, D]``, those of the
+        first member of a network without a target) and 'composition' (``[N, C]``, the mean vector
+        of all ASVs by logarithmic abundance, without random Fourier features).
     covariates : Covariates, optional
         Read from the metadata of the study.
     batch_size : int, optional
@@ -121,12 +125,16 @@ def forward_chunks(
             vectors = encode_present(network.to(device), study, tokens, precision)
             inputs = {"covariates": encoded, "asv_vectors": vectors}
             batcher = Batcher(study, config.data, config.train.seed, **inputs)
+            given = [name for name in outputs if name != "composition"]
             for start in range(0, len(study.sample_ids), chunk):
                 samples = np.arange(start, min(start + chunk, len(study.sample_ids)))
                 draw = functools.partial(
-                    _forward, network, batcher, samples, outputs, size, precision
+                    _forward, network, batcher, samples, given, size, precision
                 )
-                yield draw(EVALUATION) if passes == 1 else _passes(network, draw, passes)
+                part = draw(EVALUATION) if passes == 1 else _passes(network, draw, passes)
+                if "composition" in outputs:
+                    part["composition"] = _composition(network, study, vectors, samples)
+                yield part
         finally:
             # Also where the caller asks for no further chunk, or one fails.
             network.to("cpu")
@@ -298,6 +306,19 @@ def _passes(
     if vectors:
         means["samples"] = vectors[0] / passes
     return {**means, "passes": stacks[first]}
+
+
+def _composition(network: Network, study: Study, vectors: Tensor, samples: np.ndarray) -> Tensor:
+    """``[n, C]`` mean ASV vectors of some samples, by log(1 + share of the reads / 0.001).
+
+    By the shares alone one ASV that takes over a sample would make it the only one of its kind.
+    """
+    weights = study.counts[samples].astype(np.float64)
+    reads = np.maximum(np.asarray(weights.sum(axis=1)).ravel(), 1.0)
+    weights.data = np.log1p(weights.data / reads.repeat(np.diff(weights.indptr)) / _SHARE)
+    read = vectors[:, : composition_size(network.config)].cpu().numpy()
+    total = np.maximum(np.asarray(weights.sum(axis=1)), 1e-12)
+    return torch.from_numpy((weights @ read / total).astype(np.float32))
 
 
 def encode_present(network: Network, study: Study, tokens: np.ndarray, precision) -> Tensor:

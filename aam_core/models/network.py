@@ -43,6 +43,7 @@ __all__ = [
     "ModelOutput",
     "Network",
     "Parts",
+    "composition_size",
     "fourier_size",
     "of_target",
     "part_of",
@@ -562,6 +563,11 @@ def vector_size(config: ModelConfig) -> int:
     encoder = config.encoder
     sizes = {"bases": encoder.width, "profile": encoder.components}
     return sizes.get(encoder.features, sum(sizes.values())) + fourier_size(config)
+
+
+def composition_size(config: ModelConfig) -> int:
+    """Size C of an ASV vector without random Fourier features."""
+    return vector_size(config) - fourier_size(config)
 
 
 def fourier_size(config: ModelConfig) -> int:

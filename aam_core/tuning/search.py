@@ -26,7 +26,7 @@ from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.model import Model, as_model
 from aam_core.pretrained import with_sizes_of
-from aam_core.tasks import Task, task_named
+from aam_core.tasks import Targets, Task, task_named
 from aam_core.training.launch.devices import writes_alone
 from aam_core.tuning import space as spaces
 from aam_core.tuning.results import TrialsReport, TuningResult, best_row, counted
@@ -59,7 +59,7 @@ _SAMPLE_SETTINGS = (
 @writes_alone
 def tune(
     study: Study,
-    target: str | pd.Series,
+    target: str | pd.Series | Sequence[str],
     *,
     output: str | Path,
     task: str | None = None,
@@ -101,8 +101,9 @@ def tune(
         ``{"section.field": range}``, as `aam_core.tuning.space` has it; by default the rates, the
         dropouts, the depth over samples, the rarefaction and the batch size.
     metric : str
-        Metric of the validation samples: by default ``mae`` or ``auc``. A trial has that of its
-        best epoch.
+        Metric of the validation samples: by default ``mae`` or ``auc``; of several targets ``r2``,
+        the mean over them, in which an error counts by the deviation of its target. A trial has
+        that of its best epoch.
     folds : int
         Where not 0, a trial is a fit for each of so many folds, and its metric their mean: slower,
         and less noisy on a small study.
@@ -129,7 +130,7 @@ def tune(
     inputs = _Inputs(
         study,
         target,
-        task_named(task or infer_task(preparation.values_by_sample(study, target))),
+        _kind(preparation.targets_by_sample(study, target), task),
         group_by,
         None if encoder is None else as_model(encoder),
         freeze_encoder,
@@ -141,7 +142,7 @@ def tune(
         spaces.default_space(encoder is not None) if space is None else space
     )
     spaces.check_effect(space, encoder is not None, config)
-    metric = check_metric(metric, inputs.task.name, space)
+    metric = check_metric(metric, inputs.task, space)
     inputs, unused = _without_unused(inputs, space, config)
     inputs = _with_usable_samples(inputs, space, config.reported())
     values, splits = inputs.values(), _splits(inputs, config.reported())
@@ -172,17 +173,17 @@ class _Inputs:
     """What all trials fit; see `tune`."""
 
     study: Study
-    target: str | pd.Series
-    task: type[Task]
+    target: str | pd.Series | Sequence[str]
+    task: type[Task] | type[Targets]
     group_by: str | pd.Series | None
     encoder: Model | None
     freeze_encoder: bool
     covariates: list[str]
     folds: int
 
-    def values(self) -> pd.Series:
-        """The target of the study's samples."""
-        values = preparation.values_by_sample(self.study, self.target)
+    def values(self) -> pd.Series | pd.DataFrame:
+        """The target of the study's samples, or several."""
+        values = preparation.targets_by_sample(self.study, self.target)
         return values.reindex(self.study.sample_ids)
 
     def groups(self) -> pd.Series | None:
@@ -193,6 +194,14 @@ class _Inputs:
         """Arguments of every fit."""
         names = ("encoder", "freeze_encoder", "covariates")
         return {name: getattr(self, name) for name in names}
+
+
+def _kind(values: pd.Series | pd.DataFrame, task: str | None) -> type[Task] | type[Targets]:
+    """What the trials fit."""
+    if isinstance(values, pd.DataFrame):
+        preparation.check_several(values, task or Targets.name, None)
+        return Targets
+    return task_named(task or infer_task(values))
 
 
 def _check_numbers(trials: int, jobs: int, folds: int, config: Config) -> None:
@@ -209,8 +218,9 @@ def _check_numbers(trials: int, jobs: int, folds: int, config: Config) -> None:
 def _without_unused(inputs: _Inputs, space: dict, config: Config) -> tuple[_Inputs, list[str]]:
     """The inputs without what no trial learns from, and messages on what has no effect."""
     study, groups = inputs.study, inputs.groups()
-    values = preparation.values_by_sample(study, inputs.target)
-    preparation.check_columns(values, groups, inputs.covariates, study.sample_ids)
+    each = preparation.columns_of(preparation.targets_by_sample(study, inputs.target))
+    for values in each:
+        preparation.check_columns(values, groups, inputs.covariates, study.sample_ids)
     config = with_sizes_of(config, inputs.encoder)
     context = preparation.describe_run(
         inputs.task.name,
@@ -220,6 +230,7 @@ def _without_unused(inputs: _Inputs, space: dict, config: Config) -> tuple[_Inpu
         encoder=inputs.encoder is not None,
         frozen=inputs.freeze_encoder,
         covariates=bool(inputs.covariates),
+        targets=len(each),
         split=f"a trial has {inputs.folds} folds" if inputs.folds else "",
         output=False,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from aam_core.config import Config
 from aam_core.data import fingerprint as inputs
 from aam_core.errors import InputError, first_five
+from aam_core.preparation import columns_of
 from aam_core.tuning.space import contains
 from aam_core.tuning.trial import TRIAL_SETTINGS, Objective
 
@@ -56,11 +57,11 @@ def search_fingerprint(objective: Objective, task: str, options: dict) -> dict:
     counts, encoder = objective.study.counts, options["encoder"]
     parts = inputs.fingerprint(objective.study).parts.values()
     samples = json.dumps(
-        [list(map(asdict, objective.splits)), objective.values.astype(str).tolist()]
+        [list(map(asdict, objective.splits)), objective.values.astype(str).to_numpy().tolist()]
     )
     fingerprint = {
         "task": task,
-        "target": str(objective.values.name),
+        "target": ",".join(str(one.name) for one in columns_of(objective.values)),
         "metric": objective.metric,
         "encoder": None if encoder is None else encoder.run["created"],
         "freeze_encoder": options["freeze_encoder"],

@@ -22,7 +22,7 @@ from aam_core.config.fields import unknown
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import AAMError, InputError
-from aam_core.tasks import task_named
+from aam_core.tasks import Targets, Task
 from aam_core.tasks.metrics import greater_is_better
 from aam_core.tuning import space
 
@@ -45,14 +45,14 @@ TRIAL_SETTINGS = {
 networks, so that a forest would be fitted for nothing."""
 
 
-def check_metric(metric: str, task: str, searched) -> str:
+def check_metric(metric: str, task: type[Task] | type[Targets], searched) -> str:
     """Check the name of the metric that trials are compared by, and return it.
 
     Parameters
     ----------
     metric : str
         As in the logs, without ``val/``; 'auto' is the task's default.
-    task : {'regression', 'classification'}
+    task : class of task, or `Targets`
     searched : collection of str
         Settings in the search space.
 
@@ -62,12 +62,12 @@ def check_metric(metric: str, task: str, searched) -> str:
         If a fit has no such metric, or the space has settings that change its meaning.
     """
     if metric == "auto":
-        return task_named(task).metrics[0]
-    metrics = task_named(task).metrics
+        return task.metrics[0]
+    metrics = task.metrics
     legal = (*metrics, *_LOSSES)
     metric = metric.removeprefix("val/")
     if metric not in legal:
-        raise unknown(metric, legal, f"metric of a {task}")
+        raise unknown(metric, legal, f"metric of a {task.name}")
     losses = [path for path in searched if path.startswith("loss.")]
     if metric.endswith("_loss") and losses:
         raise InputError(
@@ -84,8 +84,8 @@ class Objective:
     Attributes
     ----------
     study : Study
-    values : Series
-        The target by sample id.
+    values : Series or DataFrame
+        The target by sample id; of several targets a column each, which the study's metadata have.
     fit : callable
         ``fit_regressor`` or ``fit_classifier`` with what does not change.
     splits : list of Split
@@ -99,7 +99,7 @@ class Objective:
     """
 
     study: Study
-    values: pd.Series
+    values: pd.Series | pd.DataFrame
     fit: Callable
     splits: list[Split]
     space: dict[str, dict]
@@ -160,12 +160,14 @@ def run_trial(trial, objective: Objective) -> float:
 def _fit(objective: Objective, split: Split, config: Config, reporter: _TrialReporter) -> float:
     """The metric in the best epoch of one fit."""
     reporter.values = []
+    several = isinstance(objective.values, pd.DataFrame)
+    target = list(objective.values) if several else objective.values
     with contextlib.redirect_stderr(
         io.StringIO()
     ):  # a search shows a line per trial, not per epoch
         objective.fit(
             objective.study,
-            objective.values,
+            target,
             split=split,
             config=config,
             on_epoch=reporter.on_epoch,

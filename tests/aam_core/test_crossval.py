@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core import fitting
+from aam_core import crossval, fitting
+from aam_core.baseline import predict_baseline
 from aam_core.crossval import cross_validate
 from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
@@ -472,6 +473,91 @@ def test_test_samples_are_predicted_where_the_fits_are(small, brief, monkeypatch
     config = brief("fitting", QUICK | {"forest.trees": 0, "train.device": "cpu:0"})
     cross_validate(small, "gradient", config=config, folds=2, baseline=False)
     assert devices == ["cpu:0"] * 2
+
+
+# --- several targets -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(small):
+    """A study with a second target, which the last 20 of its 60 samples lack."""
+    second = (1000 - 10 * small.metadata["gradient"]).where(np.arange(60) < 40)
+    return replace(small, metadata=small.metadata.assign(second=second))
+
+
+def test_several_targets_are_scored_on_the_same_folds(two, brief, tmp_path):
+    settings = {**QUICK, "forest.trees": 0, "ensemble.interval_by": "group"}
+    config, out = brief("fitting", settings), tmp_path / "cv"
+    options = {"group_by": "host_subject_id", "folds": 2, "baseline": ["random_forest", "dummy"]}
+    result = cross_validate(two, ["gradient", "second"], config=config, output=out, **options)
+    (second,) = result.more
+    assert (result.target, second.target) == ("gradient", "second")
+    assert (
+        len(result.predictions) == 60 and second.predictions.index.tolist() == two.sample_ids[:40]
+    )
+    same = result.predictions.loc[second.predictions.index, "fold"]
+    assert second.predictions["fold"].equals(same)
+    lines = repr(result).splitlines()
+    assert lines[1].split()[:2] == ["gradient:", "AAM"] and any(
+        "second: median" in it for it in lines
+    )
+    # The baselines of a target learn from the samples that have a value of it.
+    fold, known = second.predictions["fold"], two.metadata["second"].dropna()
+    sides = [list(fold.index[mine]) for mine in (fold != 1, fold == 1)]
+    alone = predict_baseline("random_forest", two, *sides, known, threads=1)["prediction"]
+    found = second.predictions.loc[sides[1], "random_forest"]
+    assert found.to_numpy() == pytest.approx(alone.to_numpy())
+    written = json.loads((out / "metrics.json").read_text())
+    assert list(written["targets"]) == ["gradient", "second"]
+    assert written["targets"]["second"]["held_out"]["samples"] == 40
+    below = out / "targets" / "2-second"
+    assert sorted(it.name for it in below.iterdir()) == sorted(
+        it.name for it in out.iterdir() if it.is_file()
+    )
+    assert len(pd.read_csv(below / "predictions.tsv", sep="\t")) == 40
+
+
+def test_targets_of_an_earlier_output_are_removed(tmp_path):
+    folder = tmp_path / "targets"
+    for name in ("2-second", "3-third", "mine"):
+        (folder / name).mkdir(parents=True)
+        for table in ("comparison.tsv", "folds.tsv"):
+            (folder / name / table).write_text("")
+    crossval._remove_others(folder, ["2-second"])
+    assert sorted(it.name for it in folder.iterdir()) == ["2-second", "mine"]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"task": "classification"}, "A classification has one target, and 2 are given"),
+        ({"target": ["gradient", "gradient"]}, "named twice"),
+        ({"target": ["gradient", "group"]}, "'group'"),
+        ({"covariates": "second"}, "'second' cannot be a covariate"),
+        ({"test_where": "late=yes"}, "'second' has no value in the tested samples"),
+        ({"test_where": "late=no"}, "'second' has no value in the training samples"),
+        ({"config": {"train.strata": 3}}, "train.strata is for one numeric target"),
+        ({"config": {"ensemble.interval_by": "second"}}, "target 'second'"),
+    ],
+)
+def test_several_targets_that_cannot_be_scored(two, brief, options, words):
+    late = np.where(np.arange(60) < 40, "no", "yes")
+    study = replace(two, metadata=two.metadata.assign(late=late))
+    config = brief("fitting", {**QUICK, **options.get("config", {})})
+    given = {"target": ["gradient", "second"], **options, "config": config}
+    with pytest.raises(InputError, match=words) as caught:
+        cross_validate(study, given.pop("target"), baseline=False, **given)
+    assert "\n" not in str(caught.value) and "fold 1" not in str(caught.value).lower()[:6]
+
+
+def test_a_fold_without_values_of_a_target_does_not_test_it(two, brief):
+    site = np.where(np.arange(60) < 20, "a", np.where(np.arange(60) < 40, "b", "c"))
+    study = replace(two, metadata=two.metadata.assign(site=site))
+    config = brief("fitting", {**QUICK, "forest.trees": 0})
+    options = {"fold_by": "site", "baseline": False, "config": config}
+    result = cross_validate(study, ["gradient", "second"], **options)
+    assert [len(one.metrics["per_fold"]) for one in result.each] == [3, 2]
+    assert set(result.more[0].predictions["fold"]) == {1, 2}
 
 
 def test_intervals_by_a_blank_column_are_refused_before_the_first_fold(small, brief, monkeypatch):

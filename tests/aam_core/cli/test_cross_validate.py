@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -133,6 +134,21 @@ def test_refusals(refuses, files, tmp_path):
     assert "must be one of" in refuses("cross-validate", *files, *out, "--baselines", "oracle")
     assert "given away" in refuses("cross-validate", *files, *out, "--covariate", "gradient")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_targets_have_a_table_each(aam, files, study_dir, tmp_path):
+    table = pd.read_csv(study_dir / "metadata.tsv", sep="\t", index_col=0)
+    table["second"] = (2 * table["gradient"]).where(np.arange(len(table)) % 3 > 0)
+    table.iloc[:1, table.columns.get_indexer(["gradient", "second"])] = np.nan
+    table.to_csv(tmp_path / "two.tsv", sep="\t")
+    call = ("cross-validate", *files[:-1], tmp_path / "two.tsv", "--folds", 2, *BRIEF)
+    call += ("--target", "gradient", "--target", "second", "--baselines", "dummy")
+    outcome = aam(*call, "--missing-samples", "ignore", "--output", tmp_path / "cv")
+    assert outcome.status == 0, outcome.err
+    assert "1 samples without a value of any target dropped" in outcome.err
+    starts = [line.split()[0] for line in outcome.out.splitlines()]
+    assert [it for it in starts if it in ("gradient", "second")] == ["gradient", "second"]
+    assert (tmp_path / "cv" / "targets" / "2-second" / "comparison.tsv").is_file()
 
 
 def test_the_task_is_told_from_the_target(aam, files, tmp_path):

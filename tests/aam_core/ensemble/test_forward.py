@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,3 +49,14 @@ def test_members_and_their_mean(regressor, small):
     )
     parts = torch.cat([part["members"] for part in in_chunks])
     torch.testing.assert_close(parts, outputs["members"], rtol=1e-5, atol=1e-5)
+
+
+def test_compositions_are_mean_vectors_by_log_abundance(regressor, small):
+    model = regressor.model
+    few = small.select(small.sample_ids[:7])
+    given = model.network, few, model.config, ("composition",)
+    (first, *_) = forward.forward_chunks(*given, chunk=5)
+    vectors = model.network.profile(torch.from_numpy(few.tokens(model.config.data))).numpy()
+    weights = np.log1p(few.counts.toarray() / np.asarray(few.counts.sum(axis=1)) / 1e-3)
+    expected = (weights @ vectors / weights.sum(axis=1, keepdims=True))[:5]
+    assert first["composition"].numpy() == pytest.approx(expected, abs=1e-4)

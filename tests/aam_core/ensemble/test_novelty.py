@@ -60,3 +60,44 @@ def test_saved_and_opened():
     ):
         with pytest.raises(InputError, match="usual samples is damaged"):
             Novelty.from_tensors(fitted.to_tensors() | change, 4, 6)
+
+
+# --- composition ---------------------------------------------------------------------------------
+
+
+def composed(size, seed, shift=0.0):
+    """Compositions [size, 5]."""
+    return (np.random.default_rng(seed).normal(size=(size, 5)) + shift).astype(np.float32)
+
+
+@pytest.mark.parametrize("masks", [MASKS, np.ones_like(MASKS)])
+def test_what_the_networks_do_not_tell_apart_is_far_by_its_composition(masks):
+    novelty = Novelty.fit(drawn(200, 0), masks, composed(200, 0))
+    alike = drawn(300, 1).transpose(1, 0, 2)
+    same = novelty.of(alike, composed(300, 1))
+    assert same.mean() == pytest.approx(0.5, abs=0.1) and (same > FAR).mean() < 0.05
+    assert (novelty.of(alike, composed(300, 1, shift=9.0)) == 1).all()
+    far = drawn(30, 1, shift=25.0).transpose(1, 0, 2)
+    assert (novelty.of(far, composed(30, 1)) == 1).all()
+
+
+def test_a_composition_saved_and_opened():
+    fitted = Novelty.fit(drawn(200, 0), MASKS, composed(200, 0))
+    arrays = fitted.to_tensors()
+    opened = Novelty.from_tensors(arrays, 4, 6, 5)
+    vectors = drawn(20, 2).transpose(1, 0, 2), composed(20, 2)
+    assert (opened.of(*vectors) == fitted.of(*vectors)).all()
+    # Four members of two folds.
+    assert arrays["composition_mean"].shape == (2, 5)
+    for change in (
+        {"composition_mean": arrays["composition_mean"][:0]},
+        {"composition_mean": arrays["composition_mean"][:, :4]},
+        {"composition_whitening": arrays["composition_whitening"] * np.nan},
+        {"composition_more": arrays["mean"]},
+        {"greatest": arrays["greatest"][::-1].copy()},
+        {"greatest": arrays["greatest"][:0]},
+    ):
+        with pytest.raises(InputError, match="usual samples is damaged"):
+            Novelty.from_tensors(arrays | change, 4, 6, 5)
+    with pytest.raises(InputError, match="usual samples is damaged"):
+        Novelty.from_tensors({k: v for k, v in arrays.items() if k != "greatest"}, 4, 6, 5)

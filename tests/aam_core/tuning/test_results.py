@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from aam_core.errors import InputError
+from aam_core.tasks import Classification, Regression, Targets
 from aam_core.tuning.results import as_yaml, best_row, counted
 from aam_core.tuning.trial import check_metric
 
@@ -44,9 +45,10 @@ def test_yaml_is_nested():
 
 
 def test_names_of_metrics():
-    assert check_metric("auto", "regression", []) == "mae"
-    assert check_metric("auto", "classification", []) == "auc"
-    assert check_metric("val/r2", "regression", []) == "r2"
-    assert check_metric("mae", "regression", ["loss.distance"]) == "mae"
+    assert check_metric("auto", Regression, []) == "mae"
+    assert check_metric("auto", Classification, []) == "auc"
+    assert check_metric("auto", Targets, []) == "r2"
+    assert check_metric("val/r2", Regression, []) == "r2"
+    assert check_metric("mae", Regression, ["loss.distance"]) == "mae"
     with pytest.raises(InputError, match="target_loss where the space has loss.huber_delta"):
-        check_metric("target_loss", "regression", ["optim.lr", "loss.huber_delta"])
+        check_metric("target_loss", Regression, ["optim.lr", "loss.huber_delta"])

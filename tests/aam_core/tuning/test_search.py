@@ -141,6 +141,19 @@ def test_classes_and_folds(small, brief, tmp_path):
     assert result.settings["train.best_metric"] == "auc"
 
 
+def test_several_targets_are_judged_by_their_mean_r2(small, brief, tmp_path):
+    second = small.metadata["gradient"].where(np.arange(60) % 2 == 0)
+    study = replace(small, metadata=small.metadata.assign(second=second))
+    config = brief("fitting", {"train.max_steps": 1})
+    names, options = ["gradient", "second"], {"space": SPACE, "config": config, "trials": 1}
+    result = tune(study, names, output=tmp_path / "search", **options)
+    assert result.metric == "r2" and result.value <= 1
+    with pytest.raises(InputError, match="differs in target .'gradient,second' there"):
+        tune(study, "gradient", metric="r2", output=tmp_path / "search", **options)
+    with pytest.raises(InputError, match="A classification has one target, and 2 are given"):
+        tune(study, names, task="classification", output=tmp_path / "other", **options)
+
+
 def test_with_an_encoder_its_sizes_are_not_searched(small, brief, encoder, tmp_path):
     config = brief("fitting", {"train.max_steps": 1})
     options = {"encoder": encoder.folder, "freeze_encoder": True, "config": config}

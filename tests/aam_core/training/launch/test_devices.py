@@ -5,6 +5,7 @@ import torch
 
 from aam_core.errors import InputError
 from aam_core.fitting import fit_regressor
+from aam_core.prediction import predict
 
 SETTINGS = {"train.val_fraction": 0.3, "model.sample.dropout": 0.2}
 
@@ -55,3 +56,22 @@ def test_on_epoch_is_refused_with_several_processes(small, brief):
             config=brief("fitting", {"train.devices": 2}),
             on_epoch=lambda epoch, values: None,
         )
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_passes_of_one(small, brief):
+    drawn = {"data.max_asvs": 10, "data.asv_selection": "random", "ensemble.passes": 3}
+    settings = {**SETTINGS, **drawn, "train.max_steps": 2, "forest.trees": 0}
+    one, two = (
+        fit_regressor(small, "gradient", config=brief("fitting", {**settings, "train.devices": n}))
+        for n in (1, 2)
+    )
+    assert two.run["processes"] == 2
+    assert (two.val_predictions["prediction_sd"] > 0).all()
+    for ours, theirs in (
+        (two.val_predictions, one.val_predictions),
+        (predict(two, small), predict(one, small)),
+    ):
+        assert "prediction_sd" in ours
+        numbers = theirs.select_dtypes("number").columns
+        assert ours[numbers].to_numpy() == pytest.approx(theirs[numbers].to_numpy(), rel=1e-3)
