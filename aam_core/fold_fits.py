@@ -90,6 +90,8 @@ class TargetInputs:
     ----------
     study, task, values, groups, folds, config
         As in `FoldInputs`; the folds have these samples alone, and those that test none are absent.
+    places : list of int
+        Of these folds among all.
     """
 
     study: Study
@@ -97,6 +99,7 @@ class TargetInputs:
     values: pd.Series
     groups: pd.Series | None
     folds: list[FoldFit]
+    places: list[int]
     config: Config
 
     @classmethod
@@ -108,22 +111,16 @@ class TargetInputs:
         InputError
             If no fold tests a sample that has a value of it.
         """
-        values, folds = inputs.values, inputs.folds
+        values, folds = inputs.values, dict(enumerate(inputs.folds))
         if isinstance(values, pd.DataFrame):
             values = values[task.column].dropna()
             known = set(values.index)
-            sides = [
-                [[name for name in side if name in known] for side in (it.fold.train, it.fold.test)]
-                for it in folds
-            ]
-            folds = [
-                it._replace(fold=it.fold._replace(train=train, test=test))
-                for it, (train, test) in zip(folds, sides, strict=True)
-                if test
-            ]
+            folds = {place: _of_samples(it, known) for place, it in folds.items()}
+            folds = {place: it for place, it in folds.items() if it.fold.test}
         if not folds:
             raise InputError(f"Column {task.column!r} has no value in the tested samples.")
-        return cls(inputs.study, task, values, inputs.groups, folds, inputs.config)
+        places, fits = list(folds), list(folds.values())
+        return cls(inputs.study, task, values, inputs.groups, fits, places, inputs.config)
 
     @property
     def repeats(self) -> int:
@@ -142,6 +139,12 @@ class TargetInputs:
             method: self.task.compare(frame, self.values.loc[frame.index], schema)[1]
             for method, frame in predictions.items()
         }
+
+
+def _of_samples(fit: FoldFit, known: set[str]) -> FoldFit:
+    """A fold of these samples alone."""
+    train, test = ([name for name in side if name in known] for side in fit.fold[2:])
+    return fit._replace(fold=fit.fold._replace(train=train, test=test))
 
 
 def of_repeat(config: Config, repeat: int) -> Config:
@@ -196,17 +199,16 @@ def _predict(inputs: FoldInputs, place: int) -> dict[str, FoldPredictions]:
     """The predictions of a fold; its errors name it."""
     label = inputs.folds[place].label
     try:
-        return _predict_fold(inputs, *inputs.folds[place])
+        return _predict_fold(inputs, place)
     except Preempted:
         raise
     except AAMError as error:
         raise type(error)(f"{label}: {error}") from error
 
 
-def _predict_fold(
-    inputs: FoldInputs, fold: Fold, split: Split, label: str
-) -> dict[str, FoldPredictions]:
+def _predict_fold(inputs: FoldInputs, place: int) -> dict[str, FoldPredictions]:
     """Predictions of a fold's test samples, trained on its training samples, by target."""
+    fold, split, label = inputs.folds[place]
     fit, config = fitting.FITS[inputs.task.name], of_repeat(inputs.config, fold.repeat)
     # Of several targets a fit reads the columns itself, as blanks are.
     several = isinstance(inputs.values, pd.DataFrame)
@@ -215,9 +217,10 @@ def _predict_fold(
     model = fit(train, target, split=split, label=label, config=config, **inputs.options)
     predicted = {}
     for one, part in zip(model.each, inputs.each, strict=True):
-        for here in (it.fold for it in part.folds if it.label == label):
+        if place in part.places:
+            own = part.folds[part.places.index(place)].fold
             named = f"{label}, {part.task.column}" if several else label
-            predicted[part.task.column] = _predict_methods(inputs, part, here, one, named)
+            predicted[part.task.column] = _predict_methods(inputs, part, own, one, named)
     return predicted
 
 

@@ -142,7 +142,7 @@ def learning_curve(
     """
     inputs, plan = _inputs(model, study, group_by, members, folds, device)
     logger.info(_beforehand(model, inputs, len(plan)))
-    predicted = predict_folds(inputs, jobs)
+    (predicted,) = predict_folds(inputs, jobs)  # of one target
     methods = ["aam", _FOREST]
     losses = _losses(inputs, plan, [it.frames for it in predicted], methods)
     groups = losses.index if inputs.groups is None else inputs.groups.loc[losses.index]
