@@ -253,13 +253,16 @@ def _write(result: CrossValidation, inputs: FoldInputs, output: Path) -> None:
     for number, one in enumerate(result.more, start=2):
         column = re.sub("[^A-Za-z0-9_-]", "_", one.target)[:40]
         names.append(f"{number}-{column}")
-    each = list(zip(result.each, inputs.each, names, strict=True))
-    for one, part, name in reversed(each):  # the first, which tells of all, is the last
+    figure = inputs.config.figure
+    units = figure.units_of([one.target for one in result.each])
+    each = list(zip(result.each, inputs.each, names, units, strict=True))
+    for one, part, name, unit in reversed(each):  # the first, which tells of all, is the last
         repeats = one.predictions.get("repeat")
         drawn = one.predictions if repeats is None else one.predictions[repeats == 1]
         tables = dict(zip(_WRITTEN, (one.comparison, one.folds), strict=True))
         place = output / MORE / name if name else output
-        given = part.task, one.target, place, tables, drawn, part.config.figure
+        drawing = dataclasses.replace(figure, units=unit)
+        given = part.task, one.target, place, tables, drawn, drawing
         write_scores(one.predictions, one.metrics, *given)
     _remove_others(output / MORE, names)
 
@@ -332,8 +335,10 @@ def _prepare(
     task = kind.fit(values)
     _check_names(task)
     preparation.check_output(adopted, task, values)
-    for one in preparation.columns_of(values):
+    each = preparation.columns_of(values)
+    for one in each:
         preparation.check_interval_groups(study, one, config)
+    config.figure.units_of([str(one.name) for one in each])  # only for its error
     made = _folds(study, values, kind, groups, division, config, options)
     for line in (dropped, *notes, *unused):
         if line:

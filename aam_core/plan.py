@@ -292,7 +292,7 @@ def plan_fit(
     for one in columns_of(used):
         check_interval_groups(study.select(fitted.samples), one, config)
     check_output(config, fitted.task, used)
-    config.figure.units_of([str(one.name) for one in _columns_of(used)])
+    config.figure.units_of([str(one.name) for one in columns_of(used)])
     sample_weights(study, used.index, config.loss)  # only for its errors, before anything is made
     plan = Plan(
         study=study,
