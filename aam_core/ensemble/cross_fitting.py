@@ -112,8 +112,8 @@ def predict_held_out(
         Has the samples of ``split.val``, in whose order the outputs are.
     """
     held_out = study.select(split.val)
-    asked = ("members", "samples", "composition")
-    outputs = forward(network, held_out, config, asked, covariates)
+    names = ("members", "samples", "composition")
+    outputs = forward(network, held_out, config, names, covariates)
     masks = split.held_out(split.val, config.model.members)
     # Contiguous: a sum over members in memory order would differ in the last digit.
     members = outputs["members"].transpose(0, 1).contiguous()
