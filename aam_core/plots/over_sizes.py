@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.errors import InputError
-from aam_core.plots.style import COLOURS, new_figure, plain, save, style
+from aam_core.plots.style import COLOURS, PALE, new_figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ def over_sizes(
         axes.set_ylabel(plain(ylabel))
         axes.grid(alpha=0.25)
         if len(curves) > 1:
-            axes.legend(frameon=False, fontsize=11)
+            axes.legend(framealpha=PALE["alpha"], edgecolor="none", fontsize=11)
         return save(figure, path)
 
 

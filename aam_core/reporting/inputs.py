@@ -22,9 +22,9 @@ from aam_core.prediction_files import read_predictions
 from aam_core.tasks import Task, task_named, task_of_predictions
 from aam_core.tasks.prediction_columns import ColumnKind, named, schema_of
 
-__all__ = ["Predicted", "read_predicted"]
+__all__ = ["UNNAMED", "Predicted", "read_predicted"]
 
-_LABEL = "target"
+UNNAMED = "target"
 """What the target is called where nothing tells its name."""
 
 
@@ -161,7 +161,7 @@ def _of_folds(table: pd.DataFrame, task, metrics: dict, target: str | None) -> P
         table = table[table["repeat"] == 1].drop(columns="repeat")
         origin += ", the first of its repeats"
     classes = _classes(table, task)
-    return Predicted(table, task, classes, target or _LABEL, origin, metrics)
+    return Predicted(table, task, classes, target or UNNAMED, origin, metrics)
 
 
 def _of_folder(folder: Path, target: str | None) -> Predicted:
@@ -222,7 +222,7 @@ def _of_table(predictions, metadata, model: Model | None, target: str | None) ->
     )
     classes = _classes(table, task)
     return Predicted(
-        table, task, classes, target or _LABEL, "Given predictions", out_of_fold=out_of_fold
+        table, task, classes, target or UNNAMED, "Given predictions", out_of_fold=out_of_fold
     )
 
 

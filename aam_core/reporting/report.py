@@ -14,7 +14,7 @@ from aam_core.errors import InputError
 from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.reporting.curve_section import curve_section
-from aam_core.reporting.inputs import Predicted, read_predicted
+from aam_core.reporting.inputs import UNNAMED, Predicted, read_predicted
 from aam_core.reporting.learning_curve import learning_curve as refit
 from aam_core.reporting.neighbours import SampleSpace
 from aam_core.reporting.page import Page, write_page
@@ -107,7 +107,9 @@ def report(
     subject = Subject(given, samples, frame, space, tuple(columns), units)
     metrics = metrics_table(given)
     facts = facts_of(given, metrics, units)
-    lead = f"{given.origin}: {given.target}" + (f", in {units}." if units else ".")
+    named = "" if given.target == UNNAMED else f": {given.target}"
+    lead = f"{given.origin}{named}" + (f", in {units}." if units else ".")
+    what = "predictions fail" if not named else f"the prediction of {given.target} fails"
     parts = sections_of(subject, metrics)
     if learning_curve:
         assert given.model is not None and study is not None, "checked above"
@@ -122,7 +124,7 @@ def report(
         )
         parts.append(curve_section(curve, given.model, curve_members, units))
     page = Page(
-        title=title or f"Where the prediction of {given.target} fails",
+        title=title or f"Where {what}",
         lead=lead,
         facts=facts,
         notes=notes_of(given, units),

@@ -90,7 +90,7 @@ class Subject:
 def sections_of(subject: Subject, metrics: pd.DataFrame) -> list[Section]:
     """The sections, in the order of the page; ``metrics`` are those of `summary.metrics_table`."""
     first = _predictions(
-        subject, Table("metrics", metrics, "Metrics of all samples.", 24, _METRICS)
+        subject, Table("metrics", metrics, "Metrics of all samples.", 12, _METRICS)
     )
     makers = (_intervals, _known, _columns, _groups, _worst, _samples)
     made = (make(subject) for make in makers)

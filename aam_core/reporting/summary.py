@@ -16,7 +16,7 @@ from aam_core.statistics import compare_methods, draws_of, predictions_of
 from aam_core.tasks.metrics import METRICS
 from aam_core.tasks.prediction_columns import METHODS
 
-__all__ = ["facts_of", "metrics_table", "notes_of"]
+__all__ = ["facts_of", "metrics_table", "notes_of", "saved_comparison"]
 
 _NAMES = {
     "r2": "R²",
@@ -58,8 +58,12 @@ def metrics_table(given: Predicted) -> pd.DataFrame:
     names = np.asarray(groups, dtype=object).astype(str)
     runs = {name: [predictions_of(table, name, task, classes)] for name in methods}
     reference = "random_forest" if "random_forest" in methods else None
-    draws = draws_of(len(table), len(methods), 1, len(classes))
-    compared = compare_methods(runs, names, reference, draws=draws)
+    saved = saved_comparison(given)
+    if saved is None or not set(methods) <= set(saved["methods"]):
+        draws = draws_of(len(table), len(methods), 1, len(classes))
+        compared, size = compare_methods(runs, names, reference, draws=draws), len(np.unique(names))
+    else:
+        compared, size = saved["methods"], saved["groups"]
     labels, rows = labels_of(task), []
     main = runs["aam"][0].main
     for method in methods:
@@ -68,10 +72,29 @@ def metrics_table(given: Predicted) -> pd.DataFrame:
             low, high = more["interval"].get(metric) or (np.nan, np.nan)
             difference = more.get("difference", {}).get(metric, np.nan)
             p = more.get("p", np.nan) if metric == main else np.nan
-            sizes = len(table), len(np.unique(names))
+            sizes = len(table), size
             rows.append((labels[method], metric, value, low, high, difference, p, *sizes))
     columns = ["method", "metric", "value", "low", "high", "difference", "p", "samples", "groups"]
-    return pd.DataFrame(rows, columns=columns).set_index("method").dropna(axis=1, how="all")
+    frame = pd.DataFrame(rows, columns=columns).set_index("method").dropna(axis=1, how="all")
+    # All of AAM, then the main metric of all methods: the page shows the first rows.
+    last = (frame.index != labels["aam"]) * (1 + (frame["metric"] != main).to_numpy())
+    return frame.iloc[np.argsort(last, kind="stable")]
+
+
+def saved_comparison(given: Predicted) -> dict[str, Any] | None:
+    """What a cross-validation saved of these samples, if they are grouped as there."""
+    saved = given.metrics.get("comparison", {})
+    whole = len(given.table) == given.metrics.get("held_out", {}).get("samples")
+    once = "repeats" not in given.metrics.get("held_out", {})
+    alike = given.groups is None or given.groups.name == saved.get("group_by")
+    usable = alike and "methods" in saved
+    return saved if usable and whole and once else None
+
+
+def _saved_group(given: Predicted) -> str | None:
+    """The column that the saved intervals are over."""
+    saved = saved_comparison(given)
+    return None if saved is None else saved.get("group_by")
 
 
 def _has_probabilities(table: pd.DataFrame, method: str, classes: tuple[str, ...]) -> bool:
@@ -103,7 +126,8 @@ def facts_of(given: Predicted, metrics: pd.DataFrame, units: str) -> list[tuple[
             of = unit if name in _IN_UNITS else ""
             remark = ""
             if "low" in row and np.isfinite(row["low"]):
-                over = "samples" if given.groups is None else f"{int(row['groups']):,} groups"
+                alone = given.groups is None and not _saved_group(given)
+                over = "samples" if alone else f"{int(row['groups']):,} groups"
                 span = f"{cell(float(row['low']))} to {cell(float(row['high']))}"
                 remark = f"95 % interval {span}{of}, bootstrap of {over}"
             facts.append((_NAMES[name], f"{cell(float(row['value']))}{of}", remark))
@@ -184,7 +208,13 @@ def notes_of(given: Predicted, units: str) -> list[str]:
         lines.append(f"Actual and predicted values are in {unit}; residual = predicted - actual.")
     else:
         lines.append("The error of a sample is 1 less the probability of its actual class.")
-    if given.groups is None and given.metrics.get("held_out", {}).get("groups"):
+    saved = saved_comparison(given)
+    if saved is not None and given.groups is None and saved.get("group_by"):
+        lines.append(
+            f"Intervals of metrics are over the {saved['groups']} groups of {saved['group_by']}; "
+            "tests below, if any, are over samples (--metadata with that column changes that)."
+        )
+    elif given.groups is None and given.metrics.get("held_out", {}).get("groups"):
         lines.append(
             f"Samples were held out by {given.metrics['held_out']['groups']} groups, whose column "
             "is not named here (--group-by): intervals and tests are over samples, and too narrow."

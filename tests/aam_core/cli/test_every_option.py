@@ -202,8 +202,9 @@ def test_sequences_alone_name_settings_of_samples(aam, study_dir, tmp_path):
 def test_options_of_a_report_that_cannot_act_are_refused(refuses, study, study_dir, tmp_path):
     given = ("--predictions", study_dir / "metadata.tsv", "--output", tmp_path / "out")
     assert "Give --model or --predictions" in refuses("report", *given[2:])
+    metadata = ("--metadata", study_dir / "metadata.tsv")
     for option in (("--where", "group=case"), ("--device", "cpu"), ("--max-lost-reads", 1)):
-        assert f"{option[0]} needs --table" in refuses("report", *given, *option)
+        assert f"{option[0]} needs --table" in refuses("report", *given, *metadata, *option)
     for option in ("--jobs", "--curve-folds", "--curve-members"):
         line = refuses("report", *given, *study, option, 2)
         assert f"{option} needs --learning-curve" in line

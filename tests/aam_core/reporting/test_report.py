@@ -122,6 +122,7 @@ def test_a_folder_of_a_cross_validation(hostile, tmp_path):
     }
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     page = report(None, tmp_path)
+    assert page.title == "Where predictions fail"
     facts = {label: (value, remark) for label, value, remark in page.facts}
     assert facts["Baseline: random forest"][0] == "1"
     assert facts["Blend weight of the networks"][0] == "40%" and "in 4 folds" in facts["Samples"][1]
