@@ -21,6 +21,7 @@ def examples(language):
 
 def test_examples_run_in_their_order(aam, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)  # 2,000 take seconds
     shown = []
     for example in examples("bash"):
         program, *arguments = shlex.split(example.replace("\\\n", " "))

@@ -31,6 +31,7 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "new.biom").write_bytes((tmp_path / "table.biom").read_bytes())
     (tmp_path / "new.fasta").write_bytes((tmp_path / "rep-seqs.fasta").read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)  # 2,000 take seconds
     return tmp_path
 
 
