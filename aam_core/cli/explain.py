@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from aam_core.cli import own_output
-from aam_core.cli.command import command, is_given
+from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import DIRECTORY, directory_option, load_inputs, study_options
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import setting_option
@@ -15,13 +15,18 @@ from aam_core.log import logger
 @command("explain")
 @study_options(
     *("table", "metadata", "sequences", "tree", "taxonomy"),
-    required=("table", "metadata"),
+    required=("table",),
     notes={
         "tree": " Its clades are explained too.",
         "taxonomy": " Its taxa are explained too.",
     },
 )
-@click.option("--model", type=DIRECTORY, required=True, help="Output of 'aam fit-...'.")
+@click.option(
+    "--model",
+    type=DIRECTORY,
+    required=True,
+    help="Output of 'aam fit-...', or, for --bases alone, of 'aam pretrain'.",
+)
 @click.option(
     "--target", metavar="COLUMN", help="Of a model of several targets, the one to explain."
 )
@@ -45,13 +50,32 @@ from aam_core.log import logger
     default=10,
     help="Samples that each sample is compared with for its contributions; 0 for none.",
 )
+@click.option(
+    "--importance/--no-importance",
+    default=True,
+    help="Whether importances and contributions are computed; an encoder has none.",
+)
+@click.option(
+    "--attention",
+    is_flag=True,
+    help="Write which ASVs the networks pool (attention.tsv, attention_by_sample.tsv), and what "
+    "their fusion of covariates attends to or lets through (fusion.tsv).",
+)
+@click.option(
+    "--bases",
+    multiple=True,
+    metavar="FEATURE",
+    help="Write attention and integrated gradients along the bases of this ASV and those with a "
+    "sequence like it (bases.tsv, a logo); 'top' is the most important one (without importances, "
+    "that with most attention, or, of an encoder, reads). Repeatable: these ASVs, and no others.",
+)
 @click.option("--units", metavar="TEXT", help="Of the target, for the plots: days, say.")
 @click.option("--title", metavar="TEXT", help="Of the plots.")
 @setting_option("seed")
 @setting_option("threads")
 @setting_option("device")
 @directory_option(own_output.is_explanation)
-def explain(inputs, model, output, units, title, clades, **options):
+def explain(inputs, model, output, importance, attention, bases, **options):
     """Tell which ASVs, clades and taxa a model's predictions depend on.
 
     The samples must be new to the model, or all have been held out when it was fitted; the metadata
@@ -59,21 +83,78 @@ def explain(inputs, model, output, units, title, clades, **options):
     ASV is permuted among samples, and in which direction the ASV moves the prediction), groups.tsv
     (of clades, taxa, or clusters), contributions.tsv and samples.tsv (what moved the prediction of
     each sample), deletion.tsv (the error without the most important ASVs), and plots of these.
+    --attention and --bases add where the networks look, which is not what a prediction depends on.
     """
-    from aam_core.explanation.explain import explain
+    from aam_core.explanation.explain import one_target
+    from aam_core.explanation.looks import Looks, check_looks, look
+    from aam_core.model import load_model
 
     check_apart(model, output, "--model")
-    sizes = read_sizes(clades)
-    if is_given("clades") and inputs["taxonomy"] is not None and inputs["tree"] is None:
-        logger.info("--clades has no effect: of a taxonomy without --tree, taxa are explained.")
-    explanation = explain(model, load_inputs(inputs), clades=sizes, **options)
+    require(importance or attention or bases, "--no-importance needs --attention or --bases.")
+    sizes = read_sizes(options.pop("clades"))
+    model = load_model(model)
+    check_looks(model, attention=attention, bases=bases)
+    if model.target is None:
+        require(bool(bases), "--model is an encoder, which predicts nothing: give --bases.")
+        require(options["target"] is None, "--target has no effect: --model is an encoder.")
+        importance = False
+    else:
+        model = one_target(model, options["target"])
+    if not importance:
+        names = [name for name in _OF_IMPORTANCE if is_given(name)]
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in names)
+        require(not names, f"{flags} without effect: no importances are computed.")
+    require(not importance or inputs["metadata"] is not None, "Missing option '--metadata'.")
+    study = load_inputs(inputs)
+    words = {"units": options.pop("units"), "title": options.pop("title")}
+    ranking = []
+    if importance:
+        if is_given("clades") and inputs["taxonomy"] is not None and inputs["tree"] is None:
+            logger.info("--clades has no effect: of a taxonomy without --tree, taxa are explained.")
+        ranking = _explain(model, study, output, words, clades=sizes, **options)
+    else:
+        _clear(output, model, attention, bases)
+    looks = Looks(None, None, None, {}, False)
+    if attention or bases:
+        which = {"attention": attention, "bases": bases, "ranking": ranking}
+        looks = look(model, study, **which, device=options["device"])
+    if not importance and words["units"] and not (looks.has_units and bases):
+        logger.info("--units has no effect: nothing here is in the units of the target.")
+    looks.save(output)  # what an earlier run wrote of them goes, too
+    looks.draw(output, **words)
+    logger.info(f"Written to {output}")
+
+
+_OF_IMPORTANCE = ("tree", "group_by", "repeats", "clades", "references", "seed", "threads")
+"""Options that act on importances alone."""
+
+
+def _explain(model, study, output, words: dict, **options) -> list[str]:
+    """Importances and contributions; returns the ASVs, the most important first."""
+    from aam_core.explanation.explain import explain
+
+    explanation = explain(model, study, **options)
     explanation.save(output)
-    explanation.draw(output, units=units, title=title)
+    explanation.draw(output, **words)
     for table, name in ((explanation.importance, "ASVs"), (explanation.groups, "groups")):
         if len(table):
             count = int((table["q"] < 0.05).sum())
             logger.info(f"{count} of {len(table):,} {name} have an importance (q < 0.05)")
-    logger.info(f"Written to {output}")
+    return list(explanation.importance.index)
+
+
+def _clear(output, model, attention: bool, bases) -> None:
+    """Write what the folder is of, in the place of an earlier run's importances."""
+    from aam_core.explanation.explain import FILES
+    from aam_core.files.folders import replacing_in
+    from aam_core.files.writing import write_json
+    from aam_core.plots import figure_names
+
+    drawn = figure_names("importance", "groups", "deletion")
+    with replacing_in(output, (*FILES, *drawn, "explanation.json")) as folder:
+        target = None if model.target is None else model.target.column
+        about = {"target": target, "attention": attention, "bases": list(bases)}
+        write_json(folder / "explanation.json", about)
 
 
 def read_sizes(text: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from aam_core.prediction import as_predictor, as_study, override
 from aam_core.preparation import values_by_sample
 from aam_core.tasks import Classification
 
-__all__ = ["FILES", "Explanation", "explain"]
+__all__ = ["FILES", "Explanation", "explain", "one_target"]
 
 FILES = ("importance.tsv", "groups.tsv", "deletion.tsv", "contributions.tsv", "samples.tsv")
 """Tables that `Explanation.save` writes; beside them is ``explanation.json``."""
@@ -174,7 +174,7 @@ def explain(
         than ten have a value; or as `aam_core.predict`.
     """
     _check_numbers(repeats, references)
-    model = _one_target(as_predictor(model), target)
+    model = one_target(as_predictor(model), target)
     files = {"sequences": sequences, "metadata": metadata, "tree": tree, "taxonomy": taxonomy}
     study = _with_values(as_study(table, **files), model)
     values = column(study.metadata, model.task.column)
@@ -233,7 +233,7 @@ def _check_numbers(repeats: int, references: int) -> None:
         raise InputError(f"references is {references}; it must be at least 0.")
 
 
-def _one_target(model: Model, target: str | None) -> Model:
+def one_target(model: Model, target: str | None) -> Model:
     """The model of one target."""
     each = {it.task.column: it for it in model.each}
     if target is None:

@@ -38,7 +38,8 @@ OPTIONS = {
     "explain": STUDY
     | LIMIT
     | {"model", "output", "tree", "taxonomy", "target", "group_by", "seed", "threads", "device"}
-    | {"repeats", "clades", "references", "units", "title"},
+    | {"repeats", "clades", "references", "units", "title"}
+    | {"importance", "attention", "bases"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"}
     | {"units", "title", "figure_format"},
     "cross-validate": TRAINS
