@@ -10,7 +10,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files.folders import STAGE
 from aam_core.files.reading import read_json
 from aam_core.model import load_model
-from aam_core.model_card import card, facts, metric_rows, words
+from aam_core.model_card import card, facts, metric_table, words
 from aam_core.summary import Summarized
 
 __all__ = ["Info", "info"]
@@ -48,13 +48,9 @@ class Info(Summarized):
         for section, items in words(self.facts).items():
             if items:
                 lines += [section, *_aligned([list(item) for item in items.items()]), ""]
-        rows = metric_rows(self.facts)
-        if rows:
-            names = list(dict.fromkeys(name for _, _, scores in rows for name in scores))
-            table = [["", "n", *names]]
-            for what, count, scores in rows:
-                cells = [f"{scores[name]:.4g}" if name in scores else "-" for name in names]
-                table.append([what, "-" if count is None else f"{count:,}", *cells])
+        table = metric_table(self.facts)
+        if table:
+            table[0][0] = ""
             lines += ["Metrics of held-out samples", *_aligned(table), ""]
         folder = self.facts["folder"]
         files = f"{len(folder['files'])} files, {folder['bytes'] / 1e6:.3g} MB"

@@ -102,6 +102,8 @@ def embed(
     """
     model = as_model(model)
     check_level(model, level)
+    if level == "asv" and batch_size is not None:
+        raise InputError("batch_size is of samples, and level asv reads none: leave it out.")
     study = as_study(table, sequences=sequences)
     config = override(model.config, device, precision, long_sequences)
     vectors = LEVELS[level](model, study, config, batch_size)
@@ -429,7 +431,7 @@ def _joined(vectors: np.ndarray, network: Network) -> np.ndarray:
 def _asv_vectors(
     model: Model, study: Study, config: Config, batch_size: int | None = None
 ) -> np.ndarray:
-    """``[F, V]`` float32 of every feature of the study; of samples, no number is read at a time."""
+    """``[F, V]`` float32 of every feature of the study; samples are not read."""
     network = model.network
     if _untrained_pooling(network):
         logger.warning(

@@ -6,6 +6,7 @@ Markdown. Models of all formats have them; what an earlier AAM did not record is
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from aam_core.models.network import vector_size
 if TYPE_CHECKING:
     from aam_core.model import Model
 
-__all__ = ["CARD", "card", "facts", "metric_rows", "words"]
+__all__ = ["CARD", "card", "facts", "metric_rows", "metric_table", "without_folders", "words"]
 
 CARD = "model_card.md"
 """File beside the weights."""
@@ -49,6 +50,13 @@ _FEATURES = {
 }
 """``model.encoder.features`` -> what an ASV is to the networks."""
 
+
+_PATHS = {
+    *("--table", "--sequences", "--tree", "--distances", "--taxonomy", "--metadata", "--encoder"),
+    *("--init-from", "--resume", "--config", "--output", "--train-samples", "--val-samples"),
+    *("--folds-file", "--model", "--space"),
+}
+"""Options of the command line whose value is a path."""
 
 _INTERVAL = ("coverage", "half_width")
 
@@ -92,8 +100,9 @@ def facts(model: Model) -> dict[str, Any]:
         "frozen_encoder": run.get("frozen_encoder", False),
     }
     metrics = model.metrics or {}
+    counts = {"samples": len(model.val_samples), "folds": len(set(model.val_folds))}
     validation = {
-        **metrics.get("held_out", {"samples": len(model.val_samples)}),
+        **(metrics.get("held_out") or counts),
         "group_by": run.get("group_by"),
         "given_split": run.get("given_split"),
         "seed": run.get("seed"),
@@ -176,12 +185,12 @@ def card(known: dict[str, Any]) -> str:
             continue
         lines += [f"## {section}", "", "| | |", "|---|---|"]
         shown = dict(items)
-        if "command" in shown:  # paths are of the machine that it was made on
-            shown["command"] = f"`{_without_folders(known['run']['command'])}`"
+        if "command" in shown:
+            shown["command"] = f"`{shown['command']}`"
         lines += [f"| {name} | {_cell(text)} |" for name, text in shown.items()]
         lines.append("")
         if section == "Validated on":
-            lines += _metric_table(known)
+            lines += _metric_lines(known)
     lines += ["## What to mind", "", *(f"- {line}" for line in _cautions(known)), ""]
     return "\n".join(lines)
 
@@ -253,7 +262,7 @@ def _weights(known: dict[str, Any]) -> str:
                 f"the {alone} alone predict{'' if network else 's'}: with the {other}, held-out "
                 "samples were predicted no better"
             )
-        if samples < LEAST:
+        if 0 < samples < LEAST:
             parts.append(f"not chosen: {samples} held-out samples are too few")
     fourier = shares.get("members_with_codes")
     if fourier is not None and network != 0:
@@ -288,24 +297,22 @@ def _trained_on(known: dict[str, Any]) -> dict[str, str]:
         "ASVs": asvs,
         "inputs": "; ".join(inputs),
         "started from": start,
-        "of the table": " ".join(training["dropped"]),
+        "of the table": " ".join(map(_without_ids, training["dropped"])),
     }
 
 
 def _validated(known: dict[str, Any]) -> dict[str, str]:
     held_out = known["validation"]
-    samples, folds = held_out.get("samples", 0), held_out.get("folds", 1)
-    groups = held_out.get("groups")
+    samples, folds = held_out.get("samples", 0), held_out.get("folds", 0)
     if not samples:
-        return {"samples": "none: nothing is known of its errors"}
+        return {"samples": "none, or no record of them: nothing is known of its errors"}
+    groups = held_out.get("groups")
     text = f"{samples:,}" + (f" of {groups} groups" if groups is not None else "")
+    in_folds = f" in {folds} folds" if folds > 1 else ""
     if held_out["trained_on_them"]:
-        how = (
-            f"out of fold: in {folds} folds, each predicted by networks and trees that were not "
-            "trained on it"
-        )
+        how = f"out of fold{in_folds}: each predicted by members that were not trained on it"
     else:
-        how = "held out of the training" + (f", in {folds} folds" if folds > 1 else "")
+        how = f"held out of the training{in_folds}"
     if held_out["given_split"]:
         how += "; the split was given"
     elif held_out["seed"] is not None:
@@ -315,8 +322,19 @@ def _validated(known: dict[str, Any]) -> dict[str, str]:
     elif groups is not None:
         grouped = "samples of a group are on one side of each split"
     else:
-        grouped = "no: several samples of a subject may be on both sides"
+        grouped = _UNGROUPED if _drawn_without_groups(known) else ""
     return {"samples": text, "how": how, "grouped": grouped}
+
+
+_UNGROUPED = "no: several samples of a subject may be on both sides"
+
+
+def _drawn_without_groups(known: dict[str, Any]) -> bool:
+    """Whether it is known that samples were not grouped: not of a split that was given, and not
+    where an AAM of before saved the model."""
+    held_out = known["validation"]
+    recorded = "group_by" in known["run"] and held_out["group_by"] is None
+    return recorded and held_out.get("groups") is None and not held_out["given_split"]
 
 
 def _run(run: dict[str, Any]) -> dict[str, str]:
@@ -341,16 +359,23 @@ def _run(run: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _metric_table(known: dict[str, Any]) -> list[str]:
+def metric_table(known: dict[str, Any]) -> list[list[str]]:
+    """A header and a row for each of `metric_rows`, as texts; empty without metrics."""
     rows = metric_rows(known)
-    if not rows:
-        return []
     names = list(dict.fromkeys(name for _, _, scores in rows for name in scores))
-    lines = [f"| of | n | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    table = [["of", "n", *names]]
     for what, count, scores in rows:
-        cells = [f"{scores[name]:.4g}" if name in scores else "" for name in names]
-        lines.append(f"| {what} | {'' if count is None else f'{count:,}'} | {' | '.join(cells)} |")
-    return [*lines, ""]
+        cells = [_number(scores.get(name)) for name in names]
+        table.append([what, "-" if count is None else f"{count:,}", *cells])
+    return table if rows else []
+
+
+def _metric_lines(known: dict[str, Any]) -> list[str]:
+    table = metric_table(known)
+    if not table:
+        return []
+    head, *rows = (f"| {' | '.join(row)} |" for row in table)
+    return [head, "|---" * len(table[0]) + "|", *rows, ""]
 
 
 def _cautions(known: dict[str, Any]) -> list[str]:
@@ -363,7 +388,7 @@ def _cautions(known: dict[str, Any]) -> list[str]:
         "samples that had no part in it.",
         "A prediction is no cause: an ASV may stand for its host, the place, or the protocol.",
     ]
-    if known["validation"].get("groups") is None:
+    if _drawn_without_groups(known):
         lines.append(
             "The samples were not grouped (--group-by): if a subject has several, the metrics are "
             "too good."
@@ -371,17 +396,31 @@ def _cautions(known: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _without_folders(command: str) -> str:
-    """A command line whose paths are file names."""
-    tokens = []
+def without_folders(command: str) -> str:
+    """A command line in which paths are file names: folders name users and machines.
+
+    >>> without_folders("aam fit-regressor --table /home/me/a.biom --target age/d --tree=x/t.nwk")
+    'aam fit-regressor --table a.biom --target age/d --tree=t.nwk'
+    """
+    tokens: list[str] = []
     for token in shlex.split(command):
         name, equals, value = token.partition("=")
-        if equals and "/" in value:
-            token = f"{name}={Path(value).name}"
-        elif "/" in token:
+        if tokens and tokens[-1] in _PATHS:
             token = Path(token).name
+        elif equals and name in _PATHS:
+            token = f"{name}={Path(value).name}"
         tokens.append(token)
     return shlex.join(tokens)
+
+
+def _without_ids(line: str) -> str:
+    """A sentence of a study's report without its examples, which may name people."""
+    return re.sub(r" \(.*\)", "", line)
+
+
+def _number(value: float | None) -> str:
+    """Four digits; of a metric that is not defined, which JSON has as null, a dash."""
+    return "-" if value is None or value != value else f"{value:.4g}"
 
 
 def _cell(text: str) -> str:

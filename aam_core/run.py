@@ -29,6 +29,7 @@ from aam_core.files.reading import describe_file
 from aam_core.files.writing import check_folder, check_space
 from aam_core.log import COMMAND, labelled
 from aam_core.model import Model, folders_of_more
+from aam_core.model_card import without_folders
 from aam_core.models.network import Network, of_target, part_of
 from aam_core.plan import Plan
 from aam_core.pretrained import (
@@ -401,7 +402,7 @@ class Run:
         start = plan.encoder or plan.init_from
         return {
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "command": os.environ.get(COMMAND),
+            "command": without_folders(os.environ[COMMAND]) if COMMAND in os.environ else None,
             "versions": versions(),
             "device": str(self.group.device),
             "processes": self.group.world_size,
@@ -409,7 +410,11 @@ class Run:
             "samples": len(plan.study.sample_ids),
             "features": len(plan.study.feature_ids),
             "left_out": plan.study.report,
-            "inputs": {name: describe_file(path) for name, path in plan.study.files.items()},
+            # The first process writes the record.
+            "inputs": {
+                name: describe_file(path) if self.group.is_first else {}
+                for name, path in plan.study.files.items()
+            },
             "group_by": plan.group_by,
             "given_split": plan.given_split,
             "resumed": plan.checkpoint is not None,

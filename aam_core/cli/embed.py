@@ -14,6 +14,7 @@ from aam_core.cli.options import DIRECTORY, FILE, directory_option, load_inputs,
 from aam_core.cli.outputs import write_square
 from aam_core.cli.settings import setting_option
 from aam_core.config import find
+from aam_core.errors import InputError
 from aam_core.files.folders import replacing_in
 from aam_core.log import logger
 
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
 _READING = ("batch_size", "device", "precision", "long_sequences")
 
 _OF_A_LEVEL = {
-    "sample": ("axes", "color_by", "units", "title", "figure_format"),
+    "sample": (
+        *("axes", "color_by", "units", "title", "figure_format"),
+        *("no_distances", "batch_size"),
+    ),
     "asv": ("neighbours", "taxonomy"),
 }
 """Options that act at one level alone."""
+
+_OF_DISTANCES = ("metric", "axes", "color_by", "units", "title", "figure_format")
+"""Options that act where there are distances between samples."""
 
 
 @command("embed")
@@ -43,6 +50,11 @@ _OF_A_LEVEL = {
     help="Distance: 'predicted' by a model that learned distances (UniFrac, without a tree), or "
     "between the vectors.  [default: of samples 'predicted' with an encoder that learned "
     "distances, else 'euclidean'; of ASVs 'cosine']",
+)
+@click.option(
+    "--no-distances",
+    is_flag=True,
+    help="Write the vectors of samples alone: N samples have N^2 distances.",
 )
 @click.option("--axes", type=click.IntRange(min=2), default=10, help="Axes of the PCoA.")
 @click.option("--color-by", metavar="COLUMN", help="Metadata column that colours the PCoA.")
@@ -84,7 +96,7 @@ def embed(inputs, model, level, output, metric, taxonomy, **options):
     _check_options(inputs, level, metric, options | {"taxonomy": taxonomy})
     model = load_model(model)
     embedding.check_level(model, level)
-    if level == "sample":
+    if level == "sample" and not options["no_distances"]:
         metric = embedding.metric_of(model, metric)
     study = load_inputs(inputs)
     colours = None if options["color_by"] is None else column(study.metadata, options["color_by"])
@@ -92,16 +104,21 @@ def embed(inputs, model, level, output, metric, taxonomy, **options):
         logger.info("--metadata only decides which samples are read: no --color-by is given.")
     reading = {name: options[name] for name in _READING}
     vectors = embedding.embed(model, study, level=level, **reading)
+    ordination = None
     with replacing_in(output, own_output.EMBEDDING) as folder:
         vectors.to_csv(folder / "vectors.tsv", sep="\t", float_format="%.6g")
         if level == "asv":
             _write_neighbours(folder, study, vectors, options["neighbours"], metric, taxonomy)
-        else:
+        elif not options["no_distances"]:
             distances = embedding.sample_distances(model, study, vectors, metric, **reading)
             write_square(folder / "distances.tsv", study.sample_ids, distances.to_numpy())
-            ordination = embedding.ordinate(distances, options["axes"])
-            ordination.to_skbio().write(str(folder / "ordination.txt"))
-    if level == "sample":
+            try:
+                ordination = embedding.ordinate(distances, options["axes"])
+            except InputError as error:  # of few samples, or samples that are all alike
+                logger.warning(f"no PCoA: {error}")
+            else:
+                ordination.to_skbio().write(str(folder / "ordination.txt"))
+    if ordination is not None:
         texts = {name: options[name] for name in ("units", "title")}
         draw = functools.partial(
             plots.ordination, ordination.coordinates, ordination.explained, colours=colours, **texts
@@ -120,6 +137,9 @@ def _check_options(inputs: dict, level: str, metric: str | None, options: dict) 
     for name in _OF_A_LEVEL[other]:
         flag = f"--{name.replace('_', '-')}"
         require(not is_given(name), f"{flag} has no effect at --level {level}: leave it out.")
+    for name in _OF_DISTANCES if options["no_distances"] else ():
+        flag = f"--{name.replace('_', '-')}"
+        require(not is_given(name), f"{flag} has no effect with --no-distances: leave it out.")
     colour = options["color_by"]
     require(colour is None or inputs["metadata"] is not None, "--color-by needs --metadata.")
     require(options["units"] is None or colour is not None, "--units needs --color-by.")
@@ -137,6 +157,9 @@ def _write_neighbours(
     from aam_core.data.taxonomy import with_taxonomy
     from aam_core.embedding import nearest_neighbours
 
+    if len(vectors) < 2:
+        logger.warning("no neighbours: the table has a single ASV")
+        return
     taxa = None
     if taxonomy is not None:
         names = with_taxonomy(study, taxonomy).taxonomy

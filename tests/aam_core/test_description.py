@@ -90,8 +90,40 @@ def test_folders_of_something_else_are_refused(tmp_path):
 
 def test_paths_of_a_command_become_names():
     command = "aam fit-regressor --table /home/me/a.biom --tree='/x/b c.nwk' --target age/d --lr 1"
-    expected = "aam fit-regressor --table a.biom '--tree=b c.nwk' --target d --lr 1"
-    assert model_card._without_folders(command) == expected
+    expected = "aam fit-regressor --table a.biom '--tree=b c.nwk' --target age/d --lr 1"
+    assert model_card.without_folders(command) == expected
+
+
+def test_metrics_that_are_not_defined_are_dashes():
+    scores = {"held_out": {"samples": 9}, "model": {"auc": None, "r2": float("nan"), "mae": 2.0}}
+    header, row = model_card.metric_table({"metrics": scores})
+    assert dict(zip(header, row, strict=True)) == {
+        **{"of": "the model", "n": "9", "auc": "-", "r2": "-", "mae": "2"}
+    }
+
+
+@pytest.mark.parametrize(
+    "run, said",
+    [
+        ({"group_by": None, "given_split": False}, "no: several samples"),
+        ({"group_by": None, "given_split": True}, None),  # whoever gave it may have grouped
+        ({}, None),  # an AAM of before did not record it
+    ],
+)
+def test_only_what_is_known_of_groups_is_said(regressor, run, said):
+    metrics = {"held_out": {"samples": 60, "folds": 2}}
+    model = dataclasses.replace(regressor.model, run=run, metrics=metrics)
+    known = model_card.facts(model)
+    grouped = model_card.words(known)["Validated on"].get("grouped")
+    assert grouped is None if said is None else grouped.startswith(said)
+    assert ("not grouped" in model_card.card(known)) == (said is not None)
+
+
+def test_a_report_names_no_samples(regressor):
+    run = {"left_out": ["2 of 9 samples were dropped (patient-1, patient-2)."]}
+    model = dataclasses.replace(regressor.model, run=run)
+    card = model_card.card(model_card.facts(model))
+    assert "2 of 9 samples were dropped." in card and "patient" not in card
 
 
 def test_intervals_have_units_and_encoders_have_none(regressor, encoder):

@@ -92,6 +92,8 @@ def test_an_encoder_of_abundances_has_sample_vectors_and_one_of_bases_has_not(sm
 
 
 def test_an_unknown_level_is_refused(encoder, small):
+    with pytest.raises(InputError, match="batch_size is of samples"):
+        embed(encoder.model, small, level="asv", batch_size=3)
     with pytest.raises(InputError, match="level must be one of sample, asv, not 'feature'"):
         embed(encoder.model, small, level="feature")
 

@@ -55,6 +55,8 @@ def test_asvs_of_a_fit(aam, given, regressor, study_dir, tmp_path):
         (("--neighbours", 3), "--neighbours has no effect at --level sample"),
         (("--level", "asv", "--metric", "predicted"), "--metric predicted is of samples"),
         (("--units", "days"), "--units needs --color-by"),
+        (("--level", "asv", "--batch-size", 2), "--batch-size has no effect at --level asv"),
+        (("--no-distances", "--axes", 3), "--axes has no effect with --no-distances"),
         (("--metric", "predicted"), "this regressor learned no distances"),
     ],
 )
@@ -69,3 +71,16 @@ def test_an_unknown_column_is_refused_before_anything_is_computed(aam, given, en
     outcome = aam("embed", *given, *arguments)
     assert outcome.status == 2 and "no metadata column 'no-such'" in outcome.err
     assert not (tmp_path / "out" / "vectors.tsv").exists()
+
+
+def test_vectors_without_distances_and_of_too_few_samples(aam, given, regressor, tmp_path):
+    out, some = tmp_path / "out", ("--model", regressor.folder, "--output", tmp_path / "out")
+    outcome = aam("embed", *given, *some, "--no-distances")
+    assert outcome.status == 0, outcome.err
+    assert {path.name for path in out.iterdir()} == {"vectors.tsv"}
+    metadata = pd.read_csv(given[-1], sep="\t", index_col=0)
+    two = metadata.index[:2]
+    metadata.loc[two].to_csv(tmp_path / "two.tsv", sep="\t")
+    outcome = aam("embed", *given[:-1], tmp_path / "two.tsv", *some)
+    assert outcome.status == 0 and "no PCoA: An ordination needs 3 samples" in outcome.err
+    assert {path.name for path in out.iterdir()} == {"vectors.tsv", "distances.tsv"}

@@ -34,7 +34,7 @@ OPTIONS = {
     | LIMIT
     | {"model", "output", "batch_size", "device", "precision", "long_sequences"}
     | {"level", "metric", "axes", "color_by", "units", "title", "figure_format"}
-    | {"neighbours", "taxonomy"},
+    | {"neighbours", "taxonomy", "no_distances"},
     "explain": STUDY
     | LIMIT
     | {"model", "output", "tree", "taxonomy", "target", "group_by", "seed", "threads", "device"}
