@@ -67,7 +67,8 @@ def test_two_processes_draw_the_passes_of_one(small, brief):
         for n in (1, 2)
     )
     assert two.run["processes"] == 2
-    assert (two.val_predictions["prediction_sd"] > 0).all()
+    # Samples of at most 10 ASVs are drawn whole.
+    assert (two.val_predictions["prediction_sd"] > 0).mean() > 0.5
     for ours, theirs in (
         (two.val_predictions, one.val_predictions),
         (predict(two, small), predict(one, small)),
