@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from aam_core.cli import own_output
@@ -9,6 +11,7 @@ from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import DIRECTORY, directory_option, load_inputs, study_options
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import setting_option
+from aam_core.config import find
 from aam_core.log import logger
 
 
@@ -74,6 +77,11 @@ from aam_core.log import logger
 @setting_option("seed")
 @setting_option("threads")
 @setting_option("device")
+@click.option(
+    "--long-sequences",
+    type=click.Choice(find("data.long_sequences").metadata["choices"]),
+    help="What to do with a sequence longer than the model reads; as in training unless given.",
+)
 @directory_option(own_output.is_explanation)
 def explain(inputs, model, output, importance, attention, bases, **options):
     """Tell which ASVs, clades and taxa a model's predictions depend on.
@@ -94,6 +102,11 @@ def explain(inputs, model, output, importance, attention, bases, **options):
     sizes = read_sizes(options.pop("clades"))
     model = load_model(model)
     check_looks(model, attention=attention, bases=bases)
+    long_sequences = options.pop("long_sequences")
+    if long_sequences is not None:
+        config = model.config.replace({"data.long_sequences": long_sequences})
+        each = [replace(it, config=config) for it in model.more]
+        model = replace(model, config=config, more=each)
     if model.target is None:
         require(bool(bases), "--model is an encoder, which predicts nothing: give --bases.")
         require(options["target"] is None, "--target has no effect: --model is an encoder.")

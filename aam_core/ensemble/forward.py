@@ -26,6 +26,7 @@ from aam_core.training.precision import autocast, find_device
 
 __all__ = [
     "CHUNK",
+    "check_lengths",
     "check_passes",
     "encode_asvs",
     "encode_present",
@@ -114,7 +115,7 @@ def forward_chunks(
     _positive("chunk", chunk)
     encoded = None if covariates is None else covariates.encode(study.metadata)
     device, precision = find_device(config.train.device), config.train.precision
-    _check_lengths(study, config)
+    check_lengths(study, config)
     tokens = study.tokens(config.data)
     # The distances of a pretrained encoder are not those of a fit, which has the setting.
     passes = 1 if "distance" in outputs else config.ensemble.passes
@@ -175,7 +176,7 @@ def outputs_of_batches(
     size = _positive("batch size", _batch_size(config.train) if batch_size is None else batch_size)
     encoded = None if covariates is None else covariates.encode(study.metadata)
     device, precision = find_device(config.train.device), config.train.precision
-    _check_lengths(study, config)
+    check_lengths(study, config)
     try:
         vectors = encode_present(network.to(device), study, study.tokens(config.data), precision)
         inputs = {"covariates": encoded, "asv_vectors": vectors}
@@ -342,7 +343,7 @@ def _batch_size(train: TrainConfig) -> int:
     return TrainConfig().batch_size if train.batch_size == AUTO else train.batch_size
 
 
-def _check_lengths(study: Study, config: Config) -> None:
+def check_lengths(study: Study, config: Config) -> None:
     """Refuse sequences that are too long, and say what to do where nothing is trained any more."""
     most = config.data.max_bp
     if config.data.long_sequences == "truncate" or study.sequences is None:

@@ -62,12 +62,14 @@ def attention_shares(
     queries: bool = False,
     batch_size: int | None = None,
     device: str | None = None,
+    long_sequences: str | None = None,
 ) -> AttentionShares:
     """Which ASVs the networks of a model pool, by sample and on average.
 
     A network pools the ASVs of a sample by learned queries: each has shares of the ASVs, which sum
     to 1. Members count by their ensemble weights. Where a fusion changes the ASVs, the shares are
-    those of the changed ones. Attention is not importance: it does not tell which way, or whether,
+    those of the changed ones; what the latent vectors of 'perceiver' read beside the pooling is not
+    among them. Attention is not importance: it does not tell which way, or whether,
     a prediction would change without an ASV, and the forest of an ensemble has none.
 
     Parameters
@@ -80,8 +82,8 @@ def attention_shares(
         Whether to return the shares of each query of each member by sample, too.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
-    device : str, optional
-        As in the configuration, which it replaces.
+    device, long_sequences : str, optional
+        As in the configuration, which they replace.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def attention_shares(
     """
     model = as_predictor(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
-    config = override(model.config, device)
+    config = override(model.config, device, None, long_sequences)
     ids, features = np.array(study.sample_ids, object), np.array(study.feature_ids, object)
     sums, counts, frames = None, np.zeros(len(features), np.int64), []
     batches = outputs_of_batches(model.network, study, config, model.covariates, batch_size)
@@ -195,10 +197,11 @@ def fusion_weights(
     metadata=None,
     batch_size: int | None = None,
     device: str | None = None,
+    long_sequences: str | None = None,
 ) -> pd.DataFrame:
     """How a model's networks weigh covariates, by sample or by ASV.
 
-    Each is the mean over the members of the ensemble.
+    Each is the mean over the members of the ensemble, by their ensemble weights.
 
     Parameters
     ----------
@@ -209,8 +212,8 @@ def fusion_weights(
         As in `aam_core.predict`; the samples need not have been trained on.
     batch_size : int, optional
         Samples at a time; the numbers do not depend on it.
-    device : str, optional
-        As in the configuration, which it replaces.
+    device, long_sequences : str, optional
+        As in the configuration, which they replace.
 
     Returns
     -------
@@ -237,8 +240,8 @@ def fusion_weights(
             "'cross-attention' and 'perceiver' have (model.fusion.kind, when fitting)."
         )
     study = as_study(table, sequences=sequences, metadata=metadata)
-    config = override(model.config, device)
-    names = model.covariates.fused
+    config = override(model.config, device, None, long_sequences)
+    names, weights = model.covariates.fused, model.network.member_shares
     samples, features = np.array(study.sample_ids, object), np.array(study.feature_ids, object)
     frames = []
     for batch, output in outputs_of_batches(
@@ -247,13 +250,14 @@ def fusion_weights(
         ids = samples[batch.sample_index.numpy()]
         index = pd.Index(ids, name="sample-id")
         if output.gate is not None:
-            gate = output.gate.mean(0)
+            gate = torch.tensordot(weights.to(output.gate), output.gate, 1)
             parts = {"gate_mean": gate.mean(1), "gate_std": gate.std(1, correction=0)}
             columns = {name: values.cpu().numpy() for name, values in parts.items()}
             frames.append(pd.DataFrame(columns, index=index))
             continue
         assert output.attention is not None, kind
-        shares = output.attention.mean(0).cpu().numpy()  # [B, A, M], or [B, 1, M]
+        attention = torch.tensordot(weights.to(output.attention), output.attention, 1)
+        shares = attention.cpu().numpy()  # [B, A, M], or [B, 1, M]
         if kind == "perceiver":
             frames.append(pd.DataFrame(shares[:, 0], index=index, columns=names))
             continue

@@ -19,7 +19,7 @@ from aam_core.config import Config, DataConfig
 from aam_core.data.batches import Batch, Batcher
 from aam_core.data.ids import listing
 from aam_core.data.study import Study
-from aam_core.ensemble.forward import encode_asvs
+from aam_core.ensemble.forward import check_lengths, encode_asvs
 from aam_core.errors import InputError
 from aam_core.log import logger
 from aam_core.model import Model, as_model
@@ -44,6 +44,7 @@ def base_attributions(
     samples: int = 20,
     points: int = 32,
     device: str | None = None,
+    long_sequences: str | None = None,
 ) -> pd.DataFrame:
     """Attention and integrated gradients along the bases of ASVs.
 
@@ -72,8 +73,8 @@ def base_attributions(
         it.
     points : int
         Points of the path, of Gauss and Legendre's rule.
-    device : str, optional
-        As in the configuration, which it replaces.
+    device, long_sequences : str, optional
+        As in the configuration, which they replace.
 
     Returns
     -------
@@ -93,10 +94,11 @@ def base_attributions(
     check_reads_bases(model)
     study = as_study(table, sequences=sequences, metadata=metadata)
     rows = _rows(study, features)
+    config = override(model.config, device, None, long_sequences)
+    check_lengths(study, config)
     for name, value in (("samples", samples), ("points", points)):
         if value < 1:
             raise InputError(f"{name} is {value}; it must be at least 1.")
-    config = override(model.config, device)
     own = replace(study, feature_ids=list(features), sequences=None, taxonomy=None)
     letters = [study.required_sequences()[row] for row in rows]
     tokens = replace(own, sequences=letters).tokens(config.data)

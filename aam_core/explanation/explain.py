@@ -18,6 +18,7 @@ from aam_core.data.ids import listing
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
+from aam_core.ensemble.forward import check_lengths
 from aam_core.errors import InputError, first_five
 from aam_core.explanation.clades import SIZES, each_asv, levels_of
 from aam_core.explanation.contributions import contributions
@@ -132,6 +133,7 @@ def explain(
     references: int = 10,
     seed: int | None = None,
     device: str | None = None,
+    long_sequences: str | None = None,
     threads: int | None = None,
 ) -> Explanation:
     """Which ASVs and clades a model's predictions depend on, and what moved each prediction.
@@ -163,7 +165,8 @@ def explain(
         among those of other groups.
     seed : int, optional
         Of all draws; 0 where not given.
-    device : str, optional
+    device, long_sequences : str, optional
+        As in the configuration, which they replace.
     threads : int, optional
         As many as the process may use where not given.
 
@@ -189,7 +192,9 @@ def explain(
         f"explaining {model.task.column!r} by {len(study.feature_ids):,} ASVs in {size:,} samples"
     )
     with _one_thread_each():
-        perturbed = Perturbed(model, study, override(model.config, device), held_out)
+        config = override(model.config, device, None, long_sequences)
+        check_lengths(study, config)
+        perturbed = Perturbed(model, study, config, held_out)
         try:
             if perturbed.device.type != "cpu":
                 workers = 1

@@ -39,7 +39,7 @@ OPTIONS = {
     | LIMIT
     | {"model", "output", "tree", "taxonomy", "target", "group_by", "seed", "threads", "device"}
     | {"repeats", "clades", "references", "units", "title"}
-    | {"importance", "attention", "bases"},
+    | {"importance", "attention", "bases", "long_sequences"},
     "evaluate": {"predictions", "metadata", "target", "task", "output"}
     | {"units", "title", "figure_format"},
     "cross-validate": TRAINS

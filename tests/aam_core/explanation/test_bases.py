@@ -105,6 +105,16 @@ def test_lengths_may_differ(encoder, small):
     pd.testing.assert_frame_equal(table[table["feature-id"] == small.feature_ids[0]], whole)
 
 
+def test_long_sequences_are_refused_or_cut(encoder, small):
+    limited = encoder.model.config.replace({"data.max_bp": 30})
+    model = dataclasses.replace(encoder.model, config=limited)
+    ids = small.feature_ids[:1]
+    with pytest.raises(InputError, match="--long-sequences truncate"):
+        base_attributions(model, small, ids, points=2)
+    table = base_attributions(model, small, ids, points=2, long_sequences="truncate")
+    assert "".join(table["base"]) == small.sequences[0][:30]
+
+
 def test_a_model_that_learns_no_bases_and_absent_asvs_are_refused(regressor, encoder, small):
     for model, ids, text in (
         (regressor.model, small.feature_ids[:1], "k-mer profiles, which are fixed.*--encoder"),
