@@ -226,11 +226,7 @@ class _AAMEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        if isinstance(y, pd.Series) and list(y.index) != study.sample_ids:
-            if set(y.index) == set(study.sample_ids):
-                raise InputError(
-                    "The samples of y are those of X in another order: give y.loc[samples of X]."
-                )
+        _check_order(y, "y", study)
         values = column_or_1d(y, warn=True)
         check_consistent_length(study, values)
         if len(values) < 2:
@@ -249,6 +245,7 @@ class _AAMEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return self.group_by
         if self.group_by is not None:
             raise InputError("Samples are grouped by group_by already: leave groups out of fit.")
+        _check_order(groups, "groups", study)
         groups = column_or_1d(groups)
         check_consistent_length(study, groups)
         return pd.Series(groups, index=pd.Index(study.sample_ids, dtype=object), name="groups")
@@ -465,6 +462,17 @@ def _as_value_errors() -> Iterator[None]:
         yield
     except InputError as error:
         raise EstimatorInputError(str(error)) from None
+
+
+def _check_order(values: Any, name: str, study: Study) -> None:
+    """Refuse a Series with the samples of X in another order: values are taken by place."""
+    if isinstance(values, pd.Series):
+        ids = [as_name(each) for each in values.index]
+        if ids != study.sample_ids and set(ids) == set(study.sample_ids):
+            raise InputError(
+                f"The samples of {name} are those of X in another order: give "
+                f"{name}.loc[samples of X]."
+            )
 
 
 def _seed(random_state: Any) -> int:

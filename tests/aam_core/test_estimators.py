@@ -167,6 +167,14 @@ def test_what_cannot_be_read_is_refused_in_one_line(frame, gradient):
             assert isinstance(refusal.value, EstimatorInputError)
 
 
+def test_samples_in_another_order_are_refused_whatever_their_names(frame, gradient):
+    numbered, y = frame.reset_index(drop=True), gradient.reset_index(drop=True)
+    with pytest.raises(EstimatorInputError, match="of y are those of X in another order"):
+        AAMRegressor(**QUICK).fit(numbered, y[::-1])
+    with pytest.raises(EstimatorInputError, match="of groups are those of X in another order"):
+        AAMRegressor(**QUICK).fit(numbered, y, groups=y[::-1])
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [
