@@ -192,6 +192,7 @@ def _compare(
     return {
         "groups": len(np.unique(groups)),
         "group_by": None if inputs.groups is None else str(inputs.groups.name),
+        "target": task.column,
         "reference": reference,
         "confidence": CONFIDENCE,
         "draws": draws,

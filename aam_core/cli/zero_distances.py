@@ -58,7 +58,7 @@ def zero_distances(inputs, output, **options):
         given or inputs["tree"] is not None or metric in config.WITHOUT_TREE,
         f"Missing option '--tree': {metric} is computed on a phylogeny.",
     )
-    for name in ("metric", "alpha", "depths"):
+    for name in ("metric", "alpha", "depths", "seed"):
         require(
             not (given and is_given(name)),
             f"--{name.removesuffix('s')} is for distances that are computed, and --distances gives "

@@ -73,7 +73,7 @@ def reliability(table: pd.DataFrame, path: str | Path | None = None) -> Figure:
 
 
 def coverage(
-    table: pd.DataFrame, nominal: float, path: str | Path | None = None, *, xlabel: str
+    table: pd.DataFrame, nominal: float | None, path: str | Path | None = None, *, xlabel: str
 ) -> Figure:
     """Coverage of intervals in parts of the samples, with the range of a binomial.
 
@@ -81,8 +81,8 @@ def coverage(
     ----------
     table : DataFrame
         Index: names of the parts; columns ``coverage`` and ``samples``.
-    nominal : float
-        Share that the intervals should hold.
+    nominal : float or None
+        Share that the intervals should hold, where it is known.
     path : path, optional
     xlabel : str
         What the parts are.
@@ -94,19 +94,21 @@ def coverage(
     if not len(table):
         raise InputError("Nothing to draw: there is no coverage.")
     shown = table.head(20)
-    spread = 1.96 * np.sqrt(nominal * (1 - nominal) / shown["samples"].to_numpy())
     places = np.arange(len(shown))
     with style():
         figure, (axes,) = new_figure(_SIZE[0], _SIZE[1])
-        low = np.clip(nominal - spread, 0, 1)
-        high = np.clip(nominal + spread, 0, 1)
-        axes.vlines(places, low, high, color=GREY, alpha=0.35, lw=9, zorder=1)
-        axes.axhline(nominal, color=RED, lw=1.6, ls="--", zorder=2)
+        least = float(shown["coverage"].min())
+        if nominal is not None:
+            spread = 1.96 * np.sqrt(nominal * (1 - nominal) / shown["samples"].to_numpy())
+            low, high = (np.clip(nominal + sign * spread, 0, 1) for sign in (-1, 1))
+            axes.vlines(places, low, high, color=GREY, alpha=0.35, lw=9, zorder=1)
+            axes.axhline(nominal, color=RED, lw=1.6, ls="--", zorder=2)
+            least = min(least, nominal - 0.25)
         axes.scatter(places, shown["coverage"], s=40, color=BLUE, zorder=3)
         texts = [plain(name, 16) for name in shown.index]
         slant = {"rotation": 40, "ha": "right"} if max(map(len, texts)) > 6 else {}
         axes.set_xticks(places, texts, **slant)
-        axes.set_ylim(min(nominal - 0.3, float(shown["coverage"].min()) - 0.05), 1.02)
+        axes.set_ylim(least - 0.05, 1.02)
         axes.set_xlim(-0.6, len(shown) - 0.4)
         axes.set_xlabel(plain(xlabel))
         axes.set_ylabel("Share within the interval")

@@ -10,15 +10,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aam_core.data.columns import as_name, is_number, to_floats
+from aam_core.data.columns import as_name, is_missing_word, is_number, to_floats
 
-__all__ = ["MOST_CATEGORIES", "benjamini_hochberg", "column_tests", "is_numeric", "rank_test"]
+__all__ = [
+    "MOST_CATEGORIES",
+    "benjamini_hochberg",
+    "column_tests",
+    "is_missing",
+    "is_numeric",
+    "rank_test",
+]
 
 MOST_CATEGORIES = 30
 """Categories above which a column of names is not tested: ids, dates, free text."""
 
 _FEW_NUMBERS = 2
 """Different numbers up to which a column counts as categories: two numbers are two names."""
+
+_FEW_VARY = 0.2
+"""Share of groups with several values up to which a column is one of groups: a few wrong cells do
+not make a subject's sex a matter of its samples."""
 
 _LEAST = 8
 """Samples, or groups, below which a column is not tested."""
@@ -30,7 +41,8 @@ def column_tests(
     """Test of each metadata column whether errors are greater at some of its values.
 
     Samples of a group are not independent. A column that has one value in each group is tested on
-    the mean errors of the groups; one that varies within groups on ranks within them.
+    the mean errors of the groups; one that varies in more than a fifth of them on ranks, less
+    their means within groups.
 
     Parameters
     ----------
@@ -61,10 +73,15 @@ def is_numeric(values: pd.Series) -> bool:
     """Whether a column is drawn and tested as numbers."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return False
-    present = [value for value in values if not pd.isna(value)]
+    present = [value for value in values if not is_missing(value)]
     if not all(is_number(as_name(value).strip()) for value in present):
         return False
     return len({float(value) for value in present}) > _FEW_NUMBERS
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is blank, or a word for no value."""
+    return bool(pd.isna(value)) or is_missing_word(as_name(value))
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -121,19 +138,32 @@ def rank_test(errors: np.ndarray, given: np.ndarray, strata: np.ndarray) -> tupl
     return float(chi2.sf(total @ inverse @ total, freedom)), freedom
 
 
+def _most_common(values: pd.Series) -> Any:
+    return values.mode().iloc[0]
+
+
+def _direction(frame: pd.DataFrame, strata: np.ndarray) -> float:
+    """Correlation of the ranks, less their means within strata."""
+    ranks = frame[["error", "value"]].astype(float).rank()
+    centred = ranks - ranks.groupby(strata).transform("mean")
+    return float(centred["error"].corr(centred["value"]))
+
+
 def _test(errors: pd.Series, values: pd.Series, groups: pd.Series | None) -> tuple[Any, ...]:
     numeric = is_numeric(values)
     kind = "numbers" if numeric else "categories"
-    read = to_floats(values) if numeric else [None if pd.isna(v) else as_name(v) for v in values]
+    read = to_floats(values) if numeric else [None if is_missing(v) else as_name(v) for v in values]
     frame = pd.DataFrame({"error": errors.to_numpy(), "value": read})
     frame["group"] = np.arange(len(frame)) if groups is None else groups.astype(str).to_numpy()
     frame = frame.dropna()
     level = "samples"
     if groups is not None:
         level = "within groups"
-        if (frame.groupby("group")["value"].nunique() <= 1).all():
+        varying = (frame.groupby("group")["value"].nunique() > 1).mean()
+        if not varying > _FEW_VARY:
             level = "groups"
-            frame = frame.groupby("group", as_index=False).agg({"error": "mean", "value": "first"})
+            common = "median" if numeric else _most_common
+            frame = frame.groupby("group", as_index=False).agg({"error": "mean", "value": common})
     distinct = int(frame["value"].nunique())
     row = (kind, level, len(frame), distinct)
     if len(frame) < _LEAST:
@@ -150,5 +180,5 @@ def _test(errors: pd.Series, values: pd.Series, groups: pd.Series | None) -> tup
     if given is None:
         given = pd.get_dummies(frame["value"]).to_numpy()[:, 1:]
     p, _ = rank_test(frame["error"].to_numpy(), given, strata)
-    direction = frame["error"].corr(frame["value"], method="spearman") if numeric else np.nan
+    direction = _direction(frame, strata) if numeric else np.nan
     return (*row, direction, p, "" if np.isfinite(p) else "does not vary within groups")

@@ -38,7 +38,9 @@ def curve_section(curve: LearningCurve, model: Model, members: int, units: str) 
     text = [
         f"Each point is a refit on part of the training samples, with {members} of the model's "
         f"{whole} networks and their forest, tested on samples that it never saw, the same at all "
-        "sizes. Parts are nested." + _saved_in_words(curve, model, whole),
+        "sizes. Parts are nested. Bands and intervals are of the tested groups drawn anew: which "
+        "samples a refit was trained on varies, too, and is not in them."
+        + _saved_in_words(curve, model, whole),
         *curve.notes,
     ]
     tables = [

@@ -11,21 +11,24 @@ from typing import Any
 import pandas as pd
 
 from aam_core.crossval import CrossValidation
-from aam_core.data.columns import missing_ids
+from aam_core.data.columns import as_classes, as_numbers, missing_ids, to_floats
 from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger
-from aam_core.model import Model, as_model
+from aam_core.model import MORE, Model, as_model
 from aam_core.prediction_files import read_predictions
 from aam_core.tasks import Task, task_named, task_of_predictions
-from aam_core.tasks.prediction_columns import ColumnKind, named, schema_of
+from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named, schema_of
 
 __all__ = ["UNNAMED", "Predicted", "read_predicted"]
 
 UNNAMED = "target"
 """What the target is called where nothing tells its name."""
+
+
+_TRUE = ("True", "true", "1", "1.0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +91,10 @@ def read_predicted(
         assert opened is not None
         given = _of_model(opened, target)
     elif isinstance(predictions, CrossValidation):
-        table, task = predictions.predictions, task_named(predictions.task)
-        given = _of_folds(table, task, predictions.metrics, target)
+        by_name = {it.target: it for it in predictions.each}
+        first = _named(target, list(by_name))
+        one = predictions if first is None else by_name[first]
+        given = _of_folds(one.predictions, task_named(one.task), one.metrics, one.target)
     elif is_path(predictions) and Path(predictions).is_dir():
         given = _of_folder(Path(predictions), target)
     else:
@@ -117,11 +122,30 @@ def read_predicted(
         target=given.target,
         origin=given.origin,
         metrics=given.metrics,
-        model=opened,
+        model=_of_target(opened, given.target),
         groups=groups,
         out_of_fold=given.out_of_fold,
     )
     return whole, frame
+
+
+def _named(target: str | None, names: list[str]) -> str | None:
+    """The target that is asked for, of those that are predicted; the first one by default.
+
+    None where neither is known, as of a cross-validation by an earlier AAM.
+    """
+    if target is None or not any(names):
+        return names[0] if any(names) else None
+    if target not in names:
+        raise InputError(f"{', '.join(names)} is predicted, and not {target!r} (--target).")
+    return target
+
+
+def _of_target(model: Model | None, target: str) -> Model | None:
+    """The model of one of several targets."""
+    if model is None or model.target is None:
+        return model
+    return next((it for it in model.each if it.task.column == target), model)
 
 
 def _metadata(study: Study | None, metadata) -> pd.DataFrame | None:
@@ -135,9 +159,7 @@ def _of_model(model: Model, target: str | None) -> Predicted:
     if model.target is None:
         raise InputError("This model is an encoder, which predicts no metadata: fit it first.")
     by_name = {it.task.column: it for it in model.each}
-    if target is not None and target not in by_name:
-        raise InputError(f"This model predicts {', '.join(by_name)}, not {target!r}.")
-    one = by_name[target] if target is not None else model.each[0]
+    one = by_name[_named(target, list(by_name)) or model.task.column]
     if one.val_predictions is None or not len(one.val_predictions):
         raise InputError(
             "This model has no out-of-fold predictions (val_predictions.tsv): no sample was held "
@@ -161,6 +183,7 @@ def _of_folds(table: pd.DataFrame, task, metrics: dict, target: str | None) -> P
         table = table[table["repeat"] == 1].drop(columns="repeat")
         origin += ", the first of its repeats"
     classes = _classes(table, task)
+    table = _with_all_classes(table, classes)
     return Predicted(table, task, classes, target or UNNAMED, origin, metrics)
 
 
@@ -177,6 +200,15 @@ def _of_folder(folder: Path, target: str | None) -> Predicted:
             f"{folder} is no output of 'aam cross-validate': it has no metrics of folds. Give that "
             "folder, or a table of predictions."
         )
+    names = list(metrics.get("targets", {})) or [metrics.get("comparison", {}).get("target") or ""]
+    name = _named(target, names)
+    if name is not None and names.index(name):
+        # Folders of further targets begin with their number.
+        places = sorted((folder / MORE).glob(f"{names.index(name) + 1}-*"))
+        if len(places) != 1:
+            raise InputError(f"{folder} has no folder of the target {name!r}: it was taken away.")
+        return _of_folder(places[0], name)
+    target = name or target
     path = folder / "predictions.tsv"
     lines = path.read_text(encoding="utf-8").splitlines()
     header = lines[0].split("\t")
@@ -214,16 +246,42 @@ def _of_table(predictions, metadata, model: Model | None, target: str | None) ->
         task.check_same_column(table, truth.loc[known])
         compared, _ = task.compare(table, truth.loc[known])
         table = table.assign(actual=compared["actual"].to_numpy())
-    elif task.text_values:
-        table = table.assign(actual=table["actual"].astype(str))
-    out_of_fold = (
-        "in_training" not in table
-        or not table["in_training"].astype(str).isin(["True", "true", "1", "1.0"]).any()
-    )
+    table = _usable(table, task)
+    trained = "in_training" in table and bool(table["in_training"].astype(str).isin(_TRUE).any())
+    if "in_training" not in table and model is not None:
+        trained = bool({*model.train_samples, *model.val_samples} & set(table.index))
+    out_of_fold = not trained
     classes = _classes(table, task)
+    table = _with_all_classes(table, classes)
     return Predicted(
         table, task, classes, target or UNNAMED, "Given predictions", out_of_fold=out_of_fold
     )
+
+
+def _usable(table: pd.DataFrame, task: type[Task]) -> pd.DataFrame:
+    """Actual and predicted values as the task reads them, of samples that have both."""
+    blank = {*missing_ids(table["actual"]), *missing_ids(table["prediction"])}
+    if blank:
+        logger.warning(
+            f"{len(blank):,} of {len(table):,} samples lack an actual or predicted value and are "
+            f"dropped from the report: {first_five(name for name in table.index if name in blank)}"
+        )
+        table = table[[name not in blank for name in table.index]]
+    if not len(table):
+        raise InputError("No sample has both an actual and a predicted value.")
+    if task.text_values:
+        # A data frame may have classes as numbers: their columns are called 1, not 1.0.
+        names = {key: as_classes(table[key]) for key in ("actual", "prediction")}
+        return table.assign(**names)
+    numbers = {key: as_numbers(table[key]) for key in ("actual", "prediction")}
+    bounds = {key: to_floats(table[key]) for key in BOUNDS if key in table}
+    return table.assign(**numbers, **bounds)
+
+
+def _with_all_classes(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """With a probability of 0 for each class that the model does not know, if it has any."""
+    absent = [name for name in classes if name not in table]
+    return table if len(absent) == len(classes) else table.assign(**dict.fromkeys(absent, 0.0))
 
 
 def _classes(table: pd.DataFrame, task: type[Task]) -> list[str]:

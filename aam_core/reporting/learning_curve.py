@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,17 @@ from aam_core.model import Model
 from aam_core.statistics import CONFIDENCE, draw, predictions_of
 from aam_core.tasks import task_named
 
-__all__ = ["GROUPS", "WITHIN", "LearningCurve", "PowerLaw", "fit_power_law", "learning_curve"]
+__all__ = [
+    "GROUPS",
+    "WITHIN",
+    "CurvePlan",
+    "LearningCurve",
+    "PowerLaw",
+    "fit_power_law",
+    "learning_curve",
+    "plan_curve",
+    "run_curve",
+]
 
 FRACTIONS = (0.2, 0.35, 0.6, 1.0)
 """Parts of the training samples."""
@@ -140,7 +150,20 @@ def learning_curve(
         If the model started from another one, or has several targets; the study lacks its samples
         or metadata; or there are too few groups.
     """
-    inputs, plan = _inputs(model, study, group_by, members, folds, device)
+    return run_curve(plan_curve(model, study, group_by, members, folds, device), jobs)
+
+
+class CurvePlan(NamedTuple):
+    """All fits of a learning curve, which can be made, and the (design, fraction) of each."""
+
+    model: Model
+    inputs: FoldInputs
+    keys: list[tuple[str, float]]
+
+
+def run_curve(curve: CurvePlan, jobs: int = 1) -> LearningCurve:
+    """The fits, and what they tell."""
+    model, inputs, plan = curve
     logger.info(_beforehand(model, inputs, len(plan)))
     (predicted,) = predict_folds(inputs, jobs)  # of one target
     methods = ["aam", _FOREST]
@@ -177,21 +200,26 @@ def fit_power_law(n: np.ndarray, values: np.ndarray) -> PowerLaw:
 # --- what is refitted -----------------------------------------------------------------------------
 
 
-def _inputs(
+def plan_curve(
     model: Model,
     study: Study,
     group_by: str | None,
-    members: int,
-    folds: int,
-    device: str | None,
-) -> tuple[FoldInputs, list[tuple[str, float]]]:
-    """All fits, and the design and part of the training samples of each."""
+    members: int = 2,
+    folds: int = 3,
+    device: str | None = None,
+) -> CurvePlan:
+    """All fits; parameters and errors as `learning_curve`, which makes them."""
     if model.target is None or model.more:
         raise InputError("A learning curve is of a model of one target.")
     if model.run.get("encoder") is not None:
         raise InputError(
             "This model started from another one, which a learning curve does not: it refits from "
             "scratch. Fit the same settings without --encoder or --init-from to see its curve."
+        )
+    if group_by is None and (model.metrics or {}).get("held_out", {}).get("groups"):
+        raise InputError(
+            "The model's samples were held out by groups, and their column is not known: without "
+            "it a refit would be tested on groups that it was trained on. Name it (--group-by)."
         )
     if study.metadata is None:
         raise InputError("A learning curve needs the metadata of the training samples.")
@@ -222,8 +250,11 @@ def _inputs(
         kept, study.metadata, seed, groups, classes, classes=classes is not None
     )
     fits, plan = [], []
-    for fold in made:
-        for design, fraction, train in _parts(fold, groups, classes, seed):
+    parts = [list(_parts(fold, groups, classes, seed)) for fold in made]
+    # Of parts that every fold has: each tested sample has an error at each size.
+    common = set.intersection(*({it[:2] for it in each} for each in parts))
+    for fold, each in zip(made, parts, strict=True):
+        for design, fraction, train in (it for it in each if it[:2] in common):
             what = f"learning curve: {fraction:.0%} of {design}, fold {fold.number}/{len(made)}"
             strata = preparation.strata_of(kind, values.loc[train], config, groups)
             inner = preparation.splitter(config)(train, groups=groups, strata=strata)
@@ -237,7 +268,7 @@ def _inputs(
         "covariates": covariates,
     }
     inputs = FoldInputs(study, values, task, groups, fits, config, options, (_FOREST,))
-    return inputs, plan
+    return CurvePlan(model, inputs, plan)
 
 
 def _parts(fold: Fold, groups: pd.Series | None, classes: pd.Series | None, seed: int):
@@ -315,7 +346,9 @@ def _losses(
             run = predictions_of(table, "aam", task.name, task.classes)
             losses = pd.Series(run.losses, index=table.index)
             parts.setdefault((design, fraction, method), []).append(losses)
-    return pd.DataFrame({key: pd.concat(value) for key, value in parts.items()})
+    losses = pd.DataFrame({key: pd.concat(value) for key, value in parts.items()})
+    assert not losses.isna().any(axis=None), "a sample was not tested at all sizes"
+    return losses
 
 
 def _points(

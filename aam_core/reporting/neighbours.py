@@ -35,11 +35,14 @@ class SampleSpace:
         ``[K, N, D]`` float32; of a member the mean square of a vector is 1 for a usual sample.
     trained : ndarray
         ``[K, N]`` bool: whether a member was trained on a sample.
+    reference : ndarray
+        Distances of held-out samples, ascending, as of `Novelty`.
     """
 
     sample_ids: list[str]
     vectors: np.ndarray
     trained: np.ndarray
+    reference: np.ndarray
 
     @classmethod
     def of(cls, model: Model, study: Study, device: str | None = None) -> SampleSpace | None:
@@ -63,10 +66,10 @@ class SampleSpace:
         used = {name: ~held_out[:, place] & (name in in_training) for place, name in enumerate(ids)}
         none = np.zeros(len(vectors), bool)
         trained = np.stack([used.get(name, none) for name in study.sample_ids], axis=1)
-        return cls(list(study.sample_ids), vectors, trained)
+        return cls(list(study.sample_ids), vectors, trained, model.novelty.reference)
 
     def novelty(self, samples: Sequence[str]) -> pd.Series:
-        """Rank, in (0, 1], of each sample by its distance from the usual one of each member.
+        """As the column of `aam_core.predict`: share of held-out samples that are no farther.
 
         Only members that were not trained on a sample tell its distance; NaN where all were.
         """
@@ -76,7 +79,9 @@ class SampleSpace:
         known = ~np.isnan(square).all(axis=0)
         distance = np.full(len(rows), np.nan)
         distance[known] = np.nanmean(square[:, known], axis=0)
-        return pd.Series(distance, index=list(samples)).rank(pct=True)
+        rank = np.searchsorted(self.reference, distance.astype(np.float32), side="right")
+        share = np.where(known, rank / len(self.reference), np.nan)
+        return pd.Series(share, index=list(samples))
 
     def nearest(self, samples: Sequence[str], count: int = 3) -> pd.DataFrame:
         """The nearest training samples.

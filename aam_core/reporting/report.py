@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from aam_core.data.columns import to_floats
 from aam_core.data.metadata import column
 from aam_core.data.study import Study
 from aam_core.errors import InputError
-from aam_core.files.writing import check_folder
 from aam_core.log import logger
+from aam_core.model import as_model
 from aam_core.reporting.curve_section import curve_section
 from aam_core.reporting.inputs import UNNAMED, Predicted, read_predicted
-from aam_core.reporting.learning_curve import learning_curve as refit
+from aam_core.reporting.learning_curve import plan_curve, run_curve
 from aam_core.reporting.neighbours import SampleSpace
-from aam_core.reporting.page import Page, write_page
+from aam_core.reporting.page import Page, check_page_folder, write_page
 from aam_core.reporting.samples import sample_table
 from aam_core.reporting.sections import Subject, sections_of
 from aam_core.reporting.summary import facts_of, metrics_table, notes_of
@@ -93,8 +95,6 @@ def report(
     InputError
         If there are no predictions or no truth, or a column is absent.
     """
-    if output is not None:
-        check_folder(output)
     if learning_curve and (model is None or study is None):
         raise InputError("A learning curve needs the model and the table (--model, --table).")
     given, frame = read_predicted(model, predictions, study, metadata, target, group_by)
@@ -102,37 +102,51 @@ def report(
         if frame is None:
             raise InputError(f"There are no metadata to take the column {name!r} from.")
         column(frame, name)
+    if output is not None:
+        check_page_folder(output)
+    plan = None
+    if learning_curve:
+        assert model is not None and study is not None, "checked above"
+        by = None if given.groups is None else str(given.groups.name)
+        # Before the networks read anything: what cannot be refitted is refused at once.
+        plan = plan_curve(as_model(model), study, by, curve_members, curve_folds, device)
     space = _space(given, study, device)
     samples = sample_table(given, study, space)
-    subject = Subject(given, samples, frame, space, tuple(columns), units)
+    subject = Subject(given, samples, frame, space, tuple(columns), units, _truth(given, study))
     metrics = metrics_table(given)
     facts = facts_of(given, metrics, units)
-    named = "" if given.target == UNNAMED else f": {given.target}"
-    lead = f"{given.origin}{named}" + (f", in {units}." if units else ".")
-    what = "predictions fail" if not named else f"the prediction of {given.target} fails"
     parts = sections_of(subject, metrics)
-    if learning_curve:
-        assert given.model is not None and study is not None, "checked above"
-        curve = refit(
-            given.model,
-            study,
-            None if given.groups is None else str(given.groups.name),
-            members=curve_members,
-            folds=curve_folds,
-            jobs=jobs,
-            device=device,
-        )
-        parts.append(curve_section(curve, given.model, curve_members, units))
+    named = "" if given.target == UNNAMED else f": {given.target}"
+    what = "predictions fail" if not named else f"the prediction of {given.target} fails"
     page = Page(
         title=title or f"Where {what}",
-        lead=lead,
+        lead=f"{given.origin}{named}" + (f", in {units}." if units else "."),
         facts=facts,
         notes=notes_of(given, units),
         sections=parts,
     )
     if output is not None:
         write_page(page, output)
+    if plan is not None:
+        # The page is written: a refit that fails, or is stopped, does not cost it.
+        curve = run_curve(plan, jobs)
+        more = curve_section(curve, plan.model, curve_members, units)
+        page = dataclasses.replace(page, sections=[*parts, more])
+        if output is not None:
+            write_page(page, output)
     return page
+
+
+def _truth(given: Predicted, study: Study | None) -> dict[str, object]:
+    """Actual values by sample id: of training samples, too, where they are known."""
+    values: dict[str, object] = {}
+    if study is not None and study.metadata is not None and given.target in study.metadata:
+        whole = study.metadata[given.target]
+        read = whole if given.classes else pd.Series(to_floats(whole), index=whole.index)
+        values = read.to_dict()
+    elif given.model is not None and given.model.val_predictions is not None:
+        values = given.model.val_predictions["actual"].to_dict()
+    return {**values, **given.table["actual"].to_dict()}
 
 
 def _space(given: Predicted, study: Study | None, device: str | None) -> SampleSpace | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ from aam_core import plots
 from aam_core.data.columns import as_name, to_floats
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.reporting import scores
-from aam_core.reporting.association import column_tests, is_numeric
-from aam_core.reporting.inputs import Predicted
+from aam_core.reporting.association import column_tests, is_missing, is_numeric
+from aam_core.reporting.inputs import UNNAMED, Predicted
 from aam_core.reporting.neighbours import SampleSpace
 from aam_core.reporting.page import Picture, Section, Table, cell
 from aam_core.reporting.samples import FAMILIARITY
@@ -53,6 +53,8 @@ class Subject:
     columns : sequence of str
         Metadata columns to draw; those that tell the error where none is named.
     units : str
+    truth : mapping
+        Actual value of each sample whose value is known, predicted here or not.
     """
 
     given: Predicted
@@ -61,6 +63,7 @@ class Subject:
     space: SampleSpace | None
     columns: Sequence[str]
     units: str
+    truth: Mapping[str, object]
 
     @property
     def deviation(self) -> str:
@@ -154,21 +157,23 @@ def _intervals(subject: Subject) -> Section | None:
     if not len(table):
         return None
     interval = given.metrics.get("interval", {})
-    nominal = float(interval.get("nominal_coverage", COVERAGE))
+    # Of given predictions nothing tells which confidence their bounds are of.
+    nominal = float(interval.get("nominal_coverage", COVERAGE)) if given.metrics else None
+    interval_named = f"their {nominal:.0%} interval" if nominal is not None else "their interval"
     fifths = table[table["by"] == "fifth"]
     draw = functools.partial(
         plots.coverage, fifths, nominal, xlabel=f"Fifth of the prediction{subject.in_units}"
     )
-    caption = (
-        f"Share of samples within their {nominal:.0%} interval, by fifth of the prediction. Bars: "
-        "where 95 % of such shares lie if the coverage is right."
+    caption = f"Share of samples within {interval_named}, by fifth of the prediction." + (
+        " Bars: where 95 % of such shares lie if the coverage is right." if nominal else ""
     )
     text = []
-    if "all" in table.index:
-        row = table.loc["all"]
+    whole = table[table["by"] == "all"]
+    if len(whole):
+        row = whole.iloc[0]
         text.append(
-            f"{row['coverage']:.1%} of {int(row['samples']):,} samples are within their "
-            f"{nominal:.0%} interval, whose mean width is {cell(float(row['width']))} "
+            f"{row['coverage']:.1%} of {int(row['samples']):,} samples are within "
+            f"{interval_named}, whose mean width is {cell(float(row['width']))} "
             f"{subject.units}".rstrip()
             + "."
         )
@@ -238,7 +243,7 @@ def _columns(subject: Subject) -> Section | None:
     metadata, given = subject.metadata, subject.given
     if metadata is None:
         return None
-    rest = metadata[[name for name in metadata.columns if name != given.target]]
+    rest = metadata[[name for name in metadata.columns if not _is_truth(subject, name)]]
     if given.groups is not None and given.groups.name in rest:
         rest = rest.drop(columns=[given.groups.name])  # it has a section of its own
     if not len(rest.columns):
@@ -276,6 +281,17 @@ def _columns(subject: Subject) -> Section | None:
     )
 
 
+def _is_truth(subject: Subject, name: str) -> bool:
+    """Whether a column is the target, by its name or, where that is not known, its values."""
+    if name == subject.given.target or subject.given.target != UNNAMED:
+        return name == subject.given.target
+    assert subject.metadata is not None
+    values, actual = subject.metadata[name], subject.given.table["actual"]
+    if subject.given.classes:
+        return [as_name(value) for value in values] == actual.astype(str).tolist()
+    return bool(np.array_equal(to_floats(values), actual.to_numpy(np.float64)))
+
+
 def _column_picture(subject: Subject, name: str, values: pd.Series, file_name: str) -> Picture:
     deviations = subject.samples[subject.deviation].to_numpy()
     if is_numeric(values):
@@ -283,7 +299,7 @@ def _column_picture(subject: Subject, name: str, values: pd.Series, file_name: s
             plots.errors_against, to_floats(values), deviations, xlabel=name, ylabel=subject.label
         )
         return Picture(file_name, draw, f"Errors against {name}. Red: running median, quartiles.")
-    names = [None if pd.isna(value) else as_name(value) for value in values]
+    names = [None if is_missing(value) else as_name(value) for value in values]
     draw = functools.partial(
         plots.errors_by_category, names, deviations, label=name, ylabel=subject.label
     )
@@ -351,11 +367,7 @@ def _worst(subject: Subject) -> Section:
 def _nearest(subject: Subject, samples: Sequence[str]) -> pd.DataFrame:
     assert subject.space is not None
     nearest = subject.space.nearest(samples, _NEIGHBOURS)
-    actual = subject.given.table["actual"].to_dict()
-    values = [actual.get(name) for name in nearest["nearest"]]
-    if all(value is None for value in values) and subject.metadata is not None:
-        return nearest
-    nearest["nearest_actual"] = values
+    nearest["nearest_actual"] = [subject.truth.get(name) for name in nearest["nearest"]]
     return nearest
 
 

@@ -19,11 +19,10 @@ from aam_core.data.metadata import column
 from aam_core.data.rarefaction import EVALUATION, rarefy, sample_rng
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
-from aam_core.files.writing import check_folder
 from aam_core.log import logger
 from aam_core.phylogeny.close_pairs import close_pairs, zero_classes
 from aam_core.phylogeny.distances import find_distance
-from aam_core.reporting.page import write_page
+from aam_core.reporting.page import check_page_folder, write_page
 from aam_core.summary import Summarized
 from aam_core.zero_distances.counting import Counter, duplicate_samples
 from aam_core.zero_distances.words import advice_of, page_of
@@ -123,15 +122,15 @@ def find_zero_distances(
         samples have reads in the tree; or depths are named for given distances.
     """
     if output is not None:
-        check_folder(output)
+        check_page_folder(output)
     if not bound >= 0:
         raise InputError(f"bound is {bound}; it must be 0 or more.")
     names = _columns(study, columns)
     given = study.distances is not None
-    if given and len(depths):
+    if given and (len(depths) or (metric, alpha, seed) != ("unweighted", 0.5, 0)):
         raise InputError(
-            "depths are for distances that are computed from the table, and these are given: leave "
-            "one of the two away."
+            "metric, alpha, depths and seed are for distances that are computed from the table, "
+            "and these are given: leave one of the two away."
         )
     used, table = (study, None) if given else _usable(study, metric, alpha, bound)
     reads = np.asarray(study.counts.sum(axis=1)).ravel()
@@ -188,8 +187,8 @@ class _Distances:
         """Places of pairs within the bound, and their distances."""
         return close_pairs(self.counts, self.phylogeny, self.metric, self.alpha, self.bound)
 
-    def membership(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """A function that says of pairs whether they are within the bound."""
+    def membership(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+        """A function that says of pairs whether they are within the bound; None of too many."""
         if self.bound == 0:
             classes = zero_classes(self.counts, self.phylogeny, self.metric, self.alpha)
             return lambda i, j: classes[i] == classes[j]
@@ -198,10 +197,7 @@ class _Distances:
             codes.append(i.astype(np.int64) * size + j)
             kept += len(i)
             if kept > _MOST_KEPT:
-                raise InputError(
-                    f"More than {_MOST_KEPT:,} pairs are within {self.bound:g} of one another: "
-                    "name a smaller bound (--bound)."
-                )
+                return None
         known = np.sort(np.concatenate(codes))
         return lambda i, j: np.isin(i.astype(np.int64) * size + j, known)
 
@@ -274,6 +270,12 @@ def _rarefied(
     if not depths:
         return pd.DataFrame(columns=names).set_index("depth")
     is_near = table.membership()
+    if is_near is None:
+        logger.warning(
+            f"More than {_MOST_KEPT:,} pairs are within {table.bound:g} of one another: they are "
+            "not compared at other depths. Name a smaller bound (--bound) for that."
+        )
+        return pd.DataFrame(columns=names).set_index("depth")
     lasting = np.flatnonzero(counter.reads >= depths[-1])
     rows = []
     for depth in depths:

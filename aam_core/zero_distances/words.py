@@ -28,8 +28,6 @@ def advice_of(
 ) -> list[str]:
     """What to do, in sentences."""
     lines = []
-    if not counter.total:
-        lines.append("No pair of samples is at distance 0: there is nothing to do.")
     if len(duplicates):
         lines.append(
             f"{len(duplicates):,} samples have exactly the counts of another one "
@@ -54,7 +52,7 @@ def advice_of(
         if len(deep):
             lines.append(
                 f"At a sampling depth of {deep.index.max():,} or less more than {_FEW_READS:.0%} "
-                "of pairs are at distance 0: too few reads to tell samples apart. Choose a greater "
+                "of pairs are that near: too few reads to tell samples apart. Choose a greater "
                 "one (data.sampling_depth)."
             )
         if len(artefacts):
@@ -62,10 +60,14 @@ def advice_of(
             row = artefacts.loc[depth]
             lines.append(
                 f"At {depth:,} reads {row['near_for_lack_of_reads']:,.0f} of {row['near']:,.0f} "
-                "pairs at distance 0 are apart by all of their reads. A pretraining that draws so "
-                "few learns that they are equal: give pairs at 0 less weight "
+                "near pairs are apart by all of their reads. A pretraining that draws so "
+                "few learns that they are alike: give pairs at 0 less weight "
                 "(--set loss.zero_pair_weight=0.1, or 0), or draw more reads."
             )
+    near = "at distance 0" if values["bound"] == 0 else f"within {values['bound']:g}"
+    if not counter.total:
+        rest = "" if lines else ": there is nothing to do"
+        lines.insert(0, f"By all reads no pair of samples is {near}{rest}.")
     if counter.total and not lines:
         lines.append(
             "These pairs are neither copies nor short of reads: the samples are alike. Look at "

@@ -68,7 +68,7 @@ def test_given_distances_are_counted_as_they_are(study):
     assert find_zero_distances(given).summary["value"]["pairs_at_zero"] == 0
     near = find_zero_distances(given, bound=0.1)
     assert near.pairs.index.tolist() == [study.sample_ids[0]]
-    with pytest.raises(InputError, match="depths are for distances"):
+    with pytest.raises(InputError, match="are for distances that are computed"):
         find_zero_distances(given, depths=(10,))
 
 

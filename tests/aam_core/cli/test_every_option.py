@@ -220,7 +220,7 @@ def test_options_of_zero_distances_that_cannot_act_are_refused(aam, refuses, stu
     given = ("--distances", tmp_path / "dm.tsv")
     made = ("--tree", study_dir / "tree.nwk", "--output", given[1])
     assert aam("unifrac", *table[:2], *made).status == 0
-    for option in (("--metric", "jaccard"), ("--depth", 9), ("--alpha", 1)):
+    for option in (("--metric", "jaccard"), ("--depth", 9), ("--alpha", 1), ("--seed", 1)):
         line = refuses("zero-distances", *table, *given, *option)
         assert f"{option[0]} is for distances that are computed" in line
     outcome = aam("zero-distances", *table, "--metric", "jaccard", *made[:2], "--alpha", 1)

@@ -65,3 +65,16 @@ def test_p_of_columns_without_effect_are_uniform():
         below += (column_tests(errors, frame, group)["p"] < 0.05).sum()
     # Of 400 tests 20 are expected, with a standard deviation of 4.4.
     assert below <= 38
+
+
+def test_a_few_wrong_cells_and_words_for_missing_change_no_kind():
+    rng = np.random.default_rng(3)
+    errors, group = study(rng)
+    sex = np.repeat(rng.choice(["f", "m"], 30), 8)
+    sex[0] = "m" if sex[0] == "f" else "f"
+    age = rng.random(240).round(3).astype(str).astype(object)
+    age[::7] = "not collected"
+    frame = pd.DataFrame({"sex": sex, "age": age}, index=errors.index)
+    tests = column_tests(errors, frame, group)
+    assert tests.loc["sex", "level"] == "groups" and tests.loc["sex", "units"] == 30
+    assert tests.loc["age", "kind"] == "numbers" and tests.loc["age", "units"] == 205

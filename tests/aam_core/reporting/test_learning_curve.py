@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,4 +85,20 @@ def test_refits_of_a_model(regressor, small, monkeypatch):
 
 def test_what_cannot_be_refitted_is_refused(regressor, small):
     with pytest.raises(InputError, match="learning curve is of all of them"):
-        learning_curve(regressor.model, small.select(small.sample_ids[:30]))
+        learning_curve(regressor.model, small.select(small.sample_ids[:30]), "host_subject_id")
+    with pytest.raises(InputError, match="--group-by"):
+        learning_curve(regressor.model, small)
+
+
+def test_uneven_groups_have_the_same_parts_in_all_folds(regressor, small):
+    """Every tested sample has an error at each size, however the samples lie in groups."""
+    metadata = small.metadata.copy()
+    ids = metadata["host_subject_id"].astype(str).to_numpy()
+    metadata["uneven"] = np.where(np.arange(60) < 30, ids[0], ids)  # one has half of the samples
+    study = dataclasses.replace(small, metadata=metadata)
+    curve = module.plan_curve(regressor.model, study, "uneven", 1, 3)
+    of_fold = {}
+    for it, key in zip(curve.inputs.folds, curve.keys, strict=True):
+        of_fold.setdefault(it.fold.number, []).append(key)
+    first, *others = of_fold.values()
+    assert len(of_fold) == 3 and all(keys == first for keys in others) and (GROUPS, 1.0) in first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -142,5 +143,34 @@ def test_what_cannot_be_reported_is_refused(hostile, encoder, regressor):
         report(None, table, metadata=metadata.set_axis([f"t{k}" for k in range(40)]))
     with pytest.raises(InputError, match="no metadata column 'no'"):
         report(None, table, metadata=metadata, columns=["no"])
-    with pytest.raises(InputError, match="predicts gradient, not 'y'"):
+    with pytest.raises(InputError, match="gradient is predicted, and not 'y'"):
         report(regressor.model, target="y")
+
+
+def test_classes_as_numbers_and_blanks_and_groups_called_all(tmp_path):
+    """A data frame's classes 1 and 2 are those of the columns; a blank truth drops its sample."""
+    names = [f"s{k}" for k in range(30)]
+    one = np.tile([0.9, 0.2, 0.6], 10)
+    table = pd.DataFrame({"actual": np.tile([1, 2, 1], 10), "prediction": np.tile([1, 2, 1], 10)})
+    table = table.assign(**{"1": one, "2": 1 - one}).set_axis(names)
+    page = report(None, table)
+    own = page.sections[0].tables[0].frame.set_index("metric")["value"]
+    assert own["accuracy"] == 1 and own["auc"] == 1
+    numbers = pd.DataFrame({"actual": np.arange(30.0), "prediction": np.arange(30.0) + 1}, names)
+    numbers = numbers.assign(lower=numbers["actual"] - 1, upper=numbers["actual"] + 3)
+    numbers.iloc[3, 0] = np.nan
+    metadata = pd.DataFrame({"g": np.repeat(["all", "b", "c"], 10)}, names)
+    page = report(None, numbers, metadata=metadata, group_by="g", output=tmp_path / "out")
+    assert len(tables(tmp_path / "out")["samples"]) == 29
+    text = next(section.text for section in page.sections if section.title == "Intervals")
+    assert "within their interval" in text[0]  # of which confidence, nothing tells
+
+
+def test_a_model_is_not_replaced_by_a_page(regressor, small, tmp_path):
+    regressor.model.save(tmp_path / "model")
+    with pytest.raises(InputError, match="files of another kind"):
+        report(regressor.model, study=small, output=tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    with pytest.raises(InputError, match="--group-by"):
+        bare = dataclasses.replace(regressor.model, run={})
+        report(bare, study=small, learning_curve=True)
