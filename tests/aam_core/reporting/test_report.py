@@ -127,6 +127,11 @@ def test_a_folder_of_a_cross_validation(hostile, tmp_path):
     facts = {label: (value, remark) for label, value, remark in page.facts}
     assert facts["Baseline: random forest"][0] == "1"
     assert facts["Blend weight of the networks"][0] == "40%" and "in 4 folds" in facts["Samples"][1]
+    metrics["comparison"]["target"] = "height"
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert report(None, tmp_path).title == "Where the prediction of height fails"
+    with pytest.raises(InputError, match="height is predicted, and not 'age'"):
+        report(None, tmp_path, target="age")
     with pytest.raises(InputError, match="no output of 'aam cross-validate'"):
         report(None, tmp_path.parent)
 
