@@ -38,7 +38,7 @@ COMMANDS = {
     "evaluate": ("evaluate:evaluate", "Compare predictions with the truth."),
     "explain": (
         "explain:explain",
-        "Tell which ASVs, clades and taxa a model's predictions depend on.",
+        "Tell which ASVs and clades predictions depend on.",
     ),
     "cross-validate": (
         "cross_validate:cross_validate",

@@ -84,7 +84,7 @@ from aam_core.log import logger
 )
 @directory_option(own_output.is_explanation)
 def explain(inputs, model, output, importance, attention, bases, **options):
-    """Tell which ASVs, clades and taxa a model's predictions depend on.
+    """Tell which ASVs and clades predictions depend on.
 
     The samples must be new to the model, or all have been held out when it was fitted; the metadata
     has the actual values of the target. Writes importance.tsv (by how much the error rises where an
