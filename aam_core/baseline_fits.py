@@ -22,7 +22,8 @@ from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
 from aam_core.files.folders import replacing_in
-from aam_core.files.writing import check_folder, write_json
+from aam_core.files.own_output import check_output
+from aam_core.files.writing import write_json
 from aam_core.log import logger
 from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
@@ -124,11 +125,12 @@ def fit_baseline(
     Raises
     ------
     InputError
-        If the target is unusable, there are too few samples or groups, or none is held out.
+        If the target is unusable, there are too few samples or groups, or none is held out; or the
+        output folder holds something else, such as a model.
     """
     assert isinstance(config, Config)
     if output is not None:
-        check_folder(output)
+        check_output(output, "a baseline")
     samples, dropped = preparation.usable_samples(study, config)
     values = preparation.values_by_sample(study, target)
     groups = preparation.values_by_sample(study, group_by, "group_by")

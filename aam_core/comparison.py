@@ -196,7 +196,7 @@ def _compare(
         "reference": reference,
         "confidence": CONFIDENCE,
         "draws": draws,
-        "methods": compare_methods(runs, groups, reference, draws=draws),
+        "methods": compare_methods(runs, groups, reference, draws=draws, target=task.column),
     }
 
 

@@ -32,7 +32,7 @@ from aam_core.data.folds import Division, folds_table
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five, lookup
 from aam_core.evaluation import write_scores
-from aam_core.files.writing import check_folder
+from aam_core.files.own_output import check_output
 from aam_core.fold_fits import (
     FoldFit,
     FoldInputs,
@@ -190,12 +190,12 @@ def cross_validate(
     ------
     InputError
         If the target is unusable, or there are fewer samples or groups than folds; or the samples
-        are divided in two ways.
+        are divided in two ways; or the output folder holds something else, such as a model.
     """
     began = time.perf_counter()
     kind = None if task is None else task_named(task)
     if output is not None:
-        check_folder(output)
+        check_output(output, "a cross-validation")
     assert isinstance(config, Config)
     _check_jobs(jobs, config)
     encoder = None if encoder is None else as_model(encoder)

@@ -15,6 +15,7 @@ from aam_core.data.metadata import column, from_frame, read_metadata
 from aam_core.data.readers import is_path
 from aam_core.errors import InputError, first_five
 from aam_core.files.folders import replacing_in
+from aam_core.files.own_output import check_output
 from aam_core.files.writing import write_json
 from aam_core.log import logger
 from aam_core.prediction import trained_on
@@ -76,11 +77,14 @@ def evaluate(
     Raises
     ------
     InputError
-        If a column is absent or unusable, or no predicted sample has a known value.
+        If a column is absent or unusable, or no predicted sample has a known value; or the output
+        folder holds another kind of output, such as a model.
     """
     given = {"units": units, "title": title, "format": figure_format}
     if output is None and any(value is not None for value in given.values()):
         raise InputError("There is no figure without an output folder: give output, too.")
+    if output is not None:
+        check_output(output, "an evaluation")
     figure = FigureConfig(**{name: value for name, value in given.items() if value is not None})
     kind = None if task is None else task_named(task)
     if missing_samples not in _MISSING_SAMPLES:
@@ -154,7 +158,13 @@ def write_scores(
         The samples to draw, where not all of the table.
     figure : FigureConfig, optional
         Of ``predictions.png`` (or another format).
+
+    Raises
+    ------
+    InputError
+        If the folder holds another kind of output, such as a model.
     """
+    check_output(output, "a cross-validation" if "per_fold" in metrics else "an evaluation")
     figure = figure or FigureConfig()
     names = ("metrics.json", "predictions.tsv", *plots.figure_names("predictions"), *(more or {}))
     with replacing_in(output, names) as folder:

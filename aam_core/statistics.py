@@ -262,6 +262,7 @@ def compare_methods(
     *,
     draws: int = DRAWS,
     seed: int = 0,
+    target: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Intervals of the metrics of several methods, and their differences from one of them.
 
@@ -277,6 +278,8 @@ def compare_methods(
         Method that the others are compared with.
     draws, seed : int
         Of the bootstrap.
+    target : str, optional
+        Its name, for the line that says what is drawn.
 
     Returns
     -------
@@ -299,8 +302,9 @@ def compare_methods(
         logger.warning("All samples are of one group: metrics have no intervals")
         drawn = np.full((1, *shape), np.nan)
     else:
+        what = "metrics" if target is None else f"metrics of {target}"
         sizes = draws, len(np.unique(groups)), len(methods)
-        logger.info("Intervals of metrics: %d draws of %d groups, %d methods", *sizes)
+        logger.info("Intervals of %s: %d draws of %d groups, %d methods", what, *sizes)
         drawn = draw(score, groups, draws=draws, seed=seed).reshape(-1, *shape)
     losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
     result: dict[str, dict[str, Any]] = {}

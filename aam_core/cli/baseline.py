@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command
 from aam_core.cli.options import (
     covariate_option,
@@ -19,6 +18,7 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import show_metrics
 from aam_core.cli.settings import config_options
+from aam_core.files import own_output
 from aam_core.log import logger
 
 _METHODS = ("random_forest", "extra_trees", "linear", "dummy", "reads")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import (
     FILE,
@@ -20,6 +19,7 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import readable, show_table
 from aam_core.cli.settings import config_options
+from aam_core.files import own_output
 from aam_core.log import logger
 
 if TYPE_CHECKING:

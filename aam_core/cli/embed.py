@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import DIRECTORY, FILE, directory_option, load_inputs, study_options
 from aam_core.cli.outputs import write_square
 from aam_core.cli.settings import setting_option
 from aam_core.config import find
 from aam_core.errors import InputError
+from aam_core.files import own_output
 from aam_core.files.folders import replacing_in
 from aam_core.log import logger
 

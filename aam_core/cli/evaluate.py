@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command
 from aam_core.cli.options import FILE, directory_option, missing_option, task_option
 from aam_core.cli.outputs import show_metrics
 from aam_core.cli.settings import setting_option
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

@@ -6,7 +6,6 @@ import os
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command, require
 from aam_core.cli.options import (
     check_frozen,
@@ -23,6 +22,7 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

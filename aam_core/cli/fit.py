@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command
 from aam_core.cli.options import (
     directory_option,
@@ -17,6 +16,7 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

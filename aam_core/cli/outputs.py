@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.errors import InputError, first_five
+from aam_core.files import own_output
 from aam_core.files.writing import check_folder, is_stream, replacing
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import (
     directory_option,
@@ -14,6 +13,7 @@ from aam_core.cli.options import (
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
 from aam_core.config import WITHOUT_TREE
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

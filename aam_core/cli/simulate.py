@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from aam_core.cli import own_output
 from aam_core.cli.command import command
 from aam_core.cli.outputs import OutputDirectory
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

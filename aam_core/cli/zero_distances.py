@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from aam_core import config
-from aam_core.cli import own_output
 from aam_core.cli.command import command, is_given, require
 from aam_core.cli.options import directory_option, load_inputs, study_options
 from aam_core.cli.outputs import readable, show_table
+from aam_core.files import own_output
 from aam_core.log import logger
 
 

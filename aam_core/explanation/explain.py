@@ -30,6 +30,7 @@ from aam_core.explanation.importance import (
 )
 from aam_core.explanation.perturbed import Perturbed
 from aam_core.files.folders import replacing_in
+from aam_core.files.own_output import check_output
 from aam_core.files.writing import write_json
 from aam_core.log import logger
 from aam_core.model import Model
@@ -85,7 +86,14 @@ class Explanation:
     counts: dict
 
     def save(self, directory) -> Path:
-        """Write the tables as TSV, all or nothing; others in the folder stay."""
+        """Write the tables as TSV, all or nothing; others in the folder stay.
+
+        Raises
+        ------
+        InputError
+            If the folder holds another kind of output, such as a model.
+        """
+        check_output(directory, "an explanation")
         with replacing_in(directory, (*FILES, "explanation.json")) as folder:
             for name in ("importance", "groups", "deletion"):
                 getattr(self, name).to_csv(folder / f"{name}.tsv", sep="\t")

@@ -24,6 +24,7 @@ from aam_core.explanation.attention import (
 )
 from aam_core.explanation.bases import base_attributions, check_reads_bases, like_asvs
 from aam_core.files.folders import replacing_in
+from aam_core.files.own_output import check_output
 from aam_core.log import logger
 from aam_core.model import Model
 
@@ -62,7 +63,14 @@ class Looks:
     has_units: bool
 
     def save(self, directory: str | Path) -> None:
-        """Write the tables, all or nothing; what an earlier run wrote of `FILES` goes."""
+        """Write the tables, all or nothing; what an earlier run wrote of `FILES` goes.
+
+        Raises
+        ------
+        InputError
+            If the folder holds another kind of output, such as a model.
+        """
+        check_output(directory, "an explanation")
         with replacing_in(directory, FILES) as folder:
             how = {"sep": "\t", "float_format": "%.6g"}
             if self.attention is not None:

@@ -280,11 +280,16 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
         assert 0 < result.metrics[name]["auc"] < 1
 
 
-def test_an_output_that_is_a_file(small, brief, tmp_path, capsys):
+def test_an_output_that_is_a_file_or_of_a_model(small, brief, tmp_path, capsys):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="taken is a file"):
         options = {"config": brief("fitting", QUICK), "output": tmp_path / "taken"}
         cross_validate(small, "gradient", **options)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"format": "aam", "kind": "encoder"}')
+    with pytest.raises(InputError, match="model holds a model, which a cross-validation would"):
+        cross_validate(small, "gradient", **{**options, "output": model})
     assert "epoch" not in capsys.readouterr().err
 
 

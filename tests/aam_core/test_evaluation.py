@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from aam_core.errors import InputError
-from aam_core.evaluation import evaluate
+from aam_core.evaluation import evaluate, write_scores
+from aam_core.explanation.looks import Looks
+from aam_core.tasks import Regression
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
 
 FILES = ["metrics.json", "predictions.png", "predictions.tsv"]
@@ -90,6 +92,19 @@ def test_output(ages, predicted, tmp_path, target):
     assert table["actual"].tolist() == ages[target].tolist()
     assert table["prediction"].tolist() == predicted["prediction"].tolist()
     assert (tmp_path / "out" / "predictions.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_that_holds_a_model_stays_as_it_is(ages, predicted, regressor, tmp_path):
+    model = regressor.model.save(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    for write in (
+        lambda: evaluate(predicted, ages, "age", model),
+        lambda: write_scores(ages, {"per_fold": []}, Regression, "age", model),
+        lambda: Looks(None, None, None, {}, True).save(model),
+    ):
+        with pytest.raises(InputError, match="holds a model, which an? .* would replace"):
+            write()
+    assert {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_seeds_are_averaged():
     )
 
 
-def test_methods_are_compared_with_one_of_them():
+def test_methods_are_compared_with_one_of_them(caplog):
     runs = {"ours": [numbers(5.0, 1)], "theirs": [numbers(10.0, 2)], "twin": [numbers(10.0, 2)]}
     compared = statistics.compare_methods(runs, SUBJECTS, "theirs")
     pair = statistics.compare(runs["ours"], runs["theirs"], SUBJECTS)
@@ -182,7 +182,10 @@ def test_methods_are_compared_with_one_of_them():
     assert set(compared["theirs"]) == {"interval"}
     assert compared["twin"]["difference_interval"]["spearman"] == [0, 0]
     assert compared["twin"]["p"] == 1
-    alone = statistics.compare_methods(runs, SUBJECTS, None)
+    caplog.clear()
+    with caplog.at_level("INFO", logger="aam"):
+        alone = statistics.compare_methods(runs, SUBJECTS, None, target="bmi")
+    assert "Intervals of metrics of bmi: 2000 draws" in caplog.text
     assert alone["ours"] == {"interval": ours["interval"]}
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from aam_core.cli import own_output
 from aam_core.config.resolve import read_settings
+from aam_core.files import own_output
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
 BRIEF += ("--set", "model.members=2", "--val-fraction", 0.5)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from aam_core.cli import own_output
+from aam_core.errors import InputError
+from aam_core.files import own_output
 from aam_core.files.folders import MANIFEST, STAGE
 from aam_core.files.locks import LOCK
 
@@ -97,3 +98,38 @@ def test_a_baseline_is_none_of_the_others(tmp_path):
     (tmp_path / "metrics.json").write_text('{"method": "linear"}')
     head(tmp_path, {"format": "aam", "kind": "regressor"})
     assert not own_output.is_baseline(tmp_path)
+
+
+FILES = {
+    "a model": {"config.json": '{"format": "aam", "kind": "encoder"}', MANIFEST: "{}"},
+    "a cross-validation": {"metrics.json": '{"per_fold": []}', "predictions.tsv": ""},
+    "an evaluation": {"metrics.json": "{}", "predictions.tsv": ""},
+    "a baseline": {"metrics.json": '{"method": "linear"}', "val_predictions.tsv": ""},
+    "a report": {"report.html": "", MANIFEST: "{}"},
+    "an explanation": {"explanation.json": "{}"},
+    "an embedding": {"vectors.tsv": ""},
+}
+
+
+def test_an_output_of_another_kind_is_refused(tmp_path):
+    for kind, files in FILES.items():
+        folder = tmp_path / kind
+        own_output.check_output(folder, kind)  # absent
+        folder.mkdir()
+        (folder / "thesis.tex").touch() if kind != "an embedding" else None
+        own_output.check_output(folder, kind)  # with a file of the user's
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        for other in FILES:
+            if other == kind:
+                own_output.check_output(folder, kind)
+                continue
+            with pytest.raises(InputError, match=f"holds {kind}, which {other} would") as refusal:
+                own_output.check_output(folder, other)
+            assert "\n" not in str(refusal.value)
+
+
+def test_the_checkpoints_of_a_fit_are_a_model(tmp_path):
+    head(tmp_path / "checkpoint" / "best", {"format": "aam", "kind": "regressor"})
+    with pytest.raises(InputError, match="holds a model"):
+        own_output.check_output(tmp_path, "a report")

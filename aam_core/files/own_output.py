@@ -1,4 +1,4 @@
-"""Whether a folder is an earlier output of the same command, and so may be replaced.
+"""What a folder of AAM holds: whether it is an earlier output of the same kind, to be replaced.
 
 Each test takes the `pathlib.Path` of a folder that is not empty. Hidden files that a killed run
 left in it count as that run's output.
@@ -11,10 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aam_core.errors import InputError, lookup
 from aam_core.files.folders import MANIFEST, STAGE, is_hidden
+from aam_core.files.writing import check_folder
 
 __all__ = [
     "EMBEDDING",
+    "KINDS",
+    "check_output",
+    "is_any_model",
     "is_baseline",
     "is_cross_validation",
     "is_embedding",
@@ -41,14 +46,18 @@ def is_model(kind: str) -> Callable[[Path], bool]:
     """The test for a model of ``kind`` (encoder, regressor, classifier) or an interrupted run."""
 
     def test(folder: Path) -> bool:
-        for place in (".", STAGE, "checkpoint/best", f"checkpoint/best/{STAGE}"):
-            config = folder / place / "config.json"
-            if config.exists():
-                content = _read_json(config)
-                return (content.get("format"), content.get("kind")) == ("aam", kind)
+        content = _configuration(folder)
+        if content is not None:
+            return (content.get("format"), content.get("kind")) == ("aam", kind)
         return _names(folder) <= {"checkpoint", "logs"}
 
     return test
+
+
+def is_any_model(folder: Path) -> bool:
+    """A model of whatever kind, or the checkpoints of an interrupted run."""
+    content = _configuration(folder)
+    return (folder / "checkpoint").is_dir() or bool(content and content.get("format") == "aam")
 
 
 def is_study(folder: Path) -> bool:
@@ -109,6 +118,61 @@ def is_embedding(folder: Path) -> bool:
 def is_empty(folder: Path) -> bool:
     """No file but those hidden ones of a run that was killed before it had written any."""
     return not _names(folder) and not (folder / STAGE / MANIFEST).exists()
+
+
+KINDS: dict[str, Callable[[Path], bool]] = {
+    "a model": is_any_model,
+    "a cross-validation": is_cross_validation,
+    "an evaluation": is_evaluation,
+    "a baseline": is_baseline,
+    "a report": is_report,
+    "an explanation": is_explanation,
+    "an embedding": is_embedding,
+    "a search for settings": is_search,
+    "a range test": is_range_test,
+    "a study": is_study,
+}
+"""What a folder may hold -> its test."""
+
+
+def check_output(directory, kind: str) -> None:
+    """Check, before the work is done, that an output of this kind may be written.
+
+    A folder with files of the user's own is taken, unlike by the command line: they stay.
+
+    Parameters
+    ----------
+    directory : path
+        May be absent.
+    kind : str
+        One of `KINDS`.
+
+    Raises
+    ------
+    InputError
+        As `check_folder`; or if the folder holds an output of another kind, such as a model, whose
+        files would be removed, or mixed with the new ones.
+    """
+    test = lookup(KINDS, kind, "kind of output")
+    check_folder(directory)
+    folder = Path(directory)
+    if not folder.is_dir() or test(folder):
+        return
+    found = [name for name, other in KINDS.items() if other(folder)]
+    if found:
+        raise InputError(
+            f"{directory} holds {found[0]}, which {kind} would replace in part: name a new or an "
+            "empty folder."
+        )
+
+
+def _configuration(folder: Path) -> dict[str, Any] | None:
+    """That of the model in a folder, or of the best checkpoint; None without one."""
+    for place in (".", STAGE, "checkpoint/best", f"checkpoint/best/{STAGE}"):
+        config = folder / place / "config.json"
+        if config.exists():
+            return _read_json(config)
+    return None
 
 
 def _has_scores(folder: Path) -> bool:
