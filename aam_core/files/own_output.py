@@ -158,10 +158,10 @@ def check_output(directory, kind: str) -> None:
     folder = Path(directory)
     if not folder.is_dir() or test(folder):
         return
-    found = [name for name, other in KINDS.items() if other(folder)]
-    if found:
+    kinds = [name for name, other in KINDS.items() if other(folder)]
+    if kinds:
         raise InputError(
-            f"{directory} holds {found[0]}, which {kind} would replace in part: name a new or an "
+            f"{directory} holds {kinds[0]}, which {kind} would replace in part: name a new or an "
             "empty folder."
         )
 

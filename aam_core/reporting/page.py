@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 
 from aam_core import __version__, plots
-from aam_core.errors import InputError
-from aam_core.files.folders import MANIFEST, replacing_in
-from aam_core.files.writing import check_folder
+from aam_core.files.folders import replacing_in
+from aam_core.files.own_output import check_output
 
-__all__ = ["PAGE", "Page", "Picture", "Section", "Table", "cell", "check_page_folder", "write_page"]
+__all__ = ["PAGE", "Page", "Picture", "Section", "Table", "cell", "write_page"]
 
 PAGE = "report.html"
 """Name of the page in its folder."""
@@ -136,9 +135,14 @@ def write_page(page: Page, output: str | Path) -> Path:
     -------
     Path
         The page.
+
+    Raises
+    ------
+    InputError
+        If the folder holds another kind of output, such as a model.
     """
     directory = Path(output)
-    check_page_folder(directory)
+    check_output(directory, "a report")
     with tempfile.TemporaryDirectory(prefix="aam-") as folder:
         images = {picture.name: _drawn(picture, Path(folder)) for picture in page.pictures}
         old = [it.name for it in directory.glob(f"{_PREFIX}*") if it.suffix in _FORMATS]
@@ -152,22 +156,6 @@ def write_page(page: Page, output: str | Path) -> Path:
             for path in Path(folder).iterdir():
                 (stage / path.name).write_bytes(path.read_bytes())
     return directory / PAGE
-
-
-def check_page_folder(output: str | Path) -> None:
-    """Check, before the work is done, that a page may be written into a folder.
-
-    Raises
-    ------
-    InputError
-        As `check_folder`; and for a model, whose files the page would replace.
-    """
-    check_folder(output)
-    if (Path(output) / MANIFEST).is_file() and not (Path(output) / PAGE).is_file():
-        raise InputError(
-            f"{output} holds files of another kind, such as a model, which would be removed: name "
-            "a new or an empty folder."
-        )
 
 
 def _drawn(picture: Picture, folder: Path) -> str:

@@ -13,13 +13,14 @@ from aam_core.data.columns import to_floats
 from aam_core.data.metadata import column
 from aam_core.data.study import Study
 from aam_core.errors import InputError
+from aam_core.files.own_output import check_output
 from aam_core.log import logger
 from aam_core.model import as_model
 from aam_core.reporting.curve_section import curve_section
 from aam_core.reporting.inputs import UNNAMED, Predicted, read_predicted
 from aam_core.reporting.learning_curve import plan_curve, run_curve
 from aam_core.reporting.neighbours import SampleSpace
-from aam_core.reporting.page import Page, check_page_folder, write_page
+from aam_core.reporting.page import Page, write_page
 from aam_core.reporting.samples import sample_table
 from aam_core.reporting.sections import Subject, sections_of
 from aam_core.reporting.summary import facts_of, metrics_table, notes_of
@@ -103,7 +104,7 @@ def report(
             raise InputError(f"There are no metadata to take the column {name!r} from.")
         column(frame, name)
     if output is not None:
-        check_page_folder(output)
+        check_output(output, "a report")
     plan = None
     if learning_curve:
         assert model is not None and study is not None, "checked above"

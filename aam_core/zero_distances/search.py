@@ -19,10 +19,11 @@ from aam_core.data.metadata import column
 from aam_core.data.rarefaction import EVALUATION, rarefy, sample_rng
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
+from aam_core.files.own_output import check_output
 from aam_core.log import logger
 from aam_core.phylogeny.close_pairs import close_pairs, zero_classes
 from aam_core.phylogeny.distances import find_distance
-from aam_core.reporting.page import check_page_folder, write_page
+from aam_core.reporting.page import write_page
 from aam_core.summary import Summarized
 from aam_core.zero_distances.counting import Counter, duplicate_samples
 from aam_core.zero_distances.words import advice_of, page_of
@@ -122,7 +123,7 @@ def find_zero_distances(
         samples have reads in the tree; or depths are named for given distances.
     """
     if output is not None:
-        check_page_folder(output)
+        check_output(output, "a report")
     if not bound >= 0:
         raise InputError(f"bound is {bound}; it must be 0 or more.")
     names = _columns(study, columns)

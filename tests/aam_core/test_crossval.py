@@ -412,6 +412,7 @@ def test_a_column_divides_the_samples_and_groups_stay_together(small, brief):
     group = small.metadata["group"]
     assert (result.predictions["fold"] == group.map({"case": 1, "control": 2})).all()
     assert result.metrics["comparison"]["groups"] == SUBJECTS
+    assert result.metrics["comparison"]["target"] == "gradient"
     assert result.folds["fold"].to_dict() == result.predictions["fold"].to_dict()
     part = cross_validate(small, "gradient", test_where="group=control", **options)
     assert part.predictions.index.tolist() == group.index[group == "control"].tolist()

@@ -173,7 +173,7 @@ def test_classes_as_numbers_and_blanks_and_groups_called_all(tmp_path):
 
 def test_a_model_is_not_replaced_by_a_page(regressor, small, tmp_path):
     regressor.model.save(tmp_path / "model")
-    with pytest.raises(InputError, match="files of another kind"):
+    with pytest.raises(InputError, match="holds a model, which a report would"):
         report(regressor.model, study=small, output=tmp_path / "model")
     assert (tmp_path / "model" / "model.safetensors").is_file()
     with pytest.raises(InputError, match="--group-by"):
