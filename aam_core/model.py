@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from aam_core import model_card, model_files
+from aam_core import model_files
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
@@ -184,6 +184,9 @@ class Model(Summarized):
 
 def _write_card(model: Model, folder: Path) -> None:
     """Describe a model beside its weights; what fails here must not cost the model."""
+    # Here, as it loads torch, which QIIME 2 would then do for every command.
+    from aam_core import model_card
+
     try:
         text = model_card.card(model_card.facts(model))
     except Exception as error:
