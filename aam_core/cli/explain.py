@@ -37,7 +37,7 @@ from aam_core.log import logger
     "--group-by",
     metavar="COLUMN",
     help="Samples of one value in this column (a subject) are not independent: abundances are "
-    "exchanged with those of other groups, and targets are permuted among groups.",
+    "exchanged with those of other groups, and p is by sign flips of whole groups.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=10, help="Permutations of each ASV.")
 @click.option(

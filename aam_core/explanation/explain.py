@@ -24,11 +24,13 @@ from aam_core.explanation.clades import SIZES, each_asv, levels_of
 from aam_core.explanation.contributions import contributions
 from aam_core.explanation.importance import (
     deletion_curve,
+    few_groups,
     importances,
     permute_levels,
     shift_donors,
 )
 from aam_core.explanation.perturbed import Perturbed
+from aam_core.explanation.significance import flipped_together, least_p
 from aam_core.files.folders import replacing_in
 from aam_core.files.own_output import check_output
 from aam_core.files.writing import write_json
@@ -57,11 +59,12 @@ class Explanation:
         Index ``feature-id``, most important first. ``importance``: by how much the mean error
         rises (in units of the target; of classes, the log loss) where the ASV's relative abundance
         is permuted among samples; ``importance_sd``, its standard deviation over the repeats;
-        ``p`` against permuted targets, and ``q``, the false discovery rate; ``effect``: by how
-        much having the ASV raises the prediction, the mean over the samples that have it (of
-        classes one column each, ``effect_<class>``); ``direction``: 'raises', 'lowers' or 'none',
-        or the class that it makes likelier; ``prevalence``, the share of samples that have it, and
-        mean relative ``abundance``; ``taxon`` where there is a taxonomy.
+        ``p`` by sign flips of whole groups of samples, and ``q``, the false discovery rate over
+        the table; ``effect``: by how much having the ASV raises the prediction, the mean over the
+        samples that have it (of classes one column each, ``effect_<class>``); ``direction``:
+        'raises', 'lowers' or 'none', or the class that it makes likelier; ``prevalence``, the share
+        of samples that have it, and mean relative ``abundance``; ``taxon`` where there is a
+        taxonomy.
     groups : DataFrame
         The same of taxa, clades or clusters, all of whose ASVs are permuted together: index
         ``group-id``, and ``kind``; ``asvs``, their number, and ``members``, their ids.
@@ -73,7 +76,8 @@ class Explanation:
     error : str
         Name of the error: 'mean absolute error' or 'log loss'.
     counts : dict
-        Samples, groups of samples, repeats, and whether predictions are ``out_of_fold``.
+        Samples, groups of samples, repeats, the least p that there can be, and whether predictions
+        are ``out_of_fold``.
     """
 
     importance: pd.DataFrame
@@ -162,7 +166,7 @@ def explain(
         Of a model of several targets, which one.
     group_by : str or Series, optional
         Samples of one value (a subject) are not independent: no sample receives abundances from
-        its own group, and targets are permuted among groups.
+        its own group, and p is by flips of whole groups.
     repeats : int
         Permutations of each ASV.
     clades : sequence of int
@@ -206,12 +210,11 @@ def explain(
         try:
             if perturbed.device.type != "cpu":
                 workers = 1
-            changes = permute_levels(perturbed, levels, donors, workers)
-            tables = [
-                importances(perturbed, level, its, truth, codes, repeats, rng)
-                for level, its in zip(levels, changes, strict=True)
-            ]
-            deletion = deletion_curve(perturbed, tables[0], truth, rng)
+            flips = flipped_together(size, codes, rng)
+            sums = permute_levels(perturbed, levels, donors, truth, flips, workers)
+            asvs = importances(perturbed, levels[:1], sums[:1], rng)
+            groups = importances(perturbed, levels[1:], sums[1:], rng)
+            deletion = deletion_curve(perturbed, asvs, truth, rng)
             moved: tuple[pd.DataFrame | None, pd.DataFrame | None] = (None, None)
             if references:
                 others = _references(size, codes, references, rng)
@@ -219,17 +222,21 @@ def explain(
                 moved = contributions(perturbed, others, rng, workers)
         finally:
             perturbed.close()
-    groups = pd.concat(tables[1:]) if tables[1:] else tables[0].iloc[:0].rename_axis("group-id")
+    flipped = int(flips.max()) + 1
     counts = {
         "samples": size,
         "groups": size if codes is None else int(codes.max()) + 1,
         "repeats": repeats,
+        "least_p": least_p(flipped),
         "out_of_fold": held_out is not None,
         "mean_error": float(model.task.blend_losses(perturbed.base, truth).mean()),
     }
+    line = few_groups(flipped, {"ASVs": len(asvs), "groups": len(groups)})
+    if line:
+        logger.info(line)
     return Explanation(
-        tables[0],
-        groups.sort_values("importance", ascending=False, kind="stable"),
+        asvs,
+        groups,
         deletion,
         contributions=moved[0],
         samples=moved[1],

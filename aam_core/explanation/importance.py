@@ -1,10 +1,12 @@
 """Which ASVs, and which groups of ASVs, a model's predictions depend on.
 
-Letters: N samples, F features, R repeats, T outputs, G groups, U features of two samples, P copies.
+Letters: N samples, F features, R repeats, T outputs, G groups of
+samples, U groups of ASVs, or features of two samples.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +17,20 @@ import pandas as pd
 from aam_core.data.study import Study
 from aam_core.explanation.clades import Level, consensus
 from aam_core.explanation.perturbed import Perturbed
-from aam_core.explanation.significance import benjamini_hochberg, p_values
+from aam_core.explanation.significance import benjamini_hochberg, least_p, p_values
 
-__all__ = ["Changes", "deletion_curve", "importances", "permute_levels", "shift_donors"]
+__all__ = [
+    "FALSE",
+    "Sums",
+    "deletion_curve",
+    "few_groups",
+    "importances",
+    "permute_levels",
+    "shift_donors",
+]
+
+FALSE = 0.05
+"""Share of false discoveries, below which a q is counted."""
 
 _RANDOM_ORDERS = 10
 """Random orders that the deletion curve is compared with."""
@@ -27,28 +40,27 @@ _EMPTY = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Changes:
-    """What becomes of predictions where a group of ASVs is permuted, or removed.
+class Sums:
+    """What becomes of predictions where a group of ASVs is permuted, or removed: over all samples.
+
+    They are added up sample by sample, so that memory does not grow with samples times repeats.
 
     Attributes
     ----------
-    unit, repeat, sample : ndarray
-        Of each change: group, repeat from 0, and sample. Sorted by group.
-    prediction : ndarray
-        ``[changes, T]`` of the sample, with the group's abundance in another one.
-    removed_unit, removed_sample : ndarray
-        Of each sample that has some of a group.
-    removed : ndarray
-        ``[removals, T]`` prediction without it.
+    rise : ndarray
+        ``[U, R]`` sum of the rises of the loss where the abundance is that in another sample.
+    by_group : ndarray
+        ``[U, G]`` the same of each group of samples, mean over repeats.
+    effect : ndarray
+        ``[U, T]`` sum of what predictions lose where it is removed from a sample that has it.
+    having : ndarray
+        ``[U]`` samples that have some of it.
     """
 
-    unit: np.ndarray
-    repeat: np.ndarray
-    sample: np.ndarray
-    prediction: np.ndarray
-    removed_unit: np.ndarray
-    removed_sample: np.ndarray
-    removed: np.ndarray
+    rise: np.ndarray
+    by_group: np.ndarray
+    effect: np.ndarray
+    having: np.ndarray
 
 
 def shift_donors(
@@ -82,8 +94,13 @@ def shift_donors(
 
 
 def permute_levels(
-    perturbed: Perturbed, levels: Sequence[Level], donors: np.ndarray, threads: int = 1
-) -> list[Changes]:
+    perturbed: Perturbed,
+    levels: Sequence[Level],
+    donors: np.ndarray,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    threads: int = 1,
+) -> list[Sums]:
     """Permute each group of ASVs among samples, all other ASVs staying.
 
     A group's relative abundances become those of the donor, and the sample's are divided by their
@@ -95,20 +112,44 @@ def permute_levels(
     levels : sequence of Level
     donors : ndarray
         ``[R, N]``, as of `shift_donors`.
+    truth : ndarray
+        ``[N]``
+    groups : ndarray
+        ``[N]`` codes of the samples, as of `significance.flipped_together`.
     threads : int
 
     Returns
     -------
-    list of Changes
+    list of Sums
         Of each level.
     """
 
     def work(sample: int) -> list[_Block]:
         return list(_of_sample(perturbed, levels, sample, donors[:, sample]))
 
+    repeats, count = donors.shape
+    columns = repeats, int(groups.max()) + 1, perturbed.base.shape[1]
+    sums = [_zeros(len(level.names), *columns) for level in levels]
     with ThreadPoolExecutor(threads) as pool:
-        blocks = [block for part in pool.map(work, range(donors.shape[1])) for block in part]
-    return [_joined([b for b in blocks if b.level == number]) for number in range(len(levels))]
+        for sample, blocks in enumerate(pool.map(work, range(count))):
+            own = perturbed.base[[sample]]
+            for block in blocks:
+                its, units = sums[block.level], block.units
+                if block.repeat < 0:
+                    its.effect[units] += own - block.predictions
+                    its.having[units] += 1
+                    continue
+                both = np.concatenate([own, block.predictions])
+                loss = perturbed.model.task.blend_losses(both, truth[[sample]])
+                rise = loss[1:] - loss[0]
+                its.rise[units, block.repeat] += rise
+                its.by_group[units, groups[sample]] += rise / repeats
+    return sums
+
+
+def _zeros(units: int, repeats: int, groups: int, outputs: int) -> Sums:
+    shapes = (units, repeats), (units, groups), (units, outputs), (units,)
+    return Sums(*(np.zeros(shape) for shape in shapes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,67 +205,66 @@ def _split(predictions: np.ndarray, units: Sequence[np.ndarray]) -> list[np.ndar
     return np.split(predictions, np.cumsum([len(it) for it in units])[:-1])
 
 
-def _joined(blocks: Sequence[_Block]) -> Changes:
-    changes = _table([block for block in blocks if block.repeat >= 0])
-    unit, _, sample, removed = _table([block for block in blocks if block.repeat < 0])
-    return Changes(*changes, unit, sample, removed)
-
-
-def _table(blocks: Sequence[_Block]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Unit, repeat, sample and predictions of all, sorted by unit."""
-    lengths = [len(block.units) for block in blocks]
-    unit = np.concatenate([block.units for block in blocks])
-    order = np.argsort(unit, kind="stable")
-    repeat = np.repeat([block.repeat for block in blocks], lengths)[order]
-    sample = np.repeat([block.sample for block in blocks], lengths)[order]
-    predictions = np.concatenate([block.predictions for block in blocks])
-    return unit[order], repeat, sample, predictions[order]
-
-
 def importances(
-    perturbed: Perturbed,
-    level: Level,
-    changes: Changes,
-    truth: np.ndarray,
-    groups: np.ndarray | None,
-    repeats: int,
-    rng: np.random.Generator,
+    perturbed: Perturbed, levels: Sequence[Level], sums: Sequence[Sums], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The table of a level, most important first; columns as `aam_core.explain` describes them."""
-    task, base = perturbed.model.task, perturbed.base
-    count, size = len(level.names), len(truth)
-    rise = task.blend_losses(changes.prediction, truth[changes.sample])
-    rise -= task.blend_losses(base, truth)[changes.sample]
-    cell = changes.unit * repeats + changes.repeat
-    each = np.bincount(cell, rise, minlength=count * repeats).reshape(count, repeats) / size
-    importance = each.mean(axis=1)
-    entries = (changes.unit, changes.sample, changes.prediction)
-    p = p_values(task, importance, entries, base, truth, groups, repeats, rng)
+    """The table of levels, most important first; columns as `aam_core.explain` describes them.
+
+    ``q`` is over all of its rows. Without levels it is an empty table of groups.
+    """
+    if not levels:
+        features, outputs = perturbed.shares.shape[1], perturbed.base.shape[1]
+        levels, sums = [Level("", [], np.full(features, -1))], [_zeros(0, 2, 1, outputs)]
+    pairs = zip(levels, sums, strict=True)
+    table = pd.concat([_of_level(perturbed, level, its, rng) for level, its in pairs])
+    place = table.columns.get_loc("p") + 1
+    table.insert(place, "q", benjamini_hochberg(table["p"].to_numpy()))
+    return table.sort_values("importance", ascending=False, kind="stable")
+
+
+def _of_level(
+    perturbed: Perturbed, level: Level, sums: Sums, rng: np.random.Generator
+) -> pd.DataFrame:
+    each = sums.rise / perturbed.shares.shape[0]
     table = pd.DataFrame(
         {
-            "importance": importance,
-            "importance_sd": each.std(axis=1, ddof=1) if repeats > 1 else np.nan,
-            "p": p,
-            "q": benjamini_hochberg(p),
-            **_effects(task, base, changes, count),
+            "importance": each.mean(axis=1),
+            "importance_sd": each.std(axis=1, ddof=1) if each.shape[1] > 1 else np.nan,
+            "p": p_values(sums.by_group, rng),
+            **_effects(perturbed.model.task, sums),
             **_abundances(perturbed, level),
         },
         index=pd.Index(level.names, name="feature-id" if level.kind == "asv" else "group-id"),
     )
     if level.kind != "asv":
         table.insert(0, "kind", level.kind)
-    table = table.assign(**_members(perturbed.study, level))
-    return table.sort_values("importance", ascending=False, kind="stable")
+    return table.assign(**_members(perturbed.study, level))
 
 
-def _effects(task, base: np.ndarray, changes: Changes, count: int) -> dict[str, np.ndarray]:
+def few_groups(groups: int, tables: dict[str, int]) -> str:
+    """A line about what so few groups of samples cannot show; empty where they are enough.
+
+    Parameters
+    ----------
+    groups : int
+        G.
+    tables : dict
+        Number of rows of each table.
+    """
+    least = least_p(groups)
+    needed = {name: math.ceil(least * rows / FALSE) for name, rows in tables.items() if rows}
+    if 2**groups > round(1 / least) or max(needed.values()) < 2:
+        return ""
+    line = f"no p is below 1/{2**groups:,} with {groups} groups of samples: "
+    if least > FALSE:
+        return f"{line}nothing can have a q below {FALSE}"
+    words = [f"{n:,} of {tables[name]:,} {name}" for name, n in needed.items()]
+    return f"{line}a q below {FALSE} takes {' or '.join(words)} with that p"
+
+
+def _effects(task, sums: Sums) -> dict[str, np.ndarray]:
     """What having the ASVs does to a prediction: the mean over the samples that have them."""
-    difference = base[changes.removed_sample] - changes.removed
-    having = np.maximum(np.bincount(changes.removed_unit, minlength=count), 1)
-    mean = np.stack(
-        [np.bincount(changes.removed_unit, part, minlength=count) for part in difference.T], 1
-    )
-    mean /= having[:, None]
+    mean = sums.effect / np.maximum(sums.having, 1)[:, None]
     if not task.classes:
         words = np.array(["lowers", "none", "raises"])[np.sign(mean[:, 0]).astype(int) + 1]
         return {"effect": mean[:, 0], "direction": words}

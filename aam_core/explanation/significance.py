@@ -1,129 +1,102 @@
-"""How likely an importance would be if the target had nothing to do with the samples.
+"""Whether an importance is more than chance: p by random sign flips, and false discovery rates.
 
-Letters: N samples, B permutations, E changed predictions of one feature, T outputs.
+Letters: N samples, G groups of samples, B flips, U ASVs or groups of ASVs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FEW", "benjamini_hochberg", "p_values", "permuted_targets"]
+__all__ = ["benjamini_hochberg", "flipped_together", "least_p", "p_values"]
 
-FEW = 10
-"""Null importances as great as the one found, below which further permutations are drawn."""
+_FEW = 10
+"""Null sums as great as the one found, below which further flips are drawn."""
 
 _ROUNDS = (999, 9999)
-"""Permutations of every feature, and of those that few null importances reach."""
+"""Flips of every sum, and of those that few null sums reach."""
 
-_AT_A_TIME = 1_000_000
-"""Errors computed at once."""
+_MOST = 1000
+"""Groups of samples whose sums are kept."""
+
+_AT_A_TIME = 4_000_000
+"""Null sums computed at once."""
 
 
-def permuted_targets(
-    count: int, groups: np.ndarray | None, size: int, rng: np.random.Generator
-) -> np.ndarray:
-    """``[size, N]`` positions of the samples whose targets are given to each of ``count`` samples.
+def flipped_together(count: int, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """``[N]`` codes, from 0, of the samples whose signs are flipped together.
+
+    Those of a group, or each sample by itself. More than 1,000 groups are joined to 1,000 at
+    random, which bounds memory: sums of independent groups are independent, too.
 
     Parameters
     ----------
     count : int
         N.
     groups : ndarray or None
-        ``[N]`` codes: samples of a subject are no independent ones, so that the samples of one
-        group receive values of one other group, at random and repeated where that has fewer (as
-        blocks are exchanged as a whole: Winkler et al. 2014, NeuroImage 92:381).
-    size : int
-        B.
+        ``[N]`` codes.
     rng : Generator
     """
-    if groups is None or len(np.unique(groups)) == count:
-        return rng.permuted(np.tile(np.arange(count), (size, 1)), axis=1)
-    _, codes = np.unique(groups, return_inverse=True)
-    places = [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
-    drawn = np.empty((size, count), np.int64)
-    for row in drawn:
-        for own, other in zip(places, rng.permutation(len(places)), strict=True):
-            row[own] = np.resize(rng.permutation(places[other]), len(own))
-    return drawn
+    codes = np.arange(count)
+    if groups is not None:
+        codes = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    number = int(codes.max()) + 1
+    return codes if number <= _MOST else (rng.permutation(number) % _MOST)[codes]
 
 
-def p_values(
-    task,
-    importance: np.ndarray,
-    entries: tuple[np.ndarray, np.ndarray, np.ndarray],
-    base: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray | None,
-    repeats: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Share of permuted targets with an importance as great as that of each feature.
+def p_values(sums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Share of sign flips that make the total of each row as great as it is: one-sided.
 
-    The predictions stay, the targets are permuted. With b of B null importances as great,
-    p = (b + 1) / (B + 1) (Phipson and Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39); B is 999,
-    and 9,999 where b is below `FEW`, which keeps p valid: it can only become larger than the
-    p of 9,999 permutations. Features of importance 0 or less have p 1.
+    Where an ASV tells nothing, a loss with the abundance of another sample is as likely greater as
+    smaller by as much, so that signs of the rises are arbitrary. Samples of a group are not
+    independent: the sum of a group is flipped as a whole (Winkler et al. 2014, NeuroImage 92:381).
+    With b of B null totals as great, p = (b + 1) / (B + 1) (Phipson and Smyth 2010, Stat. Appl.
+    Genet. Mol. Biol. 9:39); B is 999, and 9,999 where b is below 10. Up to 13 groups all
+    2^G - 1 flips are done instead, and p is exact. No p is below `least_p`.
 
     Parameters
     ----------
-    task : Task
-    importance : ndarray
-        ``[U]`` of each feature: mean rise of the error over samples and repeats.
-    entries : tuple of ndarray
-        Feature, ``[all]``; sample; and predictions ``[all, T]`` after a permutation of the feature,
-        for the samples and repeats in which it changed anything. Sorted by feature.
-    base : ndarray
-        ``[N, T]`` predictions.
-    truth : ndarray
-        ``[N]``
-    groups : ndarray or None
-        As in `permuted_targets`.
-    repeats : int
+    sums : ndarray
+        ``[U, G]`` rises of the loss, of each ASV summed over the samples of each group.
     rng : Generator
+
+    Returns
+    -------
+    ndarray
+        ``[U]``
     """
-    unit, sample, prediction = entries
-    ends = np.searchsorted(unit, np.arange(len(importance) + 1))
-    p = np.ones(len(importance))
-    todo = np.flatnonzero(importance > 0)
-    reached = np.zeros(len(importance), np.int64)
+    number = sums.shape[1]
+    every = 2**number <= _ROUNDS[-1] + 1
+    # Equal up to rounding is as great.
+    least = sums.sum(axis=1) - 1e-9 * np.abs(sums).sum(axis=1)
+    p = np.ones(len(sums))
+    todo = np.arange(len(sums))
+    reached = np.zeros(len(sums), np.int64)
     done = 0
-    values, place = np.unique(truth, return_inverse=True)
-    place = place.reshape(-1)
-    for rounds in _ROUNDS:
-        if not len(todo):
-            break
-        drawn = place[permuted_targets(len(truth), groups, rounds - done, rng)]
-        for it in todo:
-            rows = slice(ends[it], ends[it + 1])
-            null = _null(task, sample[rows], prediction[rows], base, values, drawn)
-            # Equal up to rounding is as great.
-            least = importance[it] * (1 - 1e-9) * repeats * len(truth)
-            reached[it] += int((null >= least).sum())
+    for rounds in [2**number - 1] if every else _ROUNDS:
+        signs = _every_flip(number) if every else _random_flips(rounds - done, number, rng)
+        size = max(1, _AT_A_TIME // len(signs))
+        for start in range(0, len(todo), size):
+            part = todo[start : start + size]
+            reached[part] += (sums[part] @ signs.T >= least[part, None]).sum(axis=1)
         done = rounds
         p[todo] = (reached[todo] + 1) / (rounds + 1)
-        todo = todo[reached[todo] < FEW]
+        todo = todo[reached[todo] < _FEW]
     return p
 
 
-def _null(task, sample, prediction, base, values, drawn) -> np.ndarray:
-    """``[B]`` sums of the rises of the error, of permuted targets.
+def least_p(groups: int) -> float:
+    """The smallest p that `p_values` can give with a number of groups."""
+    return 1 / min(2**groups, _ROUNDS[-1] + 1)
 
-    ``values`` are the distinct targets, ``drawn`` ``[B, N]`` their places: the rise of each sample
-    is computed once for each value that it may be given.
-    """
-    order = np.argsort(sample, kind="stable")
-    sample, prediction = sample[order], prediction[order]
-    size = max(1, _AT_A_TIME // len(values))
-    null = np.zeros(len(drawn))
-    for start in range(0, len(sample), size):
-        part = slice(start, start + size)
-        at, first = np.unique(sample[part], return_index=True)
-        after = task.blend_losses(prediction[part][:, None], values)
-        count = np.diff([*first, len(after)])[:, None]
-        rise = np.add.reduceat(after, first) - count * task.blend_losses(base[at][:, None], values)
-        for row, column in zip(rise, drawn.T[at], strict=True):
-            null += row[column]
-    return null
+
+def _every_flip(number: int) -> np.ndarray:
+    """``[2^G - 1, G]`` signs, without that of no flip."""
+    codes = np.arange(1, 2**number)[:, None]
+    return 1.0 - 2.0 * (codes >> np.arange(number) & 1)
+
+
+def _random_flips(count: int, number: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 2, (count, number)) * 2.0 - 1.0
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from aam_core import load_study
 from aam_core.errors import InputError
 from aam_core.explanation.explain import explain
 from aam_core.explanation.importance import shift_donors
+from aam_core.explanation.significance import benjamini_hochberg
 from aam_core.fitting import fit_regressor
 
 PLANTED, CLADE = 5, 4
@@ -119,13 +120,17 @@ def test_of_a_permuted_target_nothing_is_discovered(planted, brief):
 
 
 def test_samples_of_the_fit_are_explained_out_of_fold(small, regressor, classifier):
-    options = {"repeats": 2, "clades": (4,), "references": 2, "threads": 2}
+    options = {"repeats": 2, "clades": (4, 8), "references": 2, "threads": 2}
     once = explain(regressor.model, small, group_by="host_subject_id", **options)
     assert once.counts["out_of_fold"] and once.counts["groups"] == 15
     again = explain(regressor.model, small, group_by="host_subject_id", **options)
     pd.testing.assert_frame_equal(once.importance, again.importance)
     pd.testing.assert_frame_equal(once.contributions, again.contributions)
-    classes = explain(classifier.model, small, **options)
+    # q is over the groups of all levels together.
+    np.testing.assert_allclose(once.groups["q"], benjamini_hochberg(once.groups["p"].to_numpy()))
+    classes = explain(classifier.model, small, **{**options, "clades": ()})
+    assert not len(classes.groups) and classes.groups.index.name == "group-id"
+    assert set(classes.groups) == {*classes.importance, "kind", "asvs", "members"}
     assert classes.error == "log loss"
     effects = classes.importance.filter(like="effect_")
     # Probabilities sum to 1, with an ASV and without.

@@ -1,58 +1,73 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import kstest
 
-from aam_core.explanation.significance import benjamini_hochberg, p_values, permuted_targets
-from aam_core.tasks import Classification, Regression
+from aam_core.explanation.importance import few_groups, shift_donors
+from aam_core.explanation.significance import (
+    benjamini_hochberg,
+    flipped_together,
+    least_p,
+    p_values,
+)
 
-
-def test_targets_of_a_group_are_those_of_one_other():
-    groups = np.repeat([0, 1, 2, 3], [5, 3, 2, 2])
-    drawn = permuted_targets(12, groups, 200, np.random.default_rng(0))
-    for row in drawn[:50]:
-        for group in range(4):
-            assert len(set(groups[row[groups == group]])) == 1
-    assert {len(set(groups[row])) for row in drawn} == {4}
-    plain = permuted_targets(12, None, 50, np.random.default_rng(0))
-    assert (np.sort(plain, axis=1) == np.arange(12)).all()
+SUBJECTS, EACH = 20, 8
 
 
-def null_p(task, truth_of, prediction_of, count=200):
-    """p values of features in which a model believes, and that tell nothing."""
-    found = []
-    for seed in range(count):
+def p_of_features(effect, seeds, *, of_subject=True, grouped=True):
+    """p of a feature that the model uses, of which the target has ``effect`` beside all else.
+
+    The model knows the rest of the target up to a residual. Residual and feature are those of the
+    subject and of the sample, or of the sample alone.
+    """
+    subject = np.repeat(np.arange(SUBJECTS), EACH)
+    groups = subject if grouped else None
+    sums = []
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        truth, base, changed = truth_of(rng), prediction_of(rng), prediction_of(rng)
-        rise = task.blend_losses(changed, truth) - task.blend_losses(base, truth)
-        entries = (np.zeros(30, int), np.arange(30), changed)
-        found.append(
-            p_values(task, rise.mean(keepdims=True), entries, base, truth, None, 1, rng)[0]
-        )
-    return np.array(found)
+        feature, residual = rng.normal(size=(2, len(subject)))
+        if of_subject:
+            own = rng.normal(size=(2, SUBJECTS))[:, subject]
+            feature, residual = feature * 0.1 + own[0], residual * 0.5 + own[1]
+        truth = effect * feature + residual
+        donors = shift_donors(len(subject), groups, 3, rng)
+        rise = (np.abs(truth - feature[donors]) - np.abs(truth - feature)).mean(axis=0)
+        codes = flipped_together(len(subject), groups, rng)
+        sums.append(np.bincount(codes, rise))
+    return p_values(np.array(sums), np.random.default_rng(0))
 
 
-def test_p_is_uniform_where_the_target_has_nothing_to_do_with_the_samples(monkeypatch):
-    from aam_core.explanation import significance
-
-    monkeypatch.setattr(significance, "_ROUNDS", (99,))
-    task = object.__new__(Regression)
-    p = null_p(task, lambda rng: rng.normal(size=30), lambda rng: rng.normal(size=(30, 1)))
-    # Importances of 0 or less have p 1, which may only make it larger.
-    assert kstest(p[p < 0.4], "uniform", args=(0, 0.4)).pvalue > 0.01
-    assert 0.01 <= (p <= 0.05).mean() <= 0.1
+def test_a_feature_that_tells_nothing_has_a_small_p_as_seldom_as_p_says():
+    for options in ({}, {"of_subject": False}, {"of_subject": False, "grouped": False}):
+        p = p_of_features(0.0, 200, **options)
+        assert (p <= 0.05).mean() <= 0.1, options
+        assert (p <= 0.01).mean() <= 0.04, options
 
 
-def test_p_of_a_feature_that_tells_all_is_the_least():
+def test_a_feature_that_tells_the_target_is_found():
+    assert (p_of_features(2.0, 20) <= 0.01).mean() >= 0.9
+
+
+def test_few_groups_bound_p():
     rng = np.random.default_rng(0)
-    task = Classification("column", ("a", "b"))
-    truth = np.arange(40) % 2
-    base = np.where(truth[:, None] == [0, 1], 0.95, 0.05)
-    changed = base[rng.permutation(40)]
-    rise = task.blend_losses(changed, truth) - task.blend_losses(base, truth)
-    entries = (np.zeros(40, int), np.arange(40), changed)
-    p = p_values(task, rise.mean(keepdims=True), entries, base, truth, None, 1, rng)
-    assert p[0] == 1 / 10_000
+    # All flips: two sums as great (none and that of the 0), of 2^3.
+    assert p_values(np.array([[1.0, 2.0, 0.0]]), rng)[0] == 2 / 8
+    sums = np.stack([np.ones(8), -np.ones(8), np.zeros(8)])
+    np.testing.assert_allclose(p_values(sums, rng), [1 / 256, 1, 1])
+    assert least_p(8) == 1 / 256 and least_p(5000) == 1 / 10_000
+    assert p_values(np.ones((1, 40)), rng)[0] == 1 / 10_000
+    line = few_groups(8, {"ASVs": 995, "groups": 89})
+    assert line.endswith("takes 78 of 995 ASVs or 7 of 89 groups with that p")
+    assert "nothing can have a q below 0.05" in few_groups(4, {"ASVs": 995, "groups": 0})
+    assert few_groups(5000, {"ASVs": 995}) == few_groups(8, {"ASVs": 10}) == ""
+
+
+def test_samples_of_a_group_are_flipped_together():
+    rng = np.random.default_rng(0)
+    assert flipped_together(5, np.array([4, 4, 7, 2, 7]), rng).tolist() == [1, 1, 2, 0, 2]
+    assert flipped_together(3, None, rng).tolist() == [0, 1, 2]
+    many = flipped_together(5000, np.repeat(np.arange(2500), 2), rng)
+    assert (many[::2] == many[1::2]).all()
+    assert set(np.bincount(many)) == {4, 6}
 
 
 def test_benjamini_hochberg():
