@@ -161,10 +161,8 @@ def _clear(output, model, attention: bool, bases) -> None:
     from aam_core.explanation.explain import FILES
     from aam_core.files.folders import replacing_in
     from aam_core.files.writing import write_json
-    from aam_core.plots import figure_names
 
-    drawn = figure_names("importance", "groups", "deletion")
-    with replacing_in(output, (*FILES, *drawn, "explanation.json")) as folder:
+    with replacing_in(output, FILES) as folder:
         target = None if model.target is None else model.target.column
         about = {"target": target, "attention": attention, "bases": list(bases)}
         write_json(folder / "explanation.json", about)

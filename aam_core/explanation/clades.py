@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from aam_core.data.study import Study
 from aam_core.data.taxonomy import lineages
@@ -72,7 +73,9 @@ def levels_of(study: Study, sizes: Sequence[int] = SIZES) -> list[Level]:
         tips = np.array([place[name] for name in study.phylogeny.tip_ids])
         levels += clades(study.phylogeny, tips, len(study.feature_ids), sizes)
     elif study.taxonomy is None and sizes:
-        levels += clusters(study.required_sequences(), sizes)
+        counts = csr_matrix(study.counts, dtype=float)
+        shares = counts.multiply(1 / counts.sum(axis=1)).sum(axis=0)
+        levels += clusters(study.required_sequences(), sizes, np.asarray(shares).ravel())
     return _distinct(levels)
 
 
@@ -134,24 +137,25 @@ def clades(
     return levels
 
 
-def clusters(sequences: Sequence[str], sizes: Sequence[int]) -> list[Level]:
+def clusters(sequences: Sequence[str], sizes: Sequence[int], abundance: np.ndarray) -> list[Level]:
     """Average-linkage clusters of 6-mer profiles, by the Hellinger distance of their frequencies.
 
     Average linkage: Sokal and Michener 1958 (Univ. Kansas Sci. Bull. 38:1409). Of more than
-    10,000 features the first so many are grouped.
+    10,000 features those of the greatest ``abundance`` [F] are grouped.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
     count = min(len(sequences), _MOST_CLUSTERED)
     if count < len(sequences):
-        logger.info(f"clusters are of the first {count:,} of {len(sequences):,} ASVs")
+        logger.info(f"clusters are of the {count:,} most abundant of {len(sequences):,} ASVs")
     if count < 3:
         return []
-    tree = linkage(_profiles(sequences[:count]), "average")
+    chosen = np.sort(np.argsort(-abundance, kind="stable")[:count])
+    tree = linkage(_profiles([sequences[i] for i in chosen]), "average")
     levels = []
     for size in sorted(set(sizes)):
         of = np.full(len(sequences), -1)
-        of[:count] = fcluster(tree, size, "maxclust") - 1
+        of[chosen] = fcluster(tree, size, "maxclust") - 1
         number = int(of.max()) + 1
         names = [f"cluster-{size}-{it + 1:0{len(str(size))}d}" for it in range(number)]
         levels.append(Level("cluster", names, of))

@@ -5,7 +5,8 @@ one ASV after the other takes the sample's abundance, in a random order; what ea
 prediction is its ASV's contribution, and the mean over references and orders is an estimate of the
 Shapley value (Strumbelj and Kononenko 2014, Knowl. Inf. Syst. 41:647). Every second order is that
 before, reversed, which lowers the variance (Mitchell et al. 2022, JMLR 23:43). The steps of an
-order add up exactly to the prediction of the sample less that of the reference.
+order add up exactly to the prediction of the sample less that of the reference. A step that leaves
+no ASV adds nothing, and the next one that leaves some adds what both do.
 
 Letters: N samples, R references, T outputs, U ASVs of a sample and a reference.
 """
@@ -114,12 +115,16 @@ def _of_sample(
         place[place == len(union)] = 0
         there = union[place] == features  # only these differ
         walk = place[order[there[order]]]
-        mine, theirs = copies.on(union), other.on(union)
         # After k steps the first k ASVs of the walk have the sample's own abundance.
         rank = np.empty(len(union), np.int64)
         rank[walk] = np.arange(len(union))
-        shares = np.where(rank < np.arange(len(union) + 1)[:, None], mine, theirs)
-        predicted = copies.predict(union, shares)[:, output]
+        own = rank < np.arange(len(union) + 1)[:, None]
+        predicted = _carried(copies.between(union, own, other)[:, output])
         steps[number, np.searchsorted(features, union[walk])] = np.diff(predicted)
         total += predicted[0]
     return features, steps, total / len(references)
+
+
+def _carried(values: np.ndarray) -> np.ndarray:
+    """Values ``[P]``, each that is NaN as the one before; the first is a number."""
+    return values[np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))]

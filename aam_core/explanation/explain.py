@@ -42,8 +42,12 @@ from aam_core.tasks import Classification
 
 __all__ = ["FILES", "Explanation", "explain", "one_target"]
 
-FILES = ("importance.tsv", "groups.tsv", "deletion.tsv", "contributions.tsv", "samples.tsv")
-"""Tables that `Explanation.save` writes; beside them is ``explanation.json``."""
+FILES = (
+    *("importance.tsv", "groups.tsv", "deletion.tsv", "contributions.tsv", "samples.tsv"),
+    "explanation.json",
+    *plots.figure_names("importance", "groups", "deletion"),
+)
+"""Names of all that `Explanation.save` and `Explanation.draw` write."""
 
 _LEAST = 10
 """Samples without which nothing can be said of an ASV."""
@@ -63,8 +67,8 @@ class Explanation:
         the table; ``effect``: by how much having the ASV raises the prediction, the mean over the
         samples that have it (of classes one column each, ``effect_<class>``); ``direction``:
         'raises', 'lowers' or 'none', or the class that it makes likelier; ``prevalence``, the share
-        of samples that have it, and mean relative ``abundance``; ``taxon`` where there is a
-        taxonomy.
+        of samples that have it, and mean relative ``abundance``; ``dropped`` samples, which have
+        nothing else and do not count; ``taxon`` where there is a taxonomy.
     groups : DataFrame
         The same of taxa, clades or clusters, all of whose ASVs are permuted together: index
         ``group-id``, and ``kind``; ``asvs``, their number, and ``members``, their ids.
@@ -76,8 +80,9 @@ class Explanation:
     error : str
         Name of the error: 'mean absolute error' or 'log loss'.
     counts : dict
-        Samples, groups of samples, repeats, the least p that there can be, and whether predictions
-        are ``out_of_fold``.
+        Samples, groups of samples, repeats, the least p that there can be, whether predictions are
+        ``out_of_fold``, and whether the model tells its training samples
+        (``training_samples_known``).
     """
 
     importance: pd.DataFrame
@@ -90,7 +95,9 @@ class Explanation:
     counts: dict
 
     def save(self, directory) -> Path:
-        """Write the tables as TSV, all or nothing; others in the folder stay.
+        """Write the tables as TSV, all or nothing, and before `draw`.
+
+        What an earlier run wrote of `FILES` goes; others in the folder stay.
 
         Raises
         ------
@@ -98,7 +105,7 @@ class Explanation:
             If the folder holds another kind of output, such as a model.
         """
         check_output(directory, "an explanation")
-        with replacing_in(directory, (*FILES, "explanation.json")) as folder:
+        with replacing_in(directory, FILES) as folder:
             for name in ("importance", "groups", "deletion"):
                 getattr(self, name).to_csv(folder / f"{name}.tsv", sep="\t")
             if self.contributions is not None and self.samples is not None:
@@ -185,8 +192,9 @@ def explain(
     Raises
     ------
     InputError
-        If samples were trained on by every network; some were held out and others are new; fewer
-        than ten have a value; or as `aam_core.predict`.
+        If samples were trained on by every network; some were held out and others are new; all
+        were held out and the networks do not count; fewer than ten have a value; or as
+        `aam_core.predict`.
     """
     _check_numbers(repeats, references)
     model = one_target(as_predictor(model), target)
@@ -214,10 +222,10 @@ def explain(
             sums = permute_levels(perturbed, levels, donors, truth, flips, workers)
             asvs = importances(perturbed, levels[:1], sums[:1], rng)
             groups = importances(perturbed, levels[1:], sums[1:], rng)
-            deletion = deletion_curve(perturbed, asvs, truth, rng)
+            deletion = deletion_curve(perturbed, sums[0], truth, flips, rng)
             moved: tuple[pd.DataFrame | None, pd.DataFrame | None] = (None, None)
             if references:
-                others = _references(size, codes, references, rng)
+                others = _references(np.diff(perturbed.read.indptr), codes, references, rng)
                 logger.info("contributions by sample")
                 moved = contributions(perturbed, others, rng, workers)
         finally:
@@ -229,6 +237,7 @@ def explain(
         "repeats": repeats,
         "least_p": least_p(flipped),
         "out_of_fold": held_out is not None,
+        "training_samples_known": bool(model.train_samples),
         "mean_error": float(model.task.blend_losses(perturbed.base, truth).mean()),
     }
     line = few_groups(flipped, {"ASVs": len(asvs), "groups": len(groups)})
@@ -332,6 +341,12 @@ def _held_out(model: Model, study: Study) -> np.ndarray | None:
     validated = set(model.val_samples)
     trained = {*model.train_samples, *validated}
     seen = [name for name in names if name in trained]
+    if not model.train_samples:
+        logger.warning(
+            "the model does not tell which samples it was trained on (train_samples.txt): whether "
+            f"these {len(names):,} are new to it is unknown, and importances of training samples "
+            "mean nothing"
+        )
     if not seen:
         return None
     unknown = [name for name in seen if name not in validated]
@@ -351,6 +366,12 @@ def _held_out(model: Model, study: Study) -> np.ndarray | None:
             "All samples are of the fit, and an earlier AAM saved this model, which does not tell "
             "which network held out which: explain samples that are new to it."
         )
+    if model.forest is not None and model.network_weight == 0:
+        raise InputError(
+            "All samples are of the fit, and of the networks, by which alone they could be "
+            "explained, the model predicts nothing (blend weight 0): explain samples that are new "
+            "to it."
+        )
     fold = dict(zip(model.val_samples, model.val_folds, strict=True))
     count = max(model.val_folds) + 1
     split = Split(names, names, [fold[name] for name in names], count)
@@ -363,13 +384,18 @@ def _held_out(model: Model, study: Study) -> np.ndarray | None:
 
 
 def _references(
-    count: int, codes: np.ndarray | None, references: int, rng: np.random.Generator
+    richness: np.ndarray, codes: np.ndarray | None, references: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Positions of the references of each sample, of other groups."""
-    own = np.arange(count) if codes is None else codes
+    """Positions of the references of each sample, of other groups.
+
+    One of a single ASV, which could not be exchanged, is not drawn where there are others.
+    """
+    own = np.arange(len(richness)) if codes is None else codes
     drawn = []
-    for sample in range(count):
+    for sample in range(len(richness)):
         others = np.flatnonzero(own != own[sample])
+        several = others[richness[others] > 1]
+        others = several if len(several) else others
         drawn.append(rng.choice(others, min(references, len(others)), replace=False))
     return drawn
 

@@ -54,13 +54,19 @@ class Sums:
     effect : ndarray
         ``[U, T]`` sum of what predictions lose where it is removed from a sample that has it.
     having : ndarray
-        ``[U]`` samples that have some of it.
+        ``[U]`` samples that have some of it, and some of others.
+    dropped : ndarray
+        ``[U, R]`` samples that have nothing else, of which there is no ``rise``.
+    alone : ndarray
+        ``[U]`` samples that have nothing else, of which there is no ``effect``.
     """
 
     rise: np.ndarray
     by_group: np.ndarray
     effect: np.ndarray
     having: np.ndarray
+    dropped: np.ndarray
+    alone: np.ndarray
 
 
 def shift_donors(
@@ -103,8 +109,8 @@ def permute_levels(
 ) -> list[Sums]:
     """Permute each group of ASVs among samples, all other ASVs staying.
 
-    A group's relative abundances become those of the donor, and the sample's are divided by their
-    new sum, as of any table of relative abundances: ratios among the others stay.
+    A group's relative abundances become those of the donor, and the others share the rest: ratios
+    among them stay. A sample that has no others is dropped, unless the donor has none either.
 
     Parameters
     ----------
@@ -134,12 +140,15 @@ def permute_levels(
         for sample, blocks in enumerate(pool.map(work, range(count))):
             own = perturbed.base[[sample]]
             for block in blocks:
-                its, units = sums[block.level], block.units
+                its, there = sums[block.level], ~np.isnan(block.predictions).any(axis=1)
+                units, predictions = block.units[there], block.predictions[there]
                 if block.repeat < 0:
-                    its.effect[units] += own - block.predictions
+                    its.effect[units] += own - predictions
                     its.having[units] += 1
+                    its.alone[block.units[~there]] += 1
                     continue
-                both = np.concatenate([own, block.predictions])
+                its.dropped[block.units[~there], block.repeat] += 1
+                both = np.concatenate([own, predictions])
                 loss = perturbed.model.task.blend_losses(both, truth[[sample]])
                 rise = loss[1:] - loss[0]
                 its.rise[units, block.repeat] += rise
@@ -148,7 +157,7 @@ def permute_levels(
 
 
 def _zeros(units: int, repeats: int, groups: int, outputs: int) -> Sums:
-    shapes = (units, repeats), (units, groups), (units, outputs), (units,)
+    shapes = (units, repeats), (units, groups), (units, outputs), units, (units, repeats), units
     return Sums(*(np.zeros(shape) for shape in shapes))
 
 
@@ -172,22 +181,20 @@ def _of_sample(
         level.of[copies.features] == units[:, None]
         for level, units in zip(levels, own, strict=True)
     ]
-    shares = np.where(np.concatenate(masks), 0.0, copies.shares)
-    parts = _split(copies.predict(copies.features, shares), own)
+    parts = _split(copies.without(np.concatenate(masks)), own)
     removals = list(zip(own, parts, strict=True))
     for number, (units, removed) in enumerate(removals):
         yield _Block(number, -1, sample, units, removed)
     for repeat, donor in enumerate(donors):
         other = perturbed.of(donor, forest=False)
         features = np.union1d(copies.features, other.features)
-        mine, theirs = copies.on(features), other.on(features)
         received = [_units(level, other.features) for level in levels]
         masks = [
             level.of[features] == units[:, None]
             for level, units in zip(levels, received, strict=True)
         ]
-        shares = np.where(np.concatenate(masks), theirs, mine)
-        parts = _split(copies.predict(features, shares), received)
+        predictions = copies.receiving(features, np.concatenate(masks), other)
+        parts = _split(predictions, received)
         for number, (units, changed) in enumerate(zip(received, parts, strict=True)):
             # What the donor has none of is removed.
             gone, removed = removals[number]
@@ -225,7 +232,7 @@ def importances(
 def _of_level(
     perturbed: Perturbed, level: Level, sums: Sums, rng: np.random.Generator
 ) -> pd.DataFrame:
-    each = sums.rise / perturbed.shares.shape[0]
+    each = sums.rise / np.maximum(perturbed.shares.shape[0] - sums.dropped, 1)
     table = pd.DataFrame(
         {
             "importance": each.mean(axis=1),
@@ -233,6 +240,7 @@ def _of_level(
             "p": p_values(sums.by_group, rng),
             **_effects(perturbed.model.task, sums),
             **_abundances(perturbed, level),
+            "dropped": sums.alone.astype(int),
         },
         index=pd.Index(level.names, name="feature-id" if level.kind == "asv" else "group-id"),
     )
@@ -300,17 +308,24 @@ def _members(study: Study, level: Level) -> dict[str, list]:
 
 
 def deletion_curve(
-    perturbed: Perturbed, table: pd.DataFrame, truth: np.ndarray, rng: np.random.Generator
+    perturbed: Perturbed,
+    sums: Sums,
+    truth: np.ndarray,
+    groups: np.ndarray,
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Error of the predictions after the most important ASVs are removed from all samples.
+
+    Groups of samples are halved at random. From the samples of each half ASVs are removed by their
+    importance in the other half: on the same samples the error would rise for chance alone.
 
     Parameters
     ----------
     perturbed : Perturbed
-    table : DataFrame
-        Of `importances`, of the ASVs.
-    truth : ndarray
-        ``[N]``
+    sums : Sums
+        Of the ASVs.
+    truth, groups : ndarray
+        As of `permute_levels`.
     rng : Generator
 
     Returns
@@ -318,27 +333,33 @@ def deletion_curve(
     DataFrame
         Index ``removed``, the number of ASVs; mean error where they are removed by
         ``importance``, by ``abundance`` (the most abundant first), and in a ``random`` order (the
-        mean of ten, with ``random_low`` and ``random_high``, the least and the greatest). It ends
-        before one in twenty samples has none left.
+        mean of ten, with ``random_low`` and ``random_high``, the least and the greatest).
+        ``dropped`` samples at most have none left, and do not count; it ends before these are
+        more than one in twenty.
     """
-    place = {name: i for i, name in enumerate(perturbed.study.feature_ids)}
-    orders = [np.array([place[name] for name in table.index])]
-    orders.append(np.argsort(-np.asarray(perturbed.shares.sum(axis=0)).ravel(), kind="stable"))
+    number = sums.by_group.shape[1]
+    half = rng.permutation(np.arange(number) % 2)
+    by_importance = [
+        np.argsort(-sums.by_group[:, half != one].sum(axis=1), kind="stable") for one in (0, 1)
+    ]
+    orders = [np.argsort(-np.asarray(perturbed.shares.sum(axis=0)).ravel(), kind="stable")]
     orders += [rng.permutation(orders[0]) for _ in range(_RANDOM_ORDERS)]
-    ranks = np.argsort(np.array(orders), axis=1)  # [orders, F] when each is removed
-    steps = np.array([k for k in _steps() if k < len(place)])
-    errors = np.zeros((len(orders), len(steps)))
+    # When each is removed, [orders, F], of the samples of each half.
+    ranks = [np.argsort(np.array([its, *orders]), axis=1) for its in by_importance]
+    steps = np.array([k for k in _steps() if k < len(orders[0])])
+    errors = np.zeros((1 + len(orders), len(steps)))
     empty = np.zeros_like(errors)
-    for sample in range(len(truth)):
+    for sample, group in enumerate(groups):
         copies = perturbed.of(sample)
-        kept = ranks[:, None, copies.features] >= steps[:, None]  # [orders, steps, U]
-        shares = (kept * copies.shares).reshape(-1, len(copies.features))
-        predictions = copies.predict(copies.features, shares)
-        error = perturbed.model.task.blend_losses(predictions, truth[[sample]])
+        removed = ranks[half[group]][:, None, copies.features] < steps[:, None]
+        predictions = copies.without(removed.reshape(-1, len(copies.features)))
+        there = ~np.isnan(predictions).any(axis=1)
+        error = np.zeros(len(predictions))
+        error[there] = perturbed.model.task.blend_losses(predictions[there], truth[[sample]])
         errors += error.reshape(errors.shape)
-        empty += ~kept.any(axis=2)
-    errors, empty = errors / len(truth), empty / len(truth)
-    least = (empty > _EMPTY).any(axis=0)
+        empty += ~there.reshape(errors.shape)
+    errors /= np.maximum(len(truth) - empty, 1)
+    least = (empty > _EMPTY * len(truth)).any(axis=0)
     last = int(least.argmax()) if least.any() else len(steps)
     random = errors[2:, :last]
     return pd.DataFrame(
@@ -348,6 +369,7 @@ def deletion_curve(
             "random": random.mean(axis=0),
             "random_low": random.min(axis=0),
             "random_high": random.max(axis=0),
+            "dropped": empty[:, :last].max(axis=0).astype(int),
         },
         index=pd.Index(steps[:last], name="removed"),
     )

@@ -12,6 +12,7 @@ these, D width, Q queries of the pooling.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from aam_core.data.study import Study
 from aam_core.ensemble.blending import blend
 from aam_core.ensemble.forward import encode_present
 from aam_core.explanation.paths import ForestPaths, SamplePaths
+from aam_core.log import logger
 from aam_core.model import Model
 from aam_core.models.abundance import scaled_log
 from aam_core.models.encoder import SampleASVs
@@ -36,6 +38,12 @@ __all__ = ["Copies", "Perturbed"]
 
 _ELEMENTS = 500_000
 """Of the largest tensor of a pass, about."""
+
+_ROUNDING = 1e-12
+"""Share of a sample that is none."""
+
+_Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Abundances ``[U]`` of a sample and of another one -> ``[P, U]`` of its copies."""
 
 
 class Perturbed:
@@ -56,8 +64,11 @@ class Perturbed:
     Attributes
     ----------
     shares : csr_matrix
-        ``[N, F]`` float64 relative abundances, of the reads and ASVs that the networks read: of a
-        model that draws reads, or reads ``data.max_asvs`` of more ASVs, the draw of a prediction.
+        ``[N, F]`` float64 relative abundances of what is read of the samples: of all their reads
+        where the forest counts, else as ``read``.
+    read : csr_matrix
+        ``[N, F]`` relative abundances of the reads and ASVs that the networks read: of a model
+        that draws reads, or reads ``data.max_asvs`` of more ASVs, one draw of a prediction.
     base : ndarray
         ``[N, T]`` predictions of the samples as they are, in units or as probabilities.
     """
@@ -65,18 +76,32 @@ class Perturbed:
     def __init__(self, model: Model, study: Study, config, held_out: np.ndarray | None = None):
         require_columns(study.metadata, model.columns())
         self.model, self.study, self.held_out = model, study, held_out
-        self.shares = _shares(study, config)
         self.covariates: tuple[np.ndarray, np.ndarray] | None = None
         if model.covariates is not None:
             self.covariates = model.covariates.encode(study.metadata)
         self.device = find_device(config.train.device)
+        by_networks = held_out is not None or model.forest is None or model.network_weight > 0
+        by_forest = model.forest is not None and held_out is None and model.network_weight < 1
+        # The forest reads all of a sample, however much of it the networks do.
+        self.shares = _whole_shares(study) if by_forest else _shares(study, config)
+        self.read = _shares(study, config) if by_forest and by_networks else self.shares
         self.paths: ForestPaths | None = None
-        if model.forest is not None and held_out is None and model.network_weight < 1:
+        if by_forest:
+            assert model.forest is not None
             self.paths = ForestPaths(model.forest, study, self.shares, model.covariates)
         self.vectors: Tensor | None = None
         self.poolings: list[_Pooling | None] = []
-        if held_out is not None or model.forest is None or model.network_weight > 0:
+        if by_networks:
             self._encode(config)
+            if config.ensemble.passes > 1:
+                logger.warning(
+                    f"explanations are of one draw of each sample's reads and ASVs, where "
+                    f"predictions are the mean over {config.ensemble.passes} (ensemble.passes): "
+                    "they differ a little"
+                )
+        # Out of fold the networks are alone, and the calibrator is that of the blend.
+        apart = held_out is not None and model.forest is not None and model.network_weight < 1
+        self.calibrator = None if apart else model.calibrator
         rows = range(len(study.sample_ids))
         self.base = np.concatenate([self.of(n).unchanged() for n in rows])
 
@@ -103,6 +128,9 @@ class Perturbed:
 class Copies:
     """Predicts changed copies of one sample.
 
+    Each way to change it gives predictions ``[P, T]`` float64, in units or as probabilities; NaN
+    where a copy would have no ASV.
+
     Attributes
     ----------
     features : ndarray
@@ -113,63 +141,97 @@ class Copies:
 
     def __init__(self, owner: Perturbed, sample: int, paths: SamplePaths | None):
         self.owner, self.sample, self.paths = owner, sample, paths
-        table = owner.shares
-        span = slice(table.indptr[sample], table.indptr[sample + 1])
-        self.features, self.shares = table.indices[span].astype(np.int64), table.data[span]
-
-    def unchanged(self) -> np.ndarray:
-        """``[1, T]`` prediction of the sample as it is."""
-        return self.predict(self.features, self.shares[None])
+        self.features, self.shares = _row(owner.shares, sample)
 
     def on(self, features: np.ndarray) -> np.ndarray:
         """Its relative abundances ``[U]`` of these features, which are ascending."""
-        shares = np.zeros(len(features))
-        place = np.searchsorted(features, self.features)
-        place[place == len(features)] = 0
-        same = features[place] == self.features
-        shares[place[same]] = self.shares[same]
-        return shares
+        return _on(self.owner.shares, self.sample, features)
 
-    def predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """Whole predictions of changed copies.
+    def unchanged(self) -> np.ndarray:
+        """``[1, T]`` prediction of the sample as it is."""
+        return self.without(np.zeros((1, len(self.features)), bool))
+
+    def without(self, removed: np.ndarray) -> np.ndarray:
+        """Without some ASVs; ratios among the others stay.
+
+        Parameters
+        ----------
+        removed : ndarray
+            ``[P, U]`` bool, by `features`.
+        """
+        return self._changed(self.features, lambda own, _: np.where(removed, 0.0, own), self)
+
+    def receiving(self, features: np.ndarray, received: np.ndarray, donor: Copies) -> np.ndarray:
+        """Some ASVs have the relative abundances that they have in another sample.
+
+        All others share what these leave of 1, by the ratios among them; NaN where there are none
+        to do so.
 
         Parameters
         ----------
         features : ndarray
-            ``[U]`` positions in the study, ascending, with all that the sample has.
-        shares : ndarray
-            ``[P, U]`` abundances; they count by their shares of a row's sum. Rows of zeros are
-            predicted as the sample is.
-
-        Returns
-        -------
-        ndarray
-            ``[P, T]`` float64: units, or probabilities.
+            ``[U]`` positions in the study, ascending, with all that both samples have.
+        received : ndarray
+            ``[P, U]`` bool
+        donor : Copies
+            Of the other sample.
         """
-        total = shares.sum(axis=1)
-        empty = total <= 0
-        if empty.any():
-            shares = np.where(empty[:, None], self.on(features)[None], shares)
-            total = shares.sum(axis=1)
-        closed = shares / total[:, None]
-        # Queries of a pooling; where ASVs attend to each other, their pairs.
-        each = 16 if all(self.owner.poolings) else 16 + 4 * len(features)
-        size = max(1, _ELEMENTS // (len(features) * each))
-        parts = [
-            self._predict(features, closed[start : start + size])
-            for start in range(0, len(closed), size)
-        ]
-        return np.concatenate(parts)
 
-    def _predict(self, features: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        def change(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+            new = np.where(received, other, 0.0)
+            rest = np.where(received, 0.0, own)
+            left, sum_of_rest = 1 - new.sum(axis=1), rest.sum(axis=1)
+            left[left < _ROUNDING] = 0.0
+            scale = left / np.where(sum_of_rest > 0, sum_of_rest, 1.0)
+            possible = (sum_of_rest > 0) | (left == 0)
+            return (new + rest * scale[:, None]) * possible[:, None]
+
+        return self._changed(features, change, donor)
+
+    def between(self, features: np.ndarray, own: np.ndarray, other: Copies) -> np.ndarray:
+        """Some ASVs have this sample's abundances, the others those of another sample.
+
+        Abundances are divided by their sum.
+
+        Parameters
+        ----------
+        features : ndarray
+            ``[U]`` positions in the study, ascending, with all that both samples have.
+        own : ndarray
+            ``[P, U]`` bool
+        other : Copies
+        """
+        return self._changed(features, lambda one, two: np.where(own, one, two), other)
+
+    def _changed(self, features: np.ndarray, change: _Change, other: Copies) -> np.ndarray:
+        """Make copies of what the networks read, and of what the forest does; predict them."""
+        owner = self.owner
+        tables = [owner.shares] if owner.read is owner.shares else [owner.read, owner.shares]
+        copies = [
+            change(_on(table, self.sample, features), _on(table, other.sample, features))
+            for table in tables
+        ]
+        possible = np.logical_and.reduce([shares.sum(axis=1) > 0 for shares in copies])
+        closed = [it[possible] / it[possible].sum(axis=1, keepdims=True) for it in copies]
+        # Queries of a pooling; where ASVs attend to each other, their pairs.
+        each = 16 if all(owner.poolings) else 16 + 4 * len(features)
+        size = max(1, _ELEMENTS // (len(features) * each))
+        predictions = np.full((len(possible), max(1, len(owner.model.task.classes))), np.nan)
+        rows = np.flatnonzero(possible)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            predictions[rows[part]] = self._predict(features, closed[0][part], closed[-1][part])
+        return predictions
+
+    def _predict(self, features: np.ndarray, read: np.ndarray, whole: np.ndarray) -> np.ndarray:
         owner = self.owner
         model, task = owner.model, owner.model.task
-        rows = owner.study.rows(np.full(len(shares), self.sample))
+        rows = owner.study.rows(np.full(len(read), self.sample))
         by_networks = by_forest = None
         if owner.vectors is not None:
-            by_networks = task.predictions(self._networks(features, shares), rows)
+            by_networks = task.predictions(self._networks(features, read), rows)
         if self.paths is not None:
-            by_forest = task.restored(self.paths.predict(features, shares), rows)
+            by_forest = task.restored(self.paths.predict(features, whole), rows)
         if by_networks is None:
             assert by_forest is not None, "neither networks nor forest"
             values = by_forest
@@ -177,7 +239,7 @@ class Copies:
             values = by_networks
         else:
             values = blend(model.network_weight, by_networks, by_forest)
-        return values if model.calibrator is None else model.calibrator(values)
+        return task.limited(values if owner.calibrator is None else owner.calibrator(values))
 
     @torch.no_grad()
     def _networks(self, features: np.ndarray, shares: np.ndarray) -> Tensor:
@@ -301,6 +363,33 @@ def _pools_only(member: Member) -> bool:
     if len(member.samples.blocks):
         return False
     return member.fusion is None or not isinstance(member.fusion.join, CrossAttention | Perceiver)
+
+
+def _row(table: csr_matrix, sample: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of a sample, ascending, and their relative abundances."""
+    span = slice(table.indptr[sample], table.indptr[sample + 1])
+    return table.indices[span].astype(np.int64), table.data[span]
+
+
+def _on(table: csr_matrix, sample: int, features: np.ndarray) -> np.ndarray:
+    """Relative abundances ``[U]`` in a sample of these features, which are ascending."""
+    own, values = _row(table, sample)
+    shares = np.zeros(len(features))
+    place = np.searchsorted(features, own)
+    place[place == len(features)] = 0
+    same = features[place] == own
+    shares[place[same]] = values[same]
+    return shares
+
+
+def _whole_shares(study: Study) -> csr_matrix:
+    """``[N, F]`` relative abundances of all reads."""
+    counts = csr_matrix(study.counts, dtype=np.float64, copy=True)
+    counts.eliminate_zeros()
+    counts.sort_indices()
+    reads = np.asarray(counts.sum(axis=1)).ravel()
+    counts.data /= np.repeat(reads, np.diff(counts.indptr))
+    return counts
 
 
 def _shares(study: Study, config) -> csr_matrix:

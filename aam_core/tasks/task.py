@@ -228,6 +228,10 @@ class Task(ABC):
         """Predictions ``[N, T]`` of what `residual` returned -> those of the target, in units."""
         return predictions
 
+    def limited(self, values: np.ndarray) -> np.ndarray:
+        """Predictions ``[N, T]`` within the range of the target."""
+        return values
+
     @abstractmethod
     def loss(self, output_KBT: Tensor, truth_B: Tensor, config: LossConfig) -> Tensor:
         """Loss ``[K, B]`` of each member and sample; ``truth_B`` is encoded."""

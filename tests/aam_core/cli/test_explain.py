@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -15,7 +16,10 @@ def command(made, regressor, tmp_path):
     made.write(tmp_path / "study")
     parts = (("table", "table.biom"), ("sequences", "rep-seqs.fasta"), ("metadata", "metadata.tsv"))
     files = [word for name, file in parts for word in (f"--{name}", tmp_path / "study" / file)]
-    return ("explain", *files, "--model", regressor.folder, *QUICK)
+    # The networks count, out of fold, too.
+    model = dataclasses.replace(regressor.model, network_weight=0.5)
+    model.save(tmp_path / "model", durable=False)
+    return ("explain", *files, "--model", tmp_path / "model", *QUICK)
 
 
 def test_a_folder_of_tables_and_figures(aam, command, tmp_path):
@@ -35,8 +39,10 @@ def test_a_folder_of_tables_and_figures(aam, command, tmp_path):
     # An earlier output is replaced, with what is not asked for any more.
     without = [*command, "--output", out]
     without[without.index("--references") + 1] = 0
+    without[without.index("--clades") + 1] = "none"
     assert aam(*without).status == 0
-    assert not (out / "contributions.tsv").exists() and (out / "groups.tsv").exists()
+    assert not {"contributions.tsv", "groups.svg", "groups.pdf"} & names_in(out)
+    assert {"groups.tsv", "importance.svg"} <= names_in(out)
 
 
 def test_what_is_no_number_of_clades(refuses, command, tmp_path):

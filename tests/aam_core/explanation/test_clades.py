@@ -33,12 +33,17 @@ def test_taxa_are_lineages_by_rank():
     assert groups(found[1]) == {"d__A; p__B": [0, 1]}
 
 
-def test_like_sequences_are_a_cluster():
+def test_like_sequences_are_a_cluster(monkeypatch):
     rng = np.random.default_rng(0)
     roots = ["".join(rng.choice(list("ACGT"), 80)) for _ in range(2)]
     sequences = [root[:k] + "A" + root[k + 1 :] for k in (5, 40, 70) for root in roots]
-    (level,) = clusters(sequences, [2])
+    (level,) = clusters(sequences, [2], np.ones(6))
     assert len(set(level.of)) == 2 and len(set(level.of[::2])) == len(set(level.of[1::2])) == 1
+    # Of too many, the most abundant.
+    monkeypatch.setattr("aam_core.explanation.clades._MOST_CLUSTERED", 4)
+    (level,) = clusters(sequences, [2], np.array([1, 9, 9, 1, 9, 9]))
+    assert level.of[0] == level.of[3] == -1
+    assert level.of[1] == level.of[5] != level.of[2] == level.of[4]
 
 
 def test_no_group_twice_and_none_of_one(small):

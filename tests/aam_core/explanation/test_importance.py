@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from aam_core import load_study
 from aam_core.errors import InputError
-from aam_core.explanation.explain import explain
+from aam_core.explanation.contributions import _carried
+from aam_core.explanation.explain import _references, explain
 from aam_core.explanation.importance import shift_donors
 from aam_core.explanation.significance import benjamini_hochberg
 from aam_core.fitting import fit_regressor
@@ -115,20 +116,26 @@ def test_of_a_permuted_target_nothing_is_discovered(planted, brief):
     model, others = fitted(planted[0], "null", brief)
     found = explain(model, others, repeats=4, clades=(8,), references=0, threads=1)
     assert (found.importance["importance"] != 0).mean() > 0.5  # the forest believes in them
+    # Ranked by other samples, what chance made important is not.
+    curve = found.deletion.loc[1:]
+    assert (curve["importance"] > curve["random_high"]).mean() <= 0.5
     assert (found.importance["q"] < 0.05).mean() < 0.05
     assert (found.groups["q"] < 0.05).mean() < 0.05
 
 
 def test_samples_of_the_fit_are_explained_out_of_fold(small, regressor, classifier):
     options = {"repeats": 2, "clades": (4, 8), "references": 2, "threads": 2}
-    once = explain(regressor.model, small, group_by="host_subject_id", **options)
+    model, of_classes = (
+        dataclasses.replace(it.model, network_weight=0.5) for it in (regressor, classifier)
+    )
+    once = explain(model, small, group_by="host_subject_id", **options)
     assert once.counts["out_of_fold"] and once.counts["groups"] == 15
-    again = explain(regressor.model, small, group_by="host_subject_id", **options)
+    again = explain(model, small, group_by="host_subject_id", **options)
     pd.testing.assert_frame_equal(once.importance, again.importance)
     pd.testing.assert_frame_equal(once.contributions, again.contributions)
     # q is over the groups of all levels together.
     np.testing.assert_allclose(once.groups["q"], benjamini_hochberg(once.groups["p"].to_numpy()))
-    classes = explain(classifier.model, small, **{**options, "clades": ()})
+    classes = explain(of_classes, small, **{**options, "clades": ()})
     assert not len(classes.groups) and classes.groups.index.name == "group-id"
     assert set(classes.groups) == {*classes.importance, "kind", "asvs", "members"}
     assert classes.error == "log loss"
@@ -141,6 +148,27 @@ def test_samples_of_the_fit_are_explained_out_of_fold(small, regressor, classifi
         classes.samples["prediction"] - classes.samples["reference"],
         atol=1e-6,
     )
+
+
+def test_where_training_samples_are_unknown_a_warning_says_so(small, regressor, caplog):
+    none: dict = {"train_samples": [], "val_samples": [], "val_folds": []}
+    model = dataclasses.replace(regressor.model, network_weight=0.0, **none)
+    options = {"repeats": 1, "clades": (), "references": 0, "threads": 1}
+    found = explain(model, small.select(small.sample_ids[:12]), **options)
+    assert found.counts["training_samples_known"] is False
+    assert "does not tell which samples it was trained on" in caplog.text
+    caplog.clear()
+    known = dataclasses.replace(model, train_samples=["other"])
+    found = explain(known, small.select(small.sample_ids[:12]), **options)
+    assert found.counts["training_samples_known"] is True
+    assert "trained on" not in caplog.text
+
+
+def test_references_have_asvs_to_exchange():
+    drawn = _references(np.array([1, 3, 4]), None, 5, np.random.default_rng(0))
+    assert [sorted(its) for its in drawn] == [[1, 2], [2], [1]]
+    # A step without any ASV left adds nothing.
+    assert _carried(np.array([1, np.nan, np.nan, 2])).tolist() == [1, 1, 1, 2]
 
 
 def test_what_cannot_be_explained_is_refused(small, regressor, encoder):
@@ -161,6 +189,8 @@ def test_what_cannot_be_explained_is_refused(small, regressor, encoder):
     own = dataclasses.replace(model, val_samples=model.val_samples[5:])
     with pytest.raises(InputError, match="5 of 60 samples were trained on by all networks"):
         explain(own, small)
+    with pytest.raises(InputError, match="explain samples that are new"):
+        explain(dataclasses.replace(model, network_weight=0.0), small)
     new = dataclasses.replace(
         model, train_samples=model.train_samples[5:], val_samples=model.val_samples[5:]
     )
