@@ -42,7 +42,7 @@ METHODS = {
 
 LEGEND = """\
 Errors as in the table above, of the first fold's samples; the training samples are drawn from the
-other folds. Steps: of the networks. CPU seconds: of the networks, and of AAM's forest."""
+other folds. CPU seconds: of the networks, and of AAM's forest."""
 
 
 def measure(fold: Fold, networks: Path) -> dict:
