@@ -56,7 +56,11 @@ def stop_after(epoch):
 def _brief(monkeypatch):
     """Leave out what takes long and is none of these tests': waiting for the disk, and plots."""
     monkeypatch.setattr("aam_core.files.folders.sync", lambda path: None)
-    monkeypatch.setattr("aam_core.plots.curves", lambda log, path, x: path.write_bytes(b""))
+
+    def empty(log, path, x, units):
+        path.write_bytes(b"")
+
+    monkeypatch.setattr("aam_core.plots.curves", empty)
 
 
 def logged(folder):
