@@ -25,6 +25,7 @@ __all__ = [
     "Comparison",
     "Numbers",
     "Predictions",
+    "benjamini_hochberg",
     "bootstrap",
     "compare",
     "compare_methods",
@@ -394,3 +395,19 @@ def paired_test(ours, theirs, subjects) -> tuple[int, float]:
     difference = (means["ours"] - means["theirs"]).to_numpy()
     p = float(wilcoxon(difference).pvalue) if len(difference) else 1.0
     return int((difference < 0).sum()), p
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """``[M]`` false discovery rates (q) of M tests from their p; NaN stays, and is no test.
+
+    (Benjamini Y, Hochberg Y 1995, Journal of the Royal Statistical Society B 57: 289-300.)
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.02])).round(3).tolist()
+    [0.03, 0.04, nan, 0.03]
+    """
+    adjusted = np.full(len(p), np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
+    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return adjusted

@@ -17,7 +17,8 @@ import pandas as pd
 from aam_core.data.study import Study
 from aam_core.explanation.clades import Level, consensus
 from aam_core.explanation.perturbed import Perturbed
-from aam_core.explanation.significance import benjamini_hochberg, least_p, p_values
+from aam_core.explanation.significance import least_p, p_values
+from aam_core.statistics import benjamini_hochberg
 
 __all__ = [
     "FALSE",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["benjamini_hochberg", "flipped_together", "least_p", "p_values"]
+__all__ = ["flipped_together", "least_p", "p_values"]
 
 _FEW = 10
 """Null sums as great as the one found, below which further flips are drawn."""
@@ -97,15 +97,3 @@ def _every_flip(number: int) -> np.ndarray:
 
 def _random_flips(count: int, number: int, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 2, (count, number)) * 2.0 - 1.0
-
-
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """False discovery rate at which each of some p values is a discovery.
-
-    Benjamini and Hochberg 1995 (J. R. Stat. Soc. B 57:289): the least q for which p is below.
-    """
-    order = np.argsort(p)
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
-    return q

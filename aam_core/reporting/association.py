@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.columns import as_name, is_missing_word, is_number, to_floats
+from aam_core.statistics import benjamini_hochberg
 
 __all__ = [
     "MOST_CATEGORIES",
-    "benjamini_hochberg",
     "column_tests",
     "is_missing",
     "is_numeric",
@@ -82,22 +82,6 @@ def is_numeric(values: pd.Series) -> bool:
 def is_missing(value: Any) -> bool:
     """Whether a cell is blank, or a word for no value."""
     return bool(pd.isna(value)) or is_missing_word(as_name(value))
-
-
-def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Adjusted p of each test; NaN stays, and does not count as a test.
-
-    (Benjamini Y, Hochberg Y 1995, Journal of the Royal Statistical Society B 57: 289-300.)
-
-    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.02])).round(3).tolist()
-    [0.03, 0.04, nan, 0.03]
-    """
-    adjusted = np.full(len(p), np.nan)
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return adjusted
 
 
 def rank_test(errors: np.ndarray, given: np.ndarray, strata: np.ndarray) -> tuple[float, int]:

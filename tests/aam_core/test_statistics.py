@@ -193,3 +193,9 @@ def test_a_metric_that_no_draw_has_has_no_interval():
     one = statistics.Classes(np.zeros(4, int), np.zeros(4, int), np.tile([0.7, 0.3], (4, 1)))
     interval = statistics.compare_methods({"ours": [one]}, list("abcd"), None)["ours"]["interval"]
     assert interval["auc"] is None and interval["accuracy"] == [1, 1]
+
+
+def test_benjamini_hochberg():
+    p = np.array([0.01, 0.04, np.nan, 0.03, 0.005, 0.9])
+    q = [0.025, 0.05, np.nan, 0.05, 0.025, 0.9]  # what is not tested does not count
+    np.testing.assert_allclose(statistics.benjamini_hochberg(p), q)

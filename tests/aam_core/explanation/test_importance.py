@@ -14,8 +14,8 @@ from aam_core.errors import InputError
 from aam_core.explanation.contributions import _carried
 from aam_core.explanation.explain import _references, explain
 from aam_core.explanation.importance import shift_donors
-from aam_core.explanation.significance import benjamini_hochberg
 from aam_core.fitting import fit_regressor
+from aam_core.statistics import benjamini_hochberg
 
 PLANTED, CLADE = 5, 4
 LETTERS = np.array(list("ACGT"))

@@ -4,7 +4,6 @@ import numpy as np
 
 from aam_core.explanation.importance import few_groups, shift_donors
 from aam_core.explanation.significance import (
-    benjamini_hochberg,
     flipped_together,
     least_p,
     p_values,
@@ -68,8 +67,3 @@ def test_samples_of_a_group_are_flipped_together():
     many = flipped_together(5000, np.repeat(np.arange(2500), 2), rng)
     assert (many[::2] == many[1::2]).all()
     assert set(np.bincount(many)) == {4, 6}
-
-
-def test_benjamini_hochberg():
-    p = np.array([0.01, 0.04, 0.03, 0.005, 0.9])
-    np.testing.assert_allclose(benjamini_hochberg(p), [0.025, 0.05, 0.05, 0.025, 0.9])
