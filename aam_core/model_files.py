@@ -30,7 +30,7 @@ import pandas as pd
 from aam_core import vocab
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
-from aam_core.data.folds import split_table
+from aam_core.data.folds import read_folds, split_table
 from aam_core.data.known_asvs import KnownASVs
 from aam_core.data.splits import Split
 from aam_core.ensemble.conformal import PredictionSets, Scores
@@ -511,10 +511,24 @@ def _read_json(path: Path) -> dict:
     return value
 
 
-def _read_folds(path: Path) -> list[int]:
-    """The fold of each validation sample, from 0; none where an AAM of before wrote the folder."""
-    rows = [line.split("\t") for line in _read_lines(path)[1:]]
-    return [int(row[-1]) - 1 for row in rows if row[-1].isdecimal()]
+def _read_folds(path: Path, samples: list[str]) -> list[int]:
+    """The fold of each validation sample, from 0; none where a record of either is not there."""
+    if not path.exists() or not samples:
+        return []
+    try:
+        table = read_folds(path, samples)
+        if table["repeat"].nunique() > 1:
+            raise InputError(f"{path} has several repeats: a fit has one split.")
+    except InputError as error:
+        raise InputError(f"{error} It was edited: the model opens without it.") from None
+    fold = dict(zip(table["sample-id"], table["fold"] - 1, strict=True))
+    lost = [name for name in samples if name not in fold]
+    if lost:
+        raise InputError(
+            f"{path} was damaged or edited: it has no fold for {len(lost)} of {len(samples)} "
+            f"samples of val_samples.txt: {first_five(lost)}. The model opens without it."
+        )
+    return [int(fold[name]) for name in samples]
 
 
 def _read_records(folder: Path) -> dict:
@@ -529,10 +543,11 @@ def _read_records(folder: Path) -> dict:
 def _read_samples(folder: Path, kind: str) -> dict:
     """The samples and their predictions, as `Model` has them."""
     predictions = member(folder, "val_predictions.tsv")
+    val_samples = _read_lines(member(folder, "val_samples.txt"))
     return {
         "train_samples": _read_lines(member(folder, "train_samples.txt")),
-        "val_samples": _read_lines(member(folder, "val_samples.txt")),
-        "val_folds": _read_folds(member(folder, "folds.tsv")),
+        "val_samples": val_samples,
+        "val_folds": _read_folds(member(folder, "folds.tsv"), val_samples),
         "val_predictions": _read_predictions(predictions, kind) if predictions.exists() else None,
     }
 

@@ -561,6 +561,29 @@ def test_what_people_read_may_be_gone(copy):
     assert result.train_samples == result.val_samples == []
 
 
+def test_records_of_the_split_that_do_not_fit_each_other(copy):
+    whole = load_model(copy)
+    folds, samples = copy / "folds.tsv", copy / "val_samples.txt"
+    rows = folds.read_text().splitlines(keepends=True)
+    # In another order they still tell each sample's fold.
+    folds.write_text("".join([rows[0], *reversed(rows[1:])]))
+    write_manifest(copy, FILES)
+    assert load_model(copy).val_folds == whole.val_folds
+    folds.write_text("".join(rows[:-1]))
+    refused(copy, "folds.tsv was damaged .* no fold for 1 of ")
+    folds.write_text("".join([*rows, rows[-1].replace("\t1\t", "\t2\t")]))
+    refused(copy, "folds.tsv tests .* in some repeats")
+    folds.write_text("".join(rows))
+    samples.write_text("".join(f"{name}\n" for name in whole.val_samples[1:]))
+    refused(copy, "folds.tsv has 1 samples that are not in the study .* opens without it")
+    samples.unlink()
+    write_manifest(copy, FILES)
+    again = load_model(copy)
+    assert again.val_folds == again.val_samples == []
+    again.save(copy)
+    assert validate(copy) == "regressor"
+
+
 def test_weights_of_another_model(copy, encoder):
     shutil.copy(encoder.folder / "model.safetensors", copy / "model.safetensors")
     refused(copy, "does not fit its config.json: .* The folder was edited or mixed")
