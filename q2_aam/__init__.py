@@ -1,8 +1,9 @@
 """AAM as a QIIME 2 plugin: `aam_core` behind semantic types, methods and visualizers.
 
-Registrations are in `plugin_setup`, and nowhere else. What an action does is in `_methods` or
-`_visualizers`, its shared parameters in `_parameters`, its usage example in `_examples`; the
-artifacts are described in `_types_formats` (models) and `_predictions`.
+The plugin is in `plugin_setup`. A topic (models, predictions, ...) has what its actions do in
+`actions`, how QIIME 2 calls them in `registrations`, and usage examples in `examples`; parameters
+that actions share are in `_parameters`, the artifacts in `_types_formats` (models) and
+`_predictions`.
 """
 
 from __future__ import annotations

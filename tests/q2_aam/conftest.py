@@ -8,7 +8,7 @@ import pytest
 from qiime2.sdk import PluginManager
 
 from aam_core.errors import InputError
-from q2_aam import _examples
+from q2_aam.examples import study as examples
 
 
 class Methods:
@@ -16,8 +16,8 @@ class Methods:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.table, self.sequences = _examples.table(), _examples.sequences()
-        self.metadata = _examples.metadata()
+        self.table, self.sequences = examples.table(), examples.sequences()
+        self.metadata = examples.metadata()
         self.registered = PluginManager().get_plugin(id="aam").methods
 
     def run(self, name, **arguments):

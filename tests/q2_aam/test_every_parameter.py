@@ -9,9 +9,9 @@ import pytest
 from qiime2.sdk import PluginManager
 
 from aam_core.config import EVERYDAY
-from q2_aam import _examples
+from q2_aam.examples import study as examples
 
-QUICK = _examples.QUICK
+QUICK = examples.QUICK
 
 READ = {"table", "sequences", "max_lost_reads"}  # a limit acts where it is met
 LEARNED = {"phylogeny", "distances"}  # reported where they have no effect
@@ -55,7 +55,7 @@ def test_a_fit_reports_inputs_and_settings_without_effect(methods, capfd):
     methods.run(
         "fit_regressor",
         target=methods.column("gradient"),
-        phylogeny=_examples.phylogeny(),
+        phylogeny=examples.phylogeny(),
         **options,
     )
     cycles, tree = lines(capfd)
@@ -83,8 +83,8 @@ def test_a_setting_is_set_once(methods):
 
 def test_metadata_of_a_model_without_covariates(methods, capfd):
     capfd.readouterr()
-    methods.run("predict", predictor=_examples.regressor(), metadata=methods.metadata)
+    methods.run("predict", predictor=examples.regressor(), metadata=methods.metadata)
     (line,) = lines(capfd)
     assert line == "The metadata have no effect: this model reads no covariates."
-    methods.run("predict", predictor=_examples.regressor())
+    methods.run("predict", predictor=examples.regressor())
     assert lines(capfd) == []

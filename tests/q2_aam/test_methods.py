@@ -14,17 +14,18 @@ import qiime2
 import skbio
 
 from aam_core.model import Model
-from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
+from q2_aam import PredictionsFormat, ProbabilitiesFormat
 from q2_aam._predictions import read_predictions, read_probabilities
+from q2_aam.examples import study as examples
 
-QUICK = _examples.QUICK
+QUICK = examples.QUICK
 
 
 class TestPretrain:
     def test_from_a_phylogeny(
         self,
     ):
-        model = _examples.encoder().view(Model)
+        model = examples.encoder().view(Model)
         assert model.kind == "encoder"
         assert model.config.train.max_steps == QUICK["max_steps"]
 
@@ -39,15 +40,15 @@ class TestPretrain:
     def test_goes_on_from_an_encoder(self, methods):
         (encoder,) = methods.run(
             "pretrain",
-            phylogeny=_examples.phylogeny(),
-            initial_encoder=_examples.encoder(),
+            phylogeny=examples.phylogeny(),
+            initial_encoder=examples.encoder(),
             group_by=methods.column("host_subject_id"),
             **QUICK,
         )
         assert str(encoder.type) == "AAMEncoder"
 
     def test_on_two_processes(self, methods):
-        options = {"phylogeny": _examples.phylogeny(), **QUICK}
+        options = {"phylogeny": examples.phylogeny(), **QUICK}
         one, two = (methods.run("pretrain", devices=n, **options)[0].view(Model) for n in (1, 2))
         assert (one.run["processes"], two.run["processes"]) == (1, 2)
         assert two.metrics["losses"] == pytest.approx(one.metrics["losses"], 1e-4)
@@ -80,7 +81,7 @@ class TestPretrain:
 
 class TestFit:
     def test_predictions_are_those_of_the_held_out_samples(self, methods):
-        regressor, predictions = _examples.regressor(), _examples.regressor_predictions()
+        regressor, predictions = examples.regressor(), examples.regressor_predictions()
         actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
         held_out = methods.saved(regressor, "val_samples.txt").split()
         assert sorted(actual.index) == sorted(held_out) == sorted(methods.metadata.ids)
@@ -109,11 +110,11 @@ class TestFit:
         regressor, _ = methods.run(
             "fit_regressor",
             target=methods.column("gradient"),
-            encoder=_examples.encoder(),
+            encoder=examples.encoder(),
             freeze_encoder=True,
             **QUICK,
         )
-        before = _examples.encoder().view(Model).network.state_dict()
+        before = examples.encoder().view(Model).network.state_dict()
         after = regressor.view(Model).network.state_dict()
         shared = [name for name in before if name in after and name.startswith("bases.")]
         assert shared
@@ -122,11 +123,11 @@ class TestFit:
 
     def test_a_fitted_model_goes_on(self, methods):
         still = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.lr=0.0"]}
-        before = _examples.regressor().view(Model)
+        before = examples.regressor().view(Model)
         regressor, _ = methods.run(
             "fit_regressor",
             target=methods.column("gradient"),
-            init_from=_examples.regressor(),
+            init_from=examples.regressor(),
             **still,
         )
         model = regressor.view(Model)
@@ -218,7 +219,7 @@ class TestProvenance:
         regressor, _ = methods.run(
             "fit_regressor",
             target=methods.column("gradient"),
-            encoder=_examples.encoder(),
+            encoder=examples.encoder(),
             settings=["model.head.target_dropout=0.1"],
             **QUICK,
         )
@@ -231,7 +232,7 @@ class TestProvenance:
             "max_steps: 2",
             "device: auto",
             "model.head.target_dropout=0.1",
-            f"encoder: {_examples.encoder().uuid}",
+            f"encoder: {examples.encoder().uuid}",
         ):
             assert line in action
         run = json.loads(methods.saved(regressor, "run.json"))

@@ -12,10 +12,11 @@ import qiime2
 
 from aam_core import prediction
 from aam_core.model import Model
-from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
+from q2_aam import PredictionsFormat, ProbabilitiesFormat
 from q2_aam._predictions import read_predictions, read_probabilities
+from q2_aam.examples import study as examples
 
-QUICK = _examples.QUICK
+QUICK = examples.QUICK
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_predictions_equal_those_of_the_core(methods, described, fit):
     regressor, _ = fit()
     (predictions,) = methods.run("predict_regression", regressor=regressor, metadata=described)
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
-    study = _examples._study()
+    study = examples._study()
     expected = prediction.predict(
         regressor.view(Model),
         study.table,
@@ -96,7 +97,7 @@ def test_a_model_without_covariates_reads_no_metadata(methods):
     few = methods.metadata.filter_ids(methods.metadata.get_ids() - {methods.metadata.ids[0]})
     texts = []
     for arguments in ({}, {"metadata": few}):
-        (predictions,) = methods.run("predict", predictor=_examples.regressor(), **arguments)
+        (predictions,) = methods.run("predict", predictor=examples.regressor(), **arguments)
         texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
     assert texts[0] == texts[1]
 

@@ -13,16 +13,17 @@ import skbio
 
 from aam_core import prediction
 from aam_core.model import Model
-from q2_aam import PredictionsFormat, ProbabilitiesFormat, _examples
+from q2_aam import PredictionsFormat, ProbabilitiesFormat
 from q2_aam._predictions import read_predictions, read_probabilities
+from q2_aam.examples import study as examples
 
 
 def test_predictions_of_numbers_equal_those_of_the_core(methods):
-    (predictions,) = methods.run("predict_regression", regressor=_examples.regressor())
+    (predictions,) = methods.run("predict_regression", regressor=examples.regressor())
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
-    study = _examples._study()
+    study = examples._study()
     expected = prediction.predict(
-        _examples.regressor().view(Model), study.table, sequences=study.sequences
+        examples.regressor().view(Model), study.table, sequences=study.sequences
     )["prediction"]
     assert sorted(actual.index) == sorted(study.table.ids())
     np.testing.assert_allclose(actual, expected[actual.index], rtol=1e-5)
@@ -30,7 +31,7 @@ def test_predictions_of_numbers_equal_those_of_the_core(methods):
 
 def test_classification_gives_classes_and_probabilities(methods):
     predictions, probabilities = methods.run(
-        "predict_classification", classifier=_examples.classifier()
+        "predict_classification", classifier=examples.classifier()
     )
     classes = read_predictions(predictions.view(PredictionsFormat))
     by_class = read_probabilities(probabilities.view(ProbabilitiesFormat))
@@ -42,8 +43,8 @@ def test_classification_gives_classes_and_probabilities(methods):
 
 def test_predict_takes_either(methods):
     for predictor, specific, kind in (
-        (_examples.regressor(), "regressor", "RegressorPredictions"),
-        (_examples.classifier(), "classifier", "ClassifierPredictions"),
+        (examples.regressor(), "regressor", "RegressorPredictions"),
+        (examples.classifier(), "classifier", "ClassifierPredictions"),
     ):
         (either,) = methods.run("predict", predictor=predictor)
         assert str(either.type) == f"SampleData[{kind}]"
@@ -58,14 +59,14 @@ def test_predict_takes_either(methods):
 def test_one_sample_at_a_time(methods):
     values = []
     for arguments in ({}, {"batch_size": 1}):
-        (predictions,) = methods.run("predict", predictor=_examples.regressor(), **arguments)
+        (predictions,) = methods.run("predict", predictor=examples.regressor(), **arguments)
         values.append(read_predictions(predictions.view(PredictionsFormat)).astype(float))
     np.testing.assert_allclose(*values, rtol=1e-4)
 
 
 def test_an_encoder_is_no_predictor(methods):
     with pytest.raises(TypeError, match="AAMEncoder"):
-        methods.run("predict", predictor=_examples.encoder())
+        methods.run("predict", predictor=examples.encoder())
 
 
 def test_unseen_features_in_another_order(methods):
@@ -80,8 +81,8 @@ def test_unseen_features_in_another_order(methods):
     dna["new"] = "ACGT" * 10
     reads = qiime2.Artifact.import_data("FeatureTable[Frequency]", other)
     fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", dna.map(skbio.DNA))
-    (all_of_them,) = methods.run("predict", predictor=_examples.regressor())
-    (few,) = methods.run("predict", predictor=_examples.regressor(), table=reads, sequences=fasta)
+    (all_of_them,) = methods.run("predict", predictor=examples.regressor())
+    (few,) = methods.run("predict", predictor=examples.regressor(), table=reads, sequences=fasta)
     before, after = (
         read_predictions(item.view(PredictionsFormat)).astype(float) for item in (all_of_them, few)
     )
@@ -94,9 +95,9 @@ def test_reads_in_the_other_direction_are_reported(methods, capsys):
     turned = methods.sequences.view(pd.Series).map(lambda dna: dna.reverse_complement())
     fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", turned)
     for method, predictor in (
-        ("predict_regression", {"regressor": _examples.regressor()}),
-        ("predict_classification", {"classifier": _examples.classifier()}),
-        ("predict", {"predictor": _examples.regressor()}),
+        ("predict_regression", {"regressor": examples.regressor()}),
+        ("predict_classification", {"classifier": examples.classifier()}),
+        ("predict", {"predictor": examples.regressor()}),
     ):
         capsys.readouterr()
         results = methods.run(method, sequences=fasta, **predictor)

@@ -7,10 +7,11 @@ import pytest
 import qiime2
 
 from aam_core.model import Model
-from q2_aam import PredictionsFormat, _examples
+from q2_aam import PredictionsFormat
 from q2_aam._predictions import read_predictions
+from q2_aam.examples import study as examples
 
-QUICK = _examples.QUICK | {"settings": ["forest.trees=2", "model.members=2"]}
+QUICK = examples.QUICK | {"settings": ["forest.trees=2", "model.members=2"]}
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_loading_the_plugin_does_not_import_torch():
 
 
 def test_only_public_interfaces_are_imported():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 import qiime2
 
-from q2_aam import _examples
+from q2_aam.examples import study as examples
 
 LAUNCH = """
 from importlib.metadata import entry_points
@@ -26,9 +26,9 @@ READS = ["--i-table", "table.qza", "--i-sequences", "sequences.qza"]
 def study(tmp_path_factory):
     """A folder with the artifacts and the metadata of a study."""
     folder = tmp_path_factory.mktemp("study")
-    _examples.table().save(str(folder / "table.qza"))
-    _examples.sequences().save(str(folder / "sequences.qza"))
-    _examples.metadata().save(str(folder / "metadata.tsv"))
+    examples.table().save(str(folder / "table.qza"))
+    examples.sequences().save(str(folder / "sequences.qza"))
+    examples.metadata().save(str(folder / "metadata.tsv"))
     return folder
 
 

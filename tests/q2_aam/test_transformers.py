@@ -11,8 +11,8 @@ from q2_aam import (
     AAMClassifierDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMRegressorDirectoryFormat,
-    _examples,
 )
+from q2_aam.examples import study as examples
 
 
 class TestTransformers(TestPluginBase):
@@ -35,20 +35,20 @@ class TestTransformers(TestPluginBase):
         return model, again
 
     def test_encoder(self):
-        model, _ = self.round_trip(_examples.encoder(), AAMEncoderDirectoryFormat)
+        model, _ = self.round_trip(examples.encoder(), AAMEncoderDirectoryFormat)
         self.assertEqual(model.kind, "encoder")
 
     def test_regressor(self):
-        model, again = self.round_trip(_examples.regressor(), AAMRegressorDirectoryFormat)
+        model, again = self.round_trip(examples.regressor(), AAMRegressorDirectoryFormat)
         self.assertEqual(model.target, again.target)
         self.assertEqual(list(model.val_predictions.index), list(again.val_predictions.index))
 
     def test_classifier(self):
-        model, again = self.round_trip(_examples.classifier(), AAMClassifierDirectoryFormat)
+        model, again = self.round_trip(examples.classifier(), AAMClassifierDirectoryFormat)
         self.assertEqual(again.target.classes, ("case", "control"))
 
     def test_a_model_is_refused_by_the_format_of_another_kind(self):
-        model = _examples.regressor().view(Model)
+        model = examples.regressor().view(Model)
         folder = self.get_transformer(Model, AAMClassifierDirectoryFormat)(model)
         with self.assertRaisesRegex(ValidationError, "kind 'regressor'"):
             folder.validate("min")

@@ -21,8 +21,8 @@ from q2_aam import (
     AAMEncoderDirectoryFormat,
     AAMRegressor,
     AAMRegressorDirectoryFormat,
-    _examples,
 )
+from q2_aam.examples import study as examples
 
 
 class TestTypesAndFormats(TestPluginBase):
@@ -31,7 +31,7 @@ class TestTypesAndFormats(TestPluginBase):
     def setUp(self):
         super().setUp()
         self.folder = Path(self.temp_dir.name) / "regressor"
-        _examples.regressor().export_data(str(self.folder))
+        examples.regressor().export_data(str(self.folder))
 
     def validate(self, level="max", format=AAMRegressorDirectoryFormat):
         format(str(self.folder), mode="r").validate(level)
@@ -88,9 +88,9 @@ class TestTypesAndFormats(TestPluginBase):
 
     def test_a_fresh_fit_of_the_core_is_imported_as_it_is(self):
         study = load_study(
-            _examples._study().table,
-            sequences=_examples._study().sequences,
-            tree=_examples._study().tree,
+            examples._study().table,
+            sequences=examples._study().sequences,
+            tree=examples._study().tree,
         )
         folder = Path(self.temp_dir.name) / "encoder"
         pretrain(

@@ -12,7 +12,7 @@ from qiime2.plugin.testing import TestPluginBase
 
 from aam_core.errors import InputError
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
-from q2_aam._visualizers import confusion_matrix, scatterplot
+from q2_aam.actions.predictions import confusion_matrix, scatterplot
 
 NAMES = ["007", "2538.1000101", "a", "b", "c", "d"]
 ACTUAL = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]

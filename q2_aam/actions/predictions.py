@@ -1,8 +1,4 @@
-"""Visualizers: the core's plots and metrics on a page.
-
-A new visualizer touches these places: its function here, which writes files and renders the page
-``assets/NAME/index.html``; its registration in `plugin_setup`; its usage example in `_examples`; an
-entry in tests/q2_aam/test_every_parameter.py, and tests in test_visualizers.py.
+"""Pages that show predictions beside the truth: the core's plots and metrics.
 
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
@@ -30,7 +26,7 @@ from q2_aam._studies import column_values
 
 __all__ = ["confusion_matrix", "scatterplot"]
 
-_ASSETS = Path(__file__).parent / "assets"
+_ASSETS = Path(__file__).parents[1] / "assets"
 
 _LARGEST_ERRORS = 10
 """Samples that the page of a regression lists: those with the largest absolute errors."""

@@ -1,0 +1,101 @@
+"""Usage examples of `q2_aam.actions.models`."""
+
+from __future__ import annotations
+
+from q2_aam.examples.study import (
+    QUICK,
+    classifier,
+    metadata,
+    phylogeny,
+    reads,
+    regressor,
+)
+
+__all__ = [
+    "fit_classifier_example",
+    "fit_regressor_example",
+    "predict_classification_example",
+    "predict_example",
+    "predict_regression_example",
+    "pretrain_example",
+]
+
+
+def pretrain_example(use):
+    """Pretrain an encoder on a table and its phylogeny."""
+    (encoder,) = use.action(
+        use.UsageAction("aam", "pretrain"),
+        use.UsageInputs(**reads(use), phylogeny=use.init_artifact("phylogeny", phylogeny), **QUICK),
+        use.UsageOutputNames(encoder="encoder"),
+    )
+    encoder.assert_output_type("AAMEncoder")
+
+
+def fit_regressor_example(use):
+    """Fit a numeric column; a subject's samples are in the same fold."""
+    sample_metadata = use.init_metadata("sample_metadata", metadata)
+    fitted, predictions = use.action(
+        use.UsageAction("aam", "fit_regressor"),
+        use.UsageInputs(
+            **reads(use),
+            target=use.get_metadata_column("gradient", "gradient", sample_metadata),
+            group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
+            **QUICK,
+        ),
+        use.UsageOutputNames(regressor="regressor", predictions="held_out_predictions"),
+    )
+    fitted.assert_output_type("AAMRegressor")
+    predictions.assert_output_type("SampleData[RegressorPredictions]")
+
+
+def fit_classifier_example(use):
+    """Fit a categorical column; a subject's samples are in the same fold."""
+    sample_metadata = use.init_metadata("sample_metadata", metadata)
+    fitted, predictions, probabilities = use.action(
+        use.UsageAction("aam", "fit_classifier"),
+        use.UsageInputs(
+            **reads(use),
+            target=use.get_metadata_column("group", "group", sample_metadata),
+            group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
+            **QUICK,
+        ),
+        use.UsageOutputNames(
+            classifier="classifier",
+            predictions="held_out_predictions",
+            probabilities="held_out_probabilities",
+        ),
+    )
+    fitted.assert_output_type("AAMClassifier")
+    predictions.assert_output_type("SampleData[ClassifierPredictions]")
+    probabilities.assert_output_type("SampleData[Probabilities]")
+
+
+def predict_regression_example(use):
+    """Predict a numeric column of samples."""
+    (predictions,) = use.action(
+        use.UsageAction("aam", "predict_regression"),
+        use.UsageInputs(**reads(use), regressor=use.init_artifact("regressor", regressor)),
+        use.UsageOutputNames(predictions="predictions"),
+    )
+    predictions.assert_output_type("SampleData[RegressorPredictions]")
+
+
+def predict_classification_example(use):
+    """Predict a categorical column of samples."""
+    predictions, probabilities = use.action(
+        use.UsageAction("aam", "predict_classification"),
+        use.UsageInputs(**reads(use), classifier=use.init_artifact("classifier", classifier)),
+        use.UsageOutputNames(predictions="predictions", probabilities="probabilities"),
+    )
+    predictions.assert_output_type("SampleData[ClassifierPredictions]")
+    probabilities.assert_output_type("SampleData[Probabilities]")
+
+
+def predict_example(use):
+    """Predict samples with a model of either kind."""
+    (predictions,) = use.action(
+        use.UsageAction("aam", "predict"),
+        use.UsageInputs(**reads(use), predictor=use.init_artifact("regressor", regressor)),
+        use.UsageOutputNames(predictions="predictions"),
+    )
+    predictions.assert_output_type("SampleData[RegressorPredictions]")

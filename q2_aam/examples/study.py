@@ -1,0 +1,127 @@
+"""The study of the usage examples: simulated and tiny; its models are trained for two steps."""
+
+from __future__ import annotations
+
+import functools
+
+__all__ = [
+    "QUICK",
+    "classifier",
+    "classifier_predictions",
+    "classifier_probabilities",
+    "column",
+    "encoder",
+    "metadata",
+    "phylogeny",
+    "reads",
+    "regressor",
+    "regressor_predictions",
+    "sequences",
+    "table",
+]
+
+QUICK = {
+    "preset": "tiny",
+    "max_steps": 2,
+    "batch_size": 8,
+    "sampling_depth": 100,
+    "val_fraction": 0.5,
+}
+"""Parameters of a training that takes a second or two."""
+
+
+@functools.lru_cache(maxsize=1)
+def _study():
+    from aam_core.simulate.study import simulate
+
+    return simulate(samples=24, features=30, seed=1, sequence_length=40, depth=500)
+
+
+def table():
+    """The simulated reads."""
+    import qiime2
+
+    return qiime2.Artifact.import_data("FeatureTable[Frequency]", _study().table)
+
+
+def sequences():
+    """The simulated sequences."""
+    import pandas as pd
+    import qiime2
+    import skbio
+
+    dna = {name: skbio.DNA(text) for name, text in _study().sequences.items()}
+    return qiime2.Artifact.import_data("FeatureData[Sequence]", pd.Series(dna))
+
+
+def phylogeny():
+    """The simulated tree."""
+    import io
+
+    import qiime2
+    import skbio
+
+    tree = skbio.TreeNode.read(io.StringIO(_study().tree), format="newick")
+    return qiime2.Artifact.import_data("Phylogeny[Rooted]", tree)
+
+
+def metadata():
+    """The simulated metadata."""
+    import qiime2
+
+    return qiime2.Metadata(_study().metadata)
+
+
+def _run(action, **arguments):
+    from qiime2.sdk import PluginManager
+
+    action = PluginManager().get_plugin(id="aam").actions[action]
+    return action(table=table(), sequences=sequences(), **arguments, **QUICK)
+
+
+@functools.lru_cache(maxsize=2)
+def _fitted(kind):
+    target = {"regressor": "gradient", "classifier": "group"}[kind]
+    return _run(f"fit_{kind}", target=metadata().get_column(target))
+
+
+@functools.lru_cache(maxsize=1)
+def encoder():
+    """An encoder pretrained on the simulated study."""
+    return _run("pretrain", phylogeny=phylogeny()).encoder
+
+
+def regressor():
+    """A regressor of the simulated gradient."""
+    return _fitted("regressor").regressor
+
+
+def regressor_predictions():
+    """Its out-of-fold predictions."""
+    return _fitted("regressor").predictions
+
+
+def classifier():
+    """A classifier of the simulated group."""
+    return _fitted("classifier").classifier
+
+
+def classifier_predictions():
+    """Its out-of-fold predictions."""
+    return _fitted("classifier").predictions
+
+
+def classifier_probabilities():
+    """Its out-of-fold probabilities of the classes."""
+    return _fitted("classifier").probabilities
+
+
+def reads(use):
+    return {
+        "table": use.init_artifact("table", table),
+        "sequences": use.init_artifact("sequences", sequences),
+    }
+
+
+def column(use, name, column):
+    return use.get_metadata_column(name, column, use.init_metadata("sample_metadata", metadata))

@@ -1,0 +1,1 @@
+"""Registrations of the actions, a module for each module of `q2_aam.actions`."""

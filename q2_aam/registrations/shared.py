@@ -1,0 +1,110 @@
+"""Types and descriptions that several registrations share."""
+
+from __future__ import annotations
+
+from q2_types.distance_matrix import DistanceMatrix
+from q2_types.feature_data import FeatureData, Sequence
+from q2_types.feature_table import FeatureTable, Frequency
+from q2_types.sample_data import SampleData
+from q2_types.tree import Phylogeny, Rooted
+from qiime2.plugin import Bool, Categorical, Citations, List, Metadata, MetadataColumn, Numeric, Str
+
+from aam_core.config.presets import ENCODER_SIZES
+from q2_aam import _parameters, _predictions, _types_formats
+
+__all__ = [
+    "FIT_DESCRIPTION",
+    "FIT_INPUTS",
+    "FIT_PARAMETERS",
+    "FIT_PARAMETER_DESCRIPTIONS",
+    "GROUP_BY",
+    "GROUP_BY_DESCRIPTION",
+    "INPUTS",
+    "OF_TARGET",
+    "OF_TARGET_DESCRIPTION",
+    "PREDICT_INPUTS",
+    "PREDICT_PARAMETERS",
+    "PREDICT_PARAMETER_DESCRIPTIONS",
+    "ClassifierPredictions",
+    "Probabilities",
+    "RegressorPredictions",
+    "citations",
+]
+
+citations = Citations.load("citations.bib", package="q2_aam")
+
+RegressorPredictions = SampleData[_predictions.RegressorPredictions]
+ClassifierPredictions = SampleData[_predictions.ClassifierPredictions]
+Probabilities = SampleData[_predictions.Probabilities]
+
+GROUP_BY = MetadataColumn[Numeric | Categorical]
+
+INPUTS = {
+    "table": "Counts of each feature in each sample. Feature ids may be the sequences themselves.",
+    "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
+    "phylogeny": "Tree whose tips are the features. With the setting 'loss.distance=50' the "
+    "UniFrac distances between the samples are learned together with the target, unless the "
+    "encoder is frozen; without that setting the tree has no effect, which --verbose shows.",
+    "distances": "Distances between the samples, to learn instead of UniFrac (with the same "
+    "setting).",
+    "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
+    "init_from": "Fitted model that goes on training, as a whole, on these samples: its networks, "
+    "and its target head where that has the same outputs; the forest is a new one. Its sizes and "
+    "number of networks replace those of the preset. Not together with an encoder.",
+}
+GROUP_BY_DESCRIPTION = (
+    "Column whose value samples of one group share (a host, a site): the samples of a group are "
+    "always in the same fold."
+)
+
+FIT_INPUTS = {
+    "table": FeatureTable[Frequency],
+    "sequences": FeatureData[Sequence],
+    "phylogeny": Phylogeny[Rooted],
+    "distances": DistanceMatrix,
+    "encoder": _types_formats.AAMEncoder,
+    "init_from": _types_formats.AAMRegressor | _types_formats.AAMClassifier,
+}
+FIT_PARAMETERS = {
+    "group_by": GROUP_BY,
+    **_parameters.MISSING,
+    "freeze_encoder": Bool,
+    "covariates": Metadata,
+    "covariate_columns": List[Str],
+    **_parameters.TRAINING,
+}
+FIT_PARAMETER_DESCRIPTIONS = {
+    "target": "Metadata column to predict.",
+    "group_by": GROUP_BY_DESCRIPTION,
+    **_parameters.MISSING_DESCRIPTION,
+    "freeze_encoder": "Do not train the pretrained encoder: the vector of each ASV is computed "
+    "once, and an epoch takes seconds. Needs an encoder.",
+    "covariates": "Metadata with the covariates. The model needs these columns to predict, too.",
+    "covariate_columns": "Columns of the covariates metadata that the model reads.",
+    **_parameters.training_descriptions("fitting"),
+}
+FIT_DESCRIPTION = (
+    " The model is an ensemble of small networks, trained by cross-fitting: each member is trained "
+    "without one fold of the samples (from an encoder that is not frozen, all without the same "
+    "fold). A random forest is fitted, too, and their predictions are averaged. The predictions "
+    "returned are out-of-fold: each sample's come from members and trees that were not trained on "
+    "it. They cover all samples under the preset small without an encoder, else the folds that "
+    "were held out. The ensemble weights, the blend weight and the settings of the forest were "
+    "chosen on these samples; for an unbiased metric, predict samples that were not in the table."
+)
+PREDICT_INPUTS = {
+    "table": "Counts of the samples to predict. They may have features that the model was not "
+    "trained on.",
+    "sequences": INPUTS["sequences"],
+}
+PREDICT_PARAMETERS = {"metadata": Metadata, **_parameters.PREDICTING}
+PREDICT_PARAMETER_DESCRIPTIONS = {
+    "metadata": "The covariates that the model was fitted with; other columns are ignored, and all "
+    "are by a model without covariates.",
+    **_parameters.PREDICTING_DESCRIPTIONS,
+}
+
+OF_TARGET = {"target": Str}
+OF_TARGET_DESCRIPTION = {
+    "target": "Of a model of several targets, the one to predict; the first where not given."
+}
