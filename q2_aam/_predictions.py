@@ -28,6 +28,8 @@ if OWNED or TYPE_CHECKING:
         ProbabilitiesDirectoryFormat,
         ProbabilitiesFormat,
         RegressorPredictions,
+        TrueTargets,
+        TrueTargetsDirectoryFormat,
     )
 else:
     from q2_sample_classifier import (
@@ -38,6 +40,8 @@ else:
         ProbabilitiesDirectoryFormat,
         ProbabilitiesFormat,
         RegressorPredictions,
+        TrueTargets,
+        TrueTargetsDirectoryFormat,
     )
 
 __all__ = [
@@ -49,6 +53,8 @@ __all__ = [
     "ProbabilitiesDirectoryFormat",
     "ProbabilitiesFormat",
     "RegressorPredictions",
+    "TrueTargets",
+    "TrueTargetsDirectoryFormat",
     "as_numbers",
     "read_predictions",
     "read_probabilities",

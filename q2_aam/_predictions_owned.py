@@ -17,11 +17,14 @@ __all__ = [
     "ProbabilitiesDirectoryFormat",
     "ProbabilitiesFormat",
     "RegressorPredictions",
+    "TrueTargets",
+    "TrueTargetsDirectoryFormat",
 ]
 
 ClassifierPredictions = SemanticType("ClassifierPredictions", variant_of=SampleData.field["type"])
 RegressorPredictions = SemanticType("RegressorPredictions", variant_of=SampleData.field["type"])
 Probabilities = SemanticType("Probabilities", variant_of=SampleData.field["type"])
+TrueTargets = SemanticType("TrueTargets", variant_of=SampleData.field["type"])
 
 _FEW = 5
 """Records that minimal validation reads."""
@@ -69,4 +72,7 @@ PredictionsDirectoryFormat = model.SingleFileDirectoryFormat(
 )
 ProbabilitiesDirectoryFormat = model.SingleFileDirectoryFormat(
     "ProbabilitiesDirectoryFormat", "class_probabilities.tsv", ProbabilitiesFormat
+)
+TrueTargetsDirectoryFormat = model.SingleFileDirectoryFormat(
+    "TrueTargetsDirectoryFormat", "true_targets.tsv", PredictionsFormat
 )

@@ -7,7 +7,7 @@ from qiime2.plugin import Plugin
 
 import q2_aam
 from q2_aam import _predictions, _transformers, _types_formats
-from q2_aam.registrations import models, predictions
+from q2_aam.registrations import evaluation, models, predictions
 from q2_aam.registrations.shared import citations
 
 __all__ = ["plugin"]
@@ -56,12 +56,14 @@ if _predictions.OWNED:
         _predictions.ClassifierPredictions,
         _predictions.RegressorPredictions,
         _predictions.Probabilities,
+        _predictions.TrueTargets,
     )
     plugin.register_formats(
         _predictions.PredictionsFormat,
         _predictions.PredictionsDirectoryFormat,
         _predictions.ProbabilitiesFormat,
         _predictions.ProbabilitiesDirectoryFormat,
+        _predictions.TrueTargetsDirectoryFormat,
     )
     plugin.register_artifact_class(
         SampleData[_predictions.ClassifierPredictions],
@@ -78,11 +80,16 @@ if _predictions.OWNED:
         _predictions.ProbabilitiesDirectoryFormat,
         description="The predicted probability of each class, of each sample.",
     )
+    plugin.register_artifact_class(
+        SampleData[_predictions.TrueTargets],
+        _predictions.TrueTargetsDirectoryFormat,
+        description="The true value of each sample, of a metadata column to be predicted.",
+    )
 
 for transformer in _transformers.TRANSFORMERS:
     plugin.register_transformer(transformer)
 
 # Actions --------------------------------------------------------------------------------------
 
-for topic in (models, predictions):
+for topic in (models, predictions, evaluation):
     topic.register(plugin)

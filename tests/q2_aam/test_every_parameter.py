@@ -30,6 +30,10 @@ CHECKED = {
     "predict_classification": PREDICTS | {"classifier"},
     "scatterplot": {"predictions", "truth", "missing_samples"},
     "confusion_matrix": {"predictions", "probabilities", "truth", "missing_samples"},
+    "split_table": {
+        *("table", "metadata", "group_by", "test_size", "random_state", "stratify"),
+        "missing_samples",
+    },
 }
 
 

@@ -41,7 +41,7 @@ def numbers():
 def test_one_plugin_alone_registers_the_types():
     manager = PluginManager()
     owner = "aam" if _predictions.OWNED else "sample-classifier"
-    for name in ("ClassifierPredictions", "RegressorPredictions", "Probabilities"):
+    for name in ("ClassifierPredictions", "RegressorPredictions", "Probabilities", "TrueTargets"):
         assert manager.artifact_classes[f"SampleData[{name}]"].plugin.name == owner
     for name in ("PredictionsFormat", "ProbabilitiesDirectoryFormat"):
         assert manager.formats[name].plugin.name == owner
@@ -75,7 +75,11 @@ def test_its_visualizers_open_our_predictions(numbers):
 @needs_sample_classifier
 def test_our_own_formats_are_the_same_files():
     # The formats that serve where the other plugin is absent: same names, same files.
-    for name in ("PredictionsDirectoryFormat", "ProbabilitiesDirectoryFormat"):
+    for name in (
+        "PredictionsDirectoryFormat",
+        "ProbabilitiesDirectoryFormat",
+        "TrueTargetsDirectoryFormat",
+    ):
         ours, theirs = getattr(_predictions_owned, name), getattr(_predictions, name)
         assert ours.__name__ == theirs.__name__
         assert ours.file.pathspec == theirs.file.pathspec
