@@ -1,9 +1,10 @@
 """Parameters that actions share, made from the configuration's own fields.
 
 To give every training action a parameter, make its field of the configuration an everyday one
-(``EVERYDAY`` of `aam_core.config`); to give them one that is no field, add it to `TRAINING`, its
-default to `_TRAINING_DEFAULTS` and its help to `training_descriptions`. For the predicting actions
-it is `PREDICTING`, `_PREDICTING_DEFAULTS` and `PREDICTING_DESCRIPTIONS`. In either case
+(``EVERYDAY`` of `aam_core.config`; `NAMES` has the names that differ here); to give them one that
+is no field, add it to `TRAINING`, its default to `_TRAINING_DEFAULTS` and its help to
+`training_descriptions`. A field for fits alone goes into `OF_FITS`. For the predicting actions it
+is `PREDICTING`, `_PREDICTING_DEFAULTS` and `PREDICTING_DESCRIPTIONS`. In either case
 tests/q2_aam/test_every_parameter.py wants an entry.
 """
 
@@ -13,16 +14,22 @@ import inspect
 from collections.abc import Callable
 from operator import attrgetter
 
+import qiime2.plugin
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
-from aam_core.config import EVERYDAY, Config, find, presets
+from aam_core import config as core
+from aam_core.config import Config, find, presets
 from aam_core.config.everyday import default_in_words
 from aam_core.config.presets import find_preset
 from aam_core.config.resolve import resolve
 
 __all__ = [
+    "EVERYDAY",
+    "FITTING",
     "MISSING",
     "MISSING_DESCRIPTION",
+    "NAMES",
+    "OF_FITS",
     "PREDICTING",
     "PREDICTING_DESCRIPTIONS",
     "PRESET",
@@ -30,6 +37,7 @@ __all__ = [
     "TRAINING",
     "configure",
     "primitive",
+    "shares_fitting",
     "shares_predicting",
     "shares_training",
     "training_descriptions",
@@ -38,15 +46,30 @@ __all__ = [
 PRESET = "small"
 """The preset where none is named."""
 
-STATED = ("seed", "device", "devices", "threads")
+NAMES = {"seed": "random_state", "threads": "n_jobs"}
+"""Everyday settings that QIIME 2's users know by another name."""
+
+EVERYDAY = {NAMES.get(name, name): path for name, path in core.EVERYDAY.items()}
+"""Parameter -> ``section.field`` of the settings that every training has a parameter for."""
+
+OF_FITS = {"n_estimators": "forest.trees"}
+"""Those of fits alone: a pretraining has no forest."""
+
+STATED = ("random_state", "device", "devices", "n_jobs")
 """Everyday fields whose default is the same under every preset: it is stated, so that provenance
 records the value itself. The others default to None, which stands for the preset's value."""
 
 _PRIMITIVES = {int: Int, float: Float, str: Str, bool: Bool}
 
+_OWN_TYPES = {"train.threads": "Threads"}
+"""Fields for which newer versions of QIIME 2 have a type: a count, or 'auto' (which is 0)."""
+
 
 def primitive(path: str):
     """QIIME 2's type for the configuration field at ``section.field``, bounds included."""
+    own = getattr(qiime2.plugin, _OWN_TYPES.get(path, ""), None)
+    if own is not None:
+        return own
     field = find(path)
     low, high = field.metadata["minimum"], field.metadata["maximum"]
     kind = _PRIMITIVES[type(field.default)]
@@ -59,16 +82,17 @@ def primitive(path: str):
 
 def _description(name: str, kind: str) -> str:
     """Help of an everyday field, with its value under `PRESET` unless it is a stated default."""
-    field = find(EVERYDAY[name])
+    path = (EVERYDAY | OF_FITS)[name]
+    field = find(path)
     text = field.metadata["help"]
     for word in field.metadata["words"]:
-        text += f" The word goes into the settings: '{EVERYDAY[name]}={word}'."
+        text += f" The word goes into the settings: '{path}={word}'."
     if name in STATED:
         return text
     config = find_preset(kind, PRESET)
-    value = attrgetter(EVERYDAY[name])(config)
+    value = attrgetter(path)(config)
     default = f"Where not given, the preset's value ({PRESET}: {value})."
-    return f"{text} {default_in_words(config, EVERYDAY[name]) or default}"
+    return f"{text} {default_in_words(config, path) or default}"
 
 
 _EVERYDAY_TYPES = {name: primitive(path) for name, path in EVERYDAY.items()}
@@ -81,6 +105,9 @@ TRAINING = {
 }
 """Parameters of every action that trains."""
 
+FITTING = {**{name: primitive(path) for name, path in OF_FITS.items()}, **TRAINING}
+"""Parameters of every action that fits a metadata column."""
+
 _TRAINING_DEFAULTS = {
     "preset": (str, PRESET),
     **{
@@ -92,6 +119,11 @@ _TRAINING_DEFAULTS = {
 }
 """What Python gets of each: its type and default."""
 
+_FITTING_DEFAULTS = {
+    **{name: (type(find(path).default), None) for name, path in OF_FITS.items()},
+    **_TRAINING_DEFAULTS,
+}
+
 _MAX_LOST_READS = (
     "Stop where features without a sequence, or not in the phylogeny, cost more than this share of "
     "the reads."
@@ -99,8 +131,10 @@ _MAX_LOST_READS = (
 
 
 def training_descriptions(kind: str) -> dict[str, str]:
-    """Help of `TRAINING`, for an action that is ``pretraining`` or ``fitting``."""
+    """Help of `TRAINING` (``pretraining``) or of `FITTING` (``fitting``)."""
+    own = OF_FITS if kind == "fitting" else ()
     return {
+        **{name: _description(name, kind) for name in own},
         "preset": "Configuration to start from: size of the network and length of the training. "
         "With an encoder, the encoder's sizes take the place of the preset's.",
         **{name: _description(name, kind) for name in EVERYDAY},
@@ -151,13 +185,19 @@ def configure(kind: str, arguments: dict) -> Config:
     kind : {"pretraining", "fitting"}
         The function of `aam_core.config.presets` to start from.
     arguments : dict
-        Its arguments that `TRAINING` names.
+        Its arguments that `TRAINING` or `FITTING` names.
     """
-    everyday = {name: arguments[name] for name in EVERYDAY}
+    given = {
+        path: arguments[name]
+        for name, path in (EVERYDAY | OF_FITS).items()
+        if arguments.get(name) is not None
+    }
+    if given.get("train.threads") == "auto":  # a value of QIIME 2's type
+        given["train.threads"] = 0
     return resolve(
         kind,
         preset=arguments["preset"],
-        settings=everyday,
+        config=given,
         assignments=arguments["settings"] or (),
     )
 
@@ -165,6 +205,11 @@ def configure(kind: str, arguments: dict) -> Config:
 def shares_training(action: Callable) -> Callable:
     """Decorate an action whose ``**training`` stands for the parameters of `TRAINING`."""
     return _with_parameters(action, _TRAINING_DEFAULTS)
+
+
+def shares_fitting(action: Callable) -> Callable:
+    """Decorate an action whose ``**training`` stands for the parameters of `FITTING`."""
+    return _with_parameters(action, _FITTING_DEFAULTS)
 
 
 def shares_predicting(action: Callable) -> Callable:

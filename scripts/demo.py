@@ -44,11 +44,11 @@ qiime feature-table filter-samples --i-table table.qza
     --m-metadata-file held-out.tsv --o-filtered-table held-out-table.qza
 qiime aam pretrain --i-table train-table.qza --i-sequences rep-seqs.qza --i-phylogeny tree.qza
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
-    --p-preset tiny --p-epochs 30 --p-threads 1 --p-seed {SEED} --o-encoder encoder.qza
+    --p-preset tiny --p-epochs 30 --p-n-jobs 1 --p-random-state {SEED} --o-encoder encoder.qza
 qiime aam fit-regressor --i-table train-table.qza --i-sequences rep-seqs.qza
-    --i-encoder encoder.qza --m-target-file train.tsv --m-target-column {TARGET}
+    --i-encoder encoder.qza --m-metadata-file train.tsv --m-metadata-column {TARGET}
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
-    --p-preset tiny --p-threads 1 --p-seed {SEED}
+    --p-preset tiny --p-n-jobs 1 --p-random-state {SEED}
     --o-regressor regressor.qza --o-predictions validation.qza
 qiime aam predict-regression --i-table held-out-table.qza --i-sequences rep-seqs.qza
     --i-regressor regressor.qza --o-predictions predictions.qza

@@ -17,7 +17,7 @@ from aam_core.config.fields import names_in
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, showing
 from aam_core.model import Model
-from q2_aam._parameters import configure, shares_predicting, shares_training
+from q2_aam._parameters import configure, shares_fitting, shares_predicting, shares_training
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam._studies import (
     add_covariates,
@@ -61,10 +61,10 @@ def pretrain(
         return aam_core.pretrain(study, config=config, encoder=initial_encoder, group_by=column)
 
 
-@shares_training
+@shares_fitting
 def fit_regressor(
     table: biom.Table,
-    target: qiime2.NumericMetadataColumn,
+    metadata: qiime2.NumericMetadataColumn,
     sequences: DNAFASTAFormat = None,
     phylogeny: NewickFormat = None,
     distances: skbio.DistanceMatrix = None,
@@ -84,7 +84,7 @@ def fit_regressor(
     model = _fit(
         aam_core.fit_regressor,
         (table, sequences, phylogeny, distances),
-        target,
+        metadata,
         group_by,
         missing_samples,
         (covariates, covariate_columns or []),
@@ -97,10 +97,10 @@ def fit_regressor(
     return model, _predictions(model.val_predictions)
 
 
-@shares_training
+@shares_fitting
 def fit_classifier(
     table: biom.Table,
-    target: qiime2.CategoricalMetadataColumn,
+    metadata: qiime2.CategoricalMetadataColumn,
     sequences: DNAFASTAFormat = None,
     phylogeny: NewickFormat = None,
     distances: skbio.DistanceMatrix = None,
@@ -119,7 +119,7 @@ def fit_classifier(
     model = _fit(
         aam_core.fit_classifier,
         (table, sequences, phylogeny, distances),
-        target,
+        metadata,
         group_by,
         missing_samples,
         (covariates, covariate_columns or []),

@@ -38,7 +38,7 @@ def fit_regressor_example(use):
         use.UsageAction("aam", "fit_regressor"),
         use.UsageInputs(
             **reads(use),
-            target=use.get_metadata_column("gradient", "gradient", sample_metadata),
+            metadata=use.get_metadata_column("gradient", "gradient", sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             **QUICK,
         ),
@@ -55,7 +55,7 @@ def fit_classifier_example(use):
         use.UsageAction("aam", "fit_classifier"),
         use.UsageInputs(
             **reads(use),
-            target=use.get_metadata_column("group", "group", sample_metadata),
+            metadata=use.get_metadata_column("group", "group", sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             **QUICK,
         ),

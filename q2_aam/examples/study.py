@@ -82,7 +82,7 @@ def _run(action, **arguments):
 @functools.lru_cache(maxsize=2)
 def _fitted(kind):
     target = {"regressor": "gradient", "classifier": "group"}[kind]
-    return _run(f"fit_{kind}", target=metadata().get_column(target))
+    return _run(f"fit_{kind}", metadata=metadata().get_column(target))
 
 
 @functools.lru_cache(maxsize=1)

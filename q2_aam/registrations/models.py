@@ -77,7 +77,7 @@ def register(plugin: Plugin) -> None:
         function=actions.fit_regressor,
         inputs=FIT_INPUTS,
         parameters={
-            "target": MetadataColumn[Numeric],
+            "metadata": MetadataColumn[Numeric],
             **FIT_PARAMETERS,
             "more_targets": List[Str],
         },
@@ -87,7 +87,7 @@ def register(plugin: Plugin) -> None:
             **FIT_PARAMETER_DESCRIPTIONS,
             "more_targets": "Further targets, numeric columns of the covariates metadata: one "
             "network learns all, and a blank value of one of them counts in nothing. The "
-            "predictions returned are those of 'target'.",
+            "predictions returned are those of 'metadata'.",
         },
         output_descriptions={
             "regressor": "Fitted model.",
@@ -101,7 +101,7 @@ def register(plugin: Plugin) -> None:
     plugin.methods.register_function(
         function=actions.fit_classifier,
         inputs=FIT_INPUTS,
-        parameters={"target": MetadataColumn[Categorical], **FIT_PARAMETERS},
+        parameters={"metadata": MetadataColumn[Categorical], **FIT_PARAMETERS},
         outputs=[
             ("classifier", _types_formats.AAMClassifier),
             ("predictions", ClassifierPredictions),

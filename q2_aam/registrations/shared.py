@@ -71,10 +71,10 @@ FIT_PARAMETERS = {
     "freeze_encoder": Bool,
     "covariates": Metadata,
     "covariate_columns": List[Str],
-    **_parameters.TRAINING,
+    **_parameters.FITTING,
 }
 FIT_PARAMETER_DESCRIPTIONS = {
-    "target": "Metadata column to predict.",
+    "metadata": "Metadata column to predict. It may have more samples.",
     "group_by": GROUP_BY_DESCRIPTION,
     **_parameters.MISSING_DESCRIPTION,
     "freeze_encoder": "Do not train the pretrained encoder: the vector of each ASV is computed "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from qiime2.sdk import PluginManager
 
-from aam_core.config import EVERYDAY
+from q2_aam._parameters import EVERYDAY, OF_FITS
 from q2_aam.examples import study as examples
 
 QUICK = examples.QUICK
@@ -17,8 +17,9 @@ READ = {"table", "sequences", "max_lost_reads"}  # a limit acts where it is met
 LEARNED = {"phylogeny", "distances"}  # reported where they have no effect
 SETTINGS = {"preset", "settings", *EVERYDAY}  # reported by `aam_core.config.unused`
 FITS = {
-    *("target", "encoder", "init_from", "freeze_encoder", "group_by", "missing_samples"),
+    *("metadata", "encoder", "init_from", "freeze_encoder", "group_by", "missing_samples"),
     *("covariates", "covariate_columns"),
+    *OF_FITS,
 }
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes"}
 CHECKED = {
@@ -58,7 +59,7 @@ def test_a_fit_reports_inputs_and_settings_without_effect(methods, capfd):
     options = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.cycles=7"]}
     methods.run(
         "fit_regressor",
-        target=methods.column("gradient"),
+        metadata=methods.column("gradient"),
         phylogeny=examples.phylogeny(),
         **options,
     )
@@ -72,7 +73,7 @@ def test_samples_are_not_grouped_by_the_target(methods):
     methods.refuses(
         "grouped by .*, which is the target",
         "fit_regressor",
-        target=column,
+        metadata=column,
         group_by=column,
         **QUICK,
     )
@@ -81,7 +82,10 @@ def test_samples_are_not_grouped_by_the_target(methods):
 def test_a_setting_is_set_once(methods):
     twice = {"settings": ["optim.lr=0.1", "optim.lr=0.2"]}
     methods.refuses(
-        "optim.lr is set twice", "fit_regressor", target=methods.column("gradient"), **QUICK | twice
+        "optim.lr is set twice",
+        "fit_regressor",
+        metadata=methods.column("gradient"),
+        **QUICK | twice,
     )
 
 

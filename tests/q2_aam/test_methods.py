@@ -94,10 +94,10 @@ class TestFit:
         for seed in (0, 1):
             regressor, _ = methods.run(
                 "fit_regressor",
-                target=methods.column("gradient"),
+                metadata=methods.column("gradient"),
                 group_by=methods.column("host_subject_id"),
                 **QUICK | {"max_steps": 1, "settings": ["model.members=1", "forest.trees=0"]},
-                seed=seed,
+                random_state=seed,
             )
             sides = [
                 set(subjects[methods.saved(regressor, f"{side}_samples.txt").split()])
@@ -109,7 +109,7 @@ class TestFit:
     def test_a_frozen_encoder_is_kept(self, methods):
         regressor, _ = methods.run(
             "fit_regressor",
-            target=methods.column("gradient"),
+            metadata=methods.column("gradient"),
             encoder=examples.encoder(),
             freeze_encoder=True,
             **QUICK,
@@ -126,7 +126,7 @@ class TestFit:
         before = examples.regressor().view(Model)
         regressor, _ = methods.run(
             "fit_regressor",
-            target=methods.column("gradient"),
+            metadata=methods.column("gradient"),
             init_from=examples.regressor(),
             **still,
         )
@@ -145,11 +145,11 @@ class TestFit:
             methods.refuses(
                 f"1 of 24 samples have no value .*'gradient': {values.index[0]}",
                 "fit_regressor",
-                target=target,
+                metadata=target,
                 **QUICK,
             )
             regressor, _ = methods.run(
-                "fit_regressor", target=target, missing_samples="ignore", **QUICK
+                "fit_regressor", metadata=target, missing_samples="ignore", **QUICK
             )
             used = methods.saved(regressor, "train_samples.txt") + methods.saved(
                 regressor, "val_samples.txt"
@@ -164,7 +164,7 @@ class TestFit:
             methods.refuses(
                 f"Ids in the table: {first}, .*; in the metadata: x, y",
                 "fit_regressor",
-                target=target,
+                metadata=target,
                 missing_samples=missing,
                 **QUICK,
             )
@@ -173,7 +173,7 @@ class TestFit:
         group = methods.column("host_subject_id").to_series().rename("gradient")
         regressor, _ = methods.run(
             "fit_regressor",
-            target=methods.column("gradient"),
+            metadata=methods.column("gradient"),
             group_by=qiime2.CategoricalMetadataColumn(group),
             **QUICK,
         )
@@ -185,13 +185,13 @@ class TestFit:
             ("val_fraction", {"val_fraction": 0.0}),
             ("encoder", {"freeze_encoder": True}),
             ("not DNA", {"sequences": None}),
-            ("one value|single value", {"target": qiime2.NumericMetadataColumn(values * 0)}),
+            ("one value|single value", {"metadata": qiime2.NumericMetadataColumn(values * 0)}),
             ("model.encoder.depth", {"settings": ["model.encoder.dpeth=3"]}),
         ):
             methods.refuses(
                 pattern,
                 "fit_regressor",
-                **{"target": methods.column("gradient")} | QUICK | arguments,
+                **{"metadata": methods.column("gradient")} | QUICK | arguments,
             )
 
     def test_numeric_looking_ids_and_classes_stay_text(self, methods):
@@ -202,7 +202,7 @@ class TestFit:
         classifier, predictions, probabilities = methods.run(
             "fit_classifier",
             table=qiime2.Artifact.import_data("FeatureTable[Frequency]", table),
-            target=qiime2.CategoricalMetadataColumn(classes),
+            metadata=qiime2.CategoricalMetadataColumn(classes),
             **QUICK,
         )
         assert classifier.view(Model).target.classes == ("01", "1.0")
@@ -218,7 +218,7 @@ class TestProvenance:
     def test_parameters_seed_and_origin_are_recorded(self, methods, tmp_path):
         regressor, _ = methods.run(
             "fit_regressor",
-            target=methods.column("gradient"),
+            metadata=methods.column("gradient"),
             encoder=examples.encoder(),
             settings=["model.head.target_dropout=0.1"],
             **QUICK,
@@ -227,7 +227,7 @@ class TestProvenance:
         with zipfile.ZipFile(path) as archive:
             action = archive.read(f"{regressor.uuid}/provenance/action/action.yaml").decode()
         for line in (
-            "seed: 0",
+            "random_state: 0",
             "preset: tiny",
             "max_steps: 2",
             "device: auto",
@@ -241,7 +241,7 @@ class TestProvenance:
     def test_the_seed_decides(self, methods):
         def predict(seed):
             _, predictions = methods.run(
-                "fit_regressor", target=methods.column("gradient"), seed=seed, **QUICK
+                "fit_regressor", metadata=methods.column("gradient"), random_state=seed, **QUICK
             )
             return Path(str(predictions.view(PredictionsFormat))).read_text()
 

@@ -35,7 +35,7 @@ def fit(methods, described):
 
     def run(name="fit_regressor", target="gradient", columns=("code", "weight"), **arguments):
         arguments = {"covariates": described, "covariate_columns": list(columns)} | arguments
-        return methods.run(name, target=methods.column(target), **QUICK | arguments)
+        return methods.run(name, metadata=methods.column(target), **QUICK | arguments)
 
     return run
 
@@ -118,7 +118,7 @@ def test_group_by_may_be_a_covariate_too(methods, fit):
 def test_samples_that_the_metadata_lacks(methods, described):
     first = methods.table.view(biom.Table).ids()[0]
     few = described.filter_ids(described.get_ids() - {first})
-    fit = {"target": methods.column("gradient"), "covariate_columns": ["weight"], **QUICK}
+    fit = {"metadata": methods.column("gradient"), "covariate_columns": ["weight"], **QUICK}
     message = f"1 of 24 samples are not in the covariates metadata: {first}"
     methods.refuses(message, "fit_regressor", covariates=few, **fit)
     regressor, _ = methods.run("fit_regressor", covariates=few, missing_samples="ignore", **fit)
@@ -143,7 +143,7 @@ def test_metadata_of_more_samples_is_fine(methods, described, fit):
     regressor, _ = fit(target="gradient", columns=["weight"], covariates=described)
     again, _ = methods.run(
         "fit_regressor",
-        target=target,
+        metadata=target,
         covariates=described,
         covariate_columns=["weight"],
         **QUICK,
@@ -161,7 +161,7 @@ def test_bad_input(methods, described):
         ("go together", {"covariates": None}),
     ):
         arguments = {"covariates": described, "covariate_columns": ["code"]} | (QUICK | arguments)
-        methods.refuses(pattern, "fit_regressor", target=methods.column("gradient"), **arguments)
+        methods.refuses(pattern, "fit_regressor", metadata=methods.column("gradient"), **arguments)
 
 
 def test_prediction_without_them(methods, fit):

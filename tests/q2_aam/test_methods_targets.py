@@ -24,7 +24,7 @@ def described(methods):
 
 def test_several_targets(methods, described):
     arguments = QUICK | {"covariates": described, "more_targets": ["second"]}
-    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    made = methods.run("fit_regressor", metadata=methods.column("gradient"), **arguments)
     model = made.regressor.view(Model)
     assert [it.target.column for it in model.each] == ["gradient", "second"]
     assert len(model.each[1].val_samples) == 16
@@ -45,7 +45,7 @@ def test_further_targets_need_metadata(methods):
     methods.refuses(
         "more_targets are columns of the metadata",
         "fit_regressor",
-        target=methods.column("gradient"),
+        metadata=methods.column("gradient"),
         more_targets=["second"],
         **QUICK,
     )
@@ -54,18 +54,18 @@ def test_further_targets_need_metadata(methods):
 def test_a_column_that_a_setting_names(methods, described):
     by = ["loss.transform=zscore-by-category", "loss.normalize_by=group"]
     arguments = QUICK | {"covariates": described, "settings": [*QUICK["settings"], *by]}
-    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    made = methods.run("fit_regressor", metadata=methods.column("gradient"), **arguments)
     assert made.regressor.view(Model).columns() == ("group",)
     methods.refuses("metadata column 'group'", "predict", predictor=made.regressor)
     methods.run("predict", predictor=made.regressor, metadata=described)
     # What the fit of another column goes on without.
     start = {"init_from": made.regressor, **QUICK}
     numbers = described.get_column("gradient").to_series().rename("height")
-    methods.run("fit_regressor", target=qiime2.NumericMetadataColumn(numbers), **start)
+    methods.run("fit_regressor", metadata=qiime2.NumericMetadataColumn(numbers), **start)
     methods.refuses(
         "or settings that name columns",
         "fit_regressor",
-        target=methods.column("gradient"),
+        metadata=methods.column("gradient"),
         **start,
     )
 
@@ -74,6 +74,6 @@ def test_the_validation_samples_are_chosen_by_a_column(methods, described):
     group = described.get_column("group").to_series()
     settings = [*QUICK["settings"], f"train.val_where=group={group.iloc[0]}"]
     arguments = QUICK | {"covariates": described, "settings": settings}
-    made = methods.run("fit_regressor", target=methods.column("gradient"), **arguments)
+    made = methods.run("fit_regressor", metadata=methods.column("gradient"), **arguments)
     held_out = made.regressor.view(Model).val_samples
     assert set(held_out) == set(group.index[group == group.iloc[0]])

@@ -8,9 +8,20 @@ import pytest
 from qiime2.plugin import Bool, Choices, Float, Int, Range, Str
 from qiime2.sdk import PluginManager
 
-from aam_core.config import EVERYDAY, find, paths, presets
+from aam_core import config as core
+from aam_core.config import find, paths, presets
 from aam_core.errors import InputError
-from q2_aam._parameters import PRESET, STATED, TRAINING, configure, primitive
+from q2_aam import _parameters
+from q2_aam._parameters import (
+    EVERYDAY,
+    FITTING,
+    OF_FITS,
+    PRESET,
+    STATED,
+    TRAINING,
+    configure,
+    primitive,
+)
 
 TRAINERS = ("pretrain", "fit_regressor", "fit_classifier")
 PREDICTORS = ("predict", "predict_regression", "predict_classification")
@@ -21,7 +32,7 @@ def action(name):
 
 
 def arguments(**given):
-    return {name: None for name in TRAINING} | {"preset": "tiny"} | given
+    return {name: None for name in FITTING} | {"preset": "tiny"} | given
 
 
 @pytest.mark.parametrize("path", paths())
@@ -49,7 +60,8 @@ def test_types_in_qiime2_words():
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
     signature = action(name).signature.parameters
-    for field, path in EVERYDAY.items():
+    fields = EVERYDAY if name == "pretrain" else EVERYDAY | OF_FITS
+    for field, path in fields.items():
         assert signature[field].qiime_type == primitive(path), field
         help = signature[field].description
         assert help.startswith(find(path).metadata["help"]), field
@@ -89,6 +101,21 @@ def test_no_preset_changes_what_has_a_stated_default(make, preset):
         assert attrgetter(EVERYDAY[field])(config) == find(EVERYDAY[field]).default, field
 
 
+def test_names_are_those_that_users_of_qiime2_know():
+    assert set(EVERYDAY.values()) == set(core.EVERYDAY.values())
+    assert not {"seed", "threads"} & set(FITTING)
+    assert EVERYDAY["random_state"] == "train.seed" and EVERYDAY["n_jobs"] == "train.threads"
+    assert "n_estimators" not in TRAINING
+
+
+def test_a_type_of_a_newer_qiime2_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.delattr(_parameters.qiime2.plugin, "Threads", raising=False)
+    assert primitive("train.threads") == Int % Range(0, 4096, inclusive_end=True)
+    monkeypatch.setattr(_parameters.qiime2.plugin, "Threads", "a type", raising=False)
+    assert primitive("train.threads") == "a type"
+    assert configure("fitting", arguments(n_jobs="auto")).train.threads == 0
+
+
 def test_configure_starts_from_the_preset():
     assert configure("pretraining", arguments()) == presets.pretraining("tiny")
     assert configure("fitting", arguments()) == presets.fitting("tiny")
@@ -110,9 +137,8 @@ def test_epochs_asked_for_are_what_is_trained():
     assert configure("fitting", arguments(**given)).train.min_steps == 70
 
 
-@pytest.mark.parametrize("name", EVERYDAY)
-def test_each_everyday_parameter_reaches_its_field(name):
-    path = EVERYDAY[name]
+@pytest.mark.parametrize("name, path", (EVERYDAY | OF_FITS).items())
+def test_each_everyday_parameter_reaches_its_field(name, path):
     field = find(path)
     other = {int: 7, float: 0.25, str: "cpu"}[type(field.default)]
     if field.metadata["choices"] is not None:

@@ -58,7 +58,7 @@ def qiime(study, tmp_path_factory):
 def test_the_job_from_artifacts_to_a_plot(qiime, study):
     fit = qiime(
         "aam", "fit-regressor", *READS, *QUICK, "--verbose",
-        "--m-target-file", "metadata.tsv", "--m-target-column", "gradient",
+        "--m-metadata-file", "metadata.tsv", "--m-metadata-column", "gradient",
         "--m-group-by-file", "metadata.tsv", "--m-group-by-column", "host_subject_id",
         "--o-regressor", "regressor.qza", "--o-predictions", "held-out.qza",
     )  # fmt: skip
@@ -85,7 +85,7 @@ def test_the_job_from_artifacts_to_a_plot(qiime, study):
 def test_bad_input_is_the_cores_one_line_and_nothing_is_written(qiime, study):
     done = qiime(
         "aam", "fit-regressor", "--i-table", "table.qza", *QUICK,
-        "--m-target-file", "metadata.tsv", "--m-target-column", "gradient",
+        "--m-metadata-file", "metadata.tsv", "--m-metadata-column", "gradient",
         "--o-regressor", "bad.qza", "--o-predictions", "bad-predictions.qza",
     )  # fmt: skip
     assert done.returncode == 1
@@ -97,6 +97,6 @@ def test_bad_input_is_the_cores_one_line_and_nothing_is_written(qiime, study):
 def test_help_shows_choices_and_defaults(qiime):
     done = qiime("aam", "fit-regressor", "--help")
     assert done.returncode == 0, done.stderr
-    shown = ("--p-preset", "tiny", "--m-target-column", "--p-seed", "(small: ")
+    shown = ("--p-preset", "tiny", "--m-metadata-column", "--p-random-state", "(small: ")
     for text in (*shown, "--m-covariates-file", "--p-covariate-columns"):
         assert text in done.stdout, text
