@@ -5,17 +5,15 @@ QIIME 2 reads the annotations as objects, so this file does without postponed an
 
 import functools
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import q2templates
 import qiime2
 
 from aam_core import plots
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.metrics import classification_metrics, regression_metrics
+from q2_aam import _pages
 from q2_aam._predictions import (
     PredictionsFormat,
     ProbabilitiesFormat,
@@ -25,8 +23,6 @@ from q2_aam._predictions import (
 from q2_aam._studies import column_values
 
 __all__ = ["confusion_matrix", "scatterplot"]
-
-_ASSETS = Path(__file__).parents[1] / "assets"
 
 _LARGEST_ERRORS = 10
 """Samples that the page of a regression lists: those with the largest absolute errors."""
@@ -46,10 +42,11 @@ def scatterplot(
     errors = table.assign(error=table["prediction"] - table["actual"])
     by_error = errors["error"].abs().sort_values(ascending=False, kind="stable").index
     places = _decimal_places(table)
-    _write(table, output_dir, "predictions.tsv")
-    _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
+    pictures = _draw(plots.scatter, table, truth.name, output_dir, "scatterplot")
     context = {
-        "plots": _draw(plots.scatter, table, truth.name, output_dir, "scatterplot"),
+        **_title(truth.name, table),
+        "pictures": {"scatterplot": pictures},
+        "plots": pictures,
         "column": truth.name,
         "samples": len(table),
         "r2": _number(metrics["r2"], 3),
@@ -63,7 +60,8 @@ def scatterplot(
             for name, row in errors.loc[by_error[:_LARGEST_ERRORS]].iterrows()
         ],
     }
-    _render("scatterplot", output_dir, context)
+    data = {"predictions": table, "metrics": _metrics_table(metrics, table)}
+    _pages.render("scatterplot", output_dir, context, data=data)
 
 
 def confusion_matrix(
@@ -82,12 +80,11 @@ def confusion_matrix(
         del metrics["auc"], metrics["brier"]
     counts = pd.crosstab(table["actual"], table["prediction"])
     classes = _classes(counts)
-    _write(table, output_dir, "predictions.tsv")
-    _write(counts, output_dir, "confusion_matrix.tsv", index_label="actual")
-    _write(classes, output_dir, "classes.tsv", index_label="class")
-    _write(_metrics_table(metrics, table), output_dir, "metrics.tsv", index_label="metric")
+    pictures = _draw(plots.confusion, table, truth.name, output_dir, "confusion_matrix")
     context = {
-        "plots": _draw(plots.confusion, table, truth.name, output_dir, "confusion_matrix"),
+        **_title(truth.name, table),
+        "pictures": {"confusion_matrix": pictures},
+        "plots": pictures,
         "column": truth.name,
         "samples": len(table),
         "accuracy": _percent(metrics["accuracy"]),
@@ -105,25 +102,34 @@ def confusion_matrix(
             for name, row in classes.iterrows()
         ],
     }
-    _render("confusion_matrix", output_dir, context)
-
-
-def _render(name: str, output_dir: str, context: dict) -> None:
-    q2templates.render(str(_ASSETS / name / "index.html"), output_dir, context=context)
+    data = {
+        "predictions": table,
+        "confusion_matrix": counts.rename_axis(index="actual"),
+        "classes": classes.rename_axis("class"),
+        "metrics": _metrics_table(metrics, table),
+    }
+    _pages.render("confusion_matrix", output_dir, context, data=data)
 
 
 def _table(predictions: pd.Series, truth, missing_samples: str) -> pd.DataFrame:
     """Columns ``actual`` and ``prediction`` of the samples that have both."""
     values = column_values(predictions.index, truth, missing_samples, "the predictions")
     shared = [sample for sample in predictions.index if sample in values.index]
-    return pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
+    table = pd.DataFrame({"actual": values[shared], "prediction": predictions[shared]})
+    return table.rename_axis("sample-id")
 
 
 def _draw(plot, table: pd.DataFrame, label: str, output_dir: str, name: str) -> list[str]:
-    """Draw a plot as PNG and PDF; the suffixes of the files that were written."""
-    draw = functools.partial(plot, table, label=label)
-    paths = {suffix: os.path.join(output_dir, f"{name}.{suffix}") for suffix in ("png", "pdf")}
-    return [suffix for suffix, path in paths.items() if plots.attempt(path, draw)]
+    """Draw a plot; the suffixes of the files that were written."""
+    return _pages.draw(output_dir, name, functools.partial(plot, table, label=label))
+
+
+def _title(column: str, table: pd.DataFrame) -> dict:
+    count = len(table)
+    return {
+        "title": f"Predicted against actual {column}",
+        "lead": f"{count:,} sample{'' if count == 1 else 's'}.",
+    }
 
 
 def _probabilities(file, samples) -> pd.DataFrame:
@@ -163,11 +169,11 @@ def _classes(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metrics_table(metrics: dict, table: pd.DataFrame) -> pd.DataFrame:
-    return pd.Series({"samples": len(table), **metrics}, dtype=object).to_frame("value")
-
-
-def _write(table: pd.DataFrame, output_dir: str, name: str, index_label: str = "sample-id") -> None:
-    table.to_csv(os.path.join(output_dir, name), sep="\t", index_label=index_label)
+    return (
+        pd.Series({"samples": len(table), **metrics}, dtype=object, name="value")
+        .to_frame()
+        .rename_axis("metric")
+    )
 
 
 def _decimal_places(table: pd.DataFrame) -> int:
