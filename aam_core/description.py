@@ -32,8 +32,8 @@ class Info(Summarized):
     Attributes
     ----------
     facts : dict
-        Ready for JSON: ``model``, ``training``, ``validation``, ``metrics``, ``weights``, ``run``
-        and ``folder`` (format, size and names of the files).
+        Ready for JSON: ``model``, ``training``, ``validation``, ``metrics``, ``weights``, ``run``,
+        ``settings`` and ``folder`` (format, size and names of the files).
     """
 
     facts: dict[str, Any]

@@ -18,7 +18,8 @@ from aam_core.models.network import vector_size
 if TYPE_CHECKING:
     from aam_core.model import Model
 
-__all__ = ["CARD", "card", "facts", "metric_rows", "metric_table", "without_folders", "words"]
+__all__ = ["CARD", "card", "cautions", "facts", "metric_rows", "metric_table", "sentence"]
+__all__ += ["without_folders", "words"]
 
 CARD = "model_card.md"
 """File beside the weights."""
@@ -68,7 +69,8 @@ def facts(model: Model) -> dict[str, Any]:
     -------
     dict
         ``model``, ``training``, ``validation``, ``metrics`` (as ``metrics.json``), ``weights``
-        (blend weights of networks and forest) and ``run`` (as ``run.json``).
+        (blend weights of networks and forest), ``run`` (as ``run.json``) and ``settings`` (the
+        resolved configuration, by section).
     """
     network, config = model.network, model.config
     trees = None if model.forest is None else len(model.forest.arrays["roots"])
@@ -116,6 +118,7 @@ def facts(model: Model) -> dict[str, Any]:
         "metrics": metrics,
         "weights": shares,
         "run": run,
+        "settings": config.to_dict(),
     }
 
 
@@ -179,7 +182,7 @@ def card(known: dict[str, Any]) -> str:
     what = known["model"]
     targets = ", ".join(target["column"] for target in what["targets"])
     title = f"AAM {what['kind']}" + (f" of {targets}" if targets else "")
-    lines = [f"# {title}", "", _first_sentence(known), ""]
+    lines = [f"# {title}", "", sentence(known), ""]
     for section, items in words(known).items():
         if not items:
             continue
@@ -191,11 +194,12 @@ def card(known: dict[str, Any]) -> str:
         lines.append("")
         if section == "Validated on":
             lines += _metric_lines(known)
-    lines += ["## What to mind", "", *(f"- {line}" for line in _cautions(known)), ""]
+    lines += ["## What to mind", "", *(f"- {line}" for line in cautions(known)), ""]
     return "\n".join(lines)
 
 
-def _first_sentence(known: dict[str, Any]) -> str:
+def sentence(known: dict[str, Any]) -> str:
+    """What a model does, with Markdown's backquotes around names of columns."""
     what = known["model"]
     if what["kind"] == "encoder":
         learned = ", ".join(what["learned"]) or "nothing that is known"
@@ -378,7 +382,8 @@ def _metric_lines(known: dict[str, Any]) -> list[str]:
     return [head, "|---" * len(table[0]) + "|", *rows, ""]
 
 
-def _cautions(known: dict[str, Any]) -> list[str]:
+def cautions(known: dict[str, Any]) -> list[str]:
+    """What who uses a model should mind, a sentence each."""
     if known["model"]["kind"] == "encoder":
         return ["It holds for samples and sequences of the region that it was pretrained on."]
     lines = [

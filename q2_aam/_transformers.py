@@ -22,13 +22,14 @@ from q2_aam._types_formats import (
     AAMClassifierDirectoryFormat,
     AAMEncoderDirectoryFormat,
     AAMRegressorDirectoryFormat,
+    ModelFolder,
 )
 
 __all__ = ["TRANSFORMERS"]
 
 
-def _model_transformers(directory_format: type) -> tuple[Callable, Callable]:
-    """Reader and writer of one kind of model folder."""
+def _model_transformers(directory_format: type) -> tuple[Callable, ...]:
+    """Readers and writer of one kind of model folder."""
 
     def read(folder) -> Model:
         return load_model(str(folder))
@@ -38,9 +39,13 @@ def _model_transformers(directory_format: type) -> tuple[Callable, Callable]:
         model.save(str(folder))
         return folder
 
+    def place(folder) -> ModelFolder:
+        return ModelFolder(str(folder))
+
+    place.__annotations__ = {"folder": directory_format, "return": ModelFolder}
     read.__annotations__ = {"folder": directory_format, "return": Model}
     write.__annotations__ = {"model": Model, "return": directory_format}
-    return read, write
+    return read, write, place
 
 
 def _predictions_to_series(file: PredictionsFormat) -> pd.Series:

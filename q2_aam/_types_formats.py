@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from qiime2.plugin import SemanticType, ValidationError, model
 
 from aam_core.errors import InputError
@@ -13,11 +15,19 @@ __all__ = [
     "AAMEncoderDirectoryFormat",
     "AAMRegressor",
     "AAMRegressorDirectoryFormat",
+    "ModelFolder",
 ]
 
 AAMEncoder = SemanticType("AAMEncoder")
 AAMRegressor = SemanticType("AAMRegressor")
 AAMClassifier = SemanticType("AAMClassifier")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The folder of a model of any kind: the view of an action that reads its files."""
+
+    path: str
 
 
 class _TextFormat(model.TextFileFormat):

@@ -7,7 +7,7 @@ from qiime2.plugin import Plugin
 
 import q2_aam
 from q2_aam import _predictions, _transformers, _types_formats
-from q2_aam.registrations import evaluation, models, predictions
+from q2_aam.registrations import evaluation, models, predictions, summaries
 from q2_aam.registrations.shared import citations
 
 __all__ = ["plugin"]
@@ -91,5 +91,5 @@ for transformer in _transformers.TRANSFORMERS:
 
 # Actions --------------------------------------------------------------------------------------
 
-for topic in (models, predictions, evaluation):
+for topic in (models, predictions, evaluation, summaries):
     topic.register(plugin)

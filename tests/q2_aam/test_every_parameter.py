@@ -35,6 +35,7 @@ CHECKED = {
         *("table", "metadata", "group_by", "test_size", "random_state", "stratify"),
         "missing_samples",
     },
+    "summarize": {"model"},
 }
 
 

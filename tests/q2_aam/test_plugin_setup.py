@@ -29,7 +29,9 @@ class TestPlugin(TestPluginBase):
             {"pretrain", "fit_regressor", "fit_classifier", "predict"}
             | {"predict_regression", "predict_classification"},
         )
-        self.assertEqual(set(self.plugin.visualizers), {"scatterplot", "confusion_matrix"})
+        self.assertEqual(
+            set(self.plugin.visualizers), {"scatterplot", "confusion_matrix", "summarize"}
+        )
 
     def test_everything_is_described(self):
         for name, action in self.plugin.actions.items():

@@ -1,0 +1,54 @@
+"""The pages on a model itself."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from qiime2.sdk import PluginManager
+
+from q2_aam._types_formats import ModelFolder
+from q2_aam.actions.summaries import summarize
+from q2_aam.examples import study as examples
+
+
+def folder_of(artifact, tmp_path):
+    place = tmp_path / "model"
+    artifact.export_data(str(place))
+    return ModelFolder(str(place))
+
+
+@pytest.mark.parametrize("kind", ["regressor", "classifier", "encoder"])
+def test_a_model_of_each_kind_is_summarized(kind, tmp_path):
+    model = folder_of(getattr(examples, kind)(), tmp_path)
+    page = tmp_path / "page"
+    page.mkdir()
+    summarize(str(page), model)
+    text = (page / "index.html").read_text()
+    known = json.loads((page / "model.json").read_text())
+    assert known["model"]["kind"] == kind
+    assert f"{known['training']['samples']} samples" in text
+    for name in (*known["folder"]["files"], *known["run"]["versions"]):
+        assert name in text
+    for name in ("summary.tsv", "settings.tsv", "metrics.tsv", "model.json", "model_card.md"):
+        assert f'href="{name}"' in text and (page / name).stat().st_size
+    metrics = pd.read_csv(page / "metrics.tsv", sep="\t")
+    assert set(metrics["n"]) != {"-"}
+
+
+def test_settings_that_differ_from_the_defaults_come_first(tmp_path):
+    summarize(str(tmp_path), folder_of(examples.regressor(), tmp_path))
+    settings = pd.read_csv(tmp_path / "settings.tsv", sep="\t", dtype=str).set_index("setting")
+    assert settings.loc["train.max_steps", "value"] == "2"
+    changed, everything = (tmp_path / "index.html").read_text().split("<details>")
+    for name, row in settings.fillna("").iterrows():
+        assert (f">{name}<" in changed) == (row["value"] != row["default"])
+    assert all(f">{name}<" in everything for name in settings.index)
+
+
+def test_every_kind_of_artifact_is_accepted():
+    summarize = PluginManager().get_plugin(id="aam").visualizers["summarize"]
+    for artifact in (examples.encoder(), examples.classifier()):
+        (page,) = summarize(artifact)
+        assert set(page.get_index_paths()) == {"html"}
