@@ -1,4 +1,4 @@
-"""Prediction artifacts: their types and formats, and their files read and written.
+"""Predictions and importances: their types and formats, and their files read and written.
 
 The types are q2-sample-classifier's own, so that its visualizers open them. Where that plugin is
 installed its types and formats are used as they are. Where it is not, types and formats of the same
@@ -22,6 +22,9 @@ OWNED = importlib.util.find_spec("q2_sample_classifier") is None
 if OWNED or TYPE_CHECKING:
     from q2_aam._predictions_owned import (
         ClassifierPredictions,
+        Importance,
+        ImportanceDirectoryFormat,
+        ImportanceFormat,
         PredictionsDirectoryFormat,
         PredictionsFormat,
         Probabilities,
@@ -34,6 +37,9 @@ if OWNED or TYPE_CHECKING:
 else:
     from q2_sample_classifier import (
         ClassifierPredictions,
+        Importance,
+        ImportanceDirectoryFormat,
+        ImportanceFormat,
         PredictionsDirectoryFormat,
         PredictionsFormat,
         Probabilities,
@@ -47,6 +53,9 @@ else:
 __all__ = [
     "OWNED",
     "ClassifierPredictions",
+    "Importance",
+    "ImportanceDirectoryFormat",
+    "ImportanceFormat",
     "PredictionsDirectoryFormat",
     "PredictionsFormat",
     "Probabilities",
@@ -56,6 +65,7 @@ __all__ = [
     "TrueTargets",
     "TrueTargetsDirectoryFormat",
     "as_numbers",
+    "read_importances",
     "read_predictions",
     "read_probabilities",
     "write_table",
@@ -72,6 +82,11 @@ def read_probabilities(file: ProbabilitiesFormat) -> pd.DataFrame:
     return _read_table(file).astype(float)
 
 
+def read_importances(file: ImportanceFormat) -> pd.DataFrame:
+    """Importances: a row per feature."""
+    return _read_table(file).astype(float)
+
+
 def as_numbers(values: pd.Series) -> pd.Series:
     """``values`` as numbers if every one reads as such, else as they are.
 
@@ -83,10 +98,10 @@ def as_numbers(values: pd.Series) -> pd.Series:
     return values if codes or numbers.isna().any() else numbers
 
 
-def write_table(table: pd.DataFrame, file_format):
+def write_table(table: pd.DataFrame, file_format, index_label: str = "sample-id"):
     """Write ``table`` to a new file of ``file_format``, and return that file."""
     file = file_format()
-    table.to_csv(str(file), sep="\t", index_label="sample-id")
+    table.to_csv(str(file), sep="\t", index_label=index_label)
     return file
 
 

@@ -6,11 +6,15 @@ there. Imported only where that plugin is absent.
 
 from __future__ import annotations
 
+from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
 from qiime2.plugin import SemanticType, ValidationError, model
 
 __all__ = [
     "ClassifierPredictions",
+    "Importance",
+    "ImportanceDirectoryFormat",
+    "ImportanceFormat",
     "PredictionsDirectoryFormat",
     "PredictionsFormat",
     "Probabilities",
@@ -25,6 +29,7 @@ ClassifierPredictions = SemanticType("ClassifierPredictions", variant_of=SampleD
 RegressorPredictions = SemanticType("RegressorPredictions", variant_of=SampleData.field["type"])
 Probabilities = SemanticType("Probabilities", variant_of=SampleData.field["type"])
 TrueTargets = SemanticType("TrueTargets", variant_of=SampleData.field["type"])
+Importance = SemanticType("Importance", variant_of=FeatureData.field["type"])
 
 _FEW = 5
 """Records that minimal validation reads."""
@@ -52,8 +57,8 @@ class PredictionsFormat(model.TextFileFormat):
                 raise ValidationError(f"Line {number} has {len(cells)} fields; it must have two.")
 
 
-class ProbabilitiesFormat(model.TextFileFormat):
-    """A sample id, then the probability of each class; the header names the classes."""
+class _NumbersFormat(model.TextFileFormat):
+    """An id, then a number or more, whatever the header names them."""
 
     def _validate_(self, level):
         for number, cells in _records(self, level):
@@ -67,6 +72,14 @@ class ProbabilitiesFormat(model.TextFileFormat):
                     raise ValidationError(f"Line {number}: {cell!r} is not a number.") from None
 
 
+class ProbabilitiesFormat(_NumbersFormat):
+    """A sample id, then the probability of each class; the header names the classes."""
+
+
+class ImportanceFormat(_NumbersFormat):
+    """A feature id, then its importance."""
+
+
 PredictionsDirectoryFormat = model.SingleFileDirectoryFormat(
     "PredictionsDirectoryFormat", "predictions.tsv", PredictionsFormat
 )
@@ -75,4 +88,7 @@ ProbabilitiesDirectoryFormat = model.SingleFileDirectoryFormat(
 )
 TrueTargetsDirectoryFormat = model.SingleFileDirectoryFormat(
     "TrueTargetsDirectoryFormat", "true_targets.tsv", PredictionsFormat
+)
+ImportanceDirectoryFormat = model.SingleFileDirectoryFormat(
+    "ImportanceDirectoryFormat", "importance.tsv", ImportanceFormat
 )

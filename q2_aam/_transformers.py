@@ -9,11 +9,14 @@ import pandas as pd
 import qiime2
 
 from aam_core.model import Model, load_model
+from q2_aam import _explanations
 from q2_aam._predictions import (
     OWNED,
+    ImportanceFormat,
     PredictionsFormat,
     ProbabilitiesFormat,
     as_numbers,
+    read_importances,
     read_predictions,
     read_probabilities,
     write_table,
@@ -72,10 +75,23 @@ def _frame_to_probabilities(values: pd.DataFrame) -> ProbabilitiesFormat:
     return write_table(values, ProbabilitiesFormat)
 
 
+def _importances_to_frame(file: ImportanceFormat) -> pd.DataFrame:
+    return read_importances(file)
+
+
+def _importances_to_metadata(file: ImportanceFormat) -> qiime2.Metadata:
+    return qiime2.Metadata(read_importances(file))
+
+
+def _frame_to_importances(values: pd.DataFrame) -> ImportanceFormat:
+    return write_table(values, ImportanceFormat, "feature-id")
+
+
 TRANSFORMERS = [
     *_model_transformers(AAMEncoderDirectoryFormat),
     *_model_transformers(AAMRegressorDirectoryFormat),
     *_model_transformers(AAMClassifierDirectoryFormat),
+    *_explanations.TRANSFORMERS,
 ]
 if OWNED:
     TRANSFORMERS += [
@@ -85,4 +101,7 @@ if OWNED:
         _probabilities_to_frame,
         _probabilities_to_metadata,
         _frame_to_probabilities,
+        _importances_to_frame,
+        _importances_to_metadata,
+        _frame_to_importances,
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from q2_types.feature_data import FeatureData
 from q2_types.sample_data import SampleData
 from qiime2.plugin import Plugin
 
 import q2_aam
-from q2_aam import _predictions, _transformers, _types_formats
-from q2_aam.registrations import evaluation, models, predictions, summaries
+from q2_aam import _explanations, _predictions, _transformers, _types_formats
+from q2_aam.registrations import evaluation, insight, models, predictions, summaries
 from q2_aam.registrations.shared import citations
 
 __all__ = ["plugin"]
@@ -51,12 +52,22 @@ plugin.register_artifact_class(
     description="A model that predicts a categorical metadata column of a sample.",
 )
 
+plugin.register_semantic_types(_explanations.AAMImportance)
+plugin.register_formats(_explanations.AAMImportanceDirectoryFormat)
+plugin.register_artifact_class(
+    FeatureData[_explanations.AAMImportance],
+    _explanations.AAMImportanceDirectoryFormat,
+    description="How much a model's predictions depend on each feature and on groups of features: "
+    "importance, its spread and significance, and direction.",
+)
+
 if _predictions.OWNED:
     plugin.register_semantic_types(
         _predictions.ClassifierPredictions,
         _predictions.RegressorPredictions,
         _predictions.Probabilities,
         _predictions.TrueTargets,
+        _predictions.Importance,
     )
     plugin.register_formats(
         _predictions.PredictionsFormat,
@@ -64,6 +75,8 @@ if _predictions.OWNED:
         _predictions.ProbabilitiesFormat,
         _predictions.ProbabilitiesDirectoryFormat,
         _predictions.TrueTargetsDirectoryFormat,
+        _predictions.ImportanceFormat,
+        _predictions.ImportanceDirectoryFormat,
     )
     plugin.register_artifact_class(
         SampleData[_predictions.ClassifierPredictions],
@@ -85,11 +98,16 @@ if _predictions.OWNED:
         _predictions.TrueTargetsDirectoryFormat,
         description="The true value of each sample, of a metadata column to be predicted.",
     )
+    plugin.register_artifact_class(
+        FeatureData[_predictions.Importance],
+        _predictions.ImportanceDirectoryFormat,
+        description="The importance of each feature to a model's predictions.",
+    )
 
 for transformer in _transformers.TRANSFORMERS:
     plugin.register_transformer(transformer)
 
 # Actions --------------------------------------------------------------------------------------
 
-for topic in (models, predictions, evaluation, summaries):
+for topic in (models, predictions, evaluation, summaries, insight):
     topic.register(plugin)

@@ -158,7 +158,7 @@ def _explain(model, study, output, words: dict, **options) -> list[str]:
 
 def _clear(output, model, attention: bool, bases) -> None:
     """Write what the folder is of, in the place of an earlier run's importances."""
-    from aam_core.explanation.explain import FILES
+    from aam_core.explanation.result import FILES
     from aam_core.files.folders import replacing_in
     from aam_core.files.writing import write_json
 

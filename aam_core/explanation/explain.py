@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from aam_core import plots
 from aam_core.data.columns import missing_ids
 from aam_core.data.ids import listing
 from aam_core.data.metadata import column
@@ -30,111 +27,17 @@ from aam_core.explanation.importance import (
     shift_donors,
 )
 from aam_core.explanation.perturbed import Perturbed
+from aam_core.explanation.result import Explanation
 from aam_core.explanation.significance import flipped_together, least_p
-from aam_core.files.folders import replacing_in
-from aam_core.files.own_output import check_output
-from aam_core.files.writing import write_json
 from aam_core.log import logger
 from aam_core.model import Model
 from aam_core.prediction import as_predictor, as_study, override
 from aam_core.preparation import values_by_sample
-from aam_core.tasks import Classification
 
-__all__ = ["FILES", "Explanation", "explain", "one_target"]
-
-FILES = (
-    *("importance.tsv", "groups.tsv", "deletion.tsv", "contributions.tsv", "samples.tsv"),
-    "explanation.json",
-    *plots.figure_names("importance", "groups", "deletion"),
-)
-"""Names of all that `Explanation.save` and `Explanation.draw` write."""
+__all__ = ["explain", "one_target"]
 
 _LEAST = 10
 """Samples without which nothing can be said of an ASV."""
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What told a model's predictions of some samples.
-
-    Attributes
-    ----------
-    importance : DataFrame
-        Index ``feature-id``, most important first. ``importance``: by how much the mean error
-        rises (in units of the target; of classes, the log loss) where the ASV's relative abundance
-        is permuted among samples; ``importance_sd``, its standard deviation over the repeats;
-        ``p`` by sign flips of whole groups of samples, and ``q``, the false discovery rate over
-        the table; ``effect``: by how much having the ASV raises the prediction, the mean over the
-        samples that have it (of classes one column each, ``effect_<class>``); ``direction``:
-        'raises', 'lowers' or 'none', or the class that it makes likelier; ``prevalence``, the share
-        of samples that have it, and mean relative ``abundance``; ``dropped`` samples, which have
-        nothing else and do not count; ``taxon`` where there is a taxonomy.
-    groups : DataFrame
-        The same of taxa, clades or clusters, all of whose ASVs are permuted together: index
-        ``group-id``, and ``kind``; ``asvs``, their number, and ``members``, their ids.
-    deletion : DataFrame
-        As of `importance.deletion_curve`.
-    contributions, samples : DataFrame or None
-        As of `contributions.contributions`; None where there are no references.
-    target : str
-    error : str
-        Name of the error: 'mean absolute error' or 'log loss'.
-    counts : dict
-        Samples, groups of samples, repeats, the least p that there can be, whether predictions are
-        ``out_of_fold``, and whether the model tells its training samples
-        (``training_samples_known``).
-    """
-
-    importance: pd.DataFrame
-    groups: pd.DataFrame
-    deletion: pd.DataFrame
-    contributions: pd.DataFrame | None
-    samples: pd.DataFrame | None
-    target: str
-    error: str
-    counts: dict
-
-    def save(self, directory) -> Path:
-        """Write the tables as TSV, all or nothing, and before `draw`.
-
-        What an earlier run wrote of `FILES` goes; others in the folder stay.
-
-        Raises
-        ------
-        InputError
-            If the folder holds another kind of output, such as a model.
-        """
-        check_output(directory, "an explanation")
-        with replacing_in(directory, FILES) as folder:
-            for name in ("importance", "groups", "deletion"):
-                getattr(self, name).to_csv(folder / f"{name}.tsv", sep="\t")
-            if self.contributions is not None and self.samples is not None:
-                self.contributions.to_csv(folder / "contributions.tsv", sep="\t", index=False)
-                self.samples.to_csv(folder / "samples.tsv", sep="\t")
-            about = {"target": self.target, "error": self.error, **self.counts}
-            write_json(folder / "explanation.json", about)
-        return Path(directory)
-
-    def draw(self, directory, *, units: str | None = None, title: str | None = None) -> None:
-        """Draw importances and the deletion curve, each as SVG and PDF.
-
-        What cannot be drawn costs a warning. The log loss of classes has no ``units``.
-        """
-        if units is not None and self.error == Classification.error_name:
-            logger.info("units have no effect: the log loss of classes has none.")
-            units = None
-        drawn = {"importance": self.importance, "groups": self.groups}
-        for suffix in (".svg", ".pdf"):
-            for name, table in drawn.items():
-                if (table["importance"] > 0).any():
-                    draw = functools.partial(
-                        plots.importance, table, error=self.error, units=units, title=title
-                    )
-                    plots.attempt(Path(directory, f"{name}{suffix}"), draw)
-            curve = functools.partial(
-                plots.deletion_curve, self.deletion, error=self.error, units=units, title=title
-            )
-            plots.attempt(Path(directory, f"deletion{suffix}"), curve)
 
 
 def explain(
@@ -199,12 +102,13 @@ def explain(
     _check_numbers(repeats, references)
     model = one_target(as_predictor(model), target)
     files = {"sequences": sequences, "metadata": metadata, "tree": tree, "taxonomy": taxonomy}
-    study = _with_values(as_study(table, **files), model)
+    whole = as_study(table, **files)
+    study, blank = _with_values(whole, model)
     values = column(study.metadata, model.task.column)
     truth = model.task.forest_target(values)
     codes = _codes(study, group_by)
     levels = [each_asv(study), *levels_of(study, clades)]
-    held_out = _held_out(model, study)
+    held_out, note = _held_out(model, study)
     rng = np.random.default_rng(seed or 0)
     size, workers = len(study.sample_ids), _workers(threads)
     donors = shift_donors(size, codes, repeats, rng)
@@ -240,9 +144,9 @@ def explain(
         "training_samples_known": bool(model.train_samples),
         "mean_error": float(model.task.blend_losses(perturbed.base, truth).mean()),
     }
-    line = few_groups(flipped, {"ASVs": len(asvs), "groups": len(groups)})
-    if line:
-        logger.info(line)
+    few = few_groups(flipped, {"ASVs": len(asvs), "groups": len(groups)})
+    if few:
+        logger.info(few)
     return Explanation(
         asvs,
         groups,
@@ -252,6 +156,7 @@ def explain(
         target=model.task.column,
         error=model.task.error_name,
         counts=counts,
+        notes=[it for it in (note, *whole.report, blank, few) if it],
     )
 
 
@@ -277,17 +182,19 @@ def one_target(model: Model, target: str | None) -> Model:
     return each[target]
 
 
-def _with_values(study: Study, model: Model) -> Study:
-    """The samples that have a value of the target."""
+def _with_values(study: Study, model: Model) -> tuple[Study, str]:
+    """The samples that have a value of the target, and a line about the others, or none."""
     name = model.task.column
     if study.metadata is None:
         raise InputError(
             f"Explaining needs the actual values of {name!r}: give metadata that has them."
         )
-    blank = set(missing_ids(column(study.metadata, name)))
-    kept = [it for it in study.sample_ids if it not in blank]
-    if blank:
-        logger.info(f"{len(study.sample_ids) - len(kept)} samples without {name!r} are not used")
+    missing = set(missing_ids(column(study.metadata, name)))
+    kept = [it for it in study.sample_ids if it not in missing]
+    blank = len(study.sample_ids) - len(kept)
+    line = f"{blank} samples without {name!r} are not used" if blank else ""
+    if line:
+        logger.info(line)
     if len(kept) < _LEAST:
         raise InputError(
             f"{len(kept)} samples have a value of {name!r}: an explanation needs {_LEAST} or more."
@@ -295,8 +202,8 @@ def _with_values(study: Study, model: Model) -> Study:
     study = study.select(kept)
     present = np.flatnonzero(study.counts.getnnz(axis=0))
     if len(present) == len(study.feature_ids):
-        return study
-    return _some_features(study, present)
+        return study, line
+    return _some_features(study, present), line
 
 
 def _some_features(study: Study, present: np.ndarray) -> Study:
@@ -335,20 +242,25 @@ def _codes(study: Study, group_by) -> np.ndarray | None:
     return codes
 
 
-def _held_out(model: Model, study: Study) -> np.ndarray | None:
-    """``[K, N]`` members that did not train on each sample; None where none was trained on."""
+def _held_out(model: Model, study: Study) -> tuple[np.ndarray | None, str]:
+    """``[K, N]`` members that did not train on each sample, and a line about it.
+
+    None, where no sample was trained on; the line may be empty.
+    """
+    note = ""
     names = study.sample_ids
     validated = set(model.val_samples)
     trained = {*model.train_samples, *validated}
     seen = [name for name in names if name in trained]
     if not model.train_samples:
-        logger.warning(
+        note = (
             "the model does not tell which samples it was trained on (train_samples.txt): whether "
             f"these {len(names):,} are new to it is unknown, and importances of training samples "
             "mean nothing"
         )
+        logger.warning(note)
     if not seen:
-        return None
+        return None, note
     unknown = [name for name in seen if name not in validated]
     if unknown:
         raise InputError(
@@ -375,12 +287,11 @@ def _held_out(model: Model, study: Study) -> np.ndarray | None:
     fold = dict(zip(model.val_samples, model.val_folds, strict=True))
     count = max(model.val_folds) + 1
     split = Split(names, names, [fold[name] for name in names], count)
+    note = "all samples are of the fit: each is explained by the networks that did not train on it"
     if model.forest is not None and model.network_weight < 1:
-        logger.warning(
-            "all samples are of the fit: each is explained by the networks that did not train on "
-            f"it, without the forest (blend weight {1 - model.network_weight:.2f})"
-        )
-    return split.held_out(names, model.config.model.members)
+        note += f", without the forest (blend weight {1 - model.network_weight:.2f})"
+        logger.warning(note)
+    return split.held_out(names, model.config.model.members), note
 
 
 def _references(

@@ -12,6 +12,8 @@ __all__ = [
     "column",
     "encoder",
     "metadata",
+    "new_metadata",
+    "new_table",
     "phylogeny",
     "reads",
     "regressor",
@@ -70,6 +72,30 @@ def metadata():
     import qiime2
 
     return qiime2.Metadata(_study().metadata)
+
+
+@functools.lru_cache(maxsize=1)
+def _new():
+    """Reads and metadata of further samples, of the same features."""
+    from aam_core.simulate.study import simulate
+
+    more = simulate(samples=16, features=30, seed=1, sequence_length=40, depth=500)
+    names = {name: f"new-{name}" for name in more.metadata.index}
+    return more.table.update_ids(names, inplace=False), more.metadata.rename(index=names)
+
+
+def new_table():
+    """Reads of samples that no model was trained on."""
+    import qiime2
+
+    return qiime2.Artifact.import_data("FeatureTable[Frequency]", _new()[0])
+
+
+def new_metadata():
+    """Their metadata."""
+    import qiime2
+
+    return qiime2.Metadata(_new()[1])
 
 
 def _run(action, **arguments):

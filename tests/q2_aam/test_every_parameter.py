@@ -29,6 +29,9 @@ CHECKED = {
     "predict": PREDICTS | {"predictor", "target"},
     "predict_regression": PREDICTS | {"regressor", "target"},
     "predict_classification": PREDICTS | {"classifier"},
+    "explain": READ
+    | {"phylogeny", "taxonomy", "predictor", "metadata", "target", "group_by", "missing_samples"}
+    | {"repeats", "clades", "references", "random_state", "n_jobs", "device"},
     "scatterplot": {"predictions", "truth", "missing_samples"},
     "confusion_matrix": {"predictions", "probabilities", "truth", "missing_samples"},
     "split_table": {

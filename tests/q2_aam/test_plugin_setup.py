@@ -27,7 +27,8 @@ class TestPlugin(TestPluginBase):
         self.assertEqual(
             set(self.plugin.methods),
             {"pretrain", "fit_regressor", "fit_classifier", "predict"}
-            | {"predict_regression", "predict_classification"},
+            | {"predict_regression", "predict_classification", "split_table"}
+            | {"explain"},
         )
         self.assertEqual(
             set(self.plugin.visualizers), {"scatterplot", "confusion_matrix", "summarize"}
