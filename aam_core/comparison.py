@@ -14,14 +14,24 @@ from aam_core.ensemble.calibration import coverage_report
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.fold_fits import FoldPredictions, TargetInputs
-from aam_core.statistics import CONFIDENCE, compare_methods, draws_of, predictions_of
+from aam_core.statistics import (
+    CONFIDENCE,
+    Predictions,
+    compare_methods,
+    draws_of,
+    predictions_of,
+)
+from aam_core.tasks import task_named
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
 
 __all__ = [
     "LABELS",
     "comparison_table",
     "labels_of",
+    "long_table",
+    "losses_by_group",
     "metrics_of",
+    "metrics_of_table",
     "predictions_table",
     "together_by_method",
 ]
@@ -83,6 +93,130 @@ def comparison_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     return table.rename_axis("method")
 
 
+def long_table(
+    predictions: pd.DataFrame,
+    methods: Sequence[str],
+    classes: Sequence[str] = (),
+    groups: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Predictions of all methods of a cross-validation, one below the other.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Those of a `CrossValidation`: methods side by side.
+    methods : sequence of str
+        Of `LABELS`; those without a column are not in the result.
+    classes : sequence of str
+        Whose probabilities to keep.
+    groups : Series, optional
+        By sample id.
+
+    Returns
+    -------
+    DataFrame
+        Index ``sample-id``; ``repeat``, ``fold``, ``group`` (the sample itself without groups),
+        ``actual``, ``method``, ``prediction``, and the probability of each class, or the bounds of
+        AAM's interval.
+    """
+    parts = []
+    for method in methods:
+        first = "prediction" if method == "aam" else method
+        if first not in predictions:
+            continue
+        prefix = "" if method == "aam" else f"{method}_"
+        names = pd.Index(predictions.index)
+        part = {
+            "repeat": predictions.get("repeat", 1),
+            "fold": predictions["fold"],
+            "group": names if groups is None else groups.loc[names].astype(str).to_numpy(),
+            "actual": predictions["actual"],
+            "method": method,
+            "prediction": predictions[first],
+            **{name: predictions[f"{prefix}{name}"] for name in classes},
+        }
+        if method == "aam" and not len(classes) and set(BOUNDS) <= set(predictions):
+            part |= {name: predictions[name] for name in BOUNDS}
+        parts.append(pd.DataFrame(part, index=names))
+    return pd.concat(parts).rename_axis("sample-id")
+
+
+def metrics_of_table(
+    by_method: pd.DataFrame,
+    task: str,
+    target: str,
+    classes: Sequence[str] = (),
+    group_by: str | None = None,
+) -> dict[str, Any]:
+    """Metrics of all methods, with the comparison, from their predictions alone.
+
+    They are those of the cross-validation that made the predictions: folds that were fitted apart
+    from each other are compared by this.
+
+    Parameters
+    ----------
+    by_method : DataFrame
+        As `long_table` returns it, of all folds and repeats.
+    task : {'regression', 'classification'}
+    target : str
+        The metadata column.
+    classes : sequence of str
+    group_by : str, optional
+        Column of the groups.
+
+    Returns
+    -------
+    dict
+        Metrics by method, and ``comparison``: what `comparison_table` takes.
+    """
+    kind = task_named(task)
+    schema = {"prediction": ColumnKind.PREDICTION, **dict.fromkeys(classes, ColumnKind.PROBABILITY)}
+    methods = list(dict.fromkeys(by_method["method"]))
+    columns = [*schema, *(name for name in BOUNDS if name in by_method and name not in classes)]
+    order: pd.Index | None = None
+    scores: list[dict[str, dict[str, float]]] = []
+    runs: dict[str, list[Predictions]] = {method: [] for method in methods}
+    for _, repeat in by_method.groupby("repeat"):
+        scores.append({})
+        for method in methods:
+            part = repeat[repeat["method"] == method]
+            order = part.index if order is None else order
+            part = part.loc[order]
+            frame = part[columns].dropna(axis="columns", how="all")
+            scores[-1][method] = kind.compare(frame, part["actual"], schema)[1]
+            runs[method].append(predictions_of(part, "aam", task, classes))
+    means = scores[0] if len(scores) == 1 else _over_repeats(scores, np.mean)
+    groups = by_method["group"][by_method["method"] == methods[0]]
+    groups = groups[~groups.index.duplicated()].loc[order]
+    return {**means, "comparison": _compared(runs, groups, target, group_by, len(classes))}
+
+
+def losses_by_group(by_method: pd.DataFrame, task: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Mean loss of each method in each group of samples: what the paired tests compare.
+
+    Parameters
+    ----------
+    by_method : DataFrame
+        As `long_table` returns it.
+    task : {'regression', 'classification'}
+    classes : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        Index ``group``; ``samples``, and a column a method: the mean absolute error, or the mean
+        Brier score.
+    """
+    columns = {}
+    for method, part in by_method.groupby("method", sort=False):
+        # Named as those of AAM, whose columns have no prefix.
+        losses = predictions_of(part, "aam", task, classes).losses
+        columns[str(method)] = pd.Series(losses).groupby(part["group"].to_numpy()).mean()
+    samples = by_method.reset_index().groupby("group")["sample-id"].nunique()
+    table = pd.DataFrame({"samples": samples, **columns})
+    return table.loc[:, ["samples", *columns]].rename_axis("group")
+
+
 def _ends(prefix: str, interval: Sequence[float] | None) -> dict[str, float]:
     return {} if interval is None else {f"{prefix}low": interval[0], f"{prefix}high": interval[1]}
 
@@ -131,8 +265,9 @@ def metrics_of(
     predicted: Sequence[FoldPredictions],
     together: Sequence[dict[str, pd.DataFrame]],
     tables: Sequence[pd.DataFrame],
+    compare: bool = True,
 ) -> dict[str, Any]:
-    """The metrics of all folds together, of each repeat and of each fold."""
+    """The metrics of all folds together, of each repeat and of each fold; compared or not."""
     tested = list(tables[0].index)
     scores = [inputs.scores(frames) for frames in together]
     held_out = inputs.count_held_out(tested) | {"folds": len(inputs.folds) // len(tables)}
@@ -150,7 +285,7 @@ def metrics_of(
         **interval,
         **more,
         "network_weight": {"mean": float(np.mean(weights)), "zero": weights.count(0.0)},
-        "comparison": _compare(inputs, tables, list(means)),
+        **({"comparison": _compare(inputs, tables, list(means))} if compare else {}),
         "per_fold": [
             {
                 **({"repeat": fold.repeat} if len(tables) > 1 else {}),
@@ -186,17 +321,28 @@ def _compare(
         for method in methods
     }
     groups = tested if inputs.groups is None else inputs.groups.loc[tested].astype(str)
+    group_by = None if inputs.groups is None else str(inputs.groups.name)
+    return _compared(runs, groups, task.column, group_by, len(task.classes))
+
+
+def _compared(
+    runs: Mapping[str, Sequence[Predictions]],
+    groups: Any,
+    target: str,
+    group_by: str | None,
+    classes: int,
+) -> dict[str, Any]:
     groups = np.asarray(groups, dtype=object).astype(str)
-    reference = _REFERENCE if _REFERENCE in methods else None
-    draws = draws_of(len(tested), len(methods), len(tables), len(task.classes))
+    reference = _REFERENCE if _REFERENCE in runs else None
+    draws = draws_of(len(groups), len(runs), len(next(iter(runs.values()))), classes)
     return {
         "groups": len(np.unique(groups)),
-        "group_by": None if inputs.groups is None else str(inputs.groups.name),
-        "target": task.column,
+        "group_by": group_by,
+        "target": target,
         "reference": reference,
         "confidence": CONFIDENCE,
         "draws": draws,
-        "methods": compare_methods(runs, groups, reference, draws=draws, target=task.column),
+        "methods": compare_methods(runs, groups, reference, draws=draws, target=target),
     }
 
 

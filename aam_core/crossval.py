@@ -19,6 +19,7 @@ from aam_core.baseline import BASELINES
 from aam_core.comparison import (
     comparison_table,
     labels_of,
+    long_table,
     metrics_of,
     predictions_table,
     together_by_method,
@@ -86,6 +87,10 @@ class CrossValidation(Summarized):
         The metadata column that is predicted.
     more : list of CrossValidation
         Of further targets, by the same fits and folds; ``metrics["targets"]`` has those of all.
+    classes : list of str
+        Of a classification, those that have a column of probabilities, in their order.
+    groups : Series or None
+        Group of each sample, by its id.
     """
 
     predictions: pd.DataFrame
@@ -94,6 +99,8 @@ class CrossValidation(Summarized):
     task: str = "regression"
     target: str = ""
     more: list[CrossValidation] = dataclasses.field(default_factory=list)
+    classes: list[str] = dataclasses.field(default_factory=list)
+    groups: pd.Series | None = None
 
     @property
     def each(self) -> list[CrossValidation]:
@@ -104,6 +111,11 @@ class CrossValidation(Summarized):
     def comparison(self) -> pd.DataFrame:
         """Metrics of all methods, as ``comparison.tsv`` has them (`comparison_table`)."""
         return comparison_table(self.metrics)
+
+    @property
+    def by_method(self) -> pd.DataFrame:
+        """Predictions of all methods, one below the other (`long_table`)."""
+        return long_table(self.predictions, list(labels_of(self.task)), self.classes, self.groups)
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         labels = list(labels_of(self.task).items())
@@ -132,6 +144,7 @@ def cross_validate(
     test_where: str | Sequence[str] = (),
     folds_file: str | Path | None = None,
     repeat: int = 1,
+    only: int | None = None,
     jobs: int = 1,
     baseline: bool | Sequence[str] = True,
     encoder: Model | str | Path | None = None,
@@ -171,6 +184,10 @@ def cross_validate(
         it are trained on in every fold.
     repeat : int
         How often all is done, each time with the next seed, of folds and fits.
+    only : int, optional
+        Fit this fold alone, of all folds of all repeats from 1, exactly as all together would: the
+        result has its predictions and no comparison. `comparison.metrics_of_table` compares folds
+        that were fitted apart.
     jobs : int
         Folds at a time, each in a process of its own, with a share of the cores.
     baseline : bool or sequence of str
@@ -195,6 +212,8 @@ def cross_validate(
     began = time.perf_counter()
     kind = None if task is None else task_named(task)
     if output is not None:
+        if only is not None:
+            raise InputError("only one fold is no cross-validation to write: give no output.")
         check_output(output, "a cross-validation")
     assert isinstance(config, Config)
     _check_jobs(jobs, config)
@@ -215,8 +234,11 @@ def cross_validate(
     division.check()
     names = _baseline_names(baseline)
     inputs = _prepare(study, target, kind, group_by, division, config, options, names)
+    inputs = inputs if only is None else _one_fold(inputs, only)
     predicted = predict_folds(inputs, jobs)
-    first, *more = (_scored(*pair) for pair in zip(inputs.each, predicted, strict=True))
+    first, *more = (
+        _scored(*pair, compare=only is None) for pair in zip(inputs.each, predicted, strict=True)
+    )
     if more:
         first.metrics["targets"] = {one.target: {**one.metrics} for one in (first, *more)}
     result = dataclasses.replace(first, more=more)
@@ -227,24 +249,42 @@ def cross_validate(
     return result
 
 
-def _scored(inputs: TargetInputs, predicted: Sequence[FoldPredictions]) -> CrossValidation:
+def _one_fold(inputs: FoldInputs, number: int) -> FoldInputs:
+    """One fold of all, counted from 1."""
+    if not 1 <= number <= len(inputs.folds):
+        raise InputError(f"There are {len(inputs.folds)} folds to fit, and no fold {number}.")
+    return dataclasses.replace(inputs, folds=inputs.folds[number - 1 : number])
+
+
+def _scored(
+    inputs: TargetInputs, predicted: Sequence[FoldPredictions], *, compare: bool = True
+) -> CrossValidation:
     """The predictions of all folds of one target, and how good they are."""
-    together = [
-        together_by_method(inputs, predicted, number + 1) for number in range(inputs.repeats)
-    ]
+    repeats = list(dict.fromkeys(fold.repeat for fold, *_ in inputs.folds))
+    together = [together_by_method(inputs, predicted, repeat) for repeat in repeats]
     tables = [
-        predictions_table(frames, inputs, number) for number, frames in enumerate(together, start=1)
+        predictions_table(frames, inputs, repeat)
+        for repeat, frames in zip(repeats, together, strict=True)
     ]
-    metrics, task = metrics_of(inputs, predicted, together, tables), inputs.task
+    metrics, task = metrics_of(inputs, predicted, together, tables, compare), inputs.task
     _warn_of_depth(metrics, task)
     _say_weight(metrics)
     table = tables[0]
-    if len(tables) > 1:
-        for number, each in enumerate(tables, start=1):
+    if repeats != [1]:
+        for number, each in zip(repeats, tables, strict=True):
             each.insert(0, "repeat", number)
         table = pd.concat(tables)
     folds = folds_table(fold for fold, *_ in inputs.folds)
-    return CrossValidation(table, metrics, folds, task.name, task.column)
+    groups = None if inputs.groups is None else inputs.groups.loc[table.index.unique()]
+    return CrossValidation(
+        table,
+        metrics,
+        folds,
+        task.name,
+        task.column,
+        classes=list(task.classes),
+        groups=groups,
+    )
 
 
 def _write(result: CrossValidation, inputs: FoldInputs, output: Path) -> None:

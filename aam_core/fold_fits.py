@@ -122,11 +122,6 @@ class TargetInputs:
         places, fits = list(folds), list(folds.values())
         return cls(inputs.study, task, values, inputs.groups, fits, places, inputs.config)
 
-    @property
-    def repeats(self) -> int:
-        """How often the samples are tested."""
-        return max(fold.repeat for fold, *_ in self.folds)
-
     def count_held_out(self, samples: Sequence[str]) -> dict[str, int]:
         """Numbers of some samples and their groups."""
         groups = preparation.count_groups(self.groups, samples)

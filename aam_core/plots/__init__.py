@@ -7,6 +7,7 @@ or PDF, by the suffix. Matplotlib is imported when something is drawn.
 from __future__ import annotations
 
 from aam_core.plots.attention import attention
+from aam_core.plots.compared import methods, paired
 from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
 from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
@@ -38,8 +39,10 @@ __all__ = [
     "importance",
     "learning_rates",
     "logo",
+    "methods",
     "ordination",
     "over_sizes",
+    "paired",
     "reliability",
     "scatter",
     "trials",

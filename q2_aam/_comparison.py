@@ -1,0 +1,492 @@
+"""The page of a cross-validation: its methods side by side, and their paired errors."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core import plots
+from aam_core.comparison import labels_of, losses_by_group
+from aam_core.plots.style import BLUE, GREY, RED
+from aam_core.plots.style import named_metric as _metric
+from aam_core.reporting.page import cell
+from aam_core.statistics import CONFIDENCE, mean_metrics, predictions_of
+from aam_core.tasks import task_named
+from q2_aam import _pages
+
+__all__ = ["write_page"]
+
+_REFERENCE = "random_forest"
+"""The method that the comparison table has differences from."""
+
+_LOSSES = {"regression": "mean absolute error", "classification": "mean Brier score"}
+"""What is averaged over the samples of a group, by task."""
+
+_PARTS = ("", "_low", "_high", "_difference", "_difference_low", "_difference_high")
+"""Endings of the columns of a metric in the comparison table."""
+
+_NAMES = {
+    "spearman": "Spearman's correlation",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
+}
+
+_SCALED = {"mae", "rmse", "width"}
+"""Metrics in the unit of the column."""
+
+
+def write_page(
+    output_dir: str,
+    by_method: pd.DataFrame,
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    units: str | None = None,
+) -> None:
+    """Write the page of a cross-validation.
+
+    Parameters
+    ----------
+    output_dir : str
+    by_method : DataFrame
+        As `aam_core.comparison.long_table` returns it.
+    comparison : DataFrame
+        As `aam_core.comparison.comparison_table` returns it.
+    about : mapping
+        Of the details.
+    units : str, optional
+        Unit of the column.
+    """
+    task, labels = about["task"], labels_of(about["task"])
+    metrics = _metrics_long(comparison, labels, units)
+    losses = losses_by_group(by_method, task, about["classes"] or [])
+    folds = _folds(by_method, about, labels)
+    paired = _paired_long(losses, labels)
+    loss = _with_unit(_LOSSES[task], units if task == "regression" else None)
+    reference = _REFERENCE if _REFERENCE in comparison.index else None
+    main = task_named(task).metrics[0]
+    pictures = _pictures(output_dir, metrics, losses, labels, (main, loss, reference))
+    data = {
+        "comparison": comparison,
+        "metrics": metrics,
+        "paired_errors": paired,
+        "folds": folds,
+        "predictions_by_method": by_method,
+    }
+    charts: dict[str, dict[str, Any]] = {"metrics": _metrics_chart(metrics, main)}
+    if reference:
+        charts["differences"] = _differences_chart(metrics, main)
+    charts["paired_errors"] = _paired_chart(paired, loss, labels)
+    context = {
+        **_head(comparison, about, by_method.index.nunique(), (main, units)),
+        "intervals": _intervals_in_words(about, comparison),
+        "confidence": f"{CONFIDENCE:.0%}",
+        "reference": reference and labels[reference],
+        "methods": _pages.rows(_metrics_shown(comparison, labels, main)),
+        "compared": reference
+        and _pages.rows(_differences_shown(comparison, labels, main, reference)),
+        "columns": _columns_in_words(comparison, units, reference is not None),
+        "unit": "sample" if about["group_by"] is None else "group",
+        "paired": f"The {loss} of AAM against that of another method.",
+        "folds": _pages.rows(_folds_shown(folds)),
+        "folds_title": f"{_named(main)} in each fold",
+        "pictures": pictures,
+        "captions": {
+            "methods": "Metrics with intervals",
+            "paired": "Paired errors",
+            "comparison": "Comparison of the methods: metrics, intervals, differences, p",
+            "metrics": "The same, a row a metric of a method",
+            "paired_errors": f"The {loss} of each group by each method",
+            "folds": "Metric of each fold",
+            "predictions_by_method": "Predictions of each sample by each method",
+        },
+    }
+    _pages.render("compare", output_dir, context, data=data, charts=charts)
+
+
+# --- what stands at the top ----------------------------------------------------------------------
+
+
+def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dict[str, Any]:
+    """Title, first sentence, facts and notes."""
+    main, units = scale
+    ours, column = comparison.loc["aam"], about["column"]
+    group, groups, folds = about["group_by"], about["groups"], about["folds"]
+    times = about.get("repeats") or 1
+    how = f"{folds} folds" + (f", {times} times with other seeds" if times > 1 else "")
+    if group is None:
+        lead = (
+            f"Each of {samples:,} samples was predicted by models that never saw it: divided at "
+            f"random, without groups, into {how}."
+        )
+        warnings = [
+            "The samples were not grouped. Where several samples are of one host or site, models "
+            "may recognize it, and all metrics on this page are too good: give group_by."
+        ]
+    else:
+        lead = (
+            f"Each of {samples:,} samples was predicted by models that never saw it, nor any other "
+            f"sample of its group: by {group}, {groups:,} groups, {how}."
+        )
+        warnings = []
+    unit = f" {units}" if units and main in _SCALED else ""
+    facts = [
+        (f"{_named(main)} of AAM", f"{cell(ours[main])}{unit}", _span(ours, main, "interval "))
+    ]
+    if _REFERENCE in comparison.index:
+        theirs = comparison.loc[_REFERENCE]
+        facts.append(
+            (
+                f"{_named(main)} of a random forest",
+                f"{cell(theirs[main])}{unit}",
+                _span(theirs, main, "interval "),
+            )
+        )
+        facts.append(
+            (
+                "Difference of AAM",
+                f"{_signed(ours[f'{main}_difference'])}{unit}",
+                f"{_span(ours, f'{main}_difference', 'interval ')}; "
+                f"{_p(ours['p'])}; better in {int(ours['better'])} of "
+                f"{int(ours['groups'])} {'samples' if group is None else 'groups'}",
+            )
+        )
+    if "coverage" in comparison.columns and np.isfinite(ours.get("coverage", np.nan)):
+        facts.append(
+            (
+                f"{about['confidence']:.0%} prediction interval",
+                f"{ours['coverage']:.1%}",
+                "of the true values lie in it",
+            )
+        )
+    if about["blend"]:
+        facts.append(("Blend of AAM", *_blend_in_words(about["blend"])))
+    return {
+        "title": f"Cross-validation of {column}",
+        "lead": lead,
+        "facts": facts,
+        "warnings": warnings,
+        "notes": about["notes"] or [],
+    }
+
+
+def _blend_in_words(blend: Mapping[str, float]) -> tuple[str, str]:
+    """The mean weights of networks and forest, and what they mean."""
+    share = blend["networks"]
+    if share == 0:
+        return "forest alone", "the networks had no weight: AAM is its forest here"
+    if share == 1:
+        return "networks alone", "the forest had no weight"
+    return f"{share:.0%} networks", f"and {1 - share:.0%} forest, in the mean of the folds"
+
+
+def _intervals_in_words(about, comparison) -> str:
+    unit = "samples" if about["group_by"] is None else "groups"
+    text = f"Intervals: {CONFIDENCE:.0%}, by a bootstrap over {unit}."
+    if _REFERENCE in comparison.index:
+        text += (
+            f" p: Wilcoxon signed-rank test of the {unit}' mean losses against the random forest, "
+            "without a correction for the number of methods."
+        )
+    return text
+
+
+def _columns_in_words(comparison, units: str | None, compared: bool) -> str:
+    parts = []
+    names = set(comparison.columns)
+    if "r2" in names:
+        parts.append(
+            "R²: 1 minus the squared errors over those of predicting the mean of all samples; it "
+            "can be negative."
+        )
+    if names & _SCALED and units:
+        parts.append(f"MAE, RMSE and width are in {units}.")
+    if "coverage" in names:
+        parts.append("Coverage: share of the true values within AAM's interval; width: its mean.")
+    if compared:
+        parts.append("Better in: groups with a lower mean loss than by the random forest.")
+    return " ".join(parts)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _metric_names(comparison: pd.DataFrame) -> list[str]:
+    """Metrics of a comparison table, in its order."""
+    ends = tuple(part for part in _PARTS if part)
+    other = ("groups", "better", "p")
+    return [it for it in comparison.columns if not it.endswith(ends) and it not in other]
+
+
+def _metrics_long(comparison, labels: Mapping[str, str], units: str | None) -> pd.DataFrame:
+    """A row a metric of a method: value, interval, difference and its interval."""
+    rows = []
+    for method, row in _rows(comparison):
+        for name in _metric_names(comparison):
+            values = [float(row.get(f"{name}{part}", np.nan)) for part in _PARTS]
+            if np.isfinite(values[0]):
+                label = _with_unit(_named(name), units if name in _SCALED else None)
+                rows.append((labels[method], label, name, *values))
+    names = ["value", "low", "high", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=["method", "label", "metric", *names])
+
+
+def _paired_long(losses: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """A row a group and method but AAM: its mean loss, and that of AAM."""
+    others = [name for name in losses.columns if name not in ("samples", "aam")]
+    parts = [
+        pd.DataFrame(
+            {
+                "group": losses.index,
+                "samples": losses["samples"].to_numpy(),
+                "method": labels[name],
+                "other": losses[name].to_numpy(),
+                "AAM": losses["aam"].to_numpy(),
+            }
+        )
+        for name in others
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _folds(by_method: pd.DataFrame, about, labels: Mapping[str, str]) -> pd.DataFrame:
+    """The main metric of each method in each fold."""
+    task, rows = about["task"], []
+    main, classes = task_named(task).metrics[0], about["classes"] or []
+    for (repeat, fold), part in by_method.groupby(["repeat", "fold"]):
+        ours = part[part["method"] == "aam"]
+        row: dict[str, Any] = {"repeat": int(repeat), "fold": int(fold), "samples": len(ours)}
+        if about["group_by"] is not None:
+            row["groups"] = ours["group"].nunique()
+        for method, own in part.groupby("method", sort=False):
+            run = predictions_of(own, "aam", task, classes)
+            row[labels[str(method)]] = mean_metrics([run], names=[main])[main]
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    return table if table["repeat"].nunique() > 1 else table.drop(columns="repeat")
+
+
+def _metrics_shown(comparison, labels, main: str) -> pd.DataFrame:
+    """The metrics of each method, as the page shows them."""
+    table = comparison[_metric_names(comparison)].rename(columns=_named)
+    table.insert(0, f"{_named(main)}, interval", [_span(row, main) for _, row in _rows(comparison)])
+    return table.set_axis([labels[name] for name in table.index]).rename_axis("method")
+
+
+def _differences_shown(comparison, labels, main: str, reference: str) -> pd.DataFrame:
+    """The differences of the other methods from the reference, as the page shows them."""
+    lines = {
+        labels[method]: {
+            f"{_named(main)}, difference": _signed(row[f"{main}_difference"]),
+            "interval": _span(row, f"{main}_difference"),
+            "better in": f"{int(row['better'])} of {int(row['groups'])}",
+            "test": _p(row["p"]),
+        }
+        for method, row in _rows(comparison)
+        if method != reference
+    }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def _folds_shown(folds: pd.DataFrame) -> pd.DataFrame:
+    """A column a fold."""
+    places = ["fold"] if "repeat" not in folds else ["repeat", "fold"]
+    names = folds[places].astype(str).agg(".".join, axis=1)
+    table = folds.drop(columns=places).set_axis([f"fold {name}" for name in names]).T
+    return table.rename_axis("method")
+
+
+def _rows(comparison: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    return [(str(method), row) for method, row in comparison.iterrows()]
+
+
+def _span(row: pd.Series, name: str, before: str = "") -> str:
+    """The interval of a metric in words; empty where there is none."""
+    low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
+    if not np.isfinite([low, high]).all():
+        return ""
+    return f"{before}{cell(low)} to {cell(high)}".replace("-", "\N{MINUS SIGN}")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4g}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else ""
+
+
+def _with_unit(text: str, unit: str | None) -> str:
+    return f"{text} ({unit})" if unit else text
+
+
+def _named(metric: str) -> str:
+    return _NAMES.get(metric, _metric(metric))
+
+
+def _p(value: float) -> str:
+    """p as papers write it."""
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+
+
+# --- charts and pictures -------------------------------------------------------------------------
+
+
+def _choice(name: str, options: list[str], first: str, label: str) -> dict[str, Any]:
+    """A parameter of a chart that the reader chooses from a list."""
+    bind = {"input": "select", "options": options, "name": f"{label}: "}
+    return {"name": name, "value": first, "bind": bind}
+
+
+def _by_metric(metrics: pd.DataFrame, main: str, value: str) -> dict[str, Any]:
+    """A point and a line for each method, of the metric that the reader chooses."""
+    first = str(metrics.loc[metrics["metric"] == main, "label"].iloc[0])
+    low, high = ("low", "high") if value == "value" else (f"{value}_low", f"{value}_high")
+    chosen = metrics[np.isfinite(metrics[value])]
+    order = list(dict.fromkeys(metrics["method"]))
+    # A label of several lines is an array.
+    lines = json.dumps({name: textwrap.wrap(name, 24) for name in order})
+    y = {
+        "field": "method",
+        "type": "nominal",
+        "sort": order,
+        "title": None,
+        "axis": {"labelLimit": 220, "labelExpr": f"{lines}[datum.label]"},
+    }
+    shown = [
+        {"field": "method", "title": "method"},
+        *(
+            {"field": name, "title": title, "type": "quantitative", "format": ",.4~g"}
+            for name, title in ((value, value), (low, "from"), (high, "to"))
+        ),
+    ]
+    x = {"field": value, "type": "quantitative", "title": None, "scale": {"zero": False}}
+    ours = {"condition": {"test": "datum.method === 'AAM'", "value": BLUE}, "value": GREY}
+    return {
+        "data": {"name": "metrics"},
+        "width": "container",
+        "height": {"step": 34},
+        "params": [_choice("shown", list(dict.fromkeys(chosen["label"])), first, "Metric")],
+        "transform": [{"filter": f"datum.label === shown && isValid(datum.{value})"}],
+        "encoding": {"y": y},
+        "layer": [
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {
+                    "x": {**x, "field": low},
+                    "x2": {"field": high},
+                    "color": ours,
+                    "tooltip": shown,
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+                "encoding": {"x": x, "color": ours, "tooltip": shown},
+            },
+        ],
+    }
+
+
+def _metrics_chart(metrics: pd.DataFrame, main: str) -> dict[str, Any]:
+    return _by_metric(metrics, main, "value")
+
+
+def _differences_chart(metrics: pd.DataFrame, main: str) -> dict[str, Any]:
+    spec = _by_metric(metrics, main, "difference")
+    zero = {
+        "mark": {"type": "rule", "strokeDash": [4, 4], "color": GREY, "tooltip": None},
+        "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": None},
+    }
+    return {**spec, "layer": [zero, *spec["layer"]]}
+
+
+def _paired_chart(paired: pd.DataFrame, loss: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The mean loss of each group by AAM against another method, which the reader chooses."""
+    names = list(dict.fromkeys(paired["method"]))
+    first = labels[_REFERENCE] if labels[_REFERENCE] in names else names[0]
+    highest = paired.groupby("method")[["other", "AAM"]].max().max(axis=1)
+    ends = {name: float(f"{1.05 * highest[name]:.3g}") or 1.0 for name in names}
+    end = {"expr": f"{json.dumps(ends)}[other_method]"}
+    scale = {"domainMin": 0, "domainMax": end, "nice": False}
+    better = "datum.AAM < datum.other ? 'AAM is better' : 'the other is better'"
+    return {
+        "height": 420,
+        "width": "container",
+        "params": [_choice("other_method", names, first, "Other method")],
+        "layer": [
+            {
+                "data": {"values": [{"at": 0.0}, {"at": max(ends.values())}]},
+                "mark": {"type": "line", "strokeDash": [4, 4], "color": GREY, "clip": True},
+                "encoding": {
+                    "x": {"field": "at", "type": "quantitative"},
+                    "y": {"field": "at", "type": "quantitative"},
+                },
+            },
+            {
+                "data": {"name": "paired_errors"},
+                "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+                "transform": [
+                    {"filter": "datum.method === other_method"},
+                    {"calculate": better, "as": "which"},
+                ],
+                "mark": {"type": "point", "filled": True, "opacity": 0.8},
+                "encoding": {
+                    "x": {
+                        "field": "other",
+                        "type": "quantitative",
+                        "title": f"{loss}, other method",
+                        "scale": scale,
+                    },
+                    "y": {
+                        "field": "AAM",
+                        "type": "quantitative",
+                        "title": f"{loss}, AAM",
+                        "scale": scale,
+                    },
+                    "size": {
+                        "field": "samples",
+                        "type": "quantitative",
+                        "scale": {"range": [30, 200]},
+                        "legend": None,
+                    },
+                    "color": {
+                        "field": "which",
+                        "type": "nominal",
+                        "title": None,
+                        "scale": {
+                            "domain": ["AAM is better", "the other is better"],
+                            "range": [BLUE, RED],
+                        },
+                        "legend": {"orient": "top"},
+                    },
+                    "tooltip": [
+                        {"field": "group", "title": "group"},
+                        {"field": "samples", "type": "quantitative"},
+                        {"field": "AAM", "type": "quantitative", "format": ",.4~g"},
+                        {"field": "other", "type": "quantitative", "format": ",.4~g"},
+                    ],
+                },
+            },
+        ],
+    }
+
+
+def _pictures(output_dir, metrics, losses, labels, what) -> dict[str, list[str]]:
+    """The static pictures: file name without suffix -> suffixes."""
+    main, loss, reference = what
+    of_main = metrics[metrics["metric"] == main].set_index("method")
+    label, other = str(of_main["label"].iloc[0]), reference and labels[reference]
+    names = [name for name in losses.columns if name not in ("samples", "aam")]
+    drawn = {
+        "methods": partial(plots.methods, of_main, label=label, reference=other),
+    }
+    if names:
+        second = reference if reference in names else names[0]
+        table = losses[["samples", "aam", second]].set_axis(
+            ["samples", "AAM", labels[second]], axis=1
+        )
+        drawn["paired"] = partial(
+            plots.paired, table, first="AAM", second=labels[second], label=loss
+        )
+    return {stem: _pages.draw(output_dir, stem, plot) for stem, plot in drawn.items()}
