@@ -34,6 +34,7 @@ __all__ = [
     "mean_metrics",
     "paired_test",
     "predictions_of",
+    "scored",
 ]
 
 DRAWS = 2000
@@ -344,6 +345,45 @@ def bootstrap(
         [K] each.
     """
     return _interval(draw(metric, subjects, draws=draws, seed=seed))
+
+
+def scored(
+    predictions: Predictions, groups, *, names: Iterable[str] | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Metrics of predictions with bootstrap intervals over groups.
+
+    Parameters
+    ----------
+    predictions : Numbers or Classes
+    groups : [N]
+        Group of each sample; each sample is its own where they are not grouped.
+    names : iterable of str, optional
+        Some of the metrics; all where not given.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Index ``metric``; ``value``, ``low``, ``high``: NaN where a metric is not defined, and the
+        bounds where there is one group.
+    """
+    values = pd.Series(predictions.metrics(names=names), dtype=float)
+    frame = pd.DataFrame({"value": values, "low": np.nan, "high": np.nan}).rename_axis("metric")
+    wanted = list(values.index[values.notna()])
+    if not wanted or len(np.unique(groups)) < 2:
+        return frame
+    draws = draws_of(len(groups), methods=len(wanted))
+
+    def metrics(rows):
+        return np.array(list(predictions.metrics(rows, wanted).values()))
+
+    drawn = draw(metrics, groups, draws=draws, seed=seed)
+    kept = ~np.isnan(drawn).all(axis=0)  # an AUC of two samples has no draw with both classes
+    named = [name for name, keep in zip(wanted, kept, strict=True) if keep]
+    if named:
+        frame.loc[named, ["low", "high"]] = np.array(_interval(drawn[:, kept])).T
+    return frame
 
 
 def draw(

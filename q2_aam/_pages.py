@@ -84,6 +84,7 @@ def render(
     embedded += [(f"spec-{name}", _json(spec)) for name, spec in charts.items()]
     defaults = {"pictures": {}, "captions": {}, "title": "", "tables": list(data)}
     values = {**defaults, **context, "charts": charts, "embedded": embedded, "version": __version__}
+    values["scripts"] = _scripts(page)
     environment = _environment()
     values["aam"] = environment.get_template("shared/macros.html").module
     content = environment.get_template(f"{page}/index.html").render(values)
@@ -142,11 +143,16 @@ def _environment() -> Environment:
     )
 
 
+def _scripts(page: str) -> list[str]:
+    """Names of a page's own scripts."""
+    return sorted(path.name for path in (ASSETS / page).glob("*.js"))
+
+
 def _copy_scripts(page: str, output_dir: str, charts: bool) -> None:
     folder = _in(output_dir, _SCRIPTS)
     folder.mkdir(exist_ok=True)
-    copied = [ASSETS / "shared" / "aam.css", ASSETS / "shared" / "aam.js"]
-    copied += sorted((ASSETS / page).glob("*.js"))
+    copied = [ASSETS / "shared" / name for name in ("aam.css", "aam.js", "samples.js")]
+    copied += [ASSETS / page / name for name in _scripts(page)]
     if charts:
         copied += sorted((ASSETS / "vendor").iterdir())
     for path in copied:

@@ -10,6 +10,7 @@ import math
 import numbers
 import re
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "list_values",
     "missing_ids",
     "missing_words",
+    "natural_order",
     "to_floats",
 ]
 
@@ -52,6 +54,31 @@ _MISSING_WORDS = frozenset(
 
 _MOST_SHOWN = 20
 """Classes that `class_sizes` names."""
+
+
+_NUMBERS_IN_TEXT = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+_OPEN_RANGES = {"<": -1, "≤": -1, ">": 1, "≥": 1}
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Names of classes as people count: numbers in them by size, '<' first and '>' last.
+
+    >>> natural_order(["12-15 months", "0-3 months", "3-6 months", ">15 months"])
+    ['0-3 months', '3-6 months', '12-15 months', '>15 months']
+    """
+
+    def key(name: str):
+        if is_number(name):
+            return 0, [(0, float(name), "")], name
+        parts = _NUMBERS_IN_TEXT.split(name)  # text and numbers in turn
+        mixed = [
+            (0, float(part), "") if place % 2 else (1, 0.0, part.casefold())
+            for place, part in enumerate(parts)
+            if part
+        ]
+        return _OPEN_RANGES.get(name[:1], 0), mixed, name
+
+    return sorted(names, key=key)
 
 
 def is_number(text: str) -> bool:

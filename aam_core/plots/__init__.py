@@ -7,6 +7,7 @@ or PDF, by the suffix. Matplotlib is imported when something is drawn.
 from __future__ import annotations
 
 from aam_core.plots.attention import attention
+from aam_core.plots.class_curves import class_curves
 from aam_core.plots.compared import methods, paired
 from aam_core.plots.confusion import MANY_CLASSES, confusion
 from aam_core.plots.curves import curves
@@ -27,6 +28,7 @@ __all__ = [
     "SUFFIXES",
     "attempt",
     "attention",
+    "class_curves",
     "confusion",
     "coverage",
     "curves",

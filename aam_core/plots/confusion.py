@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from aam_core.plots.style import new_figure, plain, save, style
+from aam_core.plots.style import legible, new_figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def confusion(
         figure, (axes,) = new_figure(size + 1.6, size)
         image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         if not crowded:
-            _fill_cells(axes, counts, share)
+            _fill_cells(axes, image, counts, share)
         _name_classes(axes, classes, counts.sum(axis=1), crowded, size)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -77,7 +77,7 @@ def confusion(
         return save(figure, path)
 
 
-def _fill_cells(axes, counts, share):
+def _fill_cells(axes, image, counts, share):
     font = 12 if len(counts) <= 6 else 9 if len(counts) <= 12 else 7
     for (row, column), value in np.ndenumerate(share):
         axes.text(
@@ -87,7 +87,7 @@ def _fill_cells(axes, counts, share):
             ha="center",
             va="center",
             fontsize=font,
-            color="white" if value > 0.55 else "black",
+            color=legible(image.cmap(image.norm(value))),
         )
 
 

@@ -30,7 +30,9 @@ __all__ = [
     "RED",
     "SUFFIXES",
     "attempt",
+    "contrast",
     "figure_names",
+    "legible",
     "named_metric",
     "new_figure",
     "plain",
@@ -158,6 +160,33 @@ def save(figure: Figure, path: str | Path | None) -> Figure:
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script without a font
         figure.savefig(temporary, bbox_inches="tight", pad_inches=0.15)
     return figure
+
+
+def contrast(first: Sequence[float], second: Sequence[float]) -> float:
+    """Contrast of two colours, each red, green and blue from 0 to 1: 1 to 21.
+
+    (Web Content Accessibility Guidelines 2.1; text needs 4.5.)
+
+    >>> contrast((0, 0, 0), (1, 1, 1))
+    21.0
+    """
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def legible(background: Sequence[float]) -> str:
+    """'black' or 'white', whichever has more contrast to a colour: 4.58 at least.
+
+    >>> legible((1.0, 0.9, 0.2)), legible((0.0, 0.1, 0.4))
+    ('black', 'white')
+    """
+    black, white = (contrast(background, (level,) * 3) for level in (0.0, 1.0))
+    return "black" if black >= white else "white"
 
 
 def named_metric(name: str) -> str:

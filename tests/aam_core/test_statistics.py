@@ -199,3 +199,22 @@ def test_benjamini_hochberg():
     p = np.array([0.01, 0.04, np.nan, 0.03, 0.005, 0.9])
     q = [0.025, 0.05, np.nan, 0.05, 0.025, 0.9]  # what is not tested does not count
     np.testing.assert_allclose(statistics.benjamini_hochberg(p), q)
+
+
+def test_scored_has_an_interval_of_each_metric():
+    ours = numbers(10)
+    table = statistics.scored(ours, SUBJECTS)
+    assert dict(table["value"]) == ours.metrics()
+    assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
+    low, high = statistics.bootstrap(
+        lambda rows: np.array([ours.metrics(rows, ["mae"])["mae"]]), SUBJECTS
+    )
+    alone = statistics.scored(ours, SUBJECTS, names=["mae"])
+    assert list(alone.loc["mae", ["low", "high"]]) == pytest.approx([low[0], high[0]])
+
+
+def test_scored_omits_what_is_not_defined():
+    same = statistics.Numbers(np.ones(4), np.arange(4.0))
+    table = statistics.scored(same, np.arange(4))
+    assert np.isnan(table.loc["r2", "value"]) and np.isfinite(table.loc["mae", "high"])
+    assert statistics.scored(same, np.zeros(4))["low"].isna().all()

@@ -16,6 +16,7 @@ from aam_core.data.columns import (
     is_missing_word,
     label_codes,
     missing_words,
+    natural_order,
     to_floats,
 )
 from aam_core.data.metadata import column, read_metadata
@@ -166,3 +167,18 @@ def test_words_that_are_names(word):
 def test_sizes_of_many_classes_are_cut():
     lines = class_sizes(series([f"{k:03}" + "x" * 500 for k in range(300)]))
     assert lines.endswith("and 280 more") and len(lines) < 1500
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["0-3 months", "3-6 months", "12-15 months"],
+        ["<1 y", "1-5 y", "5-18 y", "≥18 y"],
+        ["-10", "-2", "0.5", "3", "10"],
+        ["site 1", "site 2", "Site 10", "site 11"],
+        ["2", "10", "unknown"],
+    ],
+)
+def test_natural_order(names):
+    assert natural_order(names[::-1]) == names
+    assert natural_order(sorted(names)) == names

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from aam_core import plots
+from aam_core.plots.style import contrast
 
 
 def test_confusion_shows_counts_and_shares(classes, texts):
@@ -51,3 +53,15 @@ def test_confusion_of_many_classes_stays_readable(number, texts):
             boxes = [label.get_window_extent() for label in labels]
             pitch = getattr(axes.get_window_extent(), side) / len(shown)
             assert max(getattr(box, side) for box in boxes) <= 1.05 * pitch
+
+
+def test_text_of_cells_is_legible():
+    table = pd.DataFrame(
+        {"actual": ["a"] * 20, "prediction": ["a"] * 9 + ["b"] * 6 + ["c"] * 4 + ["d"]}
+    )
+    axes = plots.confusion(table).axes[0]
+    image = axes.images[0]
+    for text in axes.texts:
+        column, row = text.get_position()
+        colour = image.cmap(image.norm(image.get_array()[int(row), int(column)]))
+        assert contrast(colour, to_rgb(text.get_color())) >= 4.5

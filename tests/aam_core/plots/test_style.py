@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import itertools
+
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 
 from aam_core import plots
 from aam_core.errors import InputError
+from aam_core.plots.style import contrast, legible
 
 STARTS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
@@ -91,3 +95,10 @@ def test_what_cannot_be_drawn_is_one_warning(tmp_path, caplog):
     assert not any("\n" in line for line in lines)
     assert plots.attempt(tmp_path / "c.png", lambda path: path.write_text("drawn"))
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+def test_text_on_any_colour_is_legible():
+    levels = np.linspace(0, 1, 9)
+    for colour in itertools.product(levels, repeat=3):
+        text = (0, 0, 0) if legible(colour) == "black" else (1, 1, 1)
+        assert contrast(colour, text) >= 4.5
