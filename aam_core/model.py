@@ -75,7 +75,7 @@ class Model(Summarized):
         Index ``sample-id``; ``actual`` and ``prediction``, in real units; of a classifier a column
         of probabilities per class too.
     history : list of dict
-        Losses of each epoch. Not saved.
+        Losses and metrics of each epoch; empty where an AAM of before saved it.
     more : list of Model
         Of further targets that were learned together with this one.
     """

@@ -6,7 +6,7 @@ ensemble has a forest, ``forest.json`` and ``forest.safetensors``. A model is re
 alone. ``known.safetensors`` (since format 5) tells the ASVs that it was fitted on,
 ``novelty.safetensors`` (since format 6) which samples are usual. Beside them are
 records: ``metrics.json``, ``train_samples.txt``, ``val_samples.txt``, ``folds.tsv``,
-``val_predictions.tsv``, which may be taken away.
+``val_predictions.tsv``, ``history.tsv``, which may be taken away.
 
 ``model_card.md`` (`model_card`) is for people: no program reads it, and it may be edited.
 
@@ -77,6 +77,7 @@ FILES = (
     "val_samples.txt",
     "folds.tsv",
     "val_predictions.tsv",
+    "history.tsv",
     *figure_names("val_predictions", "val_distances", "losses"),
 )
 """Names of all that a run may write; none of an earlier run's stays beside a new model."""
@@ -90,6 +91,7 @@ RECORDS = (
     "val_samples.txt",
     "folds.tsv",
     "val_predictions.tsv",
+    "history.tsv",
 )
 """Files that may be taken away from a saved model."""
 
@@ -153,6 +155,8 @@ def write(
         model.val_predictions.to_csv(
             folder / "val_predictions.tsv", sep="\t", index_label="sample-id"
         )
+    if model.history:
+        pd.DataFrame(model.history).to_csv(folder / "history.tsv", sep="\t", index=False)
 
 
 def read(folder: Path) -> dict:
@@ -541,7 +545,7 @@ def _read_records(folder: Path) -> dict:
 
 
 def _read_samples(folder: Path, kind: str) -> dict:
-    """The samples and their predictions, as `Model` has them."""
+    """The samples, their predictions and the history, as `Model` has them."""
     predictions = member(folder, "val_predictions.tsv")
     val_samples = _read_lines(member(folder, "val_samples.txt"))
     return {
@@ -549,7 +553,24 @@ def _read_samples(folder: Path, kind: str) -> dict:
         "val_samples": val_samples,
         "val_folds": _read_folds(member(folder, "folds.tsv"), val_samples),
         "val_predictions": _read_predictions(predictions, kind) if predictions.exists() else None,
+        "history": _read_history(member(folder, "history.tsv")),
     }
+
+
+def _read_history(path: Path) -> list[dict]:
+    """Losses and metrics of each epoch; none where the record is not there."""
+    if not path.exists():
+        return []
+    try:
+        table = pd.read_csv(path, sep="\t", dtype=float, float_precision="round_trip")
+        rows = table.astype({"epoch": int, "step": int}).to_dict("records")
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path} cannot be read: {reason}. It was edited: the model opens without it."
+        ) from None
+    # Not every epoch has a validation: what it lacks is blank in the table.
+    return [{name: value for name, value in row.items() if value == value} for row in rows]
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -203,14 +203,12 @@ class Run:
         if output is not None and self.group.is_first:
             # Before any plot: one that cannot be drawn must not cost the model.
             model.save(output)
-            history = pd.DataFrame(model.history)
-            left = [c for c in history if "/prediction_" not in c and c != "step"]
-            shown = [c for c in left if not c.endswith("_weighted")]
+            history = plots.drawn_columns(pd.DataFrame(model.history))
             figure = self.config.figure
             targets = [one.task.column for one in model.each if one.target is not None]
             units = dict(zip(targets, figure.units_of(targets), strict=True))
             unit = units[targets[0]] if len(targets) == 1 else None
-            curves = functools.partial(plots.curves, history[shown], x="epoch", units=unit)
+            curves = functools.partial(plots.curves, history, x="epoch", units=unit)
             every: dict[str, Callable] = {"losses": curves, **drawings}
             places = (output, *folders_of_more(output, output))
             for one, place in zip(model.each, places, strict=True):

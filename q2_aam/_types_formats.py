@@ -64,6 +64,7 @@ class _ModelDirectoryFormat(model.DirectoryFormat):
     train_samples = model.File("train_samples.txt", format=_TextFormat, optional=True)
     val_samples = model.File("val_samples.txt", format=_TextFormat, optional=True)
     folds = model.File("folds.tsv", format=_TextFormat, optional=True)
+    history = model.File("history.tsv", format=_TextFormat, optional=True)
     checkpoints = model.File("checkpoint/.+", format=_BinaryFormat, optional=True)
     logs = model.File("logs/.+", format=_BinaryFormat, optional=True)
     plots = model.File(r"[^/]+\.(png|svg|pdf)", format=_BinaryFormat, optional=True)

@@ -10,7 +10,7 @@ from aam_core.plots.attention import attention
 from aam_core.plots.class_curves import class_curves
 from aam_core.plots.compared import methods, paired
 from aam_core.plots.confusion import MANY_CLASSES, confusion
-from aam_core.plots.curves import curves
+from aam_core.plots.curves import curves, drawn_columns
 from aam_core.plots.errors import errors_against, errors_by_category, errors_by_group
 from aam_core.plots.importance import deletion_curve, importance
 from aam_core.plots.learning_rates import learning_rates
@@ -34,6 +34,7 @@ __all__ = [
     "curves",
     "deletion_curve",
     "distances",
+    "drawn_columns",
     "errors_against",
     "errors_by_category",
     "errors_by_group",

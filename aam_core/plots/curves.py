@@ -13,10 +13,16 @@ from aam_core.plots.style import COLOURS, named_metric, new_figure, plain, save,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["curves"]
+__all__ = ["curves", "drawn_columns"]
 
 _IN_UNITS = ("mae", "rmse", "width")
 """Metrics that have the unit of the target."""
+
+
+def drawn_columns(history: pd.DataFrame) -> pd.DataFrame:
+    """A history without what is not drawn: steps, summaries of predictions, weighted losses."""
+    left = [name for name in history if "/prediction_" not in name and name != "step"]
+    return history[[name for name in left if not name.endswith("_weighted")]]
 
 
 def curves(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["TRACKERS", "JsonLines", "MLflow", "RunLogger", "TensorBoard", "Tracker", "WandB"]
-__all__ += ["carry_over", "check_trackers", "make_loggers"]
+__all__ += ["carry_over", "check_trackers", "make_loggers", "write_events"]
 
 _LOG = "metrics.jsonl"
 _EVENTS = "events.out.tfevents*"
@@ -321,6 +321,23 @@ def make_loggers(
             logger.record(line["step"], values)
         loggers.append(logger)
     return [JsonLines(log, earlier), *loggers]
+
+
+def write_events(folder, history: list[dict]) -> None:
+    """Write the history of a model as event files of TensorBoard, ``train/`` and ``val/``.
+
+    Parameters
+    ----------
+    folder : path
+        Of the event files.
+    history : list of dict
+        As `Model.history`: ``epoch``, ``step``, and losses and metrics by their names in the logs.
+    """
+    board = TensorBoard(Path(folder), {}, "", None)
+    for row in history:
+        values = {name: value for name, value in row.items() if name not in ("epoch", "step")}
+        board.record(row["step"], values)
+    board.close()
 
 
 def carry_over(old_logs, new_logs, step: int) -> None:

@@ -3,17 +3,22 @@
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
 
+import functools
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
-import q2templates
 
+from aam_core import plots
+from aam_core.errors import InputError
+from aam_core.log import duration
+from aam_core.model import Model
+from aam_core.plots.style import COLOURS, named_metric
+from q2_aam._pages import draw, render, rows
 from q2_aam._types_formats import ModelFolder
 
-__all__ = ["summarize"]
-
-_ASSETS = Path(__file__).parents[1] / "assets"
+__all__ = ["summarize", "training_curves"]
 
 _MEANINGS = {
     "r2": "R² = 1 - (sum of squared errors) / (sum of squared deviations of the true values from "
@@ -39,7 +44,6 @@ def summarize(output_dir: str, model: ModelFolder) -> None:
     """Write a page that tells what a model is into ``output_dir``."""
     from aam_core.description import info
     from aam_core.model_card import cautions, metric_table, sentence, words
-    from aam_core.plots.style import named_metric
 
     known = info(model.path)
     facts = known.facts
@@ -47,37 +51,82 @@ def summarize(output_dir: str, model: ModelFolder) -> None:
     metrics = metric_table(facts)
     names = metrics[0][2:] if metrics else []
     settings = _settings(facts)
-    tables = {
-        "summary": _long(sections),
-        "settings": settings,
-        "metrics": pd.DataFrame(metrics[1:], columns=metrics[0]) if metrics else pd.DataFrame(),
-    }
+    tables = {"summary": _long(sections), "settings": settings}
+    if metrics:
+        tables["metrics"] = pd.DataFrame(metrics[1:], columns=metrics[0])
     places = Path(output_dir)
-    for name, table in tables.items():
-        if len(table):
-            table.to_csv(places / f"{name}.tsv", sep="\t", index=False)
     (places / "model.json").write_text(json.dumps(facts, indent=2), encoding="utf-8")
     (places / "model_card.md").write_text(known.to_markdown(), encoding="utf-8")
     run = facts["run"]
+    shown = settings.rename(columns={"default": "default (preset small)"})
     context = {
         "title": _title(facts),
-        "sentence": sentence(facts).replace("`", ""),
-        "tiles": _tiles(facts),
-        "metrics": [metrics[0][:2] + [named_metric(name) for name in names], *metrics[1:]]
-        if metrics
-        else [],
+        "lead": sentence(facts).replace("`", ""),
+        "facts": _tiles(facts),
+        "metrics": tables.get("metrics", pd.DataFrame()).rename(columns=named_metric).pipe(rows),
         "meanings": [(named_metric(it), _MEANINGS[it]) for it in names if it in _MEANINGS],
         "sections": {title: items for title, items in sections.items() if items},
-        "notes": [*facts["training"]["dropped"], *run.get("notes", [])],
+        "training_notes": [*facts["training"]["dropped"], *run.get("notes", [])],
         "cautions": [text.replace("`", "") for text in cautions(facts)],
-        "changed": [row for row in settings.itertuples(index=False) if row.value != row.default],
-        "settings": list(settings.itertuples(index=False)),
-        "versions": run.get("versions", {}),
+        "changed": rows(shown[settings["value"] != settings["default"]]),
+        "settings": rows(shown),
+        "versions": ", ".join(f"{name} {it}" for name, it in run.get("versions", {}).items()),
         "folder": facts["folder"],
         "size": f"{facts['folder']['bytes'] / 1e6:.3g} MB",
-        "downloads": [name for name, table in tables.items() if len(table)],
+        "captions": {
+            "summary": "The model in words",
+            "settings": "Settings",
+            "metrics": "Metrics of the validation samples",
+        },
     }
-    q2templates.render(str(_ASSETS / "summarize" / "index.html"), output_dir, context=context)
+    render("summarize", output_dir, context, data=tables)
+
+
+def training_curves(output_dir: str, model: Model) -> None:
+    """Write a page with the course of the training of a model into ``output_dir``."""
+    from aam_core.training.loggers import write_events
+
+    if not model.history:
+        raise InputError(
+            f"This {model.kind} has no record of its training (history.tsv): an AAM of before "
+            "saved it, or the record was taken away. Train it again to see the curves."
+        )
+    history = pd.DataFrame(model.history)
+    places = Path(output_dir)
+    history.to_csv(places / "history.csv", index=False)
+    write_events(places / "tensorboard", model.history)
+    shutil.make_archive(str(places / "tensorboard"), "zip", places, "tensorboard")
+    shutil.rmtree(places / "tensorboard")
+    units = _unit(model)
+    drawn = functools.partial(
+        plots.curves, plots.drawn_columns(history), x="epoch", units=units or None
+    )
+    curves = _curves(history)
+    kept = (model.metrics or {}).get("epoch")
+    charts = {
+        f"curve-{place}": _curve(quantity, units, kept)
+        for place, quantity in enumerate(dict.fromkeys(curves["quantity"]))
+    }
+    context = {
+        "title": f"Training of the {_name(model)}",
+        "lead": "How the losses and metrics of the networks went, epoch by epoch.",
+        "facts": _course(model, history, kept),
+        "kind": model.kind,
+        "forest": model.forest is not None,
+        "pictures": {"losses": draw(output_dir, "losses", drawn)},
+        "captions": {
+            "losses": "All curves in one picture",
+            "history": "Every loss and metric of each epoch",
+            "curves": "The curves above, a row a point",
+        },
+    }
+    render(
+        "training_curves",
+        output_dir,
+        context,
+        data={"history": history, "curves": curves},
+        charts=charts,
+    )
 
 
 def _title(facts: dict) -> str:
@@ -110,9 +159,8 @@ def _tiles(facts: dict) -> list[tuple[str, str, str]]:
     if weight is not None:
         value = f"{weight:.0%} / {1 - weight:.0%}"
         tiles.append(("Blend weights", value, "of the networks / of the random forest"))
-    size = f"{what['members']} network{'s' * (what['members'] != 1)}"
-    trees = f" and a random forest of {what['forest_trees']} trees" * bool(what["forest_trees"])
-    tiles.append(("Made of", size, f"of {what['parameters']:,} parameters{trees}"))
+    if what["learned"]:
+        tiles.append(("Learned", ", ".join(what["learned"]), what["metric"] or ""))
     return tiles
 
 
@@ -162,3 +210,107 @@ def _text(value) -> str:
 def _long(sections: dict) -> pd.DataFrame:
     rows = [(title, name, text) for title, part in sections.items() for name, text in part.items()]
     return pd.DataFrame(rows, columns=["section", "name", "value"])
+
+
+# Training curves ------------------------------------------------------------------------------
+
+_SIDES = {"train": "training", "val": "validation"}
+"""Start of the names of the logs -> what they are of."""
+
+_WHY = {"total_loss": "of the least validation loss", "none": "the last"}
+"""``train.best_metric`` -> which epoch's weights are kept; else that of the best such metric."""
+
+_IN_UNITS = ("mae", "rmse", "width")
+"""Metrics that have the unit of the target."""
+
+
+def _name(model: Model) -> str:
+    columns = [one.task.column for one in model.each if one.target is not None]
+    return model.kind + (f" of {', '.join(columns)}" if columns else "")
+
+
+def _unit(model: Model) -> str:
+    """Unit of the target, where there is one target, and it is known."""
+    columns = [one.task.column for one in model.each if one.target is not None]
+    return model.config.figure.units_of(columns)[0] if len(columns) == 1 else ""
+
+
+def _curves(history: pd.DataFrame) -> pd.DataFrame:
+    """The history, a row a point: ``epoch``, ``quantity``, ``samples``, ``value``."""
+    long = plots.drawn_columns(history).melt("epoch", var_name="name").dropna(subset="value")
+    side = long["name"].str.split("/").str[0]
+    table = pd.DataFrame(
+        {
+            "epoch": long["epoch"],
+            "quantity": long["name"].str.partition("/")[2],
+            "samples": side.map(_SIDES).fillna(side),
+            "value": long["value"],
+        }
+    )
+    # What is minimized comes first, then in the order of the logs.
+    return table.sort_values("quantity", key=lambda it: it != "total_loss", kind="stable")
+
+
+def _curve(quantity: str, units: str, kept: int | None) -> dict:
+    """Chart of a quantity: training beside validation, and the epoch whose weights were kept."""
+    words = named_metric(quantity)
+    axis = f"{words} ({units})" if units and quantity in _IN_UNITS else words
+    line = {
+        "mark": {"type": "line", "point": {"size": 28}, "strokeWidth": 2},
+        "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
+        "encoding": {
+            "y": {
+                "field": "value",
+                "type": "quantitative",
+                "title": axis,
+                "scale": {"zero": False},
+            },
+            "color": {
+                "field": "samples",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": list(_SIDES.values()), "range": list(COLOURS[:2])},
+                "legend": {"orient": "top"},
+            },
+            "tooltip": [
+                {"field": "epoch", "type": "quantitative"},
+                {"field": "samples", "type": "nominal"},
+                {"field": "value", "type": "quantitative", "format": ".4g", "title": axis},
+            ],
+        },
+    }
+    layers = [line]
+    if kept is not None:
+        rule = {"type": "rule", "strokeDash": [4, 4], "color": "#595959"}
+        layers.append({"mark": rule, "encoding": {"x": {"datum": kept}}})
+    return {
+        "data": {"name": "curves"},
+        "transform": [{"filter": {"field": "quantity", "equal": quantity}}],
+        "width": "container",
+        "height": 220,
+        "encoding": {
+            "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1}},
+        },
+        "layer": layers,
+    }
+
+
+def _course(model: Model, history: pd.DataFrame, kept: int | None) -> list[tuple[str, str, str]]:
+    """What stands at the top of the page of a training."""
+    last, train = history.iloc[-1], model.config.train
+    remark, seconds = f"{int(last['step']):,} steps", model.run.get("seconds", {})
+    if "total" in seconds:
+        remark += f", {duration(seconds['total'])} on {model.run.get('device', '?')}"
+    facts = [("Trained", f"{len(history)} epochs", remark)]
+    if kept is not None:
+        why = _WHY.get(train.best_metric, f"of the best validation {train.best_metric}")
+        facts.append(("Weights kept", f"epoch {kept}", why))
+    at = history[history["epoch"] == kept] if kept is not None else history.tail(1)
+    for side, words in _SIDES.items():
+        values = at.get(f"{side}/total_loss", pd.Series(dtype=float)).dropna()
+        if len(values):
+            facts.append((f"Loss, {words} samples", f"{values.iloc[-1]:.4g}", "at that epoch"))
+    facts.append(
+        ("Samples", f"{len(model.train_samples):,}", f"{len(model.val_samples):,} of validation")
+    )
+    return facts

@@ -26,3 +26,17 @@ def register(plugin: Plugin) -> None:
         "of the training.",
         examples={"summarize": examples.summarize_example},
     )
+
+    plugin.visualizers.register_function(
+        function=actions.training_curves,
+        inputs={"model": AAMEncoder | AAMRegressor | AAMClassifier},
+        parameters={},
+        input_descriptions={"model": "Model from fit-regressor, fit-classifier or pretrain."},
+        parameter_descriptions={},
+        name="Show how the training of a model went.",
+        description="Losses and metrics of the networks by epoch, of training and validation "
+        "samples, as interactive curves: whether the training was long enough, and whether the "
+        "networks learned the training samples by heart. The numbers can be downloaded as CSV "
+        "and as event files of TensorBoard.",
+        examples={"training_curves": examples.training_curves_example},
+    )

@@ -462,7 +462,7 @@ def test_predictions_edited_into_words(copy):
 
 @pytest.mark.parametrize(
     "name",
-    ["run.json", "metrics.json", "val_predictions.tsv", "train_samples.txt", "val_samples.txt"],
+    ["run.json", "metrics.json", "val_predictions.tsv", "train_samples.txt", "history.tsv"],
 )
 def test_what_people_read_must_be_readable_too(copy, name):
     """And whoever opens the folder hears the same, be it to predict or to validate."""
@@ -553,12 +553,22 @@ def test_infinite_numbers_of_a_target(copy, path):
 
 def test_what_people_read_may_be_gone(copy):
     sides = ("train_samples.txt", "val_samples.txt", "folds.tsv")
-    for name in ("metrics.json", "val_predictions.tsv", *sides):
+    for name in ("metrics.json", "val_predictions.tsv", "history.tsv", *sides):
         (copy / name).unlink()
     assert validate(copy) == "regressor"
     result = load_model(copy)
-    assert result.metrics is None and result.val_predictions is None
+    assert result.metrics is None and result.val_predictions is None and result.history == []
     assert result.train_samples == result.val_samples == []
+
+
+def test_the_course_of_the_training_comes_back(copy, regressor, encoder):
+    for model, folder in ((regressor.model, copy), (encoder.model, encoder.folder)):
+        assert model.history and load_model(folder).history == model.history
+    table = copy / "history.tsv"
+    for content in (table.read_text().replace("epoch", "age", 1), "epoch\tstep\n1\tmany\n", ""):
+        table.write_text(content)
+        write_manifest(copy, FILES)
+        refused(copy, "history.tsv cannot be read: .*: the model opens without it")
 
 
 def test_records_of_the_split_that_do_not_fit_each_other(copy):

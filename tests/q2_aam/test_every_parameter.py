@@ -39,6 +39,7 @@ CHECKED = {
         "missing_samples",
     },
     "summarize": {"model"},
+    "training_curves": {"model"},
 }
 
 

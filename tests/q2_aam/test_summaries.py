@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
+import zipfile
 
 import pandas as pd
 import pytest
 from qiime2.sdk import PluginManager
 
+from aam_core.errors import InputError
+from aam_core.model import Model
 from q2_aam._types_formats import ModelFolder
-from q2_aam.actions.summaries import summarize
+from q2_aam.actions.summaries import summarize, training_curves
 from q2_aam.examples import study as examples
 
 
@@ -25,7 +30,7 @@ def test_a_model_of_each_kind_is_summarized(kind, tmp_path):
     page = tmp_path / "page"
     page.mkdir()
     summarize(str(page), model)
-    text = (page / "index.html").read_text()
+    text = html.unescape((page / "index.html").read_text())
     known = json.loads((page / "model.json").read_text())
     assert known["model"]["kind"] == kind
     assert f"{known['training']['samples']} samples" in text
@@ -52,3 +57,30 @@ def test_every_kind_of_artifact_is_accepted():
     for artifact in (examples.encoder(), examples.classifier()):
         (page,) = summarize(artifact)
         assert set(page.get_index_paths()) == {"html"}
+
+
+@pytest.mark.parametrize("kind", ["regressor", "encoder"])
+def test_the_course_of_a_training_of_an_artifact(kind, tmp_path):
+    model = getattr(examples, kind)().view(Model)
+    training_curves(str(tmp_path), model)
+    history = pd.read_csv(tmp_path / "history.csv", float_precision="round_trip")
+    rows = [row.dropna().to_dict() for _, row in history.iterrows()]
+    assert rows == model.history
+    curves = pd.read_csv(tmp_path / "curves.tsv", sep="\t")
+    losses = curves[curves["quantity"] == "total_loss"].set_index(["samples", "epoch"])["value"]
+    for row in model.history:
+        assert losses["training", row["epoch"]] == pytest.approx(row["train/total_loss"])
+    with zipfile.ZipFile(tmp_path / "tensorboard.zip") as archive:
+        sides = {name.split("/")[1] for name in archive.namelist() if "tfevents" in name}
+    assert sides == {"train", "val"}
+    page = (tmp_path / "index.html").read_text()
+    for quantity in curves["quantity"].unique():
+        assert f'"equal": "{quantity}"' in page
+    assert (tmp_path / "losses.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_model_without_a_record_of_its_training(tmp_path):
+    model = dataclasses.replace(examples.regressor().view(Model), history=[])
+    with pytest.raises(InputError, match="no record of its training .history.tsv.: .*again"):
+        training_curves(str(tmp_path), model)
+    assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from aam_core.errors import InputError
 from aam_core.training import loggers as all_loggers
-from aam_core.training.loggers import carry_over, check_trackers, make_loggers
+from aam_core.training.loggers import carry_over, check_trackers, make_loggers, write_events
 
 SETTINGS = {"model": {"width": 32}, "train": {"trackers": "all", "seed": None}}
 
@@ -350,3 +350,14 @@ def test_an_mlflow_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="^MLflow cannot log: ") as error:
         make_loggers("mlflow", tmp_path, {}, "a run")
     assert "\n" not in str(error.value)
+
+
+def test_a_history_becomes_event_files(tmp_path):
+    history = [
+        {"epoch": 1, "step": 5, "train/total_loss": 2.0},
+        {"epoch": 2, "step": 10, "train/total_loss": 1.0, "val/total_loss": 1.5},
+    ]
+    write_events(tmp_path, history)
+    assert scalars(tmp_path) == [(5, 2.0), (10, 1.0)]
+    assert scalars(tmp_path, side="val") == [(10, 1.5)]
+    assert board(tmp_path).Tags()["scalars"] == ["loss/total_loss"]
