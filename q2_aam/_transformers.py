@@ -9,7 +9,7 @@ import pandas as pd
 import qiime2
 
 from aam_core.model import Model, load_model
-from q2_aam import _explanations
+from q2_aam import _explanations, _vectors
 from q2_aam._predictions import (
     OWNED,
     ImportanceFormat,
@@ -92,6 +92,7 @@ TRANSFORMERS = [
     *_model_transformers(AAMRegressorDirectoryFormat),
     *_model_transformers(AAMClassifierDirectoryFormat),
     *_explanations.TRANSFORMERS,
+    *_vectors.TRANSFORMERS,
 ]
 if OWNED:
     TRANSFORMERS += [

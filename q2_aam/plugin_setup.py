@@ -7,7 +7,7 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin import Plugin
 
 import q2_aam
-from q2_aam import _explanations, _predictions, _transformers, _types_formats
+from q2_aam import _explanations, _predictions, _transformers, _types_formats, _vectors
 from q2_aam.registrations import evaluation, insight, models, predictions, summaries
 from q2_aam.registrations.shared import citations
 
@@ -52,8 +52,31 @@ plugin.register_artifact_class(
     description="A model that predicts a categorical metadata column of a sample.",
 )
 
-plugin.register_semantic_types(_explanations.AAMImportance)
-plugin.register_formats(_explanations.AAMImportanceDirectoryFormat)
+plugin.register_semantic_types(
+    _explanations.AAMImportance, _vectors.AAMVectors, _vectors.AAMNeighbours
+)
+plugin.register_formats(
+    _explanations.AAMImportanceDirectoryFormat,
+    _vectors.AAMVectorsFormat,
+    _vectors.AAMVectorsDirectoryFormat,
+    _vectors.AAMNeighboursFormat,
+    _vectors.AAMNeighboursDirectoryFormat,
+)
+plugin.register_artifact_class(
+    SampleData[_vectors.AAMVectors],
+    _vectors.AAMVectorsDirectoryFormat,
+    description="The vector of each sample, as a model has learned it.",
+)
+plugin.register_artifact_class(
+    FeatureData[_vectors.AAMVectors],
+    _vectors.AAMVectorsDirectoryFormat,
+    description="The vector of each feature, as a model has learned it.",
+)
+plugin.register_artifact_class(
+    FeatureData[_vectors.AAMNeighbours],
+    _vectors.AAMNeighboursDirectoryFormat,
+    description="The features whose vectors are nearest to that of each feature.",
+)
 plugin.register_artifact_class(
     FeatureData[_explanations.AAMImportance],
     _explanations.AAMImportanceDirectoryFormat,

@@ -6,6 +6,7 @@ QIIME 2 reads the annotations as objects, so this file does without postponed an
 import biom
 import pandas as pd
 import qiime2
+import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
@@ -15,8 +16,9 @@ from aam_core.log import logger, showing
 from aam_core.model import Model
 from q2_aam._predictions import ImportanceFormat, write_table
 from q2_aam._studies import column_values, read_study
+from q2_aam._vectors import AAMNeighboursFormat, AAMVectorsFormat, write_vectors
 
-__all__ = ["explain"]
+__all__ = ["embed_features", "embed_samples", "explain"]
 
 
 def explain(
@@ -68,6 +70,75 @@ def explain(
         )
     numbers = explanation.importance[["importance"]]
     return write_table(numbers, ImportanceFormat, "feature-id"), explanation
+
+
+def embed_samples(
+    table: biom.Table,
+    model: Model,
+    sequences: DNAFASTAFormat = None,
+    metric: str = None,
+    number_of_dimensions: int = 10,
+    batch_size: int = None,
+    device: str = "auto",
+    precision: str = None,
+    max_lost_reads: float = 0.5,
+) -> (skbio.OrdinationResults, skbio.DistanceMatrix, AAMVectorsFormat):  # type: ignore[syntax]
+    """Samples as vectors, their distances, and the principal coordinates of these."""
+    from aam_core import embedding
+
+    with showing():
+        embedding.check_level(model, "sample")
+        metric = embedding.metric_of(model, metric)
+        study = read_study(table, sequences, max_lost_reads=max_lost_reads)
+        options: dict = {"batch_size": batch_size, "device": device, "precision": precision}
+        vectors = embedding.embed(model, study, **options)
+        distances = embedding.sample_distances(model, study, vectors, metric, **options)
+        ordination = embedding.ordinate(distances, number_of_dimensions)
+        _say_axes(ordination, f"{metric} distances between {len(vectors):,} samples")
+    # Contiguous: scikit-bio refuses what is not.
+    square = skbio.DistanceMatrix(distances.to_numpy(float, copy=True), list(distances.index))
+    return ordination.to_skbio(), square, write_vectors(vectors, AAMVectorsFormat)
+
+
+def embed_features(
+    table: biom.Table,
+    model: Model,
+    sequences: DNAFASTAFormat = None,
+    taxonomy: pd.DataFrame = None,
+    metric: str = "cosine",
+    neighbours: int = 5,
+    number_of_dimensions: int = 10,
+    device: str = "auto",
+    precision: str = None,
+    max_lost_reads: float = 0.5,
+) -> (AAMVectorsFormat, AAMNeighboursFormat, skbio.OrdinationResults):  # type: ignore[syntax]
+    """Features as vectors, their nearest neighbours, and their principal coordinates."""
+    from aam_core import embedding, vectors
+
+    with showing():
+        embedding.check_level(model, "asv")
+        study = read_study(table, sequences, taxonomy=taxonomy, max_lost_reads=max_lost_reads)
+        embedded = embedding.embed(model, study, level="asv", device=device, precision=precision)
+        taxa = None
+        if study.taxonomy is not None:
+            taxa = dict(zip(study.feature_ids, study.taxonomy, strict=True))
+        nearest = vectors.nearest_neighbours(embedded, neighbours, metric, taxa)
+        ordination = vectors.principal_axes(embedded, metric, number_of_dimensions)
+        _say_axes(ordination, f"{len(embedded):,} features by {metric}")
+    by_feature = vectors.neighbours_by_feature(nearest)
+    return (
+        write_vectors(embedded, AAMVectorsFormat),
+        write_vectors(by_feature, AAMNeighboursFormat),
+        ordination.to_skbio(),
+    )
+
+
+def _say_axes(ordination, what: str) -> None:
+    shares = ", ".join(
+        f"{name} {share:.1%}"
+        for name, share in zip(ordination.coordinates, ordination.explained[:3], strict=False)
+    )
+    logger.info(f"principal coordinates of {what}: {shares}")
 
 
 def _group(model: Model, metadata: pd.DataFrame, group_by) -> pd.Series | None:

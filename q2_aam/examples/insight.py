@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from q2_aam.examples.study import new_metadata, new_table, phylogeny, regressor, sequences
+from q2_aam.examples.study import (
+    encoder,
+    new_metadata,
+    new_table,
+    phylogeny,
+    reads,
+    regressor,
+    sequences,
+)
 
-__all__ = ["explain_example"]
+__all__ = ["embed_features_example", "embed_samples_example", "explain_example"]
 
 
 def explain_example(use):
@@ -26,3 +34,35 @@ def explain_example(use):
     )
     importance.assert_output_type("FeatureData[Importance]")
     explanation.assert_output_type("FeatureData[AAMImportance]")
+
+
+def embed_samples_example(use):
+    """Predict UniFrac without a tree, and ordinate the samples by it."""
+    pcoa, distances, vectors = use.action(
+        use.UsageAction("aam", "embed_samples"),
+        use.UsageInputs(
+            table=use.init_artifact("new_table", new_table),
+            sequences=use.init_artifact("sequences", sequences),
+            model=use.init_artifact("encoder", encoder),
+        ),
+        use.UsageOutputNames(
+            pcoa="pcoa", distance_matrix="predicted_unifrac", vectors="sample_vectors"
+        ),
+    )
+    pcoa.assert_output_type("PCoAResults")
+    distances.assert_output_type("DistanceMatrix")
+    vectors.assert_output_type("SampleData[AAMVectors]")
+
+
+def embed_features_example(use):
+    """The features that are most alike, as an encoder sees them."""
+    vectors, neighbours, pcoa = use.action(
+        use.UsageAction("aam", "embed_features"),
+        use.UsageInputs(**reads(use), model=use.init_artifact("encoder", encoder)),
+        use.UsageOutputNames(
+            vectors="feature_vectors", neighbours="neighbours", pcoa="feature_pcoa"
+        ),
+    )
+    vectors.assert_output_type("FeatureData[AAMVectors]")
+    neighbours.assert_output_type("FeatureData[AAMNeighbours]")
+    pcoa.assert_output_type("PCoAResults")

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence, Taxonomy
 from q2_types.feature_table import FeatureTable, Frequency
+from q2_types.ordination import PCoAResults
+from q2_types.sample_data import SampleData
 from q2_types.tree import Phylogeny, Rooted
-from qiime2.plugin import Int, List, Metadata, Plugin, Range, Str
+from qiime2.plugin import Choices, Int, List, Metadata, Plugin, Range, Str
 
-from q2_aam import _explanations, _parameters, _predictions, _types_formats
+from q2_aam import _explanations, _parameters, _predictions, _types_formats, _vectors
 from q2_aam.actions import insight as actions
 from q2_aam.examples import insight as examples
-from q2_aam.registrations.shared import GROUP_BY, INPUTS
+from q2_aam.registrations.shared import GROUP_BY, INPUTS, citations
 
 __all__ = ["register"]
 
 _TARGET = "Of a model of several targets, the one to explain. A model of one target needs none."
 
+_ANY_MODEL = _types_formats.AAMEncoder | _types_formats.AAMRegressor | _types_formats.AAMClassifier
+_MODEL = "Encoder from pretrain, or model from fit-regressor or fit-classifier."
+_READING = ("device", "precision", "max_lost_reads")
+_DIMENSIONS = Int % Range(1, None)
+
 
 def register(plugin: Plugin) -> None:
     """Register the actions of `q2_aam.actions.insight`."""
+    _register_explain(plugin)
+    _register_embed(plugin)
+
+
+def _register_explain(plugin: Plugin) -> None:
     plugin.methods.register_function(
         function=actions.explain,
         inputs={
@@ -88,4 +101,100 @@ def register(plugin: Plugin) -> None:
         "Features that say the same share their importance, so look at clades. What is important "
         "to a prediction need cause nothing.",
         examples={"explain": examples.explain_example},
+    )
+
+
+def _register_embed(plugin: Plugin) -> None:
+    plugin.methods.register_function(
+        function=actions.embed_samples,
+        inputs={
+            "table": FeatureTable[Frequency],
+            "model": _ANY_MODEL,
+            "sequences": FeatureData[Sequence],
+        },
+        parameters={
+            "metric": Str % Choices("predicted", "euclidean", "cosine"),
+            "number_of_dimensions": _DIMENSIONS,
+            **{name: _parameters.PREDICTING[name] for name in ("batch_size", *_READING)},
+        },
+        outputs=[
+            ("pcoa", PCoAResults),
+            ("distance_matrix", DistanceMatrix),
+            ("vectors", SampleData[_vectors.AAMVectors]),
+        ],
+        input_descriptions={
+            "table": "Counts of the samples. They may have features that the model was not trained "
+            "on.",
+            "model": _MODEL,
+            "sequences": INPUTS["sequences"],
+        },
+        parameter_descriptions={
+            "metric": "'predicted': the distances that the model learned, of an encoder UniFrac "
+            "without a tree. 'euclidean' and 'cosine': between the vectors. Where not given, "
+            "'predicted' by an encoder that learned distances, else 'euclidean'.",
+            "number_of_dimensions": "Axes of the principal coordinates.",
+            **{
+                name: _parameters.PREDICTING_DESCRIPTIONS[name]
+                for name in ("batch_size", *_READING)
+            },
+        },
+        output_descriptions={
+            "pcoa": "Principal coordinates of the distances, which emperor plots.",
+            "distance_matrix": "Distances between the samples: by an encoder the UniFrac that it "
+            "predicts, which beta-group-significance and other actions of diversity read.",
+            "vectors": "The vector of each sample, which opens as metadata.",
+        },
+        name="Ordinate samples as a model sees them.",
+        description="Predict the UniFrac distances between samples by a pretrained encoder, which "
+        "needs no phylogeny, also of samples with features that no tree has; or compare samples by "
+        "what a fitted model predicts from. The distances of a fitted model follow its target: "
+        "they are no view of the data that is free of the metadata.",
+        citations=[citations["lozupone2005unifrac"]],
+        examples={"embed_samples": examples.embed_samples_example},
+    )
+
+    plugin.methods.register_function(
+        function=actions.embed_features,
+        inputs={
+            "table": FeatureTable[Frequency],
+            "model": _ANY_MODEL,
+            "sequences": FeatureData[Sequence],
+            "taxonomy": FeatureData[Taxonomy],
+        },
+        parameters={
+            "metric": Str % Choices("cosine", "euclidean"),
+            "neighbours": Int % Range(1, None),
+            "number_of_dimensions": _DIMENSIONS,
+            **{name: _parameters.PREDICTING[name] for name in _READING},
+        },
+        outputs=[
+            ("vectors", FeatureData[_vectors.AAMVectors]),
+            ("neighbours", FeatureData[_vectors.AAMNeighbours]),
+            ("pcoa", PCoAResults),
+        ],
+        input_descriptions={
+            "table": "Its features are embedded; their counts do not matter.",
+            "model": _MODEL,
+            "sequences": INPUTS["sequences"],
+            "taxonomy": "Taxa to name beside the neighbours.",
+        },
+        parameter_descriptions={
+            "metric": "By which features are near: 'cosine' of the angle between their vectors, or "
+            "'euclidean'.",
+            "neighbours": "Nearest features of each feature.",
+            "number_of_dimensions": "Axes of the principal coordinates.",
+            **{name: _parameters.PREDICTING_DESCRIPTIONS[name] for name in _READING},
+        },
+        output_descriptions={
+            "vectors": "The vector of each feature, which opens as metadata.",
+            "neighbours": "The nearest features of each, with distances and taxa; it opens as "
+            "metadata.",
+            "pcoa": "Principal coordinates of the features, which emperor plots with feature "
+            "metadata, such as a taxonomy.",
+        },
+        name="Features as vectors, and the nearest of each.",
+        description="What a model makes of the sequence of each feature, whatever sample it occurs "
+        "in: like vectors mean that the model takes the features for alike. The nearest neighbours "
+        "tell what an unknown feature is like.",
+        examples={"embed_features": examples.embed_features_example},
     )

@@ -22,6 +22,7 @@ FITS = {
     *OF_FITS,
 }
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes"}
+EMBEDS = READ | {"model", "metric", "number_of_dimensions", "device", "precision"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},
@@ -29,6 +30,8 @@ CHECKED = {
     "predict": PREDICTS | {"predictor", "target"},
     "predict_regression": PREDICTS | {"regressor", "target"},
     "predict_classification": PREDICTS | {"classifier"},
+    "embed_samples": EMBEDS | {"batch_size"},
+    "embed_features": EMBEDS | {"taxonomy", "neighbours"},
     "explain": READ
     | {"phylogeny", "taxonomy", "predictor", "metadata", "target", "group_by", "missing_samples"}
     | {"repeats", "clades", "references", "random_state", "n_jobs", "device"},

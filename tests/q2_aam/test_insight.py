@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import qiime2
+import skbio
 from qiime2.plugin import ValidationError
 from qiime2.sdk import PluginManager
 
@@ -17,6 +18,7 @@ from aam_core.explanation.result import Explanation
 from aam_core.model import Model
 from q2_aam._explanations import AAMImportanceDirectoryFormat
 from q2_aam._predictions import ImportanceFormat, read_importances
+from q2_aam._vectors import AAMNeighboursFormat, AAMVectorsFormat
 from q2_aam.examples import study as examples
 
 FEW = {"repeats": 2, "references": 0, "n_jobs": 1}
@@ -131,3 +133,70 @@ def test_the_group_of_the_fit_is_used_where_the_metadata_have_it(methods, capfd)
     outcome = explain_new(methods, predictor=predictor, clades=[0], **FEW)
     assert "grouped by 'host_subject_id', as in the fit" in capfd.readouterr().err
     assert outcome.explanation.view(Explanation).counts["groups"] == 4
+
+
+# --- vectors -------------------------------------------------------------------------------------
+
+
+def test_predicted_unifrac_and_its_axes(methods):
+    pcoa, distances, vectors = methods.run("embed_samples", model=examples.encoder())
+    study = examples._study()
+    model = examples.encoder().view(Model)
+    expected = aam_core.predicted_distances(model, study.table, sequences=study.sequences)
+    square = distances.view(skbio.DistanceMatrix)
+    assert list(square.ids) == list(expected.index)
+    np.testing.assert_allclose(square.data, expected, atol=1e-5)
+    axes = pcoa.view(skbio.OrdinationResults)
+    assert axes.samples.shape == (24, 10) and list(axes.samples.index) == list(square.ids)
+    table = vectors.view(qiime2.Metadata).to_dataframe()
+    core = aam_core.embed(model, study.table, sequences=study.sequences)
+    np.testing.assert_allclose(table.loc[core.index], core, rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_of_a_fit_have_no_predicted_distances(methods):
+    methods.refuses(
+        "this regressor learned no distances",
+        "embed_samples",
+        model=examples.regressor(),
+        metric="predicted",
+    )
+    _, distances, vectors = methods.run(
+        "embed_samples", model=examples.regressor(), number_of_dimensions=2
+    )
+    table = vectors.view(pd.DataFrame)
+    expected = np.linalg.norm(table.iloc[0] - table.iloc[1])
+    first, second = table.index[:2]
+    assert distances.view(skbio.DistanceMatrix)[first, second] == pytest.approx(expected, rel=1e-3)
+
+
+def test_features_and_their_neighbours(methods):
+    names = list(examples._study().sequences)
+    taxa = pd.DataFrame(
+        {"Taxon": "k__Bacteria; p__Firmicutes"}, index=pd.Index(names[:-1], name="Feature ID")
+    )
+    taxonomy = qiime2.Artifact.import_data("FeatureData[Taxonomy]", taxa)
+    vectors, neighbours, pcoa = methods.run(
+        "embed_features", model=examples.encoder(), taxonomy=taxonomy, neighbours=2
+    )
+    table = neighbours.view(qiime2.Metadata).to_dataframe()
+    assert sorted(table.index) == sorted(names)
+    assert (table["distance_1"] <= table["distance_2"]).all()
+    assert table.loc[names[0], "taxon"] == "k__Bacteria; p__Firmicutes"
+    assert pd.isna(table.loc[names[-1], "taxon"])
+    assert len(vectors.view(pd.DataFrame)) == len(names)
+    assert pcoa.view(skbio.OrdinationResults).samples.shape == (30, 10)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "text", "reason"),
+    [
+        (AAMVectorsFormat, "sample-id\tv1\ns1\tmany\n", "Line 2 has a cell that is no number"),
+        (AAMVectorsFormat, "sample-id\tv1\ns1\t1\t2\n", "Line 2 has 3 fields, the header 2"),
+        (AAMNeighboursFormat, "feature-id\n", "needs a header"),
+        (AAMNeighboursFormat, "feature-id\tneighbour_1\n", "needs a line or more"),
+    ],
+)
+def test_what_is_no_table_of_vectors(file_format, text, reason, tmp_path):
+    (tmp_path / "table.tsv").write_text(text)
+    with pytest.raises(ValidationError, match=reason):
+        file_format(str(tmp_path / "table.tsv"), mode="r").validate("max")
