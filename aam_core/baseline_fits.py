@@ -24,7 +24,7 @@ from aam_core.errors import InputError, first_five
 from aam_core.files.folders import replacing_in
 from aam_core.files.own_output import check_output
 from aam_core.files.writing import write_json
-from aam_core.log import logger
+from aam_core.log import note
 from aam_core.summary import Summarized
 from aam_core.tasks import Task, task_named
 from aam_core.training.launch.devices import writes_alone
@@ -142,7 +142,7 @@ def fit_baseline(
     notes = preparation.column_notes(study, values, group_by, names, kind, config)
     for line in (dropped, *notes, *_unused(config, kind, split is not None, output)):
         if line:
-            logger.info(line)
+            note(line)
     frames = []
     for fold in sorted(set(made.folds)):
         test = [name for name, number in zip(made.val, made.folds, strict=True) if number == fold]

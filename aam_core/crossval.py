@@ -42,7 +42,7 @@ from aam_core.fold_fits import (
     of_repeat,
     predict_folds,
 )
-from aam_core.log import duration, logger
+from aam_core.log import duration, logger, note
 from aam_core.model import MORE, Model, as_model
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
@@ -382,7 +382,7 @@ def _prepare(
     made = _folds(study, values, kind, groups, division, config, options)
     for line in (dropped, *notes, *unused):
         if line:
-            logger.info(line)
+            note(line)
     _warn_of_encoder(encoder, samples)
     # As read: of several targets numbers, which metadata may have as text.
     inputs = FoldInputs(study, values, task, groups, made, config, options, baselines)

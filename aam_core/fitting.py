@@ -37,7 +37,7 @@ from aam_core.ensemble.calibration import (
 from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.ensemble.probabilities import calibration_in_words
-from aam_core.log import duration
+from aam_core.log import duration, recording
 from aam_core.model import Model, load_model
 from aam_core.models.network import Network
 from aam_core.plan import FitOptions, OnEpoch, Plan, plan_fit
@@ -223,28 +223,30 @@ def _fit(
 ) -> Model:
     """Plan, train, assemble the ensemble, score held-out samples, and save."""
     clock = [time.perf_counter()]
-    plan, group, task, values = plan_fit(task_name, study, target, options)
-    with cpu_threads(plan.config.train.threads):
-        run = Run(plan, group)
-        job = run.job(*training_batches(run, task, values), options.on_epoch)
-        follows = None
-        if run.config.forest.trees:
-            follows = functools.partial(_forest_seconds, run, values)
-        clock.append(time.perf_counter())
-        result = run.train(job, follows)
-        clock.append(time.perf_counter())
-        each: list[Model] = []
-        for number, model in enumerate(of_each_target(run.model, task), start=1):
-            if len(task.each) > 1:
-                run.log.info("target %d of %d: %s", number, len(task.each), model.task.column)
-            each.append(_finish(run, group, model, values, result.epoch))
-        model = dataclasses.replace(each[0], more=each[1:])
-        model.metrics = {**(model.metrics or {}), **_beside(run, result)}
-        if model.more:
-            scores = {it.task.column: {**(it.metrics or {})} for it in each}
-            model.metrics = {**(model.metrics or {}), "targets": scores}
-        run.took(model, networks=clock[2] - clock[1], total=time.perf_counter() - clock[0])
-        run.save(model, {})
+    with recording() as notes:
+        plan, group, task, values = plan_fit(task_name, study, target, options)
+        with cpu_threads(plan.config.train.threads):
+            run = Run(plan, group)
+            job = run.job(*training_batches(run, task, values), options.on_epoch)
+            follows = None
+            if run.config.forest.trees:
+                follows = functools.partial(_forest_seconds, run, values)
+            clock.append(time.perf_counter())
+            result = run.train(job, follows)
+            clock.append(time.perf_counter())
+            each: list[Model] = []
+            for number, model in enumerate(of_each_target(run.model, task), start=1):
+                if len(task.each) > 1:
+                    run.log.info("target %d of %d: %s", number, len(task.each), model.task.column)
+                each.append(_finish(run, group, model, values, result.epoch))
+            model = dataclasses.replace(each[0], more=each[1:])
+            model.metrics = {**(model.metrics or {}), **_beside(run, result)}
+            if model.more:
+                scores = {it.task.column: {**(it.metrics or {})} for it in each}
+                model.metrics = {**(model.metrics or {}), "targets": scores}
+            run.noted(model, notes)
+            run.took(model, networks=clock[2] - clock[1], total=time.perf_counter() - clock[0])
+            run.save(model, {})
     clock.append(time.perf_counter())
     run.log.info(_took(clock, model.forest is not None))
     return model

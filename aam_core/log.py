@@ -3,6 +3,9 @@
 Nothing is installed at import, as for any library: Python shows warnings on stderr, and what else
 there is to say where `show` is called. The command line and the QIIME 2 plugin call it; a notebook
 may, or configure `logging` as it likes.
+
+Some lines are still wanted when the log is gone: what was dropped, settings without an effect, and
+warnings. These are notes: `note` logs one, and `recording` collects them, whatever is shown.
 """
 
 from __future__ import annotations
@@ -12,10 +15,24 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-__all__ = ["COMMAND", "Handler", "duration", "labelled", "logger", "show", "showing"]
+__all__ = [
+    "COMMAND",
+    "Handler",
+    "duration",
+    "labelled",
+    "logger",
+    "note",
+    "recording",
+    "show",
+    "showing",
+]
 
 logger = logging.getLogger("aam_core")
+
+_recorders: ContextVar[tuple[list[str], ...]] = ContextVar("recorders", default=())
+"""Lists that get the notes of this thread: jobs side by side do not get each other's."""
 
 COMMAND = "AAM_COMMAND"
 """Environment variable in which the command line tells itself to the processes that it starts."""
@@ -70,6 +87,48 @@ def showing(level: int | str = "INFO") -> Iterator[None]:
         logger.setLevel(before)
 
 
+def note(line: str, log: logging.Logger | logging.LoggerAdapter = logger) -> None:
+    """Log a line, and keep it for the `recording` within which this is called."""
+    log.info("%s", line)
+    for lines in _recorders.get():
+        lines.append(line)
+
+
+@contextmanager
+def recording() -> Iterator[list[str]]:
+    """Collect the notes and warnings of a block, each once; a block around it gets them, too.
+
+    They are collected whatever is shown; a warning without the label of its line.
+
+    Examples
+    --------
+    >>> with recording() as lines:
+    ...     note("3 samples were dropped")
+    >>> lines
+    ['3 samples were dropped']
+    """
+    lines: list[str] = []
+
+    def watch(record: logging.LogRecord) -> bool:
+        # By identity: another list may have the same lines.
+        if record.levelno >= logging.WARNING and any(it is lines for it in _recorders.get()):
+            label = getattr(record, "label", None)
+            text = record.getMessage()
+            lines.append(text if label is None else text.removeprefix(f"{label}: "))
+        return True
+
+    before = _recorders.get()
+    token = _recorders.set((*before, lines))
+    # A filter and no handler: with a handler Python would not show warnings on stderr by itself.
+    logger.addFilter(watch)
+    try:
+        yield lines
+    finally:
+        logger.removeFilter(watch)
+        _recorders.reset(token)
+        lines[:] = dict.fromkeys(lines)
+
+
 class _Labelled(logging.LoggerAdapter):
     """A logger whose messages begin with a label."""
 
@@ -81,6 +140,7 @@ class _Labelled(logging.LoggerAdapter):
         # Not by `process`: a per cent sign of the label would be taken for a format.
         if self.isEnabledFor(level):
             text = msg % args if args else msg
+            kwargs["extra"] = {**(kwargs.get("extra") or {}), "label": self.label}
             self.logger.log(level, "%s: %s", self.label, text, **kwargs)
 
 

@@ -30,7 +30,7 @@ from aam_core.data.study import Study
 from aam_core.data.taxonomy import Taxa
 from aam_core.ensemble.forward import check_passes
 from aam_core.errors import InputError
-from aam_core.log import labelled
+from aam_core.log import labelled, note
 from aam_core.model import Model, as_model
 from aam_core.models.network import Parts
 from aam_core.prediction import trained_on
@@ -320,10 +320,12 @@ def plan_fit(
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
     stratified = not context.split and context.task == "regression"
     share = share_note(fitted.split, len(fitted.samples), config) if stratified else ""
+    _say(plan.label, dropped)
+    summary = fitted.task.summary(used)
+    if summary:
+        labelled(plan.label).info(summary)
     _say(
         plan.label,
-        dropped,
-        fitted.task.summary(used),
         *fitted.task.unseen(None if study.metadata is None else study.metadata.loc[used.index]),
         *notes,
         share,
@@ -465,7 +467,7 @@ def _say(label: str, *lines: str) -> None:
     log = labelled(label)
     for line in lines:
         if line:
-            log.info(line)
+            note(line, log)
 
 
 def _taxa(study: Study, config: Config, split: Split, resumed: Checkpoint | None) -> Taxa:

@@ -15,7 +15,7 @@ from aam_core.data.study import Study, load_study
 from aam_core.ensemble.forward import CHUNK, check_passes, sample_distances
 from aam_core.ensemble.novelty import warning as warn_of_far
 from aam_core.errors import InputError
-from aam_core.log import logger
+from aam_core.log import logger, note
 from aam_core.model import Model, as_model
 from aam_core.target_frames import target_frames
 from aam_core.tasks.prediction_columns import IN_TRAINING, NOVELTY
@@ -167,7 +167,7 @@ def predict_batches(
         logger.warning(line)
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
-        logger.info(line)
+        note(line)
     for line in familiarity.warnings:
         logger.warning(line)
     return familiarity.joined(frames)

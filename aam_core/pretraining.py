@@ -22,7 +22,7 @@ from aam_core.data.corpus import load_corpus
 from aam_core.data.study import Study
 from aam_core.data.taxonomy import with_taxonomy
 from aam_core.ensemble.forward import sample_distances
-from aam_core.log import duration, labelled
+from aam_core.log import duration, labelled, recording
 from aam_core.model import Model, load_model
 from aam_core.plan import OnEpoch, plan_pretraining
 from aam_core.preparation import (
@@ -128,18 +128,20 @@ def pretrain(
         If the study lacks what the losses need, or has too few samples.
     """
     assert isinstance(config, Config)
-    plan, group = plan_pretraining(
-        study, config, output, encoder, group_by, resume, accept_changed_inputs
-    )
-    with cpu_threads(plan.config.train.threads):
-        run = Run(plan, group)
-        began = time.perf_counter()
-        result = run.train(run.job(pretraining_batches(run), on_epoch=on_epoch))
-        trained = time.perf_counter() - began
-        run.log.info(f"trained in {duration(trained)}")
-        drawings = _score(run, result)
-        run.took(run.model, networks=trained, total=time.perf_counter() - began)
-        run.save(run.model, drawings)
+    with recording() as notes:
+        plan, group = plan_pretraining(
+            study, config, output, encoder, group_by, resume, accept_changed_inputs
+        )
+        with cpu_threads(plan.config.train.threads):
+            run = Run(plan, group)
+            began = time.perf_counter()
+            result = run.train(run.job(pretraining_batches(run), on_epoch=on_epoch))
+            trained = time.perf_counter() - began
+            run.log.info(f"trained in {duration(trained)}")
+            drawings = _score(run, result)
+            run.noted(run.model, notes)
+            run.took(run.model, networks=trained, total=time.perf_counter() - began)
+            run.save(run.model, drawings)
     return run.model
 
 

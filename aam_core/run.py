@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -196,6 +196,12 @@ class Run:
         """Record how long the parts of the run took; of one that was resumed, since then."""
         for one in model.each:
             one.run["seconds"] = {name: round(value, 1) for name, value in seconds.items()}
+
+    @staticmethod
+    def noted(model: Model, notes: Sequence[str]) -> None:
+        """Record what was dropped from the study, and ``notes`` of the log."""
+        for one in model.each:
+            one.run["notes"] = list(dict.fromkeys([*one.run["left_out"], *notes]))
 
     def save(self, model: Model, drawings: dict[str, Callable]) -> None:
         """Write the model, then the plots ``{name: callable(path)}`` that can be drawn."""

@@ -9,6 +9,7 @@ that actions share are in `_parameters`, the artifacts in `_types_formats` (mode
 from __future__ import annotations
 
 from aam_core import __version__
+from q2_aam._details import AAMPredictions, AAMPredictionsDirectoryFormat, Details
 from q2_aam._predictions import (
     ClassifierPredictions,
     PredictionsDirectoryFormat,
@@ -32,9 +33,12 @@ __all__ = [
     "AAMClassifierDirectoryFormat",
     "AAMEncoder",
     "AAMEncoderDirectoryFormat",
+    "AAMPredictions",
+    "AAMPredictionsDirectoryFormat",
     "AAMRegressor",
     "AAMRegressorDirectoryFormat",
     "ClassifierPredictions",
+    "Details",
     "PredictionsDirectoryFormat",
     "PredictionsFormat",
     "Probabilities",

@@ -149,6 +149,7 @@ PREDICTING = {
     "device": _EVERYDAY_TYPES["device"],
     "precision": _EVERYDAY_TYPES["precision"],
     "passes": primitive("ensemble.passes"),
+    "confidence": Float % Range(0.0, 1.0, inclusive_start=False),
     "max_lost_reads": TRAINING["max_lost_reads"],
 }
 """Parameters of every action that predicts."""
@@ -158,6 +159,7 @@ _PREDICTING_DEFAULTS = {
     "device": (str, "auto"),
     "precision": (str, None),
     "passes": (int, None),
+    "confidence": (float, None),
     "max_lost_reads": (float, 0.5),
 }
 
@@ -167,6 +169,9 @@ PREDICTING_DESCRIPTIONS = {
     "device": find(EVERYDAY["device"]).metadata["help"],
     "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
     "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
+    "confidence": "Probability with which the interval of a number, in the details, holds the true "
+    "value (0.9 where not given). Of a classifier, the details get the set of classes that holds "
+    "the true one with this probability, where it is given.",
     "max_lost_reads": _MAX_LOST_READS,
 }
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from aam_core.data.ids import nothing_in_common
 from aam_core.errors import InputError, first_five
-from aam_core.log import logger
+from aam_core.log import note
 
 __all__ = [
     "add_covariates",
@@ -64,7 +64,7 @@ def read_study(
         keep_unplaced=keep_unplaced,
     )
     for line in study.report:
-        logger.info(line)
+        note(line)
     return study
 
 
@@ -210,7 +210,7 @@ def covariates_to_predict(model, metadata, table) -> pd.DataFrame | None:
     if metadata is None:
         return None
     if model.covariates is None and not model.columns():
-        logger.info("The metadata have no effect: this model reads no covariates.")
+        note("The metadata have no effect: this model reads no covariates.")
         return None
     frame = metadata.to_dataframe()
     _require_samples(table.ids(), frame.index, "metadata")

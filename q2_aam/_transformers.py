@@ -10,6 +10,7 @@ import qiime2
 
 from aam_core.model import Model, load_model
 from q2_aam import _explanations, _vectors
+from q2_aam._details import AAMPredictionsDirectoryFormat, Details
 from q2_aam._predictions import (
     OWNED,
     ImportanceFormat,
@@ -87,12 +88,34 @@ def _frame_to_importances(values: pd.DataFrame) -> ImportanceFormat:
     return write_table(values, ImportanceFormat, "feature-id")
 
 
+def _read_details(folder: AAMPredictionsDirectoryFormat) -> Details:
+    return Details.read(str(folder))
+
+
+def _write_details(details: Details) -> AAMPredictionsDirectoryFormat:
+    folder = AAMPredictionsDirectoryFormat()
+    details.write(str(folder))
+    return folder
+
+
+def _details_to_frame(folder: AAMPredictionsDirectoryFormat) -> pd.DataFrame:
+    return Details.read(str(folder)).table
+
+
+def _details_to_metadata(folder: AAMPredictionsDirectoryFormat) -> qiime2.Metadata:
+    return Details.read(str(folder)).to_metadata()
+
+
 TRANSFORMERS = [
     *_model_transformers(AAMEncoderDirectoryFormat),
     *_model_transformers(AAMRegressorDirectoryFormat),
     *_model_transformers(AAMClassifierDirectoryFormat),
     *_explanations.TRANSFORMERS,
     *_vectors.TRANSFORMERS,
+    _read_details,
+    _write_details,
+    _details_to_frame,
+    _details_to_metadata,
 ]
 if OWNED:
     TRANSFORMERS += [

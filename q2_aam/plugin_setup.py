@@ -7,7 +7,7 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin import Plugin
 
 import q2_aam
-from q2_aam import _explanations, _predictions, _transformers, _types_formats, _vectors
+from q2_aam import _details, _explanations, _predictions, _transformers, _types_formats, _vectors
 from q2_aam.registrations import evaluation, insight, models, predictions, summaries
 from q2_aam.registrations.shared import citations
 
@@ -29,12 +29,16 @@ plugin = Plugin(
 # Types and formats ----------------------------------------------------------------------------
 
 plugin.register_semantic_types(
-    _types_formats.AAMEncoder, _types_formats.AAMRegressor, _types_formats.AAMClassifier
+    _types_formats.AAMEncoder,
+    _types_formats.AAMRegressor,
+    _types_formats.AAMClassifier,
+    _details.AAMPredictions,
 )
 plugin.register_formats(
     _types_formats.AAMEncoderDirectoryFormat,
     _types_formats.AAMRegressorDirectoryFormat,
     _types_formats.AAMClassifierDirectoryFormat,
+    _details.AAMPredictionsDirectoryFormat,
 )
 plugin.register_artifact_class(
     _types_formats.AAMEncoder,
@@ -50,6 +54,12 @@ plugin.register_artifact_class(
     _types_formats.AAMClassifier,
     _types_formats.AAMClassifierDirectoryFormat,
     description="A model that predicts a categorical metadata column of a sample.",
+)
+plugin.register_artifact_class(
+    SampleData[_details.AAMPredictions],
+    _details.AAMPredictionsDirectoryFormat,
+    description="Predictions with their intervals, what the model knows of each sample, and how "
+    "they came about: 'qiime metadata tabulate' shows them.",
 )
 
 plugin.register_semantic_types(

@@ -15,8 +15,9 @@ from q2_types.tree import NewickFormat
 
 from aam_core.config.fields import names_in
 from aam_core.errors import InputError, first_five
-from aam_core.log import logger, showing
+from aam_core.log import note, recording, showing
 from aam_core.model import Model
+from q2_aam._details import Details
 from q2_aam._parameters import configure, shares_fitting, shares_predicting, shares_training
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam._studies import (
@@ -77,11 +78,11 @@ def fit_regressor(
     covariate_columns: list = None,
     more_targets: list = None,
     **training,
-) -> (Model, PredictionsFormat):  # type: ignore[syntax]
+) -> (Model, PredictionsFormat, Details):  # type: ignore[syntax]
     """Fit a numeric column: the model, and its predictions of held-out samples."""
     import aam_core
 
-    model = _fit(
+    model, details = _fit(
         aam_core.fit_regressor,
         (table, sequences, phylogeny, distances),
         metadata,
@@ -94,7 +95,7 @@ def fit_regressor(
         init_from=init_from,
         freeze_encoder=freeze_encoder,
     )
-    return model, _predictions(model.val_predictions)
+    return model, _predictions(details.table), details
 
 
 @shares_fitting
@@ -112,11 +113,11 @@ def fit_classifier(
     covariates: qiime2.Metadata = None,
     covariate_columns: list = None,
     **training,
-) -> (Model, PredictionsFormat, ProbabilitiesFormat):  # type: ignore[syntax]
+) -> (Model, PredictionsFormat, ProbabilitiesFormat, Details):  # type: ignore[syntax]
     """Fit a categorical column: the model, and its predictions of held-out samples."""
     import aam_core
 
-    model = _fit(
+    model, details = _fit(
         aam_core.fit_classifier,
         (table, sequences, phylogeny, distances),
         metadata,
@@ -128,8 +129,7 @@ def fit_classifier(
         init_from=init_from,
         freeze_encoder=freeze_encoder,
     )
-    held_out = model.val_predictions
-    return model, _predictions(held_out), _probabilities(model, held_out)
+    return model, _predictions(details.table), _probabilities(details), details
 
 
 @shares_predicting
@@ -140,11 +140,10 @@ def predict_regression(
     metadata: qiime2.Metadata = None,
     target: str = None,
     **predicting,
-) -> PredictionsFormat:
+) -> (PredictionsFormat, Details):  # type: ignore[syntax]
     """Predict the number of each sample."""
-    return _predictions(
-        _predict(_of_target(regressor, target), table, sequences, metadata, predicting)
-    )
+    details = _predict(regressor, target, table, sequences, metadata, predicting)
+    return _predictions(details.table), details
 
 
 @shares_predicting
@@ -154,10 +153,10 @@ def predict_classification(
     sequences: DNAFASTAFormat = None,
     metadata: qiime2.Metadata = None,
     **predicting,
-) -> (PredictionsFormat, ProbabilitiesFormat):  # type: ignore[syntax]
+) -> (PredictionsFormat, ProbabilitiesFormat, Details):  # type: ignore[syntax]
     """Predict the class of each sample, and the probability of every class."""
-    predictions = _predict(classifier, table, sequences, metadata, predicting)
-    return _predictions(predictions), _probabilities(classifier, predictions)
+    details = _predict(classifier, None, table, sequences, metadata, predicting)
+    return _predictions(details.table), _probabilities(details), details
 
 
 @shares_predicting
@@ -168,11 +167,10 @@ def predict(
     metadata: qiime2.Metadata = None,
     target: str = None,
     **predicting,
-) -> PredictionsFormat:
+) -> (PredictionsFormat, Details):  # type: ignore[syntax]
     """Predict the number or class of each sample."""
-    return _predictions(
-        _predict(_of_target(predictor, target), table, sequences, metadata, predicting)
-    )
+    details = _predict(predictor, target, table, sequences, metadata, predicting)
+    return _predictions(details.table), details
 
 
 def _fit(
@@ -185,7 +183,7 @@ def _fit(
     training: dict,
     more_targets: Sequence[str] = (),
     **options,
-) -> Model:
+) -> tuple[Model, Details]:
     """Fit ``target`` by `aam_core.fit_regressor` or `fit_classifier`.
 
     Parameters
@@ -201,7 +199,7 @@ def _fit(
     options : dict
         Further arguments of ``fit``.
     """
-    with showing():
+    with showing(), recording() as notes:
         config = configure("fitting", training)
         if config.train.val_fraction == 0:
             raise InputError(
@@ -222,7 +220,16 @@ def _fit(
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
         options |= {"group_by": column, "covariates": names, "config": config}
-        return fit(study, [target.name, *more_targets] if more_targets else target.name, **options)
+        names = [target.name, *more_targets]
+        model = fit(study, names if more_targets else target.name, **options)
+    assert model.val_predictions is not None
+    # Of several processes the first one took the notes: they are in the model's record.
+    every = [*notes, *model.run["notes"]]
+    folds = dict(zip(model.val_samples, model.val_folds, strict=True))
+    table = model.val_predictions
+    if "fold" not in table and len(set(model.val_folds)) > 1:
+        table = table.assign(fold=[folds[name] + 1 for name in table.index])
+    return model, Details.of_model(model, table, source="out-of-fold", notes=every)
 
 
 def _columns_of_start(start: Model, target: str) -> list[str]:
@@ -241,22 +248,27 @@ def _of_target(model: Model, name: str | None) -> Model:
     if name is None:
         name = next(iter(each))
         if len(each) > 1:
-            with showing():
-                logger.info(f"the model has the targets {first_five(each)}: {name!r} is predicted")
+            note(f"the model has the targets {first_five(each)}: {name!r} is predicted")
     if name not in each:
         raise InputError(f"The model has no target {name!r}; it has {first_five(each)}.")
     return each[name]
 
 
-def _predict(model: Model, table, sequences, metadata, predicting: dict) -> pd.DataFrame:
+def _predict(
+    model: Model, target: str | None, table, sequences, metadata, predicting: dict
+) -> Details:
+    """Predictions of the samples of a table by a model, or its part for one target."""
     import aam_core
 
     options = dict(predicting)
-    with showing():
+    with showing(), recording() as notes:
+        model = _of_target(model, target)
         frame = covariates_to_predict(model, metadata, table)
         lost = options.pop("max_lost_reads")
         study = read_study(table, sequences, metadata=frame, max_lost_reads=lost)
-        return aam_core.predict(model, study, **options)
+        predictions = aam_core.predict(model, study, **options)
+    given = {"notes": notes, "confidence": options["confidence"]}
+    return Details.of_model(model, predictions, source="new samples", **given)
 
 
 def _predictions(table: pd.DataFrame) -> PredictionsFormat:
@@ -264,7 +276,6 @@ def _predictions(table: pd.DataFrame) -> PredictionsFormat:
     return write_table(table[["prediction"]], PredictionsFormat)
 
 
-def _probabilities(classifier: Model, table: pd.DataFrame) -> ProbabilitiesFormat:
+def _probabilities(details: Details) -> ProbabilitiesFormat:
     """The probability of each class of each sample."""
-    classes = classifier.target.classes  # type: ignore[union-attr]
-    return write_table(table[list(classes)], ProbabilitiesFormat)
+    return write_table(details.probabilities, ProbabilitiesFormat)

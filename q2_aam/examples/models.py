@@ -34,7 +34,7 @@ def pretrain_example(use):
 def fit_regressor_example(use):
     """Fit a numeric column; a subject's samples are in the same fold."""
     sample_metadata = use.init_metadata("sample_metadata", metadata)
-    fitted, predictions = use.action(
+    fitted, predictions, details = use.action(
         use.UsageAction("aam", "fit_regressor"),
         use.UsageInputs(
             **reads(use),
@@ -42,16 +42,21 @@ def fit_regressor_example(use):
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             **QUICK,
         ),
-        use.UsageOutputNames(regressor="regressor", predictions="held_out_predictions"),
+        use.UsageOutputNames(
+            regressor="regressor",
+            predictions="held_out_predictions",
+            details="held_out_details",
+        ),
     )
     fitted.assert_output_type("AAMRegressor")
     predictions.assert_output_type("SampleData[RegressorPredictions]")
+    details.assert_output_type("SampleData[AAMPredictions]")
 
 
 def fit_classifier_example(use):
     """Fit a categorical column; a subject's samples are in the same fold."""
     sample_metadata = use.init_metadata("sample_metadata", metadata)
-    fitted, predictions, probabilities = use.action(
+    fitted, predictions, probabilities, details = use.action(
         use.UsageAction("aam", "fit_classifier"),
         use.UsageInputs(
             **reads(use),
@@ -63,39 +68,46 @@ def fit_classifier_example(use):
             classifier="classifier",
             predictions="held_out_predictions",
             probabilities="held_out_probabilities",
+            details="held_out_details",
         ),
     )
     fitted.assert_output_type("AAMClassifier")
     predictions.assert_output_type("SampleData[ClassifierPredictions]")
     probabilities.assert_output_type("SampleData[Probabilities]")
+    details.assert_output_type("SampleData[AAMPredictions]")
 
 
 def predict_regression_example(use):
     """Predict a numeric column of samples."""
-    (predictions,) = use.action(
+    predictions, details = use.action(
         use.UsageAction("aam", "predict_regression"),
         use.UsageInputs(**reads(use), regressor=use.init_artifact("regressor", regressor)),
-        use.UsageOutputNames(predictions="predictions"),
+        use.UsageOutputNames(predictions="predictions", details="details"),
     )
     predictions.assert_output_type("SampleData[RegressorPredictions]")
+    details.assert_output_type("SampleData[AAMPredictions]")
 
 
 def predict_classification_example(use):
     """Predict a categorical column of samples."""
-    predictions, probabilities = use.action(
+    predictions, probabilities, details = use.action(
         use.UsageAction("aam", "predict_classification"),
         use.UsageInputs(**reads(use), classifier=use.init_artifact("classifier", classifier)),
-        use.UsageOutputNames(predictions="predictions", probabilities="probabilities"),
+        use.UsageOutputNames(
+            predictions="predictions", probabilities="probabilities", details="details"
+        ),
     )
     predictions.assert_output_type("SampleData[ClassifierPredictions]")
     probabilities.assert_output_type("SampleData[Probabilities]")
+    details.assert_output_type("SampleData[AAMPredictions]")
 
 
 def predict_example(use):
     """Predict samples with a model of either kind."""
-    (predictions,) = use.action(
+    predictions, details = use.action(
         use.UsageAction("aam", "predict"),
         use.UsageInputs(**reads(use), predictor=use.init_artifact("regressor", regressor)),
-        use.UsageOutputNames(predictions="predictions"),
+        use.UsageOutputNames(predictions="predictions", details="details"),
     )
     predictions.assert_output_type("SampleData[RegressorPredictions]")
+    details.assert_output_type("SampleData[AAMPredictions]")

@@ -7,6 +7,7 @@ import functools
 __all__ = [
     "QUICK",
     "classifier",
+    "classifier_details",
     "classifier_predictions",
     "classifier_probabilities",
     "column",
@@ -17,6 +18,7 @@ __all__ = [
     "phylogeny",
     "reads",
     "regressor",
+    "regressor_details",
     "regressor_predictions",
     "sequences",
     "table",
@@ -127,6 +129,11 @@ def regressor_predictions():
     return _fitted("regressor").predictions
 
 
+def regressor_details():
+    """The same with intervals and folds."""
+    return _fitted("regressor").details
+
+
 def classifier():
     """A classifier of the simulated group."""
     return _fitted("classifier").classifier
@@ -140,6 +147,11 @@ def classifier_predictions():
 def classifier_probabilities():
     """Its out-of-fold probabilities of the classes."""
     return _fitted("classifier").probabilities
+
+
+def classifier_details():
+    """Predictions and probabilities together, with folds."""
+    return _fitted("classifier").details
 
 
 def reads(use):

@@ -13,6 +13,7 @@ from q2_aam import _parameters, _types_formats
 from q2_aam.actions import models as actions
 from q2_aam.examples import models as examples
 from q2_aam.registrations.shared import (
+    DETAILS,
     FIT_DESCRIPTION,
     FIT_INPUTS,
     FIT_PARAMETER_DESCRIPTIONS,
@@ -26,6 +27,7 @@ from q2_aam.registrations.shared import (
     PREDICT_PARAMETER_DESCRIPTIONS,
     PREDICT_PARAMETERS,
     ClassifierPredictions,
+    DetailedPredictions,
     Probabilities,
     RegressorPredictions,
     citations,
@@ -81,7 +83,11 @@ def register(plugin: Plugin) -> None:
             **FIT_PARAMETERS,
             "more_targets": List[Str],
         },
-        outputs=[("regressor", _types_formats.AAMRegressor), ("predictions", RegressorPredictions)],
+        outputs=[
+            ("regressor", _types_formats.AAMRegressor),
+            ("predictions", RegressorPredictions),
+            ("details", DetailedPredictions),
+        ],
         input_descriptions=INPUTS,
         parameter_descriptions={
             **FIT_PARAMETER_DESCRIPTIONS,
@@ -92,6 +98,7 @@ def register(plugin: Plugin) -> None:
         output_descriptions={
             "regressor": "Fitted model.",
             "predictions": "Out-of-fold predictions, in the column's own units.",
+            "details": DETAILS,
         },
         name="Fit a numeric metadata column.",
         description="Train a model that predicts a numeric metadata column." + FIT_DESCRIPTION,
@@ -106,6 +113,7 @@ def register(plugin: Plugin) -> None:
             ("classifier", _types_formats.AAMClassifier),
             ("predictions", ClassifierPredictions),
             ("probabilities", Probabilities),
+            ("details", DetailedPredictions),
         ],
         input_descriptions=INPUTS,
         parameter_descriptions=FIT_PARAMETER_DESCRIPTIONS,
@@ -113,6 +121,7 @@ def register(plugin: Plugin) -> None:
             "classifier": "Fitted model.",
             "predictions": "Out-of-fold predicted classes.",
             "probabilities": "Out-of-fold probabilities of the classes.",
+            "details": DETAILS,
         },
         name="Fit a categorical metadata column.",
         description="Train a model that predicts a categorical metadata column." + FIT_DESCRIPTION,
@@ -127,10 +136,13 @@ def register(plugin: Plugin) -> None:
             "sequences": FeatureData[Sequence],
         },
         parameters={**PREDICT_PARAMETERS, **OF_TARGET},
-        outputs=[("predictions", RegressorPredictions)],
+        outputs=[("predictions", RegressorPredictions), ("details", DetailedPredictions)],
         input_descriptions={**PREDICT_INPUTS, "regressor": "Model from fit-regressor."},
         parameter_descriptions={**PREDICT_PARAMETER_DESCRIPTIONS, **OF_TARGET_DESCRIPTION},
-        output_descriptions={"predictions": "Predictions in the units of the column fitted."},
+        output_descriptions={
+            "predictions": "Predictions in the units of the column fitted.",
+            "details": DETAILS,
+        },
         name="Predict a numeric column of new samples.",
         description="Predict samples with a fitted regressor.",
         examples={"predict_regression": examples.predict_regression_example},
@@ -144,12 +156,17 @@ def register(plugin: Plugin) -> None:
             "sequences": FeatureData[Sequence],
         },
         parameters=PREDICT_PARAMETERS,
-        outputs=[("predictions", ClassifierPredictions), ("probabilities", Probabilities)],
+        outputs=[
+            ("predictions", ClassifierPredictions),
+            ("probabilities", Probabilities),
+            ("details", DetailedPredictions),
+        ],
         input_descriptions={**PREDICT_INPUTS, "classifier": "Model from fit-classifier."},
         parameter_descriptions=PREDICT_PARAMETER_DESCRIPTIONS,
         output_descriptions={
             "predictions": "Most probable class of each sample.",
             "probabilities": "Probability of each class.",
+            "details": DETAILS,
         },
         name="Predict a categorical column of new samples.",
         description="Predict samples with a fitted classifier.",
@@ -170,13 +187,16 @@ def register(plugin: Plugin) -> None:
             "sequences": FeatureData[Sequence],
         },
         parameters={**PREDICT_PARAMETERS, **OF_TARGET},
-        outputs=[("predictions", Predicted)],
+        outputs=[("predictions", Predicted), ("details", DetailedPredictions)],
         input_descriptions={
             **PREDICT_INPUTS,
             "predictor": "Model from fit-regressor or fit-classifier.",
         },
         parameter_descriptions={**PREDICT_PARAMETER_DESCRIPTIONS, **OF_TARGET_DESCRIPTION},
-        output_descriptions={"predictions": "Predicted number or class of each sample."},
+        output_descriptions={
+            "predictions": "Predicted number or class of each sample.",
+            "details": DETAILS,
+        },
         name="Predict new samples with a model of either kind.",
         description="Predict samples with a fitted regressor or classifier. predict-classification "
         "returns the probabilities of the classes as well.",

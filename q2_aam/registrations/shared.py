@@ -10,9 +10,10 @@ from q2_types.tree import Phylogeny, Rooted
 from qiime2.plugin import Bool, Categorical, Citations, List, Metadata, MetadataColumn, Numeric, Str
 
 from aam_core.config.presets import ENCODER_SIZES
-from q2_aam import _parameters, _predictions, _types_formats
+from q2_aam import _details, _parameters, _predictions, _types_formats
 
 __all__ = [
+    "DETAILS",
     "FIT_DESCRIPTION",
     "FIT_INPUTS",
     "FIT_PARAMETERS",
@@ -26,6 +27,7 @@ __all__ = [
     "PREDICT_PARAMETERS",
     "PREDICT_PARAMETER_DESCRIPTIONS",
     "ClassifierPredictions",
+    "DetailedPredictions",
     "Probabilities",
     "RegressorPredictions",
     "citations",
@@ -36,6 +38,7 @@ citations = Citations.load("citations.bib", package="q2_aam")
 RegressorPredictions = SampleData[_predictions.RegressorPredictions]
 ClassifierPredictions = SampleData[_predictions.ClassifierPredictions]
 Probabilities = SampleData[_predictions.Probabilities]
+DetailedPredictions = SampleData[_details.AAMPredictions]
 
 GROUP_BY = MetadataColumn[Numeric | Categorical]
 
@@ -92,6 +95,12 @@ FIT_DESCRIPTION = (
     "were held out. The ensemble weights, the blend weight and the settings of the forest were "
     "chosen on these samples; for an unbiased metric, predict samples that were not in the table."
 )
+DETAILS = (
+    "The predictions with interval or probabilities, what the model knows of each sample (reads in "
+    "known ASVs, novelty), and how they came about. 'qiime metadata tabulate' shows them, and the "
+    "pages of this plugin take them."
+)
+
 PREDICT_INPUTS = {
     "table": "Counts of the samples to predict. They may have features that the model was not "
     "trained on.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -78,3 +79,24 @@ def test_without_a_handler_python_shows_warnings_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "shown\n")
+
+
+def test_notes_and_warnings_of_a_block_are_collected_whatever_is_shown(quiet):
+    with log.recording() as lines, log.recording() as inner:
+        assert not log.logger.handlers  # with one, Python would not show warnings by itself
+        log.note("3 samples were dropped", log.labelled("fold 1"))
+        log.logger.info("epoch 1")
+        log.labelled("fold 1").warning("few samples")
+        log.logger.warning("few samples")
+        log.note("3 samples were dropped")
+    log.logger.warning("after it")
+    assert lines == inner == ["3 samples were dropped", "few samples"]
+    assert not log.logger.filters
+
+
+def test_another_thread_has_notes_of_its_own(quiet):
+    with log.recording() as lines:
+        other = threading.Thread(target=log.note, args=("of another job",))
+        other.start()
+        other.join()
+    assert lines == []

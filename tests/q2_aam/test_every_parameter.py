@@ -21,8 +21,8 @@ FITS = {
     *("covariates", "covariate_columns"),
     *OF_FITS,
 }
-PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes"}
 EMBEDS = READ | {"model", "metric", "number_of_dimensions", "device", "precision"}
+PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes", "confidence"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},

@@ -92,7 +92,7 @@ class TestFit:
     def test_group_by_keeps_subjects_whole(self, methods):
         subjects = methods.column("host_subject_id").to_series()
         for seed in (0, 1):
-            regressor, _ = methods.run(
+            regressor, *_ = methods.run(
                 "fit_regressor",
                 metadata=methods.column("gradient"),
                 group_by=methods.column("host_subject_id"),
@@ -107,7 +107,7 @@ class TestFit:
             assert not (sides[0] & sides[1])
 
     def test_a_frozen_encoder_is_kept(self, methods):
-        regressor, _ = methods.run(
+        regressor, *_ = methods.run(
             "fit_regressor",
             metadata=methods.column("gradient"),
             encoder=examples.encoder(),
@@ -124,7 +124,7 @@ class TestFit:
     def test_a_fitted_model_goes_on(self, methods):
         still = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.lr=0.0"]}
         before = examples.regressor().view(Model)
-        regressor, _ = methods.run(
+        regressor, *_ = methods.run(
             "fit_regressor",
             metadata=methods.column("gradient"),
             init_from=examples.regressor(),
@@ -148,7 +148,7 @@ class TestFit:
                 metadata=target,
                 **QUICK,
             )
-            regressor, _ = methods.run(
+            regressor, *_ = methods.run(
                 "fit_regressor", metadata=target, missing_samples="ignore", **QUICK
             )
             used = methods.saved(regressor, "train_samples.txt") + methods.saved(
@@ -171,7 +171,7 @@ class TestFit:
 
     def test_group_by_may_be_named_as_the_target(self, methods):
         group = methods.column("host_subject_id").to_series().rename("gradient")
-        regressor, _ = methods.run(
+        regressor, *_ = methods.run(
             "fit_regressor",
             metadata=methods.column("gradient"),
             group_by=qiime2.CategoricalMetadataColumn(group),
@@ -199,7 +199,7 @@ class TestFit:
         names = [f"{i:03d}" for i in range(len(table.ids()))]
         table = table.update_ids(dict(zip(table.ids(), names, strict=True)), inplace=False)
         classes = pd.Series(["01", "1.0"] * 12, pd.Index(names, name="id"), name="code")
-        classifier, predictions, probabilities = methods.run(
+        classifier, predictions, probabilities, _ = methods.run(
             "fit_classifier",
             table=qiime2.Artifact.import_data("FeatureTable[Frequency]", table),
             metadata=qiime2.CategoricalMetadataColumn(classes),
@@ -216,7 +216,7 @@ class TestFit:
 
 class TestProvenance:
     def test_parameters_seed_and_origin_are_recorded(self, methods, tmp_path):
-        regressor, _ = methods.run(
+        regressor, *_ = methods.run(
             "fit_regressor",
             metadata=methods.column("gradient"),
             encoder=examples.encoder(),
@@ -240,7 +240,7 @@ class TestProvenance:
 
     def test_the_seed_decides(self, methods):
         def predict(seed):
-            _, predictions = methods.run(
+            _, predictions, _ = methods.run(
                 "fit_regressor", metadata=methods.column("gradient"), random_state=seed, **QUICK
             )
             return Path(str(predictions.view(PredictionsFormat))).read_text()

@@ -45,7 +45,7 @@ def with_values(described, **columns):
 
 
 def test_only_the_columns_named_are_read(fit):
-    regressor, predictions = fit()
+    regressor, predictions, _ = fit()
     covariates = regressor.view(Model).covariates
     assert covariates.categorical == (("code", ("007", "7")),)
     assert [name for name, _, _ in covariates.numeric] == ["weight"]
@@ -53,8 +53,8 @@ def test_only_the_columns_named_are_read(fit):
 
 
 def test_predictions_equal_those_of_the_core(methods, described, fit):
-    regressor, _ = fit()
-    (predictions,) = methods.run("predict_regression", regressor=regressor, metadata=described)
+    regressor, *_ = fit()
+    predictions, _ = methods.run("predict_regression", regressor=regressor, metadata=described)
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
     study = examples._study()
     expected = prediction.predict(
@@ -67,23 +67,23 @@ def test_predictions_equal_those_of_the_core(methods, described, fit):
 
 
 def test_the_values_count_and_other_columns_do_not(methods, described, fit):
-    regressor, _ = fit()
+    regressor, *_ = fit()
     texts = []
     for metadata in (
         described,
         with_values(described, gradient=0.0, group="x"),
         with_values(described, weight=99.0),
     ):
-        (predictions,) = methods.run("predict", predictor=regressor, metadata=metadata)
+        predictions, _ = methods.run("predict", predictor=regressor, metadata=metadata)
         texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 
 
 def test_a_classifier(methods, fit):
-    classifier, _, _ = fit("fit_classifier", "group", ["gradient"])
+    classifier, *_ = fit("fit_classifier", "group", ["gradient"])
     assert classifier.view(Model).covariates.names == ["gradient"]
-    predictions, probabilities = methods.run(
+    predictions, probabilities, _ = methods.run(
         "predict_classification", classifier=classifier, metadata=methods.metadata
     )
     by_class = read_probabilities(probabilities.view(ProbabilitiesFormat))
@@ -97,14 +97,14 @@ def test_a_model_without_covariates_reads_no_metadata(methods):
     few = methods.metadata.filter_ids(methods.metadata.get_ids() - {methods.metadata.ids[0]})
     texts = []
     for arguments in ({}, {"metadata": few}):
-        (predictions,) = methods.run("predict", predictor=examples.regressor(), **arguments)
+        predictions, _ = methods.run("predict", predictor=examples.regressor(), **arguments)
         texts.append(Path(str(predictions.view(PredictionsFormat))).read_text())
     assert texts[0] == texts[1]
 
 
 def test_group_by_may_be_a_covariate_too(methods, fit):
     options = {"settings": ["model.members=1"], "group_by": methods.column("host_subject_id")}
-    regressor, _ = fit(columns=["host_subject_id"], **options)
+    regressor, *_ = fit(columns=["host_subject_id"], **options)
     hosts = methods.column("host_subject_id").to_series()
     sides = [
         set(hosts[methods.saved(regressor, f"{side}_samples.txt").split()])
@@ -121,7 +121,7 @@ def test_samples_that_the_metadata_lacks(methods, described):
     fit = {"metadata": methods.column("gradient"), "covariate_columns": ["weight"], **QUICK}
     message = f"1 of 24 samples are not in the covariates metadata: {first}"
     methods.refuses(message, "fit_regressor", covariates=few, **fit)
-    regressor, _ = methods.run("fit_regressor", covariates=few, missing_samples="ignore", **fit)
+    regressor, *_ = methods.run("fit_regressor", covariates=few, missing_samples="ignore", **fit)
     for side in ("train", "val"):
         used = methods.saved(regressor, f"{side}_samples.txt").split()
         assert len(used) == 23 and first not in used
@@ -140,8 +140,8 @@ def test_metadata_of_more_samples_is_fine(methods, described, fit):
     more = pd.concat([frame, frame.iloc[:1].rename({frame.index[0]: "another"})])
     more.index.name = "id"
     target = qiime2.NumericMetadataColumn(more["gradient"])
-    regressor, _ = fit(target="gradient", columns=["weight"], covariates=described)
-    again, _ = methods.run(
+    regressor, *_ = fit(target="gradient", columns=["weight"], covariates=described)
+    again, *_ = methods.run(
         "fit_regressor",
         metadata=target,
         covariates=described,
@@ -165,7 +165,7 @@ def test_bad_input(methods, described):
 
 
 def test_prediction_without_them(methods, fit):
-    regressor, _ = fit()
+    regressor, *_ = fit()
     methods.refuses("code, weight.*give the metadata", "predict", predictor=regressor)
     methods.refuses(
         "no metadata column 'code'",
@@ -179,7 +179,7 @@ def test_codes_without_their_letters_are_known_again(methods, fit, described):
     """Of new samples that hold 01 and 02 alone, QIIME 2 makes numbers."""
     ids = methods.metadata.ids
     code = pd.Series((["01", "02", "A"] * 8), ids)
-    regressor, _ = fit(covariates=with_values(described, code=code), columns=["code"])
+    regressor, *_ = fit(covariates=with_values(described, code=code), columns=["code"])
     known = with_values(described, code=code.where(code != "A", None))
     numbers = with_values(described, code=pd.to_numeric(code, errors="coerce"))
     actual = [

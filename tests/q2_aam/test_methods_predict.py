@@ -19,7 +19,7 @@ from q2_aam.examples import study as examples
 
 
 def test_predictions_of_numbers_equal_those_of_the_core(methods):
-    (predictions,) = methods.run("predict_regression", regressor=examples.regressor())
+    predictions, _ = methods.run("predict_regression", regressor=examples.regressor())
     actual = read_predictions(predictions.view(PredictionsFormat)).astype(float)
     study = examples._study()
     expected = prediction.predict(
@@ -30,7 +30,7 @@ def test_predictions_of_numbers_equal_those_of_the_core(methods):
 
 
 def test_classification_gives_classes_and_probabilities(methods):
-    predictions, probabilities = methods.run(
+    predictions, probabilities, _ = methods.run(
         "predict_classification", classifier=examples.classifier()
     )
     classes = read_predictions(predictions.view(PredictionsFormat))
@@ -46,7 +46,7 @@ def test_predict_takes_either(methods):
         (examples.regressor(), "regressor", "RegressorPredictions"),
         (examples.classifier(), "classifier", "ClassifierPredictions"),
     ):
-        (either,) = methods.run("predict", predictor=predictor)
+        either, _ = methods.run("predict", predictor=predictor)
         assert str(either.type) == f"SampleData[{kind}]"
         method = {"regressor": "predict_regression", "classifier": "predict_classification"}
         named = methods.run(method[specific], **{specific: predictor}).predictions
@@ -59,7 +59,7 @@ def test_predict_takes_either(methods):
 def test_one_sample_at_a_time(methods):
     values = []
     for arguments in ({}, {"batch_size": 1}):
-        (predictions,) = methods.run("predict", predictor=examples.regressor(), **arguments)
+        predictions, _ = methods.run("predict", predictor=examples.regressor(), **arguments)
         values.append(read_predictions(predictions.view(PredictionsFormat)).astype(float))
     np.testing.assert_allclose(*values, rtol=1e-4)
 
@@ -81,8 +81,8 @@ def test_unseen_features_in_another_order(methods):
     dna["new"] = "ACGT" * 10
     reads = qiime2.Artifact.import_data("FeatureTable[Frequency]", other)
     fasta = qiime2.Artifact.import_data("FeatureData[Sequence]", dna.map(skbio.DNA))
-    (all_of_them,) = methods.run("predict", predictor=examples.regressor())
-    (few,) = methods.run("predict", predictor=examples.regressor(), table=reads, sequences=fasta)
+    all_of_them, _ = methods.run("predict", predictor=examples.regressor())
+    few, _ = methods.run("predict", predictor=examples.regressor(), table=reads, sequences=fasta)
     before, after = (
         read_predictions(item.view(PredictionsFormat)).astype(float) for item in (all_of_them, few)
     )
