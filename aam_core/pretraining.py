@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from aam_core.config.everyday import EverydaySettings
 
-__all__ = ["held_out_distances", "pretrain", "pretrain_nucleotides", "pretraining_batches"]
+__all__ = ["distances_of", "held_out_distances", "pretrain", "pretrain_nucleotides"]
+__all__ += ["pretraining_batches"]
 
 _CORPUS = {
     "loss.distance": 0.0,
@@ -272,13 +273,19 @@ def held_out_distances(model: Model, study: Study) -> pd.DataFrame:
     if len(ids) > _MOST_SAMPLES:
         rng = np.random.default_rng(config.train.seed)
         ids = [ids[i] for i in np.sort(rng.choice(len(ids), _MOST_SAMPLES, replace=False))]
-    held_out = study.select(ids)
-    predicted = sample_distances(model.network, held_out, config)
-    no_vectors = torch.empty(len(held_out.feature_ids), 0)  # the distances need counts alone
-    batcher = Batcher(
-        held_out, config.data, config.train.seed, distances=True, asv_vectors=no_vectors
-    )
-    batch = batcher.batch(np.arange(len(ids)))
-    actual = true_distance(batch, held_out.phylogeny, config.loss).numpy()
+    actual, predicted = distances_of(model, study.select(ids))
     row, column = np.triu_indices(len(ids), 1)
     return pd.DataFrame({"actual": actual[row, column], "prediction": predicted[row, column]})
+
+
+def distances_of(model: Model, study: Study) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted distances between all samples, both ``[N, N]``, of the same reads.
+
+    The true ones are those of ``loss.metric``, or those that the study was given.
+    """
+    config = model.config
+    predicted = sample_distances(model.network, study, config)
+    no_vectors = torch.empty(len(study.feature_ids), 0)  # the distances need counts alone
+    batcher = Batcher(study, config.data, config.train.seed, distances=True, asv_vectors=no_vectors)
+    batch = batcher.batch(np.arange(len(study.sample_ids)))
+    return true_distance(batch, study.phylogeny, config.loss).numpy(), predicted

@@ -8,17 +8,24 @@ import json
 import shutil
 from pathlib import Path
 
+import biom
+import numpy as np
 import pandas as pd
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
 
 from aam_core import plots
+from aam_core.config import WITHOUT_TREE
 from aam_core.errors import InputError
-from aam_core.log import duration
+from aam_core.log import duration, showing
 from aam_core.model import Model
 from aam_core.plots.style import COLOURS, named_metric
 from q2_aam._pages import draw, render, rows
+from q2_aam._studies import read_study
 from q2_aam._types_formats import ModelFolder
 
-__all__ = ["summarize", "training_curves"]
+__all__ = ["distance_fit", "summarize", "training_curves"]
 
 _MEANINGS = {
     "r2": "R² = 1 - (sum of squared errors) / (sum of squared deviations of the true values from "
@@ -126,6 +133,77 @@ def training_curves(output_dir: str, model: Model) -> None:
         context,
         data={"history": history, "curves": curves},
         charts=charts,
+    )
+
+
+def distance_fit(
+    output_dir: str,
+    encoder: Model,
+    table: biom.Table,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distances: skbio.DistanceMatrix = None,
+    samples: str = "held-out",
+    random_state: int = 0,
+    max_lost_reads: float = 0.5,
+) -> None:
+    """Write a page with predicted against true distances between samples into ``output_dir``."""
+    from aam_core import distance_fit as core
+
+    metric = encoder.config.loss.metric
+    if phylogeny is not None and distances is not None:
+        raise InputError("phylogeny and distances: each makes true distances, give one of them.")
+    if phylogeny is None and distances is None and metric not in WITHOUT_TREE:
+        raise InputError(
+            f"The encoder predicts {_NAMES[metric]}, which is computed on a tree: give the "
+            "phylogeny, or the distances themselves."
+        )
+    with showing():
+        inputs = (table, sequences, phylogeny, distances)
+        study = read_study(*inputs, max_lost_reads=max_lost_reads, keep_unplaced=False)
+        fit = core.distance_fit(encoder, study, samples, random_state)
+    metric = "distance (given)" if distances is not None else _NAMES[metric]
+    pairs, by_sample = fit.pairs(), fit.by_sample()
+    bins, size = _binned(pairs)
+    drawn = functools.partial(plots.distances, pairs[["actual", "prediction"]], label=metric)
+    coordinates = pd.concat(
+        dict(zip(("true", "predicted"), fit.ordinations, strict=True)), names=["distances"]
+    ).reset_index(level=0)
+    metrics = pd.Series(fit.metrics, name="value").rename_axis("metric").to_frame()
+    worst = by_sample.sort_values("error", ascending=False, kind="stable")
+    context = {
+        "title": f"Predicted against true {metric}",
+        "lead": "Distances between samples, as an encoder predicts them from the reads and their "
+        "sequences, without a tree.",
+        "facts": _fit_facts(fit.metrics, fit.where),
+        "warnings": [
+            "The encoder was trained on some of these samples: of others it may know less."
+        ]
+        if fit.where["trained"]
+        else [],
+        "notes": study.report,
+        "worst": rows(worst, 10),
+        "pictures": {"distances": draw(output_dir, "distances", drawn)},
+        "captions": {
+            "distances": "Predicted against true distances",
+            "pairs": "Every pair of samples",
+            "bins": "Number of pairs by true and predicted distance",
+            "samples": "Mean distances and error of each sample",
+            "coordinates": "Principal coordinates, the predicted ones turned to fit the true",
+            "metrics": "Metrics",
+        },
+    }
+    tables = {"metrics": metrics, "samples": by_sample, "pairs": pairs}
+    render(
+        "distance_fit",
+        output_dir,
+        context,
+        data={**tables, "bins": bins, "coordinates": coordinates},
+        charts={
+            "density": _density(metric, size),
+            "by-sample": _by_sample(metric),
+            "ordination": _both_ordinations(),
+        },
     )
 
 
@@ -314,3 +392,154 @@ def _course(model: Model, history: pd.DataFrame, kept: int | None) -> list[tuple
         ("Samples", f"{len(model.train_samples):,}", f"{len(model.val_samples):,} of validation")
     )
     return facts
+
+
+# Predicted against true distances -------------------------------------------------------------
+
+_BINS = 50
+"""Steps of each axis of the density of pairs."""
+
+_NAMES = {
+    "unweighted": "unweighted UniFrac",
+    "weighted": "weighted UniFrac",
+    "weighted_normalized": "normalized weighted UniFrac",
+    "generalized": "generalized UniFrac",
+    "braycurtis": "Bray-Curtis distance",
+    "jaccard": "Jaccard distance",
+}
+"""``loss.metric`` -> what it is called."""
+
+
+def _fit_facts(metrics: dict[str, float], where: dict[str, int]) -> list[tuple[str, str, str]]:
+    words = {
+        "new": "that the encoder has not seen",
+        "validation": "of its validation",
+        "trained": "that it was trained on",
+    }
+    remark = ", ".join(f"{where[key]:,} {text}" for key, text in words.items() if where[key])
+    return [
+        ("Samples", f"{metrics['samples']:,}", remark),
+        ("R²", f"{metrics['r2']:.3f}", f"over {metrics['pairs']:,} pairs; 0 is the mean distance"),
+        ("Mean absolute error", f"{metrics['mae']:.4f}", "of a distance"),
+        ("Mantel r", f"{metrics['spearman']:.3f}", f"of ranks; p = {metrics['mantel_p']:.3f}"),
+        (
+            "Procrustes M²",
+            f"{metrics['procrustes_m2']:.3f}",
+            f"0 is the same ordination; p = {metrics['procrustes_p']:.3f}",
+        ),
+    ]
+
+
+def _binned(pairs: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Pairs counted by true and predicted distance, and the size of a bin."""
+    values = pairs[["actual", "prediction"]].to_numpy()
+    size = max(1.0, float(values.max())) / _BINS
+    places = np.minimum((values / size).astype(int), _BINS - 1)
+    counts = pd.DataFrame(places, columns=["actual", "prediction"]).value_counts().rename("pairs")
+    bins = counts.reset_index()
+    return bins.assign(**{name: bins[name] * size for name in ("actual", "prediction")}), size
+
+
+def _density(metric: str, size: float) -> dict:
+    """Chart of the number of pairs by true and predicted distance, with the line of equality."""
+    corner = {"actual": 0, "prediction": 0}, {"actual": _BINS * size, "prediction": _BINS * size}
+    ends = [
+        {"calculate": f"datum.{name} + {size}", "as": f"{name}_end"}
+        for name in ("actual", "prediction")
+    ]
+    x, y = ({"field": name, "type": "quantitative"} for name in ("actual", "prediction"))
+    title = [f"True {metric}", f"Predicted {metric}"]
+    ticks = [round(_BINS * size * part / 5, 3) for part in range(6)]
+    binned = {"bin": {"binned": True, "step": size}, "axis": {"values": ticks}}
+    return {
+        "width": "container",
+        "height": 400,
+        "layer": [
+            {
+                "data": {"name": "bins"},
+                "transform": ends,
+                "mark": {"type": "rect", "stroke": None},
+                "encoding": {
+                    "x": {**x, **binned, "title": title[0]},
+                    "x2": {"field": "actual_end"},
+                    "y": {**y, **binned, "title": title[1]},
+                    "y2": {"field": "prediction_end"},
+                    "color": {
+                        "field": "pairs",
+                        "type": "quantitative",
+                        "scale": {"type": "log", "scheme": "viridis"},
+                        "title": "pairs",
+                    },
+                    "tooltip": [
+                        {"field": "pairs", "type": "quantitative"},
+                        {"field": "actual", "format": ".2f", "title": "true, from"},
+                        {"field": "prediction", "format": ".2f", "title": "predicted, from"},
+                    ],
+                },
+            },
+            {
+                "data": {"values": list(corner)},
+                "mark": {"type": "line", "strokeDash": [5, 4], "color": "#404040"},
+                "encoding": {"x": x, "y": y},
+            },
+        ],
+    }
+
+
+def _by_sample(metric: str) -> dict:
+    """Chart of the mean distances of each sample from the others."""
+    return {
+        "data": {"name": "samples"},
+        "height": 400,
+        "mark": {"type": "point", "filled": True, "size": 45, "opacity": 0.75},
+        "encoding": {
+            "x": {
+                "field": "actual",
+                "type": "quantitative",
+                "title": f"Mean true {metric} from the others",
+                "scale": {"zero": False},
+            },
+            "y": {
+                "field": "prediction",
+                "type": "quantitative",
+                "title": "Mean predicted",
+                "scale": {"zero": False},
+            },
+            "color": {
+                "field": "error",
+                "type": "quantitative",
+                "scale": {"scheme": "viridis"},
+                "title": "mean error",
+            },
+            "tooltip": [
+                {"field": "sample-id", "type": "nominal", "title": "sample"},
+                *(
+                    {"field": name, "type": "quantitative", "format": ".3f"}
+                    for name in ("actual", "prediction", "error")
+                ),
+            ],
+        },
+    }
+
+
+def _both_ordinations() -> dict:
+    """Chart of the first two principal coordinates, by true and by predicted distances."""
+    return {
+        "data": {"name": "coordinates"},
+        "height": 360,
+        "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0.75},
+        "encoding": {
+            "x": {"field": "PC1", "type": "quantitative"},
+            "y": {"field": "PC2", "type": "quantitative"},
+            "color": {
+                "field": "distances",
+                "type": "nominal",
+                "scale": {"domain": ["true", "predicted"], "range": list(COLOURS[:2])},
+                "legend": {"orient": "top"},
+            },
+            "tooltip": [
+                {"field": "sample-id", "type": "nominal", "title": "sample"},
+                {"field": "distances", "type": "nominal"},
+            ],
+        },
+    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from q2_aam.examples.study import regressor
+from q2_aam.examples.study import encoder, phylogeny, reads, regressor
 
-__all__ = ["summarize_example", "training_curves_example"]
+__all__ = ["distance_fit_example", "summarize_example", "training_curves_example"]
 
 
 def summarize_example(use):
@@ -23,5 +23,19 @@ def training_curves_example(use):
         use.UsageAction("aam", "training_curves"),
         use.UsageInputs(model=use.init_artifact("regressor", regressor)),
         use.UsageOutputNames(visualization="training_curves"),
+    )
+    visualization.assert_output_type("Visualization")
+
+
+def distance_fit_example(use):
+    """How well an encoder predicts the UniFrac of samples that it was not trained on."""
+    (visualization,) = use.action(
+        use.UsageAction("aam", "distance_fit"),
+        use.UsageInputs(
+            encoder=use.init_artifact("encoder", encoder),
+            **reads(use),
+            phylogeny=use.init_artifact("phylogeny", phylogeny),
+        ),
+        use.UsageOutputNames(visualization="distance_fit"),
     )
     visualization.assert_output_type("Visualization")

@@ -43,6 +43,7 @@ CHECKED = {
     },
     "summarize": {"model"},
     "training_curves": {"model"},
+    "distance_fit": READ | LEARNED | {"encoder", "samples", "random_state"},
 }
 
 

@@ -7,14 +7,19 @@ import html
 import json
 import zipfile
 
+import biom
+import numpy as np
 import pandas as pd
 import pytest
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
 from qiime2.sdk import PluginManager
 
 from aam_core.errors import InputError
 from aam_core.model import Model
 from q2_aam._types_formats import ModelFolder
-from q2_aam.actions.summaries import summarize, training_curves
+from q2_aam.actions.summaries import distance_fit, summarize, training_curves
 from q2_aam.examples import study as examples
 
 
@@ -84,3 +89,59 @@ def test_a_model_without_a_record_of_its_training(tmp_path):
     with pytest.raises(InputError, match="no record of its training .history.tsv.: .*again"):
         training_curves(str(tmp_path), model)
     assert not list(tmp_path.iterdir())
+
+
+def reads():
+    return {
+        "encoder": examples.encoder().view(Model),
+        "table": examples.table().view(biom.Table),
+        "sequences": examples.sequences().view(DNAFASTAFormat),
+    }
+
+
+def test_distances_are_compared_of_samples_that_were_held_out(tmp_path):
+    inputs = reads()
+    distance_fit(str(tmp_path), **inputs, phylogeny=examples.phylogeny().view(NewickFormat))
+    metrics = pd.read_csv(tmp_path / "metrics.tsv", sep="\t", index_col=0)["value"]
+    pairs = pd.read_csv(tmp_path / "pairs.tsv", sep="\t")
+    held_out = set(inputs["encoder"].val_samples)
+    assert {*pairs["sample"], *pairs["other"]} == held_out
+    assert metrics["samples"] == len(held_out) and metrics["pairs"] == len(pairs)
+    error = (pairs["prediction"] - pairs["actual"]).abs()
+    assert metrics["mae"] == pytest.approx(error.mean())
+    page = (tmp_path / "index.html").read_text()
+    assert f"{metrics['r2']:.3f}" in page and "unweighted UniFrac" in page
+    assert "was trained on some" not in page
+    assert pd.read_csv(tmp_path / "bins.tsv", sep="\t")["pairs"].sum() == len(pairs)
+
+
+def test_given_distances_are_the_true_ones(tmp_path):
+    inputs = reads()
+    ids = list(inputs["table"].ids())
+    values = np.random.default_rng(0).random((len(ids), len(ids)))
+    values = np.triu(values, 1) + np.triu(values, 1).T
+    distance_fit(
+        str(tmp_path), **inputs, distances=skbio.DistanceMatrix(values, ids), samples="all"
+    )
+    pairs = pd.read_csv(tmp_path / "pairs.tsv", sep="\t").set_index(["sample", "other"])
+    assert pairs.loc[(ids[0], ids[1]), "actual"] == pytest.approx(values[0, 1], abs=1e-6)
+    assert "was trained on some" in (tmp_path / "index.html").read_text()
+
+
+def test_true_distances_come_from_one_place(tmp_path):
+    inputs = reads()
+    tree = examples.phylogeny().view(NewickFormat)
+    with pytest.raises(InputError, match="UniFrac, which is computed on a tree: give the phylo"):
+        distance_fit(str(tmp_path), **inputs)
+    distances = skbio.DistanceMatrix(np.zeros((2, 2)), ["a", "b"])
+    with pytest.raises(InputError, match="give one of them"):
+        distance_fit(str(tmp_path), **inputs, phylogeny=tree, distances=distances)
+    assert not list(tmp_path.iterdir())
+
+
+def test_choices_of_samples_are_those_of_the_core():
+    from aam_core.distance_fit import SAMPLES
+
+    signature = PluginManager().get_plugin(id="aam").visualizers["distance_fit"].signature
+    choices = signature.parameters["samples"].qiime_type.predicate.to_ast()["choices"]
+    assert set(choices) == set(SAMPLES)
