@@ -22,7 +22,7 @@ from aam_core.models.draws import bernoulli, mix
 from aam_core.models.kmers import kmers
 from aam_core.models.layers import AttentionPool, Block, rotary, run_blocks
 
-__all__ = ["BaseEncoder", "KmerBag", "SampleASVs", "SampleEncoder"]
+__all__ = ["BaseEncoder", "KmerBag", "PooledASVs", "SampleASVs", "SampleEncoder"]
 
 
 class KmerBag(nn.Module):
@@ -208,6 +208,19 @@ class SampleASVs:
     def changed(self, vectors_BAD: Tensor) -> SampleASVs:
         """The same ASVs with other vectors."""
         return dataclasses.replace(self, vectors=vectors_BAD)
+
+
+@dataclass
+class PooledASVs:
+    """Sample vectors where the ASVs' own are not needed.
+
+    Attributes
+    ----------
+    sample : Tensor
+        ``[B, D]``.
+    """
+
+    sample: Tensor
 
 
 class SampleEncoder(nn.Module):

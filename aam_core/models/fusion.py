@@ -77,6 +77,8 @@ class CovariateTokens(nn.Module):
 class Concat(nn.Module):
     """A linear map of the concatenated vectors."""
 
+    reads_asvs = False
+
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
         self.out = nn.Linear((1 + covariates) * width, width)
@@ -89,6 +91,8 @@ class Concat(nn.Module):
 class Add(nn.Module):
     """The sum of the vectors."""
 
+    reads_asvs = False
+
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
 
@@ -99,6 +103,8 @@ class Add(nn.Module):
 
 class GatedUnit(nn.Module):
     """Gated multimodal unit (Arevalo et al. 2017, arXiv:1702.01992, section 3)."""
+
+    reads_asvs = False
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -127,6 +133,8 @@ class CrossAttention(nn.Module):
     - what was read is multiplied by a gate of the ASV's own channels (Qiu et al. 2025, Gated
       attention for large language models, arXiv:2505.06708, section 2.2).
     """
+
+    reads_asvs = True
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -163,6 +171,8 @@ class Perceiver(nn.Module):
     In each layer they attend to ASVs and covariates, then to each other; what they have in the end
     is mapped linearly and added to the sample vector.
     """
+
+    reads_asvs = True
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -227,6 +237,8 @@ class SampleAttention(nn.Module):
     With one covariate every sample gets the same vector of a category.
     """
 
+    reads_asvs = False
+
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
         self.attention = _Attention(width, config.heads)
@@ -239,6 +251,8 @@ class SampleAttention(nn.Module):
 
 class SamplePerceiver(nn.Module):
     """Latent vectors attend to the pooled sample and its covariates: 'perceiver' up to format 5."""
+
+    reads_asvs = False
 
     def __init__(self, width: int, covariates: int, config: FusionConfig):
         super().__init__()
@@ -290,7 +304,8 @@ FUSIONS: dict[str, Callable[[int, int, FusionConfig], nn.Module]] = {
     "sample-perceiver": SamplePerceiver,
 }
 """Kind of fusion -> module of (width, number of covariates, configuration), which makes `Fused` of
-`SampleASVs` and the vectors ``[B, M, D]`` of the covariates."""
+`SampleASVs` and the vectors ``[B, M, D]`` of the covariates. Its ``reads_asvs`` says whether it
+reads more of these than the ``sample``."""
 
 
 class Fusion(nn.Module):

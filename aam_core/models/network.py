@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from aam_core.config import ModelConfig
 from aam_core.data.batches import Batch
 from aam_core.errors import lookup
+from aam_core.models import pooling
 from aam_core.models.draws import ASVS, CONTEXT, MASKED, SAMPLES, mix
-from aam_core.models.encoder import BaseEncoder, SampleASVs, SampleEncoder
+from aam_core.models.encoder import BaseEncoder, PooledASVs, SampleASVs, SampleEncoder
 from aam_core.models.fourier import fourier_features
 from aam_core.models.fusion import Fused, Fusion
 from aam_core.models.heads import (
@@ -269,7 +270,7 @@ class Member(nn.Module):
             vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
         return vectors_UD[batch.asv_index], batch.counts, batch.asv_mask
 
-    def fuse(self, asvs: SampleASVs, batch: Batch) -> Fused:
+    def fuse(self, asvs: SampleASVs | PooledASVs, batch: Batch) -> Fused:
         """The sample vector for the target, with the covariates if there are any."""
         if self.fusion is None:
             return Fused(asvs.sample)
@@ -462,6 +463,7 @@ class Network(nn.Module):
 
     def _samples(self, vectors_UE, batch, heads, output):
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
+        pooled_KBD = self._pooled(vectors_UE, batch, heads, keys_B)
         targets, fused, counts, samples = [], [], [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
@@ -469,8 +471,12 @@ class Network(nn.Module):
                 # Draws of its own, or all members would drop the same ASVs; keyed by feature,
                 # not by column, so that neither order nor padding changes them.
                 own_B = mix(keys_B, number)
-                own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
-            asvs = member.read(vectors_UE, batch, own_BA)
+                if pooled_KBD is None:
+                    own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
+            if pooled_KBD is not None:
+                asvs = PooledASVs(pooled_KBD[number])
+            else:
+                asvs = member.read(vectors_UE, batch, own_BA)
             if number == 0:
                 # Pooled where it is asked for, and a fusion may pool other vectors.
                 if member.fusion is None or not self.training:
@@ -504,6 +510,20 @@ class Network(nn.Module):
                 output.gate = _stacked([each.gate for each in fused])
         if counts:
             output.count = torch.stack(counts)
+
+    def _pooled(self, vectors_UE, batch, heads, keys_B) -> Tensor | None:
+        """Sample vectors ``[K, B, D]``, where they can be had at once; see `pooling`."""
+        if self.distance is not None or self.faith_pd is not None or not self.parts.outputs:
+            return None
+        # In half precision the variance of a vector would lose its digits.
+        if vectors_UE.dtype != torch.float32 or torch.is_autocast_enabled(vectors_UE.device.type):
+            return None
+        if not {"target", "samples"} & {*heads} or not pooling.can_pool(self.members):
+            return None
+        keys_BK = None
+        if keys_B is not None and self.config.sample.asv_dropout > 0:
+            keys_BK = torch.stack([mix(keys_B, k) for k in range(len(self.members))], 1)
+        return pooling.pool(self.members, vectors_UE, batch, keys_BK)
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index
