@@ -473,6 +473,7 @@ class Network(nn.Module):
                 own_B = mix(keys_B, number)
                 if pooled_KBD is None:
                     own_BA = mix(own_B[:, None], batch.feature_index[batch.asv_index])
+            asvs: SampleASVs | PooledASVs
             if pooled_KBD is not None:
                 asvs = PooledASVs(pooled_KBD[number])
             else:
@@ -481,12 +482,8 @@ class Network(nn.Module):
                 # Pooled where it is asked for, and a fusion may pool other vectors.
                 if member.fusion is None or not self.training:
                     output.sample = asvs.sample
-                if self.distance is not None and "distance" in heads:
-                    share_BA = asvs.log_abundance.exp() * asvs.mask
-                    read = (asvs.vectors, asvs.mask, asvs.sample, share_BA)
-                    output.distance = self.distance.embed(*read)
-                if self.faith_pd is not None and "faith_pd" in heads:
-                    output.faith_pd = self.faith_pd(asvs.vectors, asvs.mask)
+                if isinstance(asvs, SampleASVs):
+                    self._of_asvs(asvs, heads, output)
             if member.count is not None and batch.count_row is not None:
                 # Other draws than those of the first reading.
                 keys_BA = None if own_BA is None else mix(own_BA, CONTEXT)
@@ -510,6 +507,15 @@ class Network(nn.Module):
                 output.gate = _stacked([each.gate for each in fused])
         if counts:
             output.count = torch.stack(counts)
+
+    def _of_asvs(self, asvs: SampleASVs, heads, output):
+        """Run the heads that read the ASVs of the first member."""
+        if self.distance is not None and "distance" in heads:
+            share_BA = asvs.log_abundance.exp() * asvs.mask
+            read = (asvs.vectors, asvs.mask, asvs.sample, share_BA)
+            output.distance = self.distance.embed(*read)
+        if self.faith_pd is not None and "faith_pd" in heads:
+            output.faith_pd = self.faith_pd(asvs.vectors, asvs.mask)
 
     def _pooled(self, vectors_UE, batch, heads, keys_B) -> Tensor | None:
         """Sample vectors ``[K, B, D]``, where they can be had at once; see `pooling`."""
