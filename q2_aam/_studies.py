@@ -31,6 +31,7 @@ def read_study(
     metadata: pd.DataFrame | None = None,
     max_lost_reads: float,
     keep_unplaced: bool = True,
+    require_sequences: bool = True,
 ):
     """Read a study, and say what was dropped from it.
 
@@ -44,7 +45,7 @@ def read_study(
     phylogeny : NewickFormat, optional
     distances : skbio.DistanceMatrix, optional
     taxonomy : DataFrame, optional
-    metadata, max_lost_reads, keep_unplaced
+    metadata, max_lost_reads, keep_unplaced, require_sequences
         As in `aam_core.load_study`.
 
     Returns
@@ -62,6 +63,7 @@ def read_study(
         metadata=metadata,
         max_lost_reads=max_lost_reads,
         keep_unplaced=keep_unplaced,
+        require_sequences=require_sequences,
     )
     for line in study.report:
         note(line)

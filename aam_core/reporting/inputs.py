@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from aam_core.prediction_files import read_predictions
 from aam_core.tasks import Task, task_named, task_of_predictions
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named, schema_of
 
-__all__ = ["UNNAMED", "Predicted", "read_predicted"]
+__all__ = ["UNNAMED", "Given", "Predicted", "read_predicted"]
 
 UNNAMED = "target"
 """What the target is called where nothing tells its name."""
@@ -67,9 +67,28 @@ class Predicted:
     out_of_fold: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A table of predictions, and what is known of how they came about.
+
+    Attributes
+    ----------
+    table : DataFrame
+        As `aam_core.evaluate` takes it; columns of other methods begin with their names.
+    origin : str
+        What the predictions are, in words.
+    metrics : dict
+        What is known of ``metrics.json`` of a fit or a cross-validation.
+    """
+
+    table: pd.DataFrame
+    origin: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
 def read_predicted(
     model: Model | str | Path | None,
-    predictions: CrossValidation | pd.DataFrame | str | Path | None,
+    predictions: CrossValidation | Given | pd.DataFrame | str | Path | None,
     study: Study | None,
     metadata: pd.DataFrame | str | Path | None,
     target: str | None,
@@ -95,6 +114,9 @@ def read_predicted(
         first = _named(target, list(by_name))
         one = predictions if first is None else by_name[first]
         given = _of_folds(one.predictions, task_named(one.task), one.metrics, one.target)
+    elif isinstance(predictions, Given):
+        given = _of_table(predictions.table, frame, opened, target)
+        given = replace(given, origin=predictions.origin, metrics=predictions.metrics)
     elif is_path(predictions) and Path(predictions).is_dir():
         given = _of_folder(Path(predictions), target)
     else:

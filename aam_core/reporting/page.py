@@ -22,7 +22,7 @@ from aam_core import __version__, plots
 from aam_core.files.folders import replacing_in
 from aam_core.files.own_output import check_output
 
-__all__ = ["PAGE", "Page", "Picture", "Section", "Table", "cell", "write_page"]
+__all__ = ["PAGE", "Page", "Picture", "Section", "Table", "cell", "rows_of", "write_page"]
 
 PAGE = "report.html"
 """Name of the page in its folder."""
@@ -181,11 +181,11 @@ def _template():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["rows"] = _rows
+    environment.filters["rows"] = rows_of
     return environment.get_template("page.html")
 
 
-def _rows(table: Table) -> dict[str, Any]:
+def rows_of(table: Table) -> dict[str, Any]:
     """Header and rows of what the page shows of a table: (text, whether it is a number)."""
     frame = table.frame.head(table.shown)
     if table.columns is not None:

@@ -17,7 +17,7 @@ from aam_core.files.own_output import check_output
 from aam_core.log import logger
 from aam_core.model import as_model
 from aam_core.reporting.curve_section import curve_section
-from aam_core.reporting.inputs import UNNAMED, Predicted, read_predicted
+from aam_core.reporting.inputs import UNNAMED, Given, Predicted, read_predicted
 from aam_core.reporting.learning_curve import plan_curve, run_curve
 from aam_core.reporting.neighbours import SampleSpace
 from aam_core.reporting.page import Page, write_page
@@ -34,7 +34,7 @@ __all__ = ["report"]
 
 def report(
     model: Model | str | Path | None = None,
-    predictions: CrossValidation | pd.DataFrame | str | Path | None = None,
+    predictions: CrossValidation | Given | pd.DataFrame | str | Path | None = None,
     *,
     study: Study | None = None,
     metadata: pd.DataFrame | str | Path | None = None,
@@ -58,7 +58,7 @@ def report(
         Regressor or classifier, whose out-of-fold predictions are reported where no others are
         given. With a study, its networks tell the nearest training samples of those that are
         predicted worst, and how new each sample is to it.
-    predictions : CrossValidation, DataFrame or path, optional
+    predictions : CrossValidation, Given, DataFrame or path, optional
         What `cross_validate` returns, or the folder that it wrote; or any table of predictions, as
         `evaluate` takes it, whose truth is its column ``actual`` or the target of the metadata.
     study : Study, optional

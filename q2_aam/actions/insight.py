@@ -3,6 +3,8 @@
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
 
+from dataclasses import replace
+
 import biom
 import pandas as pd
 import qiime2
@@ -12,7 +14,7 @@ from q2_types.tree import NewickFormat
 
 from aam_core.data.metadata import column
 from aam_core.explanation.result import Explanation
-from aam_core.log import logger, showing
+from aam_core.log import logger, recording, showing
 from aam_core.model import Model
 from q2_aam._predictions import ImportanceFormat, write_table
 from q2_aam._studies import column_values, read_study
@@ -43,7 +45,7 @@ def explain(
     from aam_core.explanation.clades import SIZES
     from aam_core.explanation.explain import explain, one_target
 
-    with showing():
+    with showing(), recording() as notes:
         model = one_target(predictor, target)
         frame = metadata.to_dataframe()
         column(frame, model.task.column)
@@ -68,6 +70,8 @@ def explain(
             device=device,
             threads=n_jobs or None,
         )
+    notes = list(dict.fromkeys([*notes, *explanation.notes]))
+    explanation = replace(explanation, notes=notes)
     numbers = explanation.importance[["importance"]]
     return write_table(numbers, ImportanceFormat, "feature-id"), explanation
 

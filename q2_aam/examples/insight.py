@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from q2_aam.examples.study import (
     encoder,
+    metadata,
     new_metadata,
     new_table,
     phylogeny,
     reads,
     regressor,
     sequences,
+    table,
 )
 
-__all__ = ["embed_features_example", "embed_samples_example", "explain_example"]
+__all__ = [
+    "embed_features_example",
+    "embed_samples_example",
+    "explain_example",
+    "find_zero_distances_example",
+    "report_example",
+]
 
 
 def explain_example(use):
@@ -66,3 +74,33 @@ def embed_features_example(use):
     vectors.assert_output_type("FeatureData[AAMVectors]")
     neighbours.assert_output_type("FeatureData[AAMNeighbours]")
     pcoa.assert_output_type("PCoAResults")
+
+
+def report_example(use):
+    """Where the model fails, and what tells its errors."""
+    samples = use.init_metadata("sample_metadata", metadata)
+    (visualization,) = use.action(
+        use.UsageAction("aam", "report"),
+        use.UsageInputs(
+            **reads(use),
+            model=use.init_artifact("regressor", regressor),
+            metadata=samples,
+            group_by=use.get_metadata_column("subject", "host_subject_id", samples),
+        ),
+        use.UsageOutputNames(visualization="report"),
+    )
+    visualization.assert_output_type("Visualization")
+
+
+def find_zero_distances_example(use):
+    """Find copies of samples, and samples of too few reads."""
+    (visualization,) = use.action(
+        use.UsageAction("aam", "find_zero_distances"),
+        use.UsageInputs(
+            table=use.init_artifact("table", table),
+            phylogeny=use.init_artifact("phylogeny", phylogeny),
+            metadata=use.init_metadata("sample_metadata", metadata),
+        ),
+        use.UsageOutputNames(visualization="zero_distances"),
+    )
+    visualization.assert_output_type("Visualization")

@@ -32,6 +32,11 @@ CHECKED = {
     "predict_classification": PREDICTS | {"classifier"},
     "embed_samples": EMBEDS | {"batch_size"},
     "embed_features": EMBEDS | {"taxonomy", "neighbours"},
+    "report": READ
+    | {"model", "details", "metadata", "target", "group_by", "columns", "units", "title"}
+    | {"learning_curve", "curve_members", "curve_folds", "n_jobs", "device"},
+    "find_zero_distances": {"table", "phylogeny", "distances", "metadata", "columns", "metric"}
+    | {"alpha", "bound", "depths", "random_state", "max_lost_reads"},
     "explain": READ
     | {"phylogeny", "taxonomy", "predictor", "metadata", "target", "group_by", "missing_samples"}
     | {"repeats", "clades", "references", "random_state", "n_jobs", "device"},
