@@ -20,6 +20,7 @@ locks=scripts/locks
 apt_packages=(
     qiime q2cli q2-types q2templates q2-feature-table q2-metadata q2-sample-classifier
     unifrac-tools python3-unifrac python3-iow python3-venv
+    chromium chromium-driver python3-selenium
 )
 
 log=$(mktemp)

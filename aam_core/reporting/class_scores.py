@@ -19,6 +19,9 @@ __all__ = ["ClassScores", "class_scores"]
 _GRID = np.linspace(0.0, 1.0, 101)
 """Rates at which curves are told."""
 
+_CURVES = 10_000
+"""Curves of all draws beyond which there are fewer draws, 200 at least: they take some seconds."""
+
 _WEIGHTED = ("accuracy", "balanced_accuracy", "f1", "brier")
 """Metrics that are computed of weighted samples."""
 
@@ -94,7 +97,8 @@ def class_scores(
         curve.add(np.ones(len(table)))
     _, codes = np.unique(np.arange(len(table)) if groups is None else groups, return_inverse=True)
     rng, count = np.random.default_rng(seed), int(codes.max()) + 1
-    for _ in range(draws_of(len(table), 1, classes=max(1, len(names))) if count > 1 else 0):
+    many = min(draws_of(len(table), 1, classes=len(names)), max(200, _CURVES // max(1, len(names))))
+    for _ in range(many if count > 1 else 0):
         weights = np.bincount(rng.integers(count, size=count), minlength=count)[codes].astype(float)
         each.append(metrics(weights))
         for curve in curves:

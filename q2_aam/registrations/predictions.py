@@ -2,53 +2,95 @@
 
 from __future__ import annotations
 
-from qiime2.plugin import Categorical, MetadataColumn, Numeric, Plugin
+from qiime2.plugin import Categorical, Metadata, MetadataColumn, Numeric, Plugin, Str
 
 from q2_aam import _parameters
 from q2_aam.actions import predictions as actions
 from q2_aam.examples import predictions as examples
 from q2_aam.registrations.shared import (
+    GROUP_BY,
     ClassifierPredictions,
+    DetailedPredictions,
     Probabilities,
     RegressorPredictions,
 )
 
 __all__ = ["register"]
 
+_DETAILS = (
+    "Details of the same prediction, by the action that made it. With them the page tells whether "
+    "the samples were held out and by which group, and shows {what}, known reads, the blend "
+    "weights and what was noted."
+)
+_PARAMETERS = {"metadata": Metadata, "group_by": GROUP_BY, **_parameters.MISSING}
+_PARAMETER_DESCRIPTIONS = {
+    "metadata": "Metadata of the samples: the chart can be {used} by any of its columns. If it has "
+    "the column by which the details say samples were held out, intervals are over its groups.",
+    "group_by": "Column whose value samples of one group share (a host, a site): intervals of "
+    "metrics are then over groups. Not needed where details and metadata tell it.",
+    **_parameters.MISSING_DESCRIPTION,
+}
+
+
+def _descriptions(used: str) -> dict[str, str]:
+    return {
+        name: text.format(used=used) if name == "metadata" else text
+        for name, text in _PARAMETER_DESCRIPTIONS.items()
+    }
+
 
 def register(plugin: Plugin) -> None:
     """Register the actions of `q2_aam.actions.predictions`."""
     plugin.visualizers.register_function(
         function=actions.scatterplot,
-        inputs={"predictions": RegressorPredictions},
-        parameters={"truth": MetadataColumn[Numeric], **_parameters.MISSING},
-        input_descriptions={"predictions": "Predicted numbers."},
+        inputs={"predictions": RegressorPredictions, "details": DetailedPredictions},
+        parameters={"truth": MetadataColumn[Numeric], "units": Str, **_PARAMETERS},
+        input_descriptions={
+            "predictions": "Predicted numbers.",
+            "details": _DETAILS.format(what="prediction intervals"),
+        },
         parameter_descriptions={
             "truth": "Metadata column with the true values. It may have more samples.",
-            **_parameters.MISSING_DESCRIPTION,
+            "units": "Units of the column, such as 'days', for axes and errors; those of the "
+            "details where not given.",
+            **_descriptions("coloured and filtered"),
         },
         name="Plot predicted against true values.",
-        description="Scatter plot of a regressor's predictions against the true values, with R2, "
-        "mean absolute error, the line of equality and the fitted line. Plot and table can be "
-        "downloaded.",
-        examples={"scatterplot": examples.scatterplot_example},
+        description="An interactive scatter plot of a regressor's predictions against the true "
+        "values, or of their residuals, with R2 and mean absolute error, their bootstrap "
+        "intervals, a baseline and the largest errors. Every number is in a table and the plots "
+        "are there as PNG, SVG and PDF.",
+        examples={
+            "scatterplot": examples.scatterplot_example,
+            "predictions_alone": examples.scatterplot_alone_example,
+        },
     )
 
     plugin.visualizers.register_function(
         function=actions.confusion_matrix,
-        inputs={"predictions": ClassifierPredictions, "probabilities": Probabilities},
-        parameters={"truth": MetadataColumn[Categorical], **_parameters.MISSING},
+        inputs={
+            "predictions": ClassifierPredictions,
+            "probabilities": Probabilities,
+            "details": DetailedPredictions,
+        },
+        parameters={"truth": MetadataColumn[Categorical], **_PARAMETERS},
         input_descriptions={
             "predictions": "Predicted classes.",
-            "probabilities": "Probabilities of the classes; with them the area under the ROC curve "
-            "is reported.",
+            "probabilities": "Probabilities of the classes, for curves (ROC, precision against "
+            "recall) and calibration. The details have them, too.",
+            "details": _DETAILS.format(what="the probabilities"),
         },
         parameter_descriptions={
             "truth": "Metadata column with the true classes. It may have more samples.",
-            **_parameters.MISSING_DESCRIPTION,
+            **_descriptions("filtered"),
         },
         name="Count predicted against true classes.",
-        description="Confusion matrix of a classifier's predictions, with accuracy, F1 and the "
-        "recall and precision of each class. Plot and tables can be downloaded.",
-        examples={"confusion_matrix": examples.confusion_matrix_example},
+        description="Confusion matrix of a classifier's predictions, with accuracy, F1, recall "
+        "and precision of each class, ROC and precision-recall curves with bootstrap intervals, "
+        "calibration and the misclassified samples. Every number is in a table and the plots are "
+        "there as PNG, SVG and PDF.",
+        examples={
+            "confusion_matrix": examples.confusion_matrix_example,
+            "predictions_alone": examples.confusion_matrix_alone_example,
+        },
     )

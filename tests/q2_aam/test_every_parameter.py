@@ -23,6 +23,7 @@ FITS = {
 }
 EMBEDS = READ | {"model", "metric", "number_of_dimensions", "device", "precision"}
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes", "confidence"}
+SHOWS = {"predictions", "details", "truth", "metadata", "group_by", "missing_samples"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},
@@ -40,8 +41,8 @@ CHECKED = {
     "explain": READ
     | {"phylogeny", "taxonomy", "predictor", "metadata", "target", "group_by", "missing_samples"}
     | {"repeats", "clades", "references", "random_state", "n_jobs", "device"},
-    "scatterplot": {"predictions", "truth", "missing_samples"},
-    "confusion_matrix": {"predictions", "probabilities", "truth", "missing_samples"},
+    "scatterplot": SHOWS | {"units"},
+    "confusion_matrix": SHOWS | {"probabilities"},
     "split_table": {
         *("table", "metadata", "group_by", "test_size", "random_state", "stratify"),
         "missing_samples",
