@@ -32,6 +32,7 @@ __all__ = [
     "losses_by_group",
     "metrics_of",
     "metrics_of_table",
+    "metric_names",
     "predictions_table",
     "together_by_method",
 ]
@@ -215,6 +216,12 @@ def losses_by_group(by_method: pd.DataFrame, task: str, classes: Sequence[str]) 
     samples = by_method.reset_index().groupby("group")["sample-id"].nunique()
     table = pd.DataFrame({"samples": samples, **columns})
     return table.loc[:, ["samples", *columns]].rename_axis("group")
+
+
+def metric_names(comparison: pd.DataFrame) -> list[str]:
+    """Columns of a `comparison_table` that are metrics themselves, in its order."""
+    others, ends = ("groups", "better", "p"), ("_low", "_high", "_difference")
+    return [name for name in comparison if name not in others and not name.endswith(ends)]
 
 
 def _ends(prefix: str, interval: Sequence[float] | None) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core import plots
-from aam_core.comparison import labels_of, losses_by_group
+from aam_core.comparison import labels_of, losses_by_group, metric_names
 from aam_core.plots.style import BLUE, GREY, RED
 from aam_core.plots.style import named_metric as _metric
 from aam_core.reporting.page import cell
@@ -35,6 +35,7 @@ _NAMES = {
     "spearman": "Spearman's correlation",
     "balanced_accuracy": "balanced accuracy",
     "brier": "Brier score",
+    "ece": "calibration error",
 }
 
 _SCALED = {"mae", "rmse", "width"}
@@ -65,6 +66,7 @@ def write_page(
     task, labels = about["task"], labels_of(about["task"])
     metrics = _metrics_long(comparison, labels, units)
     losses = losses_by_group(by_method, task, about["classes"] or [])
+    losses.index = _plain_names(losses.index)
     folds = _folds(by_method, about, labels)
     paired = _paired_long(losses, labels)
     loss = _with_unit(_LOSSES[task], units if task == "regression" else None)
@@ -206,6 +208,13 @@ def _columns_in_words(comparison, units: str | None, compared: bool) -> str:
         )
     if names & _SCALED and units:
         parts.append(f"MAE, RMSE and width are in {units}.")
+    if "auc" in names:
+        parts.append("AUC: mean over the classes, 0.5 is chance.")
+    if "brier" in names:
+        parts.append(
+            "Brier score: squared error of the probabilities, summed over the classes; 0 is "
+            "perfect. Calibration error: mean difference of the probabilities from the frequencies."
+        )
     if "coverage" in names:
         parts.append("Coverage: share of the true values within AAM's interval; width: its mean.")
     if compared:
@@ -216,24 +225,24 @@ def _columns_in_words(comparison, units: str | None, compared: bool) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _metric_names(comparison: pd.DataFrame) -> list[str]:
-    """Metrics of a comparison table, in its order."""
-    ends = tuple(part for part in _PARTS if part)
-    other = ("groups", "better", "p")
-    return [it for it in comparison.columns if not it.endswith(ends) and it not in other]
-
-
 def _metrics_long(comparison, labels: Mapping[str, str], units: str | None) -> pd.DataFrame:
     """A row a metric of a method: value, interval, difference and its interval."""
     rows = []
     for method, row in _rows(comparison):
-        for name in _metric_names(comparison):
+        for name in metric_names(comparison):
             values = [float(row.get(f"{name}{part}", np.nan)) for part in _PARTS]
             if np.isfinite(values[0]):
                 label = _with_unit(_named(name), units if name in _SCALED else None)
                 rows.append((labels[method], label, name, *values))
     names = ["value", "low", "high", "difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=["method", "label", "metric", *names])
+
+
+def _plain_names(names: pd.Index) -> pd.Index:
+    """Names of groups, which QIIME 2 took for numbers, without '.0'."""
+    if not names.str.fullmatch(r"-?[0-9]+[.]0").all():
+        return names
+    return names.str.removesuffix(".0")
 
 
 def _paired_long(losses: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -273,7 +282,7 @@ def _folds(by_method: pd.DataFrame, about, labels: Mapping[str, str]) -> pd.Data
 
 def _metrics_shown(comparison, labels, main: str) -> pd.DataFrame:
     """The metrics of each method, as the page shows them."""
-    table = comparison[_metric_names(comparison)].rename(columns=_named)
+    table = comparison[metric_names(comparison)].rename(columns=_named)
     table.insert(0, f"{_named(main)}, interval", [_span(row, main) for _, row in _rows(comparison)])
     return table.set_axis([labels[name] for name in table.index]).rename_axis("method")
 

@@ -91,8 +91,9 @@ class Details:
     about : dict
         Keys of `ABOUT`.
     methods : DataFrame or None
-        Of a cross-validation: ``sample-id``, ``repeat``, ``fold``, ``method``, ``prediction``, and
-        of a classification a probability a class.
+        Of a cross-validation: ``sample-id``, ``repeat``, ``fold``, ``group``, ``actual``,
+        ``method``, ``prediction``, and of a classification a probability a class
+        (`aam_core.comparison.long_table`).
     comparison : DataFrame or None
         Index ``method``: metrics, intervals and paired differences.
     """
@@ -210,11 +211,11 @@ class Details:
             )
         table = table.set_index("sample-id")
         _check_table(table, about)
-        more = {}
+        more, actual = {}, {"actual"} if about["classes"] else set()
         for name in ("methods", "comparison"):
             path = folder / _FILES[name]
             if path.exists():
-                more[name] = _read_table(path, {"sample-id", "method", *text})
+                more[name] = _read_table(path, {"sample-id", "method", "group", *text, *actual})
                 _CHECKS[name](more[name], about)
         if "comparison" in more:
             more["comparison"] = more["comparison"].set_index("method")

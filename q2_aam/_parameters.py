@@ -230,6 +230,7 @@ def _with_parameters(action: Callable, defaults: dict) -> Callable:
     shared = [
         inspect.Parameter(name, kind, default=default, annotation=view)
         for name, (view, default) in defaults.items()
+        if name not in signature.parameters
     ]
     merged = signature.replace(parameters=[*kept, *shared])
     action.__signature__ = merged  # type: ignore[attr-defined]

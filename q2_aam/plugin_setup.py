@@ -8,7 +8,16 @@ from qiime2.plugin import Plugin
 
 import q2_aam
 from q2_aam import _details, _explanations, _predictions, _transformers, _types_formats, _vectors
-from q2_aam.registrations import evaluation, insight, insight_pages, models, predictions, summaries
+from q2_aam.registrations import (
+    evaluation,
+    insight,
+    insight_pages,
+    maturity,
+    models,
+    pipelines,
+    predictions,
+    summaries,
+)
 from q2_aam.registrations.shared import citations
 
 __all__ = ["plugin"]
@@ -142,5 +151,14 @@ for transformer in _transformers.TRANSFORMERS:
 
 # Actions --------------------------------------------------------------------------------------
 
-for topic in (models, predictions, evaluation, summaries, insight, insight_pages):
+for topic in (
+    models,
+    predictions,
+    evaluation,
+    pipelines,
+    maturity,
+    summaries,
+    insight,
+    insight_pages,
+):
     topic.register(plugin)

@@ -15,6 +15,7 @@ from aam_core.plots.errors import errors_against, errors_by_category, errors_by_
 from aam_core.plots.importance import deletion_curve, importance
 from aam_core.plots.learning_rates import learning_rates
 from aam_core.plots.logo import logo
+from aam_core.plots.maturity import maturity
 from aam_core.plots.ordination import ordination
 from aam_core.plots.over_sizes import over_sizes
 from aam_core.plots.reliability import coverage, reliability
@@ -42,6 +43,7 @@ __all__ = [
     "importance",
     "learning_rates",
     "logo",
+    "maturity",
     "methods",
     "ordination",
     "over_sizes",

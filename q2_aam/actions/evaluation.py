@@ -3,19 +3,42 @@
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import biom
+import numpy as np
 import pandas as pd
 import qiime2
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
 
+from aam_core.comparison import comparison_table, metric_names, metrics_of_table
+from aam_core.config.fields import names_in
 from aam_core.data.columns import label_codes
 from aam_core.data.folds import quantile_strata
 from aam_core.data.splits import aligned, train_val_split
-from aam_core.errors import InputError
-from aam_core.log import logger, showing
-from q2_aam._predictions import PredictionsFormat, write_table
-from q2_aam._studies import column_values
+from aam_core.ensemble.intervals import COVERAGE
+from aam_core.errors import InputError, first_five
+from aam_core.log import logger, recording, showing
+from aam_core.model import Model
+from aam_core.tasks.prediction_columns import BOUNDS, METHODS
+from q2_aam._comparison import write_page
+from q2_aam._details import Details
+from q2_aam._parameters import configure, shares_fitting
+from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
+from q2_aam._studies import add_covariates, column_values, read_study, target_metadata
 
-__all__ = ["split_table"]
+__all__ = [
+    "chosen_baselines",
+    "compare",
+    "cross_validate",
+    "cross_validated",
+    "join_classification_folds",
+    "join_regression_folds",
+    "split_table",
+]
 
 _QUANTILES = 5
 """Strata of a numeric column."""
@@ -58,3 +81,219 @@ def split_table(
 def _targets(values: pd.Series) -> PredictionsFormat:
     """The true values of some samples."""
     return write_table(values.to_frame(), PredictionsFormat)
+
+
+# --- cross-validation ----------------------------------------------------------------------------
+
+
+@shares_fitting
+def cross_validate(
+    table: biom.Table,
+    metadata: qiime2.MetadataColumn,
+    sequences: DNAFASTAFormat = None,
+    phylogeny: NewickFormat = None,
+    distances: skbio.DistanceMatrix = None,
+    encoder: Model = None,
+    init_from: Model = None,
+    group_by: qiime2.MetadataColumn = None,
+    cv: int = 5,
+    fold_by: qiime2.MetadataColumn = None,
+    repeats: int = 1,
+    fold: int = None,
+    baselines: list = None,
+    n_jobs: int = 1,
+    missing_samples: str = "error",
+    freeze_encoder: bool = False,
+    covariates: qiime2.Metadata = None,
+    covariate_columns: list = None,
+    **training,
+) -> Details:
+    """Predict each sample by models that never saw it, beside baselines on the same folds."""
+    import aam_core
+
+    if fold is not None and fold_by is not None:
+        raise InputError("fold is one of cv folds, and fold_by makes others: give one of the two.")
+    with showing(), recording() as notes:
+        config = configure("fitting", training)
+        target = target_metadata(metadata, table, missing_samples)
+        read = (covariates, covariate_columns or [], table, missing_samples)
+        frame, names = add_covariates(target, *read, config.columns())
+        study = read_study(
+            table,
+            sequences,
+            phylogeny,
+            distances,
+            metadata=frame,
+            max_lost_reads=training["max_lost_reads"],
+        )
+        numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+        result = aam_core.cross_validate(
+            study,
+            metadata.name,
+            task="regression" if numeric else "classification",
+            group_by=None if group_by is None else group_by.to_series(),
+            folds=None if fold_by is not None else cv,
+            fold_by=None if fold_by is None else fold_by.to_series(),
+            repeat=repeats,
+            only=fold,
+            jobs=n_jobs,
+            baseline=chosen_baselines(baselines),
+            encoder=encoder,
+            init_from=init_from,
+            freeze_encoder=freeze_encoder,
+            covariates=names,
+            config=config,
+        )
+    weight = result.metrics["network_weight"]["mean"]
+    forest = "network" in result.metrics
+    return cross_validated(
+        result.by_method,
+        None if fold is not None else result.comparison,
+        task=result.task,
+        column=result.target,
+        units=names_in(config.figure.units)[0] if config.figure.units else None,
+        group_by=None if group_by is None else group_by.name,
+        groups=result.metrics["held_out"].get("groups"),
+        folds=cv if fold_by is None else result.metrics["held_out"]["folds"],
+        repeats=repeats,
+        seed=config.train.seed,
+        confidence=COVERAGE if set(BOUNDS) <= set(result.predictions) else None,
+        blend={"networks": weight, "forest": 1 - weight} if forest else None,
+        classes=result.classes or None,
+        notes=notes,
+    )
+
+
+def join_regression_folds(folds: Details) -> (PredictionsFormat, Details):  # type: ignore[syntax]
+    """One cross-validation of a number from its folds."""
+    joined = _joined(list(folds), "regression")  # type: ignore[call-overload]
+    return write_table(joined.table[["prediction"]], PredictionsFormat), joined
+
+
+def join_classification_folds(
+    folds: Details,
+) -> (PredictionsFormat, ProbabilitiesFormat, Details):  # type: ignore[syntax]
+    """One cross-validation of classes from its folds."""
+    joined = _joined(list(folds), "classification")  # type: ignore[call-overload]
+    return (
+        write_table(joined.table[["prediction"]], PredictionsFormat),
+        write_table(joined.probabilities, ProbabilitiesFormat),
+        joined,
+    )
+
+
+def compare(output_dir: str, details: Details, units: str = None) -> None:
+    """Write the page of a cross-validation into ``output_dir``."""
+    if details.methods is None or details.comparison is None:
+        raise InputError(
+            "These details have no comparison of methods: give those of a cross-validation "
+            "(regress-samples-ncv, classify-samples-ncv); folds that were fitted apart are joined "
+            "first (join-regression-folds, join-classification-folds)."
+        )
+    units = units or details.about["units"]
+    by_method = details.methods.set_index("sample-id")
+    write_page(output_dir, by_method, details.comparison, details.about, units)
+
+
+def chosen_baselines(names: Sequence[str] | None) -> bool | Sequence[str]:
+    """What the core takes: all where None is given, none where 'none' is."""
+    if names is None:
+        return True
+    if "none" in names:
+        if len(set(names)) > 1:
+            raise InputError("baselines has 'none' beside others: give one or the other.")
+        return False
+    return names
+
+
+def cross_validated(
+    by_method: pd.DataFrame, comparison: pd.DataFrame | None, **about: Any
+) -> Details:
+    """Details of a cross-validation; the predictions are AAM's of the first repeat."""
+    ours = by_method[by_method["method"] == "aam"]
+    ours = ours[ours["repeat"] == ours["repeat"].min()]
+    bounds = [name for name in BOUNDS if name in ours and not about["classes"]]
+    table = ours[["prediction", *bounds, *(about["classes"] or ()), "fold"]]
+    if comparison is not None:
+        scores = comparison[metric_names(comparison)]
+        about["baselines"] = {
+            str(method): {name: float(it) for name, it in row.items() if np.isfinite(it)}
+            for method, row in scores.iterrows()
+            if method in METHODS and method != "network"
+        } or None
+    return Details.of(
+        table, by_method.reset_index(), comparison, source="cross-validation", **about
+    )
+
+
+_SAME = (
+    *("task", "column", "units", "group_by", "folds", "repeats", "seed", "confidence", "classes"),
+)
+"""What folds of one cross-validation have in common."""
+
+
+def _joined(parts: Sequence[Details], task: str) -> Details:
+    """One cross-validation from the details of its folds.
+
+    Raises
+    ------
+    InputError
+        If they are not those of one cross-validation, each fold once.
+    """
+    parts = list(parts)
+    for part in parts:
+        if part.methods is None or part.about["task"] != task:
+            what = part.about["task"] if part.methods is not None else part.about["source"]
+            raise InputError(
+                f"Folds of a {task} are to be joined, and one of the details is: {what}."
+            )
+        for name in _SAME:
+            one, other = parts[0].about[name], part.about[name]
+            if one != other:
+                raise InputError(
+                    f"The folds are of different cross-validations: {name} is {one!r} and "
+                    f"{other!r}."
+                )
+    about = parts[0].about
+    methods = [part.methods for part in parts if part.methods is not None]
+    by_method = pd.concat(methods).set_index("sample-id")
+    _check_complete(by_method, about)
+    if len(parts) == 1 and parts[0].comparison is not None:
+        return parts[0]
+    given = (task, about["column"], about["classes"] or (), about["group_by"])
+    with showing():
+        comparison = comparison_table(metrics_of_table(by_method, *given))
+    counts = [len(part[["repeat", "fold"]].drop_duplicates()) for part in methods]
+    weights = [(part.about["blend"] or {}).get("networks") for part in parts]
+    weight = None if None in weights else float(np.average(weights, weights=counts))
+    return cross_validated(
+        by_method,
+        comparison,
+        **{name: about[name] for name in _SAME},
+        groups=None if about["group_by"] is None else int(by_method["group"].nunique()),
+        blend=None if weight is None else {"networks": weight, "forest": 1 - weight},
+        notes=list(dict.fromkeys(note for part in parts for note in part.about["notes"] or [])),
+    )
+
+
+def _check_complete(by_method: pd.DataFrame, about: dict) -> None:
+    """Refuse folds that are missing, or there twice."""
+    ours = by_method[by_method["method"] == "aam"].reset_index()
+    wanted = {
+        (repeat, fold)
+        for repeat in range(1, about["repeats"] + 1)
+        for fold in range(1, about["folds"] + 1)
+    }
+    missing = sorted(wanted - set(zip(ours["repeat"], ours["fold"], strict=True)))
+    if missing:
+        names = [f"{fold} of repeat {repeat}" for repeat, fold in missing]
+        raise InputError(
+            f"{len(missing)} of {len(wanted)} folds are missing: fold {first_five(names)}. Give "
+            "the details of all folds."
+        )
+    twice = ours.loc[ours.duplicated(["sample-id", "repeat"]), "sample-id"]
+    if len(twice):
+        raise InputError(
+            f"{len(twice)} samples are in several of the folds: {first_five(twice)}. Give each "
+            "fold once."
+        )

@@ -10,7 +10,9 @@ __all__ = [
     "classifier_details",
     "classifier_predictions",
     "classifier_probabilities",
+    "classifier_fold",
     "column",
+    "cross_validated",
     "encoder",
     "metadata",
     "new_metadata",
@@ -19,9 +21,12 @@ __all__ = [
     "reads",
     "regressor",
     "regressor_details",
+    "regressor_fold",
     "regressor_predictions",
     "sequences",
     "table",
+    "test_targets",
+    "training_targets",
 ]
 
 QUICK = {
@@ -152,6 +157,59 @@ def classifier_probabilities():
 def classifier_details():
     """Predictions and probabilities together, with folds."""
     return _fitted("classifier").details
+
+
+@functools.lru_cache(maxsize=4)
+def _fold(target, number):
+    study = metadata()
+    return _run(
+        "cross_validate",
+        metadata=study.get_column(target),
+        group_by=study.get_column("host_subject_id"),
+        cv=2,
+        fold=number,
+        baselines=["random_forest", "dummy"],
+    ).details
+
+
+def regressor_fold(number):
+    """Makes the details of a fold of two: of the gradient."""
+    return functools.partial(_fold, "gradient", number)
+
+
+def classifier_fold(number):
+    """Makes the details of a fold of two: of the group."""
+    return functools.partial(_fold, "group", number)
+
+
+def _targets(tested):
+    import pandas as pd
+    import qiime2
+
+    test = _fold("gradient", 1).view(pd.DataFrame).index
+    values = metadata().get_column("gradient").to_series()
+    return qiime2.Artifact.import_data(
+        "SampleData[TrueTargets]", values[values.index.isin(test) == tested]
+    )
+
+
+def training_targets():
+    """The gradient of samples that the fits of the first fold learned from."""
+    return _targets(False)
+
+
+def test_targets():
+    """The gradient of the samples of the first fold."""
+    return _targets(True)
+
+
+@functools.lru_cache(maxsize=1)
+def cross_validated():
+    """Details of a cross-validation of the gradient."""
+    from qiime2.sdk import PluginManager
+
+    join = PluginManager().get_plugin(id="aam").actions["join_regression_folds"]
+    return join(folds=[_fold("gradient", number) for number in (1, 2)]).details
 
 
 def reads(use):

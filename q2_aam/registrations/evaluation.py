@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import qiime2.plugin
 from q2_types.feature_table import (
     Balance,
     Design,
@@ -15,20 +16,46 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin import (
     Bool,
     Categorical,
+    Choices,
     Float,
+    Int,
+    List,
     MetadataColumn,
     Numeric,
     Plugin,
     Range,
+    Str,
     TypeMatch,
 )
 
+from aam_core.baseline import BASELINES
+from aam_core.comparison import LABELS
 from q2_aam import _parameters, _predictions
 from q2_aam.actions import evaluation as actions
 from q2_aam.examples import evaluation as examples
-from q2_aam.registrations.shared import GROUP_BY
+from q2_aam.registrations.shared import (
+    DETAILS,
+    FIT_INPUTS,
+    FIT_PARAMETER_DESCRIPTIONS,
+    FIT_PARAMETERS,
+    GROUP_BY,
+    INPUTS,
+    ClassifierPredictions,
+    DetailedPredictions,
+    Probabilities,
+    RegressorPredictions,
+)
 
-__all__ = ["register"]
+__all__ = [
+    "CV",
+    "CV_DESCRIPTIONS",
+    "RANDOM_STATE",
+    "RANDOM_STATE_DESCRIPTION",
+    "TEST_SIZE",
+    "TEST_SIZE_DESCRIPTION",
+    "TrueTargets",
+    "register",
+]
 
 TrueTargets = SampleData[_predictions.TrueTargets]
 
@@ -37,10 +64,35 @@ TEST_SIZE_DESCRIPTION = "Share of the samples to test with; whole groups come as
 RANDOM_STATE = _parameters.primitive("train.seed")
 RANDOM_STATE_DESCRIPTION = "Seed of the random choice of samples: the same seed, the same split."
 
+CV = {
+    "cv": Int % Range(2, None),
+    "fold_by": GROUP_BY,
+    "repeats": Int % Range(1, None),
+    "baselines": List[Str % Choices("none", *BASELINES)],
+    "n_jobs": getattr(qiime2.plugin, "Jobs", Int % Range(1, None)),
+}
+"""Parameters of a cross-validation, beside those of a fit."""
+
+CV_DESCRIPTIONS = {
+    "cv": "Number of folds. Each sample is predicted by a model fitted to the other folds.",
+    "fold_by": "Instead of cv folds, one for each value of this column: leave one site (or study) "
+    "out.",
+    "repeats": "How often all is done, each time with the next random_state. Metrics are then "
+    "means, and the predictions returned are those of the first time.",
+    "baselines": "Methods to compare with, fitted to the same folds: "
+    + ", ".join(f"{name} ({LABELS[name]})" for name in BASELINES)
+    + "; or none. Where not given, all.",
+    "n_jobs": "Folds that are fitted at the same time, each with its share of the cores; results "
+    "do not depend on it.",
+}
+
 
 def register(plugin: Plugin) -> None:
     """Register the actions of `q2_aam.actions.evaluation`."""
     _register_split_table(plugin)
+    _register_cross_validate(plugin)
+    _register_joins(plugin)
+    _register_compare(plugin)
 
 
 def _register_split_table(plugin: Plugin) -> None:
@@ -94,4 +146,98 @@ def _register_split_table(plugin: Plugin) -> None:
         "the host, and looks better than it is. Samples without a value in the metadata column are "
         "in neither table.",
         examples={"split_table": examples.split_table_example},
+    )
+
+
+def _register_cross_validate(plugin: Plugin) -> None:
+    plugin.methods.register_function(
+        function=actions.cross_validate,
+        inputs=FIT_INPUTS,
+        parameters={
+            **FIT_PARAMETERS,
+            "metadata": MetadataColumn[Numeric | Categorical],
+            **CV,
+            "fold": Int % Range(1, None),
+        },
+        outputs=[("details", DetailedPredictions)],
+        input_descriptions=INPUTS,
+        parameter_descriptions={
+            **FIT_PARAMETER_DESCRIPTIONS,
+            "metadata": "Metadata column to predict, numeric or categorical.",
+            **CV_DESCRIPTIONS,
+            "fold": "Fit this fold alone (the folds of all repeats are counted from 1), for "
+            "example as one job of a cluster; join-regression-folds or join-classification-folds "
+            "then makes one cross-validation of the details of all. Where not given, all folds.",
+        },
+        output_descriptions={
+            "details": f"Cross-validated predictions of AAM and of the baselines. {DETAILS}"
+        },
+        name="Cross-validate: predict each sample by models that never saw it.",
+        description="Divide the samples into folds, whole groups together, and predict each fold "
+        "by a model that was fitted to the others, beside baselines on the same folds. All choices "
+        "of a fit (weights, settings of the forest) are made within the training folds: this is "
+        "what is called nested cross-validation. 'compare' makes a page of the result. "
+        "regress-samples-ncv and classify-samples-ncv do this, too, return predictions as "
+        "q2-sample-classifier's visualizers take them, and make the pages.",
+        examples={"cross_validate": examples.cross_validate_example},
+    )
+
+
+def _register_joins(plugin: Plugin) -> None:
+    shared = {
+        "inputs": {"folds": List[DetailedPredictions]},
+        "parameters": {},
+        "input_descriptions": {
+            "folds": "Details of all folds of one cross-validation, from cross-validate with "
+            "'fold'; or those of a whole one."
+        },
+    }
+    outputs = {
+        "predictions": "Cross-validated predictions of each sample (of the first repeat).",
+        "details": DETAILS,
+    }
+    plugin.methods.register_function(
+        function=actions.join_regression_folds,
+        outputs=[("predictions", RegressorPredictions), ("details", DetailedPredictions)],
+        output_descriptions=outputs,
+        name="Join the folds of a cross-validated regression.",
+        description="Make one cross-validation of folds that were fitted apart from each other, "
+        "with the comparison of the methods: as if all had been fitted at once.",
+        examples={"join_regression_folds": examples.join_regression_folds_example},
+        **shared,
+    )
+    plugin.methods.register_function(
+        function=actions.join_classification_folds,
+        outputs=[
+            ("predictions", ClassifierPredictions),
+            ("probabilities", Probabilities),
+            ("details", DetailedPredictions),
+        ],
+        output_descriptions={
+            **outputs,
+            "probabilities": "Cross-validated probabilities of the classes.",
+        },
+        name="Join the folds of a cross-validated classification.",
+        description="Make one cross-validation of folds that were fitted apart from each other, "
+        "with the comparison of the methods: as if all had been fitted at once.",
+        examples={"join_classification_folds": examples.join_classification_folds_example},
+        **shared,
+    )
+
+
+def _register_compare(plugin: Plugin) -> None:
+    plugin.visualizers.register_function(
+        function=actions.compare,
+        inputs={"details": DetailedPredictions},
+        parameters={"units": Str},
+        input_descriptions={"details": "Details of a cross-validation."},
+        parameter_descriptions={
+            "units": "Unit of the column, such as 'days'. Where not given, as the settings of the "
+            "fits name it (figure.units)."
+        },
+        name="Compare the methods of a cross-validation.",
+        description="A page with AAM, its networks alone, a random forest and other baselines side "
+        "by side: metrics with intervals, paired differences from the random forest with p, errors "
+        "of each group, metrics of each fold, how the folds were made, and what the fits noted.",
+        examples={"compare": examples.compare_example},
     )

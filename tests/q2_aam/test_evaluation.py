@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import biom
 import pandas as pd
 import pytest
 import qiime2
+from qiime2.sdk import PluginManager
 
 from aam_core.errors import InputError
+from q2_aam._details import Details
+from q2_aam.actions.evaluation import compare
+from q2_aam.examples import study as examples
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws():
+    """Intervals of few bootstrap draws, which take no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)
+        yield
 
 
 def split(methods, column, **options):
@@ -68,3 +82,130 @@ def test_a_split_that_cannot_be_made(methods):
     )
     with pytest.raises(InputError, match="All 24 samples are of one group"):
         split(methods, "gradient", group_by=alone, stratify=False)
+
+
+@pytest.fixture(scope="module")
+def folds():
+    """Details of two folds, fitted apart from each other."""
+    return [examples.regressor_fold(number)() for number in (1, 2)]
+
+
+def joined(folds, kind="regression"):
+    return PluginManager().get_plugin(id="aam").methods[f"join_{kind}_folds"](folds=folds)
+
+
+def test_folds_become_one_cross_validation(methods, folds):
+    result = joined(folds)
+    details, about = result.details.view(Details), result.details.view(Details).about
+    assert sorted(details.table.index) == sorted(methods.metadata.ids)
+    assert (about["source"], about["group_by"], about["column"]) == (
+        *("cross-validation", "host_subject_id", "gradient"),
+    )
+    assert (about["folds"], about["repeats"], about["groups"]) == (2, 1, 6)
+    assert set(about["baselines"]) == {"random_forest", "dummy"}
+    assert list(details.comparison.index) == ["aam", "network", "random_forest", "dummy"]
+    ours = details.methods[details.methods["method"] == "aam"].set_index("sample-id")
+    errors = (ours["prediction"] - ours["actual"]).abs()
+    assert details.comparison.loc["aam", "mae"] == pytest.approx(errors.mean())
+    values = result.predictions.view(qiime2.Metadata).to_dataframe().iloc[:, 0]
+    assert values.to_dict() == pytest.approx(details.table["prediction"].to_dict())
+    result.details.validate()
+    truth = methods.column("gradient").to_series()
+    assert ours["actual"].to_dict() == pytest.approx(truth.to_dict())
+
+
+def test_a_whole_cross_validation_joins_to_itself(folds):
+    once = joined(folds).details
+    again = joined([once]).details.view(Details)
+    pd.testing.assert_frame_equal(again.comparison, once.view(Details).comparison)
+
+
+def test_folds_that_do_not_belong_together(folds):
+    with pytest.raises(InputError, match="1 of 2 folds are missing: fold 2 of repeat 1"):
+        joined(folds[:1])
+    with pytest.raises(InputError, match="Folds of a classification .* details is: regression"):
+        joined(folds, "classification")
+    with pytest.raises(InputError, match="12 samples are in several of the folds"):
+        joined([*folds, qiime2.Artifact.import_data(folds[0].type, folds[0].view(Details))])
+    other = folds[1].view(Details)
+    other.about["seed"] = 7
+    other = qiime2.Artifact.import_data(folds[0].type, other)
+    with pytest.raises(InputError, match="different cross-validations: seed is 0 and 7"):
+        joined([folds[0], other])
+
+
+def test_classes_keep_their_probabilities(methods):
+    parts = [examples.classifier_fold(number)() for number in (1, 2)]
+    result = joined(parts, "classification")
+    shares = result.probabilities.view(pd.DataFrame)
+    assert (
+        list(shares.columns) == ["case", "control"] == result.details.view(Details).about["classes"]
+    )
+    classes = result.predictions.view(qiime2.Metadata).to_dataframe().iloc[:, 0]
+    assert (shares.idxmax(axis=1) == classes).all()
+
+
+def test_one_fold_has_no_page(folds, tmp_path):
+    with pytest.raises(InputError, match="no comparison of methods.*join-regression-folds"):
+        compare(str(tmp_path), folds[0].view(Details))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_a_cross_validation(folds, tmp_path):
+    details = joined(folds).details.view(Details)
+    details.about["notes"] = ["3 samples were <dropped>"]
+    compare(str(tmp_path), details, units="g & h")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "by host_subject_id, 6 groups, 2 folds" in page
+    assert "3 samples were &lt;dropped&gt;" in page and "g &amp; h" in page
+    assert "Wilcoxon signed-rank test of the groups" in page
+    table = pd.read_csv(tmp_path / "comparison.tsv", sep="\t", index_col=0)
+    pd.testing.assert_frame_equal(table, details.comparison, check_dtype=False)
+    errors = pd.read_csv(tmp_path / "paired_errors.tsv", sep="\t")
+    assert set(errors["method"]) == {"AAM's networks alone", "random forest", "median"}
+    by_fold = pd.read_csv(tmp_path / "folds.tsv", sep="\t")
+    assert by_fold["samples"].sum() == 24 and "repeat" not in by_fold
+    for name in ("methods.svg", "paired.pdf", "predictions_by_method.tsv"):
+        assert (tmp_path / name).stat().st_size
+
+
+def test_a_cross_validation_without_groups_or_forest_says_so(folds, tmp_path):
+    details = joined(folds).details.view(Details)
+    keep = details.methods["method"] != "random_forest"
+    details = dataclasses.replace(
+        details,
+        about={**details.about, "group_by": None, "blend": None},
+        methods=details.methods[keep],
+        comparison=details.comparison.drop(index="random_forest").drop(columns=["better", "p"]),
+    )
+    compare(str(tmp_path), details)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "The samples were not grouped" in page and "Wilcoxon" not in page
+
+
+def test_what_a_cross_validation_refuses(methods):
+    column = methods.column("gradient")
+    quick = {"metadata": column, **examples.QUICK}
+    methods.refuses("fold is one of cv", "cross_validate", fold=1, fold_by=column, **quick)
+    methods.refuses("There are 2 folds .* no fold 3", "cross_validate", fold=3, cv=2, **quick)
+    methods.refuses("baselines has 'none'", "cross_validate", baselines=["none", "linear"], **quick)
+
+
+def test_baselines_of_other_samples_are_refused(methods, folds):
+    def score(**changed):
+        given = {
+            "training_targets": examples.training_targets(),
+            "test_targets": examples.test_targets(),
+            "details": folds[0],
+        }
+        return methods.run("score_baselines", baselines=["dummy"], **given | changed)
+
+    details = score().details.view(Details)
+    assert list(details.comparison.index) == ["aam", "dummy"] and details.about["folds"] == 1
+    median = examples.training_targets().view(qiime2.Metadata).to_dataframe().median().iloc[0]
+    dummy = details.methods.loc[details.methods["method"] == "dummy", "prediction"]
+    assert dummy.to_numpy() == pytest.approx(median)
+    with pytest.raises(InputError, match="12 of 12 predicted samples have no test target"):
+        score(details=folds[1])
+    with pytest.raises(InputError, match="12 predicted samples are training samples, too"):
+        score(training_targets=examples.test_targets())

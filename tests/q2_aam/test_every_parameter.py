@@ -24,6 +24,9 @@ FITS = {
 EMBEDS = READ | {"model", "metric", "number_of_dimensions", "device", "precision"}
 PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes", "confidence"}
 SHOWS = {"predictions", "details", "truth", "metadata", "group_by", "missing_samples"}
+VALIDATES = {"cv", "fold_by", "repeats", "baselines", "n_jobs"}
+TESTS = {"test_size", "stratify", "pretrain", "baselines"}
+MATURITY = {"predictions", "age", "group", "control", "bin_width", "missing_samples"}
 CHECKED = {
     "pretrain": READ | LEARNED | SETTINGS | {"initial_encoder", "group_by", "taxonomy"},
     "fit_regressor": READ | LEARNED | SETTINGS | FITS | {"more_targets"},
@@ -47,6 +50,19 @@ CHECKED = {
         *("table", "metadata", "group_by", "test_size", "random_state", "stratify"),
         "missing_samples",
     },
+    "cross_validate": READ | LEARNED | SETTINGS | FITS | VALIDATES | {"fold"},
+    "join_regression_folds": {"folds"},
+    "join_classification_folds": {"folds"},
+    "compare": {"details", "units"},
+    "regress_samples_ncv": READ | LEARNED | SETTINGS | FITS | VALIDATES,
+    "classify_samples_ncv": READ | LEARNED | SETTINGS | FITS | VALIDATES,
+    "regress_samples": READ | LEARNED | SETTINGS | FITS | TESTS,
+    "classify_samples": READ | LEARNED | SETTINGS | FITS | TESTS,
+    "score_baselines": READ
+    | {"training_targets", "test_targets", "details", "group_by", "baselines", "covariates"}
+    | {"covariate_columns", "random_state", "n_jobs"},
+    "maturity_index": MATURITY,
+    "maturity_plot": MATURITY | {"details", "units"},
     "summarize": {"model"},
     "training_curves": {"model"},
     "distance_fit": READ | LEARNED | {"encoder", "samples", "random_state"},

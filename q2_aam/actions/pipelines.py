@@ -1,0 +1,305 @@
+"""Pipelines: from a table to a tested model with its pages, and cross-validations with theirs.
+
+Actions are called through the context and their results passed on: so that QIIME 2's ``--parallel``
+runs what does not depend on each other side by side. To view a result waits for it.
+"""
+
+import dataclasses
+
+import biom
+import pandas as pd
+import qiime2
+from q2_types.feature_data import DNAFASTAFormat
+
+from aam_core.baseline import BASELINES
+from aam_core.comparison import LABELS, comparison_table, long_table, metrics_of_table
+from aam_core.errors import InputError, first_five
+from aam_core.log import logger, recording, showing
+from q2_aam._details import Details
+from q2_aam._parameters import TRAINING
+from q2_aam._pipelines import passes_on
+from q2_aam._predictions import PredictionsFormat, read_predictions
+from q2_aam._studies import add_covariates, read_study
+from q2_aam.actions.evaluation import chosen_baselines, cross_validate, cross_validated
+from q2_aam.actions.models import fit_classifier, fit_regressor
+
+__all__ = [
+    "classify_samples",
+    "classify_samples_ncv",
+    "regress_samples",
+    "regress_samples_ncv",
+    "score_baselines",
+]
+
+_PLUGIN = "aam"
+
+_FEWEST_TESTED = 10
+"""Test samples that `explain` takes at least."""
+
+
+# --- cross-validations ---------------------------------------------------------------------------
+
+
+@passes_on(cross_validate, without={"fold"})
+def regress_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, **validating):
+    """Cross-validate a numeric column, and make the pages."""
+    given = {"metadata": metadata, "fold_by": fold_by, "repeats": repeats, **validating}
+    folds = _folds(ctx, cv, n_jobs, **given)
+    predictions, details = ctx.get_action(_PLUGIN, "join_regression_folds")(folds=folds)
+    (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
+    (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
+        predictions=predictions, truth=metadata, missing_samples="ignore"
+    )
+    return predictions, details, comparison, accuracy
+
+
+@passes_on(cross_validate, without={"fold"})
+def classify_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, **validating):
+    """Cross-validate a categorical column, and make the pages."""
+    given = {"metadata": metadata, "fold_by": fold_by, "repeats": repeats, **validating}
+    folds = _folds(ctx, cv, n_jobs, **given)
+    join = ctx.get_action(_PLUGIN, "join_classification_folds")
+    predictions, probabilities, details = join(folds=folds)
+    (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
+    (accuracy,) = ctx.get_action(_PLUGIN, "confusion_matrix")(
+        predictions=predictions,
+        truth=metadata,
+        probabilities=probabilities,
+        missing_samples="ignore",
+    )
+    return predictions, probabilities, details, comparison, accuracy
+
+
+def _folds(ctx, cv: int, n_jobs: int, **given) -> list:
+    """Details of each fold, an action of its own; or of all, where AAM divides the work itself.
+
+    The values of ``fold_by`` are known when the table is read: its folds are one action.
+    """
+    validate = ctx.get_action(_PLUGIN, "cross_validate")
+    if given["fold_by"] is not None or n_jobs > 1:
+        return list(validate(cv=cv, n_jobs=n_jobs, **given))
+    parts = []
+    for number in range(1, cv * given["repeats"] + 1):
+        (part,) = validate(cv=cv, fold=number, **given)
+        parts.append(part)
+    return parts
+
+
+# --- a model and its test ------------------------------------------------------------------------
+
+
+@passes_on(fit_regressor, without={"more_targets"})
+def regress_samples(
+    ctx, table, metadata, test_size=0.2, stratify=True, pretrain=False, baselines=None, **fitting
+):
+    """Fit a numeric column to training samples, test it on the others, and make every page."""
+    split, fitting = _split(ctx, table, metadata, (test_size, stratify, pretrain), fitting)
+    training_table, test_table, *_ = split
+    fit = ctx.get_action(_PLUGIN, "fit_regressor")
+    estimator, _, _ = fit(table=training_table, metadata=metadata, **fitting)
+    predict = ctx.get_action(_PLUGIN, "predict_regression")
+    predictions, details = predict(table=test_table, regressor=estimator, **_predicting(fitting))
+    details = _beside(ctx, table, split, details, baselines, fitting)
+    (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
+        predictions=predictions, truth=metadata, missing_samples="ignore"
+    )
+    pages = _pages(ctx, estimator, details)
+    importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    return _outputs((estimator, importance, predictions), accuracy, pages, split, details)
+
+
+@passes_on(fit_classifier)
+def classify_samples(
+    ctx, table, metadata, test_size=0.2, stratify=True, pretrain=False, baselines=None, **fitting
+):
+    """Fit a categorical column to training samples, test it, and make every page."""
+    split, fitting = _split(ctx, table, metadata, (test_size, stratify, pretrain), fitting)
+    training_table, test_table, *_ = split
+    fit = ctx.get_action(_PLUGIN, "fit_classifier")
+    estimator, _, _, _ = fit(table=training_table, metadata=metadata, **fitting)
+    predict = ctx.get_action(_PLUGIN, "predict_classification")
+    predictions, probabilities, details = predict(
+        table=test_table, classifier=estimator, **_predicting(fitting)
+    )
+    details = _beside(ctx, table, split, details, baselines, fitting)
+    (accuracy,) = ctx.get_action(_PLUGIN, "confusion_matrix")(
+        predictions=predictions,
+        truth=metadata,
+        probabilities=probabilities,
+        missing_samples="ignore",
+    )
+    pages = _pages(ctx, estimator, details)
+    importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    outputs = (estimator, importance, predictions, probabilities)
+    return _outputs(outputs, accuracy, pages, split, details)
+
+
+def _split(ctx, table, metadata, how: tuple[float, bool, bool], fitting: dict) -> tuple:
+    """Tables and targets of the two sides, and what the fit gets: an encoder, where one is asked.
+
+    The encoder is pretrained on the training samples: the test samples are new to all of the model.
+    """
+    test_size, stratify, pretrain = how
+    if pretrain and fitting["encoder"] is not None:
+        raise InputError("pretrain makes an encoder, and one is given: choose one of the two.")
+    if pretrain and fitting["init_from"] is not None:
+        raise InputError("pretrain makes an encoder, and init_from has one: choose one of the two.")
+    split = ctx.get_action(_PLUGIN, "split_table")(
+        table=table,
+        metadata=metadata,
+        group_by=fitting["group_by"],
+        test_size=test_size,
+        stratify=stratify,
+        random_state=fitting["random_state"],
+        missing_samples=fitting["missing_samples"],
+    )
+    split = tuple(split)
+    tested = len(split[3].view(pd.Series))
+    if tested < _FEWEST_TESTED:  # before the fit, which may take hours
+        raise InputError(
+            f"There are {tested} test samples, and metrics and importances take "
+            f"{_FEWEST_TESTED} or more: raise test_size, or cross-validate."
+        )
+    if not pretrain:
+        return split, fitting
+    names = (*TRAINING, "sequences", "phylogeny", "distances", "group_by")
+    (encoder,) = ctx.get_action(_PLUGIN, "pretrain")(
+        table=split[0], **{name: fitting[name] for name in names}
+    )
+    return split, {**fitting, "encoder": encoder}
+
+
+def _predicting(fitting: dict) -> dict:
+    """What a prediction gets of the parameters of the fit."""
+    names = ("sequences", "device", "precision", "max_lost_reads")
+    return {"metadata": fitting["covariates"], **{name: fitting[name] for name in names}}
+
+
+def _beside(ctx, table, split, details, baselines, fitting: dict):
+    """The details with the predictions of baselines, fitted to the same training samples."""
+    names = ("sequences", "group_by", "covariates", "covariate_columns", "random_state", "n_jobs")
+    (scored,) = ctx.get_action(_PLUGIN, "score_baselines")(
+        table=table,
+        training_targets=split[2],
+        test_targets=split[3],
+        details=details,
+        baselines=baselines,
+        max_lost_reads=fitting["max_lost_reads"],
+        **{name: fitting[name] for name in names},
+    )
+    return scored
+
+
+def _pages(ctx, estimator, details) -> list:
+    """The pages that both kinds of models have: summary, comparison, curves of the training."""
+    (summary,) = ctx.get_action(_PLUGIN, "summarize")(model=estimator)
+    (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
+    (curves,) = ctx.get_action(_PLUGIN, "training_curves")(model=estimator)
+    return [summary, comparison, curves]
+
+
+def _importance(ctx, table, metadata, estimator, fitting: dict) -> tuple:
+    """Importances of the features for the predictions of the test samples."""
+    known = qiime2.Metadata(metadata.to_dataframe())
+    covariates = fitting["covariates"]
+    if covariates is not None:
+        others = covariates.to_dataframe().drop(columns=metadata.name, errors="ignore")
+        known = qiime2.Metadata(known.to_dataframe().join(others, how="inner"))
+    names = ("sequences", "phylogeny", "group_by", "random_state", "n_jobs", "device")
+    return tuple(
+        ctx.get_action(_PLUGIN, "explain")(
+            table=table,
+            predictor=estimator,
+            metadata=known,
+            missing_samples=fitting["missing_samples"],
+            max_lost_reads=fitting["max_lost_reads"],
+            **{name: fitting[name] for name in names},
+        )
+    )
+
+
+def _outputs(made: tuple, accuracy, pages: list, split: tuple, details) -> tuple:
+    """The outputs in the order of the registration: first those of q2-sample-classifier."""
+    estimator, (importance, explanation), predictions, *probabilities = made
+    summary, comparison, curves = pages
+    first = (estimator, importance, predictions, summary, accuracy, *probabilities)
+    return (*first, *split[2:], details, comparison, explanation, curves)
+
+
+def score_baselines(
+    table: biom.Table,
+    training_targets: PredictionsFormat,
+    test_targets: PredictionsFormat,
+    details: Details,
+    sequences: DNAFASTAFormat = None,
+    group_by: qiime2.MetadataColumn = None,
+    baselines: list = None,
+    covariates: qiime2.Metadata = None,
+    covariate_columns: list = None,
+    random_state: int = 0,
+    n_jobs: int = 0,
+    max_lost_reads: float = 0.5,
+) -> Details:
+    """Predictions of test samples with those of baselines that learned from the same samples."""
+    from aam_core.baseline import predict_baseline
+
+    about, train = details.about, read_predictions(training_targets)
+    task, classes = about["task"], about["classes"] or []
+    truth = read_predictions(test_targets)
+    unknown = [name for name in details.table.index if name not in truth.index]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} of {len(details.table)} predicted samples have no test target: "
+            f"{first_five(unknown)}. Give the predictions of the test table."
+        )
+    seen = [name for name in details.table.index if name in train.index]
+    if seen:
+        raise InputError(
+            f"{len(seen)} predicted samples are training samples, too: {first_five(seen)}."
+        )
+    test = list(details.table.index)
+    values = pd.concat([train, truth.loc[test]]).rename(about["column"])
+    values = values.astype(float) if task == "regression" else values
+    chosen = chosen_baselines(baselines)
+    names = list(BASELINES) if chosen is True else list(chosen or ())
+    with showing(), recording() as notes:
+        frame = values.to_frame().rename_axis("sample-id")
+        read = (covariates, covariate_columns or [], table, "ignore")
+        frame, columns = add_covariates(frame, *read)
+        study = read_study(table, sequences, metadata=frame, max_lost_reads=max_lost_reads)
+        groups = None if group_by is None else group_by.to_series()
+        wide = details.table.assign(fold=1, actual=values.loc[test])
+        for name in names:
+            logger.info(f"{LABELS[name]}: {len(train)} training samples, {len(test)} test samples")
+            part = predict_baseline(
+                name,
+                study,
+                [it for it in study.sample_ids if it in train.index],
+                test,
+                values,
+                task=task,
+                seed=random_state,
+                covariates=columns,
+                groups=groups,
+                threads=n_jobs,
+            ).loc[test]
+            wide = wide.join(
+                part.add_prefix(f"{name}_").rename(columns={f"{name}_prediction": name})
+            )
+        by_method = long_table(wide, ["aam", *names], classes, groups)
+        given = (task, about["column"], classes, None if groups is None else str(groups.name))
+        comparison = comparison_table(metrics_of_table(by_method, *given))
+    table = details.table
+    result = cross_validated(
+        by_method,
+        comparison,
+        **{name: about[name] for name in ("task", "column", "units", "confidence", "classes")},
+        blend=about["blend"],
+        seed=about["seed"],
+        group_by=given[-1],
+        groups=None if groups is None else int(by_method["group"].nunique()),
+        folds=1,
+        repeats=1,
+        notes=list(dict.fromkeys([*(about["notes"] or []), *notes])),
+    )
+    return dataclasses.replace(result, table=table)

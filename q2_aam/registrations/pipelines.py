@@ -1,0 +1,257 @@
+"""Registrations of pipelines, and of what they alone need."""
+
+from __future__ import annotations
+
+from q2_types.feature_data import FeatureData, Sequence
+from q2_types.feature_table import FeatureTable, Frequency
+from qiime2.plugin import (
+    Bool,
+    Categorical,
+    List,
+    Metadata,
+    MetadataColumn,
+    Numeric,
+    Plugin,
+    Str,
+    Visualization,
+)
+
+from q2_aam import _explanations, _parameters, _predictions, _types_formats
+from q2_aam.actions import pipelines as actions
+from q2_aam.examples import pipelines as examples
+from q2_aam.registrations.evaluation import (
+    CV,
+    CV_DESCRIPTIONS,
+    RANDOM_STATE,
+    RANDOM_STATE_DESCRIPTION,
+    TEST_SIZE,
+    TEST_SIZE_DESCRIPTION,
+    TrueTargets,
+)
+from q2_aam.registrations.shared import (
+    DETAILS,
+    FIT_INPUTS,
+    FIT_PARAMETER_DESCRIPTIONS,
+    FIT_PARAMETERS,
+    GROUP_BY,
+    INPUTS,
+    ClassifierPredictions,
+    DetailedPredictions,
+    Probabilities,
+    RegressorPredictions,
+)
+
+__all__ = ["register"]
+
+_NCV_DESCRIPTION = (
+    " All choices of a fit (weights, settings of the forest) are made within the training folds: "
+    "this is nested cross-validation. Each sample, with all others of its group, is predicted by a "
+    "model that never saw it. Where QIIME 2 has --parallel, it fits the folds side by side (then "
+    "give each fit its share of the cores, such as settings 'train.threads=4'); n_jobs does so "
+    "everywhere."
+)
+_PAGES = {
+    "comparison": "Page: AAM beside the baselines, with intervals and paired differences.",
+    "accuracy_results": "Page: predictions beside the true values.",
+}
+
+
+def register(plugin: Plugin) -> None:
+    """Register the actions of `q2_aam.actions.pipelines`."""
+    _register_cross_validations(plugin)
+    _register_tested_models(plugin)
+    _register_score_baselines(plugin)
+
+
+def _register_cross_validations(plugin: Plugin) -> None:
+    descriptions = {
+        **FIT_PARAMETER_DESCRIPTIONS,
+        **CV_DESCRIPTIONS,
+        "n_jobs": CV_DESCRIPTIONS["n_jobs"] + " With more than 1, or with fold_by, all folds are "
+        "one action, which --parallel does not divide.",
+    }
+    plugin.pipelines.register_function(
+        function=actions.regress_samples_ncv,
+        inputs=FIT_INPUTS,
+        parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Numeric], **CV},
+        outputs=[
+            ("predictions", RegressorPredictions),
+            ("details", DetailedPredictions),
+            ("comparison", Visualization),
+            ("accuracy_results", Visualization),
+        ],
+        input_descriptions=INPUTS,
+        parameter_descriptions=descriptions,
+        output_descriptions={
+            "predictions": "Predicted value of each sample, by a model that never saw it.",
+            "details": DETAILS,
+            **_PAGES,
+        },
+        name="Cross-validate the prediction of a numeric column, with its pages.",
+        description="Predict a numeric metadata column of every sample by cross-validation, beside "
+        "a random forest and other baselines." + _NCV_DESCRIPTION,
+        examples={"regress_samples_ncv": examples.regress_samples_ncv_example},
+    )
+    plugin.pipelines.register_function(
+        function=actions.classify_samples_ncv,
+        inputs=FIT_INPUTS,
+        parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Categorical], **CV},
+        outputs=[
+            ("predictions", ClassifierPredictions),
+            ("probabilities", Probabilities),
+            ("details", DetailedPredictions),
+            ("comparison", Visualization),
+            ("accuracy_results", Visualization),
+        ],
+        input_descriptions=INPUTS,
+        parameter_descriptions=descriptions,
+        output_descriptions={
+            "predictions": "Predicted class of each sample, by a model that never saw it.",
+            "probabilities": "Probability of each class, likewise.",
+            "details": DETAILS,
+            **_PAGES,
+        },
+        name="Cross-validate the prediction of a categorical column, with its pages.",
+        description="Predict a categorical metadata column of every sample by cross-validation, "
+        "beside a random forest and other baselines." + _NCV_DESCRIPTION,
+        examples={"classify_samples_ncv": examples.classify_samples_ncv_example},
+    )
+
+
+def _register_tested_models(plugin: Plugin) -> None:
+    parameters = {
+        **FIT_PARAMETERS,
+        "test_size": TEST_SIZE,
+        "stratify": Bool,
+        "pretrain": Bool,
+        "baselines": CV["baselines"],
+    }
+    descriptions = {
+        **FIT_PARAMETER_DESCRIPTIONS,
+        "test_size": TEST_SIZE_DESCRIPTION,
+        "stratify": "Whether training and test samples get the same shares of each class, or of "
+        "each fifth of a numeric column, as far as whole groups allow.",
+        "pretrain": "Pretrain an encoder on the training samples first, without their labels: with "
+        "a phylogeny also on the UniFrac distances between them. The parameters of the training "
+        "and the settings act in both.",
+        "baselines": CV_DESCRIPTIONS["baselines"],
+    }
+    last = [
+        ("training_targets", TrueTargets),
+        ("test_targets", TrueTargets),
+        ("details", DetailedPredictions),
+        ("comparison", Visualization),
+        ("explanation", FeatureData[_explanations.AAMImportance]),
+        ("training_curves", Visualization),
+    ]
+    described = {
+        "sample_estimator": "Fitted model: predict-regression, predict-classification and explain "
+        "take it.",
+        "feature_importance": "By how much the error rises where a feature is permuted among the "
+        "test samples.",
+        "predictions": "Predictions of the test samples alone.",
+        "model_summary": "Page: what the model is and how it was fitted.",
+        "training_targets": "True values of the training samples.",
+        "test_targets": "True values of the test samples.",
+        "details": f"Of the test samples: {DETAILS}",
+        "explanation": "The importances with their spread, significance and direction, and those "
+        "of clades.",
+        "training_curves": "Page: losses and metrics in the course of the training.",
+        **_PAGES,
+    }
+    text = (
+        " Divide the samples into a training and a test side, whole groups together; fit a model "
+        "to the training samples; predict the test samples, beside a random forest and other "
+        "baselines; and make every page. The pages show the test samples alone. Metrics of few "
+        "test samples are uncertain (see their intervals): cross-validation tests with every "
+        "sample."
+    )
+    plugin.pipelines.register_function(
+        function=actions.regress_samples,
+        inputs=FIT_INPUTS,
+        parameters={**parameters, "metadata": MetadataColumn[Numeric]},
+        outputs=[
+            ("sample_estimator", _types_formats.AAMRegressor),
+            ("feature_importance", FeatureData[_predictions.Importance]),
+            ("predictions", RegressorPredictions),
+            ("model_summary", Visualization),
+            ("accuracy_results", Visualization),
+            *last,
+        ],
+        input_descriptions=INPUTS,
+        parameter_descriptions=descriptions,
+        output_descriptions=described,
+        name="Train and test a model of a numeric column, with every page.",
+        description="Predict a numeric metadata column." + text,
+        examples={"regress_samples": examples.regress_samples_example},
+    )
+    plugin.pipelines.register_function(
+        function=actions.classify_samples,
+        inputs=FIT_INPUTS,
+        parameters={**parameters, "metadata": MetadataColumn[Categorical]},
+        outputs=[
+            ("sample_estimator", _types_formats.AAMClassifier),
+            ("feature_importance", FeatureData[_predictions.Importance]),
+            ("predictions", ClassifierPredictions),
+            ("model_summary", Visualization),
+            ("accuracy_results", Visualization),
+            ("probabilities", Probabilities),
+            *last,
+        ],
+        input_descriptions=INPUTS,
+        parameter_descriptions=descriptions,
+        output_descriptions={
+            **described,
+            "probabilities": "Probabilities of the classes of the test samples.",
+        },
+        name="Train and test a model of a categorical column, with every page.",
+        description="Predict a categorical metadata column." + text,
+        examples={"classify_samples": examples.classify_samples_example},
+    )
+
+
+def _register_score_baselines(plugin: Plugin) -> None:
+    plugin.methods.register_function(
+        function=actions.score_baselines,
+        inputs={
+            "table": FeatureTable[Frequency],
+            "training_targets": TrueTargets,
+            "test_targets": TrueTargets,
+            "details": DetailedPredictions,
+            "sequences": FeatureData[Sequence],
+        },
+        parameters={
+            "group_by": GROUP_BY,
+            "baselines": CV["baselines"],
+            "covariates": Metadata,
+            "covariate_columns": List[Str],
+            "random_state": RANDOM_STATE,
+            "n_jobs": _parameters.primitive("train.threads"),
+            "max_lost_reads": _parameters.PREDICTING["max_lost_reads"],
+        },
+        outputs=[("details", DetailedPredictions)],
+        input_descriptions={
+            "table": "Counts of training and test samples.",
+            "training_targets": "True values of the training samples, from split-table.",
+            "test_targets": "True values of the test samples, from split-table.",
+            "details": "Predictions of the test samples by a model of the training samples.",
+            "sequences": INPUTS["sequences"],
+        },
+        parameter_descriptions={
+            "group_by": "Column by whose groups the samples were divided: intervals and tests are "
+            "over these groups.",
+            "baselines": CV_DESCRIPTIONS["baselines"],
+            "covariates": FIT_PARAMETER_DESCRIPTIONS["covariates"],
+            "covariate_columns": "Columns of the covariates metadata that the baselines read, too.",
+            "random_state": RANDOM_STATE_DESCRIPTION,
+            "n_jobs": "CPU threads of a forest (0: all cores).",
+            "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
+        },
+        output_descriptions={
+            "details": "The same predictions beside those of the baselines: 'compare' shows them."
+        },
+        name="Predict test samples by baselines, beside a model.",
+        description="Fit a random forest and other baselines to the training samples, and compare "
+        "their predictions of the test samples with those of a model.",
+        examples={"score_baselines": examples.score_baselines_example},
+    )
