@@ -31,14 +31,15 @@ def _call(use, action, output, **inputs):
 
 def scatterplot_example(use):
     """Plot the predictions of held-out samples against the truth, coloured by any column."""
+    samples = use.init_metadata("sample_metadata", metadata)
     _call(
         use,
         "scatterplot",
         "scatterplot",
         predictions=use.init_artifact("predictions", regressor_predictions),
         details=use.init_artifact("details", regressor_details),
-        truth=column(use, "gradient", "gradient"),
-        metadata=use.init_metadata("sample_metadata", metadata),
+        truth=use.get_metadata_column("gradient", "gradient", samples),
+        metadata=samples,
         units="days",
     )
 
@@ -56,14 +57,15 @@ def scatterplot_alone_example(use):
 
 def confusion_matrix_example(use):
     """Count the predictions of held-out samples against the truth."""
+    samples = use.init_metadata("sample_metadata", metadata)
     _call(
         use,
         "confusion_matrix",
         "confusion_matrix",
         predictions=use.init_artifact("predictions", classifier_predictions),
         details=use.init_artifact("details", classifier_details),
-        truth=column(use, "group", "group"),
-        metadata=use.init_metadata("sample_metadata", metadata),
+        truth=use.get_metadata_column("group", "group", samples),
+        metadata=samples,
     )
 
 
