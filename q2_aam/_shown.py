@@ -261,7 +261,7 @@ def _groups(samples, about, frame, group_by) -> tuple[pd.Series | None, list[str
     if blank:
         notes.append(f"{blank:,} samples have no value in {groups.name!r}: each is its own group.")
     if pd.api.types.is_numeric_dtype(groups.dtype):
-        groups = groups.map(lambda value: f"{value:.15g}", na_action="ignore")
+        groups = groups.map(lambda value: f"{value:g}", na_action="ignore")
     return groups.astype(object), notes
 
 
@@ -304,8 +304,7 @@ def _new_samples(it: Shown) -> tuple[str, str, str]:
         return "Held out", "not known", "predicted by a model that does not record its training"
     seen = int(it.table[IN_TRAINING].astype(str).str.lower().isin(("true", "1", "1.0")).sum())
     if not seen:
-        said = "new samples: none of these ids was in the training; their subjects may have been"
-        return "Held out", "yes", said
+        return "Held out", "yes", "new samples: the model was not trained on any of these ids"
     said = f"{seen:,} of {len(it.table):,} samples were in the training: errors are too small"
     return "Held out", "no" if seen == len(it.table) else "not all", said
 
@@ -324,7 +323,7 @@ def metric_fact(it: Shown, name: str, row: pd.Series, text: Writer) -> tuple[str
     if not np.isfinite(row["low"]):
         return name, value, "no interval: all samples are of one group"
     span = f"{text(row['low'], '')} to {text(row['high'])}"
-    return name, value, f"95% interval {span}, bootstrap of {it.over}"
+    return name, value, f"95 % interval {span}, bootstrap of {it.over}"
 
 
 def baseline_facts(

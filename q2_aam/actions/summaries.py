@@ -73,7 +73,9 @@ def summarize(output_dir: str, model: ModelFolder) -> None:
         "metrics": tables.get("metrics", pd.DataFrame()).rename(columns=named_metric).pipe(rows),
         "meanings": [(named_metric(it), _MEANINGS[it]) for it in names if it in _MEANINGS],
         "sections": {title: items for title, items in sections.items() if items},
-        "training_notes": [*facts["training"]["dropped"], *run.get("notes", [])],
+        "training_notes": list(
+            dict.fromkeys([*facts["training"]["dropped"], *run.get("notes", [])])
+        ),
         "cautions": [text.replace("`", "") for text in cautions(facts)],
         "changed": rows(shown[settings["value"] != settings["default"]]),
         "settings": rows(shown),
