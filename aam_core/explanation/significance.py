@@ -9,11 +9,10 @@ import numpy as np
 
 __all__ = ["flipped_together", "least_p", "p_values"]
 
-_FEW = 10
-"""Null sums as great as the one found, below which further flips are drawn."""
+_ROUNDS = {999: None, 9_999: 10, 99_999: 1}
+"""Flips of every sum, of those that fewer than ten null sums reach, and of those that none does."""
 
-_ROUNDS = (999, 9999)
-"""Flips of every sum, and of those that few null sums reach."""
+_MOST_FLIPS = max(_ROUNDS)
 
 _MOST = 1000
 """Groups of samples whose sums are kept."""
@@ -50,8 +49,8 @@ def p_values(sums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     smaller by as much, so that signs of the rises are arbitrary. Samples of a group are not
     independent: the sum of a group is flipped as a whole (Winkler et al. 2014, NeuroImage 92:381).
     With b of B null totals as great, p = (b + 1) / (B + 1) (Phipson and Smyth 2010, Stat. Appl.
-    Genet. Mol. Biol. 9:39); B is 999, and 9,999 where b is below 10. Up to 13 groups all
-    2^G - 1 flips are done instead, and p is exact. No p is below `least_p`.
+    Genet. Mol. Biol. 9:39); B is 999, 9,999 where b is below 10 by then, and 99,999 where it is
+    0. Up to 16 groups all 2^G - 1 flips are done instead, and p is exact. No p is below `least_p`.
 
     Parameters
     ----------
@@ -65,28 +64,43 @@ def p_values(sums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ``[U]``
     """
     number = sums.shape[1]
-    every = 2**number <= _ROUNDS[-1] + 1
-    # Equal up to rounding is as great.
-    least = sums.sum(axis=1) - 1e-9 * np.abs(sums).sum(axis=1)
+    if 2**number <= _MOST_FLIPS + 1:
+        reached = _reached(sums, _every_flip(number))
+        return (reached + 1) / 2**number
     p = np.ones(len(sums))
     todo = np.arange(len(sums))
     reached = np.zeros(len(sums), np.int64)
     done = 0
-    for rounds in [2**number - 1] if every else _ROUNDS:
-        signs = _every_flip(number) if every else _random_flips(rounds - done, number, rng)
-        size = max(1, _AT_A_TIME // len(signs))
-        for start in range(0, len(todo), size):
-            part = todo[start : start + size]
-            reached[part] += (sums[part] @ signs.T >= least[part, None]).sum(axis=1)
-        done = rounds
+    for rounds, few in _ROUNDS.items():
+        if few is not None:
+            todo = todo[reached[todo] < few]
+        # The last round takes nothing of `rng`, which draws further things afterwards.
+        draw = np.random.Generator(rng.bit_generator.jumped()) if rounds == _MOST_FLIPS else rng
+        size = max(1, _AT_A_TIME // number)
+        while done < rounds and (len(todo) or draw is rng):
+            flips = min(size, rounds - done)
+            reached[todo] += _reached(sums[todo], _random_flips(flips, number, draw))
+            done += flips
         p[todo] = (reached[todo] + 1) / (rounds + 1)
-        todo = todo[reached[todo] < _FEW]
+        done = rounds
     return p
+
+
+def _reached(sums: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """``[U]`` of the flips ``[B, G]``, those that make the total as great as it is."""
+    # Equal up to rounding is as great.
+    least = sums.sum(axis=1) - 1e-9 * np.abs(sums).sum(axis=1)
+    size = max(1, _AT_A_TIME // max(1, len(signs)))
+    parts = [np.zeros(0, np.int64)]
+    for start in range(0, len(sums), size):
+        part = slice(start, start + size)
+        parts.append((sums[part] @ signs.T >= least[part, None]).sum(axis=1))
+    return np.concatenate(parts)
 
 
 def least_p(groups: int) -> float:
     """The smallest p that `p_values` can give with a number of groups."""
-    return 1 / min(2**groups, _ROUNDS[-1] + 1)
+    return 1 / min(2**groups, _MOST_FLIPS + 1)
 
 
 def _every_flip(number: int) -> np.ndarray:

@@ -52,12 +52,33 @@ def test_few_groups_bound_p():
     assert p_values(np.array([[1.0, 2.0, 0.0]]), rng)[0] == 2 / 8
     sums = np.stack([np.ones(8), -np.ones(8), np.zeros(8)])
     np.testing.assert_allclose(p_values(sums, rng), [1 / 256, 1, 1])
-    assert least_p(8) == 1 / 256 and least_p(5000) == 1 / 10_000
-    assert p_values(np.ones((1, 40)), rng)[0] == 1 / 10_000
+    assert least_p(8) == 1 / 256 and least_p(5000) == 1 / 100_000
+    assert p_values(np.ones((1, 15)), rng)[0] == 1 / 2**15  # exact
     line = few_groups(8, {"ASVs": 995, "groups": 89})
     assert line.endswith("takes 78 of 995 ASVs or 7 of 89 groups with that p")
     assert "nothing can have a q below 0.05" in few_groups(4, {"ASVs": 995, "groups": 0})
     assert few_groups(5000, {"ASVs": 995}) == few_groups(8, {"ASVs": 10}) == ""
+
+
+def test_more_flips_where_none_is_as_great(monkeypatch):
+    sums = np.ones((3, 40))
+    sums[1] = np.random.default_rng(1).normal(size=40)
+    sums[2, :32] = 0  # 1 of 2^8 flips is as great
+    whole = p_values(sums, np.random.default_rng(0))
+    assert whole[0] == 1 / 100_000 and 0.01 < whole[1] <= 1
+    assert abs(whole[2] - 1 / 256) < 0.003
+    rng = np.random.default_rng(0)
+    p_values(sums, rng)
+    after = rng.random()
+    # In parts, the same; and what is drawn later does not depend on the last round.
+    monkeypatch.setattr("aam_core.explanation.significance._AT_A_TIME", 10_000)
+    np.testing.assert_array_equal(p_values(sums, np.random.default_rng(0)), whole)
+    monkeypatch.setattr("aam_core.explanation.significance._ROUNDS", {999: None, 9_999: 10})
+    rng = np.random.default_rng(0)
+    assert p_values(sums, rng)[0] == 1 / 10_000
+    assert rng.random() == after
+    # 1,000 groups and as many sums take no more memory than `_AT_A_TIME` says.
+    assert (p_values(np.ones((4, 1000)), rng) == 1 / 10_000).all()
 
 
 def test_samples_of_a_group_are_flipped_together():
