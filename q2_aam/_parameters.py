@@ -59,6 +59,28 @@ STATED = ("random_state", "device", "devices", "n_jobs")
 """Everyday fields whose default is the same under every preset: it is stated, so that provenance
 records the value itself. The others default to None, which stands for the preset's value."""
 
+_FIRST = ("preset", "epochs", "n_estimators", "random_state", "n_jobs")
+"""Shared parameters that stand before the rarer ones of an action, as in `_with_parameters`."""
+
+_BEFORE_FIRST = ("group_by", "missing_samples")
+"""Parameters of an action that stand before those."""
+
+_HELP = {
+    "epochs": "Times that the training goes through all samples.",
+    "max_steps": "Stop the training after this many steps (0: no limit).",
+    "batch_size": "Samples that are read in one step of the training, at most ('auto': as many as "
+    "fit the memory).",
+    "lr": "How far a step of the training goes: the learning rate, at its peak.",
+    "sampling_depth": "Reads to rarefy each sample to, in the training and in predictions.",
+    "random_state": "Seed of everything random: with the same seed a run can be repeated.",
+    "device": "Where to compute: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' or 'mps' "
+    "(of Apple).",
+    "n_jobs": "CPU cores to use (0: all); of several devices, each uses as many.",
+    "n_estimators": "Trees of the random forest, whose predictions are averaged with those of the "
+    "networks (0: networks alone).",
+}
+"""Help of parameters whose fields are described for those who know the configuration."""
+
 _PRIMITIVES = {int: Int, float: Float, str: Str, bool: Bool}
 
 _OWN_TYPES = {"train.threads": "Threads"}
@@ -84,7 +106,7 @@ def _description(name: str, kind: str) -> str:
     """Help of an everyday field, with its value under `PRESET` unless it is a stated default."""
     path = (EVERYDAY | OF_FITS)[name]
     field = find(path)
-    text = field.metadata["help"]
+    text = _HELP.get(name, field.metadata["help"])
     for word in field.metadata["words"]:
         text += f" The word goes into the settings: '{path}={word}'."
     if name in STATED:
@@ -135,11 +157,13 @@ def training_descriptions(kind: str) -> dict[str, str]:
     own = OF_FITS if kind == "fitting" else ()
     return {
         **{name: _description(name, kind) for name in own},
-        "preset": "Configuration to start from: size of the network and length of the training. "
-        "With an encoder, the encoder's sizes take the place of the preset's.",
+        "preset": "Size of the networks and length of the training: 'tiny' for a quick look, "
+        "'small' for a computer without a GPU, 'base' and 'large' for a GPU. With an encoder, the "
+        "encoder's sizes take the place of the preset's.",
         **{name: _description(name, kind) for name in EVERYDAY},
-        "settings": "Any other setting of the configuration, as 'section.field=value' (for "
-        "example 'model.encoder.depth=4' or 'loss.metric=weighted_normalized').",
+        "settings": "Any other setting, as 'section.field=value' (for example "
+        "'model.encoder.depth=4' or 'loss.metric=weighted_normalized'); the documentation on "
+        "prediction and training has them, and summarize shows all of a model.",
         "max_lost_reads": _MAX_LOST_READS,
     }
 
@@ -166,7 +190,7 @@ _PREDICTING_DEFAULTS = {
 PREDICTING_DESCRIPTIONS = {
     "batch_size": "Samples read at a time; no prediction depends on it. Where not given, the "
     "model's.",
-    "device": find(EVERYDAY["device"]).metadata["help"],
+    "device": _HELP["device"],
     "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
     "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
     "confidence": "Probability with which the interval of a number, in the details, holds the true "
@@ -223,7 +247,11 @@ def shares_predicting(action: Callable) -> Callable:
 
 
 def _with_parameters(action: Callable, defaults: dict) -> Callable:
-    """Put parameters in the place of the ``**`` of a signature: QIIME 2 reads each by name."""
+    """Put parameters in the place of the ``**`` of a signature: QIIME 2 reads each by name.
+
+    Help shows them in this order: those of `_FIRST` follow what says which samples are read
+    (``metadata``, ``group_by``, ``missing_samples``), and the others are last.
+    """
     signature = inspect.signature(action)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     kept = [it for it in signature.parameters.values() if it.kind is kind]
@@ -232,6 +260,10 @@ def _with_parameters(action: Callable, defaults: dict) -> Callable:
         for name, (view, default) in defaults.items()
         if name not in signature.parameters
     ]
-    merged = signature.replace(parameters=[*kept, *shared])
+    names = [it.name for it in kept]
+    place = 1 + max((names.index(it) for it in _BEFORE_FIRST if it in names), default=-1)
+    everyday = [it for name in _FIRST for it in shared if it.name == name]
+    rest = [it for it in shared if it.name not in _FIRST]
+    merged = signature.replace(parameters=[*kept[:place], *everyday, *kept[place:], *rest])
     action.__signature__ = merged  # type: ignore[attr-defined]
     return action

@@ -49,9 +49,9 @@ qiime aam fit-regressor --i-table train-table.qza --i-sequences rep-seqs.qza
     --i-encoder encoder.qza --m-metadata-file train.tsv --m-metadata-column {TARGET}
     --m-group-by-file train.tsv --m-group-by-column {SUBJECT}
     --p-preset tiny --p-n-jobs 1 --p-random-state {SEED}
-    --o-regressor regressor.qza --o-predictions validation.qza
+    --o-regressor regressor.qza --o-predictions validation.qza --o-details validation-details.qza
 qiime aam predict-regression --i-table held-out-table.qza --i-sequences rep-seqs.qza
-    --i-regressor regressor.qza --o-predictions predictions.qza
+    --i-regressor regressor.qza --o-predictions predictions.qza --o-details details.qza
 qiime aam scatterplot --i-predictions predictions.qza
     --m-truth-file held-out.tsv --m-truth-column {TARGET} --o-visualization predictions.qzv
 qiime tools export --input-path predictions.qza --output-path predictions

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from q2_aam.examples.study import (
-    QUICK,
     classifier,
     metadata,
     phylogeny,
@@ -20,12 +19,21 @@ __all__ = [
     "pretrain_example",
 ]
 
+LOOK = {"preset": "tiny", "epochs": 30}
+"""A quick look: the examples are run. The default is better, and takes minutes."""
+
 
 def pretrain_example(use):
     """Pretrain an encoder on a table and its phylogeny."""
+    use.comment("A quick look: without preset the training is longer, and better.")
     (encoder,) = use.action(
         use.UsageAction("aam", "pretrain"),
-        use.UsageInputs(**reads(use), phylogeny=use.init_artifact("phylogeny", phylogeny), **QUICK),
+        use.UsageInputs(
+            **reads(use),
+            phylogeny=use.init_artifact("phylogeny", phylogeny),
+            sampling_depth=300,
+            preset="tiny",
+        ),
         use.UsageOutputNames(encoder="encoder"),
     )
     encoder.assert_output_type("AAMEncoder")
@@ -33,6 +41,7 @@ def pretrain_example(use):
 
 def fit_regressor_example(use):
     """Fit a numeric column; a subject's samples are in the same fold."""
+    use.comment("A quick look: without preset and epochs the training is longer, and better.")
     sample_metadata = use.init_metadata("sample_metadata", metadata)
     fitted, predictions, details = use.action(
         use.UsageAction("aam", "fit_regressor"),
@@ -40,7 +49,7 @@ def fit_regressor_example(use):
             **reads(use),
             metadata=use.get_metadata_column("gradient", "gradient", sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
-            **QUICK,
+            **LOOK,
         ),
         use.UsageOutputNames(
             regressor="regressor",
@@ -55,6 +64,7 @@ def fit_regressor_example(use):
 
 def fit_classifier_example(use):
     """Fit a categorical column; a subject's samples are in the same fold."""
+    use.comment("A quick look: without preset and epochs the training is longer, and better.")
     sample_metadata = use.init_metadata("sample_metadata", metadata)
     fitted, predictions, probabilities, details = use.action(
         use.UsageAction("aam", "fit_classifier"),
@@ -62,7 +72,7 @@ def fit_classifier_example(use):
             **reads(use),
             metadata=use.get_metadata_column("group", "group", sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
-            **QUICK,
+            **LOOK,
         ),
         use.UsageOutputNames(
             classifier="classifier",

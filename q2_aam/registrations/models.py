@@ -68,9 +68,11 @@ def register(plugin: Plugin) -> None:
         },
         output_descriptions={"encoder": "Pretrained encoder."},
         name="Pretrain an encoder without labels.",
-        description="Train an encoder to predict masked bases from their neighbours, and distances "
-        "between samples (unweighted UniFrac, unless settings say otherwise) from their counts. "
-        "fit-regressor and fit-classifier can start from it.",
+        description="Train an encoder of sequences and samples without metadata: it learns "
+        "to predict masked bases from their neighbours, and the distances between samples "
+        "(unweighted UniFrac, unless settings say otherwise) from their reads. fit-regressor and "
+        "fit-classifier can start from it. --verbose shows how long the training will take, and "
+        "its progress.",
         citations=[citations["lozupone2005unifrac"]],
         examples={"pretrain": examples.pretrain_example},
     )
@@ -91,9 +93,9 @@ def register(plugin: Plugin) -> None:
         input_descriptions=INPUTS,
         parameter_descriptions={
             **FIT_PARAMETER_DESCRIPTIONS,
-            "more_targets": "Further targets, numeric columns of the covariates metadata: one "
-            "network learns all, and a blank value of one of them counts in nothing. The "
-            "predictions returned are those of 'metadata'.",
+            "more_targets": "Further numeric columns to predict, of the covariates metadata: the "
+            "networks learn all of them together, and a sample may lack some. The predictions and "
+            "details returned are those of 'metadata'.",
         },
         output_descriptions={
             "regressor": "Fitted model.",
@@ -101,7 +103,8 @@ def register(plugin: Plugin) -> None:
             "details": DETAILS,
         },
         name="Fit a numeric metadata column.",
-        description="Train a model that predicts a numeric metadata column." + FIT_DESCRIPTION,
+        description="Train a model that predicts a numeric metadata column, such as an age, from "
+        "the sequences and counts of a sample's features." + FIT_DESCRIPTION,
         examples={"fit_regressor": examples.fit_regressor_example},
     )
 
@@ -124,7 +127,8 @@ def register(plugin: Plugin) -> None:
             "details": DETAILS,
         },
         name="Fit a categorical metadata column.",
-        description="Train a model that predicts a categorical metadata column." + FIT_DESCRIPTION,
+        description="Train a model that predicts a categorical metadata column, such as a "
+        "diagnosis, from the sequences and counts of a sample's features." + FIT_DESCRIPTION,
         examples={"fit_classifier": examples.fit_classifier_example},
     )
 
@@ -144,7 +148,10 @@ def register(plugin: Plugin) -> None:
             "details": DETAILS,
         },
         name="Predict a numeric column of new samples.",
-        description="Predict samples with a fitted regressor.",
+        description="Predict a numeric metadata column of samples by a model of fit-regressor. The "
+        "samples may be of another study, if their sequences are of the same region. The details "
+        "tell how sure each prediction is: its interval, the share of reads in features that the "
+        "model knows, and how far the sample is from those of the training.",
         examples={"predict_regression": examples.predict_regression_example},
     )
 
@@ -169,7 +176,11 @@ def register(plugin: Plugin) -> None:
             "details": DETAILS,
         },
         name="Predict a categorical column of new samples.",
-        description="Predict samples with a fitted classifier.",
+        description="Predict a categorical metadata column of samples by a model of "
+        "fit-classifier. The samples may be of another study, if their sequences are of the same "
+        "region. The details tell how sure each prediction is: the probability of each class, the "
+        "share of reads in features that the model knows, and how far the sample is from those of "
+        "the training.",
         examples={"predict_classification": examples.predict_classification_example},
     )
 

@@ -45,9 +45,9 @@ GROUP_BY = MetadataColumn[Numeric | Categorical]
 INPUTS = {
     "table": "Counts of each feature in each sample. Feature ids may be the sequences themselves.",
     "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
-    "phylogeny": "Tree whose tips are the features. With the setting 'loss.distance=50' the "
-    "UniFrac distances between the samples are learned together with the target, unless the "
-    "encoder is frozen; without that setting the tree has no effect, which --verbose shows.",
+    "phylogeny": "Tree whose tips are the features. A fit needs none: with the setting "
+    "'loss.distance=50' the networks learn the UniFrac distances between the samples beside the "
+    "metadata column (unless the encoder is frozen), and without it the tree has no effect.",
     "distances": "Distances between the samples, to learn instead of UniFrac (with the same "
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
@@ -56,8 +56,9 @@ INPUTS = {
     "number of networks replace those of the preset. Not together with an encoder.",
 }
 GROUP_BY_DESCRIPTION = (
-    "Column whose value samples of one group share (a host, a site): the samples of a group are "
-    "always in the same fold."
+    "Column that says which samples belong together (such as a host or a site): all of a group are "
+    "on the same side of every split, so that held-out samples are of groups that were not trained "
+    "on. Give it wherever a host has several samples."
 )
 
 FIT_INPUTS = {
@@ -80,20 +81,21 @@ FIT_PARAMETER_DESCRIPTIONS = {
     "metadata": "Metadata column to predict. It may have more samples.",
     "group_by": GROUP_BY_DESCRIPTION,
     **_parameters.MISSING_DESCRIPTION,
-    "freeze_encoder": "Do not train the pretrained encoder: the vector of each ASV is computed "
-    "once, and an epoch takes seconds. Needs an encoder.",
-    "covariates": "Metadata with the covariates. The model needs these columns to predict, too.",
-    "covariate_columns": "Columns of the covariates metadata that the model reads.",
+    "freeze_encoder": "Keep the pretrained encoder as it is, which is faster. Needs an encoder.",
+    "covariates": "Metadata with columns to predict from, beside the features (such as age or "
+    "diet). The model needs the same columns of the samples that it is to predict.",
+    "covariate_columns": "Columns of the covariates metadata to predict from.",
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " The model is an ensemble of small networks, trained by cross-fitting: each member is trained "
-    "without one fold of the samples (from an encoder that is not frozen, all without the same "
-    "fold). A random forest is fitted, too, and their predictions are averaged. The predictions "
-    "returned are out-of-fold: each sample's come from members and trees that were not trained on "
-    "it. They cover all samples under the preset small without an encoder, else the folds that "
-    "were held out. The ensemble weights, the blend weight and the settings of the forest were "
-    "chosen on these samples; for an unbiased metric, predict samples that were not in the table."
+    " Several small neural networks and a random forest are trained, each without a part of the "
+    "samples (a fold), and their predictions are averaged with weights that were chosen on the "
+    "samples that were held out. The predictions and details returned are of these: each sample is "
+    "predicted by networks and trees that were not trained on it (out-of-fold), nor on its group. "
+    "Without an encoder and with the preset small they are of all samples. As the weights were "
+    "chosen on them, they are a little too good: cross-validate tells the error without bias, and "
+    "so do predictions of samples that were not in the table. --verbose shows how long the "
+    "training will take, and its progress."
 )
 DETAILS = (
     "The predictions with interval or probabilities, what the model knows of each sample (reads in "

@@ -61,12 +61,13 @@ def test_the_job_from_artifacts_to_a_plot(qiime, study):
         "--m-metadata-file", "metadata.tsv", "--m-metadata-column", "gradient",
         "--m-group-by-file", "metadata.tsv", "--m-group-by-column", "host_subject_id",
         "--o-regressor", "regressor.qza", "--o-predictions", "held-out.qza",
+        "--o-details", "held-out-details.qza",
     )  # fmt: skip
     assert fit.returncode == 0, fit.stderr
     assert sum("epoch" in line.lower() for line in (fit.stdout + fit.stderr).splitlines()) >= 2
     predict = qiime(
         "aam", "predict", *READS, "--i-predictor", "regressor.qza",
-        "--o-predictions", "predictions.qza",
+        "--o-predictions", "predictions.qza", "--o-details", "details.qza",
     )  # fmt: skip
     assert predict.returncode == 0, predict.stderr
     plot = qiime(
@@ -75,6 +76,13 @@ def test_the_job_from_artifacts_to_a_plot(qiime, study):
         "--o-visualization", "plot.qzv",
     )  # fmt: skip
     assert plot.returncode == 0, plot.stderr
+    shown = qiime(
+        "metadata", "tabulate", "--m-input-file", "details.qza", "--o-visualization", "table.qzv"
+    )
+    assert shown.returncode == 0, shown.stderr
+    with zipfile.ZipFile(study / "table.qzv") as archive:
+        page = next(name for name in archive.namelist() if name.endswith("data/metadata.tsv"))
+        assert b"lower\tupper\t" in archive.read(page)
     predictions = qiime2.Artifact.load(str(study / "predictions.qza"))
     assert str(predictions.type) == "SampleData[RegressorPredictions]"
     with zipfile.ZipFile(study / "plot.qzv") as archive:
@@ -87,6 +95,7 @@ def test_bad_input_is_the_cores_one_line_and_nothing_is_written(qiime, study):
         "aam", "fit-regressor", "--i-table", "table.qza", *QUICK,
         "--m-metadata-file", "metadata.tsv", "--m-metadata-column", "gradient",
         "--o-regressor", "bad.qza", "--o-predictions", "bad-predictions.qza",
+        "--o-details", "bad-details.qza",
     )  # fmt: skip
     assert done.returncode == 1
     error = done.stderr.split("Plugin error from aam:")[1].split("Debug info")[0]
