@@ -266,6 +266,14 @@ def test_colours_by_any_column(scatter, numbers):
     assert 2 < len(colours) <= 15 and any(str(it).startswith("other (") for it in colours)
 
 
+def test_numbers_may_be_coloured_as_classes(scatter, numbers):
+    scatter.redraw(lambda: scatter.choose("#colour", "depth"))
+    assert scatter.marks("scatterplot", "symbol") == 60  # those without a depth, too
+    scatter.redraw(lambda: scatter.run("document.querySelector('#as-classes').click()"))
+    values = scatter.run("return aam.views.scatterplot.data('shown').map((it) => it.colour)")
+    assert len(set(values)) == 15 and "(blank)" in values
+
+
 def test_residuals_and_intervals(scatter):
     scatter.choose("#view", "residual against actual")
     scatter.choose("#intervals", "as lines")

@@ -57,7 +57,7 @@ document.addEventListener("DOMContentLoaded", () => {
       field: name, type: "nominal", sort: null, scale: { domain: classes },
       axis: {
         title: `${title} ${label}`, labelLimit: 150, labelFontSize: many ? 10 : 12, domain: false, ticks: false,
-        labelOverlap: false, ...(name === "predicted" ? { labelAngle: classes.length > 6 ? -90 : -30 } : {}),
+        labelOverlap: false, ...(name === "predicted" ? { labelAngle: classes.length > 6 ? -90 : classes.length > 4 ? -30 : 0 } : {}),
       },
     });
     const [x, y] = [axis("predicted", "Predicted"), axis("actual", "Actual")];

@@ -30,7 +30,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const column = it.column("colour");
     if (!column) return { value: () => null, encoding: { value: PALETTE[0] } };
     const title = column.name;
-    if (column.numeric) {
+    if (column.numeric && !byId("as-classes").checked) {
       const scale = {
         test: "isValid(datum.colour)", field: "colour", type: "quantitative", title,
         scale: { scheme: "viridis" }, legend: { gradientLength: 200 },
@@ -49,7 +49,8 @@ document.addEventListener("DOMContentLoaded", () => {
       classes: true,
       value: (row) => (kept.has(column.text(row)) ? column.text(row) : other),
       said: (row) => column.text(row),
-      encoding: { field: "colour", type: "nominal", title, scale: { domain, range }, sort: null },
+      encoding: { field: "colour", type: "nominal", title, scale: { domain, range }, sort: null,
+        legend: { symbolOpacity: 1 } },
     };
   };
 

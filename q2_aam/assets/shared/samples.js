@@ -24,15 +24,22 @@ aam.samples = (words, refresh) => {
     const there = column.values.filter((value) => value !== null);
     column.numeric = there.length > 0 && there.every((value) => typeof value === "number");
     column.text = (row) => (column.values[row] === null ? it.BLANK : String(column.values[row]));
-    column.sizes = new Map();
-    if (!column.numeric) {
-      column.values.forEach((_, row) => {
-        const text = column.text(row);
-        column.sizes.set(text, (column.sizes.get(text) || 0) + 1);
-      });
-    }
-    column.order = [...column.sizes.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    column.bySize = column.order.slice().sort((a, b) => column.sizes.get(b) - column.sizes.get(a));
+    /* Values and how often they occur; of a column of many numbers only when it is asked for. */
+    const counted = () => {
+      if (!column.counts) {
+        const sizes = new Map();
+        column.values.forEach((_, row) => {
+          const text = column.text(row);
+          sizes.set(text, (sizes.get(text) || 0) + 1);
+        });
+        const order = [...sizes.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+        column.counts = { sizes, order, bySize: order.slice().sort((a, b) => sizes.get(b) - sizes.get(a)) };
+      }
+      return column.counts;
+    };
+    ["sizes", "order", "bySize"].forEach((name) => {
+      Object.defineProperty(column, name, { get: () => counted()[name] });
+    });
   });
 
   const options = it.columns.map((column, place) => [String(place), column.name]);
@@ -119,10 +126,13 @@ aam.samples = (words, refresh) => {
 
   byId("filter").addEventListener("change", () => { showCondition(); later(); });
   byId("find").addEventListener("input", later);
-  byId("controls").querySelectorAll("select:not(#filter)").forEach((select) => select.addEventListener("change", later));
+  byId("controls").querySelectorAll("select:not(#filter), input[type=checkbox]").forEach((control) => {
+    control.addEventListener("change", later);
+  });
   byId("save-rows").addEventListener("click", () => it.saveRows(it.chosen(), "samples_shown.tsv"));
   byId("reset").addEventListener("click", () => {
     byId("controls").querySelectorAll("select").forEach((select) => { select.selectedIndex = 0; });
+    byId("controls").querySelectorAll("input[type=checkbox]").forEach((box) => { box.checked = false; });
     byId("find").value = "";
     showCondition();
     refresh();
