@@ -208,7 +208,7 @@ def _worded_classes(frame: pd.DataFrame) -> pd.DataFrame:
     for name, title in (("auc", "ROC AUC"), ("average_precision", "Average precision")):
         if frame[name].notna().any():
             bounds = zip(frame[name], frame[f"{name}_low"], frame[f"{name}_high"], strict=True)
-            shown[f"{title} (95 % interval)"] = [_spanned(*row) for row in bounds]
+            shown[f"{title} (95% interval)"] = [_spanned(*row) for row in bounds]
     return pd.DataFrame(shown, index=frame.index).rename_axis("Class")
 
 

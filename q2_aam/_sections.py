@@ -31,8 +31,8 @@ def render_page(
         stems[picture.name]: _pages.draw(output_dir, stems[picture.name], picture.draw)
         for picture in page.pictures
     }
-    captions = {stems[picture.name]: picture.caption for picture in page.pictures}
-    captions |= {table.name: table.caption or table.name for table in page.tables}
+    captions = {stems[picture.name]: picture.caption.rstrip(".") for picture in page.pictures}
+    captions |= {table.name: table.caption.rstrip(".") or table.name for table in page.tables}
     sections = [
         {
             "title": section.title,

@@ -42,6 +42,9 @@ __all__ = [
 Writer = Callable[..., str]
 """Writes a number, with its units unless others are given."""
 
+_REFERENCE = "random_forest"
+"""The baseline that is named first."""
+
 WORDS = {
     "actual": "Actual",
     "prediction": "Predicted",
@@ -62,6 +65,10 @@ WORDS = {
     "group": "Group",
 }
 """Columns of a table of predictions, as pages name them."""
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +116,8 @@ class Shown:
     def over(self) -> str:
         """What the bootstrap draws, in words."""
         if self.groups is None:
-            return f"{len(self.table):,} samples"
-        return f"{len(np.unique(self.codes)):,} groups of {self.groups.name}"
+            return _counted(len(self.table), "sample")
+        return f"{_counted(len(np.unique(self.codes)), 'group')} of {self.groups.name}"
 
 
 def shown(
@@ -261,7 +268,7 @@ def _groups(samples, about, frame, group_by) -> tuple[pd.Series | None, list[str
     if blank:
         notes.append(f"{blank:,} samples have no value in {groups.name!r}: each is its own group.")
     if pd.api.types.is_numeric_dtype(groups.dtype):
-        groups = groups.map(lambda value: f"{value:g}", na_action="ignore")
+        groups = groups.map(lambda value: f"{value:.15g}", na_action="ignore")
     return groups.astype(object), notes
 
 
@@ -279,12 +286,12 @@ def _by_groups(it: Shown) -> str:
     about = it.about
     parts = []
     if about.get("group_by"):
-        count = f": {about['groups']:,} groups" if about.get("groups") else ""
+        count = f": {_counted(about['groups'], 'group')}" if about.get("groups") else ""
         parts.append(f"by {about['group_by']}{count}")
     else:
         parts.append("without groups")
     if about.get("folds"):
-        parts.append(f"{about['folds']:,} folds")
+        parts.append(_counted(about["folds"], "fold"))
     if (about.get("repeats") or 1) > 1:
         parts.append(f"{about['repeats']:,} repeats")
     return ", ".join(parts)
@@ -304,7 +311,8 @@ def _new_samples(it: Shown) -> tuple[str, str, str]:
         return "Held out", "not known", "predicted by a model that does not record its training"
     seen = int(it.table[IN_TRAINING].astype(str).str.lower().isin(("true", "1", "1.0")).sum())
     if not seen:
-        return "Held out", "yes", "new samples: the model was not trained on any of these ids"
+        said = "new samples: none of these ids was in the training; their subjects may have been"
+        return "Held out", "yes", said
     said = f"{seen:,} of {len(it.table):,} samples were in the training: errors are too small"
     return "Held out", "no" if seen == len(it.table) else "not all", said
 
@@ -323,19 +331,30 @@ def metric_fact(it: Shown, name: str, row: pd.Series, text: Writer) -> tuple[str
     if not np.isfinite(row["low"]):
         return name, value, "no interval: all samples are of one group"
     span = f"{text(row['low'], '')} to {text(row['high'])}"
-    return name, value, f"95 % interval {span}, bootstrap of {it.over}"
+    return name, value, f"95% interval {span}, bootstrap of {it.over}"
 
 
 def baseline_facts(
     it: Shown, metric: str, task: str, text: Writer, named: str
 ) -> list[tuple[str, str, str]]:
-    """Other methods on the same folds, where the details have the metric, ``named`` in words."""
+    """Other methods on the same folds, where the details have the metric, ``named`` in words.
+
+    The random forest, or the first of them, is the fact; the others are in its remark.
+    """
     labels = labels_of(task)
-    return [
-        (f"Baseline: {labels.get(name, name)}", text(values[metric]), f"{named} on the same folds")
+    scores = {
+        name: text(values[metric])
         for name, values in (it.about.get("baselines") or {}).items()
         if values.get(metric) is not None
+    }
+    if not scores:
+        return []
+    first = _REFERENCE if _REFERENCE in scores else next(iter(scores))
+    others = [
+        f"{labels.get(name, name)} {value}" for name, value in scores.items() if name != first
     ]
+    remark = "; ".join([f"{named} on the same folds", *others])
+    return [(f"Baseline: {labels.get(first, first)}", scores[first], remark)]
 
 
 def blend_facts(it: Shown) -> list[tuple[str, str, str]]:

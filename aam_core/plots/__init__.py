@@ -6,6 +6,7 @@ or PDF, by the suffix. Matplotlib is imported when something is drawn.
 
 from __future__ import annotations
 
+from aam_core.plots.abundances import abundance_map
 from aam_core.plots.attention import attention
 from aam_core.plots.class_curves import class_curves
 from aam_core.plots.compared import methods, paired
@@ -27,6 +28,7 @@ __all__ = [
     "CROWDED",
     "MANY_CLASSES",
     "SUFFIXES",
+    "abundance_map",
     "attempt",
     "attention",
     "class_curves",

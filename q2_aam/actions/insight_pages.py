@@ -10,14 +10,55 @@ import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
+from aam_core.data.ids import nothing_in_common
 from aam_core.errors import InputError, first_five
+from aam_core.explanation.result import Explanation
 from aam_core.log import logger, note, recording, showing
 from aam_core.model import Model
 from q2_aam._details import Details
+from q2_aam._importance_page import abundances_by_group, write_importance
 from q2_aam._sections import render_page
-from q2_aam._studies import add_group, read_study
+from q2_aam._studies import add_group, column_values, read_study
 
-__all__ = ["find_zero_distances", "report"]
+__all__ = ["find_zero_distances", "importance", "report"]
+
+
+def importance(
+    output_dir: str,
+    explanation: Explanation,
+    table: biom.Table = None,
+    metadata: qiime2.MetadataColumn = None,
+    missing_samples: str = "error",
+    feature_count: int = 25,
+    units: str = "",
+    title: str = "",
+) -> None:
+    """Write a page of importances into ``output_dir``."""
+    if (table is None) != (metadata is None):
+        raise InputError(
+            "The table and a metadata column go together: they show where the most important "
+            "features are. Give both, or neither."
+        )
+    abundances = None
+    if table is not None:
+        explained = set(explanation.importance.index)
+        if explained.isdisjoint(table.ids(axis="observation")):
+            raise nothing_in_common(
+                *("feature", list(explained), table.ids(axis="observation")),
+                *("the explanation", "the table"),
+            )
+        values = column_values(table.ids(), metadata, missing_samples, "the table")
+        abundances = abundances_by_group(table, values)
+    with showing():
+        write_importance(
+            output_dir,
+            explanation,
+            abundances,
+            column="" if metadata is None else metadata.name,
+            count=feature_count,
+            units=units,
+            title=title,
+        )
 
 
 def report(

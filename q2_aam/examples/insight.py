@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from q2_aam.examples.study import (
     encoder,
+    explanation,
     metadata,
     new_metadata,
     new_table,
@@ -19,6 +20,7 @@ __all__ = [
     "embed_samples_example",
     "explain_example",
     "find_zero_distances_example",
+    "importance_example",
     "report_example",
 ]
 
@@ -102,5 +104,21 @@ def find_zero_distances_example(use):
             metadata=use.init_metadata("sample_metadata", metadata),
         ),
         use.UsageOutputNames(visualization="zero_distances"),
+    )
+    visualization.assert_output_type("Visualization")
+
+
+def importance_example(use):
+    """Which features tell the target, and where they are."""
+    (visualization,) = use.action(
+        use.UsageAction("aam", "importance"),
+        use.UsageInputs(
+            explanation=use.init_artifact("explanation", explanation),
+            table=use.init_artifact("new_table", new_table),
+            metadata=use.get_metadata_column(
+                "gradient", "gradient", use.init_metadata("new_metadata", new_metadata)
+            ),
+        ),
+        use.UsageOutputNames(visualization="importance"),
     )
     visualization.assert_output_type("Visualization")

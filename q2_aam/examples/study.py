@@ -14,6 +14,7 @@ __all__ = [
     "column",
     "cross_validated",
     "encoder",
+    "explanation",
     "metadata",
     "new_metadata",
     "new_table",
@@ -210,6 +211,29 @@ def cross_validated():
 
     join = PluginManager().get_plugin(id="aam").actions["join_regression_folds"]
     return join(folds=[_fold("gradient", number) for number in (1, 2)]).details
+
+
+@functools.lru_cache(maxsize=2)
+def _explained(kind):
+    from qiime2.sdk import PluginManager
+
+    explain = PluginManager().get_plugin(id="aam").actions["explain"]
+    return explain(
+        table=new_table(),
+        sequences=sequences(),
+        phylogeny=phylogeny(),
+        predictor=_fitted(kind)[0],
+        metadata=new_metadata(),
+        group_by=new_metadata().get_column("host_subject_id"),
+        repeats=2,
+        references=2,
+        n_jobs=1,
+    )
+
+
+def explanation():
+    """What the regressor's predictions of further samples depend on."""
+    return _explained("regressor").explanation
 
 
 def reads(use):

@@ -6,10 +6,23 @@ from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.tree import Phylogeny, Rooted
-from qiime2.plugin import Bool, Choices, Float, Int, List, Metadata, Plugin, Range, Str
+from qiime2.plugin import (
+    Bool,
+    Categorical,
+    Choices,
+    Float,
+    Int,
+    List,
+    Metadata,
+    MetadataColumn,
+    Numeric,
+    Plugin,
+    Range,
+    Str,
+)
 
 from aam_core import config
-from q2_aam import _parameters, _types_formats
+from q2_aam import _explanations, _parameters, _types_formats
 from q2_aam.actions import insight_pages as actions
 from q2_aam.examples import insight as examples
 from q2_aam.registrations.shared import GROUP_BY, INPUTS, DetailedPredictions, citations
@@ -21,6 +34,39 @@ _READING = ("device", "max_lost_reads")
 
 def register(plugin: Plugin) -> None:
     """Register the actions of `q2_aam.actions.insight_pages`."""
+    plugin.visualizers.register_function(
+        function=actions.importance,
+        inputs={
+            "explanation": FeatureData[_explanations.AAMImportance],
+            "table": FeatureTable[Frequency],
+        },
+        parameters={
+            "metadata": MetadataColumn[Numeric | Categorical],
+            **_parameters.MISSING,
+            "feature_count": Int % Range(1, 200, inclusive_end=True),
+            "units": Str,
+            "title": Str,
+        },
+        input_descriptions={
+            "explanation": "What explain has found.",
+            "table": "Counts of samples, to show where the most important features are.",
+        },
+        parameter_descriptions={
+            "metadata": "Metadata column to group these samples by, such as the target: by its "
+            "classes, or in eight groups of as many samples by a number.",
+            **_parameters.MISSING_DESCRIPTION,
+            "feature_count": "Features that are drawn, the most important first.",
+            "units": "Unit of the target, such as days.",
+            "title": "Title of the page.",
+        },
+        name="Importances of features and clades.",
+        description="Bars of the most important features and groups of features (clades, taxa) "
+        "with their spread, significance and direction; a heat map of the abundances of these "
+        "features by a metadata column; what moved the prediction of each sample; and the error "
+        "without the most important features.",
+        examples={"importance": examples.importance_example},
+    )
+
     plugin.visualizers.register_function(
         function=actions.report,
         inputs={

@@ -36,6 +36,8 @@ CHECKED = {
     "predict_classification": PREDICTS | {"classifier"},
     "embed_samples": EMBEDS | {"batch_size"},
     "embed_features": EMBEDS | {"taxonomy", "neighbours"},
+    "importance": {"explanation", "table", "metadata", "missing_samples", "feature_count"}
+    | {"units", "title"},
     "report": READ
     | {"model", "details", "metadata", "target", "group_by", "columns", "units", "title"}
     | {"learning_curve", "curve_members", "curve_folds", "n_jobs", "device"},

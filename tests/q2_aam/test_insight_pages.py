@@ -10,8 +10,10 @@ import pytest
 import qiime2
 
 from aam_core.errors import InputError
+from aam_core.explanation.result import Explanation
 from q2_aam._details import Details
-from q2_aam.actions.insight_pages import find_zero_distances, report
+from q2_aam._importance_page import abundances_by_group
+from q2_aam.actions.insight_pages import find_zero_distances, importance, report
 from q2_aam.examples import study as examples
 
 
@@ -158,3 +160,69 @@ def test_given_distances_are_looked_at(page):
         metadata=qiime2.Metadata(examples.metadata().to_dataframe()[["host_subject_id"]]),
     )
     assert "the given distances" in text and "Samples at distance zero" in text
+
+
+# --- importances ---------------------------------------------------------------------------------
+
+
+def test_abundances_in_groups_of_samples():
+    import biom
+    import numpy as np
+
+    table = biom.Table(
+        np.array([[1.0, 3, 0, 4], [1, 1, 2, 0]]), ["f1", "f2"], ["s1", "s2", "s3", "s4"]
+    )
+    values = pd.Series({"s1": "10 weeks", "s2": "2 weeks", "s3": "10 weeks", "s9": "x"}, name="age")
+    result = abundances_by_group(table, values).set_index(["feature-id", "group"])
+    assert list(result.index.levels[1]) == ["2 weeks", "10 weeks"]  # in their natural order
+    assert result.loc[("f1", "10 weeks"), "abundance"] == pytest.approx(0.25)
+    assert result.loc[("f1", "10 weeks"), "prevalence"] == 0.5
+    assert result.loc[("f2", "2 weeks"), "log10_abundance"] == pytest.approx(np.log10(0.25))
+    numbers = pd.Series(np.arange(100.0), [f"s{i}" for i in range(100)], name="age")
+    many = biom.Table(np.ones((1, 100)), ["f1"], list(numbers.index))
+    groups = abundances_by_group(many, numbers)
+    assert len(groups) == 8 and groups["samples"].between(12, 13).all()
+    assert str(groups["group"][0]) == "0 to 12"
+    with pytest.raises(InputError, match="No sample of the table has a value of 'age'"):
+        abundances_by_group(table, pd.Series({"s9": 1.0}, name="age"))
+
+
+@pytest.mark.parametrize("kind", ["regressor", "classifier"])
+def test_a_page_of_importances(page, kind):
+    explanation = examples._explained(kind).explanation.view(Explanation)
+    (table,) = views("new_table")
+    column = {"regressor": "gradient", "classifier": "group"}[kind]
+    folder, text = page(
+        importance,
+        explanation=explanation,
+        table=table,
+        metadata=examples.new_metadata().get_column(column),
+        units="weeks",
+    )
+    assert f"What tells {column}" in text and "new to the model" in text
+    assert ("(weeks)" in text) == (kind == "regressor")  # the log loss has no unit
+    assert "no p is below 1/" in text.lower()
+    written = pd.read_csv(folder / "importance.tsv", sep="\t", index_col=0)
+    pd.testing.assert_series_equal(
+        written["importance"], explanation.importance["importance"], check_names=False
+    )
+    for stem in ("figure-importance", "figure-deletion", "abundances"):
+        assert {it.suffix for it in folder.glob(f"{stem}.*")} >= {".png", ".svg", ".pdf"}
+    charts = {"features", "groups", "abundances", "contributions"}
+    raw = (folder / "index.html").read_text()
+    assert {name for name in charts if f'id="spec-{name}"' in raw} == charts
+
+
+def test_what_a_page_of_importances_refuses(tmp_path):
+    import biom
+    import numpy as np
+
+    explanation = examples.explanation().view(Explanation)
+    (table,) = views("new_table")
+    column = examples.new_metadata().get_column("gradient")
+    with pytest.raises(InputError, match="go together"):
+        importance(str(tmp_path), explanation, table)
+    other = biom.Table(np.ones((1, 1)), ["another"], ["new-S001.01"])
+    with pytest.raises(InputError, match="feature"):
+        importance(str(tmp_path), explanation, other, column)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,258 @@
+"""The page of importances: bars, abundances by the target, and what moved each prediction."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pandas as pd
+
+from aam_core import plots
+from aam_core.data.columns import natural_order
+from aam_core.errors import InputError, first_five
+from aam_core.explanation.result import Explanation
+from aam_core.reporting.page import cell
+from q2_aam import _pages
+from q2_aam._importance_charts import (
+    DIRECTIONS,
+    FALSE,
+    MOST,
+    SAMPLES,
+    bars,
+    by_division,
+    contributions,
+    heat_map,
+    labelled,
+    moved,
+)
+
+__all__ = ["abundances_by_group", "write_importance"]
+
+_GROUPS_OF_NUMBERS = 8
+"""Groups of samples, as many in each, that a numeric column is cut into."""
+
+_COLUMNS = (
+    *("importance", "importance_sd", "p", "q", "direction", "effect", "prevalence", "abundance"),
+    *("asvs", "taxon"),
+)
+"""Columns of the tables on the page; the TSVs have all."""
+
+
+def write_importance(
+    output_dir: str,
+    explanation: Explanation,
+    abundances: pd.DataFrame | None,
+    *,
+    column: str = "",
+    count: int = 25,
+    units: str = "",
+    title: str = "",
+) -> None:
+    """Write the page into ``output_dir``.
+
+    Parameters
+    ----------
+    output_dir : str
+    explanation : Explanation
+    abundances : DataFrame or None
+        As of `abundances_by_group`, of all features.
+    column : str
+        What the samples are grouped by in ``abundances``.
+    count : int
+        Features that are drawn.
+    units : str
+        Of the target.
+    title : str
+    """
+    of = f" ({units})" if units and explanation.error != "log loss" else ""
+    axis = f"Rise of the {explanation.error}{of}"
+    features = labelled(explanation.importance).head(count)
+    charts: dict[str, dict] = {"features": bars("top_features", axis, features)}
+    data = {
+        "importance": explanation.importance,
+        "groups": explanation.groups,
+        "deletion": explanation.deletion,
+        "top_features": features,
+    }
+    pictures = _pictures(output_dir, explanation, units, count)
+    if len(explanation.groups):
+        data["top_groups"] = by_division(explanation.groups)
+        charts["groups"] = bars("top_groups", axis, data["top_groups"], "Division")
+    if abundances is not None:
+        wide = abundances.pivot_table(
+            index="feature-id", columns="group", values="abundance", sort=False, observed=False
+        )
+        wide = wide.loc[[name for name in features.index if name in wide.index]]
+        wide.index = pd.Index(features.loc[wide.index, "label"])
+        draw = functools.partial(plots.abundance_map, wide, label=column)
+        pictures["abundances"] = _pages.draw(output_dir, "abundances", draw)
+        shown = abundances[abundances["feature-id"].isin(features.index)]
+        labels = features["label"].reindex(shown["feature-id"]).to_numpy()
+        data["abundances"] = shown.assign(label=labels)
+        charts["abundances"] = heat_map(column, list(features["label"]), list(wide.columns))
+    if explanation.contributions is not None and explanation.samples is not None:
+        data["contributions"] = explanation.contributions
+        data["samples"] = explanation.samples
+        shown = moved(explanation)
+        data["shown_contributions"] = shown
+        charts["contributions"] = contributions(shown, explanation, units)
+    internal = {"top_features", "top_groups", "shown_contributions"}
+    warnings, notes = _notes(explanation)
+    context = {
+        "title": title or f"What tells {explanation.target}",
+        "lead": f"By how much the {explanation.error} of the predictions rises where the abundance "
+        "of a feature, or of a group of features, is exchanged among samples.",
+        "facts": _facts(explanation, units),
+        "warnings": warnings,
+        "notes": notes,
+        "pictures": pictures,
+        "captions": _CAPTIONS,
+        "tables": [name for name in data if name not in internal],
+        "features": _pages.rows(_for_page(explanation.importance), count),
+        "groups": _pages.rows(_for_page(explanation.groups), MOST),
+        "counts": {"features": len(explanation.importance), "groups": len(explanation.groups)},
+        "column": column,
+        "shown_samples": 0
+        if explanation.samples is None
+        else min(SAMPLES, len(explanation.samples)),
+        "samples": explanation.counts.get("samples", 0),
+        "classes": not set(explanation.importance["direction"]) <= set(DIRECTIONS),
+    }
+    _pages.render("importance", output_dir, context, data=data, charts=charts)
+
+
+_CAPTIONS = {
+    "importance": "Importance of each feature",
+    "groups": "Importance of groups of features",
+    "deletion": "Error without the most important features",
+    "abundances": "Abundances by the metadata column",
+    "contributions": "What each feature adds to the prediction of a sample",
+    "samples": "Predictions and sums of contributions",
+    "figure-importance": "Importance of features",
+    "figure-groups": "Importance of groups of features",
+    "figure-deletion": "Error without the most important features",
+}
+
+
+def abundances_by_group(table, values: pd.Series) -> pd.DataFrame:
+    """Mean relative abundance of each feature in groups of samples.
+
+    Parameters
+    ----------
+    table : biom.Table
+    values : Series
+        Of a metadata column, by sample id: classes, each a group, or numbers, which are cut into
+        eight groups of as many samples.
+
+    Returns
+    -------
+    DataFrame
+        A row a feature and group: ``feature-id``, ``group`` (ordered), ``abundance``,
+        ``log10_abundance`` (NaN of 0), ``prevalence``, ``samples``.
+
+    Raises
+    ------
+    InputError
+        If no sample of the table has a value.
+    """
+    names = [name for name in table.ids() if name in values.index and pd.notna(values[name])]
+    if not names:
+        raise InputError(
+            f"No sample of the table has a value of {values.name!r}: the table has "
+            f"{first_five(table.ids())}."
+        )
+    groups = _grouped(values.loc[names])
+    counts = table.filter(names, inplace=False).sort_order(names).matrix_data.T.tocsr()
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    shares = counts.multiply(1 / np.maximum(total, 1)[:, None]).tocsr()
+    features = list(table.ids(axis="observation"))
+    parts = []
+    for group in groups.cat.categories:
+        rows = np.flatnonzero(groups == group)
+        mean = np.asarray(shares[rows].mean(axis=0)).ravel()
+        with np.errstate(divide="ignore"):
+            logs = np.where(mean > 0, np.log10(mean), np.nan)
+        there = shares[rows].getnnz(axis=0) / len(rows)
+        columns = {"abundance": mean, "log10_abundance": logs, "prevalence": there}
+        part = pd.DataFrame({"feature-id": features, "group": group, **columns})
+        parts.append(part.assign(samples=len(rows)))
+    result = pd.concat(parts, ignore_index=True)
+    order = list(groups.cat.categories)
+    return result.assign(group=pd.Categorical(result["group"], order, ordered=True))
+
+
+def _grouped(values: pd.Series) -> pd.Series:
+    """Classes in their natural order, or numbers cut at quantiles."""
+    if not pd.api.types.is_numeric_dtype(values):
+        names = values.astype(str)
+        return names.astype(pd.CategoricalDtype(natural_order(names.unique()), ordered=True))
+    if values.nunique() <= _GROUPS_OF_NUMBERS:
+        names = [f"{it:g}" for it in sorted(values.unique())]
+        return values.map("{:g}".format).astype(pd.CategoricalDtype(names, ordered=True))
+    place = pd.qcut(values, _GROUPS_OF_NUMBERS, labels=False, duplicates="drop")
+    spans = values.groupby(place).agg(["min", "max"])
+    texts = {
+        i: f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+        for i, low, high in spans.itertuples()
+    }
+    return place.map(texts).astype(pd.CategoricalDtype(list(texts.values()), ordered=True))
+
+
+def _pictures(
+    output_dir: str, explanation: Explanation, units: str, count: int
+) -> dict[str, list[str]]:
+    words = {"error": explanation.error}
+    if units and explanation.error != "log loss":
+        words["units"] = units
+    drawn = {}
+    for name in ("importance", "groups"):
+        table = getattr(explanation, name)
+        if (table["importance"] > 0).any():
+            draw = functools.partial(plots.importance, table, most=min(count, 25), **words)
+            drawn[f"figure-{name}"] = _pages.draw(output_dir, f"figure-{name}", draw)
+    draw = functools.partial(plots.deletion_curve, explanation.deletion, **words)
+    drawn["figure-deletion"] = _pages.draw(output_dir, "figure-deletion", draw)
+    return drawn
+
+
+def _facts(explanation: Explanation, units: str) -> list[tuple[str, str, str]]:
+    counts, importance, groups = explanation.counts, explanation.importance, explanation.groups
+    which = "of the fit, out of fold" if counts.get("out_of_fold") else "new to the model"
+    if not counts.get("training_samples_known", True):
+        which = "whether they are new to the model is not known"
+    grouped = counts.get("groups", 0)
+    if grouped and grouped != counts.get("samples"):
+        which += f"; {grouped:,} groups"
+    unit = f" {units}" if units and explanation.error != "log loss" else ""
+    facts = [("Samples", f"{counts.get('samples', 0):,}", which)]
+    if "mean_error" in counts:
+        error = f"{cell(float(counts['mean_error']))}{unit}"
+        facts.append((explanation.error.capitalize(), error, "of these predictions"))
+    for table, name in ((importance, "Features"), (groups, "Groups of features")):
+        if len(table):
+            least = cell(float(table["q"].min()))
+            facts.append(
+                (
+                    f"{name} with q < {FALSE}",
+                    f"{int((table['q'] < FALSE).sum()):,} of {len(table):,}",
+                    f"the least q is {least}",
+                )
+            )
+    return facts
+
+
+def _notes(explanation: Explanation) -> tuple[list[str], list[str]]:
+    """What a reader must see first, and the other notes."""
+    first: list[str] = []
+    rest: list[str] = []
+    for line in explanation.notes:
+        text = line[:1].upper() + line[1:]
+        text = text if text.endswith(".") else f"{text}."
+        must = "are of the fit" in line or "was trained on" in line or line.startswith("no p is")
+        (first if must else rest).append(text)
+    return first, rest
+
+
+def _for_page(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[[name for name in _COLUMNS if name in table]]
+    return shown.rename(columns=lambda name: name.replace("_", " "))
