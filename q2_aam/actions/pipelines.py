@@ -48,7 +48,11 @@ def regress_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, 
     predictions, details = ctx.get_action(_PLUGIN, "join_regression_folds")(folds=folds)
     (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
     (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
-        predictions=predictions, truth=metadata, missing_samples="ignore"
+        predictions=predictions,
+        truth=metadata,
+        details=details,
+        group_by=given["group_by"],
+        missing_samples="ignore",
     )
     return predictions, details, comparison, accuracy
 
@@ -65,6 +69,8 @@ def classify_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1,
         predictions=predictions,
         truth=metadata,
         probabilities=probabilities,
+        details=details,
+        group_by=given["group_by"],
         missing_samples="ignore",
     )
     return predictions, probabilities, details, comparison, accuracy
@@ -101,7 +107,11 @@ def regress_samples(
     predictions, details = predict(table=test_table, regressor=estimator, **_predicting(fitting))
     details = _beside(ctx, table, split, details, baselines, fitting)
     (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
-        predictions=predictions, truth=metadata, missing_samples="ignore"
+        predictions=predictions,
+        truth=metadata,
+        details=details,
+        group_by=fitting["group_by"],
+        missing_samples="ignore",
     )
     pages = _pages(ctx, estimator, details)
     importance = _importance(ctx, test_table, metadata, estimator, fitting)
@@ -126,6 +136,8 @@ def classify_samples(
         predictions=predictions,
         truth=metadata,
         probabilities=probabilities,
+        details=details,
+        group_by=fitting["group_by"],
         missing_samples="ignore",
     )
     pages = _pages(ctx, estimator, details)
