@@ -564,7 +564,7 @@ RULES: dict[str, Rule] = {
             "only tensorboard draws them, and train.trackers lacks it",
         ),
     ),
-    "figure.units": _any(_regression, _drawn),
+    "figure.units": _regression,
     "figure.title": _drawn,
     "figure.format": _drawn,
 }
