@@ -95,7 +95,7 @@ def write_page(
         "columns": _columns_in_words(comparison, units, reference is not None),
         "unit": "sample" if about["group_by"] is None else "group",
         "paired": f"The {loss} of AAM against that of another method.",
-        "folds": _pages.rows(_folds_shown(folds)),
+        "folds": about["folds"] > 1 and _pages.rows(_folds_shown(folds)),
         "folds_title": f"{_named(main)} in each fold",
         "pictures": pictures,
         "captions": {
@@ -120,11 +120,13 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
     ours, column = comparison.loc["aam"], about["column"]
     group, groups, folds = about["group_by"], about["groups"], about["folds"]
     times = about.get("repeats") or 1
-    how = f"{folds} folds" + (f", {times} times with other seeds" if times > 1 else "")
+    how = f"{folds} folds" if folds > 1 else "one test split"
+    how += f", {times} times with other seeds" if times > 1 else ""
+    what = "samples" if folds > 1 else "test samples"
     if group is None:
         lead = (
-            f"Each of {samples:,} samples was predicted by models that never saw it: divided at "
-            f"random, without groups, into {how}."
+            f"Each of {samples:,} {what} was predicted by models that never saw it: divided at "
+            f"random, without groups, {how}."
         )
         warnings = [
             "The samples were not grouped. Where several samples are of one host or site, models "
@@ -132,7 +134,7 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
         ]
     else:
         lead = (
-            f"Each of {samples:,} samples was predicted by models that never saw it, nor any other "
+            f"Each of {samples:,} {what} was predicted by models that never saw it, nor any other "
             f"sample of its group: by {group}, {groups:,} groups, {how}."
         )
         warnings = []
@@ -169,7 +171,9 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
     if about["blend"]:
         facts.append(("Blend of AAM", *_blend_in_words(about["blend"])))
     return {
-        "title": f"Cross-validation of {column}",
+        "title": f"Cross-validation of {column}"
+        if folds > 1
+        else f"AAM and baselines on test samples: {column}",
         "lead": lead,
         "facts": facts,
         "warnings": warnings,

@@ -113,8 +113,8 @@ def regress_samples(
         group_by=fitting["group_by"],
         missing_samples="ignore",
     )
-    pages = _pages(ctx, estimator, details)
     importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    pages = _pages(ctx, (table, test_table), metadata, estimator, details, importance, fitting)
     return _outputs((estimator, importance, predictions), accuracy, pages, split, details)
 
 
@@ -140,8 +140,8 @@ def classify_samples(
         group_by=fitting["group_by"],
         missing_samples="ignore",
     )
-    pages = _pages(ctx, estimator, details)
     importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    pages = _pages(ctx, (table, test_table), metadata, estimator, details, importance, fitting)
     outputs = (estimator, importance, predictions, probabilities)
     return _outputs(outputs, accuracy, pages, split, details)
 
@@ -202,27 +202,46 @@ def _beside(ctx, table, split, details, baselines, fitting: dict):
     return scored
 
 
-def _pages(ctx, estimator, details) -> list:
-    """The pages that both kinds of models have: summary, comparison, curves of the training."""
+def _pages(ctx, tables, metadata, estimator, details, importance, fitting: dict) -> list:
+    """The pages that both kinds of models have."""
+    table, test_table = tables
     (summary,) = ctx.get_action(_PLUGIN, "summarize")(model=estimator)
     (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
     (curves,) = ctx.get_action(_PLUGIN, "training_curves")(model=estimator)
-    return [summary, comparison, curves]
+    (important,) = ctx.get_action(_PLUGIN, "importance")(
+        explanation=importance[1],
+        table=test_table,
+        metadata=metadata,
+        missing_samples="ignore",
+    )
+    names = ("sequences", "group_by", "device", "max_lost_reads")
+    (report,) = ctx.get_action(_PLUGIN, "report")(
+        model=estimator,
+        details=details,
+        table=table,
+        metadata=_known(metadata, fitting),
+        **{name: fitting[name] for name in names},
+    )
+    return [summary, comparison, important, report, curves]
+
+
+def _known(metadata, fitting: dict) -> qiime2.Metadata:
+    """Metadata with the target, and the covariates."""
+    known, covariates = metadata.to_dataframe(), fitting["covariates"]
+    if covariates is not None:
+        others = covariates.to_dataframe().drop(columns=metadata.name, errors="ignore")
+        known = known.join(others, how="inner")
+    return qiime2.Metadata(known)
 
 
 def _importance(ctx, table, metadata, estimator, fitting: dict) -> tuple:
     """Importances of the features for the predictions of the test samples."""
-    known = qiime2.Metadata(metadata.to_dataframe())
-    covariates = fitting["covariates"]
-    if covariates is not None:
-        others = covariates.to_dataframe().drop(columns=metadata.name, errors="ignore")
-        known = qiime2.Metadata(known.to_dataframe().join(others, how="inner"))
     names = ("sequences", "phylogeny", "group_by", "random_state", "n_jobs", "device")
     return tuple(
         ctx.get_action(_PLUGIN, "explain")(
             table=table,
             predictor=estimator,
-            metadata=known,
+            metadata=_known(metadata, fitting),
             missing_samples=fitting["missing_samples"],
             max_lost_reads=fitting["max_lost_reads"],
             **{name: fitting[name] for name in names},
@@ -233,9 +252,9 @@ def _importance(ctx, table, metadata, estimator, fitting: dict) -> tuple:
 def _outputs(made: tuple, accuracy, pages: list, split: tuple, details) -> tuple:
     """The outputs in the order of the registration: first those of q2-sample-classifier."""
     estimator, (importance, explanation), predictions, *probabilities = made
-    summary, comparison, curves = pages
+    summary, *others = pages
     first = (estimator, importance, predictions, summary, accuracy, *probabilities)
-    return (*first, *split[2:], details, comparison, explanation, curves)
+    return (*first, *split[2:], details, explanation, *others)
 
 
 def score_baselines(

@@ -53,7 +53,7 @@ def regress_samples_example(use):
         (
             *("sample_estimator", "feature_importance", "predictions", "model_summary"),
             *("accuracy_results", "training_targets", "test_targets", "details"),
-            *("comparison", "explanation", "training_curves"),
+            *("explanation", "comparison", "importance", "report", "training_curves"),
         ),
         baselines=["random_forest"],
         test_size=0.5,
@@ -69,7 +69,7 @@ def classify_samples_example(use):
         (
             *("sample_estimator", "feature_importance", "predictions", "model_summary"),
             *("accuracy_results", "probabilities", "training_targets", "test_targets"),
-            *("details", "comparison", "explanation", "training_curves"),
+            *("details", "explanation", "comparison", "importance", "report", "training_curves"),
         ),
         baselines=["random_forest"],
         test_size=0.5,

@@ -140,8 +140,10 @@ def _register_tested_models(plugin: Plugin) -> None:
         ("training_targets", TrueTargets),
         ("test_targets", TrueTargets),
         ("details", DetailedPredictions),
-        ("comparison", Visualization),
         ("explanation", FeatureData[_explanations.AAMImportance]),
+        ("comparison", Visualization),
+        ("importance", Visualization),
+        ("report", Visualization),
         ("training_curves", Visualization),
     ]
     described = {
@@ -156,6 +158,9 @@ def _register_tested_models(plugin: Plugin) -> None:
         "details": f"Of the test samples: {DETAILS}",
         "explanation": "The importances with their spread, significance and direction, and those "
         "of clades.",
+        "importance": "Page: the most important features and clades, with a heat map of their "
+        "abundances.",
+        "report": "Page: where the model fails.",
         "training_curves": "Page: losses and metrics in the course of the training.",
         **_PAGES,
     }
