@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -44,3 +47,19 @@ class Methods:
 @pytest.fixture
 def methods(tmp_path):
     return Methods(tmp_path)
+
+
+@pytest.fixture
+def without_sample_classifier(tmp_path):
+    """``PYTHONPATH`` of a ``python -S`` that has all packages but q2-sample-classifier."""
+    mirrors = [_mirror(path, tmp_path) for path in sys.path if path.endswith("-packages")]
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *mirrors])
+
+
+def _mirror(packages, tmp_path) -> str:
+    """A folder of links to all that is in ``packages`` but q2-sample-classifier."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path, suffix="-packages"))
+    for item in Path(packages).iterdir():
+        if "sample_classifier" not in item.name:
+            (folder / item.name).symlink_to(item)
+    return str(folder)

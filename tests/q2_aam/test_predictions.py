@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -23,8 +21,6 @@ from q2_aam._predictions import (
     read_probabilities,
     write_table,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
 
 needs_sample_classifier = pytest.mark.skipif(
     _predictions.OWNED, reason="q2-sample-classifier is not installed"
@@ -140,24 +136,14 @@ aam.actions["scatterplot"](predictions, truth)
 """
 
 
-def mirror(packages, tmp_path) -> str:
-    """A folder of links to all that is in ``packages`` but q2-sample-classifier."""
-    folder = Path(tempfile.mkdtemp(dir=tmp_path, suffix="-packages"))
-    for item in Path(packages).iterdir():
-        if "sample_classifier" not in item.name:
-            (folder / item.name).symlink_to(item)
-    return str(folder)
-
-
-def test_without_q2_sample_classifier(tmp_path):
+def test_without_q2_sample_classifier(tmp_path, without_sample_classifier):
     """In a Python that lacks that plugin ours registers the types, and its artifacts open in one
     that has it."""
     folder = tmp_path / "artifacts"
     folder.mkdir()
-    mirrors = [mirror(path, tmp_path) for path in sys.path if path.endswith("-packages")]
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *mirrors]),
+        "PYTHONPATH": without_sample_classifier,
         "MPLCONFIGDIR": str(tmp_path),
     }
     # -S: no packages but the mirrors, and no .pth files of theirs

@@ -89,35 +89,66 @@ def part_of_ecam(source, folder):
         (folder / name).symlink_to(source / name)
 
 
-@pytest.fixture(scope="module")
-def tutorial(real_data, tmp_path_factory):
-    """Run all commands in a folder; the folder, and what came of each: status, output, seconds."""
-    place, home = (tmp_path_factory.mktemp(name) for name in ("tutorial", "home"))
-    part_of_ecam(real_data / "ecam", place / "ecam")
+def run(words, folder, home, options=(), **variables):
+    """Run commands in ``folder``: status, output and seconds of each."""
     environment = {name: value for name, value in os.environ.items() if name != "CONDA_PREFIX"}
     environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "MPLCONFIGDIR": str(home),
                     "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}  # fmt: skip
-    words = [[*it[1:], *QUICK.get(it[2] if it[1] == "aam" else "", [])] for it in commands()]
+    quick = [[*it[1:], *QUICK.get(it[2] if it[1] == "aam" else "", [])] for it in words]
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
-        cwd=place,
-        env=environment,
-        input=json.dumps(words),
+        [sys.executable, *options, "-c", RUN],
+        cwd=folder,
+        env={**environment, **variables},
+        input=json.dumps(quick),
         capture_output=True,
         text=True,
         timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return place, json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def check(words, outcomes):
+    """All commands ran, and ended well."""
+    for each, (status, said, _) in zip(words, outcomes, strict=False):
+        assert status == 0, (shlex.join(each), said[-3000:])
+    assert len(outcomes) == len(words)
+
+
+@pytest.fixture(scope="module")
+def ecam(real_data, tmp_path_factory):
+    """A folder with the folder ``ecam`` of the tutorial."""
+    place = tmp_path_factory.mktemp("tutorial")
+    part_of_ecam(real_data / "ecam", place / "ecam")
+    return place
+
+
+@pytest.fixture(scope="module")
+def tutorial(ecam, tmp_path_factory):
+    """Run all commands; the folder, and what came of each."""
+    return ecam, run(commands(), ecam, tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_every_command_runs(tutorial):
     _, outcomes = tutorial
-    for words, (status, said, _) in zip(commands(), outcomes, strict=False):
-        assert status == 0, (shlex.join(words), said[-3000:])
-    assert len(outcomes) == len(commands())
+    check(commands(), outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_it_runs_without_q2_sample_classifier(ecam, tmp_path, without_sample_classifier):
+    """From the import to the pages of predictions, whose types are then the plugin's own."""
+    (tmp_path / "ecam").symlink_to(ecam / "ecam")
+    chosen = {"import", "filter-samples", "split-table", "fit-classifier"}
+    chosen |= {"predict-classification", "confusion-matrix"}
+    words = [["qiime", "info"], *(it for it in commands() if it[2] in chosen)]
+    # -S: no packages but these
+    outcomes = run(words, tmp_path, tmp_path, ["-S"], PYTHONPATH=without_sample_classifier)
+    check(words, outcomes)
+    assert "aam:" in outcomes[0][1] and "sample-classifier:" not in outcomes[0][1]
+    assert (tmp_path / "confusion-matrix.qzv").exists()
 
 
 @pytest.mark.slow
