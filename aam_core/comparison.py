@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from aam_core.config.fields import names_in
 from aam_core.ensemble.calibration import coverage_report
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
-from aam_core.fold_fits import FoldPredictions, TargetInputs
 from aam_core.statistics import (
     CONFIDENCE,
     Predictions,
@@ -23,6 +22,9 @@ from aam_core.statistics import (
 )
 from aam_core.tasks import task_named
 from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
+
+if TYPE_CHECKING:
+    from aam_core.fold_fits import FoldPredictions, TargetInputs
 
 __all__ = [
     "LABELS",

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from aam_core.config.fields import names_in
-from aam_core.ensemble.assemble import Ensemble, Trained
 from aam_core.ensemble.conformal import FEW_IN_GROUP, PredictionSets, held_out_sets, labels
 from aam_core.ensemble.intervals import (
     COVERAGE,
@@ -25,6 +24,9 @@ from aam_core.ensemble.intervals import (
 )
 from aam_core.ensemble.probabilities import Calibrator, choose_calibration, cross_fitted
 from aam_core.tasks.prediction_columns import BOUNDS
+
+if TYPE_CHECKING:
+    from aam_core.ensemble.assemble import Ensemble, Trained
 
 __all__ = ["Calibration", "calibrate", "coverage_report", "interval_in_words", "pooled_groups"]
 

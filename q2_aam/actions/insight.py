@@ -110,7 +110,7 @@ def embed_features(
     sequences: DNAFASTAFormat = None,
     taxonomy: pd.DataFrame = None,
     metric: str = "cosine",
-    neighbours: int = 5,
+    number_of_neighbours: int = 5,
     number_of_dimensions: int = 10,
     device: str = "auto",
     precision: str = None,
@@ -126,7 +126,7 @@ def embed_features(
         taxa = None
         if study.taxonomy is not None:
             taxa = dict(zip(study.feature_ids, study.taxonomy, strict=True))
-        nearest = vectors.nearest_neighbours(embedded, neighbours, metric, taxa)
+        nearest = vectors.nearest_neighbours(embedded, number_of_neighbours, metric, taxa)
         ordination = vectors.principal_axes(embedded, metric, number_of_dimensions)
         _say_axes(ordination, f"{len(embedded):,} features by {metric}")
     by_feature = vectors.neighbours_by_feature(nearest)

@@ -89,7 +89,7 @@ def score_baselines_example(use):
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             baselines=["random_forest"],
         ),
-        use.UsageOutputNames(details="details_with_baselines"),
+        use.UsageOutputNames(details_with_baselines="details_with_baselines"),
     )
     scored.assert_output_type("SampleData[AAMPredictions]")
 

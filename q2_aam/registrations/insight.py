@@ -163,7 +163,7 @@ def _register_embed(plugin: Plugin) -> None:
         },
         parameters={
             "metric": Str % Choices("cosine", "euclidean"),
-            "neighbours": Int % Range(1, None),
+            "number_of_neighbours": Int % Range(1, None),
             "number_of_dimensions": _DIMENSIONS,
             **{name: _parameters.PREDICTING[name] for name in _READING},
         },
@@ -181,7 +181,7 @@ def _register_embed(plugin: Plugin) -> None:
         parameter_descriptions={
             "metric": "By which features are near: 'cosine' of the angle between their vectors, or "
             "'euclidean'.",
-            "neighbours": "Nearest features of each feature.",
+            "number_of_neighbours": "Nearest features of each feature.",
             "number_of_dimensions": "Axes of the principal coordinates.",
             **{name: _parameters.PREDICTING_DESCRIPTIONS[name] for name in _READING},
         },

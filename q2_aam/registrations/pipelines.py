@@ -234,7 +234,8 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "n_jobs": _parameters.primitive("train.threads"),
             "max_lost_reads": _parameters.PREDICTING["max_lost_reads"],
         },
-        outputs=[("details", DetailedPredictions)],
+        # q2cli takes an input and an output of one name for each other.
+        outputs=[("details_with_baselines", DetailedPredictions)],
         input_descriptions={
             "table": "Counts of training and test samples.",
             "training_targets": "True values of the training samples, from split-table.",
@@ -253,7 +254,8 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },
         output_descriptions={
-            "details": "The same predictions beside those of the baselines: 'compare' shows them."
+            "details_with_baselines": "The same predictions beside those of the baselines: "
+            "'compare' shows them."
         },
         name="Predict test samples by baselines, beside a model.",
         description="Fit a random forest and other baselines to the training samples, and compare "

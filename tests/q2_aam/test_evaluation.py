@@ -200,7 +200,7 @@ def test_baselines_of_other_samples_are_refused(methods, folds):
         }
         return methods.run("score_baselines", baselines=["dummy"], **given | changed)
 
-    details = score().details.view(Details)
+    details = score().details_with_baselines.view(Details)
     assert list(details.comparison.index) == ["aam", "dummy"] and details.about["folds"] == 1
     median = examples.training_targets().view(qiime2.Metadata).to_dataframe().median().iloc[0]
     dummy = details.methods.loc[details.methods["method"] == "dummy", "prediction"]

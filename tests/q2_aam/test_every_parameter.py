@@ -35,7 +35,7 @@ CHECKED = {
     "predict_regression": PREDICTS | {"regressor", "target"},
     "predict_classification": PREDICTS | {"classifier"},
     "embed_samples": EMBEDS | {"batch_size"},
-    "embed_features": EMBEDS | {"taxonomy", "neighbours"},
+    "embed_features": EMBEDS | {"taxonomy", "number_of_neighbours"},
     "importance": {"explanation", "table", "metadata", "missing_samples", "feature_count"}
     | {"units", "title"},
     "report": READ

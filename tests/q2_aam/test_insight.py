@@ -176,7 +176,7 @@ def test_features_and_their_neighbours(methods):
     )
     taxonomy = qiime2.Artifact.import_data("FeatureData[Taxonomy]", taxa)
     vectors, neighbours, pcoa = methods.run(
-        "embed_features", model=examples.encoder(), taxonomy=taxonomy, neighbours=2
+        "embed_features", model=examples.encoder(), taxonomy=taxonomy, number_of_neighbours=2
     )
     table = neighbours.view(qiime2.Metadata).to_dataframe()
     assert sorted(table.index) == sorted(names)

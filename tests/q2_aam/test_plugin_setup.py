@@ -30,6 +30,9 @@ class TestPlugin(TestPluginBase):
             for part in (signature.inputs, signature.parameters):
                 for argument, spec in part.items():
                     self.assertTrue(spec.has_description(), f"{name}: {argument}")
+            # Else q2cli takes one for the other.
+            given = {*signature.inputs, *signature.parameters}
+            self.assertFalse(given & set(signature.outputs), name)
         for name in self.plugin.methods:
             for output, spec in self.plugin.methods[name].signature.outputs.items():
                 self.assertTrue(spec.has_description(), f"{name}: {output}")
