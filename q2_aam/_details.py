@@ -23,6 +23,7 @@ from q2_types.sample_data import SampleData
 from qiime2.plugin import SemanticType, ValidationError, model
 
 from aam_core import __version__
+from aam_core.data.metadata import is_id_header
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.prediction_columns import BOUNDS, PREDICTION_SET
 
@@ -147,7 +148,10 @@ class Details:
             "repeats": 1,
             "seed": fitted.run.get("seed"),
             "confidence": confidence,
-            "blend": {"networks": fitted.network_weight, "forest": 1 - fitted.network_weight},
+            "blend": {
+                "networks": round(fitted.network_weight, 4),
+                "forest": round(1 - fitted.network_weight, 4),
+            },
             "classes": list(fitted.task.classes) or None,
             "notes": list(dict.fromkeys(notes)),
         }
@@ -228,7 +232,12 @@ class Details:
         # QIIME 2 has no empty text: a set without a class is a missing value.
         table[text] = table[text].where(table[text] != "", np.nan)
         table.index = pd.Index(table.index.astype(str), name="sample-id")
-        return qiime2.Metadata(table)
+        # A class may be called 'id', which is no column of QIIME 2's metadata.
+        return qiime2.Metadata(table.rename(columns=lambda name: _column_name(str(name))))
+
+
+def _column_name(name: str) -> str:
+    return f"class {name}" if is_id_header(name) else name
 
 
 def _read_about(path: Path) -> dict[str, Any]:

@@ -162,8 +162,9 @@ def training_descriptions(kind: str) -> dict[str, str]:
         "encoder's sizes take the place of the preset's.",
         **{name: _description(name, kind) for name in EVERYDAY},
         "settings": "Any other setting, as 'section.field=value' (for example "
-        "'model.encoder.depth=4' or 'loss.metric=weighted_normalized'); the documentation on "
-        "prediction and training has them, and summarize shows all of a model.",
+        "'model.encoder.depth=4' or 'loss.metric=weighted_normalized'), over all "
+        "parameters; the documentation on prediction and training has them, and summarize shows "
+        "all of a model.",
         "max_lost_reads": _MAX_LOST_READS,
     }
 

@@ -132,15 +132,26 @@ def add_group(metadata: pd.DataFrame | None, group_by) -> tuple[pd.DataFrame | N
     metadata : DataFrame or None
     name : str or None
         The column's name there.
+
+    Raises
+    ------
+    InputError
+        If the column has none of the samples.
     """
     if group_by is None:
         return metadata, None
     values, name = group_by.to_series(), group_by.name
     if metadata is None:
         return _frame({name: values}), name
-    if name in metadata:  # a column of the target's name, perhaps from another file
-        name = f"{name} (group_by)"
-    return metadata.assign(**{name: values.reindex(metadata.index)}), name
+    if set(values.index).isdisjoint(metadata.index):
+        where = ("the table", "the metadata of group_by")
+        raise nothing_in_common("sample", metadata.index, values.index, *where)
+    values = values.reindex(metadata.index)
+    if name in metadata:
+        if metadata[name].astype(str).equals(values.astype(str)):
+            return metadata, name
+        name = f"{name} (group_by)"  # of the target's or a covariate's name, from another file
+    return metadata.assign(**{name: values}), name
 
 
 def add_covariates(
@@ -238,6 +249,8 @@ def column_values(samples, column, missing_samples: str, where: str) -> pd.Serie
     InputError
         If none of ``samples`` is in the metadata, none has a value, or some lack one that may not.
     """
+    if not len(samples):
+        raise InputError(f"There are no samples in {where}: it is empty.")
     values = column.to_series()
     if set(values.index).isdisjoint(samples):
         raise nothing_in_common("sample", samples, values.index, where, "the metadata")
@@ -245,10 +258,12 @@ def column_values(samples, column, missing_samples: str, where: str) -> pd.Serie
     with_value = set(values.index)
     missing = [sample for sample in samples if sample not in with_value]
     if len(missing) == len(samples) or (missing and missing_samples == "error"):
-        ignoring = "" if len(missing) == len(samples) else ", or set missing_samples to 'ignore'"
+        what = "Give them one, filter them out, or set missing_samples to 'ignore'."
+        if len(missing) == len(samples):
+            what = "Fill it in, or name another column."
         raise InputError(
             f"{len(missing)} of {len(samples)} samples have no value in the metadata column "
-            f"{column.name!r}: {first_five(missing)}. Give them one, filter them out{ignoring}."
+            f"{column.name!r}: {first_five(missing)}. {what}"
         )
     return values
 

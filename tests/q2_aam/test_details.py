@@ -88,6 +88,14 @@ def test_metadata_has_numbers_as_numbers_and_the_rest_as_text(folder, tmp_path):
     assert frame["prediction_set"].isna().tolist() == [False, False, True]
 
 
+def test_a_class_may_be_called_as_an_id_column(tmp_path):
+    about = {"task": "classification", "column": "code", "classes": ["id", "b"]}
+    table = pd.DataFrame({"prediction": ["id", "b", "b"], "id": [0.9, 0.1, 0.2]}, IDS)
+    details = Details.of(table.assign(b=1 - table["id"]), source="new samples", **about)
+    details.write(tmp_path)
+    assert set(Details.read(tmp_path).to_metadata().columns) == {"prediction", "class id", "b"}
+
+
 TABLE = "sample-id\tprediction\tlower\tupper\n"
 
 

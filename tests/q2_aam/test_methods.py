@@ -14,7 +14,7 @@ import qiime2
 import skbio
 
 from aam_core.model import Model
-from q2_aam import PredictionsFormat, ProbabilitiesFormat
+from q2_aam import Details, PredictionsFormat, ProbabilitiesFormat
 from q2_aam._predictions import read_predictions, read_probabilities
 from q2_aam.examples import study as examples
 
@@ -179,9 +179,29 @@ class TestFit:
         )
         assert regressor.view(Model).target.column == "gradient"
 
+    def test_a_group_that_is_a_covariate_too_keeps_its_name(self, methods):
+        made = methods.run(
+            "fit_regressor",
+            metadata=methods.column("gradient"),
+            group_by=methods.column("host_subject_id"),
+            covariates=methods.metadata,
+            covariate_columns=["host_subject_id"],
+            **QUICK | {"n_estimators": 3},
+        )
+        assert made.details.view(Details).about["group_by"] == "host_subject_id"
+        assert made.regressor.view(Model).config.forest.trees == 3
+
     def test_bad_input(self, methods):
         values = methods.column("gradient").to_series()
+        blank = qiime2.NumericMetadataColumn(values * np.nan)
+        hosts = pd.Series(["a", "b"], pd.Index(["x", "y"], name="id"), name="host", dtype=object)
+        ids = methods.table.view(biom.Table).ids(axis="observation")
+        empty = biom.Table(np.zeros((len(ids), 0)), ids, [])
+        empty = qiime2.Artifact.import_data("FeatureTable[Frequency]", empty)
         for pattern, arguments in (
+            ("no samples in the table", {"table": empty}),
+            ("24 of 24 .* name another column", {"metadata": blank}),
+            ("metadata of group_by: x, y", {"group_by": qiime2.CategoricalMetadataColumn(hosts)}),
             ("val_fraction", {"val_fraction": 0.0}),
             ("encoder", {"freeze_encoder": True}),
             ("not DNA", {"sequences": None}),
