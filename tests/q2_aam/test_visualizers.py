@@ -11,6 +11,7 @@ import qiime2
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core.errors import InputError
+from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam.actions.predictions import confusion_matrix, scatterplot
 
@@ -196,6 +197,83 @@ def test_probabilities_of_other_samples_are_an_error(tmp_path):
             column(CLASSES, "diet"),
             by_class([name for name in NAMES if name not in ("007", "a")]),
         )
+
+
+def regression_details(**more):
+    table = pd.DataFrame({"prediction": PREDICTED}, index=pd.Index(NAMES, name="sample-id"))
+    about = {"task": "regression", "column": "age", "source": "cross-validation"}
+    return Details.of(table.assign(**more), group_by="subject", groups=3, folds=2, **about)
+
+
+def test_scatterplot_says_first_what_a_reviewer_asks(tmp_path):
+    bounds = {"lower": np.subtract(PREDICTED, 4), "upper": np.add(PREDICTED, 4)}
+    columns = pd.DataFrame(
+        {"subject": ["x", "x", "y", "y", "z", "z"]}, index=pd.Index(NAMES, name="id")
+    )
+    scatterplot(
+        str(tmp_path),
+        predictions(PREDICTED),
+        column(ACTUAL, "age"),
+        details=regression_details(**bounds),
+        metadata=qiime2.Metadata(columns),
+        units="years",
+    )
+    page = (tmp_path / "index.html").read_text()
+    for text in (
+        "by subject: 3 groups, 2 folds",
+        "2.50 years",
+        "bootstrap of 3 groups of subject",
+        "holds 50.0%",
+        "R² = 1 - ",
+        "errors and intervals are in years",
+    ):
+        assert text in page, text
+    table = read(tmp_path, "predictions.tsv")
+    assert {"residual", "lower", "upper", "group"} <= set(table)
+    assert list(read(tmp_path, "metadata.tsv")["subject"]) == list(columns["subject"])
+    metrics = read(tmp_path, "metrics.tsv").astype(float)
+    assert metrics.loc["mae", "low"] <= 2.5 <= metrics.loc["mae", "high"]
+
+
+def test_units_of_the_details_are_those_of_the_page(tmp_path):
+    details = regression_details()
+    details.about["units"] = "weeks"
+    scatterplot(str(tmp_path), predictions(PREDICTED), column(ACTUAL, "age"), details=details)
+    assert "2.50 weeks" in (tmp_path / "index.html").read_text()
+
+
+def test_predictions_that_are_no_numbers(tmp_path):
+    with pytest.raises(InputError, match="3 of 6 predictions are not numbers: three, "):
+        scatterplot(str(tmp_path), predictions(GUESSES), column(ACTUAL, "age"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_details_bring_the_probabilities_and_classes_are_in_natural_order(tmp_path):
+    names = ["12-15 months", "0-3 months", "3-6 months"]
+    shares = pd.DataFrame(0.2, index=pd.Index(NAMES, name="sample-id"), columns=names)
+    truth = [names[place % 3] for place in range(6)]
+    for name, actual in zip(NAMES, truth, strict=True):
+        shares.loc[name, actual] = 0.6
+    shares.loc["d"] = [0.5, 0.3, 0.2]
+    guesses = list(shares.idxmax(axis=1))
+    details = Details.of(
+        shares.assign(prediction=guesses, prediction_set="0-3 months|3-6 months"),
+        **{"task": "classification", "column": "age", "source": "out-of-fold"},
+        **{"classes": names, "confidence": 0.9},
+    )
+    confusion_matrix(str(tmp_path), predictions(guesses), column(truth, "age"), details=details)
+    order = ["0-3 months", "3-6 months", "12-15 months"]
+    assert list(read(tmp_path, "confusion_matrix.tsv").index) == order
+    assert list(read(tmp_path, "classes.tsv").index) == order
+    assert set(read(tmp_path, "roc.tsv").index) == set(order)
+    assert list(read(tmp_path, "misclassified.tsv").index) == ["d"]
+    row = read(tmp_path, "predictions.tsv").loc["d"]
+    assert row["probability"] == "0.5" and row["actual_probability"] == "0.2"
+    page = (tmp_path / "index.html").read_text()
+    assert "90% prediction set" in page and "holds 66.7%" in page
+    for stem in ("confusion_matrix", "class_curves", "calibration_curve"):
+        for suffix in ("png", "svg", "pdf"):
+            assert (tmp_path / f"{stem}.{suffix}").stat().st_size
 
 
 class TestThroughTheFramework(TestPluginBase):
