@@ -379,7 +379,7 @@ def _by_metric(metrics: pd.DataFrame, main: str, value: str) -> dict[str, Any]:
     return {
         "data": {"name": "metrics"},
         "width": "container",
-        "height": {"step": 34},
+        "height": 34 * chosen["method"].nunique(),
         "params": [_choice("shown", list(dict.fromkeys(chosen["label"])), first, "Metric")],
         "transform": [{"filter": f"datum.label === shown && isValid(datum.{value})"}],
         "encoding": {"y": y},

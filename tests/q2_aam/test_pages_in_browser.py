@@ -418,3 +418,60 @@ def test_many_classes_of_any_name(browser, tmp_path):
     page.choose("#class", HOSTILE)
     until(lambda: page.run("return aam.views.roc.data('rows').length") == 101, "one class")
     page.check()
+
+
+def test_the_methods_of_a_cross_validation(browser, tmp_path, monkeypatch):
+    from aam_core.comparison import comparison_table, long_table, metrics_of_table
+    from q2_aam.actions.evaluation import compare
+
+    monkeypatch.setattr("aam_core.comparison.draws_of", lambda *sizes: 20)
+    rng, ids, metadata = samples(60)
+    actual = pd.Series(rng.gamma(3, 10, 60), index=pd.Index(ids, name="sample-id"))
+    wide = pd.DataFrame({"actual": actual, "fold": [1 + place % 2 for place in range(60)]})
+    noise = {"prediction": 5, "network": 6, "random_forest": 9, "dummy": 40}
+    wide = wide.assign(**{name: actual + rng.normal(0, sd, 60) for name, sd in noise.items()})
+    groups = metadata["subject"].replace({"subject 0": HOSTILE})
+    methods = long_table(wide, ["aam", *list(noise)[1:]], groups=groups)
+    details = Details.of(
+        methods[methods["method"] == "aam"][["prediction"]],
+        methods.reset_index(),
+        comparison_table(metrics_of_table(methods, "regression", HOSTILE)),
+        **{"task": "regression", "column": HOSTILE, "source": "cross-validation"},
+        **{"group_by": "subject", "groups": 15, "folds": 2, "notes": [HOSTILE]},
+    )
+    compare(str(tmp_path), details, units="days")
+    page = Page(browser, tmp_path, "metrics", "differences", "paired_errors")
+    assert page.marks("metrics", "symbol") == 4 and page.marks("differences", "symbol") == 3
+    assert page.marks("paired_errors", "symbol") == 15
+    best = page.run("return aam.views.metrics.data('metrics').length")
+    assert best == len(pd.read_csv(tmp_path / "metrics.tsv", sep="\t"))
+    end = "return aam.views.paired_errors.scale('x').domain()[1]"
+    before = page.run(end)
+    page.choose("#chart-paired_errors select", "median")
+    until(lambda: page.run(end) > 2 * before, "the errors of another method")
+    page.choose("#chart-metrics select", "R²")
+    until(lambda: page.run("return aam.views.metrics.scale('x').domain()[1]") <= 1.2, "R²")
+    page.hover(page.element("paired_errors", "symbol", "group", HOSTILE))
+    assert HOSTILE in page.tooltip()
+    page.check()
+
+
+def test_maturity_over_the_band_of_controls(browser, tmp_path):
+    from q2_aam.actions.maturity import maturity_plot
+
+    rng, ids, metadata = samples(60)
+    age = rng.uniform(0, 100, 60)
+    predicted = pd.DataFrame({"prediction": age + rng.normal(0, 9, 60)}, index=ids)
+    group = [HOSTILE if place % 3 == 0 else "well" for place in range(60)]
+    given = (
+        write_table(predicted, PredictionsFormat),
+        column(qiime2.NumericMetadataColumn, age, ids, "age"),
+        column(qiime2.CategoricalMetadataColumn, group, ids, "health"),
+    )
+    maturity_plot(str(tmp_path), *given, "well", bin_width=25.0, units="days")
+    page = Page(browser, tmp_path, "ages", "scores")
+    assert page.marks("ages", "symbol") == 60 and page.marks("ages", "area") == 4
+    assert page.marks("scores", "symbol") == 60 and page.marks("scores", "rule") == 3
+    page.hover(page.element("ages", "symbol", "group", HOSTILE))
+    assert HOSTILE in page.tooltip() and "MAZ" in page.tooltip()
+    page.check()
