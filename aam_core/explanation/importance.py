@@ -303,7 +303,10 @@ def _members(study: Study, level: Level) -> dict[str, list]:
     groups = [order[ends[i] : ends[i + 1]] for i in range(len(level.names))]
     columns: dict[str, list] = {"asvs": [len(group) for group in groups]}
     if study.taxonomy is not None:
-        columns["taxon"] = [consensus(study.taxonomy, group) for group in groups]
+        # A taxon is its own lineage, whatever half of its ASVs share beyond that.
+        its_own = level.kind not in ("clade", "cluster")
+        shared = [consensus(study.taxonomy, group) for group in groups]
+        columns["taxon"] = list(level.names) if its_own else shared
     columns["members"] = [";".join(study.feature_ids[i] for i in group) for group in groups]
     return columns
 

@@ -162,14 +162,14 @@ def _baseline(given: Predicted, metrics: pd.DataFrame, unit: str) -> list[tuple[
         if not len(rows):
             continue
         row = rows.set_index("metric").loc[main]
-        remark = f"{_NAMES[main].lower()} on the same folds"
+        remark = f"{_NAMES[main][0].lower()}{_NAMES[main][1:]} on the same folds"
         ours = metrics.loc[["AAM"]].set_index("metric").loc[main]
         if "difference" in ours and np.isfinite(ours["difference"]):
             remark += f"; AAM {ours['difference']:+.4g}{of}, p {ours['p']:.2g}"
         return [(f"Baseline: {labels[method]}", f"{cell(float(row['value']))}{of}", remark)]
     alone = given.metrics.get("forest", {})
     if main in alone and "per_fold" not in given.metrics:
-        remark = f"{_NAMES[main].lower()} on the same folds"
+        remark = f"{_NAMES[main][0].lower()}{_NAMES[main][1:]} on the same folds"
         return [("Baseline: its forest alone", f"{cell(alone[main])}{of}", remark)]
     if task == "regression":
         actual = given.table["actual"].astype(float)

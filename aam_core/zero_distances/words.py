@@ -67,7 +67,9 @@ def advice_of(
     near = "at distance 0" if values["bound"] == 0 else f"within {values['bound']:g}"
     if not counter.total:
         rest = "" if lines else ": there is nothing to do"
-        lines.insert(0, f"By all reads no pair of samples is {near}{rest}.")
+        # Of given distances it is not known which reads they are of.
+        none = "By all reads no" if len(rarefied) else "No"
+        lines.insert(0, f"{none} pair of samples is {near}{rest}.")
     if counter.total and not lines:
         lines.append(
             "These pairs are neither copies nor short of reads: the samples are alike. Look at "
@@ -96,7 +98,7 @@ def page_of(result: ZeroDistances, what: str, bound: float) -> Page:
         Section("What to do", result.advice),
         Section(
             "Which pairs",
-            [f"Of the pairs, {kinds}."],
+            [f"Of the pairs, {kinds}." if total else "There are none."],
             (),
             [
                 Table("summary", result.summary, "All numbers.", 0),

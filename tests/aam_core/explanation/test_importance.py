@@ -164,6 +164,19 @@ def test_where_training_samples_are_unknown_a_warning_says_so(small, regressor, 
     assert "trained on" not in caplog.text
 
 
+def test_a_taxon_is_called_by_its_own_lineage(small, regressor):
+    none: dict = {"train_samples": ["other"], "val_samples": [], "val_folds": []}
+    model = dataclasses.replace(regressor.model, network_weight=0.0, **none)
+    study = small.select(small.sample_ids[:12])
+    # Most of a kingdom is one phylum: the kingdom is not called by it.
+    count = len(study.feature_ids)
+    taxa = ["k__A; p__C"] * 2 + ["k__A; p__B"] * (count - 2)
+    study = dataclasses.replace(study, taxonomy=taxa, phylogeny=None)
+    groups = explain(model, study, repeats=1, references=0, threads=1).groups
+    assert dict(groups["taxon"])["k__A"] == "k__A"
+    assert (groups["taxon"] == groups.index).all()
+
+
 def test_references_have_asvs_to_exchange():
     drawn = _references(np.array([1, 3, 4]), None, 5, np.random.default_rng(0))
     assert [sorted(its) for its in drawn] == [[1, 2], [2], [1]]
