@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from q2_aam.examples.models import LOOK
 from q2_aam.examples.study import (
-    QUICK,
     classifier_fold,
     cross_validated,
     metadata,
@@ -56,7 +56,7 @@ def cross_validate_example(use):
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             cv=3,
             fold=1,
-            **QUICK,
+            **LOOK,
         ),
         use.UsageOutputNames(details="details_of_fold_1"),
     )

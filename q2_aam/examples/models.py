@@ -11,6 +11,7 @@ from q2_aam.examples.study import (
 )
 
 __all__ = [
+    "LOOK",
     "fit_classifier_example",
     "fit_regressor_example",
     "predict_classification_example",

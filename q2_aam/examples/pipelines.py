@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from q2_aam.examples.models import LOOK
 from q2_aam.examples.study import (
-    QUICK,
     metadata,
     reads,
     regressor_fold,
@@ -95,6 +95,7 @@ def score_baselines_example(use):
 
 
 def _run(use, action: str, target: str, outputs: tuple[str, ...], **options) -> None:
+    use.comment("A quick look: without preset and epochs the fits take longer, and are better.")
     sample_metadata = use.init_metadata("sample_metadata", metadata)
     use.action(
         use.UsageAction("aam", action),
@@ -103,7 +104,7 @@ def _run(use, action: str, target: str, outputs: tuple[str, ...], **options) -> 
             metadata=use.get_metadata_column(target, target, sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
             **options,
-            **QUICK,
+            **LOOK,
         ),
         use.UsageOutputNames(**{name: name for name in outputs}),
     )
