@@ -40,7 +40,12 @@ _CONFIG = {
     "font": "Helvetica Neue, Helvetica, Arial, sans-serif",
     "view": {"stroke": None},
     "mark": {"tooltip": True},
-    "axis": {"labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"},
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 13,
+        "titleFontWeight": "normal",
+        "titleLimit": 360,
+    },
     "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 220, "titleLimit": 220},
     "range": {"category": list(COLOURS)},
 }

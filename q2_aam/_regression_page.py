@@ -30,6 +30,9 @@ __all__ = ["write_regression_page"]
 _LARGEST_ERRORS = 10
 """Samples that the page of a regression lists: those with the largest absolute errors."""
 
+_MOST_PLACES = 6
+"""Decimal places beyond which a number is written with an exponent."""
+
 _R2 = (
     "R² = 1 - (sum of squared errors) / (sum of squared deviations of the actual values from their "
     "mean): 0 is as good as predicting that mean for every sample, and it may be negative. It is "
@@ -176,7 +179,8 @@ def _writer(table: pd.DataFrame, units: str | None) -> Writer:
     """What writes a number in the units of the truth."""
     places = _decimal_places(table[["actual", "prediction"]])
     own = f" {units}" if units else ""
-    return lambda value, unit=own: f"{value:,.{places}f}{unit}"
+    form = f",.{places}f" if places <= _MOST_PLACES else ".3g"
+    return lambda value, unit=own: f"{value:{form}}{unit}"
 
 
 def _decimal_places(table: pd.DataFrame) -> int:

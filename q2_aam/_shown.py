@@ -327,9 +327,12 @@ _HELD_OUT = {
 
 def metric_fact(it: Shown, name: str, row: pd.Series, text: Writer) -> tuple[str, str, str]:
     """A metric with its interval."""
-    value = text(row["value"]) if np.isfinite(row["value"]) else "not defined"
+    if not np.isfinite(row["value"]):
+        return name, "not defined", "it needs samples of different true values"
+    value = text(row["value"])
     if not np.isfinite(row["low"]):
-        return name, value, "no interval: all samples are of one group"
+        one = "there is one sample" if len(it.table) == 1 else "all samples are of one group"
+        return name, value, f"no interval: {one}"
     span = f"{text(row['low'], '')} to {text(row['high'])}"
     return name, value, f"95% interval {span}, bootstrap of {it.over}"
 

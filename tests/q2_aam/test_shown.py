@@ -177,3 +177,5 @@ def test_a_metric_without_an_interval_says_why():
     assert "one group" in _shown.metric_fact(it, "MAE", row, write)[2]
     row = pd.Series({"value": 1.0, "low": 0.5, "high": 2.0})
     assert "0.5 to 2.0 d, bootstrap of 1 group" in _shown.metric_fact(it, "MAE", row, write)[2]
+    row = pd.Series({"value": np.nan, "low": np.nan, "high": np.nan})
+    assert _shown.metric_fact(it, "R²", row, write)[1:2] == ("not defined",)

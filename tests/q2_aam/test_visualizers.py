@@ -120,7 +120,7 @@ def test_ids_that_a_program_took_for_numbers(tmp_path):
 
 def test_truth_that_is_all_blank_for_these_samples(tmp_path):
     truth = column([*[np.nan] * 6, 1.0], "age", [*NAMES, "other"])
-    with pytest.raises(InputError, match="6 of 6 samples have no value .*filter them out.$"):
+    with pytest.raises(InputError, match="6 of 6 samples have no value .*name another column.$"):
         scatterplot(str(tmp_path), predictions(PREDICTED), truth, missing_samples="ignore")
     assert not list(tmp_path.iterdir())
 
