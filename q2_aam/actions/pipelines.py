@@ -289,6 +289,13 @@ def score_baselines(
             f"{len(seen)} predicted samples are training samples, too: {first_five(seen)}."
         )
     test = list(details.table.index)
+    new = [name for name in test if classes and truth[name] not in classes]
+    if new:
+        raise InputError(
+            f"{len(new)} of {len(test)} test samples are of classes that the model was not fitted "
+            f"to ({first_five(sorted(set(truth[new])))}): {first_five(new)}. Stratify the split, "
+            "or drop the rarest classes."
+        )
     values = pd.concat([train, truth.loc[test]]).rename(about["column"])
     values = values.astype(float) if task == "regression" else values
     chosen = chosen_baselines(baselines)

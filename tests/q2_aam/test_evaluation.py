@@ -209,3 +209,31 @@ def test_baselines_of_other_samples_are_refused(methods, folds):
         score(details=folds[1])
     with pytest.raises(InputError, match="12 predicted samples are training samples, too"):
         score(training_targets=examples.test_targets())
+
+
+def test_repeats_of_folds_are_joined(methods):
+    column, subject = methods.column("gradient"), methods.column("host_subject_id")
+    given = {"metadata": column, "group_by": subject, "cv": 2, "repeats": 2, **examples.QUICK}
+    parts = [
+        methods.run("cross_validate", fold=fold, baselines=["dummy"], **given).details
+        for fold in range(1, 5)
+    ]
+    details = joined(parts).details.view(Details)
+    assert details.about["repeats"] == 2 and len(details.table) == 24
+    assert len(details.methods) == 24 * 2 * 3  # AAM, its networks, the median
+    with pytest.raises(InputError, match="1 of 4 folds are missing: fold 1 of repeat 2"):
+        joined([parts[0], parts[1], parts[3]])
+
+
+def test_a_class_that_the_model_was_not_fitted_to(methods):
+    truth = methods.column("group").to_series()
+    fold = examples.classifier_fold(1)()
+    test = truth[fold.view(pd.DataFrame).index].replace("case", "new")
+    kinds = {"training_targets": truth.drop(test.index), "test_targets": test}
+    given = {
+        name: qiime2.Artifact.import_data("SampleData[TrueTargets]", values)
+        for name, values in kinds.items()
+    }
+    methods.refuses(
+        "classes that the model was not fitted to .new", "score_baselines", details=fold, **given
+    )
