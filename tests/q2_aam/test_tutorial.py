@@ -187,6 +187,10 @@ def test_commands_are_those_of_the_plugin():
         if "--output-dir" not in words:
             needed |= set(parts[2])
         assert needed <= given, words
+        for name in signature.parameters:
+            option = f"--m-{name.replace('_', '-')}"
+            if "Column" in str(signature.parameters[name].qiime_type) and name in given:
+                assert {f"{option}-file", f"{option}-column"} <= set(words), (words, option)
 
 
 def test_every_action_is_on_the_page():
