@@ -95,7 +95,7 @@ def _register_explain(plugin: Plugin) -> None:
             "abundance and taxon of the features, and of clades, taxa or clusters. It opens as "
             "feature metadata (metadata tabulate, Empress), and in the visualizer importance.",
         },
-        name="Which features and clades predictions depend on.",
+        name="Explain which features and clades predictions depend on.",
         description="Permute the relative abundance of each feature, and of each clade as a whole, "
         "among samples: by how much the error of a model's predictions rises is its importance. "
         "Features that say the same share their importance, so look at clades. What is important "
@@ -192,7 +192,7 @@ def _register_embed(plugin: Plugin) -> None:
             "pcoa": "Principal coordinates of the features, which emperor plots with feature "
             "metadata, such as a taxonomy.",
         },
-        name="Features as vectors, and the nearest of each.",
+        name="Embed features: vectors, and the nearest of each.",
         description="What a model makes of the sequence of each feature, whatever sample it occurs "
         "in: like vectors mean that the model takes the features for alike. The nearest neighbours "
         "tell what an unknown feature is like.",

@@ -59,7 +59,7 @@ def register(plugin: Plugin) -> None:
             "units": "Unit of the target, such as days.",
             "title": "Title of the page.",
         },
-        name="Importances of features and clades.",
+        name="Show the importances of features and clades.",
         description="Bars of the most important features and groups of features (clades, taxa) "
         "with their spread, significance and direction; a heat map of the abundances of these "
         "features by a metadata column; what moved the prediction of each sample; and the error "
@@ -120,7 +120,7 @@ def register(plugin: Plugin) -> None:
             "n_jobs": "Fits of the learning curve at a time.",
             **{name: _parameters.PREDICTING_DESCRIPTIONS[name] for name in _READING},
         },
-        name="Where a model fails.",
+        name="Report where a model fails.",
         description="A page of a model's errors: metrics with intervals and baseline; errors "
         "against the true value, depth, richness, known reads and metadata, with tests; errors by "
         "group; the samples predicted worst, with their nearest training samples; coverage of the "
@@ -162,7 +162,7 @@ def register(plugin: Plugin) -> None:
             "random_state": "Seed of the draws.",
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },
-        name="Pairs of samples at distance 0.",
+        name="Find pairs of samples at distance 0.",
         description="Find pairs of samples without any distance between them, and what makes them: "
         "copies of one sample under several ids, which must not be on both sides of a split, or "
         "too few reads to tell samples apart. The page says what to do, and counts the pairs by "

@@ -51,7 +51,7 @@ def register(plugin: Plugin) -> None:
             "maz_scores": "z-score of each sample, which opens as metadata. Samples with fewer "
             "than two controls of their age have none."
         },
-        name="Microbial maturity: z-scores of predicted against expected age.",
+        name="Compute microbial maturity: z-scores of predicted against expected age.",
         description=_MEANING,
         citations=[citations["subramanian2014persistent"]],
         examples={"maturity_index": examples.maturity_index_example},

@@ -16,6 +16,8 @@ from q2_aam.registrations.shared import INPUTS
 
 __all__ = ["register"]
 
+_MODEL = "Encoder from pretrain, or model from fit-regressor or fit-classifier."
+
 
 def register(plugin: Plugin) -> None:
     """Register the actions of `q2_aam.actions.summaries`."""
@@ -23,7 +25,7 @@ def register(plugin: Plugin) -> None:
         function=actions.summarize,
         inputs={"model": AAMEncoder | AAMRegressor | AAMClassifier},
         parameters={},
-        input_descriptions={"model": "Model from fit-regressor, fit-classifier or pretrain."},
+        input_descriptions={"model": _MODEL},
         parameter_descriptions={},
         name="Summarize a model.",
         description="What a model is, in words: what it predicts, the samples and inputs that it "
@@ -37,7 +39,7 @@ def register(plugin: Plugin) -> None:
         function=actions.training_curves,
         inputs={"model": AAMEncoder | AAMRegressor | AAMClassifier},
         parameters={},
-        input_descriptions={"model": "Model from fit-regressor, fit-classifier or pretrain."},
+        input_descriptions={"model": _MODEL},
         parameter_descriptions={},
         name="Show how the training of a model went.",
         description="Losses and metrics of the networks by epoch, of training and validation "

@@ -197,3 +197,21 @@ def test_every_action_is_on_the_page():
     text = PAGE.read_text(encoding="utf-8")
     for name in PluginManager().get_plugin(id="aam").actions:
         assert re.search(rf"(`|aam ){name.replace('_', '-')}[` ]", text), name
+
+
+def test_the_table_has_every_action_and_option_of_both():
+    manager = PluginManager()
+    text = PAGE.read_text(encoding="utf-8").split("## Beside q2-sample-classifier")[1]
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    for column, plugin in ((1, "sample_classifier"), (2, "aam")):
+        if plugin not in (it.id for it in manager.plugins.values()):
+            pytest.skip("q2-sample-classifier is not installed")
+        actions = manager.get_plugin(id=plugin).actions
+        words = " ".join(row[column] for row in rows)
+        options = set(re.findall(r"--[pim]-(?:no-)?([a-z-]+)", words))
+        known = {name for it in actions.values() for name in it.signature.inputs}
+        known |= {name for it in actions.values() for name in it.signature.parameters}
+        named = {re.sub("-(file|column)$", "", name).replace("-", "_") for name in options}
+        assert named <= known, named - known
+        if plugin == "sample_classifier":
+            assert not [it for it in actions if f"`{it.replace('_', '-')}" not in words]
