@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from aam_core.config import TrainConfig
-from aam_core.errors import InputError
+from aam_core.errors import InputError, Preempted
 from aam_core.files.folders import only_writer
 from aam_core.files.locks import PATIENCE, locked_by_parent
 from aam_core.training import checkpoint, parallel
@@ -106,19 +106,25 @@ def _run_in_processes(job: Callable, args: tuple, options: dict, train: TrainCon
         )
     parallel.check_devices(train)
     with _folder(options.get("output")) as folder, only_writer(folder):
-        run_in_processes(
-            _call,
-            {
-                # By its name: there it is as it was called, whatever else decorates it.
-                "module": job.__module__,
-                "name": job.__qualname__,
-                "args": args,
-                "options": {**options, "output": folder},
-            },
-            devices=train.devices,
-            max_restarts=train.max_restarts,
-            threads=train.threads,
-        )
+        try:
+            run_in_processes(
+                _call,
+                {
+                    # By its name: there it is as it was called, whatever else decorates it.
+                    "module": job.__module__,
+                    "name": job.__qualname__,
+                    "args": args,
+                    "options": {**options, "output": folder},
+                },
+                devices=train.devices,
+                max_restarts=train.max_restarts,
+                threads=train.threads,
+            )
+        except Preempted as stop:
+            # As in QIIME 2: the checkpoint goes with the temporary folder.
+            if options.get("output") is None:
+                raise Preempted(str(stop).partition("; continue")[0], stop.signal) from None
+            raise
         return read(folder)
 
 

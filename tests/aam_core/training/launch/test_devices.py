@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aam_core.errors import InputError
+from aam_core.errors import InputError, Preempted
 from aam_core.fitting import fit_regressor
 from aam_core.prediction import predict
 
@@ -23,6 +23,7 @@ def test_two_processes_fit_what_one_does(small, brief):
     )
     assert two.run["processes"] == 2 and two.config.train.devices == 2
     assert two.val_samples == one.val_samples
+    assert two.run["notes"] == one.run["notes"]
     assert two.metrics.keys() == one.metrics.keys()
     # approx takes no lists of dictionaries.
     fifths, expected = (run.metrics["interval"].pop("quintiles") for run in (two, one))
@@ -76,3 +77,16 @@ def test_two_processes_draw_the_passes_of_one(small, brief):
         assert "prediction_sd" in ours
         numbers = theirs.select_dtypes("number").columns
         assert ours[numbers].to_numpy() == pytest.approx(theirs[numbers].to_numpy(), rel=1e-3)
+
+
+def test_a_stop_without_an_output_folder_names_none(small, brief, monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        raise Preempted("Stopped by a signal after step 3; continue with --resume /x/model", 15)
+
+    monkeypatch.setattr("aam_core.training.launch.devices.run_in_processes", stopped)
+    config = brief("fitting", {"train.devices": 2})
+    with pytest.raises(Preempted) as stop:
+        fit_regressor(small, "gradient", config=config)
+    assert (str(stop.value), stop.value.signal) == ("Stopped by a signal after step 3", 15)
+    with pytest.raises(Preempted, match="--resume /x/model"):
+        fit_regressor(small, "gradient", config=config, output=tmp_path / "model")
