@@ -40,6 +40,7 @@ __all__ = [
     "shares_fitting",
     "shares_predicting",
     "shares_training",
+    "thread_count",
     "training_descriptions",
 ]
 
@@ -170,33 +171,36 @@ def training_descriptions(kind: str) -> dict[str, str]:
 
 
 PREDICTING = {
+    "confidence": Float % Range(0.0, 1.0, inclusive_start=False),
+    "n_jobs": _EVERYDAY_TYPES["n_jobs"],
     "batch_size": Int % Range(1, None),  # training alone needs two samples to compare
     "device": _EVERYDAY_TYPES["device"],
     "precision": _EVERYDAY_TYPES["precision"],
     "passes": primitive("ensemble.passes"),
-    "confidence": Float % Range(0.0, 1.0, inclusive_start=False),
     "max_lost_reads": TRAINING["max_lost_reads"],
 }
 """Parameters of every action that predicts."""
 
 _PREDICTING_DEFAULTS = {
+    "confidence": (float, None),
+    "n_jobs": (int, 0),
     "batch_size": (int, None),
     "device": (str, "auto"),
     "precision": (str, None),
     "passes": (int, None),
-    "confidence": (float, None),
     "max_lost_reads": (float, 0.5),
 }
 
 PREDICTING_DESCRIPTIONS = {
+    "confidence": "How often the interval of a number, in the details, should hold the true value: "
+    "0.9 where not given. Of a classifier, the details get the set of classes that holds the true "
+    "one as often (no set where not given).",
+    "n_jobs": "CPU cores to use (0: all).",
     "batch_size": "Samples read at a time; no prediction depends on it. Where not given, the "
     "model's.",
     "device": _HELP["device"],
     "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
     "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
-    "confidence": "Probability with which the interval of a number, in the details, holds the true "
-    "value (0.9 where not given). Of a classifier, the details get the set of classes that holds "
-    "the true one with this probability, where it is given.",
     "max_lost_reads": _MAX_LOST_READS,
 }
 
@@ -222,14 +226,19 @@ def configure(kind: str, arguments: dict) -> Config:
         for name, path in (EVERYDAY | OF_FITS).items()
         if arguments.get(name) is not None
     }
-    if given.get("train.threads") == "auto":  # a value of QIIME 2's type
-        given["train.threads"] = 0
+    if "train.threads" in given:
+        given["train.threads"] = thread_count(given["train.threads"])
     return resolve(
         kind,
         preset=arguments["preset"],
         config=given,
         assignments=arguments["settings"] or (),
     )
+
+
+def thread_count(n_jobs: int | str) -> int:
+    """The threads that ``n_jobs`` asks for: a newer QIIME 2 has 'auto', which is 0, for all."""
+    return 0 if n_jobs == "auto" else int(n_jobs)
 
 
 def shares_training(action: Callable) -> Callable:
@@ -262,7 +271,8 @@ def _with_parameters(action: Callable, defaults: dict) -> Callable:
         if name not in signature.parameters
     ]
     names = [it.name for it in kept]
-    place = 1 + max((names.index(it) for it in _BEFORE_FIRST if it in names), default=-1)
+    before = [names.index(it) for it in _BEFORE_FIRST if it in names]
+    place = max(before, default=len(names) - 1) + 1
     everyday = [it for name in _FIRST for it in shared if it.name == name]
     rest = [it for it in shared if it.name not in _FIRST]
     merged = signature.replace(parameters=[*kept[:place], *everyday, *kept[place:], *rest])

@@ -16,6 +16,7 @@ from aam_core.data.metadata import column
 from aam_core.explanation.result import Explanation
 from aam_core.log import logger, recording, showing
 from aam_core.model import Model
+from q2_aam._parameters import thread_count
 from q2_aam._predictions import ImportanceFormat, write_table
 from q2_aam._studies import column_values, read_study
 from q2_aam._vectors import AAMNeighboursFormat, AAMVectorsFormat, write_vectors
@@ -68,7 +69,7 @@ def explain(
             references=references,
             seed=random_state,
             device=device,
-            threads=n_jobs or None,
+            threads=thread_count(n_jobs) or None,
         )
     notes = list(dict.fromkeys([*notes, *explanation.notes]))
     explanation = replace(explanation, notes=notes)

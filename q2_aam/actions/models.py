@@ -18,7 +18,13 @@ from aam_core.errors import InputError, first_five
 from aam_core.log import note, recording, showing
 from aam_core.model import Model
 from q2_aam._details import Details
-from q2_aam._parameters import configure, shares_fitting, shares_predicting, shares_training
+from q2_aam._parameters import (
+    configure,
+    shares_fitting,
+    shares_predicting,
+    shares_training,
+    thread_count,
+)
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam._studies import (
     add_covariates,
@@ -259,6 +265,7 @@ def _predict(
 ) -> Details:
     """Predictions of the samples of a table by a model, or its part for one target."""
     import aam_core
+    from aam_core.training.precision import cpu_threads
 
     options = dict(predicting)
     with showing(), recording() as notes:
@@ -266,7 +273,8 @@ def _predict(
         frame = covariates_to_predict(model, metadata, table)
         lost = options.pop("max_lost_reads")
         study = read_study(table, sequences, metadata=frame, max_lost_reads=lost)
-        predictions = aam_core.predict(model, study, **options)
+        with cpu_threads(thread_count(options.pop("n_jobs"))):
+            predictions = aam_core.predict(model, study, **options)
     given = {"notes": notes, "confidence": options["confidence"]}
     return Details.of_model(model, predictions, source="new samples", **given)
 

@@ -16,7 +16,7 @@ from aam_core.comparison import LABELS, comparison_table, long_table, metrics_of
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, recording, showing
 from q2_aam._details import Details
-from q2_aam._parameters import TRAINING
+from q2_aam._parameters import TRAINING, thread_count
 from q2_aam._pipelines import passes_on
 from q2_aam._predictions import PredictionsFormat, read_predictions
 from q2_aam._studies import add_covariates, read_study
@@ -183,7 +183,7 @@ def _split(ctx, table, metadata, how: tuple[float, bool, bool], fitting: dict) -
 
 def _predicting(fitting: dict) -> dict:
     """What a prediction gets of the parameters of the fit."""
-    names = ("sequences", "device", "precision", "max_lost_reads")
+    names = ("sequences", "n_jobs", "device", "precision", "max_lost_reads")
     return {"metadata": fitting["covariates"], **{name: fitting[name] for name in names}}
 
 
@@ -319,7 +319,7 @@ def score_baselines(
                 seed=random_state,
                 covariates=columns,
                 groups=groups,
-                threads=n_jobs,
+                threads=thread_count(n_jobs),
             ).loc[test]
             wide = wide.join(
                 part.add_prefix(f"{name}_").rename(columns={f"{name}_prediction": name})

@@ -22,7 +22,9 @@ FITS = {
     *OF_FITS,
 }
 EMBEDS = READ | {"model", "metric", "number_of_dimensions", "device", "precision"}
-PREDICTS = READ | {"metadata", "batch_size", "device", "precision", "passes", "confidence"}
+PREDICTS = READ | {
+    *("metadata", "batch_size", "device", "precision", "passes", "confidence", "n_jobs"),
+}
 SHOWS = {"predictions", "details", "truth", "metadata", "group_by", "missing_samples"}
 VALIDATES = {"cv", "fold_by", "repeats", "baselines", "n_jobs"}
 TESTS = {"test_size", "stratify", "pretrain", "baselines"}

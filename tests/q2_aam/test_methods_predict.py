@@ -108,3 +108,23 @@ def test_reads_in_the_other_direction_are_reported(methods, capsys):
         assert Path(str(results[0].view(PredictionsFormat))).read_text().count("\t") == 1 + len(
             read_predictions(results[0].view(PredictionsFormat))
         )
+
+
+def test_threads_of_a_prediction(methods, monkeypatch):
+    import torch
+
+    import aam_core
+
+    seen = []
+    core = aam_core.predict
+
+    def predict(*args, **options):
+        seen.append(torch.get_num_threads())
+        return core(*args, **options)
+
+    monkeypatch.setattr(aam_core, "predict", predict)
+    before = torch.get_num_threads()
+    for count in (0, before + 1):
+        methods.run("predict", predictor=examples.regressor(), n_jobs=count)
+    assert seen == [before, before + 1]
+    assert torch.get_num_threads() == before
