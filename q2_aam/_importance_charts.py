@@ -35,6 +35,9 @@ FALSE = 0.05
 MOST = 15
 """Groups of features of each division, and contributions of each sample, that are drawn."""
 
+_ROW = 19
+"""Pixels of a row."""
+
 SAMPLES = 300
 """Samples whose contributions the page can show: those furthest from their references."""
 
@@ -119,10 +122,11 @@ def bars(table: str, axis: str, rows: pd.DataFrame, choice: str = "") -> dict[st
             "text": {"field": "star", "type": "nominal"},
         },
     }
+    most = int(rows["division"].value_counts().max()) if choice else len(rows)
     spec: dict[str, Any] = {
         "data": {"name": table},
         "width": "container",
-        "height": {"step": 19},
+        "height": _ROW * most,
         "encoding": {"y": y},
         "layer": [bar, rule, star],
     }
@@ -143,7 +147,7 @@ def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[
     return {
         "data": {"name": "abundances"},
         "width": "container",
-        "height": {"step": 19},
+        "height": _ROW * len(labels),
         "transform": [{"filter": "isValid(datum.log10_abundance)"}],
         "config": {"view": {"fill": "#eeeeee", "stroke": None}},
         "mark": {"type": "rect"},
@@ -201,11 +205,12 @@ def contributions(table: pd.DataFrame, explanation: Explanation, units: str) -> 
     assert explanation.samples is not None
     shown = set(table["sample-id"])
     options = [name for name in explanation.samples.index if name in shown]
+    most = int(table["sample-id"].value_counts().max())
     of = "probability" if "class" in explanation.samples else units or "units of the target"
     return {
         "data": {"name": "shown_contributions"},
         "width": "container",
-        "height": {"step": 19},
+        "height": _ROW * most,
         "params": [
             {
                 "name": "sample_shown",

@@ -16,10 +16,13 @@ import pytest
 import qiime2
 from qiime2.sdk import PluginManager
 
+from aam_core.explanation.result import Explanation
 from aam_core.plots.style import contrast
 from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, write_table
+from q2_aam.actions.insight_pages import importance
 from q2_aam.actions.predictions import confusion_matrix
+from q2_aam.examples import study as examples
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SECONDS = 20
@@ -474,4 +477,31 @@ def test_maturity_over_the_band_of_controls(browser, tmp_path):
     assert page.marks("scores", "symbol") == 60 and page.marks("scores", "rule") == 3
     page.hover(page.element("ages", "symbol", "group", HOSTILE))
     assert HOSTILE in page.tooltip() and "MAZ" in page.tooltip()
+    page.check()
+
+
+def test_importances(browser, tmp_path):
+    import biom
+
+    explanation = examples.explanation().view(Explanation)
+    importance(
+        str(tmp_path),
+        explanation,
+        examples.new_table().view(biom.Table),
+        examples.new_metadata().get_column("gradient"),
+    )
+    page = Page(browser, tmp_path, "features", "groups", "abundances", "contributions")
+    shown = min(25, len(explanation.importance))
+    assert page.marks("features", "rect") == shown
+    first = explanation.importance.index[0]
+    page.hover(page.element("features", "rect", "feature-id", first))
+    assert first in page.tooltip() and "importance" in page.tooltip()
+    before = page.marks("groups", "rect")
+    page.choose("#chart-groups select", "clade-10")
+    until(lambda: page.run("return aam.views.groups.signal('division_shown')") != "all", "clades")
+    assert 0 < page.marks("groups", "rect") <= before
+    last = explanation.samples.index[-1]
+    page.choose("#chart-contributions select", last)
+    script = "return aam.views.contributions.signal('sample_shown')"
+    until(lambda: page.run(script) == last, "another sample")
     page.check()
