@@ -10,18 +10,23 @@ import shutil
 import time
 from pathlib import Path
 
+import biom
 import numpy as np
 import pandas as pd
 import pytest
 import qiime2
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
 from qiime2.sdk import PluginManager
 
 from aam_core.explanation.result import Explanation
+from aam_core.model import Model
 from aam_core.plots.style import contrast
 from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, write_table
 from q2_aam.actions.insight_pages import importance
 from q2_aam.actions.predictions import confusion_matrix
+from q2_aam.actions.summaries import distance_fit, training_curves
 from q2_aam.examples import study as examples
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -481,8 +486,6 @@ def test_maturity_over_the_band_of_controls(browser, tmp_path):
 
 
 def test_importances(browser, tmp_path):
-    import biom
-
     explanation = examples.explanation().view(Explanation)
     importance(
         str(tmp_path),
@@ -504,4 +507,26 @@ def test_importances(browser, tmp_path):
     page.choose("#chart-contributions select", last)
     script = "return aam.views.contributions.signal('sample_shown')"
     until(lambda: page.run(script) == last, "another sample")
+    page.check()
+
+
+def test_the_course_of_a_training(browser, tmp_path):
+    model = examples.regressor().view(Model)
+    training_curves(str(tmp_path), model)
+    page = Page(browser, tmp_path, "curve-0")
+    values = page.run("return aam.rows('curves').filter((it) => it.quantity === 'total_loss')")
+    assert page.marks("curve-0", "symbol") == len(values) >= len(model.history)
+    page.check()
+
+
+def test_predicted_against_true_distances(browser, tmp_path):
+    inputs = {"table": biom.Table, "sequences": DNAFASTAFormat, "phylogeny": NewickFormat}
+    artifacts = {name: getattr(examples, name)() for name in inputs}  # files of views go with them
+    views = {name: artifacts[name].view(view) for name, view in inputs.items()}
+    distance_fit(str(tmp_path), examples.encoder().view(Model), **views)
+    page = Page(browser, tmp_path, "density", "by-sample", "ordination")
+    ids = page.run("return aam.rows('samples').map((it) => it['sample-id'])")
+    assert page.marks("by-sample", "symbol") == len(ids) > 2
+    page.hover(page.element("by-sample", "symbol", "sample-id", ids[0]))
+    assert ids[0] in page.tooltip()
     page.check()
