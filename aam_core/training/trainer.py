@@ -28,7 +28,7 @@ __all__ = ["Progress", "Trainer", "best_metric", "check_job", "plan_steps"]
 _LAST = "none"
 """``train.best_metric`` of runs that keep the last weights."""
 
-_VALIDATIONS = 25
+_VALIDATIONS = 12
 """About how often a run validates whose validation chooses nothing."""
 
 _PLOTS = 10
