@@ -1,7 +1,7 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lock fresh kills bench-speed bench-scale bench-accuracy bench-ablations fuzz core-env \
+.PHONY: help env demo test lint lock fresh kills bench-speed bench-fit bench-scale bench-accuracy bench-ablations fuzz core-env \
 	test-core test-newest tools clean
 
 # Commands of a conda environment expect CONDA_PREFIX.
@@ -44,6 +44,9 @@ kills: env ## Kill N fits while they train and save, and check what is left
 
 bench-speed: env ## Measure the speed of pretraining and prediction
 	@$(IN_ENV) python benchmarks/speed.py
+
+bench-fit: env ## Measure what a default fit costs, by part, beside plain forests
+	@$(IN_ENV) python benchmarks/fit.py
 
 bench-scale: env ## Measure scaling over processes, memory and, on a GPU, its utilization
 	@$(IN_ENV) python benchmarks/scale.py
