@@ -13,6 +13,7 @@ from aam_core.config.fields import names_in
 from aam_core.ensemble.calibration import coverage_report
 from aam_core.ensemble.conformal import labels
 from aam_core.ensemble.intervals import COVERAGE
+from aam_core.errors import InputError, first_five
 from aam_core.statistics import (
     CONFIDENCE,
     Predictions,
@@ -21,13 +22,14 @@ from aam_core.statistics import (
     predictions_of,
 )
 from aam_core.tasks import task_named
-from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, named
+from aam_core.tasks.prediction_columns import BOUNDS, ColumnKind, is_of_method, named
 
 if TYPE_CHECKING:
     from aam_core.fold_fits import FoldPredictions, TargetInputs
 
 __all__ = [
     "LABELS",
+    "check_class_names",
     "comparison_table",
     "labels_of",
     "long_table",
@@ -55,6 +57,9 @@ _LABELS_OF_TASK = {
     "classification": {"linear": "logistic regression on CLR", "dummy": "most common class"},
 }
 """Labels that depend on the task."""
+
+_OWN_COLUMNS = ("sample-id", "repeat", "fold", "group", "actual", "method", "prediction")
+"""Columns of `long_table` that have a fixed name, and its index."""
 
 _REFERENCE = "random_forest"
 """What the others are compared with."""
@@ -94,6 +99,29 @@ def comparison_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
         rows[method] = row | {key: more[key] for key in ("better", "p") if key in more}
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.rename_axis("method")
+
+
+def check_class_names(column: str, classes: Sequence[str]) -> None:
+    """Refuse classes whose probabilities would replace another column of `long_table`.
+
+    Or that would be taken for those of another method, where methods stand side by side.
+
+    Parameters
+    ----------
+    column : str
+        The metadata column.
+    classes : sequence of str
+
+    Raises
+    ------
+    InputError
+    """
+    taken = [name for name in classes if is_of_method(name) or name in _OWN_COLUMNS]
+    if taken:
+        raise InputError(
+            f"Column {column!r} has classes that are columns of a cross-validation's "
+            f"predictions: {first_five(taken)}. Give them other names."
+        )
 
 
 def long_table(

@@ -17,6 +17,7 @@ import pandas as pd
 from aam_core import preparation
 from aam_core.baseline import BASELINES
 from aam_core.comparison import (
+    check_class_names,
     comparison_table,
     labels_of,
     long_table,
@@ -47,7 +48,6 @@ from aam_core.model import MORE, Model, as_model
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
 from aam_core.tasks import Targets, Task, task_named
-from aam_core.tasks.prediction_columns import is_of_method
 from aam_core.training.launch.devices import writes_alone
 from aam_core.training.launch.environment import is_launched
 
@@ -373,7 +373,7 @@ def _prepare(
     groups = preparation.values_by_sample(study, group_by, "group_by")
     adopted = _with_sizes(config, kind, options)
     task = kind.fit(values)
-    _check_names(task)
+    check_class_names(task.column, task.classes)
     preparation.check_output(adopted, task, values)
     each = preparation.columns_of(values)
     for one in each:
@@ -452,16 +452,6 @@ def _folds(study, values, kind, groups, division, config, options) -> list[FoldF
             raise InputError(f"{where}: {error}") from None
         made.append(FoldFit(fold, inner, label))
     return made
-
-
-def _check_names(task: Task | Targets) -> None:
-    """Refuse classes whose columns would be taken for those of another method."""
-    taken = [name for name in task.classes if is_of_method(name) or name == "repeat"]
-    if taken:
-        raise InputError(
-            f"Column {task.column!r} has classes that are columns of a cross-validation's "
-            f"predictions: {first_five(taken)}. Give them other names."
-        )
 
 
 def _say_weight(metrics: dict) -> None:

@@ -27,6 +27,9 @@ AXES = 3
 
 _PERMUTATIONS = 999
 
+_FEWEST = 3
+"""Samples without which there is no correlation of pairs."""
+
 _MOST = 500
 """Samples whose pairs are compared: 124,750 pairs, of which the tests take seconds."""
 
@@ -109,12 +112,17 @@ def distance_fit(model, study: Study, samples: str = "held-out", seed: int = 0) 
             "pretrained with a phylogeny or distances."
         )
     chosen = lookup(SAMPLES, samples, "choice of samples")(model, study)
-    if len(chosen) < 3:
+    if len(study.sample_ids) < _FEWEST:
+        raise InputError(
+            f"A comparison needs {_FEWEST} samples or more, and the study has "
+            f"{len(study.sample_ids)}."
+        )
+    if len(chosen) < _FEWEST:
         trained = [name for name in study.sample_ids if name not in set(chosen)]
         raise InputError(
             f"The encoder was trained on {len(trained)} of the {len(study.sample_ids)} samples "
-            f"({first_five(trained)}), and a comparison needs 3 that it was not trained on: give "
-            "others, or compare all (samples 'all'), which shows its memory too."
+            f"({first_five(trained)}), and a comparison needs {_FEWEST} that it was not "
+            "trained on: give others, or compare all (samples 'all'), which shows its memory too."
         )
     rng = np.random.default_rng(seed)
     if len(chosen) > _MOST:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "logger",
     "note",
     "recording",
+    "remember",
     "show",
     "showing",
 ]
@@ -90,8 +91,14 @@ def showing(level: int | str = "INFO") -> Iterator[None]:
 def note(line: str, log: logging.Logger | logging.LoggerAdapter = logger) -> None:
     """Log a line, and keep it for the `recording` within which this is called."""
     log.info("%s", line)
-    for lines in _recorders.get():
-        lines.append(line)
+    remember([line])
+
+
+def remember(lines: Iterable[str]) -> None:
+    """Keep lines that another process logged, as `note` keeps those that it logs."""
+    lines = list(lines)
+    for kept in _recorders.get():
+        kept.extend(lines)
 
 
 @contextmanager

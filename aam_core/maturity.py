@@ -69,7 +69,7 @@ def maturity(
             "control": control.loc[age.index].astype(bool),
         }
     ).rename_axis("sample-id")
-    table["bin"] = table["age"] if width is None else np.floor(table["age"] / width) * width
+    table["bin"] = table["age"] if width is None else _bins(table["age"], width)
     by_bin = maturity_by_age(table)
     if not (by_bin["control_samples"] >= _FEWEST).any():
         ages = first_five([f"{value:g}" for value in by_bin.index])
@@ -81,6 +81,15 @@ def maturity(
     table["relative"] = table["predicted"] - table["control_median"]
     table["maz"] = table["relative"] / table["control_sd"].where(table["control_sd"] > 0)
     return table
+
+
+def _bins(age: pd.Series, width: float) -> pd.Series:
+    """The least age of the bin of each age.
+
+    Rounded: 0.3 / 0.1 is a little less than 3, and 3 * 0.1 a little more than 0.3.
+    """
+    number = np.floor(np.round(age / width, 9))
+    return (number * width).map(lambda least: float(f"{least:.12g}"))
 
 
 def maturity_by_age(table: pd.DataFrame) -> pd.DataFrame:

@@ -253,14 +253,16 @@ def make_folds(
     units = np.unique(group).size
     if units < folds:
         what = "samples" if groups is None else f"groups (of {len(ids)} samples)"
-        raise InputError(f"There are {units} {what}, fewer than the {folds} folds: lower --folds.")
+        raise InputError(
+            f"There are {units} {what}, fewer than the {folds} folds: use fewer folds."
+        )
     if strata is not None:
         if not lone_classes:
             _need_two(ids, group, strata, groups is not None)
         # scikit-learn would raise an error of its own, without this advice.
         if np.bincount(stratum).max() < folds:
             raise InputError(
-                f"No class has as many samples as there are folds ({folds}): lower --folds."
+                f"No class has as many samples as there are folds ({folds}): use fewer folds."
             )
     shuffled = {"n_splits": folds, "shuffle": True, "random_state": seed}
     if groups is not None and strata is not None:
@@ -290,7 +292,7 @@ def make_folds(
             pairs.append(_sides(ids, in_test))
     if not all(test for _, test in pairs):
         raise InputError(
-            f"The groups are too uneven for {folds} folds (one would be empty): lower --folds."
+            f"The groups are too uneven for {folds} folds (one would be empty): use fewer folds."
         )
     return pairs
 

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aam_core.comparison import comparison_table, losses_by_group, metrics_of_table
+from aam_core.comparison import (
+    check_class_names,
+    comparison_table,
+    long_table,
+    losses_by_group,
+    metrics_of_table,
+)
 from aam_core.crossval import cross_validate
 from aam_core.errors import InputError
 
@@ -74,3 +80,15 @@ def test_a_fold_that_there_is_not(validate, tmp_path):
     with pytest.raises(InputError, match="only one fold .*output"):
         validate("gradient", only=1, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_class_is_not_called_as_a_column_of_the_table(small, brief):
+    columns = long_table(
+        pd.DataFrame({"fold": [1], "actual": ["a"], "prediction": ["a"]}, ["s"]), ["aam"]
+    ).reset_index()
+    for name in columns:
+        with pytest.raises(InputError, match=f"'host' has classes that are columns .*: {name}[.]"):
+            check_class_names("host", ["a", name])
+    groups = small.metadata["group"].replace("case", "method")
+    with pytest.raises(InputError, match="predictions: method. Give them other names"):
+        cross_validate(small, groups, config=brief("fitting"), folds=2)

@@ -61,5 +61,7 @@ def test_what_cannot_be_compared_is_refused(encoder, regressor, small):
     trained = dataclasses.replace(encoder.model, train_samples=list(small.sample_ids))
     with pytest.raises(InputError, match="trained on 60 of the 60 samples .* compare all"):
         distance_fit(trained, small)
+    with pytest.raises(InputError, match="needs 3 samples or more, and the study has 2[.]"):
+        distance_fit(encoder.model, small.select(small.sample_ids[:2]), "all")
     with pytest.raises(InputError, match="choice of samples"):
         distance_fit(encoder.model, small, "most")

@@ -47,6 +47,12 @@ def test_ages_before_birth_have_bins_of_their_own():
     assert table["bin"].tolist() == [-10.0, -10.0, 0.0]
 
 
+def test_an_age_on_the_edge_of_a_bin_is_in_the_bin_that_it_begins():
+    tenths = pd.Series([number / 10 for number in (*range(40), 0)]).rename("s{}".format)
+    table = maturity(tenths, tenths + 1, tenths < 9, width=0.1)
+    assert table["bin"].tolist() == tenths.tolist()
+
+
 def test_one_control_or_equal_ones_give_no_score():
     ages, control = (
         [1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0],

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aam_core.errors import AAMError
-from aam_core.log import logger, show
+from aam_core.log import logger, recording, remember, show
 from aam_core.training.launch.processes import (
     cores,
     threads_asked_for,
@@ -49,7 +49,8 @@ def run_jobs(
 ) -> list:
     """``[function(shared, *call) for call in calls]``, in up to ``jobs`` processes at a time.
 
-    Ctrl-C, an error and the end of this process end them all.
+    Ctrl-C, an error and the end of this process end them all. What the calls note and warn of is
+    kept by the `aam_core.log.recording` around this, in the order of the calls.
 
     Parameters
     ----------
@@ -96,7 +97,12 @@ def run_jobs(
                 if process.pid is not None:
                     process.kill()
                     process.join()
-        return [pickle.loads(Path(folder, f"{i}.result").read_bytes()) for i in range(len(calls))]
+        results = []
+        for place in range(len(calls)):
+            result, notes = pickle.loads(Path(folder, f"{place}.result").read_bytes())
+            remember(notes)
+            results.append(result)
+        return results
 
 
 class _Lines(io.TextIOWrapper):
@@ -137,8 +143,9 @@ def _work(folder: str, place: int, level: int) -> None:
     try:
         with open(Path(folder, "call"), "rb") as file:
             function, shared, calls = pickle.load(file)
-        result = function(shared, *calls[place])
-        Path(folder, f"{place}.result").write_bytes(pickle.dumps(result))
+        with recording() as notes:
+            result = function(shared, *calls[place])
+        Path(folder, f"{place}.result").write_bytes(pickle.dumps((result, notes)))
     except BaseException as error:
         line = "".join(traceback.format_exception_only(error)).strip()
         trace = "".join(traceback.format_exception(error))

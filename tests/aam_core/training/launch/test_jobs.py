@@ -8,6 +8,7 @@ import os
 import pytest
 
 from aam_core.errors import AAMError, InputError
+from aam_core.log import recording, showing
 from aam_core.training.launch.jobs import run_jobs, threads_of_jobs
 from aam_core.training.launch.processes import cores
 
@@ -15,10 +16,17 @@ TOYS = """
 import os, signal
 
 from aam_core.errors import InputError
+from aam_core.log import labelled, note
 
 
 def multiply(shared, number):
     return shared * number, os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def tell(shared, number):
+    log = labelled(f"call {number}")
+    note(f"{shared} samples", log)
+    log.warning(f"few in {number}")
 
 
 def refuse(shared, number):
@@ -53,6 +61,17 @@ def toys(tmp_path, monkeypatch):
 def run(function, shared=10):
     calls = [(1,), (2,), (3,)]
     return run_jobs(function, shared, calls, names=NAMES, jobs=2, threads=1)
+
+
+def test_notes_of_the_calls_are_kept_and_shown_once(toys, capfd):
+    with showing(), recording() as together:
+        run(toys.tell)
+    shown = capfd.readouterr().err.splitlines()
+    with recording() as apart:
+        for number in (1, 2, 3):
+            toys.tell(10, number)
+    assert together == apart == ["10 samples", "few in 1", "few in 2", "few in 3"]
+    assert shown.count("warning: call 2: few in 2") == 1
 
 
 def test_results_are_in_order_and_each_call_has_a_process(toys):
