@@ -11,6 +11,7 @@ import pandas as pd
 
 from aam_core import plots
 from aam_core.data.columns import natural_order
+from aam_core.errors import first_five
 from aam_core.reporting.class_scores import ClassScores, class_scores
 from aam_core.reporting.scores import by_class, calibration, confusion_counts
 from aam_core.tasks.prediction_columns import PREDICTION_SET
@@ -73,24 +74,23 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
     named = set() if shares is None else {str(name) for name in shares}
     classes = natural_order({*it.table["actual"], *it.table["prediction"], *named})
     _add_probabilities(it.table, shares)
+    # Probabilities stay apart: a class may be called 'actual'.
     scored = it.table[["actual", "prediction"]]
-    if shares is not None:
-        scored = scored.join(shares)
-    scores = class_scores(scored, classes, it.codes)
+    scores = class_scores(scored, classes, it.codes, probabilities=shares)
     scores.metrics.loc["accuracy_of_most_common"] = [_most_common(it), np.nan, np.nan]
     metrics = scores.metrics.loc[[name for name in _METRICS if name in scores.metrics.index]]
     counts = confusion_counts(it.table, classes)
-    frame = by_class(scored, classes)
+    frame = by_class(scored, classes, shares)
     frame = frame.drop(columns="auc").join(scores.areas.drop(columns="share"))
     wrong = it.table[~it.table["right"]]
     if shares is not None:
         wrong = wrong.sort_values("probability", ascending=False, kind="stable")
-    steps = calibration(scored, classes)
+    steps = calibration(scored, classes, shares)
     context = {
         "title": f"Predicted against actual {it.truth}",
         "facts": _facts(it, metrics, len(classes)),
         "warnings": it.warnings,
-        "notes": [_NOTES["accuracy"], *([_NOTES["auc"]] if shares is not None else []), *it.notes],
+        "notes": [_NOTES["accuracy"], *_notes_of_probabilities(it, named), *it.notes],
         "pictures": _draw(output_dir, it, classes, scores, steps),
         "captions": _CAPTIONS,
         "has_curves": len(scores.areas) > 0,
@@ -120,6 +120,23 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
             name: {"data": {"name": name}} for name in ("roc", "precision_recall", "calibration")
         }
     _pages.render("confusion_matrix", output_dir, context, data=data, charts=charts)
+
+
+def _notes_of_probabilities(it: Shown, named: set[str]) -> list[str]:
+    """What areas are, and which classes have no probabilities."""
+    if it.probabilities is None:
+        return []
+    actual = it.table["actual"].astype(str)
+    without = natural_order(set(actual) - named)
+    if not without:
+        return [_NOTES["auc"]]
+    count = int(actual.isin(without).sum())
+    return [
+        _NOTES["auc"],
+        f"{len(without)} of the actual classes have no probabilities ({first_five(without)}), "
+        f"that is {count:,} of {len(actual):,} samples: they count with 0, an area of 0.5, and "
+        "have no curve.",
+    ]
 
 
 def _add_probabilities(table: pd.DataFrame, shares: pd.DataFrame | None) -> None:
@@ -160,12 +177,35 @@ def _sets_fact(it: Shown) -> list[tuple[str, str, str]]:
     """How many prediction sets hold the actual class."""
     if PREDICTION_SET not in it.table:
         return []
-    sets = [str(text).split("|") for text in it.table[PREDICTION_SET].fillna("")]
+    classes = set(it.about.get("classes") or ())
+    read = [_classes_of(str(text), classes) for text in it.table[PREDICTION_SET].fillna("")]
+    sets = [names for names in read if names is not None]
+    if len(sets) < len(read):
+        return []
     share = np.mean([name in names for name, names in zip(it.table["actual"], sets, strict=True)])
-    size = np.mean([len([name for name in names if name]) for names in sets])
+    size = np.mean([len(names) for names in sets])
     confidence = it.about.get("confidence")
     title = f"{confidence:.0%} prediction set" if confidence else "Prediction set"
     return [(title, f"holds {share:.1%}", f"of the actual classes; {size:.2g} classes in the mean")]
+
+
+def _classes_of(text: str, classes: set[str]) -> list[str] | None:
+    """The classes that a set joins by '|'; None where several readings, or none, fit.
+
+    A class may hold a '|' itself.
+    """
+    parts = text.split("|") if text else []
+    # Readings of the first parts, of each number: two of them are enough to tell it is not one.
+    readings: list[list[list[str]]] = [[[]]]
+    for end in range(1, len(parts) + 1):
+        those = [
+            [*before, name]
+            for start in range(end)
+            if (name := "|".join(parts[start:end])) in classes
+            for before in readings[start]
+        ]
+        readings.append(those[:2])
+    return readings[-1][0] if len(readings[-1]) == 1 else None
 
 
 def _draw(

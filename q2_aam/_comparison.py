@@ -370,7 +370,7 @@ def _by_metric(metrics: pd.DataFrame, main: str, value: str) -> dict[str, Any]:
     shown = [
         {"field": "method", "title": "method"},
         *(
-            {"field": name, "title": title, "type": "quantitative", "format": ",.4~g"}
+            {"field": name, "title": title, **_pages.NUMBER}
             for name, title in ((value, value), (low, "from"), (high, "to"))
         ),
     ]
@@ -422,7 +422,13 @@ def _paired_chart(paired: pd.DataFrame, loss: str, labels: Mapping[str, str]) ->
     ends = {name: float(f"{1.05 * highest[name]:.3g}") or 1.0 for name in names}
     end = {"expr": f"{json.dumps(ends)}[other_method]"}
     scale = {"domainMin": 0, "domainMax": end, "nice": False}
-    better = "datum.AAM < datum.other ? 'AAM is better' : 'the other is better'"
+    better = (
+        "datum.AAM === datum.other ? 'equal' : "
+        "datum.AAM < datum.other ? 'AAM is better' : 'the other is better'"
+    )
+    sides = {"AAM is better": BLUE, "the other is better": RED}
+    if (paired["AAM"] == paired["other"]).any():
+        sides["equal"] = GREY
     return {
         "height": 420,
         "width": "container",
@@ -467,17 +473,14 @@ def _paired_chart(paired: pd.DataFrame, loss: str, labels: Mapping[str, str]) ->
                         "field": "which",
                         "type": "nominal",
                         "title": None,
-                        "scale": {
-                            "domain": ["AAM is better", "the other is better"],
-                            "range": [BLUE, RED],
-                        },
+                        "scale": {"domain": list(sides), "range": list(sides.values())},
                         "legend": {"orient": "top"},
                     },
                     "tooltip": [
                         {"field": "group", "title": "group"},
                         {"field": "samples", "type": "quantitative"},
-                        {"field": "AAM", "type": "quantitative", "format": ",.4~g"},
-                        {"field": "other", "type": "quantitative", "format": ",.4~g"},
+                        {"field": "AAM", **_pages.NUMBER},
+                        {"field": "other", **_pages.NUMBER},
                     ],
                 },
             },

@@ -62,7 +62,7 @@ ABOUT = {
     "repeats": int,
     "seed": int,
     "confidence": float,  # with which bounds, or sets of classes, hold the truth
-    "blend": dict,  # weights of 'networks' and 'forest'
+    "blend": dict,  # weights of 'networks' and 'forest' that held-out samples chose
     "classes": list,  # in the model's order
     "baselines": dict,  # method -> metric -> number
     "version": str,  # of AAM
@@ -148,10 +148,7 @@ class Details:
             "repeats": 1,
             "seed": fitted.run.get("seed"),
             "confidence": confidence,
-            "blend": {
-                "networks": round(fitted.network_weight, 4),
-                "forest": round(1 - fitted.network_weight, 4),
-            },
+            "blend": _blend(fitted),
             "classes": list(fitted.task.classes) or None,
             "notes": list(dict.fromkeys(notes)),
         }
@@ -234,6 +231,17 @@ class Details:
         table.index = pd.Index(table.index.astype(str), name="sample-id")
         # A class may be called 'id', which is no column of QIIME 2's metadata.
         return qiime2.Metadata(table.rename(columns=lambda name: _column_name(str(name))))
+
+
+def _blend(fitted: Model) -> dict[str, float] | None:
+    """The blend weights; None where there is no forest, or held-out samples chose none."""
+    from aam_core.ensemble.blending import LEAST  # imports torch
+
+    held_out = (fitted.metrics or {}).get("held_out") or {}
+    if fitted.forest is None or held_out.get("samples", len(fitted.val_samples)) < LEAST:
+        return None
+    share = fitted.network_weight
+    return {"networks": round(share, 4), "forest": round(1 - share, 4)}
 
 
 def _column_name(name: str) -> str:

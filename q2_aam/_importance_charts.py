@@ -140,7 +140,7 @@ def bars(table: str, axis: str, rows: pd.DataFrame, choice: str = "") -> dict[st
 
 def _format(rows: pd.DataFrame, name: str) -> dict[str, str]:
     numeric = name in rows and pd.api.types.is_numeric_dtype(rows[name])
-    return {"type": "quantitative", "format": ".3~g"} if numeric else {"type": "nominal"}
+    return _pages.NUMBER if numeric else {"type": "nominal"}
 
 
 def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[
             "tooltip": [
                 {"field": "feature-id", "type": "nominal"},
                 {"field": "group", "type": "nominal", "title": column},
-                {"field": "abundance", "type": "quantitative", "format": ".3~g"},
+                {"field": "abundance", **_pages.NUMBER},
                 {"field": "prevalence", "type": "quantitative", "format": ".1%"},
                 {"field": "samples", "type": "quantitative"},
             ],
@@ -246,7 +246,7 @@ def contributions(table: pd.DataFrame, explanation: Explanation, units: str) -> 
                     "tooltip": [
                         {"field": "feature-id", "type": "nominal"},
                         *(
-                            {"field": name, "type": "quantitative", "format": ".3~g"}
+                            {"field": name, **_pages.NUMBER}
                             for name in ("contribution", "se", "abundance")
                         ),
                     ],

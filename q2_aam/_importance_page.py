@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -187,15 +188,34 @@ def _grouped(values: pd.Series) -> pd.Series:
         names = values.astype(str)
         return names.astype(pd.CategoricalDtype(natural_order(names.unique()), ordered=True))
     if values.nunique() <= _GROUPS_OF_NUMBERS:
-        names = [f"{it:g}" for it in sorted(values.unique())]
-        return values.map("{:g}".format).astype(pd.CategoricalDtype(names, ordered=True))
-    place = pd.qcut(values, _GROUPS_OF_NUMBERS, labels=False, duplicates="drop")
+        place = values.rank(method="dense").astype(int) - 1
+    else:
+        cut = pd.qcut(values, _GROUPS_OF_NUMBERS, labels=False, duplicates="drop")
+        place = cut.rank(method="dense").astype(int) - 1
     spans = values.groupby(place).agg(["min", "max"])
-    texts = {
-        i: f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-        for i, low, high in spans.itertuples()
-    }
-    return place.map(texts).astype(pd.CategoricalDtype(list(texts.values()), ordered=True))
+    names = _spans(list(spans["min"]), list(spans["max"]))
+    kind = pd.CategoricalDtype(names, ordered=True)
+    return pd.Series(pd.Categorical.from_codes(place.to_numpy(), dtype=kind), values.index)
+
+
+def _spans(lows: Sequence[float], highs: Sequence[float]) -> list[str]:
+    """Spans in words, with as many digits as tell all of their ends apart, four at least."""
+    ends = sorted({*lows, *highs})
+    for digits in range(4, 18):
+        written = {end: _written(end, digits) for end in ends}
+        if len(set(written.values())) == len(ends):
+            break
+    return [
+        written[low] if low == high else f"{written[low]} to {written[high]}"
+        for low, high in zip(lows, highs, strict=True)
+    ]
+
+
+def _written(value: float, digits: int) -> str:
+    """A number with so many digits; a whole one with all of its own."""
+    if abs(value) < 1e15 and float(value).is_integer():
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
 
 
 def _pictures(

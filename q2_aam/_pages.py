@@ -25,18 +25,26 @@ from aam_core import __version__, plots
 from aam_core.plots.style import COLOURS
 from aam_core.reporting.page import cell
 
-__all__ = ["ASSETS", "draw", "field", "render", "rows"]
+__all__ = ["ASSETS", "NUMBER", "draw", "field", "render", "rows"]
 
 ASSETS = Path(__file__).parent / "assets"
 
 _SCRIPTS = "aam"
 """Folder of a page with scripts and styles."""
 
-_DIGITS = 9
-"""Digits of numbers in embedded tables, which keeps pages of many samples small; TSVs have all."""
+_DIGITS, _DIGITS_OF = 9, {"metadata": 15}
+"""Digits of numbers in embedded tables, and of some by name: few keep pages of many samples small.
+Whole numbers have all of theirs, which may be ids."""
+
+_MOST_WHOLE = 2**53
+"""Whole numbers from here on are not exact, in Python's floats and in JavaScript."""
+
+NUMBER = {"type": "quantitative", "formatType": "aamNumber"}
+"""A number of a tooltip: from 1000 on without decimals, below with four digits (``aam.js``)."""
 
 _CONFIG = {
     "background": "white",
+    "customFormatTypes": True,
     "font": "Helvetica Neue, Helvetica, Arial, sans-serif",
     "view": {"stroke": None},
     "mark": {"tooltip": True},
@@ -70,8 +78,9 @@ def render(
         That of the visualizer.
     context : mapping
         Of the template. `shared/page.html` reads ``title``, and where they are given ``lead``,
-        ``facts`` (label, value, remark), ``warnings`` and ``notes`` (sentences), ``pictures``
-        (stem -> suffixes, as `draw` returns) and ``captions`` (stem or table -> words).
+        ``facts`` (label, value, remark; ``facts.tsv`` has them, too), ``warnings`` and ``notes``
+        (sentences; notes are shown once each), ``pictures`` (stem -> suffixes, as `draw` returns)
+        and ``captions`` (stem or table -> words).
     data : mapping of str to DataFrame, optional
         Tables: each is written as ``NAME.tsv`` and listed below "Download". The index is a column
         if it has a name.
@@ -85,11 +94,21 @@ def render(
         table.to_csv(_in(output_dir, f"{name}.tsv"), sep="\t", index=table.index.name is not None)
     read = _tables_of(charts)
     assert read <= set(data), f"no table {sorted(read - set(data))}"
-    embedded = [(f"data-{name}", _json(_columns(data[name]))) for name in sorted(read)]
+    embedded = [
+        (f"data-{name}", _json(_columns(data[name], _DIGITS_OF.get(name, _DIGITS))))
+        for name in sorted(read)
+    ]
     embedded += [(f"spec-{name}", _json(spec)) for name, spec in charts.items()]
     defaults = {"pictures": {}, "captions": {}, "title": "", "tables": list(data)}
     values = {**defaults, **context, "charts": charts, "embedded": embedded, "version": __version__}
+    values["notes"] = list(dict.fromkeys(values.get("notes") or ()))
     values["scripts"] = _scripts(page)
+    if values.get("facts"):
+        assert "facts" not in data, "the facts have this name"
+        facts = pd.DataFrame(values["facts"], columns=["label", "value", "remark"])
+        facts.to_csv(_in(output_dir, "facts.tsv"), sep="\t", index=False)
+        values["tables"] = [*values["tables"], "facts"]
+        values["captions"] = {"facts": "What stands at the top of this page", **values["captions"]}
     environment = _environment()
     values["aam"] = environment.get_template("shared/macros.html").module
     content = environment.get_template(f"{page}/index.html").render(values)
@@ -196,26 +215,30 @@ def _tables_of(spec: Any) -> set[str]:
     return set()
 
 
-def _columns(table: pd.DataFrame) -> dict[str, Any]:
+def _columns(table: pd.DataFrame, digits: int) -> dict[str, Any]:
     """Column names and columns: half the size of a row an object."""
     if table.index.name is not None:
         table = table.reset_index()
     return {
         "columns": [str(name) for name in table.columns],
         "values": [
-            [_plain(value) for value in table.iloc[:, place]] for place in range(table.shape[1])
+            [_plain(value, digits) for value in table.iloc[:, place]]
+            for place in range(table.shape[1])
         ],
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, digits: int) -> Any:
     """A value as JSON has it; what is missing or infinite is null."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        whole = abs(value) < _MOST_WHOLE and float(value).is_integer()
+        return int(value) if whole else float(f"{value:.{digits}g}")
     return None if value is None or value is pd.NA or value is pd.NaT else str(value)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 import pandas as pd
 
 from aam_core import plots
+from aam_core.reporting.page import cell
 from aam_core.statistics import Numbers, scored
 from aam_core.tasks.prediction_columns import BOUNDS, NOVELTY
 from q2_aam import _pages
@@ -29,9 +29,6 @@ __all__ = ["write_regression_page"]
 
 _LARGEST_ERRORS = 10
 """Samples that the page of a regression lists: those with the largest absolute errors."""
-
-_MOST_PLACES = 6
-"""Decimal places beyond which a number is written with an exponent."""
 
 _R2 = (
     "R² = 1 - (sum of squared errors) / (sum of squared deviations of the actual values from their "
@@ -68,7 +65,7 @@ def write_regression_page(output_dir: str, it: Shown, units: str | None) -> None
     table.insert(2, "residual", table["prediction"] - table["actual"])
     metrics = _metrics(it)
     units = units or it.about.get("units")
-    text = _writer(table, units)
+    text = _writer(units)
     label = f"{truth} ({units})" if units else truth
     pictures = {
         "scatterplot": _pages.draw(
@@ -148,9 +145,8 @@ def _facts(it: Shown, metrics: pd.DataFrame, text: Writer) -> list[tuple[str, st
     count = len(it.table)
     baselines = baseline_facts(it, "mae", "regression", text, "mean absolute error")
     median = text(metrics.loc["mae_of_median", "value"])
-    if not baselines:
-        said = "mean absolute error of predicting it for every sample"
-        baselines = [("Baseline: the median", median, said)]
+    said = "mean absolute error of predicting that of these samples for each of them"
+    baselines.append(("Baseline: the median", median, said))
     return [
         ("Samples", f"{count:,}", f"with a value in {it.truth}"),
         held_out_fact(it),
@@ -175,15 +171,7 @@ def _units_note(column: str, units: str | None) -> str:
     return f"Actual and predicted values, errors and intervals are in {unit}."
 
 
-def _writer(table: pd.DataFrame, units: str | None) -> Writer:
-    """What writes a number in the units of the truth."""
-    places = _decimal_places(table[["actual", "prediction"]])
+def _writer(units: str | None) -> Writer:
+    """What writes a number with four digits of its own, in the units of the truth."""
     own = f" {units}" if units else ""
-    form = f",.{places}f" if places <= _MOST_PLACES else ".3g"
-    return lambda value, unit=own: f"{value:{form}}{unit}"
-
-
-def _decimal_places(table: pd.DataFrame) -> int:
-    """Decimal places that show four digits of the largest number."""
-    largest = float(table.abs().to_numpy().max())
-    return max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 0
+    return lambda value, unit=own: f"{cell(float(value))}{unit}"

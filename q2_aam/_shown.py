@@ -176,6 +176,8 @@ def shown(
                 f"The predictions are of a model that was fitted to {about['column']!r}, and are "
                 f"compared here with {truth.name!r}: errors are those of another question."
             )
+            # Units and errors of other methods are of the fitted column.
+            about = {**about, "units": None, "baselines": None}
         notes += [str(note) for note in about.get("notes") or ()]
     frame = pd.DataFrame(index=table.index)
     if metadata is not None:
@@ -189,7 +191,7 @@ def shown(
         if absent:
             notes.append(f"{absent:,} of {len(samples):,} samples are not in the metadata.")
         frame = frame.dropna(axis=1, how="all").rename_axis("sample-id")
-    groups, more_notes = _groups(samples, about, frame, group_by)
+    groups, more_notes = _groups(samples, about, None if metadata is None else frame, group_by)
     if groups is not None:
         table["group"] = groups
     return Shown(
@@ -201,7 +203,7 @@ def shown(
         probabilities=None if probabilities is None else _rows_of(probabilities, samples),
         dropped=dropped,
         warnings=warnings,
-        notes=notes + more_notes,
+        notes=list(dict.fromkeys(notes + more_notes)),
     )
 
 
@@ -246,13 +248,16 @@ def _groups(samples, about, frame, group_by) -> tuple[pd.Series | None, list[str
                 f"Intervals are over groups of {group_by.name!r}; samples were held out by "
                 f"{fitted!r}."
             )
-    elif fitted is not None and fitted in frame:
+    elif fitted is not None and frame is not None and fitted in frame:
         groups, notes = frame[fitted], []
     elif fitted is not None:
+        where, wanted = "whose values are not here", "Give the metadata (--m-metadata-file)."
+        if frame is not None:
+            where = "of which the metadata have no value of these samples"
+            wanted = "Give metadata that have it, or name a column (--m-group-by-column)."
         return None, [
-            f"Samples were held out by {fitted!r}, whose values are not here: intervals are over "
-            "samples, and too narrow where several are of one group. Give the metadata "
-            "(--m-metadata-file)."
+            f"Samples were held out by {fitted!r}, {where}: intervals are over samples, and too "
+            f"narrow where several are of one group. {wanted}"
         ]
     else:
         return None, [
@@ -299,7 +304,8 @@ def _by_groups(it: Shown) -> str:
 
 def _out_of_fold(it: Shown) -> tuple[str, str, str]:
     how = "out of fold: each was predicted by networks and trees that were not trained on it"
-    return "Held out", "yes", f"{_by_groups(it)}; {how}, but the blend was chosen on them"
+    chosen = ", but the blend was chosen on them" if it.about.get("blend") else ""
+    return "Held out", "yes", f"{_by_groups(it)}; {how}{chosen}"
 
 
 def _cross_validated(it: Shown) -> tuple[str, str, str]:
@@ -356,7 +362,8 @@ def baseline_facts(
     others = [
         f"{labels.get(name, name)} {value}" for name, value in scores.items() if name != first
     ]
-    remark = "; ".join([f"{named} on the same folds", *others])
+    where = f"of all {len(it.table) + it.dropped:,} samples on the same folds"
+    remark = "; ".join([f"{named} {where if it.dropped else 'on the same folds'}", *others])
     return [(f"Baseline: {labels.get(first, first)}", scores[first], remark)]
 
 
@@ -384,7 +391,11 @@ def interval_fact(it: Shown, text: Writer) -> list[tuple[str, str, str]]:
     width = text((table[BOUNDS[1]] - table[BOUNDS[0]]).mean())
     confidence = it.about.get("confidence")
     name = f"{confidence:.0%} prediction interval" if confidence else "Prediction interval"
-    return [(name, f"holds {inside:.1%}", f"of these samples; mean width {width}")]
+    which = "these samples"
+    if len(table) < len(it.table):
+        have = "has" if len(table) == 1 else "have"
+        which = f"the {_counted(len(table), 'sample')} that {have} one"
+    return [(name, f"holds {inside:.1%}", f"of {which}; mean width {width}")]
 
 
 def worded(table: pd.DataFrame, names: Sequence[str], **words: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from aam_core import plots
 from aam_core.log import duration
 from aam_core.model import Model
 from aam_core.plots.style import COLOURS, named_metric
+from q2_aam._pages import NUMBER
 
 __all__ = ["chart", "facts_of", "name_of", "points", "unit_of"]
 
@@ -73,7 +74,7 @@ def chart(quantity: str, units: str, kept: int | None) -> dict:
             "tooltip": [
                 {"field": "epoch", "type": "quantitative"},
                 {"field": "samples", "type": "nominal"},
-                {"field": "value", "type": "quantitative", "format": ".4g", "title": axis},
+                {"field": "value", **NUMBER, "title": axis},
             ],
         },
     }

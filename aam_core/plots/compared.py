@@ -103,13 +103,20 @@ def paired(
     if not len(both):
         raise InputError("Nothing to draw: no group has errors of both methods.")
     high = float(both[[first, second]].to_numpy().max()) * 1.06 or 1.0
-    better = both[first] < both[second]
+    better, worse = both[first] < both[second], both[first] > both[second]
+    sides = [
+        (better, BLUE, "o", f"{plain(first)} is better"),
+        (worse, RED, "^", f"{plain(second)} is better"),
+        (~better & ~worse, GREY, "s", "equal"),
+    ]
     with style():
         figure, (axes,) = new_figure(5.4, 5.4)
         axes.plot([0, high], [0, high], color=GREY, lw=1, ls="--", zorder=1)
         sizes = 18 + 60 * np.sqrt(both["samples"] / both["samples"].max())
-        for side, colour, marker in ((better, BLUE, "o"), (~better, RED, "^")):
+        for side, colour, marker, words in sides:
             part = both[side]
+            if words == "equal" and not len(part):
+                continue
             axes.scatter(
                 part[second],
                 part[first],
@@ -118,7 +125,7 @@ def paired(
                 marker=marker,
                 alpha=0.75,
                 linewidths=0,
-                label=f"{plain(first) if colour == BLUE else plain(second)} is better: {len(part)}",
+                label=f"{words}: {len(part)}",
             )
         axes.set_xlim(0, high)
         axes.set_ylim(0, high)

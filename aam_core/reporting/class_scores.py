@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from aam_core.reporting.scores import shares_of
 from aam_core.statistics import CONFIDENCE, draws_of
 from aam_core.tasks.metrics import ClassificationMetrics, classification_metrics
 
@@ -24,6 +25,8 @@ _CURVES = 10_000
 
 _WEIGHTED = ("accuracy", "balanced_accuracy", "f1", "brier")
 """Metrics that are computed of weighted samples."""
+
+_BOUNDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +54,20 @@ class ClassScores:
 
 
 def class_scores(
-    table: pd.DataFrame, classes: Sequence[str], groups: Sequence | None = None, *, seed: int = 0
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    groups: Sequence | None = None,
+    *,
+    probabilities: pd.DataFrame | None = None,
+    seed: int = 0,
 ) -> ClassScores:
     """Metrics, and each class's ROC and precision-recall curve against the other classes.
 
     Percentile intervals are over draws of the groups, each with all its samples (Efron B 1979, The
     Annals of Statistics 7: 1-26), pointwise for curves. The average precision is the sum of the
-    precisions weighted by the rise in recall, without interpolation (as scikit-learn's).
+    precisions weighted by the rise in recall, without interpolation (as scikit-learn's). A class
+    without probabilities counts with 0 in the metrics, as of `classification_metrics`, and has no
+    curve.
 
     Parameters
     ----------
@@ -67,19 +77,23 @@ def class_scores(
         All that occur, in order.
     groups : [N], optional
         Group of each sample; each is its own where they are not given.
+    probabilities : DataFrame, optional
+        Of the same samples, a column a class, where they are not in ``table``: there a class may
+        not be called as another column.
     seed : int
         Of the bootstrap.
     """
-    names = [name for name in classes if name in table]
+    known = shares_of(table, classes, probabilities)
+    names = list(known)
     actual = pd.Index(classes).get_indexer(table["actual"].astype(str))
     predicted = pd.Index(classes).get_indexer(table["prediction"].astype(str))
-    shares = table[names].to_numpy(np.float64) if names else np.zeros((len(table), 0))
-    truth = np.array([table["actual"].astype(str) == name for name in names]).T.astype(float)
+    shares = known.reindex(columns=list(classes), fill_value=0.0).to_numpy(np.float64)
+    truth = (actual[:, None] == np.arange(len(classes))).astype(float)
     brier = ((shares - truth) ** 2).sum(axis=1) if names else None
     curves = [
         _Curve(name, shares[:, place], truth[:, place] > 0)
-        for place, name in enumerate(names)
-        if 0 < truth[:, place].sum() < len(table)
+        for place, name in enumerate(classes)
+        if names and 0 < truth[:, place].sum() < len(table)
     ]
     cells = actual * len(classes) + predicted
 
@@ -103,7 +117,7 @@ def class_scores(
         each.append(metrics(weights))
         for curve in curves:
             curve.add(weights)
-    return _as_scores(table, names, curves, np.array(each))
+    return _as_scores(table, known, curves, np.array(each))
 
 
 class _Curve:
@@ -143,12 +157,12 @@ class _Curve:
         self.precision.append(precision[reached])
 
 
-def _as_scores(table, names, curves, metrics: np.ndarray) -> ClassScores:
+def _as_scores(table, known: pd.DataFrame, curves, metrics: np.ndarray) -> ClassScores:
     frame = pd.DataFrame(_bounds(metrics), index=pd.Index(_WEIGHTED, name="metric"))
     areas: list[tuple] = []
     roc: list[pd.DataFrame] = []
     precision_recall: list[pd.DataFrame] = []
-    for curve in curves:
+    for curve in (curve for curve in curves if curve.name in known):
         low, high = (_bounds(np.array(curve.areas))[key] for key in ("low", "high"))
         own = curve.areas[0]
         share = float(curve.ours.mean())
@@ -156,10 +170,11 @@ def _as_scores(table, names, curves, metrics: np.ndarray) -> ClassScores:
         for rows, drawn in ((roc, curve.roc), (precision_recall, curve.precision)):
             bounds = _bounds(np.array(drawn))
             rows.append(pd.DataFrame({"class": curve.name, "rate": _GRID, **bounds}))
-    if names:
-        given = classification_metrics(table["actual"], table["prediction"], table[names])
-        auc = _bounds(_mean_areas(curves)) if curves else dict.fromkeys(("low", "high"), [np.nan])
-        frame.loc["auc"] = [given["auc"], auc["low"][0], auc["high"][0]]
+    if len(known.columns):
+        given = classification_metrics(table["actual"], table["prediction"], known)
+        # Of the same areas as its bounds, not of `given`: of two classes that takes one alone.
+        auc = _bounds(_mean_areas(curves)) if curves else dict.fromkeys(_BOUNDS, [np.nan])
+        frame.loc["auc"] = [auc[key][0] for key in _BOUNDS]
         frame.loc["ece"] = [given["ece"], np.nan, np.nan]
     else:
         frame = frame.drop("brier")

@@ -23,6 +23,7 @@ __all__ = [
     "coverage_by",
     "errors_of",
     "saved_coverage",
+    "shares_of",
 ]
 
 _STEPS = 10
@@ -171,8 +172,21 @@ def cell_examples(table: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="wrong").set_index("actual")
 
 
-def by_class(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Metrics of each class against the others.
+def shares_of(
+    table: pd.DataFrame, classes: Sequence[str], probabilities: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The probabilities of a table, a column a class that has some; or those given apart.
+
+    A class may be called as another column of the table (``actual``): then they must be apart.
+    """
+    whole = table if probabilities is None else probabilities
+    return whole[[name for name in classes if name in whole]]
+
+
+def by_class(
+    table: pd.DataFrame, classes: Sequence[str], probabilities: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Metrics of each class against the others; probabilities as of `shares_of`.
 
     Returns
     -------
@@ -180,7 +194,7 @@ def by_class(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         Index ``class``: ``samples``, ``predicted``, ``precision``, ``recall``, ``f1`` and, of
         probabilities, ``auc`` (NaN of a class that all samples, or none, are of).
     """
-    rows = []
+    rows, shares = [], shares_of(table, classes, probabilities)
     actual, predicted = table["actual"].astype(str), table["prediction"].astype(str)
     for name in classes:
         ours, said = (actual == name).to_numpy(), (predicted == name).to_numpy()
@@ -189,16 +203,18 @@ def by_class(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         recall = both / ours.sum() if ours.any() else np.nan
         total = ours.sum() + said.sum()
         auc = np.nan
-        if name in table and ours.any() and not ours.all():
-            auc = roc_auc(ours, table[name].to_numpy(np.float64))
+        if name in shares and ours.any() and not ours.all():
+            auc = roc_auc(ours, shares[name].to_numpy(np.float64))
         f1 = 2 * both / total if total else np.nan
         rows.append((name, int(ours.sum()), int(said.sum()), precision, recall, f1, auc))
     names = ["class", "samples", "predicted", "precision", "recall", "f1", "auc"]
     return pd.DataFrame(rows, columns=names).set_index("class")
 
 
-def calibration(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Probabilities against frequencies, by class and step of probability.
+def calibration(
+    table: pd.DataFrame, classes: Sequence[str], probabilities: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Probabilities (as of `shares_of`) against frequencies, by class and step of probability.
 
     Returns
     -------
@@ -206,8 +222,8 @@ def calibration(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         ``class``, ``step`` (its lower end), ``samples``, mean ``probability``, ``frequency``.
     """
     actual, rows = table["actual"].astype(str).to_numpy(), []
-    for name in (name for name in classes if name in table):
-        values = table[name].to_numpy(np.float64)
+    for name, column in shares_of(table, classes, probabilities).items():
+        values = column.to_numpy(np.float64)
         steps = np.clip((values * _STEPS).astype(int), 0, _STEPS - 1)
         for step in np.unique(steps):
             part = steps == step

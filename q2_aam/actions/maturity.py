@@ -204,7 +204,7 @@ _TOOLTIP = [
     {"field": "sample-id", "title": "sample"},
     {"field": "group"},
     *(
-        {"field": name, "title": title, "type": "quantitative", "format": ",.4~g"}
+        {"field": name, "title": title, **_pages.NUMBER}
         for name, title in (
             ("age", "age"),
             ("predicted", "predicted"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -160,6 +161,23 @@ def test_wrong_probabilities_are_not_written(tmp_path, column, values, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("forest", "held_out", "blend"),
+    [
+        (object(), 40, {"networks": 0.7, "forest": 0.3}),
+        (object(), 29, None),  # too few to choose
+        (object(), 0, None),
+        (None, 40, None),
+    ],
+)
+def test_a_blend_is_told_where_held_out_samples_chose_it(forest, held_out, blend):
+    model = examples.regressor().view(Model)
+    own = {"held_out": {"samples": held_out}}
+    changed = replace(model, forest=forest, network_weight=0.7, metrics=own)
+    table = pd.DataFrame({"prediction": [1.0]}, index=pd.Index(["s"], name="sample-id"))
+    assert Details.of_model(changed, table, source="new samples").about["blend"] == blend
+
+
 class TestActions:
     def test_a_fit_returns_what_its_model_says_of_held_out_samples(self):
         model = examples.regressor().view(Model)
@@ -171,7 +189,7 @@ class TestActions:
         about = details.about
         assert about["source"] == "out-of-fold" and about["column"] == "gradient"
         assert about["confidence"] == 0.9 and about["folds"] == 2
-        assert about["blend"] == {"networks": 0.5, "forest": 0.5}
+        assert about["blend"] is None  # 24 held-out samples are too few to choose it
 
     def test_notes_of_a_fit_are_in_its_details_and_its_model(self, methods):
         settings = [*QUICK.get("settings", ()), "optim.cycles=7", "model.members=2"]

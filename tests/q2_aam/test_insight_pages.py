@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import qiime2
@@ -12,7 +13,7 @@ import qiime2
 from aam_core.errors import InputError
 from aam_core.explanation.result import Explanation
 from q2_aam._details import Details
-from q2_aam._importance_page import abundances_by_group
+from q2_aam._importance_page import _grouped, abundances_by_group
 from q2_aam.actions.insight_pages import find_zero_distances, importance, report
 from q2_aam.examples import study as examples
 
@@ -146,7 +147,6 @@ def test_pairs_at_distance_zero(page):
 
 
 def test_given_distances_are_looked_at(page):
-    import numpy as np
     import skbio
 
     (table,) = views("table")
@@ -167,7 +167,6 @@ def test_given_distances_are_looked_at(page):
 
 def test_abundances_in_groups_of_samples():
     import biom
-    import numpy as np
 
     table = biom.Table(
         np.array([[1.0, 3, 0, 4], [1, 1, 2, 0]]), ["f1", "f2"], ["s1", "s2", "s3", "s4"]
@@ -215,7 +214,6 @@ def test_a_page_of_importances(page, kind):
 
 def test_what_a_page_of_importances_refuses(tmp_path):
     import biom
-    import numpy as np
 
     explanation = examples.explanation().view(Explanation)
     (table,) = views("new_table")
@@ -226,3 +224,23 @@ def test_what_a_page_of_importances_refuses(tmp_path):
     with pytest.raises(InputError, match="feature"):
         importance(str(tmp_path), explanation, other, column)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "count"),
+    [
+        (np.arange(2455000.0, 2455060.0), "2455000 to 2455007", 8),
+        ([10317000100.0, 10317000101.0] * 4, "10317000100", 2),
+        (1000 + np.arange(64) / 1e4, "1000 to 1000.0007", 8),
+        ([0.1 + 0.2, 0.3, 0.4], "0.29999999999999999", 3),
+        ([-1.0] * 40 + [*range(20)], "-1 to 4", 3),
+    ],
+)
+def test_numbers_that_lie_close_are_groups_of_their_own(values, first, count):
+    values = pd.Series(values, index=[f"s{i}" for i in range(len(values))])[::-1]
+    groups = _grouped(values)
+    names = list(groups.cat.categories)
+    assert len(names) == count
+    assert len(set(names)) == len(names) and names[0] == first
+    # The order of the groups is that of the numbers.
+    assert groups.cat.codes[values.sort_values(kind="stable").index].is_monotonic_increasing

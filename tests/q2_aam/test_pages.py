@@ -102,6 +102,24 @@ def test_values_that_json_lacks(tmp_path):
     assert day[0].startswith("2020-01-01") and day[1] is None
 
 
+def test_whole_numbers_and_metadata_keep_their_digits(tmp_path):
+    values = [10317000101.0, 12345678901.0, 1234.56789012345]
+    table = pd.DataFrame({"n": values})
+    spec = {"layer": [{"data": {"name": "t"}}, {"data": {"name": "metadata"}}]}
+    text = page(tmp_path, data={"t": table, "metadata": table}, charts={"c": spec})
+    assert embedded(text, "data-t")["values"] == [[*values[:2], 1234.56789]]
+    assert embedded(text, "data-metadata")["values"] == [[*values[:2], 1234.56789012345]]
+    assert "10317000101," in text  # whole: not 10317000101.0
+
+
+def test_facts_can_be_downloaded_and_notes_are_shown_once(tmp_path):
+    facts = [("Samples", "7", "of two"), ("Blend", "forest alone", "")]
+    text = page(tmp_path, context={"facts": facts, "notes": ["a note", "a note"], "tables": []})
+    written = pd.read_csv(tmp_path / "facts.tsv", sep="\t", keep_default_na=False)
+    assert list(written.itertuples(index=False, name=None)) == facts
+    assert 'href="facts.tsv"' in text and text.count("a note") == 1
+
+
 def test_a_chart_of_numbers_zooms_and_its_legend_filters(tmp_path):
     number = {"type": "quantitative"}
     encoding = {

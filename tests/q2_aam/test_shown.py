@@ -80,6 +80,10 @@ def test_a_truth_of_another_column_is_named():
     (warning,) = it.warnings
     assert "'weight'" in warning and "'age'" in warning
     assert shown(details=details()).warnings == []
+    of_fit = {"units": "kg", "baselines": {"random_forest": {"mae": 2.0}}}
+    other = shown(details=details(column="weight", **of_fit))
+    assert _shown.baseline_facts(other, "mae", "regression", write, "MAE") == []
+    assert other.about["units"] is None and shown(details=details(**of_fit)).about["units"] == "kg"
 
 
 def test_details_of_other_predictions_are_refused():
@@ -99,10 +103,16 @@ def test_intervals_are_over_the_groups_of_the_details_where_metadata_have_them()
 
 
 def test_a_group_that_the_metadata_lack_is_said():
-    for given in (None, metadata(sex=list("fm") * 6)):
+    blank = metadata(host=[None] * 11 + ["x"], sex=list("fm") * 6)
+    for given, words in (
+        (None, "'host', whose values are not here: "),
+        (metadata(sex=list("fm") * 6), "'host', of which the metadata have no value of these"),
+        (qiime2.Metadata(blank.to_dataframe().iloc[:11]), "'host', of which the metadata have no"),
+    ):
         it = shown(details=details(group_by="host"), metadata=given)
         assert it.over == "12 samples" and "group" not in it.table
-        assert "'host', whose values are not here" in it.notes[-1]
+        assert words in it.notes[-1]
+        assert ("Give the metadata (" in it.notes[-1]) == (given is None)
 
 
 def test_a_group_that_is_given_counts_first():
@@ -169,6 +179,21 @@ def test_facts_of_baselines_blend_and_interval():
     assert (title, holds) == ("90% prediction interval", "holds 66.7%") and "3.0 d" in width
     alone = shown(details=details(blend={"networks": 1.0, "forest": 0.0}))
     assert _shown.blend_facts(alone)[0][1] == "networks alone"
+
+
+def test_facts_say_of_which_samples_they_are():
+    bounds = {"lower": [np.nan, *(PREDICTED - 1.5)[1:]], "upper": [np.nan, *(PREDICTED + 1.5)[1:]]}
+    given = details(more=bounds, baselines={"random_forest": {"mae": 2.0}})
+    it = shown(column([*ACTUAL[:-2], np.nan, np.nan]), "ignore", details=given)
+    ((_, holds, remark),) = _shown.interval_fact(it, write)
+    assert holds == "holds 66.7%" and remark.startswith("of the 9 samples that have one;")
+    ((_, _, baseline),) = _shown.baseline_facts(it, "mae", "regression", write, "MAE")
+    assert baseline == "MAE of all 12 samples on the same folds"
+
+
+def test_a_note_is_kept_once():
+    it = shown(details=details(notes=["one", "two", "one"]))
+    assert it.notes[:2] == ["one", "two"] and it.notes.count("one") == 1
 
 
 def test_a_metric_without_an_interval_says_why():

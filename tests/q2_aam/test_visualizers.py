@@ -11,6 +11,7 @@ import qiime2
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core.errors import InputError
+from q2_aam import _classification_page
 from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam.actions.predictions import confusion_matrix, scatterplot
@@ -221,7 +222,7 @@ def test_scatterplot_says_first_what_a_reviewer_asks(tmp_path):
     page = (tmp_path / "index.html").read_text()
     for text in (
         "by subject: 3 groups, 2 folds",
-        "2.50 years",
+        ">2.5 years<",
         "bootstrap of 3 groups of subject",
         "holds 50.0%",
         "R² = 1 - ",
@@ -239,7 +240,7 @@ def test_units_of_the_details_are_those_of_the_page(tmp_path):
     details = regression_details()
     details.about["units"] = "weeks"
     scatterplot(str(tmp_path), predictions(PREDICTED), column(ACTUAL, "age"), details=details)
-    assert "2.50 weeks" in (tmp_path / "index.html").read_text()
+    assert ">2.5 weeks<" in (tmp_path / "index.html").read_text()
 
 
 def test_predictions_that_are_no_numbers(tmp_path):
@@ -274,6 +275,58 @@ def test_details_bring_the_probabilities_and_classes_are_in_natural_order(tmp_pa
     for stem in ("confusion_matrix", "class_curves", "calibration_curve"):
         for suffix in ("png", "svg", "pdf"):
             assert (tmp_path / f"{stem}.{suffix}").stat().st_size
+
+
+def test_a_large_value_hides_no_digits_of_small_numbers(tmp_path):
+    actual = [*ACTUAL[:-1], 4e6]
+    predicted = [5.0, 10.0, 15.0, 30.0, 45.0, 4e6]
+    scatterplot(str(tmp_path), predictions(predicted), column(actual, "age"), units="days")
+    facts = read(tmp_path, "facts.tsv")
+    assert facts.loc["Mean absolute error", "value"] == "2.5 days"
+    assert facts.loc["Baseline: the median", "value"] == "666,673 days"
+    assert 'href="facts.tsv"' in (tmp_path / "index.html").read_text()
+
+
+def test_classes_may_be_called_as_columns(tmp_path):
+    names = ["actual", "prediction"]
+    truth = ["actual", "prediction"] * 3
+    shares = pd.DataFrame({"actual": [0.9, 0.1, 0.8, 0.4, 0.3, 0.2]}, index=NAMES)
+    shares["prediction"] = 1 - shares["actual"]
+    guesses = list(shares.idxmax(axis=1))
+    confusion_matrix(
+        str(tmp_path),
+        predictions(guesses),
+        column(truth, "kind"),
+        write_table(shares, ProbabilitiesFormat),
+    )
+    assert list(read(tmp_path, "classes.tsv").index) == names
+    brier = 2 * np.mean([(1 - shares.loc[n, t]) ** 2 for n, t in zip(NAMES, truth, strict=True)])
+    metrics = read(tmp_path, "metrics.tsv")["value"].astype(float)
+    assert metrics["brier"] == pytest.approx(brier) and metrics["auc"] == pytest.approx(8 / 9)
+
+
+def test_a_class_without_probabilities_is_said(tmp_path):
+    shares = by_class(NAMES)
+    truth = [*CLASSES[:-1], "new"]
+    confusion_matrix(str(tmp_path), predictions(GUESSES), column(truth, "diet"), shares)
+    page = (tmp_path / "index.html").read_text()
+    assert "1 of the actual classes have no probabilities (new), that is 1 of 6 samples" in page
+    assert set(read(tmp_path, "roc.tsv").index) == {"01", "<b>two</b>"}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", []),
+        ("a", ["a"]),
+        ("a|c|d", ["a", "c|d"]),
+        ("c|d", ["c|d"]),
+        ("b|a", None),  # one class, or two
+        ("a|x", None),
+    ],
+)
+def test_sets_of_classes_with_a_bar_in_their_names(text, names):
+    assert _classification_page._classes_of(text, {"a", "b", "b|a", "c|d"}) == names
 
 
 class TestThroughTheFramework(TestPluginBase):

@@ -53,9 +53,12 @@ document.addEventListener("DOMContentLoaded", () => {
   const matrix = (rows) => {
     const many = classes.length > MOST_TEXTS;
     const step = classes.length <= 6 ? 64 : many ? 15 : 40;
+    /* Places and not names: a class may be called as a property of every object, "__proto__". */
     const axis = (name, title) => ({
-      field: name, type: "nominal", sort: null, scale: { domain: classes },
+      field: { actual: "a", predicted: "p" }[name], type: "nominal", sort: null,
+      scale: { domain: classes.map((_, at) => at) },
       axis: {
+        labelExpr: `${JSON.stringify(classes)}[datum.value]`,
         title: `${title} ${label}`, labelLimit: 150, labelFontSize: many ? 10 : 12, domain: false, ticks: false,
         labelOverlap: false, ...(name === "predicted" ? { labelAngle: classes.length > 6 ? -90 : classes.length > 4 ? -30 : 0 } : {}),
       },

@@ -35,7 +35,10 @@ document.addEventListener("DOMContentLoaded", () => {
         test: "isValid(datum.colour)", field: "colour", type: "quantitative", title,
         scale: { scheme: "viridis" }, legend: { gradientLength: 200 },
       };
-      return { title, value: (row) => column.values[row], encoding: { condition: scale, value: GREY } };
+      /* Whole numbers of metadata may be ids. */
+      const said = (row) => (column.values[row] === null || Number.isInteger(column.values[row])
+        ? column.text(row) : aam.number(column.values[row]));
+      return { title, said, value: (row) => column.values[row], encoding: { condition: scale, value: GREY } };
     }
     const { order, bySize } = column;
     const kept = new Set(bySize.length > MOST_COLOURS ? bySize.slice(0, MOST_COLOURS - 1) : bySize);
@@ -77,7 +80,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const view = VIEWS[byId("view").value];
     const colour = colouring();
     const points = rows.map((row) => Object.assign(Object.create(null), it.rows[row], {
-      colour: colour.value(row), said: colour.said ? colour.said(row) : colour.value(row),
+      colour: colour.value(row), said: colour.said ? colour.said(row) : null,
     }));
     const unit = units ? ` (${units})` : "";
     const axis = (name, title) => ({
@@ -89,11 +92,10 @@ document.addEventListener("DOMContentLoaded", () => {
     const y = axis(view.y, view.yTitle);
     const tooltip = it.own.columns.map((name) => ({
       field: name, title: words[name] || (name === "sample-id" ? "Sample" : name),
-      ...(numeric.has(name) ? { type: "quantitative", format: ",.4~g" } : { type: "nominal" }),
+      ...(numeric.has(name) ? { type: "quantitative", formatType: "aamNumber" } : { type: "nominal" }),
     }));
     if (colour.title && !tooltip.some((entry) => entry.title === colour.title)) {
-      tooltip.push({ field: "said", title: colour.title,
-        ...(colour.classes ? { type: "nominal" } : { type: "quantitative", format: ",.6~g" }) });
+      tooltip.push({ field: "said", title: colour.title, type: "nominal" });
     }
     const [low, high] = both;
     const lines = view.y === "prediction"
@@ -122,7 +124,10 @@ document.addEventListener("DOMContentLoaded", () => {
     if (intervals && intervals.value === "lines") {
       const shift = view.y === "prediction" ? "" : " - datum.actual";
       layer.push({
-        transform: ["lower", "upper"].map((end) => ({ calculate: `datum.${end}${shift}`, as: `${end} end` })),
+        transform: [
+          { filter: "isValid(datum.lower) && isValid(datum.upper)" }, /* null is 0 in a sum */
+          ...["lower", "upper"].map((end) => ({ calculate: `datum.${end}${shift}`, as: `${end} end` })),
+        ],
         mark: { type: "rule", clip: true, tooltip: false, opacity: rows.length > 500 ? 0.1 : 0.25 },
         encoding: {
           x, y: { field: "lower end", type: "quantitative", title: y.title }, y2: { field: "upper end" },

@@ -9,6 +9,15 @@ const aam = {
     return JSON.parse(document.getElementById(id).textContent);
   },
 
+  /* A number as pages show it: from 1000 on without decimals, below with four digits. */
+  number(value) {
+    if (value === null || value === undefined) return "";
+    if (!Number.isFinite(value)) return "not defined";
+    const size = Math.abs(value);
+    if (size !== 0 && size < 1e-4) return String(Number(value.toPrecision(4)));
+    return value.toLocaleString("en", size >= 1000 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 });
+  },
+
   /* Rows of an embedded table, as objects. */
   rows(name) {
     const { columns, values } = aam.json(`data-${name}`);
@@ -39,6 +48,7 @@ const aam = {
     if (aam.views[name]) aam.views[name].finalize();
     const { view } = await vegaEmbed(element, spec, {
       actions: false,
+      expressionFunctions: { aamNumber: (value) => aam.number(value) },
       renderer: largest > 1000 ? "canvas" : "svg", /* an element a point is slow beyond that */
     });
     aam.views[name] = view;

@@ -110,8 +110,7 @@ aam.samples = (words, refresh) => {
     return rows;
   };
 
-  it.number = (value) => (Number.isFinite(value)
-    ? value.toLocaleString("en", { maximumSignificantDigits: 4 }) : "not defined");
+  it.number = aam.number;
   it.share = (part, whole) => (whole ? `${(100 * part / whole).toFixed(1)} %` : "not defined");
   it.shown = (rows) => `${rows.length.toLocaleString("en")} of `
     + `${it.rows.length.toLocaleString("en")} samples are shown`;

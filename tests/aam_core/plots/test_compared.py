@@ -33,5 +33,8 @@ def test_groups_are_divided_by_the_better_method():
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["AAM is better: 2", "forest is better: 1"]
     assert sum(len(points.get_offsets()) for points in axes.collections) == 3
+    tied = plots.paired(table.assign(forest=3.0), first="AAM", second="forest", label="error")
+    texts = [text.get_text() for text in tied.axes[0].get_legend().get_texts()]
+    assert texts == ["AAM is better: 2", "forest is better: 0", "equal: 1"]
     with pytest.raises(InputError, match="no group"):
         plots.paired(table.assign(AAM=np.nan), first="AAM", second="forest", label="error")

@@ -78,6 +78,29 @@ def test_without_probabilities_there_are_counts_alone():
     assert not len(scores.areas) and not len(scores.roc)
 
 
+def test_a_class_that_the_model_does_not_know_counts_with_0():
+    table = predicted()
+    table["actual"] = table["actual"].mask(np.arange(len(table)) % 10 == 0, "new")
+    scores = class_scores(table, [*CLASSES, "new"])
+    expected = classification_metrics(table["actual"], table["prediction"], table[CLASSES])
+    for name, value in expected.items():
+        assert scores.metrics.loc[name, "value"] == pytest.approx(value), name
+    auc = scores.metrics.loc["auc"]
+    assert auc["low"] < auc["value"] < auc["high"]
+    assert auc["value"] == pytest.approx((scores.areas["auc"].sum() + 0.5) / 4)
+    brier = scores.metrics.loc["brier"]
+    assert brier["low"] < brier["value"] < brier["high"]
+    assert list(scores.areas.index) == CLASSES and set(scores.roc["class"]) == set(CLASSES)
+
+
+def test_probabilities_may_be_apart_from_the_table():
+    table = predicted()
+    within = class_scores(table, CLASSES)
+    apart = class_scores(table[["actual", "prediction"]], CLASSES, probabilities=table[CLASSES])
+    pd.testing.assert_frame_equal(within.metrics, apart.metrics)
+    pd.testing.assert_frame_equal(within.areas, apart.areas)
+
+
 def test_one_group_or_one_class_has_no_intervals():
     table = predicted()
     scores = class_scores(table, CLASSES, np.zeros(len(table)))
