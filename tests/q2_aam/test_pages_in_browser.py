@@ -25,7 +25,7 @@ from aam_core.plots.style import contrast
 from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, write_table
 from q2_aam.actions.insight_pages import importance
-from q2_aam.actions.predictions import confusion_matrix
+from q2_aam.actions.predictions import confusion_matrix, scatterplot
 from q2_aam.actions.summaries import distance_fit, training_curves
 from q2_aam.examples import study as examples
 
@@ -425,6 +425,70 @@ def test_many_classes_of_any_name(browser, tmp_path):
     page.choose("#filter", "depth")
     page.choose("#class", HOSTILE)
     until(lambda: page.run("return aam.views.roc.data('rows').length") == 101, "one class")
+    page.check()
+
+
+def test_classes_that_html_and_javascript_change(browser, tmp_path):
+    names = ["two  blanks", "__proto__", "constructor"]
+    table = classes_page(tmp_path, names)
+    page = Page(browser, tmp_path, "confusion_matrix", "roc", "precision_recall", "calibration")
+    texts = page.run(
+        "return [...document.querySelectorAll('#chart-confusion_matrix .role-axis-label text')]"
+        ".map((it) => it.textContent)"
+    )
+    assert sorted(texts) == sorted([*names, *names])
+    places = "return [...document.querySelectorAll('#chart-confusion_matrix .mark-rect path')]"
+    boxes = page.run(f"{places}.map((it) => Math.round(it.getBoundingClientRect().left))")
+    assert len(set(boxes)) == 3  # as many columns of cells as classes
+    cell = page.element("confusion_matrix", "rect", "actual", "__proto__")
+    page.hover(cell)
+    assert "__proto__" in page.tooltip()
+    for name in names:
+        page.run(
+            "const it = document.querySelector('#class'); it.value = arguments[0];"
+            "it.dispatchEvent(new Event('change'))",
+            name,
+        )
+        script = "const it = aam.views.roc.data('rows');"
+        script += "return it.length && it.every((row) => row.class === arguments[0])"
+        until(lambda name=name, script=script: page.run(script, name), name)
+    assert set(table["actual"]) == set(names)
+    page.check()
+
+
+def test_large_numbers_ids_and_samples_without_an_interval(browser, tmp_path):
+    ids = ["a", "b", "c", "d"]
+    values = np.array([12345678.0, 2000.5, 0.125, 5e-7])
+    table = pd.DataFrame({"prediction": values + 10}, index=pd.Index(ids, name="sample-id"))
+    bounds = {name: np.where(np.arange(4) == 1, np.nan, values) for name in ("lower", "upper")}
+    details = Details.of(
+        table.assign(**bounds), task="regression", column="age", source="new samples"
+    )
+    metadata = pd.DataFrame(
+        {"id of host": 10317000100.0 + np.arange(4), "day": 2455000.123456789 + np.arange(4)},
+        index=pd.Index(ids, name="id"),
+    )
+    scatterplot(
+        str(tmp_path),
+        write_table(table, PredictionsFormat),
+        column(qiime2.NumericMetadataColumn, values, ids, "age"),
+        details=details,
+        metadata=qiime2.Metadata(metadata),
+    )
+    page = Page(browser, tmp_path, "scatterplot")
+    page.redraw(lambda: page.choose("#colour", "id of host"))
+    page.choose("#intervals", "as lines")
+    page.choose("#view", "residual against actual")
+    until(lambda: page.marks("scatterplot", "rule") == 3, "a line an interval")
+    page.hover(page.element("scatterplot", "symbol", "sample-id", "a"))
+    said = page.tooltip()
+    assert "12,345,678" in said and "12,345,688" in said and "10317000100" in said
+    written = page.run("return [12345678.9, -1000.4, 0.12345, 5e-7, 0, null].map(aam.number)")
+    assert written == ["12,345,679", "-1,000", "0.1235", "5e-7", "0", ""]
+    path = page.download("#save-rows", "samples_shown.tsv")
+    rows = pd.read_csv(path, sep="\t", index_col=0)
+    assert list(rows["id of host"]) == list(metadata["id of host"].astype(int))
+    assert list(rows["day"]) == [float(f"{day:.15g}") for day in metadata["day"]]
     page.check()
 
 

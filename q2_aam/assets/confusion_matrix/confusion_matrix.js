@@ -11,6 +11,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const base = aam.json("spec-confusion_matrix");
   const { words, classes, label } = base.usermeta;
   const it = aam.samples(words, () => draw());
+  vega.expressionFunction("aamClass", (at) => classes[at]);
   const place = new Map(classes.map((name, at) => [name, at]));
 
   /* Black or white, whichever has more contrast to a mix of the two ends of the scale. */
@@ -58,7 +59,7 @@ document.addEventListener("DOMContentLoaded", () => {
       field: { actual: "a", predicted: "p" }[name], type: "nominal", sort: null,
       scale: { domain: classes.map((_, at) => at) },
       axis: {
-        labelExpr: `${JSON.stringify(classes)}[datum.value]`,
+        labelExpr: "aamClass(datum.value)",
         title: `${title} ${label}`, labelLimit: 150, labelFontSize: many ? 10 : 12, domain: false, ticks: false,
         labelOverlap: false, ...(name === "predicted" ? { labelAngle: classes.length > 6 ? -90 : classes.length > 4 ? -30 : 0 } : {}),
       },
