@@ -83,7 +83,10 @@ def write_page(
     charts: dict[str, dict[str, Any]] = {"metrics": _metrics_chart(metrics, main)}
     if reference:
         charts["differences"] = _differences_chart(metrics, main)
-    charts["paired_errors"] = _paired_chart(paired, loss, labels)
+    if len(paired):
+        charts["paired_errors"] = _paired_chart(paired, loss, labels)
+    else:  # no other method was scored
+        del data["paired_errors"]
     context = {
         **_head(comparison, about, by_method.index.nunique(), (main, units)),
         "intervals": _intervals_in_words(about, comparison),
@@ -94,7 +97,7 @@ def write_page(
         and _pages.rows(_differences_shown(comparison, labels, main, reference)),
         "columns": _columns_in_words(comparison, units, reference is not None),
         "unit": "sample" if about["group_by"] is None else "group",
-        "paired": f"The {loss} of AAM against that of another method.",
+        "paired": len(paired) and f"The {loss} of AAM against that of another method.",
         "folds": about["folds"] > 1 and _pages.rows(_folds_shown(folds)),
         "folds_title": f"{_named(main)} in each fold",
         "pictures": pictures,
@@ -169,7 +172,7 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
             )
         )
     if about["blend"]:
-        facts.append(("Blend of AAM", *_blend_in_words(about["blend"])))
+        facts.append(("Blend of AAM", *_blend_in_words(about["blend"], folds)))
     return {
         "title": f"Cross-validation of {column}"
         if folds > 1
@@ -181,14 +184,15 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
     }
 
 
-def _blend_in_words(blend: Mapping[str, float]) -> tuple[str, str]:
-    """The mean weights of networks and forest, and what they mean."""
+def _blend_in_words(blend: Mapping[str, float], folds: int) -> tuple[str, str]:
+    """The mean weights of networks and forest in some folds, and what they mean."""
     share = blend["networks"]
     if share == 0:
         return "forest alone", "the networks had no weight: AAM is its forest here"
     if share == 1:
         return "networks alone", "the forest had no weight"
-    return f"{share:.0%} networks", f"and {1 - share:.0%} forest, in the mean of the folds"
+    mean = ", in the mean of the folds" if folds > 1 else ""
+    return f"{share:.0%} networks", f"and {1 - share:.0%} forest{mean}"
 
 
 def _intervals_in_words(about, comparison) -> str:

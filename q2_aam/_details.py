@@ -45,6 +45,7 @@ FORMAT, FORMAT_VERSION = "aam-predictions", 1
 SOURCES = {
     "out-of-fold": "Each sample was predicted by members of the model that it did not train.",
     "cross-validation": "Each sample was predicted by a model that it had no part in.",
+    "test split": "Each sample was predicted by a model of the training side of a split.",
     "new samples": "A fitted model predicted these samples.",
 }
 """Where predictions come from -> what that means."""

@@ -295,7 +295,7 @@ def _by_groups(it: Shown) -> str:
         parts.append(f"by {about['group_by']}{count}")
     else:
         parts.append("without groups")
-    if about.get("folds"):
+    if about.get("folds") and about["source"] != "test split":
         parts.append(_counted(about["folds"], "fold"))
     if (about.get("repeats") or 1) > 1:
         parts.append(f"{about['repeats']:,} repeats")
@@ -312,6 +312,11 @@ def _cross_validated(it: Shown) -> tuple[str, str, str]:
     return "Held out", "yes", f"{_by_groups(it)}; each by a model that was fitted without its fold"
 
 
+def _tested(it: Shown) -> tuple[str, str, str]:
+    how = "test samples of a split: predicted by a model that was fitted without them"
+    return "Held out", "yes", f"{_by_groups(it)}; {how}"
+
+
 def _new_samples(it: Shown) -> tuple[str, str, str]:
     if IN_TRAINING not in it.table:
         return "Held out", "not known", "predicted by a model that does not record its training"
@@ -326,6 +331,7 @@ def _new_samples(it: Shown) -> tuple[str, str, str]:
 _HELD_OUT = {
     "out-of-fold": _out_of_fold,
     "cross-validation": _cross_validated,
+    "test split": _tested,
     "new samples": _new_samples,
 }
 """By the source that the details tell."""
@@ -362,8 +368,12 @@ def baseline_facts(
     others = [
         f"{labels.get(name, name)} {value}" for name, value in scores.items() if name != first
     ]
-    where = f"of all {len(it.table) + it.dropped:,} samples on the same folds"
-    remark = "; ".join([f"{named} {where if it.dropped else 'on the same folds'}", *others])
+    count = len(it.table) + it.dropped
+    if it.about.get("source") == "test split":
+        where = f"of all {count:,} test samples" if it.dropped else "on the same samples"
+    else:
+        where = f"of all {count:,} samples on the same folds" if it.dropped else "on the same folds"
+    remark = "; ".join([f"{named} {where}", *others])
     return [(f"Baseline: {labels.get(first, first)}", scores[first], remark)]
 
 

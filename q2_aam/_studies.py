@@ -14,10 +14,12 @@ __all__ = [
     "add_covariates",
     "add_group",
     "column_values",
+    "columns_read",
     "covariates_to_predict",
     "read_study",
     "target_metadata",
     "targets_metadata",
+    "with_covariates",
 ]
 
 
@@ -204,6 +206,57 @@ def add_covariates(
     wanted = dict.fromkeys([*columns, *others])
     added = {name: _as_typed(column(frame, name)) for name in wanted if name not in metadata}
     return metadata.join(pd.DataFrame(added, index=frame.index), how="inner"), list(columns)
+
+
+def columns_read(config, start, target: str) -> list[str]:
+    """Metadata columns that a fit reads beside its target, groups and covariates.
+
+    Parameters
+    ----------
+    config : aam_core.config.Config
+        Its settings name some; a cross-validation says that ``train.val_where`` has no effect.
+    start : aam_core.Model or None
+        The model that the fit goes on from. It has columns by which its target head scales, and
+        those of its target, where the new fit has that, too.
+    target : str
+        Column of the new fit.
+    """
+    from aam_core.config.fields import names_in
+
+    columns = config.columns()
+    columns += [it.partition("=")[0].strip() for it in names_in(config.train.val_where)]
+    if start is not None:
+        same = start.target is not None and start.target.column == target
+        columns += names_in(start.config.model.head.scale_by)
+        columns += start.task.needs if same else ()
+    return columns
+
+
+def with_covariates(target, covariates, table, missing_samples: str):
+    """The column ``target`` without the samples that the metadata ``covariates`` lack.
+
+    Parameters
+    ----------
+    target : qiime2.MetadataColumn
+    covariates : qiime2.Metadata or None
+    table : biom.Table
+    missing_samples : {"error", "ignore"}
+        Whether ``covariates`` may lack samples of ``table``.
+
+    Raises
+    ------
+    InputError
+        If no sample is left, or one is missing that must not be.
+    """
+    if covariates is None:
+        return target
+    if missing_samples == "error":
+        _require_samples(table.ids(), covariates.ids, "covariates metadata")
+    both = set(covariates.ids) & set(target.ids)
+    if both.isdisjoint(table.ids()):
+        where = ("the table", "the metadata with the covariates")
+        raise nothing_in_common("sample", list(table.ids()), covariates.ids, *where)
+    return target.filter_ids(both)
 
 
 def covariates_to_predict(model, metadata, table) -> pd.DataFrame | None:

@@ -28,7 +28,13 @@ from q2_aam._comparison import write_page
 from q2_aam._details import Details
 from q2_aam._parameters import configure, shares_fitting
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
-from q2_aam._studies import add_covariates, column_values, read_study, target_metadata
+from q2_aam._studies import (
+    add_covariates,
+    column_values,
+    columns_read,
+    read_study,
+    target_metadata,
+)
 
 __all__ = [
     "chosen_baselines",
@@ -117,7 +123,8 @@ def cross_validate(
         config = configure("fitting", training)
         target = target_metadata(metadata, table, missing_samples)
         read = (covariates, covariate_columns or [], table, missing_samples)
-        frame, names = add_covariates(target, *read, config.columns())
+        columns = columns_read(config, init_from, metadata.name)
+        frame, names = add_covariates(target, *read, columns)
         study = read_study(
             table,
             sequences,
@@ -207,9 +214,12 @@ def chosen_baselines(names: Sequence[str] | None) -> bool | Sequence[str]:
 
 
 def cross_validated(
-    by_method: pd.DataFrame, comparison: pd.DataFrame | None, **about: Any
+    by_method: pd.DataFrame,
+    comparison: pd.DataFrame | None,
+    source: str = "cross-validation",
+    **about: Any,
 ) -> Details:
-    """Details of a cross-validation; the predictions are AAM's of the first repeat."""
+    """Details of a cross-validation, or a test; the predictions are AAM's of the first repeat."""
     ours = by_method[by_method["method"] == "aam"]
     ours = ours[ours["repeat"] == ours["repeat"].min()]
     bounds = [name for name in BOUNDS if name in ours and not about["classes"]]
@@ -221,9 +231,7 @@ def cross_validated(
             for method, row in scores.iterrows()
             if method in METHODS and method != "network"
         } or None
-    return Details.of(
-        table, by_method.reset_index(), comparison, source="cross-validation", **about
-    )
+    return Details.of(table, by_method.reset_index(), comparison, source=source, **about)
 
 
 _SAME = (
@@ -242,8 +250,9 @@ def _joined(parts: Sequence[Details], task: str) -> Details:
     """
     parts = list(parts)
     for part in parts:
-        if part.methods is None or part.about["task"] != task:
-            what = part.about["task"] if part.methods is not None else part.about["source"]
+        folds = part.methods is not None and part.about["source"] == "cross-validation"
+        if not folds or part.about["task"] != task:
+            what = part.about["task"] if folds else part.about["source"]
             raise InputError(
                 f"Folds of a {task} are to be joined, and one of the details is: {what}."
             )

@@ -212,6 +212,7 @@ def _of_details(details: Details):
 _ORIGINS = {
     "out-of-fold": "Out-of-fold predictions of a fit",
     "cross-validation": "Out-of-fold predictions of a cross-validation",
+    "test split": "Predictions of the test samples of a split",
     "new samples": "Predictions of new samples",
 }
 """Source of details -> what the page calls them."""

@@ -23,7 +23,7 @@ from q2_aam._studies import column_values
 
 __all__ = ["maturity_index", "maturity_plot"]
 
-_HELD_OUT = ("out-of-fold", "cross-validation")
+_HELD_OUT = ("out-of-fold", "cross-validation", "test split")
 """Sources of predictions of samples that were held out."""
 
 
@@ -38,11 +38,17 @@ def maturity_index(
     """Microbiota-for-age z-score of each sample."""
     table = _table(predictions, age, group, control, bin_width, missing_samples)
     without = list(table.index[table["maz"].isna()])
+    if len(without) == len(table):
+        raise InputError(
+            f"None of {len(table)} samples has a score: each age has fewer than two controls, or "
+            "controls that are all of one predicted age. Give a wider bin_width, or predictions "
+            "that differ."
+        )
     if without:
         with showing():
             logger.warning(
                 f"{len(without)} of {len(table)} samples have no score, for too few controls of "
-                f"their age: {first_five(without)}"
+                f"their age, or controls of one predicted age: {first_five(without)}"
             )
     return write_table(table[["maz"]].dropna(), PredictionsFormat)
 

@@ -13,7 +13,6 @@ import skbio
 from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
-from aam_core.config.fields import names_in
 from aam_core.errors import InputError, first_five
 from aam_core.log import note, recording, showing
 from aam_core.model import Model
@@ -29,6 +28,7 @@ from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_ta
 from q2_aam._studies import (
     add_covariates,
     add_group,
+    columns_read,
     covariates_to_predict,
     read_study,
     target_metadata,
@@ -218,10 +218,7 @@ def _fit(
             metadata = targets_metadata(target, more_targets, *given)
         else:
             metadata = target_metadata(target, table, missing_samples)
-        columns = [*config.columns(), *more_targets]
-        columns += [it.partition("=")[0].strip() for it in names_in(config.train.val_where)]
-        if options["init_from"] is not None:
-            columns += _columns_of_start(options["init_from"], target.name)
+        columns = [*columns_read(config, options["init_from"], target.name), *more_targets]
         metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
         metadata, column = add_group(metadata, group_by)
         study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
@@ -236,16 +233,6 @@ def _fit(
     if "fold" not in table and len(set(model.val_folds)) > 1:
         table = table.assign(fold=[folds[name] + 1 for name in table.index])
     return model, Details.of_model(model, table, source="out-of-fold", notes=every)
-
-
-def _columns_of_start(start: Model, target: str) -> list[str]:
-    """Metadata columns that a fit reads because the model it goes on from does.
-
-    These are the columns by which its target head scales, and those of its target, where the new
-    fit has that, too.
-    """
-    same = start.target is not None and start.target.column == target
-    return [*names_in(start.config.model.head.scale_by), *(start.task.needs if same else ())]
 
 
 def _of_target(model: Model, name: str | None) -> Model:

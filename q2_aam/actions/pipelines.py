@@ -12,14 +12,22 @@ import qiime2
 from q2_types.feature_data import DNAFASTAFormat
 
 from aam_core.baseline import BASELINES
-from aam_core.comparison import LABELS, comparison_table, long_table, metrics_of_table
+from aam_core.comparison import (
+    LABELS,
+    check_class_names,
+    comparison_table,
+    long_table,
+    metrics_of_table,
+)
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, recording, showing
+from aam_core.model import Model
 from q2_aam._details import Details
 from q2_aam._parameters import TRAINING, thread_count
 from q2_aam._pipelines import passes_on
 from q2_aam._predictions import PredictionsFormat, read_predictions
-from q2_aam._studies import add_covariates, read_study
+from q2_aam._splits import check_split, note_left_out, warn_of_start
+from q2_aam._studies import add_covariates, read_study, with_covariates
 from q2_aam.actions.evaluation import chosen_baselines, cross_validate, cross_validated
 from q2_aam.actions.models import fit_classifier, fit_regressor
 
@@ -32,9 +40,6 @@ __all__ = [
 ]
 
 _PLUGIN = "aam"
-
-_FEWEST_TESTED = 10
-"""Test samples that `explain` takes at least."""
 
 
 # --- cross-validations ---------------------------------------------------------------------------
@@ -102,9 +107,11 @@ def regress_samples(
     split, fitting = _split(ctx, table, metadata, (test_size, stratify, pretrain), fitting)
     training_table, test_table, *_ = split
     fit = ctx.get_action(_PLUGIN, "fit_regressor")
-    estimator, _, _ = fit(table=training_table, metadata=metadata, **fitting)
+    estimator, _, _ = fit(table=training_table, metadata=_of(metadata, split[2]), **fitting)
     predict = ctx.get_action(_PLUGIN, "predict_regression")
-    predictions, details = predict(table=test_table, regressor=estimator, **_predicting(fitting))
+    predictions, details = predict(
+        table=test_table, regressor=estimator, **_predicting(fitting, split)
+    )
     details = _beside(ctx, table, split, details, baselines, fitting)
     (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
         predictions=predictions,
@@ -113,7 +120,7 @@ def regress_samples(
         group_by=fitting["group_by"],
         missing_samples="ignore",
     )
-    importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    importance = _importance(ctx, split, metadata, estimator, fitting)
     pages = _pages(ctx, (table, test_table), metadata, estimator, details, importance, fitting)
     return _outputs((estimator, importance, predictions), accuracy, pages, split, details)
 
@@ -126,10 +133,10 @@ def classify_samples(
     split, fitting = _split(ctx, table, metadata, (test_size, stratify, pretrain), fitting)
     training_table, test_table, *_ = split
     fit = ctx.get_action(_PLUGIN, "fit_classifier")
-    estimator, _, _, _ = fit(table=training_table, metadata=metadata, **fitting)
+    estimator, _, _, _ = fit(table=training_table, metadata=_of(metadata, split[2]), **fitting)
     predict = ctx.get_action(_PLUGIN, "predict_classification")
     predictions, probabilities, details = predict(
-        table=test_table, classifier=estimator, **_predicting(fitting)
+        table=test_table, classifier=estimator, **_predicting(fitting, split)
     )
     details = _beside(ctx, table, split, details, baselines, fitting)
     (accuracy,) = ctx.get_action(_PLUGIN, "confusion_matrix")(
@@ -140,7 +147,7 @@ def classify_samples(
         group_by=fitting["group_by"],
         missing_samples="ignore",
     )
-    importance = _importance(ctx, test_table, metadata, estimator, fitting)
+    importance = _importance(ctx, split, metadata, estimator, fitting)
     pages = _pages(ctx, (table, test_table), metadata, estimator, details, importance, fitting)
     outputs = (estimator, importance, predictions, probabilities)
     return _outputs(outputs, accuracy, pages, split, details)
@@ -156,9 +163,10 @@ def _split(ctx, table, metadata, how: tuple[float, bool, bool], fitting: dict) -
         raise InputError("pretrain makes an encoder, and one is given: choose one of the two.")
     if pretrain and fitting["init_from"] is not None:
         raise InputError("pretrain makes an encoder, and init_from has one: choose one of the two.")
+    given = (fitting["covariates"], table.view(biom.Table), fitting["missing_samples"])
     split = ctx.get_action(_PLUGIN, "split_table")(
         table=table,
-        metadata=metadata,
+        metadata=with_covariates(metadata, *given),
         group_by=fitting["group_by"],
         test_size=test_size,
         stratify=stratify,
@@ -166,36 +174,54 @@ def _split(ctx, table, metadata, how: tuple[float, bool, bool], fitting: dict) -
         missing_samples=fitting["missing_samples"],
     )
     split = tuple(split)
-    tested = len(split[3].view(pd.Series))
-    if tested < _FEWEST_TESTED:  # before the fit, which may take hours
-        raise InputError(
-            f"There are {tested} test samples, and metrics and importances take "
-            f"{_FEWEST_TESTED} or more: raise test_size, or cross-validate."
-        )
+    train, test = (read_predictions(side.view(PredictionsFormat)) for side in split[2:])
+    start = fitting["init_from"]
+    start = None if start is None else start.view(Model)
+    check_split(metadata, train, test, fitting["group_by"], start)
     if not pretrain:
         return split, fitting
     names = (*TRAINING, "sequences", "phylogeny", "distances", "group_by")
-    (encoder,) = ctx.get_action(_PLUGIN, "pretrain")(
-        table=split[0], **{name: fitting[name] for name in names}
-    )
+    pretraining = {name: fitting[name] for name in names}
+    pretraining["settings"] = _of_pretraining(fitting["settings"])
+    (encoder,) = ctx.get_action(_PLUGIN, "pretrain")(table=split[0], **pretraining)
     return split, {**fitting, "encoder": encoder}
 
 
-def _predicting(fitting: dict) -> dict:
+def _of_pretraining(settings: list | None) -> list | None:
+    """The settings without the metric of the fit, which a pretraining does not have."""
+    kept = [it for it in settings or () if it.partition("=")[0].strip() != "train.best_metric"]
+    return kept or None
+
+
+def _of(metadata, targets):
+    """The column of the samples of one side alone: the others are no part of what is done."""
+    return metadata.filter_ids(read_predictions(targets.view(PredictionsFormat)).index)
+
+
+# --- the steps after the split -------------------------------------------------------------------
+
+
+def _predicting(fitting: dict, split: tuple) -> dict:
     """What a prediction gets of the parameters of the fit."""
     names = ("sequences", "n_jobs", "device", "precision", "max_lost_reads")
-    return {"metadata": fitting["covariates"], **{name: fitting[name] for name in names}}
+    covariates = fitting["covariates"]
+    metadata = None if covariates is None else _of(covariates, split[3])
+    return {"metadata": metadata, **{name: fitting[name] for name in names}}
 
 
 def _beside(ctx, table, split, details, baselines, fitting: dict):
     """The details with the predictions of baselines, fitted to the same training samples."""
-    names = ("sequences", "group_by", "covariates", "covariate_columns", "random_state", "n_jobs")
+    names = ("sequences", "group_by", "covariate_columns", "random_state", "n_jobs")
+    # Covariates for columns that settings name are none of the baselines.
+    covariates = fitting["covariates"] if fitting["covariate_columns"] else None
     (scored,) = ctx.get_action(_PLUGIN, "score_baselines")(
         table=table,
         training_targets=split[2],
         test_targets=split[3],
         details=details,
         baselines=baselines,
+        covariates=covariates,
+        started_from=fitting["encoder"] if fitting["init_from"] is None else fitting["init_from"],
         max_lost_reads=fitting["max_lost_reads"],
         **{name: fitting[name] for name in names},
     )
@@ -234,14 +260,14 @@ def _known(metadata, fitting: dict) -> qiime2.Metadata:
     return qiime2.Metadata(known)
 
 
-def _importance(ctx, table, metadata, estimator, fitting: dict) -> tuple:
+def _importance(ctx, split, metadata, estimator, fitting: dict) -> tuple:
     """Importances of the features for the predictions of the test samples."""
     names = ("sequences", "phylogeny", "group_by", "random_state", "n_jobs", "device")
     return tuple(
         ctx.get_action(_PLUGIN, "explain")(
-            table=table,
+            table=split[1],
             predictor=estimator,
-            metadata=_known(metadata, fitting),
+            metadata=_known(_of(metadata, split[3]), fitting),
             missing_samples=fitting["missing_samples"],
             max_lost_reads=fitting["max_lost_reads"],
             **{name: fitting[name] for name in names},
@@ -263,6 +289,7 @@ def score_baselines(
     test_targets: PredictionsFormat,
     details: Details,
     sequences: DNAFASTAFormat = None,
+    started_from: Model = None,
     group_by: qiime2.MetadataColumn = None,
     baselines: list = None,
     covariates: qiime2.Metadata = None,
@@ -289,22 +316,26 @@ def score_baselines(
             f"{len(seen)} predicted samples are training samples, too: {first_five(seen)}."
         )
     test = list(details.table.index)
+    check_class_names(about["column"], classes)
     new = [name for name in test if classes and truth[name] not in classes]
     if new:
         raise InputError(
             f"{len(new)} of {len(test)} test samples are of classes that the model was not fitted "
-            f"to ({first_five(sorted(set(truth[new])))}): {first_five(new)}. Stratify the split, "
-            "or drop the rarest classes."
+            f"to ({first_five(sorted(set(truth[new])))}): {first_five(new)}. Fit the model "
+            "to samples of these classes, too, or leave them out of the table."
         )
     values = pd.concat([train, truth.loc[test]]).rename(about["column"])
     values = values.astype(float) if task == "regression" else values
     chosen = chosen_baselines(baselines)
     names = list(BASELINES) if chosen is True else list(chosen or ())
-    with showing(), recording() as notes:
+    with showing():  # what the table lacks was noted by the fit and the prediction
         frame = values.to_frame().rename_axis("sample-id")
         read = (covariates, covariate_columns or [], table, "ignore")
         frame, columns = add_covariates(frame, *read)
         study = read_study(table, sequences, metadata=frame, max_lost_reads=max_lost_reads)
+    with showing(), recording() as notes:
+        note_left_out(table.ids(), values)
+        warn_of_start(started_from, test)
         groups = None if group_by is None else group_by.to_series()
         wide = details.table.assign(fold=1, actual=values.loc[test])
         for name in names:
@@ -331,6 +362,7 @@ def score_baselines(
     result = cross_validated(
         by_method,
         comparison,
+        source="test split",
         **{name: about[name] for name in ("task", "column", "units", "confidence", "classes")},
         blend=about["blend"],
         seed=about["seed"],

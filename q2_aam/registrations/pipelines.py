@@ -133,7 +133,7 @@ def _register_tested_models(plugin: Plugin) -> None:
         "each fifth of a numeric column, as far as whole groups allow.",
         "pretrain": "Pretrain an encoder on the training samples first, without their labels: with "
         "a phylogeny also on the UniFrac distances between them. The parameters of the training "
-        "and the settings act in both.",
+        "and the settings act in both, but for train.best_metric, which names a metric of the fit.",
         "baselines": CV_DESCRIPTIONS["baselines"],
     }
     last = [
@@ -224,6 +224,9 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "test_targets": TrueTargets,
             "details": DetailedPredictions,
             "sequences": FeatureData[Sequence],
+            "started_from": _types_formats.AAMEncoder
+            | _types_formats.AAMRegressor
+            | _types_formats.AAMClassifier,
         },
         parameters={
             "group_by": GROUP_BY,
@@ -242,6 +245,8 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "test_targets": "True values of the test samples, from split-table.",
             "details": "Predictions of the test samples by a model of the training samples.",
             "sequences": INPUTS["sequences"],
+            "started_from": "Encoder, or fitted model, that the fit started from: where it was "
+            "trained on test samples, the details say so.",
         },
         parameter_descriptions={
             "group_by": "Column by whose groups the samples were divided: intervals and tests are "

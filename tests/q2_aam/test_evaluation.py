@@ -200,11 +200,14 @@ def test_baselines_of_other_samples_are_refused(methods, folds):
         }
         return methods.run("score_baselines", baselines=["dummy"], **given | changed)
 
-    details = score().details_with_baselines.view(Details)
+    scored = score().details_with_baselines
+    details = scored.view(Details)
     assert list(details.comparison.index) == ["aam", "dummy"] and details.about["folds"] == 1
     median = examples.training_targets().view(qiime2.Metadata).to_dataframe().median().iloc[0]
     dummy = details.methods.loc[details.methods["method"] == "dummy", "prediction"]
     assert dummy.to_numpy() == pytest.approx(median)
+    with pytest.raises(InputError, match="Folds of a regression .* details is: test split"):
+        joined([scored])
     with pytest.raises(InputError, match="12 of 12 predicted samples have no test target"):
         score(details=folds[1])
     with pytest.raises(InputError, match="12 predicted samples are training samples, too"):
@@ -237,3 +240,20 @@ def test_a_class_that_the_model_was_not_fitted_to(methods):
     methods.refuses(
         "classes that the model was not fitted to .new", "score_baselines", details=fold, **given
     )
+
+
+def test_columns_that_settings_or_the_model_of_the_start_read(methods):
+    given = {
+        "metadata": methods.column("gradient"),
+        "covariates": qiime2.Metadata(methods.metadata.to_dataframe()[["sequencing_run"]]),
+        "n_estimators": 0,
+        **examples.QUICK,
+    }
+    start = methods.run(
+        "fit_regressor", settings=["model.head.scale_by=sequencing_run"], **given
+    ).regressor
+    settings = ["train.val_where=sequencing_run=run1"]
+    quick = {"cv": 2, "fold": 1, "baselines": ["none"]}
+    part = methods.run("cross_validate", init_from=start, settings=settings, **quick, **given)
+    said = part.details.view(Details).about["notes"]
+    assert any("train.val_where" in it and "only a single fit reads it" in it for it in said)

@@ -64,7 +64,7 @@ CHECKED = {
     "classify_samples": READ | LEARNED | SETTINGS | FITS | TESTS,
     "score_baselines": READ
     | {"training_targets", "test_targets", "details", "group_by", "baselines", "covariates"}
-    | {"covariate_columns", "random_state", "n_jobs"},
+    | {"covariate_columns", "random_state", "n_jobs", "started_from"},
     "maturity_index": MATURITY,
     "maturity_plot": MATURITY | {"details", "units"},
     "summarize": {"model"},

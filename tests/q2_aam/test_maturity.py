@@ -72,3 +72,9 @@ def test_a_control_that_there_is_not(given):
         maturity_index(*given)
     with pytest.raises(InputError, match="1 of 7 samples have no value .*'health'"):
         maturity_index(given[0], given[1], column(GROUPS[:-1], "health", NAMES[:-1]), "well")
+
+
+def test_no_score_at_all_is_said(given):
+    alike = write_table(pd.DataFrame({"prediction": [20.0] * 7}, NAMES), PredictionsFormat)
+    with pytest.raises(InputError, match="None of 7 samples has a score: .* one predicted age"):
+        maturity_index(alike, *given[1:], bin_width=30.0)

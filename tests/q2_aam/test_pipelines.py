@@ -23,8 +23,8 @@ def few_draws():
         yield
 
 
-def run(name, target, **options):
-    metadata = examples.metadata()
+def run(name, target, metadata=None, group_by="host_subject_id", **options):
+    metadata = examples.metadata() if metadata is None else metadata
     return (
         PluginManager()
         .get_plugin(id="aam")
@@ -32,9 +32,8 @@ def run(name, target, **options):
             table=examples.table(),
             sequences=examples.sequences(),
             metadata=metadata.get_column(target),
-            group_by=metadata.get_column("host_subject_id"),
-            baselines=["dummy"],
-            **{**examples.QUICK, **options},
+            group_by=None if group_by is None else metadata.get_column(group_by),
+            **{"baselines": ["dummy"], **examples.QUICK, **options},
         )
     )
 
@@ -70,9 +69,12 @@ def test_a_pretrained_model_is_tested_on_subjects_that_it_never_saw():
         "gradient",
         phylogeny=examples.phylogeny(),
         pretrain=True,
+        settings=["train.best_metric=mae"],  # a metric that a pretraining does not have
         test_size=0.5,
     )
     details = result.details.view(Details)
+    assert details.about["source"] == "test split"
+    assert not [it for it in details.about["notes"] if "metadata" in it or "encoder" in it]
     assert details.about["folds"] == 1 and details.about["group_by"] == "host_subject_id"
     targets = [
         it.view(qiime2.Metadata).to_dataframe().iloc[:, 0]
@@ -105,3 +107,99 @@ def test_few_test_samples_are_refused_before_the_fit(capfd):
     ):
         run("classify_samples", "group", test_size=0.2)
     assert "epoch" not in capfd.readouterr().err
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Whatever is refused is refused before the fit."""
+
+    def fit(*arguments, **options):
+        raise AssertionError("a model was fitted")
+
+    examples.regressor()  # is kept
+    monkeypatch.setattr("aam_core.fit_regressor", fit)
+    monkeypatch.setattr("aam_core.fit_classifier", fit)
+    monkeypatch.setattr("aam_core.pretrain", fit)
+
+
+def changed(column, values):
+    """The metadata with other values in a column."""
+    frame = examples.metadata().to_dataframe()
+    frame[column] = values(frame)
+    return qiime2.Metadata(frame)
+
+
+def test_a_model_that_knows_the_labels_of_test_samples_is_refused(no_fit):
+    with pytest.raises(InputError, match="init_from was fitted to 12 of the 12 test samples"):
+        run("regress_samples", "gradient", init_from=examples.regressor(), test_size=0.5)
+
+
+def test_test_samples_of_one_group_are_refused_before_the_fit(no_fit):
+    metadata = changed(
+        "host_subject_id",
+        lambda it: it["host_subject_id"].where(it["host_subject_id"] > "S003", "x"),
+    )
+    with pytest.raises(InputError, match="All 12 test samples are of one group .*'x'"):
+        run("regress_samples", "gradient", metadata, test_size=0.5, random_state=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("rare", "4 of 12 test samples are of classes without a training sample .rare.*stratify")]
+    + [(name, f"predictions: {name}. Give them other names") for name in ("group", "method")],
+)
+def test_classes_that_cannot_be_tested_are_refused_before_the_fit(no_fit, name, words):
+    tested = (
+        PluginManager()
+        .get_plugin(id="aam")
+        .methods["split_table"](
+            table=examples.table(),
+            metadata=examples.metadata().get_column("group"),
+            group_by=examples.metadata().get_column("host_subject_id"),
+            test_size=0.5,
+            stratify=False,
+        )
+    )
+    subjects = examples.metadata().get_column("host_subject_id").to_series()
+    one = subjects[tested.test_targets.view(pd.Series).index].iloc[0]
+    metadata = changed("group", lambda it: it["group"].where(subjects != one, name))
+    with pytest.raises(InputError, match=words):
+        run("classify_samples", "group", metadata, test_size=0.5, stratify=False)
+
+
+def test_covariates_that_lack_test_samples(no_fit):
+    covariates = qiime2.Metadata(examples.metadata().to_dataframe()[["sequencing_run"]].iloc[:-2])
+    given = {"covariates": covariates, "covariate_columns": ["sequencing_run"], "test_size": 0.5}
+    with pytest.raises(InputError, match="2 of 24 samples are not in the covariates metadata"):
+        run("regress_samples", "gradient", **given)
+    with pytest.raises(InputError, match="No sample of the table is in .* covariates"):
+        strange = qiime2.Metadata(covariates.to_dataframe().rename(index="x{}".format))
+        ignoring = {**given, "covariates": strange, "missing_samples": "ignore"}
+        run("regress_samples", "gradient", **ignoring)
+
+
+def test_a_test_with_metadata_for_some_samples_and_an_encoder_that_saw_them_all():
+    frame = examples.metadata().to_dataframe()
+    covariates = qiime2.Metadata(frame[["sequencing_run"]].drop(index=frame.index[:2]))
+    metadata = changed("gradient", lambda it: it["gradient"].where(it.index != it.index[-1]))
+    result = run(
+        "regress_samples",
+        "gradient",
+        metadata,
+        group_by=None,
+        encoder=examples.encoder(),
+        covariates=covariates,
+        settings=["model.head.scale_by=sequencing_run"],
+        missing_samples="ignore",
+        baselines=["none"],
+        n_estimators=0,
+        test_size=0.5,
+    )
+    details = result.details.view(Details)
+    assert list(details.comparison.index) == ["aam"]
+    tested = set(details.table.index)
+    assert not tested & {frame.index[0], frame.index[1], frame.index[-1]} and len(tested) >= 10
+    left, encoder = details.about["notes"][-2:]
+    assert not [it for it in details.about["notes"] if "metadata and were dropped" in it]
+    assert left.startswith("3 of 24 samples of the table are neither training nor test samples")
+    assert f"pretrained, without labels, on {len(tested)} of the {len(tested)} test" in encoder

@@ -54,6 +54,8 @@ def test_out_of_fold_and_cross_validated_samples_were_held_out_by_a_group():
     for source in ("out-of-fold", "cross-validation"):
         value, remark = fact(shown(details=details(source, group_by="host", groups=4, folds=5)))
         assert value == "yes" and remark.startswith("by host: 4 groups, 5 folds")
+    tested = shown(details=details("test split", group_by="host", groups=4, folds=1))
+    assert fact(tested)[1].startswith("by host: 4 groups; test samples of a split")
     value, remark = fact(shown(details=details(folds=5, repeats=3)))
     assert value == "yes" and remark.startswith("without groups, 5 folds, 3 repeats")
 
