@@ -82,7 +82,8 @@ class Shown:
     truth : str
         Name of the column of true values.
     about : dict
-        What the details tell of the predictions; empty without details.
+        What the details tell of the predictions; empty without details. Of a model of another
+        column without its units and baselines.
     groups : Series or None
         Group of each sample, where it is known.
     metadata : DataFrame

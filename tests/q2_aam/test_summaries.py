@@ -47,6 +47,19 @@ def test_a_model_of_each_kind_is_summarized(kind, tmp_path):
     assert set(metrics["n"]) != {"-"}
 
 
+def test_what_was_dropped_is_said_once(tmp_path):
+    fitted = examples.regressor().view(Model)
+    line = "7 of 31 samples of the metadata are not in the table."
+    run = fitted.run | {"left_out": [line], "notes": [line, "A note."]}
+    dataclasses.replace(fitted, run=run).save(tmp_path / "model")
+    page = tmp_path / "page"
+    page.mkdir()
+    summarize(str(page), ModelFolder(str(tmp_path / "model")))
+    text = (page / "index.html").read_text()
+    assert text.count(line) == 1 and "A note." in text
+    assert line in (page / "summary.tsv").read_text()
+
+
 def test_settings_that_differ_from_the_defaults_come_first(tmp_path):
     summarize(str(tmp_path), folder_of(examples.regressor(), tmp_path))
     settings = pd.read_csv(tmp_path / "settings.tsv", sep="\t", dtype=str).set_index("setting")
