@@ -257,3 +257,17 @@ def test_columns_that_settings_or_the_model_of_the_start_read(methods):
     part = methods.run("cross_validate", init_from=start, settings=settings, **quick, **given)
     said = part.details.view(Details).about["notes"]
     assert any("train.val_where" in it and "only a single fit reads it" in it for it in said)
+
+
+def test_groups_of_equal_errors_are_nobodys():
+    from q2_aam._comparison import _paired_chart
+
+    table = pd.DataFrame({"group": ["a", "b"], "samples": 1, "method": "random forest"})
+    for other, sides in (([2.0, 3.0], 2), ([2.0, 1.0], 3)):
+        chart = _paired_chart(
+            table.assign(other=other, AAM=1.0), "error", {"random_forest": "random forest"}
+        )
+        points = chart["layer"][1]
+        domain = points["encoding"]["color"]["scale"]["domain"]
+        assert len(domain) == sides and ("equal" in domain) == (sides == 3)
+        assert "=== datum.other ? 'equal'" in points["transform"][1]["calculate"]
