@@ -80,6 +80,8 @@ def write_page(
         "folds": folds,
         "predictions_by_method": by_method,
     }
+    if about["folds"] == 1:  # of a test split
+        del data["folds"]
     charts: dict[str, dict[str, Any]] = {"metrics": _metrics_chart(metrics, main)}
     if reference:
         charts["differences"] = _differences_chart(metrics, main)

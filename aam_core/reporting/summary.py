@@ -162,7 +162,7 @@ def _baseline(given: Predicted, metrics: pd.DataFrame, unit: str) -> list[tuple[
         if not len(rows):
             continue
         row = rows.set_index("metric").loc[main]
-        remark = f"{_NAMES[main][0].lower()}{_NAMES[main][1:]} on the same folds"
+        remark = f"{_NAMES[main][0].lower()}{_NAMES[main][1:]} on the same samples"
         ours = metrics.loc[["AAM"]].set_index("metric").loc[main]
         if "difference" in ours and np.isfinite(ours["difference"]):
             remark += f"; AAM {ours['difference']:+.4g}{of}, p {ours['p']:.2g}"

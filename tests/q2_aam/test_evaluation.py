@@ -191,7 +191,7 @@ def test_what_a_cross_validation_refuses(methods):
     methods.refuses("baselines has 'none'", "cross_validate", baselines=["none", "linear"], **quick)
 
 
-def test_baselines_of_other_samples_are_refused(methods, folds):
+def test_baselines_of_other_samples_are_refused(methods, folds, tmp_path):
     def score(**changed):
         given = {
             "training_targets": examples.training_targets(),
@@ -203,6 +203,10 @@ def test_baselines_of_other_samples_are_refused(methods, folds):
     scored = score().details_with_baselines
     details = scored.view(Details)
     assert list(details.comparison.index) == ["aam", "dummy"] and details.about["folds"] == 1
+    compare(str(tmp_path), details)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "one test split" in page and not (tmp_path / "folds.tsv").exists()
+    assert "mean of the folds" not in page and "each fold" not in page
     median = examples.training_targets().view(qiime2.Metadata).to_dataframe().median().iloc[0]
     dummy = details.methods.loc[details.methods["method"] == "dummy", "prediction"]
     assert dummy.to_numpy() == pytest.approx(median)
