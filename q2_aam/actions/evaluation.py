@@ -24,7 +24,6 @@ from aam_core.errors import InputError, first_five
 from aam_core.log import logger, recording, showing
 from aam_core.model import Model
 from aam_core.tasks.prediction_columns import BOUNDS, METHODS
-from q2_aam._comparison import write_page
 from q2_aam._details import Details
 from q2_aam._parameters import configure, shares_fitting
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
@@ -35,6 +34,7 @@ from q2_aam._studies import (
     read_study,
     target_metadata,
 )
+from q2_aam.pages.comparison import write_page
 
 __all__ = [
     "chosen_baselines",

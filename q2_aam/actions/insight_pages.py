@@ -16,9 +16,9 @@ from aam_core.explanation.result import Explanation
 from aam_core.log import logger, note, recording, showing
 from aam_core.model import Model
 from q2_aam._details import Details
-from q2_aam._importance_page import abundances_by_group, write_importance
-from q2_aam._sections import render_page
 from q2_aam._studies import add_group, column_values, read_study
+from q2_aam.pages.importance import abundances_by_group, write_importance
+from q2_aam.pages.sections import render_page
 
 __all__ = ["find_zero_distances", "importance", "report"]
 

@@ -16,10 +16,10 @@ from aam_core.log import logger, showing
 from aam_core.maturity import maturity, maturity_by_age
 from aam_core.plots.style import COLOURS, GREY
 from aam_core.reporting.page import cell
-from q2_aam import _pages
 from q2_aam._details import SOURCES, Details
 from q2_aam._predictions import PredictionsFormat, read_predictions, write_table
 from q2_aam._studies import column_values
+from q2_aam.pages import rendering
 
 __all__ = ["maturity_index", "maturity_plot"]
 
@@ -72,7 +72,7 @@ def maturity_plot(
     by_group = _by_group(table, control)
     bins = maturity_by_age(table)
     pictures = {
-        "maturity": _pages.draw(
+        "maturity": rendering.draw(
             output_dir, "maturity", partial(plots.maturity, table, label=label, control=control)
         )
     }
@@ -102,8 +102,8 @@ def maturity_plot(
         "controls of the same age) / standard deviation of the predicted ages of these controls "
         "(Subramanian et al. 2014, doi 10.1038/nature13421). Below 0 the microbiota are younger "
         "than those of controls. An age with fewer than two controls has no score.",
-        "groups": _pages.rows(by_group),
-        "bins": _pages.rows(bins.rename(columns=lambda name: name.replace("_", " "))),
+        "groups": rendering.rows(by_group),
+        "bins": rendering.rows(bins.rename(columns=lambda name: name.replace("_", " "))),
         "pictures": pictures,
         "captions": {
             "maturity": "Predicted and true age, with the controls",
@@ -117,7 +117,7 @@ def maturity_plot(
         "ages": _ages_chart(table, label, control),
         "scores": _scores_chart(table, label, control),
     }
-    _pages.render("maturity_plot", output_dir, context, data=data, charts=charts)
+    rendering.render("maturity_plot", output_dir, context, data=data, charts=charts)
 
 
 def _table(predictions, age, group, control: str, bin_width, missing_samples: str) -> pd.DataFrame:
@@ -210,7 +210,7 @@ _TOOLTIP = [
     {"field": "sample-id", "title": "sample"},
     {"field": "group"},
     *(
-        {"field": name, "title": title, **_pages.NUMBER}
+        {"field": name, "title": title, **rendering.NUMBER}
         for name, title in (
             ("age", "age"),
             ("predicted", "predicted"),

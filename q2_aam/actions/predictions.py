@@ -8,7 +8,6 @@ import pandas as pd
 import qiime2
 
 from aam_core.errors import InputError, first_five
-from q2_aam._classification_page import write_classification_page
 from q2_aam._details import Details
 from q2_aam._predictions import (
     PredictionsFormat,
@@ -16,8 +15,9 @@ from q2_aam._predictions import (
     read_predictions,
     read_probabilities,
 )
-from q2_aam._regression_page import write_regression_page
-from q2_aam._shown import shown
+from q2_aam.pages.classification import write_classification_page
+from q2_aam.pages.regression import write_regression_page
+from q2_aam.pages.shown import shown
 
 __all__ = ["confusion_matrix", "scatterplot"]
 

@@ -20,10 +20,11 @@ from aam_core.errors import InputError
 from aam_core.log import showing
 from aam_core.model import Model
 from aam_core.plots.style import named_metric
-from q2_aam import _distance_page, _training_page
-from q2_aam._pages import draw, render, rows
 from q2_aam._studies import read_study
 from q2_aam._types_formats import ModelFolder
+from q2_aam.pages import distances as distance_page
+from q2_aam.pages import training as training_page
+from q2_aam.pages.rendering import draw, render, rows
 
 __all__ = ["distance_fit", "summarize", "training_curves"]
 
@@ -106,20 +107,20 @@ def training_curves(output_dir: str, model: Model) -> None:
     write_events(places / "tensorboard", model.history)
     shutil.make_archive(str(places / "tensorboard"), "zip", places, "tensorboard")
     shutil.rmtree(places / "tensorboard")
-    units = _training_page.unit_of(model)
+    units = training_page.unit_of(model)
     drawn = functools.partial(
         plots.curves, plots.drawn_columns(history), x="epoch", units=units or None
     )
-    curves = _training_page.points(history)
+    curves = training_page.points(history)
     kept = (model.metrics or {}).get("epoch")
     charts = {
-        f"curve-{place}": _training_page.chart(quantity, units, kept)
+        f"curve-{place}": training_page.chart(quantity, units, kept)
         for place, quantity in enumerate(dict.fromkeys(curves["quantity"]))
     }
     context = {
-        "title": f"Training of the {_training_page.name_of(model)}",
+        "title": f"Training of the {training_page.name_of(model)}",
         "lead": "How the losses and metrics of the networks went, epoch by epoch.",
-        "facts": _training_page.facts_of(model, history, kept),
+        "facts": training_page.facts_of(model, history, kept),
         "kind": model.kind,
         "forest": model.forest is not None,
         "pictures": {"losses": draw(output_dir, "losses", drawn)},
@@ -157,16 +158,16 @@ def distance_fit(
         raise InputError("phylogeny and distances: each makes true distances, give one of them.")
     if phylogeny is None and distances is None and metric not in WITHOUT_TREE:
         raise InputError(
-            f"The encoder predicts {_distance_page.NAMES[metric]}, which is computed on a tree: "
+            f"The encoder predicts {distance_page.NAMES[metric]}, which is computed on a tree: "
             "give the phylogeny, or the distances themselves."
         )
     with showing():
         inputs = (table, sequences, phylogeny, distances)
         study = read_study(*inputs, max_lost_reads=max_lost_reads, keep_unplaced=False)
         fit = core.distance_fit(encoder, study, samples, random_state)
-    metric = "distance (given)" if distances is not None else _distance_page.NAMES[metric]
+    metric = "distance (given)" if distances is not None else distance_page.NAMES[metric]
     pairs, by_sample = fit.pairs(), fit.by_sample()
-    bins, size = _distance_page.binned(pairs)
+    bins, size = distance_page.binned(pairs)
     drawn = functools.partial(plots.distances, pairs[["actual", "prediction"]], label=metric)
     coordinates = pd.concat(
         dict(zip(("true", "predicted"), fit.ordinations, strict=True)), names=["distances"]
@@ -177,7 +178,7 @@ def distance_fit(
         "title": f"Predicted against true {metric}",
         "lead": "Distances between samples, as an encoder predicts them from the reads and their "
         "sequences, without a tree.",
-        "facts": _distance_page.facts_of(fit.metrics, fit.where),
+        "facts": distance_page.facts_of(fit.metrics, fit.where),
         "warnings": [
             "The encoder was trained on some of these samples: of others it may know less."
         ]
@@ -202,9 +203,9 @@ def distance_fit(
         context,
         data={**tables, "bins": bins, "coordinates": coordinates},
         charts={
-            "density": _distance_page.density(metric, size),
-            "by-sample": _distance_page.by_sample(metric),
-            "ordination": _distance_page.ordinations(),
+            "density": distance_page.density(metric, size),
+            "by-sample": distance_page.by_sample(metric),
+            "ordination": distance_page.ordinations(),
         },
     )
 

@@ -264,7 +264,7 @@ def test_columns_that_settings_or_the_model_of_the_start_read(methods):
 
 
 def test_groups_of_equal_errors_are_nobodys():
-    from q2_aam._comparison import _paired_chart
+    from q2_aam.pages.comparison import _paired_chart
 
     table = pd.DataFrame({"group": ["a", "b"], "samples": 1, "method": "random forest"})
     for other, sides in (([2.0, 3.0], 2), ([2.0, 1.0], 3)):

@@ -13,9 +13,9 @@ import qiime2
 from aam_core.errors import InputError
 from aam_core.explanation.result import Explanation
 from q2_aam._details import Details
-from q2_aam._importance_page import _grouped, abundances_by_group
 from q2_aam.actions.insight_pages import find_zero_distances, importance, report
 from q2_aam.examples import study as examples
+from q2_aam.pages.importance import _grouped, abundances_by_group
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from q2_aam import _pages
+from q2_aam.pages import rendering
 
-VENDOR = _pages.ASSETS / "vendor"
+VENDOR = rendering.ASSETS / "vendor"
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
 def page(tmp_path, **more):
     context = {"title": "a title", "n": 1, **more.pop("context", {})}
-    _pages.render("test_page", str(tmp_path), context, **more)
+    rendering.render("test_page", str(tmp_path), context, **more)
     return (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
@@ -26,14 +26,14 @@ def page(tmp_path, **more):
 def assets(tmp_path_factory, monkeypatch):
     """The plugin's assets and a small page."""
     folder = tmp_path_factory.mktemp("assets")
-    for path in _pages.ASSETS.iterdir():
+    for path in rendering.ASSETS.iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "test_page").mkdir()
     (folder / "test_page" / "index.html").write_text(
         "{% extends 'shared/page.html' %}{% block body %}<b>{{ n }}</b>"
         "{% for name in charts %}{{ aam.chart(name, 'a caption') }}{% endfor %}{% endblock %}"
     )
-    monkeypatch.setattr(_pages, "ASSETS", folder)
+    monkeypatch.setattr(rendering, "ASSETS", folder)
 
 
 def embedded(text, name):
@@ -145,12 +145,12 @@ def test_a_page_that_forgets_a_value_fails(tmp_path):
     from jinja2 import UndefinedError
 
     with pytest.raises(UndefinedError, match="'n' is undefined"):
-        _pages.render("test_page", str(tmp_path), {"title": "a title"})
+        rendering.render("test_page", str(tmp_path), {"title": "a title"})
 
 
 def test_a_picture_that_cannot_be_drawn_is_missing(tmp_path, caplog):
     def plot(path):
         raise ValueError("no font")
 
-    assert _pages.draw(str(tmp_path), "picture", plot) == []
+    assert rendering.draw(str(tmp_path), "picture", plot) == []
     assert "no font" in caplog.text

@@ -8,8 +8,8 @@ import pytest
 import qiime2
 
 from aam_core.errors import InputError
-from q2_aam import _shown
 from q2_aam._details import Details
+from q2_aam.pages import shown as shown_page
 
 IDS = [f"s{i}" for i in range(12)]
 ACTUAL = np.arange(12.0)
@@ -36,11 +36,11 @@ def metadata(**columns):
 
 def shown(truth=None, missing="error", **more):
     predictions = pd.Series(PREDICTED, index=IDS)
-    return _shown.shown(predictions, truth or column(ACTUAL), missing, **more)
+    return shown_page.shown(predictions, truth or column(ACTUAL), missing, **more)
 
 
 def fact(it):
-    title, value, remark = _shown.held_out_fact(it)
+    title, value, remark = shown_page.held_out_fact(it)
     assert title == "Held out"
     return value, remark
 
@@ -84,7 +84,7 @@ def test_a_truth_of_another_column_is_named():
     assert shown(details=details()).warnings == []
     of_fit = {"units": "kg", "baselines": {"random_forest": {"mae": 2.0}}}
     other = shown(details=details(column="weight", **of_fit))
-    assert _shown.baseline_facts(other, "mae", "regression", write, "MAE") == []
+    assert shown_page.baseline_facts(other, "mae", "regression", write, "MAE") == []
     assert other.about["units"] is None and shown(details=details(**of_fit)).about["units"] == "kg"
 
 
@@ -155,7 +155,7 @@ def test_a_class_may_be_called_as_a_column_of_its_own():
     about = {"task": "classification", "column": "kind", "source": "new samples"}
     given = Details.of(shares.assign(prediction="fold"), classes=["fold", "lower"], **about)
     truth = column(["fold", "lower"] * 6, "kind")
-    it = _shown.shown(pd.Series("fold", index=IDS), truth, "error", details=given)
+    it = shown_page.shown(pd.Series("fold", index=IDS), truth, "error", details=given)
     assert list(it.table) == ["actual", "prediction"]
 
 
@@ -172,24 +172,24 @@ def test_facts_of_baselines_blend_and_interval():
         confidence=0.9,
     )
     it = shown(details=given)
-    ((name, value, remark),) = _shown.baseline_facts(it, "mae", "regression", write, "MAE")
+    ((name, value, remark),) = shown_page.baseline_facts(it, "mae", "regression", write, "MAE")
     assert (name, value) == ("Baseline: random forest", "2.0 d") and remark.startswith("MAE on")
     assert remark.endswith("; ridge regression on CLR 3.0 d")
-    ((_, blend, _),) = _shown.blend_facts(it)
+    ((_, blend, _),) = shown_page.blend_facts(it)
     assert blend == "networks 40%, forest 60%"
-    ((title, holds, width),) = _shown.interval_fact(it, write)
+    ((title, holds, width),) = shown_page.interval_fact(it, write)
     assert (title, holds) == ("90% prediction interval", "holds 66.7%") and "3.0 d" in width
     alone = shown(details=details(blend={"networks": 1.0, "forest": 0.0}))
-    assert _shown.blend_facts(alone)[0][1] == "networks alone"
+    assert shown_page.blend_facts(alone)[0][1] == "networks alone"
 
 
 def test_facts_say_of_which_samples_they_are():
     bounds = {"lower": [np.nan, *(PREDICTED - 1.5)[1:]], "upper": [np.nan, *(PREDICTED + 1.5)[1:]]}
     given = details(more=bounds, baselines={"random_forest": {"mae": 2.0}})
     it = shown(column([*ACTUAL[:-2], np.nan, np.nan]), "ignore", details=given)
-    ((_, holds, remark),) = _shown.interval_fact(it, write)
+    ((_, holds, remark),) = shown_page.interval_fact(it, write)
     assert holds == "holds 66.7%" and remark.startswith("of the 9 samples that have one;")
-    ((_, _, baseline),) = _shown.baseline_facts(it, "mae", "regression", write, "MAE")
+    ((_, _, baseline),) = shown_page.baseline_facts(it, "mae", "regression", write, "MAE")
     assert baseline == "MAE of all 12 samples on the same folds"
 
 
@@ -201,8 +201,8 @@ def test_a_note_is_kept_once():
 def test_a_metric_without_an_interval_says_why():
     it = shown(group_by=column(["one"] * 12, "host"))
     row = pd.Series({"value": 1.0, "low": np.nan, "high": np.nan})
-    assert "one group" in _shown.metric_fact(it, "MAE", row, write)[2]
+    assert "one group" in shown_page.metric_fact(it, "MAE", row, write)[2]
     row = pd.Series({"value": 1.0, "low": 0.5, "high": 2.0})
-    assert "0.5 to 2.0 d, bootstrap of 1 group" in _shown.metric_fact(it, "MAE", row, write)[2]
+    assert "0.5 to 2.0 d, bootstrap of 1 group" in shown_page.metric_fact(it, "MAE", row, write)[2]
     row = pd.Series({"value": np.nan, "low": np.nan, "high": np.nan})
-    assert _shown.metric_fact(it, "R²", row, write)[1:2] == ("not defined",)
+    assert shown_page.metric_fact(it, "R²", row, write)[1:2] == ("not defined",)

@@ -11,10 +11,10 @@ import qiime2
 from qiime2.plugin.testing import TestPluginBase
 
 from aam_core.errors import InputError
-from q2_aam import _classification_page
 from q2_aam._details import Details
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
 from q2_aam.actions.predictions import confusion_matrix, scatterplot
+from q2_aam.pages import classification
 
 NAMES = ["007", "2538.1000101", "a", "b", "c", "d"]
 ACTUAL = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]
@@ -326,7 +326,7 @@ def test_a_class_without_probabilities_is_said(tmp_path):
     ],
 )
 def test_sets_of_classes_with_a_bar_in_their_names(text, names):
-    assert _classification_page._classes_of(text, {"a", "b", "b|a", "c|d"}) == names
+    assert classification._classes_of(text, {"a", "b", "b|a", "c|d"}) == names
 
 
 class TestThroughTheFramework(TestPluginBase):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from aam_core.reporting.page import Page, Table, rows_of
-from q2_aam import _pages
+from q2_aam.pages import rendering
 
 __all__ = ["render_page"]
 
@@ -28,7 +28,7 @@ def render_page(
     """
     stems = {picture.name: f"figure-{picture.name}" for picture in page.pictures}
     pictures = {
-        stems[picture.name]: _pages.draw(output_dir, stems[picture.name], picture.draw)
+        stems[picture.name]: rendering.draw(output_dir, stems[picture.name], picture.draw)
         for picture in page.pictures
     }
     captions = {stems[picture.name]: picture.caption.rstrip(".") for picture in page.pictures}
@@ -58,7 +58,7 @@ def render_page(
         "captions": captions,
         "sections": sections,
     }
-    _pages.render("sections", output_dir, context, data=data)
+    rendering.render("sections", output_dir, context, data=data)
 
 
 def _shown(table: Table) -> dict:

@@ -11,7 +11,7 @@ import pandas as pd
 from aam_core.data.columns import natural_order
 from aam_core.explanation.result import Explanation
 from aam_core.plots.style import BLUE, GREY, RED
-from q2_aam import _pages
+from q2_aam.pages import rendering
 
 __all__ = [
     "DIRECTIONS",
@@ -96,7 +96,7 @@ def bars(table: str, axis: str, rows: pd.DataFrame, choice: str = "") -> dict[st
     ]
     tips += [name for name in rows if str(name).startswith("effect_")]
     fields = [
-        {"field": _pages.field(name), "title": name.replace("_", " "), **_format(rows, name)}
+        {"field": rendering.field(name), "title": name.replace("_", " "), **_format(rows, name)}
         for name in tips
         if name in rows or name == rows.index.name
     ]
@@ -140,7 +140,7 @@ def bars(table: str, axis: str, rows: pd.DataFrame, choice: str = "") -> dict[st
 
 def _format(rows: pd.DataFrame, name: str) -> dict[str, str]:
     numeric = name in rows and pd.api.types.is_numeric_dtype(rows[name])
-    return _pages.NUMBER if numeric else {"type": "nominal"}
+    return rendering.NUMBER if numeric else {"type": "nominal"}
 
 
 def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[
             "tooltip": [
                 {"field": "feature-id", "type": "nominal"},
                 {"field": "group", "type": "nominal", "title": column},
-                {"field": "abundance", **_pages.NUMBER},
+                {"field": "abundance", **rendering.NUMBER},
                 {"field": "prevalence", "type": "quantitative", "format": ".1%"},
                 {"field": "samples", "type": "quantitative"},
             ],
@@ -246,7 +246,7 @@ def contributions(table: pd.DataFrame, explanation: Explanation, units: str) -> 
                     "tooltip": [
                         {"field": "feature-id", "type": "nominal"},
                         *(
-                            {"field": name, **_pages.NUMBER}
+                            {"field": name, **rendering.NUMBER}
                             for name in ("contribution", "se", "abundance")
                         ),
                     ],

@@ -11,8 +11,8 @@ from aam_core import plots
 from aam_core.reporting.page import cell
 from aam_core.statistics import Numbers, scored
 from aam_core.tasks.prediction_columns import BOUNDS, NOVELTY
-from q2_aam import _pages
-from q2_aam._shown import (
+from q2_aam.pages import rendering
+from q2_aam.pages.shown import (
     Shown,
     Writer,
     baseline_facts,
@@ -68,12 +68,12 @@ def write_regression_page(output_dir: str, it: Shown, units: str | None) -> None
     text = _writer(units)
     label = f"{truth} ({units})" if units else truth
     pictures = {
-        "scatterplot": _pages.draw(
+        "scatterplot": rendering.draw(
             output_dir,
             "scatterplot",
             functools.partial(plots.scatter, table, label=truth, units=units),
         ),
-        "residuals": _pages.draw(
+        "residuals": rendering.draw(
             output_dir,
             "residuals",
             functools.partial(
@@ -96,14 +96,14 @@ def write_regression_page(output_dir: str, it: Shown, units: str | None) -> None
         "has_intervals": "lower" in table,
         "dashed": "predicted = actual (residual 0)",
         "fitted": "line fitted to all samples",
-        "metrics_rows": _pages.rows(_worded_metrics(metrics)),
-        "worst_rows": _pages.rows(worded(worst, _WORST, residual="Error"), _LARGEST_ERRORS),
+        "metrics_rows": rendering.rows(_worded_metrics(metrics)),
+        "worst_rows": rendering.rows(worded(worst, _WORST, residual="Error"), _LARGEST_ERRORS),
         "count": f"{len(table):,}",
         "over": it.over,
         "in_units": f", in {units}" if units else "",
     }
     data, spec = chart(it, label=truth, units=units, line=_line(metrics, table))
-    _pages.render(
+    rendering.render(
         "scatterplot",
         output_dir,
         context,

@@ -8,7 +8,7 @@ from aam_core import plots
 from aam_core.log import duration
 from aam_core.model import Model
 from aam_core.plots.style import COLOURS, named_metric
-from q2_aam._pages import NUMBER
+from q2_aam.pages.rendering import NUMBER
 
 __all__ = ["chart", "facts_of", "name_of", "points", "unit_of"]
 

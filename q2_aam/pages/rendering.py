@@ -27,7 +27,7 @@ from aam_core.reporting.page import cell
 
 __all__ = ["ASSETS", "NUMBER", "draw", "field", "render", "rows"]
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 
 _SCRIPTS = "aam"
 """Folder of a page with scripts and styles."""

@@ -15,8 +15,8 @@ from aam_core.errors import first_five
 from aam_core.reporting.class_scores import ClassScores, class_scores
 from aam_core.reporting.scores import by_class, calibration, confusion_counts
 from aam_core.tasks.prediction_columns import PREDICTION_SET
-from q2_aam import _pages
-from q2_aam._shown import (
+from q2_aam.pages import rendering
+from q2_aam.pages.shown import (
     Shown,
     baseline_facts,
     blend_facts,
@@ -95,9 +95,9 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
         "captions": _CAPTIONS,
         "has_curves": len(scores.areas) > 0,
         "classes": classes,
-        "metrics_rows": _pages.rows(_worded_metrics(metrics)),
-        "classes_rows": _pages.rows(_worded_classes(frame)),
-        "wrong_rows": _pages.rows(_worded_samples(wrong), _MISCLASSIFIED),
+        "metrics_rows": rendering.rows(_worded_metrics(metrics)),
+        "classes_rows": rendering.rows(_worded_classes(frame)),
+        "wrong_rows": rendering.rows(_worded_samples(wrong), _MISCLASSIFIED),
         "wrong_count": len(wrong),
         "count": f"{len(it.table):,}",
         "over": it.over,
@@ -119,7 +119,7 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
         charts |= {
             name: {"data": {"name": name}} for name in ("roc", "precision_recall", "calibration")
         }
-    _pages.render("confusion_matrix", output_dir, context, data=data, charts=charts)
+    rendering.render("confusion_matrix", output_dir, context, data=data, charts=charts)
 
 
 def _notes_of_probabilities(it: Shown, named: set[str]) -> list[str]:
@@ -213,14 +213,14 @@ def _draw(
 ) -> dict[str, list[str]]:
     """The static pictures: their suffixes."""
     matrix = functools.partial(plots.confusion, it.table, classes=classes, label=it.truth)
-    drawn = {"confusion_matrix": _pages.draw(output_dir, "confusion_matrix", matrix)}
+    drawn = {"confusion_matrix": rendering.draw(output_dir, "confusion_matrix", matrix)}
     if len(scores.areas):
         curves = functools.partial(
             plots.class_curves, scores.roc, scores.precision_recall, scores.areas
         )
-        drawn["class_curves"] = _pages.draw(output_dir, "class_curves", curves)
+        drawn["class_curves"] = rendering.draw(output_dir, "class_curves", curves)
         steps_drawn = functools.partial(plots.reliability, steps)
-        drawn["calibration_curve"] = _pages.draw(output_dir, "calibration_curve", steps_drawn)
+        drawn["calibration_curve"] = rendering.draw(output_dir, "calibration_curve", steps_drawn)
     return drawn
 
 

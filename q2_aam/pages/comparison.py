@@ -18,7 +18,7 @@ from aam_core.plots.style import named_metric as _metric
 from aam_core.reporting.page import cell
 from aam_core.statistics import CONFIDENCE, mean_metrics, predictions_of
 from aam_core.tasks import task_named
-from q2_aam import _pages
+from q2_aam.pages import rendering
 
 __all__ = ["write_page"]
 
@@ -94,13 +94,13 @@ def write_page(
         "intervals": _intervals_in_words(about, comparison),
         "confidence": f"{CONFIDENCE:.0%}",
         "reference": reference and labels[reference],
-        "methods": _pages.rows(_metrics_shown(comparison, labels, main)),
+        "methods": rendering.rows(_metrics_shown(comparison, labels, main)),
         "compared": reference
-        and _pages.rows(_differences_shown(comparison, labels, main, reference)),
+        and rendering.rows(_differences_shown(comparison, labels, main, reference)),
         "columns": _columns_in_words(comparison, units, reference is not None),
         "unit": "sample" if about["group_by"] is None else "group",
         "paired": len(paired) and f"The {loss} of AAM against that of another method.",
-        "folds": about["folds"] > 1 and _pages.rows(_folds_shown(folds)),
+        "folds": about["folds"] > 1 and rendering.rows(_folds_shown(folds)),
         "folds_title": f"{_named(main)} in each fold",
         "pictures": pictures,
         "captions": {
@@ -113,7 +113,7 @@ def write_page(
             "predictions_by_method": "Predictions of each sample by each method",
         },
     }
-    _pages.render("compare", output_dir, context, data=data, charts=charts)
+    rendering.render("compare", output_dir, context, data=data, charts=charts)
 
 
 # --- what stands at the top ----------------------------------------------------------------------
@@ -376,7 +376,7 @@ def _by_metric(metrics: pd.DataFrame, main: str, value: str) -> dict[str, Any]:
     shown = [
         {"field": "method", "title": "method"},
         *(
-            {"field": name, "title": title, **_pages.NUMBER}
+            {"field": name, "title": title, **rendering.NUMBER}
             for name, title in ((value, value), (low, "from"), (high, "to"))
         ),
     ]
@@ -485,8 +485,8 @@ def _paired_chart(paired: pd.DataFrame, loss: str, labels: Mapping[str, str]) ->
                     "tooltip": [
                         {"field": "group", "title": "group"},
                         {"field": "samples", "type": "quantitative"},
-                        {"field": "AAM", **_pages.NUMBER},
-                        {"field": "other", **_pages.NUMBER},
+                        {"field": "AAM", **rendering.NUMBER},
+                        {"field": "other", **rendering.NUMBER},
                     ],
                 },
             },
@@ -511,4 +511,4 @@ def _pictures(output_dir, metrics, losses, labels, what) -> dict[str, list[str]]
         drawn["paired"] = partial(
             plots.paired, table, first="AAM", second=labels[second], label=loss
         )
-    return {stem: _pages.draw(output_dir, stem, plot) for stem, plot in drawn.items()}
+    return {stem: rendering.draw(output_dir, stem, plot) for stem, plot in drawn.items()}

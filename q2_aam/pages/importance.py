@@ -13,8 +13,8 @@ from aam_core.data.columns import natural_order
 from aam_core.errors import InputError, first_five
 from aam_core.explanation.result import Explanation
 from aam_core.reporting.page import cell
-from q2_aam import _pages
-from q2_aam._importance_charts import (
+from q2_aam.pages import rendering
+from q2_aam.pages.importance_charts import (
     DIRECTIONS,
     FALSE,
     MOST,
@@ -86,7 +86,7 @@ def write_importance(
         wide = wide.loc[[name for name in features.index if name in wide.index]]
         wide.index = pd.Index(features.loc[wide.index, "label"])
         draw = functools.partial(plots.abundance_map, wide, label=column)
-        pictures["abundances"] = _pages.draw(output_dir, "abundances", draw)
+        pictures["abundances"] = rendering.draw(output_dir, "abundances", draw)
         shown = abundances[abundances["feature-id"].isin(features.index)]
         labels = features["label"].reindex(shown["feature-id"]).to_numpy()
         data["abundances"] = shown.assign(label=labels)
@@ -109,8 +109,8 @@ def write_importance(
         "pictures": pictures,
         "captions": _CAPTIONS,
         "tables": [name for name in data if name not in internal],
-        "features": _pages.rows(_for_page(explanation.importance), count),
-        "groups": _pages.rows(_for_page(explanation.groups), MOST),
+        "features": rendering.rows(_for_page(explanation.importance), count),
+        "groups": rendering.rows(_for_page(explanation.groups), MOST),
         "counts": {"features": len(explanation.importance), "groups": len(explanation.groups)},
         "column": column,
         "shown_samples": 0
@@ -119,7 +119,7 @@ def write_importance(
         "samples": explanation.counts.get("samples", 0),
         "classes": not set(explanation.importance["direction"]) <= set(DIRECTIONS),
     }
-    _pages.render("importance", output_dir, context, data=data, charts=charts)
+    rendering.render("importance", output_dir, context, data=data, charts=charts)
 
 
 _CAPTIONS = {
@@ -229,9 +229,9 @@ def _pictures(
         table = getattr(explanation, name)
         if (table["importance"] > 0).any():
             draw = functools.partial(plots.importance, table, most=min(count, 25), **words)
-            drawn[f"figure-{name}"] = _pages.draw(output_dir, f"figure-{name}", draw)
+            drawn[f"figure-{name}"] = rendering.draw(output_dir, f"figure-{name}", draw)
     draw = functools.partial(plots.deletion_curve, explanation.deletion, **words)
-    drawn["figure-deletion"] = _pages.draw(output_dir, "figure-deletion", draw)
+    drawn["figure-deletion"] = rendering.draw(output_dir, "figure-deletion", draw)
     return drawn
 
 

@@ -1,0 +1,1 @@
+"""Pages of the visualizers: what they show, and in `rendering` how any page is written."""
