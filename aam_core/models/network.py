@@ -517,14 +517,18 @@ class Network(nn.Module):
         if self.faith_pd is not None and "faith_pd" in heads:
             output.faith_pd = self.faith_pd(asvs.vectors, asvs.mask)
 
+    @property
+    def pools_at_once(self) -> bool:
+        """Whether the members' sample vectors can be had at once; see `pooling`."""
+        of_asvs = self.distance is not None or self.faith_pd is not None
+        return bool(self.parts.outputs) and not of_asvs and pooling.can_pool(self.members)
+
     def _pooled(self, vectors_UE, batch, heads, keys_B) -> Tensor | None:
-        """Sample vectors ``[K, B, D]``, where they can be had at once; see `pooling`."""
-        if self.distance is not None or self.faith_pd is not None or not self.parts.outputs:
+        """Sample vectors ``[K, B, D]``, where they can be had at once."""
+        if not self.pools_at_once or not {"target", "samples"} & {*heads}:
             return None
         # In half precision the variance of a vector would lose its digits.
         if vectors_UE.dtype != torch.float32 or torch.is_autocast_enabled(vectors_UE.device.type):
-            return None
-        if not {"target", "samples"} & {*heads} or not pooling.can_pool(self.members):
             return None
         keys_BK = None
         if keys_B is not None and self.config.sample.asv_dropout > 0:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aam_core.data.batches import Batch
     from aam_core.models.network import Member
 
-__all__ = ["can_pool", "pool"]
+__all__ = ["can_pool", "padded", "pool"]
 
 _ROWS = 8
 """Samples pooled at a time on a CPU: of like richness, so that little is padding, and few enough
@@ -107,6 +107,13 @@ def _parts(mask_BA: Tensor) -> Iterator[tuple[Tensor, int]]:
     last_B = (mask_BA * place_A).amax(1)
     for row in last_B.argsort(stable=True).split(_ROWS):
         yield row, int(last_B[row[-1]])
+
+
+def padded(richness: Sequence[int]) -> int:
+    """ASVs that samples of these numbers of ASVs are padded to on a CPU, all together."""
+    rows = sorted(richness)
+    parts = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
+    return sum(len(part) * part[-1] for part in parts)
 
 
 class _Group:

@@ -24,6 +24,7 @@ from torch import nn
 from aam_core.config import Config, ModelConfig
 from aam_core.data.batches import EVALUATION
 from aam_core.errors import InputError
+from aam_core.models import pooling
 from aam_core.models.network import Network, Parts, part_of
 from aam_core.training.job import TrainingJob
 from aam_core.training.optimizers import OPTIMIZERS
@@ -224,7 +225,10 @@ class _Probe:
         return -(-size // (self.group.world_size * train.accumulate))
 
     def sizes(self, samples: int) -> list[float]:
-        """Sizes of a micro-batch of the richest samples: 1, U, B x A, B, B x G."""
+        """Sizes of a micro-batch of the richest samples: 1, U, B x A, B, B x G.
+
+        B x A as the network pads them.
+        """
         drawn = len(self.draw.samples)
         if samples > drawn:
             more = self.order[: max(samples, 2 * drawn)]
@@ -234,10 +238,16 @@ class _Probe:
         return [
             1,
             distinct,
-            samples * max(asvs),
+            self.padded(asvs),
             samples,
             samples * samples * self.group.world_size,
         ]
+
+    def padded(self, asvs: list[int]) -> int:
+        """ASVs of samples with as many, and what they are padded with."""
+        if self.job.network.pools_at_once and self.group.device.type == "cpu":
+            return pooling.padded(asvs)
+        return len(asvs) * max(asvs)
 
     def step(self, samples: np.ndarray) -> None:
         """Forward and backward."""
@@ -292,9 +302,8 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     sizes = []
     for samples in batches:
         draw = probe.job.batcher.draw(samples, EVALUATION)
-        asvs = max(len(kept) for kept in draw.selected)
-        pairs = len(samples) ** 2
-        sizes.append([1, len(draw.features), len(samples) * asvs, len(samples), pairs])
+        asvs = probe.padded([len(kept) for kept in draw.selected])
+        sizes.append([1, len(draw.features), asvs, len(samples), len(samples) ** 2])
     sizes = np.array(sizes, float)
     scale = sizes.max(0)
     # Non-negative, as no size can save memory; scaled, as the sizes differ by orders of magnitude.
