@@ -150,6 +150,14 @@ def table(results: dict[str, dict]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def write_docs(results: dict[str, dict]) -> None:
+    """Renew the table between the markers."""
+    before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    with replacing(DOCS) as file:
+        file.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -162,13 +170,9 @@ def main() -> None:
     for label, *study in studies(args.data):
         results[label] = measure(*study, args.steps)
         print(table(results), flush=True)
-    write_json(args.output, {"machine": cpu() | versions(), "studies": results})
-    if not args.no_docs:
-        before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
-        _, after = rest.split(END)
-        with replacing(DOCS) as file:
-            page = f"{before}{BEGIN}\n{table(results)}\n{END}{after}"
-            file.write_text(page, encoding="utf-8")
+        write_json(args.output, {"machine": cpu() | versions(), "studies": results})
+        if not args.no_docs:
+            write_docs(results)
 
 
 if __name__ == "__main__":
