@@ -562,7 +562,8 @@ def _read_history(path: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        table = pd.read_csv(path, sep="\t", dtype=float, float_precision="round_trip")
+        # Of text, as Python reads numbers: to the last digit.
+        table = pd.read_csv(path, sep="\t", dtype=str).astype(float)
         rows = table.astype({"epoch": int, "step": int}).to_dict("records")
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]

@@ -36,7 +36,8 @@ _TABLE, _PLOT = "lr.tsv", "lr.png"
 
 def _read_result(folder) -> RangeTest:
     """The result that `find_lr` wrote into a folder."""
-    table = pd.read_csv(Path(folder, _TABLE), sep="\t", float_precision="round_trip")
+    # Of text, as Python reads numbers: to the last digit.
+    table = pd.read_csv(Path(folder, _TABLE), sep="\t", dtype=str).astype(float)
     return RangeTest(table, range_test.suggest(table))
 
 
