@@ -226,7 +226,7 @@ def _against(subject: Subject, name: str, values: pd.Series, label: str, log: bo
         ylabel=subject.label,
         log=log,
     )
-    caption = f"Errors against: {label}. Red: running median and quartiles."
+    caption = f"Errors against: {label}. Orange: running median and quartiles."
     return Picture(f"by-{_file_name(name)}", draw, caption)
 
 
@@ -298,7 +298,8 @@ def _column_picture(subject: Subject, name: str, values: pd.Series, file_name: s
         draw = functools.partial(
             plots.errors_against, to_floats(values), deviations, xlabel=name, ylabel=subject.label
         )
-        return Picture(file_name, draw, f"Errors against {name}. Red: running median, quartiles.")
+        caption = f"Errors against {name}. Orange: running median, quartiles."
+        return Picture(file_name, draw, caption)
     names = [None if is_missing(value) else as_name(value) for value in values]
     draw = functools.partial(
         plots.errors_by_category, names, deviations, label=name, ylabel=subject.label
