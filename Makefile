@@ -1,14 +1,14 @@
 # `make` lists what there is. Every target sets up the environment that it needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint lock fresh kills bench-speed bench-fit bench-scale bench-accuracy bench-ablations fuzz core-env \
-	test-core test-newest tools clean
+.PHONY: help env demo test lint lock fresh kills bench-speed bench-fit bench-scale bench-accuracy bench-few-labels \
+	bench-ablations fuzz core-env test-core test-newest tools clean
 
 # Commands of a conda environment expect CONDA_PREFIX.
 IN_ENV := CONDA_PREFIX="$(CURDIR)/.venv" PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 env: ## Set up .venv: the package and, where it can be had, QIIME 2 (AAM_ENV=conda|apt|plain forces how)
 	@scripts/env.sh main
@@ -54,6 +54,9 @@ bench-scale: env ## Measure scaling over processes, memory and, on a GPU, its ut
 MODE ?= quick
 bench-accuracy: env ## Compare with a random forest (MODE=full: every study; MODE=corpus: others)
 	@$(IN_ENV) python benchmarks/$(if $(filter corpus,$(MODE)),accuracy_corpus.py,accuracy.py --mode $(MODE))
+
+bench-few-labels: env ## Errors with 25 to 200 labels (MODE=full: all; ENCODERS=DIR: with encoders)
+	@$(IN_ENV) python benchmarks/few_labels.py --mode $(MODE) --jobs 2 $(ENCODERS:%=--encoders %)
 
 bench-ablations: env ## Compare variants of the default (QUESTION=1 ... 5: those of one question)
 	@$(IN_ENV) python benchmarks/ablations.py $(QUESTION:%=--question %)

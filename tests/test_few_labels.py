@@ -1,0 +1,188 @@
+"""The benchmark of few labels: its draws, what it measures, what it says of the results."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aam_core.data.study import load_study
+from aam_core.simulate.study import simulate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Imports modules of the benchmark by their names."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def draws(module):
+    return module("few_labels_draws")
+
+
+def loaded(draws, samples=60, groups=None):
+    """A small study with a number, or with three classes."""
+    made = simulate(samples=samples, features=40, seed=1)
+    study = load_study(made.table, sequences=made.sequences)
+    numbers = pd.Series(np.arange(samples, dtype=float), study.sample_ids, name="number")
+    if groups is not None:
+        groups = pd.Series(np.arange(samples) // groups, study.sample_ids).astype(str)
+    return draws.Loaded(study, numbers, groups)
+
+
+def classes(one, draws):
+    values = one.values.mod(10).map(lambda digit: "abc"[int(digit > 4) + int(digit > 7)])
+    return draws.Loaded(one.study, values.rename("class"), one.groups)
+
+
+def test_groups_stay_on_one_side_and_a_third_is_tested(draws):
+    one = loaded(draws, groups=4)
+    problem = draws.Problem.of(one, "regression")
+    assert not set(one.groups[problem.rest]) & set(one.groups[problem.test])
+    assert len(problem.test) == 20 and len(problem.rest) == 40
+
+
+def test_a_draw_has_as_many_samples_as_asked_for_and_those_of_smaller_ones(draws):
+    problem = draws.Problem.of(loaded(draws), "regression")
+    drawn = {size: problem.draw(size, 0) for size in ("25", draws.ALL)}
+    assert len(drawn["25"].train) == 25 and drawn[draws.ALL].train == problem.rest
+    assert set(drawn["25"].train) < set(problem.rest)
+    assert drawn["25"].train == problem.draw("25", 0).train != problem.draw("25", 1).train
+    assert [problem.has(size) for size in ("25", "50", draws.ALL)] == [True, False, True]
+
+
+def test_classes_have_their_shares_in_each_draw(draws):
+    problem = draws.Problem.of(classes(loaded(draws), draws), "classification")
+    for number in range(3):
+        counts = problem.draw("25", number).values.value_counts()
+        whole = problem.loaded.values[problem.rest].value_counts()
+        assert (abs(counts - whole * 25 / len(problem.rest)) <= 1).all()
+
+
+def test_no_two_studies_are_of_one_table_and_each_third_has_both_tasks(draws):
+    tables = [draws.tables(name)[0] for name in draws.NAMES]
+    assert len(set(tables)) == len(tables) >= 15 and len(draws.QUICK) == 15
+    for number in range(draws.THIRDS):
+        tasks = {draws.task_of(name) for name in draws.NAMES if draws.third(name) == number}
+        assert tasks == {"regression", "classification"}
+
+
+def test_errors_of_classes_have_a_floor(module, draws):
+    methods = module("few_labels_methods")
+    problem = draws.Problem.of(classes(loaded(draws), draws), "classification")
+    draw = problem.draw("25", 0)
+    truth = draw.loaded.values[draw.test]
+    right = pd.get_dummies(truth).astype(float)
+    wrong = right.rename(columns={"a": "b", "b": "c", "c": "a"})
+    good = methods.errors(draw, right.assign(prediction=truth))
+    assert good["balanced"] == good["brier"] == 0 and 0 < good["log_loss"] < 0.02
+    bad = methods.errors(draw, wrong.assign(prediction=wrong.idxmax(axis=1)))
+    assert bad["balanced"] == 1 and bad["log_loss"] == pytest.approx(-np.log(0.005 / 1.015))
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_a_fit_is_measured_whole_and_by_its_parts(module, draws, task):
+    methods = module("few_labels_methods")
+    one = loaded(draws, groups=2)
+    problem = draws.Problem.of(one if task == "regression" else classes(one, draws), task)
+    changes = {
+        "model.members": 2,
+        "forest.trees": 5,
+        "train.max_steps": 2,
+        "train.val_fraction": 0.5,
+    }
+    setting = methods.Setting(changes)
+    result = methods.measure("scratch", problem.draw("25", 0), setting)
+    main = methods.MAIN[task]
+    parts = [result["parts"][name][main] for name in ("network", "forest")]
+    assert result["errors"][main] > 0 and len(set(parts)) == 2
+    assert (result["train"], result["test"], result["members"]) == (25, 20, 2)
+    assert 0 <= result["network_weight"] <= 1 and result["cpu_s"] > 0
+    plain = methods.measure("forest", problem.draw("25", 0), setting)
+    assert plain["errors"][main] > 0 and "parts" not in plain
+    assert result["configuration"] != methods.configuration(methods.Setting().config())
+
+
+def results(ratios):
+    """Two draws a study whose error with the encoder is a multiple of that from scratch."""
+    one = {"train": 25, "test": 9, "cpu_s": 2.0}
+
+    def draw(scale, ratio):
+        return {
+            name: one | {"errors": {"mae": scale * factor, "log_loss": scale * factor}}
+            for name, factor in (("scratch", 1), ("pretrained", ratio), ("forest", 1.1))
+        }
+
+    return {
+        name: {"25": {"0": draw(3, ratio**2), "1": draw(5, 1)}, "50": {"0": draw(2, ratio)}}
+        for name, ratio in ratios.items()
+    }
+
+
+def test_ratios_are_geometric_means_over_draws_then_over_studies(module):
+    tables = module("few_labels_tables")
+    made = results({"mice-age": 0.8, "parkinson": 0.9, "ms-age": 1.1})
+    logs = tables.log_ratios(made, "pretrained", ["25"])
+    assert np.exp(logs).to_dict() == pytest.approx(
+        {"mice-age": 0.8, "parkinson": 0.9, "ms-age": 1.1}
+    )
+    it = tables.compared(logs)
+    assert it.ratio == pytest.approx((0.8 * 0.9 * 1.1) ** (1 / 3))
+    assert (it.better, it.studies) == (2, 3) and it.worst == pytest.approx(1.1)
+    assert it.low < it.ratio < it.high and it.p > 0.05
+
+
+def test_the_tables_have_what_is_measured_and_the_figure_is_drawn(module, tmp_path):
+    tables = module("few_labels_tables")
+    made = results({"mice-age": 0.8, "parkinson": 0.9})
+    made["mice-age"]["25"]["0"]["linear"] = {"failed": "one class"}
+    text = tables.all_tables(made)
+    rows = [line for line in text.splitlines() if line.startswith("| 25 |")]
+    assert len(rows) == 3 and "| 2 | 1.100 [1.100, 1.100] | 1.100 | 1.100 |" in rows[0]
+    assert "1 fits were refused: mice: age in days, 25 labels, draw 0: linear (one class)" in text
+    assert "0.849 of that from scratch" in text and "lower on 100% of 2 studies" in text
+    tables.draw_figure(made, tmp_path / "few.png")
+    assert (tmp_path / "few.png").stat().st_size > 5000
+    assert tables.all_tables({})
+
+
+def test_results_go_on_where_they_ended(module, draws, tmp_path, monkeypatch):
+    few = module("few_labels")
+    problem = draws.Problem.of(loaded(draws), "regression")
+    monkeypatch.setattr(few, "problem", lambda name, data: problem)
+    args = few.arguments(
+        [
+            "--study",
+            "mice-age",
+            "--size",
+            "25",
+            "--draws",
+            "2",
+            "--output",
+            str(tmp_path / "r.json"),
+        ]
+    )
+    wanted = list(few.jobs(args))
+    assert len(wanted) == 2 * 6 and wanted[-1] == ("mice-age", "25", 1, "scratch")
+    few.save(args.output, wanted[0], {"errors": {"mae": 1.0}})
+    few.save(args.output, wanted[-1], {"errors": {"mae": 2.0}})
+    read = few.read(args.output)
+    assert few.known(read, wanted[0])["errors"]["mae"] == 1.0 and not few.known(read, wanted[1])
+    assert set(json.loads(args.output.read_text())) == {"machine", "studies"}
+
+
+def test_methods_with_an_encoder_need_a_folder_of_encoders(module, capsys):
+    few = module("few_labels")
+    assert set(few.arguments(["--encoders", "x"]).method) == set(few.METHODS)
+    assert not set(few.arguments([]).method) & set(few.WITH_ENCODER)
+    with pytest.raises(SystemExit):
+        few.arguments(["--method", "pretrained"])
+    assert "need --encoders" in capsys.readouterr().err
