@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.baseline_fits import fit_baseline
     from aam_core.config import Config, presets
     from aam_core.crossval import cross_validate
+    from aam_core.data.studies import Studies, load_studies
     from aam_core.data.study import Study, load_study
     from aam_core.description import info
     from aam_core.embedding import embed
@@ -42,6 +43,7 @@ __all__ = [
     "Config",
     "InputError",
     "Model",
+    "Studies",
     "Study",
     "__version__",
     "attention_shares",
@@ -58,6 +60,7 @@ __all__ = [
     "fusion_weights",
     "info",
     "load_model",
+    "load_studies",
     "load_study",
     "log",
     "predict",
@@ -78,6 +81,7 @@ _MODULES = {
     "Config": "aam_core.config",
     "InputError": "aam_core.errors",
     "Model": "aam_core.model",
+    "Studies": "aam_core.data.studies",
     "Study": "aam_core.data.study",
     "attention_shares": "aam_core.explanation.attention",
     "base_attributions": "aam_core.explanation.bases",
@@ -93,6 +97,7 @@ _MODULES = {
     "fusion_weights": "aam_core.explanation.attention",
     "info": "aam_core.description",
     "load_model": "aam_core.model",
+    "load_studies": "aam_core.data.studies",
     "load_study": "aam_core.data.study",
     "predict": "aam_core.prediction",
     "predicted_distances": "aam_core.prediction",

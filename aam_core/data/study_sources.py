@@ -1,0 +1,275 @@
+"""Where the files of many studies are: folders, tables, and manifests that list them.
+
+What a folder has is taken as far as it can be used; what a manifest, or a path of one study, names
+must be there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aam_core.data.ids import listing
+from aam_core.data.readers import is_path, read_text
+from aam_core.errors import InputError
+
+__all__ = ["StudySource", "find_sources"]
+
+_TABLES = (".biom", ".qza", ".biom.gz")
+_SEQUENCES = (".fasta", ".fna", ".fa", ".fasta.gz", ".fna.gz")
+_METADATA = (".tsv", ".txt")
+
+_ONE_STUDY = {
+    "table": ("table.biom", "table.qza"),
+    "sequences": ("rep-seqs.fasta", "rep-seqs.qza", "sequences.fasta", "sequences.qza"),
+    "metadata": ("metadata.tsv", "sample-metadata.tsv"),
+    "tree": ("tree.nwk", "tree.qza"),
+}
+"""Names of the files of a folder of one study, by what they are."""
+
+_FILES = ("table", "sequences", "metadata", "tree")
+_MANIFEST = ("name", *_FILES, "cohort", "source", "licence")
+"""Columns of a manifest that are read."""
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """Files of one study, and what a manifest says of it.
+
+    Attributes
+    ----------
+    name : str
+    table : Path
+    sequences, metadata, tree : Path or None
+    cohort : str
+        Studies of one cohort are held out together; empty where it is not given.
+    source, licence : str
+        Where it is from, for the record; empty where it is not given. Studies of one source are
+        one cohort, unless their cohorts are given.
+    named : bool
+        Whether a manifest or a path names it: then it must be usable.
+    """
+
+    name: str
+    table: Path
+    sequences: Path | None = None
+    metadata: Path | None = None
+    tree: Path | None = None
+    cohort: str = ""
+    source: str = ""
+    licence: str = ""
+    named: bool = True
+
+
+def find_sources(paths, report: list[str]) -> list[StudySource]:
+    """The studies of some paths.
+
+    Parameters
+    ----------
+    paths : path or iterable of path
+        Each one of
+
+        - a folder of one study: ``table.biom`` (or .qza), ``rep-seqs.fasta``, ``metadata.tsv``,
+          ``tree.nwk``, of which the table is needed;
+        - a folder of many: ``NAME.biom`` (or .qza) with ``NAME.tsv`` (metadata) and ``NAME.fasta``
+          where there are any, and folders of one study. A ``manifest.tsv`` in it says more of them;
+        - a table, beside which its other files are as in a folder of many;
+        - a manifest: tab-separated, with the columns ``table`` (or ``name``, of a table beside it),
+          ``sequences``, ``metadata``, ``tree``, ``cohort``, ``source``, ``licence``; paths are
+          relative to the manifest.
+    report : list of str
+        Gets a line for what is there and is not read.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file, no study, or two of one name.
+    """
+    paths = [paths] if is_path(paths) else list(paths)
+    if not paths:
+        raise InputError("No study is given: give a folder, a table or a manifest.")
+    sources: list[StudySource] = []
+    for given in paths:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            sources += _of_folder(path, report)
+        elif not path.exists():
+            raise InputError(f"There is no file or folder {path} (study); check the path.")
+        elif path.name.endswith(_TABLES):
+            sources.append(_beside(path))
+        else:
+            sources += _of_manifest(path, report)
+    _check_names(sources)
+    return sources
+
+
+def _of_folder(folder: Path, report: list[str]) -> list[StudySource]:
+    names = sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+    if any(name in _ONE_STUDY["table"] for name in names):
+        files = {kind: _only(folder, names, kind) for kind in _FILES}
+        _report_unread(folder, names, files.values(), report)
+        return [_source(folder.resolve().name, files)]
+    sources = []
+    for table in (folder / name for name in names if name.endswith(_TABLES)):
+        if (folder / table.name).is_file():
+            sources.append(replace(_beside(table), named=False))
+    for inner in (folder / name for name in names):
+        if inner.is_dir() and any((inner / name).is_file() for name in _ONE_STUDY["table"]):
+            sources += [replace(it, named=False) for it in _of_folder(inner, report)]
+    if not sources:
+        raise InputError(
+            f"{folder} has no study: there is no table.biom, NAME.biom or NAME.qza in it, nor a "
+            "folder with a table.biom."
+        )
+    read = {path for it in sources for path in (it.table, it.sequences, it.metadata)}
+    if (folder / "manifest.tsv").is_file():
+        read.add(folder / "manifest.tsv")
+        sources = _described(sources, folder / "manifest.tsv", report)
+    _report_unread(folder, names, [*read, *(path.parent for path in read if path)], report)
+    return sources
+
+
+def _beside(table: Path) -> StudySource:
+    """A table with the sequences and the metadata of its name beside it."""
+    name = _stem(table)
+    files: dict[str, Path | None] = {"table": table}
+    for kind, endings in (("sequences", _SEQUENCES), ("metadata", _METADATA)):
+        there = [path for it in endings if (path := table.with_name(name + it)).is_file()]
+        if len(there) > 1:
+            raise InputError(_two(table.parent, kind, [path.name for path in there]))
+        files[kind] = there[0] if there else None
+    return _source(name, files)
+
+
+def _of_manifest(path: Path, report: list[str]) -> list[StudySource]:
+    rows = _rows(path, report)
+    if not any("table" in row or "name" in row for row in rows):
+        raise InputError(
+            f"{path} is no manifest of studies: it needs a header with the column table (or name), "
+            f"of tab-separated {', '.join(_MANIFEST)}."
+        )
+    return [_of_row(row, path, number) for number, row in enumerate(rows, start=1)]
+
+
+def _of_row(row: Mapping[str, str], manifest: Path, number: int) -> StudySource:
+    files: dict[str, Path | None] = {}
+    for kind in _FILES:
+        files[kind] = manifest.parent / row[kind] if kind in row else None
+        if kind in row and not files[kind].is_file():  # type: ignore[union-attr]
+            raise InputError(f"{manifest}, row {number}: there is no file {files[kind]} ({kind}).")
+    if files["table"] is None:
+        if "name" not in row:
+            raise InputError(f"{manifest}, row {number} has neither a table nor a name.")
+        tables = [manifest.with_name(row["name"] + ending) for ending in _TABLES]
+        there = [path for path in tables if path.is_file()]
+        if not there:
+            raise InputError(f"{manifest}, row {number}: there is no table {tables[0]} (or .qza).")
+        if len(there) > 1:
+            raise InputError(_two(manifest.parent, "table", [path.name for path in there]))
+        nearby = _beside(there[0])
+        for kind in _FILES:
+            files[kind] = files[kind] or getattr(nearby, kind)
+    table = files["table"]
+    assert table is not None
+    more = {key: row[key] for key in ("cohort", "source", "licence") if key in row}
+    return replace(_source(row.get("name") or _stem(table), files), **more)  # type: ignore[arg-type]
+
+
+def _described(sources: list[StudySource], manifest: Path, report: list[str]) -> list[StudySource]:
+    """Studies of a folder with what its ``manifest.tsv`` says of them."""
+    rows = {row.get("name") or _stem(Path(row.get("table", ""))): row
+            for row in _rows(manifest, report)}  # fmt: skip
+    absent = sorted(set(rows) - {it.name for it in sources})
+    if absent:
+        report.append(
+            f"{manifest} has {len(absent):,} studies without a table ({listing(absent)})."
+        )
+    wanted = ("cohort", "source", "licence")
+    return [
+        replace(it, **{key: row[key] for key in wanted if key in row})  # type: ignore[arg-type]
+        if (row := rows.get(it.name))
+        else it
+        for it in sources
+    ]
+
+
+def _rows(path: Path, report: list[str]) -> list[dict[str, str]]:
+    """Rows of a manifest without blank cells; columns that are not read are reported."""
+    reader = csv.reader(io.StringIO(read_text(path, "manifest", "Metadata")), dialect="excel-tab")
+    try:
+        lines = [[cell.strip() for cell in line] for line in reader]
+    except csv.Error as error:
+        raise InputError(f"{path} (manifest), line {reader.line_num}: {error}.") from None
+    lines = [line for line in lines if any(line) and not line[0].startswith("#")]
+    if len(lines) < 2:
+        raise InputError(f"{path} (manifest) has no studies: it needs a header and a row for each.")
+    header, *rows = lines
+    header = [name.lower() for name in header]
+    repeated = [name for name, times in Counter(header).items() if times > 1]
+    if repeated:
+        raise InputError(f"{path} (manifest): columns occur twice ({listing(repeated)}).")
+    unread = [name for name in header if name not in _MANIFEST]
+    if unread:
+        report.append(
+            f"{path}: columns that are not read: {listing(unread)}; there are "
+            f"{', '.join(_MANIFEST)}."
+        )
+    for number, row in enumerate(rows, start=1):
+        if len(row) > len(header):
+            raise InputError(
+                f"{path} (manifest), row {number} has {len(row)} cells, the header {len(header)}."
+            )
+    known = [(i, name) for i, name in enumerate(header) if name in _MANIFEST]
+    return [{name: row[i] for i, name in known if i < len(row) and row[i]} for row in rows]
+
+
+def _source(name: str, files: Mapping[str, Path | None]) -> StudySource:
+    table = files["table"]
+    assert table is not None
+    return StudySource(
+        name, table, files.get("sequences"), files.get("metadata"), files.get("tree")
+    )
+
+
+def _only(folder: Path, names: list[str], kind: str) -> Path | None:
+    there = [name for name in _ONE_STUDY[kind] if name in names]
+    if len(there) > 1:
+        raise InputError(_two(folder, kind, there))
+    return folder / there[0] if there else None
+
+
+def _two(folder: Path, kind: str, names: list[str]) -> str:
+    return f"{folder} has more than one file of {kind} of a study: {', '.join(names)}. Keep one."
+
+
+def _report_unread(
+    folder: Path, names: list[str], read: Iterable[Path | None], report: list[str]
+) -> None:
+    used = {path.name for path in read if path is not None}
+    unread = [name for name in names if name not in used]
+    if unread:
+        report.append(f"{folder}: what is not read: {listing(unread)}.")
+
+
+def _stem(table: Path) -> str:
+    ending = next((it for it in sorted(_TABLES, key=len)[::-1] if table.name.endswith(it)), None)
+    return table.stem if ending is None else table.name.removesuffix(ending)
+
+
+def _check_names(sources: list[StudySource]) -> None:
+    times = Counter(it.name for it in sources)
+    repeated = [name for name, count in times.items() if count > 1]
+    if repeated:
+        where = [os.fspath(it.table) for it in sources if it.name == repeated[0]]
+        raise InputError(
+            f"{len(repeated):,} names are of more than one study ({listing(repeated)}; "
+            f"{repeated[0]}: {listing(where)}). Give names in a manifest."
+        )
+    broken = [it.name for it in sources if not it.name.isprintable() or not it.name]
+    if broken:
+        raise InputError(f"Names of studies cannot be printed ({listing(map(repr, broken))}).")
