@@ -156,6 +156,17 @@ class Studies(Summarized):
             facts=[self.facts[i] for i in kept] if self.facts else [],
         )
 
+    def shuffled(self, seed: int = 0) -> Studies:
+        """The targets of each study permuted among its samples, all by one permutation: a control.
+
+        What a pretraining then learns of them says nothing about the samples; how the columns of a
+        study depend on each other stays.
+        """
+        rng = np.random.default_rng(seed)
+        orders = [rng.permutation(size) for size in self.sizes]
+        columns = [replace(it, values=it.values[orders[it.study]]) for it in self.columns]
+        return replace(self, columns=columns)
+
     def to_dict(self) -> list[dict[str, Any]]:
         """What a model card says of each study: no reads, sequences or values."""
         asvs = reads_by_study(self.study.counts, self.source).getnnz(axis=1)

@@ -101,6 +101,12 @@ _MEANINGS = {
 _MEANING_OF = {name: meaning for meaning, names in _MEANINGS.items() for name in names.split()}
 
 
+_CLASSES = {
+    "m": "male", "f": "female", "y": "yes", "n": "no", "true": "yes", "false": "no",
+}  # fmt: skip
+"""Lower-case class -> what studies mean by it."""
+
+
 @dataclass(frozen=True, eq=False)
 class StudyColumn:
     """A metadata column of one study as a target.
@@ -127,6 +133,11 @@ class StudyColumn:
     values: np.ndarray
     classes: tuple[str, ...] = ()
     meaning: str = ""
+
+    @property
+    def class_meanings(self) -> tuple[str, ...]:
+        """The classes in lower case; of some synonyms one ('m' is 'male', 'true' is 'yes')."""
+        return tuple(_CLASSES.get(name.lower(), name.lower()) for name in self.classes)
 
     @property
     def known(self) -> np.ndarray:

@@ -240,6 +240,17 @@ def test_studies_are_drawn_by_a_power_of_their_size(tmp_path):
     assert studies.tempered(1).tolist() == pytest.approx([0.2, 0.8])
 
 
+def test_shuffled_targets_stay_in_their_study(folder):
+    studies = load(folder)
+    shuffled = studies.shuffled(seed=1)
+    for before, after in zip(studies.columns, shuffled.columns, strict=True):
+        assert not np.array_equal(before.values, after.values)
+        assert np.array_equal(np.sort(before.values), np.sort(after.values))
+    assert shuffled.study is studies.study
+    again = studies.shuffled(seed=1).columns[0].values
+    assert np.array_equal(shuffled.columns[0].values, again)
+
+
 def test_whole_studies_are_held_out(folder):
     studies = load(folder)
     assert len(split_studies(studies, 0.4, seed=1)) == 1

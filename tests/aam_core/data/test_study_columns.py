@@ -142,3 +142,9 @@ def test_a_column_that_no_study_has_is_refused():
 def test_meanings():
     assert meaning_of("AGE (years)") == meaning_of("host_age") == "age"
     assert meaning_of("Delivery.Mode") == "delivery_mode"
+
+
+def test_classes_that_mean_the_same():
+    (column,), _ = choose_columns(frame(sex=["M", "Female"] * 20))
+    assert column.classes == ("Female", "M")
+    assert column.class_meanings == ("female", "male")
