@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from aam_core.data.study import Study, load_study
 
-__all__ = ["MOST", "SOURCES", "CorpusSource", "Loaded"]
+__all__ = ["MOST", "SOURCES", "CorpusSource", "Loaded", "pooled"]
 
 MOST = 600
 """Samples of a study at most."""
@@ -82,7 +82,7 @@ class CorpusSource:
         """The samples with a value, of a folder with tables and metadata."""
         if isinstance(self.table, dict):
             parts = [_read(corpus, name, column) for name, column in self.table.items()]
-            study, values = _pooled([part[0] for part in parts]), pd.concat(p[1] for p in parts)
+            study, values = pooled([part[0] for part in parts]), pd.concat(p[1] for p in parts)
             groups = None
         else:
             study, values = _read(corpus, self.table, self.target)
@@ -113,7 +113,7 @@ def _read(corpus: Path, name: str, column: str) -> tuple[Study, pd.Series]:
     return study, study.metadata[column].dropna()
 
 
-def _pooled(studies: list[Study]) -> Study:
+def pooled(studies: list[Study]) -> Study:
     """Several studies as one, matched by the first bases of their sequences."""
     place: dict[str, int] = {}
     for study in studies:

@@ -23,9 +23,16 @@ from typing import Any, NamedTuple
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; in the processes of the jobs, too
 
 import yaml
-from few_labels_draws import FINAL, NAMES, QUICK, SIZES, problem
-from few_labels_encoders import WITH_ENCODER, Encoders
-from few_labels_methods import BASELINES, METHODS, Setting, configuration, measure
+from few_labels_draws import FINAL, NAMES, QUICK, SIZES, problem, tested_with
+from few_labels_encoders import Encoders
+from few_labels_methods import (
+    BASELINES,
+    METHODS,
+    WITH_ENCODER,
+    Setting,
+    configuration,
+    measure,
+)
 from few_labels_tables import LEGEND, all_tables, draw_figure, in_words, table
 from machine import cpu, versions
 
@@ -121,7 +128,9 @@ def run_all(args: argparse.Namespace) -> None:
         for job in wanted:
             if len(running) == args.jobs:
                 _write_done(running, args.output)
-            path = encoders.path(job.study, job.method) if job.method in WITH_ENCODER else None
+            path = None
+            if encoders is not None and job.method in WITH_ENCODER:
+                path = encoders.path(tested_with(job.study), shuffle=job.method == "shuffled")
             running[pool.submit(run, job, args.data, setting, path)] = job
         while running:
             _write_done(running, args.output)
@@ -218,7 +227,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     args.study = list(FINAL) if args.final else args.study or list(studies)
     args.size = args.size or list(sizes)
     args.draws = args.draws or draws
-    with_encoder = ["pretrained", "like", "shuffled"] if args.encoders else []
+    with_encoder = WITH_ENCODER if args.encoders else ()
     args.method = args.method or [*BASELINES, "scratch", *with_encoder]
     args.again = args.again or []
     for name in ("set", "encoder_set", "pretrain_set"):

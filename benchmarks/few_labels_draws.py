@@ -33,6 +33,7 @@ __all__ = [
     "problem",
     "tables",
     "task_of",
+    "tested_with",
     "third",
 ]
 
@@ -200,17 +201,22 @@ def problem(name: str, data: Path) -> Problem:
 
 
 def tables(name: str) -> list[str]:
-    """Tables of the corpus that no encoder may know that is tested on a study."""
-    if name in _FINAL:
-        return []
+    """Tables of the corpus that no encoder may know that is tested on a study of it."""
     table = SOURCES[name].table
     assert isinstance(table, str), "a pooled study"
     return [table, *_SIBLINGS.get(name, ())]
 
 
-def third(name: str) -> int:
-    """Number of the encoder that a study is tested with: dealt in the order of `NAMES`.
+def tested_with(name: str) -> list[str]:
+    """Tables of all studies that are tested with the same encoder as a study.
 
-    The final studies are not in the corpus, so that each encoder is one that never saw them.
+    None of the final studies, which are not in the corpus: theirs is of the whole of it.
     """
-    return NAMES.index(name) % THIRDS if name in NAMES else 0
+    if name in FINAL:
+        return []
+    return [table for other in NAMES if third(other) == third(name) for table in tables(other)]
+
+
+def third(name: str) -> int:
+    """Number of the encoder that a study is tested with: dealt in the order of `NAMES`."""
+    return NAMES.index(name) % THIRDS

@@ -1,26 +1,24 @@
-"""Encoders of the benchmark of few labels: each pretrained without the studies it is tested on."""
+"""Encoders of benchmarks: pretrained on the corpus without the studies that they are tested on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from few_labels_draws import NAMES, tables, third
+__all__ = ["BASES", "Encoders"]
 
-__all__ = ["WITH_ENCODER", "Encoders"]
-
-WITH_ENCODER = ("pretrained", "like", "shuffled")
-"""Methods that need an encoder."""
+BASES = 100
+"""Sequences are cut to this length, so that those of studies of different lengths are the same."""
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """Encoders in a folder, by third of the studies and settings of the pretraining.
+    """Encoders in a folder, by what they never saw and the settings of the pretraining.
 
     Attributes
     ----------
@@ -36,25 +34,31 @@ class Encoders:
     corpus: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def path(self, study: str, method: str) -> Path:
-        """The encoder that a method on a study starts from; pretrained where it is absent."""
-        number, shuffled = third(study), method == "shuffled"
-        text = json.dumps(dict(self.settings), sort_keys=True)
-        kind = "shuffled" if shuffled else "pretrained"
-        name = f"{kind}-{number}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-        path = self.folder / name
+    def path(self, tested: Collection[str], shuffle: bool = False) -> Path:
+        """An encoder that knows none of some tables; pretrained where it is absent.
+
+        Parameters
+        ----------
+        tested : collection of str
+            Tables of the corpus: these and all of their cohorts are held out.
+        shuffle : bool
+            Whether its targets are those of other samples of the same study.
+        """
+        text = json.dumps([sorted(tested), dict(self.settings)], sort_keys=True)
+        kind = "shuffled" if shuffle else "pretrained"
+        path = self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
         if not (path / "manifest.json").exists():
-            self._pretrain(number, shuffled, path)
+            self._pretrain(tested, shuffle, path)
         return path
 
-    def _pretrain(self, number: int, shuffled: bool, path: Path) -> None:
-        """Pretrain on all studies but those of a third, and all of their cohorts."""
+    def _pretrain(self, tested: Collection[str], shuffle: bool, path: Path) -> None:
         from aam_core.data.studies import load_studies
         from aam_core.pretraining import pretrain_studies
 
-        tested = [table for name in NAMES if third(name) == number for table in tables(name)]
-        studies = load_studies(self.corpus).without(tested)
-        if shuffled:
-            studies = studies.shuffled(seed=number)
-        print(f"pretraining {path.name}: {len(studies.names)} studies", file=sys.stderr, flush=True)
+        studies = load_studies(self.corpus, trim_length=BASES).without(tested)
+        if shuffle:
+            studies = studies.shuffled()
+        without = ", ".join(tested) or "none"
+        line = f"pretraining {path.name} on {len(studies)} studies, without {without}"
+        print(line, file=sys.stderr, flush=True)
         pretrain_studies(studies, config=dict(self.settings), output=path)

@@ -26,7 +26,16 @@ from aam_core.prediction import predict
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks.metrics import classification_metrics
 
-__all__ = ["BASELINES", "FITTED", "MAIN", "METHODS", "Setting", "configuration", "measure"]
+__all__ = [
+    "BASELINES",
+    "FITTED",
+    "MAIN",
+    "METHODS",
+    "WITH_ENCODER",
+    "Setting",
+    "configuration",
+    "measure",
+]
 
 BASELINES = {
     "forest": "random_forest",
@@ -37,11 +46,14 @@ BASELINES = {
 }
 """Method -> its name in `aam_core.baseline`."""
 
-FITTED = ("scratch", "like", "pretrained", "shuffled")
-"""Fits of AAM: without an encoder by default, and with the configuration of a fit with one; with an
-encoder, and with one that was pretrained on shuffled targets."""
+FITTED = ("scratch", "pretrained", "like", "shuffled")
+"""Fits of AAM: without an encoder; with one; without, but configured like a fit with one; with one
+that was pretrained on shuffled targets."""
 
 METHODS = (*BASELINES, *FITTED)
+
+WITH_ENCODER = ("pretrained", "like", "shuffled")
+"""Methods that need an encoder."""
 
 MAIN = {"regression": "mae", "classification": "log_loss"}
 """The error that methods are compared by. That of classes is smooth where labels are few."""
