@@ -6,7 +6,7 @@ Letters: S studies, N samples of all, F ASVs of all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from aam_core.data.cohorts import find_cohorts, shared_samples
-from aam_core.data.ids import check_ids, listing, nearest, nothing_in_common
-from aam_core.data.metadata import read_metadata
-from aam_core.data.study import Study, load_study
+from aam_core.data.ids import check_ids, listing, nearest
+from aam_core.data.study import Study
 from aam_core.data.study_columns import StudyColumn, columns_of_all
 from aam_core.data.study_merging import (
     merge_counts,
@@ -27,7 +26,7 @@ from aam_core.data.study_merging import (
     take_samples,
     without_empty_features,
 )
-from aam_core.data.study_sources import StudySource, find_sources
+from aam_core.data.study_sources import StudySource, common_tree, find_sources, load_source
 from aam_core.errors import InputError
 from aam_core.summary import Summarized
 
@@ -270,7 +269,7 @@ def load_studies(
     problems: list[str] = []
     for source in find_sources(paths, report):
         try:
-            loaded.append((source, _load(source, least_reads, max_lost_reads)))
+            loaded.append((source, load_source(source, least_reads, max_lost_reads)))
         except InputError as error:
             if source.named:
                 raise InputError(f"Study {source.name}: {error}") from error
@@ -282,7 +281,7 @@ def load_studies(
     merged = merge_studies(
         dict(zip((it.name for it in sources), studies, strict=True)),
         trim_length=trim_length,
-        tree=_common_tree(sources, report) if tree is None else tree,
+        tree=common_tree(sources, report) if tree is None else tree,
         columns=columns,
         exclude_columns=exclude_columns,
         cohorts={it.name: it.cohort for it in sources if it.cohort},
@@ -290,7 +289,7 @@ def load_studies(
     )
     report += merged.study.report
     return replace(
-        merged, study=replace(merged.study, report=report), facts=[_facts(it) for it in sources]
+        merged, study=replace(merged.study, report=report), facts=[it.facts for it in sources]
     )
 
 
@@ -389,56 +388,3 @@ def split_studies(studies: Studies, fraction: float, seed: int = 0) -> list[str]
     if not chosen:
         chosen.add(min(order, key=lambda cohort: sizes[cohort]))
     return [n for n, it in zip(studies.names, studies.cohorts, strict=True) if it in chosen]
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def _load(source: StudySource, least_reads: int, max_lost_reads: float) -> Study:
-    """One study, by the ids of its own; samples without metadata stay."""
-    study = load_study(source.table, sequences=source.sequences, max_lost_reads=max_lost_reads)
-    report = list(study.report)
-    reads = np.asarray(study.counts.sum(axis=1)).ravel()
-    few = np.flatnonzero(reads < least_reads)
-    if len(few) == len(reads):
-        raise InputError(f"No sample has {least_reads:,} reads; the most are {reads.max():,}.")
-    if len(few):
-        ids = listing(study.sample_ids[i] for i in few)
-        report.append(
-            f"{len(few):,} of {len(reads):,} samples have fewer than {least_reads:,} reads and "
-            f"were dropped ({ids})."
-        )
-        study = without_empty_features(take_samples(study, np.flatnonzero(reads >= least_reads)))
-    frame = None
-    if source.metadata is not None:
-        frame = read_metadata(source.metadata)
-        lacking = [name for name in study.sample_ids if name not in frame.index]
-        if len(lacking) == len(study):
-            raise nothing_in_common(
-                "sample", study.sample_ids, frame.index, "the table", "the metadata"
-            )
-        if lacking:
-            report.append(
-                f"{len(lacking):,} of {len(study):,} samples are not in the metadata; they stay, "
-                f"without values ({listing(lacking)})."
-            )
-        frame = frame.reindex(study.sample_ids)
-    return replace(study, metadata=frame, report=report)
-
-
-def _facts(source: StudySource) -> dict[str, str]:
-    facts = {"file": source.table.name, "source": source.source, "licence": source.licence}
-    return {key: value for key, value in facts.items() if value}
-
-
-def _common_tree(sources: Sequence[StudySource], report: list[str]):
-    """The tree of all studies; None where they have none, or several."""
-    trees = {it.tree for it in sources}
-    if len(trees) == 1:
-        return trees.pop()
-    with_tree = [it.name for it in sources if it.tree is not None]
-    report.append(
-        f"Trees of {len(with_tree):,} of {len(sources):,} studies are not read "
-        f"({listing(with_tree)}): a tree must be of all studies."
-    )
-    return None

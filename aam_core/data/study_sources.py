@@ -10,15 +10,20 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aam_core.data.ids import listing
+import numpy as np
+
+from aam_core.data.ids import listing, nothing_in_common
+from aam_core.data.metadata import read_metadata
 from aam_core.data.readers import is_path, read_text
+from aam_core.data.study import Study, load_study
+from aam_core.data.study_merging import take_samples, without_empty_features
 from aam_core.errors import InputError
 
-__all__ = ["StudySource", "find_sources"]
+__all__ = ["StudySource", "common_tree", "find_sources", "load_source"]
 
 _TABLES = (".biom", ".qza", ".biom.gz")
 _SEQUENCES = (".fasta", ".fna", ".fa", ".fasta.gz", ".fna.gz")
@@ -64,6 +69,12 @@ class StudySource:
     source: str = ""
     licence: str = ""
     named: bool = True
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a record says of it."""
+        facts = {"file": self.table.name, "source": self.source, "licence": self.licence}
+        return {key: value for key, value in facts.items() if value}
 
 
 def find_sources(paths, report: list[str]) -> list[StudySource]:
@@ -273,3 +284,65 @@ def _check_names(sources: list[StudySource]) -> None:
     broken = [it.name for it in sources if not it.name.isprintable() or not it.name]
     if broken:
         raise InputError(f"Names of studies cannot be printed ({listing(map(repr, broken))}).")
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def load_source(source: StudySource, least_reads: int, max_lost_reads: float) -> Study:
+    """One study, by the ids of its own; samples without metadata stay.
+
+    Parameters
+    ----------
+    source : StudySource
+    least_reads : int
+        Samples with fewer are dropped.
+    max_lost_reads : float
+        As in `study.load_study`.
+
+    Raises
+    ------
+    InputError
+        As `study.load_study`, if no sample has as many reads, or none is in the metadata.
+    """
+    study = load_study(source.table, sequences=source.sequences, max_lost_reads=max_lost_reads)
+    report = list(study.report)
+    reads = np.asarray(study.counts.sum(axis=1)).ravel()
+    few = np.flatnonzero(reads < least_reads)
+    if len(few) == len(reads):
+        raise InputError(f"No sample has {least_reads:,} reads; the most are {reads.max():,}.")
+    if len(few):
+        ids = listing(study.sample_ids[i] for i in few)
+        report.append(
+            f"{len(few):,} of {len(reads):,} samples have fewer than {least_reads:,} reads and "
+            f"were dropped ({ids})."
+        )
+        study = without_empty_features(take_samples(study, np.flatnonzero(reads >= least_reads)))
+    frame = None
+    if source.metadata is not None:
+        frame = read_metadata(source.metadata)
+        lacking = [name for name in study.sample_ids if name not in frame.index]
+        if len(lacking) == len(study):
+            raise nothing_in_common(
+                "sample", study.sample_ids, frame.index, "the table", "the metadata"
+            )
+        if lacking:
+            report.append(
+                f"{len(lacking):,} of {len(study):,} samples are not in the metadata; they stay, "
+                f"without values ({listing(lacking)})."
+            )
+        frame = frame.reindex(study.sample_ids)
+    return replace(study, metadata=frame, report=report)
+
+
+def common_tree(sources: Sequence[StudySource], report: list[str]) -> Path | None:
+    """The tree of all studies; None where they have none, or several."""
+    trees = {it.tree for it in sources}
+    if len(trees) == 1:
+        return trees.pop()
+    with_tree = [it.name for it in sources if it.tree is not None]
+    report.append(
+        f"Trees of {len(with_tree):,} of {len(sources):,} studies are not read "
+        f"({listing(with_tree)}): a tree must be of all studies."
+    )
+    return None
