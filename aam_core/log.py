@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -43,13 +43,22 @@ class Handler(logging.Handler):
     """Writes each message as a line on stderr, above a progress bar if there is one.
 
     Warnings begin with ``warning: ``. Of several processes that do the same the first one speaks.
+
+    Parameters
+    ----------
+    wording : callable, optional
+        What is made of each message first.
     """
+
+    def __init__(self, wording: Callable[[str], str] = str):
+        super().__init__()
+        self.wording = wording
 
     def emit(self, record: logging.LogRecord) -> None:
         if os.environ.get("RANK", "0") != "0":
             return
         try:
-            text = record.getMessage()
+            text = self.wording(record.getMessage())
             if record.levelno >= logging.WARNING:
                 text = f"warning: {text}"
             _write(text)
@@ -58,12 +67,14 @@ class Handler(logging.Handler):
             self.handleError(record)
 
 
-def show(level: int | str = "INFO") -> None:
+def show(level: int | str = "INFO", wording: Callable[[str], str] = str) -> None:
     """Show what the library says on stderr, from this level on.
 
     Parameters
     ----------
     level : {'DEBUG', 'INFO', 'WARNING', 'ERROR'} or int
+    wording : callable, optional
+        What is made of each message first, unless messages are shown already.
 
     Examples
     --------
@@ -71,16 +82,17 @@ def show(level: int | str = "INFO") -> None:
     >>> aam_core.log.show("WARNING")
     """
     if not any(isinstance(handler, Handler) for handler in logger.handlers):
-        logger.addHandler(Handler())
+        logger.addHandler(Handler(wording))
         logger.propagate = False  # else a handler of the root logger would say it twice
     logger.setLevel(level)
 
 
 @contextmanager
-def showing(level: int | str = "INFO") -> Iterator[None]:
+def showing(level: int | str = "INFO", wording: Callable[[str], str] = str) -> Iterator[None]:
     """As `show`, within a block; afterwards the logger is as it was."""
     handlers, propagate, before = list(logger.handlers), logger.propagate, logger.level
-    show(level)
+    logger.handlers[:] = [it for it in handlers if not isinstance(it, Handler)]
+    show(level, wording)
     try:
         yield
     finally:

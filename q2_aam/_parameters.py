@@ -3,8 +3,9 @@
 To give every training action a parameter, make its field of the configuration an everyday one
 (``EVERYDAY`` of `aam_core.config`; `NAMES` has the names that differ here); to give them one that
 is no field, add it to `TRAINING`, its default to `_TRAINING_DEFAULTS` and its help to
-`training_descriptions`. A field for fits alone goes into `OF_FITS`. For the predicting actions it
-is `PREDICTING`, `_PREDICTING_DEFAULTS` and `PREDICTING_DESCRIPTIONS`. In either case
+`training_descriptions`. A field for fits alone goes into `OF_FITS`, and what a fit reads into
+`_FIT_READS`. For the predicting actions it is `PREDICTING`, `_PREDICTING_DEFAULTS` and
+`PREDICTING_DESCRIPTIONS`. In either case
 tests/q2_aam/test_every_parameter.py wants an entry.
 """
 
@@ -14,7 +15,11 @@ import inspect
 from collections.abc import Callable
 from operator import attrgetter
 
+import qiime2
 import qiime2.plugin
+import skbio
+from q2_types.feature_data import DNAFASTAFormat
+from q2_types.tree import NewickFormat
 from qiime2.plugin import Bool, Choices, Float, Int, List, Range, Str
 
 from aam_core import config as core
@@ -22,6 +27,7 @@ from aam_core.config import Config, find, presets
 from aam_core.config.everyday import default_in_words
 from aam_core.config.presets import find_preset
 from aam_core.config.resolve import resolve
+from aam_core.model import Model
 
 __all__ = [
     "EVERYDAY",
@@ -63,15 +69,11 @@ records the value itself. The others default to None, which stands for the prese
 _FIRST = ("preset", "epochs", "n_estimators", "random_state", "n_jobs")
 """Shared parameters that stand before the rarer ones of an action, as in `_with_parameters`."""
 
-_BEFORE_FIRST = ("group_by", "missing_samples")
-"""Parameters of an action that stand before those."""
+_RARE = ("freeze_encoder", "covariates", "covariate_columns", "more_targets")
+"""Parameters of an action, or of fits, that stand after those."""
 
 _HELP = {
     "epochs": "Times that the training goes through all samples.",
-    "max_steps": "Stop the training after this many steps (0: no limit).",
-    "batch_size": "Samples that are read in one step of the training, at most ('auto': as many as "
-    "fit the memory).",
-    "lr": "How far a step of the training goes: the learning rate, at its peak.",
     "sampling_depth": "Reads to rarefy each sample to, in the training and in predictions.",
     "random_state": "Seed of everything random: with the same seed a run can be repeated.",
     "device": "Where to compute: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' or 'mps' "
@@ -142,7 +144,22 @@ _TRAINING_DEFAULTS = {
 }
 """What Python gets of each: its type and default."""
 
+_FIT_READS = {
+    "sequences": (DNAFASTAFormat, None),
+    "phylogeny": (NewickFormat, None),
+    "distances": (skbio.DistanceMatrix, None),
+    "encoder": (Model, None),
+    "init_from": (Model, None),
+    "group_by": (qiime2.MetadataColumn, None),
+    "missing_samples": (str, "error"),
+}
+"""What every fit reads beside its table and its column."""
+
 _FITTING_DEFAULTS = {
+    **_FIT_READS,
+    "freeze_encoder": (bool, False),
+    "covariates": (qiime2.Metadata, None),
+    "covariate_columns": (list, None),
     **{name: (type(find(path).default), None) for name, path in OF_FITS.items()},
     **_TRAINING_DEFAULTS,
 }
@@ -162,10 +179,11 @@ def training_descriptions(kind: str) -> dict[str, str]:
         "'small' for a computer without a GPU, 'base' and 'large' for a GPU. With an encoder, the "
         "encoder's sizes take the place of the preset's.",
         **{name: _description(name, kind) for name in EVERYDAY},
-        "settings": "Any other setting, as 'section.field=value' (for example "
-        "'model.encoder.depth=4' or 'loss.metric=weighted_normalized'), over all "
-        "parameters; the documentation on prediction and training has them, and summarize shows "
-        "all of a model.",
+        "settings": "Any other setting, as 'section.field=value', over all parameters: such as "
+        "optim.lr=0.0005 (the learning rate), train.batch_size=16 (samples in a step: fewer take "
+        "less memory), train.precision=bf16, train.patience=5, data.max_asvs=1000 or "
+        "loss.metric=weighted_normalized. The documentation on prediction and training has them, "
+        "and summarize shows all of a model.",
         "max_lost_reads": _MAX_LOST_READS,
     }
 
@@ -175,7 +193,7 @@ PREDICTING = {
     "n_jobs": _EVERYDAY_TYPES["n_jobs"],
     "batch_size": Int % Range(1, None),  # training alone needs two samples to compare
     "device": _EVERYDAY_TYPES["device"],
-    "precision": _EVERYDAY_TYPES["precision"],
+    "precision": primitive("train.precision"),
     "passes": primitive("ensemble.passes"),
     "max_lost_reads": TRAINING["max_lost_reads"],
 }
@@ -199,7 +217,7 @@ PREDICTING_DESCRIPTIONS = {
     "batch_size": "Samples read at a time; no prediction depends on it. Where not given, the "
     "model's.",
     "device": _HELP["device"],
-    "precision": find(EVERYDAY["precision"]).metadata["help"] + " Where not given, the model's.",
+    "precision": find("train.precision").metadata["help"] + " Where not given, the model's.",
     "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
     "max_lost_reads": _MAX_LOST_READS,
 }
@@ -247,7 +265,7 @@ def shares_training(action: Callable) -> Callable:
 
 
 def shares_fitting(action: Callable) -> Callable:
-    """Decorate an action whose ``**training`` stands for the parameters of `FITTING`."""
+    """Decorate an action whose ``**fitting`` stands for what a fit reads and for `FITTING`."""
     return _with_parameters(action, _FITTING_DEFAULTS)
 
 
@@ -259,22 +277,29 @@ def shares_predicting(action: Callable) -> Callable:
 def _with_parameters(action: Callable, defaults: dict) -> Callable:
     """Put parameters in the place of the ``**`` of a signature: QIIME 2 reads each by name.
 
-    Help shows them in this order: those of `_FIRST` follow what says which samples are read
-    (``metadata``, ``group_by``, ``missing_samples``), and the others are last.
+    Help shows them in this order: what says which samples are read, the action's own, those of
+    `_FIRST`, those of `_RARE`, and the others.
     """
     signature = inspect.signature(action)
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    kept = [it for it in signature.parameters.values() if it.kind is kind]
+    own = [it for it in signature.parameters.values() if it.kind is kind]
     shared = [
         inspect.Parameter(name, kind, default=default, annotation=view)
         for name, (view, default) in defaults.items()
         if name not in signature.parameters
     ]
-    names = [it.name for it in kept]
-    before = [names.index(it) for it in _BEFORE_FIRST if it in names]
-    place = max(before, default=len(names) - 1) + 1
-    everyday = [it for name in _FIRST for it in shared if it.name == name]
-    rest = [it for it in shared if it.name not in _FIRST]
-    merged = signature.replace(parameters=[*kept[:place], *everyday, *kept[place:], *rest])
+
+    def place(it: inspect.Parameter) -> tuple[int, int]:
+        if it.default is it.empty:
+            return 0, 0
+        if it.name in _FIT_READS:
+            return 1, 0
+        if it.name in _RARE:
+            return 4, 0
+        if it.name in signature.parameters:
+            return 2, 0
+        return (3, _FIRST.index(it.name)) if it.name in _FIRST else (5, 0)
+
+    merged = signature.replace(parameters=sorted([*own, *shared], key=place))
     action.__signature__ = merged  # type: ignore[attr-defined]
     return action

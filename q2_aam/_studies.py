@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ __all__ = [
     "column_values",
     "columns_read",
     "covariates_to_predict",
+    "read_inputs",
     "read_study",
     "target_metadata",
     "targets_metadata",
@@ -70,6 +72,12 @@ def read_study(
     for line in study.report:
         note(line)
     return study
+
+
+def read_inputs(table, fitting: Mapping[str, Any], metadata: pd.DataFrame):
+    """`read_study` of what a fit is given: ``fitting`` as `shares_fitting` names it."""
+    names = ("sequences", "phylogeny", "distances", "max_lost_reads")
+    return read_study(table, metadata=metadata, **{name: fitting[name] for name in names})
 
 
 def target_metadata(target, table, missing_samples: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ holds them to it.
 from aam_core.config import presets
 from aam_core.config.config import Config, find, paths
 from aam_core.config.data import DataConfig
-from aam_core.config.everyday import EVERYDAY, FLAGS, SCALE
+from aam_core.config.everyday import EVERYDAY, FLAGS
 from aam_core.config.figure import FIGURE_FORMATS, FigureConfig
 from aam_core.config.loss import METRICS, WITHOUT_TREE, LossConfig, MaskingConfig
 from aam_core.config.model import (
@@ -32,7 +32,6 @@ __all__ = [
     "FIGURE_FORMATS",
     "FLAGS",
     "METRICS",
-    "SCALE",
     "WITHOUT_TREE",
     "Config",
     "DataConfig",

@@ -1,7 +1,7 @@
 """The everyday settings: those with a short name besides their path.
 
-They are flags of the command line, keyword arguments in Python and, but for `SCALE`, parameters in
-QIIME 2. A new one is an entry here, in `EVERYDAY` or `SCALE` and in `EverydaySettings`.
+They are flags of the command line and keyword arguments in Python; those of `EVERYDAY` are
+parameters in QIIME 2, too. A new one is an entry of `FLAGS` and of `EverydaySettings`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     from aam_core.config.config import Config
 
-__all__ = ["EVERYDAY", "FLAGS", "SCALE", "EverydaySettings", "default_in_words"]
+__all__ = ["EVERYDAY", "FLAGS", "EverydaySettings", "default_in_words"]
 
-EVERYDAY = {
+FLAGS = {
     "epochs": "train.epochs",
     "max_steps": "train.max_steps",
     "batch_size": "train.batch_size",
@@ -27,10 +27,6 @@ EVERYDAY = {
     "devices": "train.devices",
     "precision": "train.precision",
     "threads": "train.threads",
-}
-"""Name -> ``section.field`` of the settings that the plugin has parameters for, too."""
-
-SCALE = {
     "strategy": "train.strategy",
     "max_restarts": "train.max_restarts",
     "max_asvs_per_batch": "train.max_asvs_per_batch",
@@ -44,9 +40,13 @@ SCALE = {
     "title": "figure.title",
     "figure_format": "figure.format",
 }
-"""Those of fewer runs; QIIME 2 has them among its ``settings``."""
+"""Name -> ``section.field``."""
 
-FLAGS = EVERYDAY | SCALE
+EVERYDAY = {
+    name: FLAGS[name]
+    for name in ("epochs", "sampling_depth", "seed", "device", "devices", "threads")
+}
+"""Those that QIIME 2 has parameters for; the others are among its ``settings``."""
 
 
 class EverydaySettings(TypedDict, total=False):

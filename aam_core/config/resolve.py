@@ -223,6 +223,11 @@ def _assigned(assignments: Iterable[str]) -> dict[str, Any]:
         path, equals, value = (part.strip() for part in assignment.partition("="))
         if not equals:
             raise InputError(f"A setting is given as section.field=value, not as {assignment!r}.")
+        if path in FLAGS:
+            raise InputError(
+                f"{path!r} is the short name of a setting, which is given by its path here: "
+                f"{FLAGS[path]}={value}."
+            )
         checked = check(find(path), value, path)
         if settings.setdefault(path, checked) != checked:
             raise InputError(

@@ -10,9 +10,6 @@ import biom
 import numpy as np
 import pandas as pd
 import qiime2
-import skbio
-from q2_types.feature_data import DNAFASTAFormat
-from q2_types.tree import NewickFormat
 
 from aam_core.comparison import comparison_table, metric_names, metrics_of_table
 from aam_core.config.fields import names_in
@@ -21,8 +18,7 @@ from aam_core.data.folds import quantile_strata
 from aam_core.data.splits import aligned, train_val_split
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
-from aam_core.log import logger, recording, showing
-from aam_core.model import Model
+from aam_core.log import logger, recording
 from aam_core.tasks.prediction_columns import BOUNDS, METHODS
 from q2_aam._details import Details
 from q2_aam._parameters import configure, shares_fitting
@@ -31,9 +27,10 @@ from q2_aam._studies import (
     add_covariates,
     column_values,
     columns_read,
-    read_study,
+    read_inputs,
     target_metadata,
 )
+from q2_aam._wording import speaking
 from q2_aam.pages.comparison import write_page
 
 __all__ = [
@@ -76,7 +73,7 @@ def split_table(
     sides = train_val_split(
         samples, fraction=test_size, seed=random_state, groups=groups, strata=strata
     )
-    with showing():
+    with speaking():
         for name, side in zip(("training", "test"), sides, strict=True):
             of = "" if groups is None else f" of {label_codes(groups[side]).max() + 1} groups"
             logger.info(f"{name}: {len(side)} samples{of} ({len(side) / len(samples):.0%})")
@@ -96,43 +93,27 @@ def _targets(values: pd.Series) -> PredictionsFormat:
 def cross_validate(
     table: biom.Table,
     metadata: qiime2.MetadataColumn,
-    sequences: DNAFASTAFormat = None,
-    phylogeny: NewickFormat = None,
-    distances: skbio.DistanceMatrix = None,
-    encoder: Model = None,
-    init_from: Model = None,
-    group_by: qiime2.MetadataColumn = None,
     cv: int = 5,
     fold_by: qiime2.MetadataColumn = None,
     repeats: int = 1,
     fold: int = None,
     baselines: list = None,
     n_jobs: int = 1,
-    missing_samples: str = "error",
-    freeze_encoder: bool = False,
-    covariates: qiime2.Metadata = None,
-    covariate_columns: list = None,
-    **training,
+    **fitting,
 ) -> Details:
     """Predict each sample by models that never saw it, beside baselines on the same folds."""
     import aam_core
 
     if fold is not None and fold_by is not None:
         raise InputError("fold is one of cv folds, and fold_by makes others: give one of the two.")
-    with showing(), recording() as notes:
-        config = configure("fitting", training)
+    group_by, missing_samples = fitting["group_by"], fitting["missing_samples"]
+    with speaking(), recording() as notes:
+        config = configure("fitting", fitting)
         target = target_metadata(metadata, table, missing_samples)
-        read = (covariates, covariate_columns or [], table, missing_samples)
-        columns = columns_read(config, init_from, metadata.name)
-        frame, names = add_covariates(target, *read, columns)
-        study = read_study(
-            table,
-            sequences,
-            phylogeny,
-            distances,
-            metadata=frame,
-            max_lost_reads=training["max_lost_reads"],
-        )
+        covariates = (fitting["covariates"], fitting["covariate_columns"] or [])
+        columns = columns_read(config, fitting["init_from"], metadata.name)
+        frame, names = add_covariates(target, *covariates, table, missing_samples, columns)
+        study = read_inputs(table, fitting, frame)
         numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
         result = aam_core.cross_validate(
             study,
@@ -145,11 +126,9 @@ def cross_validate(
             only=fold,
             jobs=n_jobs,
             baseline=chosen_baselines(baselines),
-            encoder=encoder,
-            init_from=init_from,
-            freeze_encoder=freeze_encoder,
             covariates=names,
             config=config,
+            **{name: fitting[name] for name in ("encoder", "init_from", "freeze_encoder")},
         )
     weight = result.metrics["network_weight"]["mean"]
     forest = "network" in result.metrics
@@ -270,7 +249,7 @@ def _joined(parts: Sequence[Details], task: str) -> Details:
     if len(parts) == 1 and parts[0].comparison is not None:
         return parts[0]
     given = (task, about["column"], about["classes"] or (), about["group_by"])
-    with showing():
+    with speaking():
         comparison = comparison_table(metrics_of_table(by_method, *given))
     counts = [len(part[["repeat", "fold"]].drop_duplicates()) for part in methods]
     weights = [(part.about["blend"] or {}).get("networks") for part in parts]

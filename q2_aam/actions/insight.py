@@ -14,12 +14,13 @@ from q2_types.tree import NewickFormat
 
 from aam_core.data.metadata import column
 from aam_core.explanation.result import Explanation
-from aam_core.log import logger, recording, showing
+from aam_core.log import logger, recording
 from aam_core.model import Model
 from q2_aam._parameters import thread_count
 from q2_aam._predictions import ImportanceFormat, write_table
 from q2_aam._studies import column_values, read_study
 from q2_aam._vectors import AAMNeighboursFormat, AAMVectorsFormat, write_vectors
+from q2_aam._wording import speaking
 
 __all__ = ["embed_features", "embed_samples", "explain"]
 
@@ -46,7 +47,7 @@ def explain(
     from aam_core.explanation.clades import SIZES
     from aam_core.explanation.explain import explain, one_target
 
-    with showing(), recording() as notes:
+    with speaking(), recording() as notes:
         model = one_target(predictor, target)
         frame = metadata.to_dataframe()
         column(frame, model.task.column)
@@ -91,7 +92,7 @@ def embed_samples(
     """Samples as vectors, their distances, and the principal coordinates of these."""
     from aam_core import embedding
 
-    with showing():
+    with speaking():
         embedding.check_level(model, "sample")
         metric = embedding.metric_of(model, metric)
         study = read_study(table, sequences, max_lost_reads=max_lost_reads)
@@ -120,7 +121,7 @@ def embed_features(
     """Features as vectors, their nearest neighbours, and their principal coordinates."""
     from aam_core import embedding, vectors
 
-    with showing():
+    with speaking():
         embedding.check_level(model, "asv")
         study = read_study(table, sequences, taxonomy=taxonomy, max_lost_reads=max_lost_reads)
         embedded = embedding.embed(model, study, level="asv", device=device, precision=precision)

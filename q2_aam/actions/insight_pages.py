@@ -13,10 +13,11 @@ from q2_types.tree import NewickFormat
 from aam_core.data.ids import nothing_in_common
 from aam_core.errors import InputError, first_five
 from aam_core.explanation.result import Explanation
-from aam_core.log import logger, note, recording, showing
+from aam_core.log import logger, note, recording
 from aam_core.model import Model
 from q2_aam._details import Details
 from q2_aam._studies import add_group, column_values, read_study
+from q2_aam._wording import speaking
 from q2_aam.pages.importance import abundances_by_group, write_importance
 from q2_aam.pages.sections import render_page
 
@@ -49,7 +50,7 @@ def importance(
             )
         values = column_values(table.ids(), metadata, missing_samples, "the table")
         abundances = abundances_by_group(table, values)
-    with showing():
+    with speaking():
         write_importance(
             output_dir,
             explanation,
@@ -92,7 +93,7 @@ def report(
         )
     if table is None and sequences is not None:
         raise InputError("The sequences are of the features of a table: give the table, too.")
-    with showing(), recording() as notes:
+    with speaking(), recording() as notes:
         frame = None if metadata is None else metadata.to_dataframe()
         frame, group = _with_group(frame, group_by)
         study = None
@@ -151,7 +152,7 @@ def find_zero_distances(
             f"{metric} UniFrac is computed on a phylogeny: give one, or distances, or another "
             f"metric ({first_five(WITHOUT_TREE)})."
         )
-    with showing(), recording() as notes:
+    with speaking(), recording() as notes:
         if phylogeny is not None and (given or metric in WITHOUT_TREE):
             why = "the distances are given" if given else f"{metric} needs no tree"
             note(f"The phylogeny only decides which features are read: {why}.")

@@ -12,13 +12,14 @@ import qiime2
 from aam_core import plots
 from aam_core.data.columns import natural_order
 from aam_core.errors import InputError, first_five
-from aam_core.log import logger, showing
+from aam_core.log import logger
 from aam_core.maturity import maturity, maturity_by_age
 from aam_core.plots.style import COLOURS, GREY
 from aam_core.reporting.page import cell
 from q2_aam._details import SOURCES, Details
 from q2_aam._predictions import PredictionsFormat, read_predictions, write_table
 from q2_aam._studies import column_values
+from q2_aam._wording import speaking
 from q2_aam.pages import rendering
 
 __all__ = ["maturity_index", "maturity_plot"]
@@ -45,7 +46,7 @@ def maturity_index(
             "that differ."
         )
     if without:
-        with showing():
+        with speaking():
             logger.warning(
                 f"{len(without)} of {len(table)} samples have no score, for too few controls of "
                 f"their age, or controls of one predicted age: {first_five(without)}"

@@ -14,7 +14,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core.errors import InputError, first_five
-from aam_core.log import note, recording, showing
+from aam_core.log import note, recording
 from aam_core.model import Model
 from q2_aam._details import Details
 from q2_aam._parameters import (
@@ -30,10 +30,12 @@ from q2_aam._studies import (
     add_group,
     columns_read,
     covariates_to_predict,
+    read_inputs,
     read_study,
     target_metadata,
     targets_metadata,
 )
+from q2_aam._wording import speaking
 
 __all__ = [
     "fit_classifier",
@@ -59,7 +61,7 @@ def pretrain(
     """Pretrain an encoder: `aam_core.pretrain`."""
     import aam_core
 
-    with showing():
+    with speaking():
         config = configure("pretraining", training)
         metadata, column = add_group(None, group_by)
         inputs = (table, sequences, phylogeny, distances, taxonomy)
@@ -72,69 +74,25 @@ def pretrain(
 def fit_regressor(
     table: biom.Table,
     metadata: qiime2.NumericMetadataColumn,
-    sequences: DNAFASTAFormat = None,
-    phylogeny: NewickFormat = None,
-    distances: skbio.DistanceMatrix = None,
-    encoder: Model = None,
-    init_from: Model = None,
-    group_by: qiime2.MetadataColumn = None,
-    missing_samples: str = "error",
-    freeze_encoder: bool = False,
-    covariates: qiime2.Metadata = None,
-    covariate_columns: list = None,
     more_targets: list = None,
-    **training,
+    **fitting,
 ) -> (Model, PredictionsFormat, Details):  # type: ignore[syntax]
     """Fit a numeric column: the model, and its predictions of held-out samples."""
     import aam_core
 
-    model, details = _fit(
-        aam_core.fit_regressor,
-        (table, sequences, phylogeny, distances),
-        metadata,
-        group_by,
-        missing_samples,
-        (covariates, covariate_columns or []),
-        training,
-        encoder=encoder,
-        more_targets=more_targets or [],
-        init_from=init_from,
-        freeze_encoder=freeze_encoder,
-    )
+    given = (table, metadata, more_targets or [], fitting)
+    model, details = _fit(aam_core.fit_regressor, *given)
     return model, _predictions(details.table), details
 
 
 @shares_fitting
 def fit_classifier(
-    table: biom.Table,
-    metadata: qiime2.CategoricalMetadataColumn,
-    sequences: DNAFASTAFormat = None,
-    phylogeny: NewickFormat = None,
-    distances: skbio.DistanceMatrix = None,
-    encoder: Model = None,
-    init_from: Model = None,
-    group_by: qiime2.MetadataColumn = None,
-    missing_samples: str = "error",
-    freeze_encoder: bool = False,
-    covariates: qiime2.Metadata = None,
-    covariate_columns: list = None,
-    **training,
+    table: biom.Table, metadata: qiime2.CategoricalMetadataColumn, **fitting
 ) -> (Model, PredictionsFormat, ProbabilitiesFormat, Details):  # type: ignore[syntax]
     """Fit a categorical column: the model, and its predictions of held-out samples."""
     import aam_core
 
-    model, details = _fit(
-        aam_core.fit_classifier,
-        (table, sequences, phylogeny, distances),
-        metadata,
-        group_by,
-        missing_samples,
-        (covariates, covariate_columns or []),
-        training,
-        encoder=encoder,
-        init_from=init_from,
-        freeze_encoder=freeze_encoder,
-    )
+    model, details = _fit(aam_core.fit_classifier, table, metadata, [], fitting)
     return model, _predictions(details.table), _probabilities(details), details
 
 
@@ -180,51 +138,43 @@ def predict(
 
 
 def _fit(
-    fit: Callable[..., Model],
-    inputs: tuple,
-    target,
-    group_by,
-    missing_samples: str,
-    covariates: tuple[qiime2.Metadata, Sequence[str]],
-    training: dict,
-    more_targets: Sequence[str] = (),
-    **options,
+    fit: Callable[..., Model], table, target, more_targets: Sequence[str], fitting: dict
 ) -> tuple[Model, Details]:
     """Fit ``target`` by `aam_core.fit_regressor` or `fit_classifier`.
 
     Parameters
     ----------
-    inputs : tuple
-        Table, sequences, phylogeny and distances.
-    covariates : tuple
-        Metadata, or None, and the names of the columns to read.
-    training : dict
-        The shared parameters.
     more_targets : sequence of str
         Further targets, of the metadata with the covariates.
-    options : dict
-        Further arguments of ``fit``.
+    fitting : dict
+        The parameters that `shares_fitting` adds.
     """
-    with showing(), recording() as notes:
-        config = configure("fitting", training)
+    missing_samples = fitting["missing_samples"]
+    covariates, columns = fitting["covariates"], fitting["covariate_columns"] or []
+    with speaking(), recording() as notes:
+        config = configure("fitting", fitting)
         if config.train.val_fraction == 0:
             raise InputError(
-                "val_fraction is 0, but the predictions returned are those of held-out samples: "
-                "give it a value above 0."
+                "train.val_fraction is 0, but the predictions returned are those of held-out "
+                "samples: give it a value above 0."
             )
-        table = inputs[0]
         if more_targets:
-            given = (covariates[0], table, missing_samples)
+            given = (covariates, table, missing_samples)
             metadata = targets_metadata(target, more_targets, *given)
         else:
             metadata = target_metadata(target, table, missing_samples)
-        columns = [*columns_read(config, options["init_from"], target.name), *more_targets]
-        metadata, names = add_covariates(metadata, *covariates, table, missing_samples, columns)
-        metadata, column = add_group(metadata, group_by)
-        study = read_study(*inputs, metadata=metadata, max_lost_reads=training["max_lost_reads"])
-        options |= {"group_by": column, "covariates": names, "config": config}
-        names = [target.name, *more_targets]
-        model = fit(study, names if more_targets else target.name, **options)
+        others = [*columns_read(config, fitting["init_from"], target.name), *more_targets]
+        read = (covariates, columns, table, missing_samples, others)
+        metadata, names = add_covariates(metadata, *read)
+        metadata, group = add_group(metadata, fitting["group_by"])
+        model = fit(
+            read_inputs(table, fitting, metadata),
+            [target.name, *more_targets] if more_targets else target.name,
+            group_by=group,
+            covariates=names,
+            config=config,
+            **{name: fitting[name] for name in ("encoder", "init_from", "freeze_encoder")},
+        )
     assert model.val_predictions is not None
     # Of several processes the first one took the notes: they are in the model's record.
     every = [*notes, *model.run["notes"]]
@@ -255,7 +205,7 @@ def _predict(
     from aam_core.training.precision import cpu_threads
 
     options = dict(predicting)
-    with showing(), recording() as notes:
+    with speaking(), recording() as notes:
         model = _of_target(model, target)
         frame = covariates_to_predict(model, metadata, table)
         lost = options.pop("max_lost_reads")

@@ -20,7 +20,7 @@ from aam_core.comparison import (
     metrics_of_table,
 )
 from aam_core.errors import InputError, first_five
-from aam_core.log import logger, recording, showing
+from aam_core.log import logger, recording
 from aam_core.model import Model
 from q2_aam._details import Details
 from q2_aam._parameters import TRAINING, thread_count
@@ -28,6 +28,7 @@ from q2_aam._pipelines import passes_on
 from q2_aam._predictions import PredictionsFormat, read_predictions
 from q2_aam._splits import check_split, note_left_out, warn_of_start
 from q2_aam._studies import add_covariates, read_study, with_covariates
+from q2_aam._wording import speaking
 from q2_aam.actions.evaluation import chosen_baselines, cross_validate, cross_validated
 from q2_aam.actions.models import fit_classifier, fit_regressor
 
@@ -203,7 +204,7 @@ def _of(metadata, targets):
 
 def _predicting(fitting: dict, split: tuple) -> dict:
     """What a prediction gets of the parameters of the fit."""
-    names = ("sequences", "n_jobs", "device", "precision", "max_lost_reads")
+    names = ("sequences", "n_jobs", "device", "max_lost_reads")
     covariates = fitting["covariates"]
     metadata = None if covariates is None else _of(covariates, split[3])
     return {"metadata": metadata, **{name: fitting[name] for name in names}}
@@ -328,12 +329,12 @@ def score_baselines(
     values = values.astype(float) if task == "regression" else values
     chosen = chosen_baselines(baselines)
     names = list(BASELINES) if chosen is True else list(chosen or ())
-    with showing():  # what the table lacks was noted by the fit and the prediction
+    with speaking():  # what the table lacks was noted by the fit and the prediction
         frame = values.to_frame().rename_axis("sample-id")
         read = (covariates, covariate_columns or [], table, "ignore")
         frame, columns = add_covariates(frame, *read)
         study = read_study(table, sequences, metadata=frame, max_lost_reads=max_lost_reads)
-    with showing(), recording() as notes:
+    with speaking(), recording() as notes:
         note_left_out(table.ids(), values)
         warn_of_start(started_from, test)
         groups = None if group_by is None else group_by.to_series()

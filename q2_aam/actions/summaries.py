@@ -17,11 +17,11 @@ from q2_types.tree import NewickFormat
 from aam_core import plots
 from aam_core.config import WITHOUT_TREE
 from aam_core.errors import InputError
-from aam_core.log import showing
 from aam_core.model import Model
 from aam_core.plots.style import named_metric
 from q2_aam._studies import read_study
 from q2_aam._types_formats import ModelFolder
+from q2_aam._wording import speaking
 from q2_aam.pages import distances as distance_page
 from q2_aam.pages import training as training_page
 from q2_aam.pages.rendering import draw, render, rows
@@ -161,7 +161,7 @@ def distance_fit(
             f"The encoder predicts {distance_page.NAMES[metric]}, which is computed on a tree: "
             "give the phylogeny, or the distances themselves."
         )
-    with showing():
+    with speaking():
         inputs = (table, sequences, phylogeny, distances)
         study = read_study(*inputs, max_lost_reads=max_lost_reads, keep_unplaced=False)
         fit = core.distance_fit(encoder, study, samples, random_state)

@@ -19,6 +19,7 @@ __all__ = [
     "new_metadata",
     "new_table",
     "phylogeny",
+    "quick",
     "reads",
     "regressor",
     "regressor_details",
@@ -30,14 +31,15 @@ __all__ = [
     "training_targets",
 ]
 
-QUICK = {
-    "preset": "tiny",
-    "max_steps": 2,
-    "batch_size": 8,
-    "sampling_depth": 100,
-    "val_fraction": 0.5,
-}
+_SHORT = ["train.max_steps=2", "train.batch_size=8", "train.val_fraction=0.5"]
+
+QUICK = {"preset": "tiny", "sampling_depth": 100, "settings": _SHORT}
 """Parameters of a training that takes a second or two."""
+
+
+def quick(*settings, **parameters):
+    """`QUICK` with further settings and parameters."""
+    return {**QUICK, **parameters, "settings": [*_SHORT, *settings]}
 
 
 @functools.lru_cache(maxsize=1)

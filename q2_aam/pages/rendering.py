@@ -24,6 +24,7 @@ from markupsafe import Markup
 from aam_core import __version__, plots
 from aam_core.plots.style import COLOURS
 from aam_core.reporting.page import cell
+from q2_aam._wording import in_qiime2
 
 __all__ = ["ASSETS", "NUMBER", "draw", "field", "render", "rows"]
 
@@ -80,7 +81,7 @@ def render(
         Of the template. `shared/page.html` reads ``title``, and where they are given ``lead``,
         ``facts`` (label, value, remark; ``facts.tsv`` has them, too), ``warnings`` and ``notes``
         (sentences; notes are shown once each), ``pictures`` (stem -> suffixes, as `draw` returns)
-        and ``captions`` (stem or table -> words).
+        and ``captions`` (stem or table -> words). All but tables is put into QIIME 2's words.
     data : mapping of str to DataFrame, optional
         Tables: each is written as ``NAME.tsv`` and listed below "Download". The index is a column
         if it has a name.
@@ -100,7 +101,13 @@ def render(
     ]
     embedded += [(f"spec-{name}", _json(spec)) for name, spec in charts.items()]
     defaults = {"pictures": {}, "captions": {}, "title": "", "tables": list(data)}
-    values = {**defaults, **context, "charts": charts, "embedded": embedded, "version": __version__}
+    values = {
+        **defaults,
+        **_worded(context),
+        "charts": charts,
+        "embedded": embedded,
+        "version": __version__,
+    }
     values["notes"] = list(dict.fromkeys(values.get("notes") or ()))
     values["scripts"] = _scripts(page)
     if values.get("facts"):
@@ -155,6 +162,17 @@ def rows(table: pd.DataFrame, most: int | None = None) -> dict[str, Any]:
         for line in table.itertuples(index=False, name=None)
     ]
     return {"header": header, "rows": lines}
+
+
+def _worded(value: Any) -> Any:
+    """``value`` with its texts in QIIME 2's words, but for tables as `rows` makes them."""
+    if isinstance(value, str):
+        return in_qiime2(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_worded(it) for it in value)
+    if isinstance(value, Mapping) and "header" not in value:
+        return {name: _worded(it) for name, it in value.items()}
+    return value
 
 
 def _environment() -> Environment:

@@ -192,14 +192,13 @@ class TestActions:
         assert about["blend"] is None  # 24 held-out samples are too few to choose it
 
     def test_notes_of_a_fit_are_in_its_details_and_its_model(self, methods):
-        settings = [*QUICK.get("settings", ()), "optim.cycles=7", "model.members=2"]
         fewer = methods.column("gradient").to_series().iloc[2:]
         made = methods.run(
             "fit_regressor",
             metadata=qiime2.NumericMetadataColumn(fewer),
             missing_samples="ignore",
             group_by=methods.column("host_subject_id"),
-            **QUICK | {"settings": settings},
+            **examples.quick("optim.cycles=7", "model.members=2"),
         )
         details = made.details.view(Details)
         assert details.about["group_by"] == "host_subject_id"

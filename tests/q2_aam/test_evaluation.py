@@ -251,14 +251,12 @@ def test_columns_that_settings_or_the_model_of_the_start_read(methods):
         "metadata": methods.column("gradient"),
         "covariates": qiime2.Metadata(methods.metadata.to_dataframe()[["sequencing_run"]]),
         "n_estimators": 0,
-        **examples.QUICK,
     }
-    start = methods.run(
-        "fit_regressor", settings=["model.head.scale_by=sequencing_run"], **given
-    ).regressor
-    settings = ["train.val_where=sequencing_run=run1"]
-    quick = {"cv": 2, "fold": 1, "baselines": ["none"]}
-    part = methods.run("cross_validate", init_from=start, settings=settings, **quick, **given)
+    scaled = examples.quick("model.head.scale_by=sequencing_run")
+    start = methods.run("fit_regressor", **given, **scaled).regressor
+    given |= {"cv": 2, "fold": 1, "baselines": ["none"], "init_from": start}
+    by_run = examples.quick("train.val_where=sequencing_run=run1")
+    part = methods.run("cross_validate", **given, **by_run)
     said = part.details.view(Details).about["notes"]
     assert any("train.val_where" in it and "only a single fit reads it" in it for it in said)
 

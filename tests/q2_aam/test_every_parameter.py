@@ -91,7 +91,7 @@ def lines(capfd):
 
 def test_a_fit_reports_inputs_and_settings_without_effect(methods, capfd):
     capfd.readouterr()
-    options = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.cycles=7"]}
+    options = examples.quick("optim.cycles=7")
     methods.run(
         "fit_regressor",
         metadata=methods.column("gradient"),
@@ -115,12 +115,11 @@ def test_samples_are_not_grouped_by_the_target(methods):
 
 
 def test_a_setting_is_set_once(methods):
-    twice = {"settings": ["optim.lr=0.1", "optim.lr=0.2"]}
     methods.refuses(
         "optim.lr is set twice",
         "fit_regressor",
         metadata=methods.column("gradient"),
-        **QUICK | twice,
+        **examples.quick("optim.lr=0.1", "optim.lr=0.2"),
     )
 
 

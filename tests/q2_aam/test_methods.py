@@ -27,7 +27,7 @@ class TestPretrain:
     ):
         model = examples.encoder().view(Model)
         assert model.kind == "encoder"
-        assert model.config.train.max_steps == QUICK["max_steps"]
+        assert model.config.train.max_steps == 2
 
     def test_from_distances(self, methods):
         ids = methods.table.view(biom.Table).ids()
@@ -61,8 +61,7 @@ class TestPretrain:
         (encoder,) = methods.run(
             "pretrain",
             taxonomy=taxonomy,
-            settings=["loss.distance=0", "loss.taxonomy_min_asvs=1"],
-            **QUICK,
+            **examples.quick("loss.distance=0", "loss.taxonomy_min_asvs=1"),
         )
         run = json.loads(methods.saved(encoder, "run.json"))
         assert run["taxonomy"]["ranks"] == ["phylum"]
@@ -72,7 +71,7 @@ class TestPretrain:
 
     def test_settings_reach_the_model(self, methods):
         (encoder,) = methods.run(
-            "pretrain", settings=["loss.metric=braycurtis", "model.sample.depth=0"], **QUICK
+            "pretrain", **examples.quick("loss.metric=braycurtis", "model.sample.depth=0")
         )
         config = json.loads(methods.saved(encoder, "config.json"))["config"]
         assert config["loss"]["metric"] == "braycurtis"
@@ -96,8 +95,7 @@ class TestFit:
                 "fit_regressor",
                 metadata=methods.column("gradient"),
                 group_by=methods.column("host_subject_id"),
-                **QUICK | {"max_steps": 1, "settings": ["model.members=1", "forest.trees=0"]},
-                random_state=seed,
+                **examples.quick("model.members=1", "forest.trees=0", random_state=seed),
             )
             sides = [
                 set(subjects[methods.saved(regressor, f"{side}_samples.txt").split()])
@@ -122,7 +120,7 @@ class TestFit:
             np.testing.assert_array_equal(before[name].numpy(), after[name].numpy(), name)
 
     def test_a_fitted_model_goes_on(self, methods):
-        still = QUICK | {"settings": [*QUICK.get("settings", ()), "optim.lr=0.0"]}
+        still = examples.quick("optim.lr=0.0")
         before = examples.regressor().view(Model)
         regressor, *_ = methods.run(
             "fit_regressor",
@@ -202,7 +200,7 @@ class TestFit:
             ("no samples in the table", {"table": empty}),
             ("24 of 24 .* name another column", {"metadata": blank}),
             ("metadata of group_by: x, y", {"group_by": qiime2.CategoricalMetadataColumn(hosts)}),
-            ("val_fraction", {"val_fraction": 0.0}),
+            ("val_fraction is 0", {"settings": ["train.val_fraction=0"]}),
             ("encoder", {"freeze_encoder": True}),
             ("not DNA", {"sequences": None}),
             ("one value|single value", {"metadata": qiime2.NumericMetadataColumn(values * 0)}),
@@ -240,8 +238,7 @@ class TestProvenance:
             "fit_regressor",
             metadata=methods.column("gradient"),
             encoder=examples.encoder(),
-            settings=["model.head.target_dropout=0.1"],
-            **QUICK,
+            **examples.quick("model.head.target_dropout=0.1"),
         )
         path = regressor.save(str(tmp_path / "regressor"))
         with zipfile.ZipFile(path) as archive:
@@ -249,7 +246,7 @@ class TestProvenance:
         for line in (
             "random_state: 0",
             "preset: tiny",
-            "max_steps: 2",
+            "train.max_steps=2",
             "device: auto",
             "model.head.target_dropout=0.1",
             f"encoder: {examples.encoder().uuid}",

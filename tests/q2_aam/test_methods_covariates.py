@@ -103,7 +103,7 @@ def test_a_model_without_covariates_reads_no_metadata(methods):
 
 
 def test_group_by_may_be_a_covariate_too(methods, fit):
-    options = {"settings": ["model.members=1"], "group_by": methods.column("host_subject_id")}
+    options = examples.quick("model.members=1", group_by=methods.column("host_subject_id"))
     regressor, *_ = fit(columns=["host_subject_id"], **options)
     hosts = methods.column("host_subject_id").to_series()
     sides = [

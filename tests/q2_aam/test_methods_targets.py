@@ -11,7 +11,7 @@ from q2_aam import PredictionsFormat
 from q2_aam._predictions import read_predictions
 from q2_aam.examples import study as examples
 
-QUICK = examples.QUICK | {"settings": ["forest.trees=2", "model.members=2"]}
+QUICK = examples.quick("forest.trees=2", "model.members=2")
 
 
 @pytest.fixture

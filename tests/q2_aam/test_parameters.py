@@ -79,7 +79,7 @@ def test_every_everyday_field_is_a_parameter_with_its_type_and_help(name):
 def test_predicting_parameters_have_the_types_of_their_fields(name):
     signature = action(name).signature.parameters
     for field in ("device", "precision"):
-        assert signature[field].qiime_type == primitive(EVERYDAY[field])
+        assert signature[field].qiime_type == primitive(f"train.{field}")
     assert 1 in signature["batch_size"].qiime_type
     assert 0 not in signature["batch_size"].qiime_type
 
@@ -123,9 +123,9 @@ def test_configure_starts_from_the_preset():
 
 def test_configure_takes_parameters_and_then_settings():
     config = configure(
-        "fitting", arguments(epochs=3, lr=0.5, settings=["model.sample.depth=1", "train.epochs=4"])
+        "fitting", arguments(epochs=3, settings=["model.sample.depth=1", "train.epochs=4"])
     )
-    assert (config.train.epochs, config.optim.lr, config.model.sample.depth) == (4, 0.5, 1)
+    assert (config.train.epochs, config.model.sample.depth) == (4, 1)
 
 
 def test_epochs_asked_for_are_what_is_trained():
@@ -153,6 +153,7 @@ def test_each_everyday_parameter_reaches_its_field(name, path):
         ("model.encoder.depth", "section.field=value"),
         ("model.encoder.depth=deep", "whole number"),
         ("train.val_fraction=2", "at most 0.9"),
+        ("lr=0.1", "optim.lr=0.1"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(setting, message):

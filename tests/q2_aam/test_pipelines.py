@@ -69,7 +69,8 @@ def test_a_pretrained_model_is_tested_on_subjects_that_it_never_saw():
         "gradient",
         phylogeny=examples.phylogeny(),
         pretrain=True,
-        settings=["train.best_metric=mae"],  # a metric that a pretraining does not have
+        # a metric that a pretraining does not have
+        settings=examples.quick("train.best_metric=mae")["settings"],
         test_size=0.5,
     )
     details = result.details.view(Details)
@@ -189,7 +190,7 @@ def test_a_test_with_metadata_for_some_samples_and_an_encoder_that_saw_them_all(
         group_by=None,
         encoder=examples.encoder(),
         covariates=covariates,
-        settings=["model.head.scale_by=sequencing_run"],
+        settings=examples.quick("model.head.scale_by=sequencing_run")["settings"],
         missing_samples="ignore",
         baselines=["none"],
         n_estimators=0,

@@ -17,8 +17,8 @@ from importlib.metadata import entry_points
 (command,) = entry_points(group="console_scripts", name="qiime")
 command.load()(prog_name="qiime")
 """
-QUICK = ["--p-preset", "tiny", "--p-epochs", "2", "--p-max-steps", "4", "--p-batch-size", "8",
-         "--p-sampling-depth", "100"]  # fmt: skip
+QUICK = ["--p-preset", "tiny", "--p-epochs", "2", "--p-sampling-depth", "100",
+         "--p-settings", "train.max_steps=4", "train.batch_size=8"]  # fmt: skip
 READS = ["--i-table", "table.qza", "--i-sequences", "sequences.qza"]
 
 

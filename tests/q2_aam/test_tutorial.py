@@ -47,8 +47,8 @@ for words in json.load(sys.stdin):
 json.dump(out, sys.stdout)
 """
 
-TRAINING = ["--p-preset", "tiny", "--p-max-steps", "2", "--p-batch-size", "16"]
-FOREST = ["--p-n-estimators", "8", "--p-settings", "model.members=2"]
+TRAINING = ["--p-preset", "tiny", "--p-settings", "train.max_steps=2", "train.batch_size=16"]
+FOREST = ["model.members=2", "--p-n-estimators", "8"]
 QUICK = {
     "pretrain": [*TRAINING, "--p-sampling-depth", "500"],
     "fit-regressor": [*TRAINING, *FOREST],

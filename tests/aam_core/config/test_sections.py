@@ -8,8 +8,8 @@ import pytest
 from aam_core.config import (
     AUTO,
     EVERYDAY,
+    FLAGS,
     METRICS,
-    SCALE,
     WITHOUT_TREE,
     Config,
     OptimConfig,
@@ -58,8 +58,8 @@ def test_bounds_and_choices_hold(path):
 
 
 def test_flags_of_their_own_are_settings():
-    assert set(EVERYDAY.values()) | set(SCALE.values()) <= set(FIELDS)
-    assert not set(EVERYDAY) & set(SCALE)
+    assert set(FLAGS.values()) <= set(FIELDS)
+    assert EVERYDAY.items() <= FLAGS.items()
 
 
 # --- changes -------------------------------------------------------------------------------------
