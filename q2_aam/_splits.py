@@ -8,14 +8,22 @@ import pandas as pd
 import qiime2
 
 from aam_core.comparison import check_class_names
+from aam_core.config import Config, find, paths
+from aam_core.config.fields import names_in
+from aam_core.config.unused import RULES, RunContext
+from aam_core.data.columns import missing_ids
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, note
 from aam_core.model import Model
 
-__all__ = ["check_split", "note_left_out", "warn_of_start"]
+__all__ = ["check_columns", "check_split", "note_left_out", "warn_of_start"]
 
 _FEWEST_TESTED = 10
 """Test samples that `explain` takes at least."""
+
+_MAY_BE_BLANK = ("model.head.scale_by", "loss.sample_weight")
+"""Settings that name columns which a prediction does without: a blank is a category of its own, and
+weights are of training samples."""
 
 
 def check_split(
@@ -66,6 +74,36 @@ def check_split(
             )
     if init_from is not None:
         _check_start(init_from, list(test.index))
+
+
+def check_columns(config: Config, task: str, metadata: pd.DataFrame) -> None:
+    """Refuse blanks, of samples to test on, in columns that settings have a prediction read.
+
+    Parameters
+    ----------
+    config : Config
+        Of the fit.
+    task : {"regression", "classification"}
+    metadata : DataFrame
+        Of the samples. A column that it lacks is left to the fit, which refuses that.
+
+    Raises
+    ------
+    InputError
+    """
+    for path in paths():
+        if not find(path).metadata["columns"] or path in _MAY_BE_BLANK:
+            continue
+        if RULES[path](config, RunContext(task)):  # it has no effect
+            continue
+        for name in names_in(config.at(path)):
+            blank = missing_ids(metadata[name]) if name in metadata else []
+            if blank:
+                raise InputError(
+                    f"{len(blank)} of {len(metadata)} samples to test on have no value in the "
+                    f"metadata column {name!r} ({path}), without which they cannot be predicted: "
+                    f"{first_five(blank)}. Fill it in, or leave these samples out of the table."
+                )
 
 
 def _check_start(start: Model, test: list[str]) -> None:

@@ -23,6 +23,7 @@ from aam_core.tasks.prediction_columns import BOUNDS, METHODS
 from q2_aam._details import Details
 from q2_aam._parameters import configure, shares_fitting
 from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
+from q2_aam._splits import check_columns
 from q2_aam._studies import (
     add_covariates,
     column_values,
@@ -113,12 +114,14 @@ def cross_validate(
         covariates = (fitting["covariates"], fitting["covariate_columns"] or [])
         columns = columns_read(config, fitting["init_from"], metadata.name)
         frame, names = add_covariates(target, *covariates, table, missing_samples, columns)
-        study = read_inputs(table, fitting, frame)
         numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+        task = "regression" if numeric else "classification"
+        check_columns(config, task, frame[frame.index.isin(table.ids())])
+        study = read_inputs(table, fitting, frame)
         result = aam_core.cross_validate(
             study,
             metadata.name,
-            task="regression" if numeric else "classification",
+            task=task,
             group_by=None if group_by is None else group_by.to_series(),
             folds=None if fold_by is not None else cv,
             fold_by=None if fold_by is None else fold_by.to_series(),

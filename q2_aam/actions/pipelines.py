@@ -23,10 +23,10 @@ from aam_core.errors import InputError, first_five
 from aam_core.log import logger, recording
 from aam_core.model import Model
 from q2_aam._details import Details
-from q2_aam._parameters import TRAINING, thread_count
+from q2_aam._parameters import TRAINING, configure, thread_count
 from q2_aam._pipelines import passes_on
 from q2_aam._predictions import PredictionsFormat, read_predictions
-from q2_aam._splits import check_split, note_left_out, warn_of_start
+from q2_aam._splits import check_columns, check_split, note_left_out, warn_of_start
 from q2_aam._studies import add_covariates, read_study, with_covariates
 from q2_aam._wording import speaking
 from q2_aam.actions.evaluation import chosen_baselines, cross_validate, cross_validated
@@ -179,6 +179,11 @@ def _split(ctx, table, metadata, how: tuple[float, bool, bool], fitting: dict) -
     start = fitting["init_from"]
     start = None if start is None else start.view(Model)
     check_split(metadata, train, test, fitting["group_by"], start)
+    if fitting["covariates"] is not None:
+        numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
+        task = "regression" if numeric else "classification"
+        tested = fitting["covariates"].to_dataframe().reindex(test.index)
+        check_columns(configure("fitting", fitting), task, tested)
     if not pretrain:
         return split, fitting
     names = (*TRAINING, "sequences", "phylogeny", "distances", "group_by")

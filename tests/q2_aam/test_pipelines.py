@@ -168,6 +168,29 @@ def test_classes_that_cannot_be_tested_are_refused_before_the_fit(no_fit, name, 
         run("classify_samples", "group", metadata, test_size=0.5, stratify=False)
 
 
+@pytest.mark.parametrize("name", ["regress_samples", "regress_samples_ncv"])
+def test_blanks_in_a_column_that_predictions_need_are_refused_before_the_fit(
+    no_fit, monkeypatch, name
+):
+    """Of a setting that has no effect, or by which outputs are scaled, they are no matter."""
+
+    def fit(*arguments, **options):
+        raise AssertionError("a model was fitted")
+
+    monkeypatch.setattr("aam_core.cross_validate", fit)
+    described = changed("sequencing_run", lambda it: it["sequencing_run"].where(it["group"] == "x"))
+    by = ("loss.normalize_by=sequencing_run", "model.head.scale_by=sequencing_run")
+    given = {"covariates": described, "test_size": 0.5}
+    if name != "regress_samples":
+        del given["test_size"]
+    scaled = examples.quick(*by, "loss.transform=zscore-by-category")["settings"]
+    words = r"samples to test on have no value .*'sequencing_run' .loss.normalize"
+    with pytest.raises(InputError, match=words):
+        run(name, "gradient", settings=scaled, **given)
+    with pytest.raises(AssertionError, match="was fitted"):
+        run(name, "gradient", settings=examples.quick(*by)["settings"], **given)
+
+
 def test_covariates_that_lack_test_samples(no_fit):
     covariates = qiime2.Metadata(examples.metadata().to_dataframe()[["sequencing_run"]].iloc[:-2])
     given = {"covariates": covariates, "covariate_columns": ["sequencing_run"], "test_size": 0.5}
