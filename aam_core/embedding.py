@@ -168,7 +168,8 @@ def metric_of(model: Model, metric: str | None = None) -> str:
 
 def _learned_samples(network: Network) -> bool:
     """Whether there are vectors of samples that something was learned by."""
-    return bool(network.distance or network.parts.outputs or network.parts.count)
+    parts = network.parts
+    return bool(network.distance or parts.outputs or parts.count or parts.columns)
 
 
 def _weights(network: Network) -> np.ndarray:
@@ -184,7 +185,7 @@ def _sample_vectors(
 ) -> np.ndarray:
     """``[N, V]`` float32."""
     network = model.network
-    if network.parts.outputs:
+    if network.parts.outputs or network.parts.columns:
         output = "samples"
     else:
         output = "distance" if network.distance is not None else "sample"

@@ -34,7 +34,6 @@ from aam_core.ensemble.calibration import (
     interval_in_words,
     pooled_groups,
 )
-from aam_core.ensemble.forward import encode_asvs
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.ensemble.probabilities import calibration_in_words
 from aam_core.log import duration, recording
@@ -43,7 +42,7 @@ from aam_core.models.network import Network
 from aam_core.plan import FitOptions, OnEpoch, Plan, plan_fit
 from aam_core.preparation import count_held_out, held_out_in_words, metrics_in_words
 from aam_core.resuming import saved_config
-from aam_core.run import ForestProgress, Run, of_each_target
+from aam_core.run import ForestProgress, Run, fixed_vectors, of_each_target
 from aam_core.tasks import Targets, Task
 from aam_core.tasks.auxiliary import auxiliary_metrics
 from aam_core.tasks.losses import sample_weights
@@ -330,7 +329,7 @@ def training_batches(
         distances=plan.parts.distance,
         target=truth,
         covariates=plan.covariates.encode(study.metadata) if plan.covariates else None,
-        asv_vectors=_fixed_vectors(run) if frozen else None,
+        asv_vectors=fixed_vectors(run) if frozen else None,
         held_out=plan.held_out,
         sample_weight=weights,
     )
@@ -388,13 +387,6 @@ def _set_range(network: Network, task: Task, encoded: np.ndarray) -> None:
             low, high = encoded.min(0), encoded.max(0)
         low, high = (torch.as_tensor(end, dtype=torch.float32).view(-1) for end in (low, high))
         member.target.set_range(low, high - low)
-
-
-def _fixed_vectors(run: Run) -> torch.Tensor:
-    """Vectors of all ASVs, where training does not change them."""
-    tokens = run.plan.study.tokens(run.config.data)
-    network = run.model.network.to(run.group.device)
-    return encode_asvs(network, tokens, run.group.device, run.config.train.precision)
 
 
 def _beside(run: Run, result: TrainingResult) -> dict[str, Any]:

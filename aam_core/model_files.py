@@ -299,7 +299,7 @@ def _parts(values, where: Path) -> dict:
     legal = {"nucleotide": bool, "distance": bool, "outputs": int, "sizes": list, "numbers": int}
     # Those of format 6 are written where they say something.
     optional = {
-        **{"scale_sizes": [], "ranks": []},
+        **{"scale_sizes": [], "ranks": [], "columns": []},
         **dict.fromkeys(("count", "faith_pd", "unbounded"), False),
     }
     if isinstance(values, dict):

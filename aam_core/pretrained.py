@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from aam_core.config import Config
+from aam_core.config import Config, ModelConfig
 from aam_core.data.covariates import Covariates
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
@@ -50,6 +50,8 @@ def with_sizes_of(config: Config, encoder: Model | None) -> Config:
     if encoder is None:
         return config
     theirs, ours = encoder.config.model, config.model
+    if encoder.network.parts.columns:
+        return replace(config, model=_of_many_studies(theirs, ours))
     model = replace(
         theirs,
         members=min(ours.members, MOST_MEMBERS),
@@ -66,6 +68,25 @@ def with_sizes_of(config: Config, encoder: Model | None) -> Config:
         fusion=replace(ours.fusion, heads=theirs.fusion.heads),
     )
     return replace(config, model=model)
+
+
+def _of_many_studies(theirs: ModelConfig, ours: ModelConfig) -> ModelConfig:
+    """`with_sizes_of` an encoder of many studies: its members start half of those of the fit.
+
+    The second half reads random Fourier features, too, starts from random weights, and is weighed
+    against the first by held-out samples: what does not help is weighed out.
+    """
+    codes = ours.encoder.codes if theirs.encoder.features != "bases" else 0
+    return replace(
+        theirs,
+        members=ours.members,
+        encoder=replace(theirs.encoder, codes=codes, dropout=ours.encoder.dropout),
+        sample=replace(
+            theirs.sample, dropout=ours.sample.dropout, asv_dropout=ours.sample.asv_dropout
+        ),
+        head=ours.head,
+        fusion=replace(ours.fusion, heads=theirs.fusion.heads),
+    )
 
 
 def with_sizes_of_model(config: Config, fitted: Model | None, kind: str) -> Config:
@@ -138,13 +159,14 @@ def sizes_in_words(config: Config, resized: Config, whose: str = "the encoder's"
 def pretrained_tensors(network: Network, encoder: Model) -> dict[str, Tensor]:
     """The encoder's tensors that a network takes over, by their name in the network.
 
-    A fitted model may serve as encoder; the layers of its target belong to that target and stay.
+    A fitted model may serve as encoder; the layers of its target belong to that target and stay. An
+    encoder of many studies gives the hidden layers of their columns to the target head.
     """
     theirs = _weights(encoder.network)
     return {
         name: theirs[source]
         for name, source in _sources(network, encoder.network).items()
-        if source in theirs and part_of(name) in ENCODER_PARTS
+        if source in theirs and (part_of(name) in ENCODER_PARTS or ".columns." in source)
     }
 
 
@@ -253,8 +275,11 @@ def _sources(network: Network, encoder: Network) -> dict[str, str]:
     """Name of each tensor, and of the encoder's tensor that it starts from.
 
     Every member starts from the encoder's first one, or, with random Fourier features, from its
-    first one that has them too.
+    first one that has them too. Of an encoder of many studies each member without them starts from
+    one of its own (in turn, where there are fewer), and those with them from none.
     """
+    if encoder.parts.columns:
+        return _sources_of_many(network, encoder)
     first = {False: "0", True: str(encoder.fourier_members.argmax())}  # 0, too, where none has them
     sources = {}
     for name in _weights(network):
@@ -262,4 +287,24 @@ def _sources(network: Network, encoder: Network) -> dict[str, str]:
         if part == "members":
             inner[0] = first[bool(network.fourier_members[int(inner[0])])]
         sources[name] = ".".join([part, *inner])
+    return sources
+
+
+_HIDDEN_LAYERS = ("hidden", "further")
+"""Modules of a `TargetHead` that are layers before its outputs."""
+
+
+def _sources_of_many(network: Network, encoder: Network) -> dict[str, str]:
+    """`_sources` of an encoder of many studies."""
+    fourier, members = network.fourier_members, len(encoder.members)
+    sources = {}
+    for name in _weights(network):
+        part, *inner = name.split(".")
+        if part != "members":
+            sources[name] = name
+        elif not fourier[int(inner[0])]:
+            inner[0] = str(int(inner[0]) % members)
+            if inner[1] == "target" and inner[2] in _HIDDEN_LAYERS:
+                inner[1] = "columns"
+            sources[name] = ".".join([part, *inner])
     return sources

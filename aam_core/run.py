@@ -24,6 +24,7 @@ from aam_core import __version__, plots
 from aam_core.config import AUTO, Config
 from aam_core.data.batches import Batcher
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.ensemble.forward import encode_asvs
 from aam_core.errors import InputError
 from aam_core.files.reading import describe_file
 from aam_core.files.writing import check_folder, check_space
@@ -50,7 +51,7 @@ from aam_core.training.parallel import ProcessGroup
 from aam_core.training.reporter import Reporter
 from aam_core.training.trainer import Trainer, check_job
 
-__all__ = ["ForestProgress", "Run", "of_each_target"]
+__all__ = ["ForestProgress", "Run", "fixed_vectors", "of_each_target"]
 
 _COPIES = 3
 """Copies of the weights that are on the disk at least: the best model, and the best and the last
@@ -442,6 +443,13 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
+
+
+def fixed_vectors(run: Run) -> torch.Tensor:
+    """``[F, E]`` vectors of all ASVs, where training does not change them."""
+    tokens = run.plan.study.tokens(run.config.data)
+    network = run.model.network.to(run.group.device)
+    return encode_asvs(network, tokens, run.group.device, run.config.train.precision)
 
 
 def of_each_target(model: Model, task: Task | Targets | None) -> list[Model]:

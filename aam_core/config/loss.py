@@ -87,6 +87,12 @@ class LossConfig(Checked):
         "Least number of the training samples' ASVs that a class of the taxonomy is learned from.",
         minimum=1,
     )
+    columns: float = option(
+        1.0,
+        "Weight of the loss of the metadata columns of a pretraining on many studies: each is "
+        "learned in its own study, numbers as normal scores, classes by cross-entropy.",
+        minimum=0.0,
+    )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(
         1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0

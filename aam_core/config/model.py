@@ -38,6 +38,12 @@ class EncoderConfig(Checked):
         minimum=1,
         maximum=4096,
     )
+    profile_bases: int = option(
+        0,
+        "First bases of a sequence that the 6-mer profile is of (0: all): studies that were "
+        "trimmed to different lengths then have the same profiles.",
+        minimum=0,
+    )
     codes: int = option(
         0,
         "Random Fourier features of the whole sequence, which the second half of the members reads "

@@ -10,7 +10,16 @@ from typing import Any
 from aam_core.config.config import Config
 from aam_core.errors import InputError, lookup
 
-__all__ = ["DEFAULT", "ENCODER_SIZES", "NAMES", "SIZES", "find_preset", "fitting", "pretraining"]
+__all__ = [
+    "DEFAULT",
+    "ENCODER_SIZES",
+    "NAMES",
+    "SIZES",
+    "find_preset",
+    "fitting",
+    "pretraining",
+    "studies",
+]
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -102,6 +111,20 @@ _FITTING: dict[str, Any] = {
 }
 
 
+_STUDIES: dict[str, Any] = {
+    **_FITTING,
+    "model.members": 5,
+    "model.encoder.codes": 0,
+    "model.encoder.profile_bases": 100,
+    "train.epochs": 20,
+    "train.min_steps": 0,
+    "train.batch_size": 64,
+    "train.val_fraction": 0.1,
+    "optim.lr": 2e-3,
+    "optim.weight_decay": 0.05,
+    "forest.trees": 0,
+}
+
 _FITTING_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"model.members": 4, "forest.trees": 50},
     "base": {"model.members": 3},
@@ -135,7 +158,22 @@ def fitting(name: str = DEFAULT) -> Config:
     return _preset(name, _FITTING).adjust(_FITTING_SIZES.get(name, {}))
 
 
-_KINDS = {"pretraining": pretraining, "fitting": fitting}
+def studies(name: str = DEFAULT) -> Config:
+    """Configuration for `aam_core.pretrain_studies`: the network of a fit.
+
+    Its members are those of a fit that do not read random Fourier features.
+
+    Parameters
+    ----------
+    name : {'tiny', 'small', 'base', 'large'}
+        As in `pretraining`.
+    """
+    sizes = _FITTING_SIZES.get(name, {})
+    members = {"model.members": -(-sizes["model.members"] // 2)} if sizes else {}
+    return _preset(name, _STUDIES).adjust(members)
+
+
+_KINDS = {"pretraining": pretraining, "fitting": fitting, "studies": studies}
 
 
 def find_preset(kind: str, name: str | None = None) -> Config:
@@ -143,7 +181,7 @@ def find_preset(kind: str, name: str | None = None) -> Config:
 
     Parameters
     ----------
-    kind : {"pretraining", "fitting"}
+    kind : {"pretraining", "fitting", "studies"}
     name : str, optional
         `DEFAULT` where there is none.
     """

@@ -77,6 +77,16 @@ class TrainConfig(Checked):
         "this is not.",
         minimum=0,
     )
+    studies_per_batch: int = option(
+        4, "Studies that a batch is drawn from, in a pretraining on many.", minimum=1
+    )
+    study_power: float = option(
+        0.5,
+        "How often a pretraining draws each of many studies: its number of samples to this power "
+        "(1: each sample equally often, 0: each study).",
+        minimum=0.0,
+        maximum=1.0,
+    )
     max_steps: int = option(0, "Stop after this many optimizer steps (0: no limit).", minimum=0)
     batch_size: int = option(
         32,

@@ -19,6 +19,7 @@ from aam_core.errors import first_five
 __all__ = [
     "RULES",
     "RunContext",
+    "learns_columns",
     "learns_counts",
     "learns_distances",
     "learns_diversity",
@@ -47,6 +48,8 @@ class RunContext:
         Whether the model reads covariates.
     targets : int
         Number of targets.
+    studies : bool
+        Whether the data are many studies.
     tree, distances, taxonomy : bool
         Whether there is a phylogeny; whether distances are given; whether a taxonomy is.
     validates : bool
@@ -70,6 +73,7 @@ class RunContext:
     frozen: bool = False
     covariates: bool = False
     targets: int = 1
+    studies: bool = False
     tree: bool = False
     distances: bool = False
     taxonomy: bool = False
@@ -84,6 +88,11 @@ class RunContext:
     def fits(self) -> bool:
         """Whether there is a target."""
         return self.task != "pretraining"
+
+    @property
+    def predicts(self) -> bool:
+        """Whether every member predicts metadata: a target, or columns of many studies."""
+        return self.fits or self.studies
 
 
 Rule = Callable[[Config, RunContext], str]
@@ -132,6 +141,22 @@ def learns_nucleotides(config: Config, context: RunContext) -> bool:
 def learns_counts(config: Config, context: RunContext) -> bool:
     """Whether masked abundances are learned."""
     return not _why_no_counts(config, context)
+
+
+def learns_columns(config: Config, context: RunContext) -> bool:
+    """Whether metadata columns of many studies are learned."""
+    return not _why_no_columns(config, context)
+
+
+def _why_no_columns(config: Config, context: RunContext) -> str:
+    if not context.studies:
+        return "only a pretraining on many studies learns their metadata columns"
+    return "loss.columns is 0" if config.loss.columns == 0 else ""
+
+
+def _columns_weight(config: Config, context: RunContext) -> str:
+    idle = config.loss.columns == 0 and context.studies
+    return "" if idle else _why_no_columns(config, context)
 
 
 def _why_no_nucleotides(config: Config, context: RunContext) -> str:
@@ -211,6 +236,10 @@ def _unless(test: Callable[[Config, RunContext], bool], reason: str) -> Rule:
 
 _of_a_fit = _unless(lambda c, at: not at.fits, "only a fit has it, and this is a pretraining")
 _of_a_pretraining = _unless(lambda c, at: at.fits, "only a pretraining has it, and this is a fit")
+_of_head = _unless(
+    lambda c, at: not at.predicts, "only a fit has it, and this is a pretraining of another kind"
+)
+_of_studies = _unless(lambda c, at: not at.studies, "only a pretraining on many studies draws them")
 _regression = _any(
     _of_a_fit, _unless(lambda c, at: at.task == "classification", "it is for a numeric target")
 )
@@ -219,7 +248,7 @@ _classification = _any(
 )
 _covariates = _any(_of_a_fit, _unless(lambda c, at: not at.covariates, "there are no covariates"))
 _hidden = _any(
-    _of_a_fit,
+    _of_head,
     _unless(lambda c, at: not c.model.head.hidden_widths, "model.head.hidden_layers is 'none'"),
 )
 _bases = _needs("model.encoder.features", "bases", "both")
@@ -229,9 +258,14 @@ _sample_blocks = _needs("model.sample.depth", minimum=1)
 _samples = _unless(
     lambda c, at: (
         not at.fits
-        and not (learns_distances(c, at) or learns_counts(c, at) or learns_diversity(c, at))
+        and not (
+            learns_distances(c, at)
+            or learns_counts(c, at)
+            or learns_diversity(c, at)
+            or learns_columns(c, at)
+        )
     ),
-    "nothing is learned from samples: no distances, abundances or diversity, and no target",
+    "nothing is learned from samples: no distances, abundances, diversity or metadata",
 )
 _not_in_a_test = _unless(
     lambda c, at: at.job == "range test", "a range test has its own number of steps and schedule"
@@ -414,9 +448,10 @@ RULES: dict[str, Rule] = {
     "data.max_bp": _always_used,
     "data.long_sequences": _always_used,
     # Sizes of a pretraining are those of the fits from it: they have an effect there.
-    "model.members": _of_a_fit,
+    "model.members": _of_head,
     "model.encoder.features": _always_used,
     "model.encoder.components": _profile,
+    "model.encoder.profile_bases": _profile,
     "model.encoder.codes": _codes,
     "model.encoder.width": _always_used,
     "model.encoder.heads": _bases,
@@ -437,12 +472,12 @@ RULES: dict[str, Rule] = {
     "model.sample.asv_dropout": _samples,
     "model.head.distance": _distances_of_a_fit,
     "model.head.distance_width": _distances_of_a_fit,
-    "model.head.target_hidden": _any(_of_a_fit, _needs("model.head.hidden_layers", "one")),
-    "model.head.hidden_layers": _of_a_fit,
-    "model.head.target_dropout": _of_a_fit,
+    "model.head.target_hidden": _any(_of_head, _needs("model.head.hidden_layers", "one")),
+    "model.head.hidden_layers": _of_head,
+    "model.head.target_dropout": _of_head,
     "model.head.layer_norm": _hidden,
     "model.head.residual": _hidden,
-    "model.head.initialization": _of_a_fit,
+    "model.head.initialization": _of_head,
     "model.head.output": _of_a_fit,
     "model.head.scale": _of_a_fit,
     "model.head.scale_by": _of_a_fit,
@@ -463,6 +498,7 @@ RULES: dict[str, Rule] = {
     "loss.faith_pd": _faith_weight,
     "loss.taxonomy": _taxonomy_weight,
     "loss.taxonomy_min_asvs": why_no_taxonomy,
+    "loss.columns": _columns_weight,
     "loss.distance": _distance_weight,
     "loss.metric": _metric,
     "loss.alpha": _any(_metric, _needs("loss.metric", "generalized")),
@@ -524,6 +560,8 @@ RULES: dict[str, Rule] = {
     "ensemble.interval_by": _any(_of_a_fit, _calibrates),
     "train.epochs": _not_in_a_test,
     "train.min_steps": _not_in_a_test,
+    "train.studies_per_batch": _of_studies,
+    "train.study_power": _of_studies,
     "train.max_steps": _not_in_a_test,
     "train.batch_size": _always_used,
     "train.max_asvs_per_batch": _always_used,

@@ -95,6 +95,11 @@ class Batch:
         (-1 where unknown): each ASV of a step is in one batch of it.
     taxa_ranks, taxa_starts : tuple
         Names of the R ranks, and where the classes of each begin (and end) among those of all.
+    columns : Tensor or None
+        ``[B, M]`` float32 metadata columns of many studies: numbers, or the class; NaN where a
+        sample has no value.
+    column_sizes : tuple of int
+        Classes of each of the M columns; 1 for numbers.
     placeholder : bool
         Whether the samples only keep this rank in step: a rank without a sample of this batch runs
         the same collectives as the others, on samples of weight 0.
@@ -133,6 +138,8 @@ class Batch:
     taxa_truth: Tensor | None = None
     taxa_ranks: tuple[str, ...] = ()
     taxa_starts: tuple[int, ...] = ()
+    columns: Tensor | None = None
+    column_sizes: tuple[int, ...] = ()
     placeholder: bool = False
 
     @property
@@ -241,6 +248,8 @@ class Batcher:
         ``[K, N]`` bool, the samples that each member holds out of its training.
     sample_weight : ndarray, optional
         ``[N]`` float32, what each sample counts in the loss of the target.
+    columns : tuple, optional
+        ``[N, M]`` metadata columns of many studies, and their M sizes; see `Batch`.
     """
 
     def __init__(
@@ -257,6 +266,7 @@ class Batcher:
         asv_vectors: Tensor | None = None,
         held_out: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
+        columns: tuple[np.ndarray, tuple[int, ...]] | None = None,
     ):
         self.study = study
         self.config = config
@@ -269,6 +279,7 @@ class Batcher:
         self.asv_vectors = asv_vectors
         self.held_out = held_out
         self.sample_weight = sample_weight
+        self.columns = columns
         self._tips = _tip_of_features(study) if distances or diversity else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
@@ -389,6 +400,9 @@ class Batcher:
             batch.weight = torch.from_numpy(weight.astype(np.float32))
         if self.sample_weight is not None:
             batch.sample_weight = torch.from_numpy(self.sample_weight[draw.samples])
+        if self.columns is not None:
+            values, batch.column_sizes = self.columns
+            batch.columns = torch.from_numpy(values[draw.samples])
         if self.covariates is not None:
             categories, numeric = self.covariates
             batch.categories = torch.from_numpy(categories[draw.samples])

@@ -10,7 +10,7 @@ import numpy as np
 
 from aam_core.config import TrainConfig
 
-__all__ = ["Sampler", "split_by_rank"]
+__all__ = ["Sampler", "StudySampler", "make_sampler", "split_by_rank"]
 
 
 class Sampler:
@@ -63,6 +63,59 @@ class Sampler:
                 most, size_now = self.richness[sample], 0
             size_now += 1
         return np.split(order, cuts)
+
+
+class StudySampler(Sampler):
+    """The batches of every epoch of a pretraining on many studies.
+
+    A batch has samples of ``train.studies_per_batch`` studies, about as many of each: what is
+    learned within a study needs several of its samples. A study is drawn with a probability of its
+    number of samples to ``train.study_power`` (temperature sampling; Conneau et al. 2020,
+    doi:10.18653/v1/2020.acl-main.747), and its samples without replacement. An epoch has as many
+    batches as if each sample were in one.
+
+    Parameters
+    ----------
+    samples, richness, config
+        As of `Sampler`.
+    source : ndarray
+        ``[N]`` which study each sample of the study is of.
+    """
+
+    def __init__(
+        self, samples: np.ndarray, richness: np.ndarray, config: TrainConfig, source: np.ndarray
+    ):
+        super().__init__(samples, richness, config)
+        names, which = np.unique(source[samples], return_inverse=True)
+        self.studies = [samples[which == number] for number in range(len(names))]
+        weights = np.array([len(each) for each in self.studies], float) ** config.study_power
+        self.probability = weights / weights.sum()
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """Batches of an epoch, which depend on the seed and ``number`` alone."""
+        rng = np.random.default_rng((self.config.seed, number))
+        size = self.config.batch_size
+        several = min(self.config.studies_per_batch, len(self.studies), size)
+        shares = [len(part) for part in np.array_split(np.arange(size), several)]
+        batches = []
+        for _ in range(-(-len(self.samples) // size)):
+            drawn = rng.choice(len(self.studies), several, replace=False, p=self.probability)
+            parts = [
+                rng.choice(self.studies[study], min(share, len(self.studies[study])), replace=False)
+                for study, share in zip(drawn, shares, strict=True)
+            ]
+            # Cut where there is a budget of ASVs.
+            batches += self._cut(np.concatenate(parts))
+        return batches
+
+
+def make_sampler(
+    samples: np.ndarray, richness: np.ndarray, config: TrainConfig, source: np.ndarray | None
+) -> Sampler:
+    """The sampler of the samples of one study (``source`` is None) or of many."""
+    if source is None:
+        return Sampler(samples, richness, config)
+    return StudySampler(samples, richness, config, source)
 
 
 def split_by_rank(samples: np.ndarray, richness: np.ndarray, world_size: int) -> list[np.ndarray]:

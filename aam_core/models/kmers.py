@@ -47,10 +47,13 @@ class KmerProfile(nn.Module):
     ----------
     components : int
         P.
+    bases : int
+        First bases of a sequence that the profile is of; 0: all.
     """
 
-    def __init__(self, components: int):
+    def __init__(self, components: int, bases: int = 0):
         super().__init__()
+        self.bases = bases
         kinds = len(vocab.BASES) ** KMER
         # Buffers are saved with the weights: a prediction has not the sequences of the study.
         self.register_buffer("mean", torch.zeros(kinds))
@@ -88,6 +91,8 @@ class KmerProfile(nn.Module):
         return (self._roots(tokens_UL) - self.mean) @ self.components
 
     def _roots(self, tokens_UL):
+        if self.bases:
+            tokens_UL = tokens_UL[:, : self.bases + 1]  # START is the first
         numbers = kmers(tokens_UL, KMER).long()
         counts = torch.zeros(len(numbers), len(self.mean) + 1, device=numbers.device)
         counts.scatter_add_(1, numbers, torch.ones_like(numbers, dtype=counts.dtype))

@@ -80,6 +80,9 @@ class Parts:
         Classes of each rank of the taxonomy that a pretraining predicts.
     unbounded : bool
         Whether the distances have no upper bound.
+    columns : tuple of int
+        Outputs for each metadata column that a pretraining on many studies predicts: its classes,
+        or 1 for numbers.
     """
 
     nucleotide: bool = False
@@ -96,6 +99,7 @@ class Parts:
     faith_pd: bool = False
     ranks: tuple[int, ...] = ()
     unbounded: bool = False
+    columns: tuple[int, ...] = ()
 
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
@@ -104,13 +108,13 @@ class Parts:
         linked = {name: values.pop(name) for name in ("link", "below", "above")}
         later = {name: values.pop(name) for name in ("count", "faith_pd", "unbounded")}
         later = {name: there for name, there in later.items() if there}
-        ranks = list(values.pop("ranks"))
+        sizes = {name: list(values.pop(name)) for name in ("ranks", "columns")}
         return (
             values
             | (scaled if self.scale_sizes else {})
             | (linked if self.link else {})
             | later
-            | ({"ranks": ranks} if ranks else {})
+            | {name: each for name, each in sizes.items() if each}
         )
 
     @property
@@ -148,6 +152,8 @@ class ModelOutput:
         ``[B]`` in units of branch length.
     taxonomy : Tensor or None
         ``[M, sum of classes]`` logits, of the ASVs ``taxa_row`` of the batch.
+    columns : Tensor or None
+        ``[K, B, sum of outputs]`` of the metadata columns of many studies, of each member.
     """
 
     sample: Tensor | None = None
@@ -161,6 +167,7 @@ class ModelOutput:
     count: Tensor | None = None
     faith_pd: Tensor | None = None
     taxonomy: Tensor | None = None
+    columns: Tensor | None = None
 
 
 def _ascending(output: Tensor, parts: Parts) -> Tensor:
@@ -255,6 +262,8 @@ class Member(nn.Module):
         )
         self.covariates = len(parts.sizes)
         self.count = CountHead(width) if parts.count else None
+        # The form of the target head, whose hidden layers start from those of this one in a fit.
+        self.columns = TargetHead(width, config.head, sum(parts.columns)) if parts.columns else None
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
         """The ASVs of each sample in its context, from which the sample vector is pooled."""
@@ -331,7 +340,10 @@ class Network(nn.Module):
         self.fourier_members = second_half & (fourier_size(config) > 0)
         width, features = config.encoder.width, config.encoder.features
         self.bases = BaseEncoder(config.encoder) if features != "profile" else None
-        self.profile = KmerProfile(config.encoder.components) if features != "bases" else None
+        encoder = config.encoder
+        self.profile = None
+        if features != "bases":
+            self.profile = KmerProfile(encoder.components, encoder.profile_bases)
         self.members = nn.ModuleList(Member(config, parts, it) for it in self.fourier_members)
         self.member_weight: Tensor | None
         # Only where there are two kinds to weigh: checkpoints of before the weights have no such
@@ -367,7 +379,8 @@ class Network(nn.Module):
     def untrained_parts(self) -> list[nn.Module]:
         """Parts that no head reads, and that are therefore not trained."""
         first = self.members[0]
-        if self.parts.outputs or self.parts.count:  # which read the samples, in each member
+        # These read the samples, in each member.
+        if self.parts.outputs or self.parts.count or self.parts.columns:
             return []
         if self.distance is None and self.faith_pd is None:
             if self.taxonomy is not None:
@@ -397,7 +410,7 @@ class Network(nn.Module):
         )
 
     def forward(
-        self, batch: Batch, heads: Collection[str] = ("distance", "faith_pd", "target")
+        self, batch: Batch, heads: Collection[str] = ("distance", "faith_pd", "columns", "target")
     ) -> ModelOutput:
         """Run every part on a batch.
 
@@ -414,7 +427,7 @@ class Network(nn.Module):
         """
         output = ModelOutput()
         samples = self.distance is not None or self.faith_pd is not None
-        samples = samples or self.parts.outputs > 0 or self.parts.count
+        samples = samples or self.parts.outputs > 0 or self.parts.count or bool(self.parts.columns)
         if samples or self.taxonomy is not None:
             vectors_UE = batch.asv_vectors
             if vectors_UE is None:
@@ -464,7 +477,7 @@ class Network(nn.Module):
     def _samples(self, vectors_UE, batch, heads, output):
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
         pooled_KBD = self._pooled(vectors_UE, batch, heads, keys_B)
-        targets, fused, counts, samples = [], [], [], []
+        targets, fused, counts, samples, columns = [], [], [], [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
@@ -488,11 +501,13 @@ class Network(nn.Module):
                 # Other draws than those of the first reading.
                 keys_BA = None if own_BA is None else mix(own_BA, CONTEXT)
                 counts.append(member.estimate(vectors_UE, batch, keys_BA))
-            if member.target is None or not {"target", "samples"} & {*heads}:
-                break  # the other members are for the target alone
+            if not self._of_members & {*heads}:
+                break  # the first member has all that is asked for
             if not self.training:
                 samples.append(asvs.sample)
-            if "target" not in heads:
+            if member.columns is not None and "columns" in heads:
+                columns.append(member.columns(asvs.sample, own_B))
+            if member.target is None or "target" not in heads:
                 continue  # the vectors alone, which need no covariates
             fused.append(member.fuse(asvs, batch))
             targets.append(member.predict(fused[-1].sample, batch, own_B))
@@ -507,6 +522,8 @@ class Network(nn.Module):
                 output.gate = _stacked([each.gate for each in fused])
         if counts:
             output.count = torch.stack(counts)
+        if columns:
+            output.columns = torch.stack(columns)
 
     def _of_asvs(self, asvs: SampleASVs, heads, output):
         """Run the heads that read the ASVs of the first member."""
@@ -521,11 +538,18 @@ class Network(nn.Module):
     def pools_at_once(self) -> bool:
         """Whether the members' sample vectors can be had at once; see `pooling`."""
         of_asvs = self.distance is not None or self.faith_pd is not None
-        return bool(self.parts.outputs) and not of_asvs and pooling.can_pool(self.members)
+        return bool(self._of_members) and not of_asvs and pooling.can_pool(self.members)
+
+    @property
+    def _of_members(self) -> set[str]:
+        """What every member makes, not the first one alone."""
+        there = {"target": self.parts.outputs, "columns": self.parts.columns}
+        names = {name for name, value in there.items() if value}
+        return names | {"samples"} if names else set()
 
     def _pooled(self, vectors_UE, batch, heads, keys_B) -> Tensor | None:
         """Sample vectors ``[K, B, D]``, where they can be had at once."""
-        if not self.pools_at_once or not {"target", "samples"} & {*heads}:
+        if not self.pools_at_once or not self._of_members & {*heads}:
             return None
         # In half precision the variance of a vector would lose its digits.
         if vectors_UE.dtype != torch.float32 or torch.is_autocast_enabled(vectors_UE.device.type):

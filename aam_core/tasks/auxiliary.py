@@ -8,8 +8,8 @@ task defines) are computed in `losses`; their names stand in `PARTS` with the ot
 A further one is a head of `aam_core.models` with a field of `Parts`, an entry here, and a weight in
 `aam_core.config.loss` with its rule in `aam_core.config.unused`.
 
-Letters: B samples, K members, M hidden bases or abundances (or ASVs with a taxon), R ranks, C
-classes of a rank.
+Letters: B samples, K members, M hidden bases or abundances (or ASVs with a taxon, or metadata
+columns), R ranks, C classes of a rank (or outputs of all columns).
 """
 
 from __future__ import annotations
@@ -163,6 +163,46 @@ def _taxonomy_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
     return {"": torch.stack(losses).sum(), "accuracy": everything, **right}
 
 
+# --- metadata columns of many studies -----------------------------------------------------------
+
+
+def _column_weight(batch: Batch) -> Tensor:
+    """``[B, M]``: each sample counts 1, shared by the columns that it has a value of."""
+    assert batch.columns is not None
+    known_BM = batch.columns.isfinite().float()
+    return known_BM / known_BM.sum(1, keepdim=True).clamp_min(1.0)
+
+
+def _columns_count(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.columns is None else {"": _column_weight(batch).sum()}
+
+
+def _columns_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    """Huber's loss (1964, Ann. Math. Stat. 35: 73-101) of numbers, cross-entropy of classes.
+
+    Both are divided by what a prediction of the mean, or of equal probabilities, has about.
+    """
+    assert output.columns is not None and batch.columns is not None
+    weight_BM = _column_weight(batch)
+    truth_BM = torch.where(weight_BM > 0, batch.columns, 0.0)
+    sizes = torch.tensor(batch.column_sizes, device=truth_BM.device)
+    starts, number = sizes.cumsum(0) - sizes, sizes == 1
+    # Of numbers the one output, of classes that of the true one.
+    place_BM = starts + torch.where(number, 0.0, truth_BM).long()
+    output_KBC = output.columns
+    own_KBM = output_KBC.gather(2, place_BM.expand(len(output_KBC), -1, -1))
+    huber_KBM = 2 * F.smooth_l1_loss(own_KBM, truth_BM.expand_as(own_KBM), reduction="none")
+    # The logarithm of a column's sum of exponentials; less the greatest output of the sample, so
+    # that none overflows.
+    most = output_KBC.detach().amax(-1, keepdim=True)
+    column_C = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+    sums = torch.zeros_like(own_KBM).index_add(2, column_C, (output_KBC - most).exp())
+    entropy_KBM = sums.clamp_min(1e-30).log() + most - own_KBM
+    entropy_KBM = entropy_KBM / sizes.clamp_min(2).float().log()
+    each_KBM = torch.where(number, huber_KBM, entropy_KBM)
+    return {"": (each_KBM.mean(0) * weight_BM).sum()}
+
+
 def _number(value: float, batch: Batch) -> Tensor:
     return torch.full((), float(value), device=batch.counts.device)
 
@@ -197,6 +237,12 @@ AUXILIARY: dict[str, Auxiliary] = {
         total=_taxonomy_total,
         title="taxonomy",
         metrics=("accuracy",),
+    ),
+    "columns": Auxiliary(
+        built=lambda parts: bool(parts.columns),
+        count=_columns_count,
+        total=_columns_total,
+        title="columns",
     ),
 }
 """Name of the part -> how it is learned. The name is that of its output in `ModelOutput`, of its

@@ -32,6 +32,8 @@ class TrainingJob:
         Makes batches of the study.
     train, val : ndarray
         Positions of the samples in the study; ``val`` may be empty.
+    source : ndarray, optional
+        ``[N]`` which of many studies each sample of the study is of.
     target : Task or Targets, optional
         What the network's output for the target means.
     class_weight : Tensor, optional
@@ -69,6 +71,7 @@ class TrainingJob:
     on_epoch: Callable[[int, dict[str, float]], None] | None = None
     resume: Checkpoint | None = None
     inputs: dict[str, Tensor] | None = None
+    source: np.ndarray | None = None
 
 
 @dataclass

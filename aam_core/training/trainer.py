@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 
 from aam_core.config import Config, TrainConfig
-from aam_core.data.sampler import Sampler
+from aam_core.data.sampler import Sampler, make_sampler
 from aam_core.errors import AAMError, InputError, Preempted
 from aam_core.tasks.auxiliary import metric_names
 from aam_core.tasks.metrics import greater_is_better
@@ -84,7 +84,7 @@ class Trainer:
         self.config = job.config.train
         self.sign, self.metric = check_job(job), best_metric(job.config)
         richness = job.batcher.richness
-        self.sampler = Sampler(job.train, richness, self.config)
+        self.sampler = make_sampler(job.train, richness, self.config, job.source)
         # A batch that is trained in micro-steps may fit the memory only in parts of their size.
         micro = max(2, -(-self.config.batch_size // self.config.accumulate))
         self.val = Sampler(job.val, richness, replace(self.config, batch_size=micro)).in_order()

@@ -1,0 +1,278 @@
+"""Pretrain the network of a fit on many studies at once: their metadata columns.
+
+Each column is learned in its own study by a head of its own, from sample vectors that all share.
+Studies that are held out whole tell what the vectors are worth elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from aam_core.config import Config
+from aam_core.config.resolve import ConfigLike, configured
+from aam_core.config.unused import unused_settings
+from aam_core.data.batches import Batcher
+from aam_core.data.fingerprint import fingerprint
+from aam_core.data.splits import Split
+from aam_core.data.studies import Studies, split_studies
+from aam_core.ensemble.forward import forward_chunks
+from aam_core.errors import InputError, first_five
+from aam_core.log import duration, labelled, note, recording
+from aam_core.model import Model, load_model
+from aam_core.models.network import Network, Parts
+from aam_core.plan import OnEpoch, Plan
+from aam_core.preparation import describe_run, usable_samples
+from aam_core.resuming import Inputs, check_accepted, open_checkpoint, saved_config, split_of
+from aam_core.run import Run, fixed_vectors
+from aam_core.training.launch.devices import on_devices
+from aam_core.training.parallel import ProcessGroup, join_process_group
+from aam_core.training.precision import cpu_threads
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from aam_core.config.everyday import EverydaySettings
+
+__all__ = ["pretrain_studies"]
+
+_LEAST_KNOWN = 20
+"""Samples with a value, of a held-out study, from which a column is predicted from the vectors."""
+
+_FOLDS = 5
+"""Folds of that prediction."""
+
+
+@configured("studies", saved_config)
+@on_devices(load_model)
+def pretrain_studies(
+    studies: Studies,
+    *,
+    config: ConfigLike = None,
+    preset: str | None = None,
+    output: str | Path | None = None,
+    held_out: Sequence[str] | None = None,
+    resume: str | Path | None = None,
+    accept_changed_inputs: bool = False,
+    on_epoch: OnEpoch | None = None,
+    **settings: Unpack[EverydaySettings],
+) -> Model:
+    """Pretrain an encoder on many studies: what their metadata columns have to do with the reads.
+
+    Parameters
+    ----------
+    studies : Studies
+        Of `load_studies`, with metadata columns of at least one study.
+    config, preset, resume, accept_changed_inputs, on_epoch, **settings
+        As in `pretrain`. The network is that of a fit; its members are for those of a fit that read
+        no random Fourier features.
+    output : path, optional
+        Folder for the encoder, ``metrics.json``, ``logs/`` and plots.
+    held_out : list of str, optional
+        Studies (or one of each cohort) that are not trained on, but tell what the encoder is worth;
+        by default the share ``train.val_fraction`` of the studies, by chance. Of a run that is
+        resumed its own.
+
+    Returns
+    -------
+    Model
+        Of kind 'encoder', for ``encoder=`` of a fit, with the weights of the last epoch.
+        ``metrics["columns"]`` says how well columns of held-out studies are predicted from the
+        vectors, and from those of the network before it was trained.
+
+    Raises
+    ------
+    InputError
+        If no study that is trained on has a column to learn, or a held-out name is no study.
+    """
+    assert isinstance(config, Config)
+    with recording() as notes:
+        plan, group, probed = _plan(
+            studies, config, output, held_out, resume, accept_changed_inputs
+        )
+        trained_on = studies.without(probed) if probed else studies
+        with cpu_threads(plan.config.train.threads):
+            run = Run(plan, group)
+            run.model.run["studies"] = trained_on.to_dict()
+            run.model.run["held_out_studies"] = probed
+            before = _probe(run.model.network, studies.only(probed), plan.config) if probed else {}
+            began = time.perf_counter()
+            job = run.job(_batches(run, trained_on), on_epoch=on_epoch)
+            result = run.train(replace(job, source=trained_on.source))
+            trained = time.perf_counter() - began
+            run.log.info(f"trained in {duration(trained)}")
+            run.model.metrics = {"epoch": result.epoch}
+            if probed:
+                after = _probe(run.model.network, studies.only(probed), plan.config)
+                run.model.metrics["columns"] = _compared(before, after, run)
+            run.noted(run.model, notes)
+            run.took(run.model, networks=trained, total=time.perf_counter() - began)
+            run.save(run.model, {})
+    return run.model
+
+
+def _plan(
+    studies: Studies,
+    config: Config,
+    output: str | Path | None,
+    held_out: Sequence[str] | None,
+    resume: str | Path | None,
+    accept: bool,
+) -> tuple[Plan, ProcessGroup, list[str]]:
+    """The plan, the processes, and the names of the studies that are held out."""
+    check_accepted(accept, resume)
+    resumed, config = open_checkpoint("encoder", resume, config)
+    if resumed is not None:
+        trained = {name for name in resumed.run["train_samples"]}
+        probed = [
+            name
+            for place, name in enumerate(studies.names)
+            if not any(studies.study.sample_ids[row] in trained for row in studies.rows(place))
+        ]
+    elif held_out is None:
+        fraction = config.train.val_fraction if len(set(studies.cohorts)) > 1 else 0.0
+        probed = split_studies(studies, fraction, config.train.seed)
+    else:
+        probed = studies.with_siblings(held_out)
+    trained_on = studies.without(probed) if probed else studies
+    study = trained_on.study
+    context = describe_run(
+        "pretraining", study, config, studies=True, validates=False, output=output is not None
+    )
+    parts = Parts(columns=_sizes(trained_on, config))
+    samples, dropped = usable_samples(study, config)
+    columns, _ = _values(trained_on)
+    labels = pd.Series([row.tobytes().hex() for row in columns], index=study.sample_ids)
+    now = fingerprint(study, target=labels)
+    inputs = Inputs(now, resumed, accept)
+    group = join_process_group(config.train)
+    changed = inputs.check(group)
+    split = Split(samples, [], []) if resumed is None else split_of(resumed, samples, accept)
+    plan = Plan(
+        study=study,
+        config=config,
+        split=split,
+        parts=parts,
+        label="pretrain",
+        output=None if output is None else Path(output),
+        checkpoint=resumed,
+        inputs=inputs.tensors(),
+    )
+    log = labelled(plan.label)
+    without = f"held out: {len(probed)} studies, {first_five(probed)}" if probed else ""
+    lines = [str(trained_on).splitlines()[0], without, dropped, changed]
+    for line in (*lines, *unused_settings(config, context)):
+        if line:
+            note(line, log)
+    return plan, group, probed
+
+
+def _sizes(studies: Studies, config: Config) -> tuple[int, ...]:
+    """Outputs of each column that is learned.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if config.loss.columns == 0:
+        raise InputError("loss.columns is 0: nothing is pretrained.")
+    if not studies.columns:
+        raise InputError(
+            f"None of {len(studies)} studies has a metadata column to learn: give metadata with "
+            "numbers or classes of 20 samples at least."
+        )
+    return tuple(max(1, len(column.classes)) for column in studies.columns)
+
+
+def _values(studies: Studies) -> tuple[np.ndarray, tuple[int, ...]]:
+    """``[N, M]`` float32 values of all columns, NaN where unknown, and their sizes."""
+    values = np.full((len(studies.study.sample_ids), len(studies.columns)), np.nan, np.float32)
+    for place, column in enumerate(studies.columns):
+        known = column.known
+        rows = studies.rows(column.study)[known]
+        values[rows, place] = column.values[known]
+    return values, tuple(max(1, len(column.classes)) for column in studies.columns)
+
+
+def _batches(run: Run, studies: Studies) -> Batcher:
+    config = run.config
+    fixed = fixed_vectors(run) if run.model.network.bases is None else None
+    return Batcher(
+        run.plan.study,
+        config.data,
+        config.train.seed,
+        asv_vectors=fixed,
+        columns=_values(studies),
+    )
+
+
+def _probe(network: Network, studies: Studies, config: Config) -> dict[tuple[str, str], float]:
+    """R2 of each column of these studies, predicted from the sample vectors by ridge regression.
+
+    Out of fold, of `_FOLDS` random folds; of classes the mean of the R2 of each class's indicator.
+
+    Returns
+    -------
+    dict
+        By the names of study and column.
+    """
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    scores = {}
+    for place, name in enumerate(studies.names):
+        rows = studies.rows(place)
+        study = studies.study.select([studies.study.sample_ids[row] for row in rows])
+        vectors = _vectors(network, study, config)
+        for column in studies.columns_of(place):
+            known = column.known
+            if known.sum() < _LEAST_KNOWN:
+                continue
+            truth = column.values[known]
+            if column.classes:
+                truth = (truth[:, None] == np.unique(truth)).astype(float)
+            folds = KFold(_FOLDS, shuffle=True, random_state=config.train.seed)
+            ridge = RidgeCV(np.logspace(-2, 4, 13))
+            predicted = cross_val_predict(ridge, vectors[known], truth, cv=folds)
+            error = np.square(predicted - truth).mean(axis=0)
+            scores[name, column.name] = float(np.mean(1 - error / truth.var(axis=0)))
+    return scores
+
+
+def _vectors(network: Network, study: Any, config: Config) -> np.ndarray:
+    """``[N, K D]`` sample vectors of all members, each standardized."""
+    parts = forward_chunks(network, study, config, ("samples",))
+    vectors = np.concatenate([part["samples"].numpy() for part in parts])
+    vectors = vectors.reshape(len(vectors), -1).astype(np.float64)
+    return (vectors - vectors.mean(axis=0)) / vectors.std(axis=0).clip(1e-6)
+
+
+def _compared(
+    before: dict[tuple[str, str], float], after: dict[tuple[str, str], float], run: Run
+) -> dict[str, Any]:
+    """What ``metrics.json`` has of the held-out studies; a line says it."""
+    if not after:
+        run.log.info("held-out studies have no column with enough values")
+        return {"columns": 0}
+    r2 = {"before": np.mean([*before.values()]), "after": np.mean([*after.values()])}
+    better = sum(after[key] > before[key] for key in after)
+    studies = len({study for study, _ in after})
+    run.log.info(
+        "%d columns of %d held-out studies from the sample vectors: mean R2 %.3f, before the "
+        "training %.3f; better for %d",
+        *(len(after), studies, r2["after"], r2["before"], better),
+    )
+    return {
+        "columns": len(after),
+        "studies": studies,
+        "r2": round(float(r2["after"]), 4),
+        "r2_untrained": round(float(r2["before"]), 4),
+        "better": better,
+    }
