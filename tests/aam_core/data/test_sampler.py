@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aam_core.config import TrainConfig
-from aam_core.data.sampler import Sampler, split_by_rank
+from aam_core.data.sampler import Sampler, StudySampler, split_by_rank
 
 RICH = np.random.default_rng(0).integers(1, 200, 100)
 SOME = np.arange(20, 95)
@@ -127,3 +127,25 @@ def test_dealing_does_not_follow_the_order_of_the_batch():
     first = split_by_rank(batch, rich, 3)
     second = split_by_rank(batch[::-1], rich, 3)
     assert [part.tolist() for part in first] == [part.tolist() for part in second]
+
+
+def test_a_batch_of_many_studies_has_some_of_them_and_the_smaller_more_often():
+    source = np.repeat([0, 1, 2], [400, 80, 20])
+    config = TrainConfig(batch_size=32, studies_per_batch=2, study_power=0.5, seed=3)
+    sampler = StudySampler(np.arange(500), np.ones(500, int), config, source)
+    batches = [batch for epoch in range(40) for batch in sampler.epoch(epoch)]
+    assert len(batches) == 40 * sampler.batches(0)
+    assert all(len(set(source[batch])) == 2 and len(set(batch)) == len(batch) for batch in batches)
+    assert {len(batch) for batch in batches} == {32}
+    counts = np.bincount(source[np.concatenate(batches)])
+    assert counts[0] > counts[1] > counts[2] > 20 / 500 * counts.sum()
+    again = StudySampler(np.arange(500), np.ones(500, int), config, source).epoch(7)
+    assert all(np.array_equal(a, b) for a, b in zip(again, sampler.epoch(7), strict=True))
+
+
+def test_a_batch_of_many_studies_keeps_to_the_budget():
+    source = np.repeat([0, 1], [30, 10])
+    config = TrainConfig(batch_size=16, studies_per_batch=2, max_asvs_per_batch=50)
+    sampler = StudySampler(np.arange(40), np.full(40, 10), config, source)
+    batches = sampler.epoch(0)
+    assert max(map(len, batches)) == 5 and sampler.batches(0) == len(batches)

@@ -1,0 +1,179 @@
+"""Many studies -> an encoder of the form of a fit's network -> a fit that starts from it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from aam_core.data.studies import merge_studies
+from aam_core.embedding import embed
+from aam_core.errors import InputError
+from aam_core.fitting import fit_regressor
+from aam_core.model import load_model
+from aam_core.models.network import Network, Parts
+from aam_core.prediction import predict
+from aam_core.pretrained import load_encoder, with_sizes_of
+from aam_core.studies_pretraining import pretrain_studies
+from aam_core.tasks.auxiliary import AUXILIARY
+
+
+@pytest.fixture(scope="module")
+def studies(small):
+    """Three studies of 20 samples each, by the halves of one community."""
+    parts = {}
+    for number in range(3):
+        ids = small.sample_ids[20 * number : 20 * number + 20]
+        parts[f"study{number}"] = small.select(ids)
+    return merge_studies(parts)
+
+
+@pytest.fixture(scope="module")
+def settings(brief):
+    changes = {"train.max_steps": 0, "train.epochs": 30, "model.sample.asv_dropout": 0.0}
+    return brief("studies", changes)
+
+
+@pytest.fixture(scope="module")
+def encoder(studies, settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "encoder"
+    return pretrain_studies(studies, config=settings, held_out=["study2"], output=folder), folder
+
+
+def test_columns_of_other_studies_than_those_held_out_are_learned(encoder, studies):
+    model, folder = encoder
+    losses = [epoch["train/columns_loss"] for epoch in model.history]
+    assert losses[-1] < 0.8 * losses[0]
+    trained_on = studies.without(["study2"])
+    assert len(model.network.parts.columns) == len(trained_on.columns)
+    assert model.kind == "encoder" and not model.val_samples
+    assert not {name for name in model.train_samples if name.startswith("study2:")}
+    assert model.run["held_out_studies"] == ["study2"]
+    assert [study["name"] for study in model.run["studies"]] == ["study0", "study1"]
+    score = json.loads((folder / "metrics.json").read_text())["columns"]
+    assert score["studies"] == 1 and score["columns"] == len(studies.only(["study2"]).columns)
+    assert -1 < score["r2_untrained"] <= 1 and -1 < score["r2"] <= 1
+
+
+def test_the_folder_has_the_model_and_its_vectors(encoder, small):
+    model, folder = encoder
+    loaded = load_model(folder)
+    assert loaded.network.parts == model.network.parts
+    vectors = embed(loaded, small)
+    assert vectors.shape == (60, model.config.model.members * model.config.model.encoder.width)
+    np.testing.assert_allclose(vectors, embed(model, small), atol=1e-6)
+
+
+def test_a_column_is_learned_by_the_loss_of_its_kind():
+    rng = torch.Generator().manual_seed(0)
+    output = torch.randn(2, 4, 6, generator=rng)
+    nan = float("nan")
+    truth = torch.tensor([[0.5, nan, 2.0], [nan, 1.0, nan], [nan, nan, nan], [-3.0, 0.0, 0.0]])
+    batch = replace(_empty_batch(4), columns=truth, column_sizes=(1, 2, 3))
+    sums = AUXILIARY["columns"].total(_output(output), batch)[""]
+    expected = 0.0
+    for member in output:
+        number = lambda row: 2 * F.smooth_l1_loss(member[row, 0], truth[row, 0])  # noqa: E731, B023
+        two = lambda row: F.cross_entropy(member[row, 1:3], truth[row, 1].long())  # noqa: E731, B023
+        three = lambda row: F.cross_entropy(member[row, 3:], truth[row, 2].long())  # noqa: E731, B023
+        two_of, three_of = np.log(2), np.log(3)
+        expected += (number(0) + three(0) / three_of) / 2
+        expected += two(1) / two_of
+        expected += (number(3) + two(3) / two_of + three(3) / three_of) / 3
+    torch.testing.assert_close(sums, expected / 2)
+    # The sample without a value counts nothing.
+    assert float(AUXILIARY["columns"].count(batch)[""]) == 3
+
+
+def _empty_batch(samples):
+    from aam_core.data.batches import Batch
+
+    one = torch.zeros(samples, 1)
+    index = torch.arange(samples)
+    return Batch(index, index[:1], one.long(), one.bool(), one)
+
+
+def _output(columns):
+    from aam_core.models.network import ModelOutput
+
+    return ModelOutput(columns=columns)
+
+
+def test_half_of_the_members_of_a_fit_start_from_the_encoder(encoder, brief):
+    model, _ = encoder
+    ours = brief("fitting", {"model.members": 6, "model.encoder.codes": 8})
+    config = with_sizes_of(ours, model)
+    assert config.model.members == 6
+    assert config.model.encoder.profile_bases == 100
+    torch.manual_seed(5)
+    network = Network(config.model, Parts(outputs=1))
+    new = {name: value.clone() for name, value in network.state_dict().items()}
+    lines = load_encoder(network, model)
+    assert "loaded" in lines[0]
+    theirs = model.network.state_dict()
+    for name, value in network.state_dict().items():
+        part, *inner = name.split(".")
+        if part == "profile":
+            assert torch.equal(value, theirs[name]), name
+        elif part == "members" and int(inner[0]) < 3 and "out" not in inner[2:3]:
+            # Two members of the encoder, in turn.
+            inner[0] = str(int(inner[0]) % 2)
+            source = ".".join([part, *inner]).replace(".target.", ".columns.")
+            assert torch.equal(value, theirs[source]), name
+        elif part == "members":
+            assert torch.equal(value, new[name]), name
+
+
+def test_a_fit_starts_from_it_and_is_saved(encoder, small, brief, tmp_path, caplog):
+    _, folder = encoder
+    caplog.set_level(logging.INFO, "aam_core")
+    changes = brief("fitting", {"model.members": 4, "model.encoder.codes": 8})
+    model = fit_regressor(
+        small, "gradient", encoder=folder, config=changes, output=tmp_path / "fit"
+    )
+    assert any("loaded" in line for line in caplog.messages)
+    assert model.run["encoder"]["studies"][0]["name"] == "study0"
+    expected = predict(model, small)["prediction"]
+    loaded = predict(load_model(tmp_path / "fit"), small)["prediction"]
+    np.testing.assert_allclose(loaded, expected, rtol=1e-5)
+
+
+def test_longer_sequences_have_the_profile_of_their_first_bases():
+    from aam_core.models.kmers import KmerProfile
+
+    rng = np.random.default_rng(0)
+    tokens = torch.from_numpy(rng.integers(1, 5, (30, 41)).astype(np.uint8))
+    profile = KmerProfile(4, bases=20)
+    profile.fit(tokens)
+    assert profile(tokens).abs().max() > 0
+    torch.testing.assert_close(profile(tokens[:, :21]), profile(tokens))
+    assert not torch.allclose(profile(tokens[:, :20]), profile(tokens))
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(studies, settings, tmp_path, stop_at):
+    config = settings.replace({"train.epochs": 3, "train.checkpoint_every": 1})
+    options = {"config": config, "held_out": ["study1"]}
+    whole = pretrain_studies(studies, **options)
+    stop_at(4, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_studies(studies, output=tmp_path / "run", **options)
+    resumed = pretrain_studies(
+        studies, config=config, resume=tmp_path / "run", output=tmp_path / "run"
+    )
+    assert resumed.run["held_out_studies"] == ["study1"]
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+
+
+def test_what_cannot_be_learned_is_refused(studies, settings):
+    with pytest.raises(InputError, match="None of 2 studies has a metadata column"):
+        pretrain_studies(replace(studies, columns=[]), config=settings)
+    with pytest.raises(InputError, match="loss.columns is 0"):
+        pretrain_studies(studies, config=settings.replace({"loss.columns": 0.0}))
+    with pytest.raises(InputError, match="studdy"):
+        pretrain_studies(studies, config=settings, held_out=["studdy"])
