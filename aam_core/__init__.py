@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_MODULES` says the sam
     from aam_core.prediction import predict, predicted_distances
     from aam_core.pretraining import pretrain
     from aam_core.reporting.report import report
+    from aam_core.studies_pretraining import pretrain_studies
     from aam_core.tuning import tune
     from aam_core.tuning.learning_rate import find_lr
     from aam_core.zero_distances import find_zero_distances
@@ -67,6 +68,7 @@ __all__ = [
     "predicted_distances",
     "presets",
     "pretrain",
+    "pretrain_studies",
     "report",
     "tune",
 ]
@@ -103,6 +105,7 @@ _MODULES = {
     "predicted_distances": "aam_core.prediction",
     "presets": "aam_core.config",
     "pretrain": "aam_core.pretraining",
+    "pretrain_studies": "aam_core.studies_pretraining",
     "report": "aam_core.reporting.report",
     "tune": "aam_core.tuning",
 }
