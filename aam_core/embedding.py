@@ -169,7 +169,7 @@ def metric_of(model: Model, metric: str | None = None) -> str:
 def _learned_samples(network: Network) -> bool:
     """Whether there are vectors of samples that something was learned by."""
     parts = network.parts
-    return bool(network.distance or parts.outputs or parts.count or parts.columns)
+    return bool(network.distance or parts.outputs or parts.count or network.of_many_studies)
 
 
 def _weights(network: Network) -> np.ndarray:
@@ -185,7 +185,7 @@ def _sample_vectors(
 ) -> np.ndarray:
     """``[N, V]`` float32."""
     network = model.network
-    if network.parts.outputs or network.parts.columns:
+    if network.parts.outputs or network.of_many_studies:
         output = "samples"
     else:
         output = "distance" if network.distance is not None else "sample"

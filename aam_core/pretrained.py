@@ -50,7 +50,7 @@ def with_sizes_of(config: Config, encoder: Model | None) -> Config:
     if encoder is None:
         return config
     theirs, ours = encoder.config.model, config.model
-    if encoder.network.parts.columns:
+    if encoder.network.of_many_studies:
         return replace(config, model=_of_many_studies(theirs, ours))
     model = replace(
         theirs,
@@ -278,7 +278,7 @@ def _sources(network: Network, encoder: Network) -> dict[str, str]:
     first one that has them too. Of an encoder of many studies each member without them starts from
     one of its own (in turn, where there are fewer), and those with them from none.
     """
-    if encoder.parts.columns:
+    if encoder.of_many_studies:
         return _sources_of_many(network, encoder)
     first = {False: "0", True: str(encoder.fourier_members.argmax())}  # 0, too, where none has them
     sources = {}

@@ -145,7 +145,7 @@ def _plan(
     context = describe_run(
         "pretraining", study, config, studies=True, validates=False, output=output is not None
     )
-    parts = Parts(columns=_sizes(trained_on, config))
+    parts = Parts(columns=_sizes(trained_on, config), presence=config.loss.presence > 0)
     samples, dropped = usable_samples(study, config)
     columns, _ = _values(trained_on)
     labels = pd.Series([row.tobytes().hex() for row in columns], index=study.sample_ids)
@@ -181,8 +181,10 @@ def _sizes(studies: Studies, config: Config) -> tuple[int, ...]:
     InputError
         If there is none.
     """
+    if config.loss.columns == 0 and config.loss.presence == 0:
+        raise InputError("loss.columns and loss.presence are 0: nothing is pretrained.")
     if config.loss.columns == 0:
-        raise InputError("loss.columns is 0: nothing is pretrained.")
+        return ()
     if not studies.columns:
         raise InputError(
             f"None of {len(studies)} studies has a metadata column to learn: give metadata with "
@@ -209,7 +211,8 @@ def _batches(run: Run, studies: Studies) -> Batcher:
         config.data,
         config.train.seed,
         asv_vectors=fixed,
-        columns=_values(studies),
+        columns=_values(studies) if run.plan.parts.columns else None,
+        source=studies.source,
     )
 
 

@@ -40,6 +40,12 @@ class MaskingConfig(Checked):
         minimum=0.01,
         maximum=0.9,
     )
+    presence_ratio: float = option(
+        0.4,
+        "Share of a sample's ASVs that are hidden from its vector, under loss.presence.",
+        minimum=0.01,
+        maximum=0.9,
+    )
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,13 @@ class LossConfig(Checked):
         1.0,
         "Weight of the loss of the metadata columns of a pretraining on many studies: each is "
         "learned in its own study, numbers as normal scores, classes by cross-entropy.",
+        minimum=0.0,
+    )
+    presence: float = option(
+        0.0,
+        "Weight of the loss of hidden ASVs, of a pretraining on many studies: from the vector of a "
+        "sample without them it is predicted which ASVs are among them, against ASVs of other "
+        "samples of its study, and how abundant they are.",
         minimum=0.0,
     )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)

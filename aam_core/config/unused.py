@@ -24,6 +24,7 @@ __all__ = [
     "learns_distances",
     "learns_diversity",
     "learns_nucleotides",
+    "learns_presence",
     "learns_taxonomy",
     "unused_settings",
     "why_no_distances",
@@ -154,6 +155,22 @@ def _why_no_columns(config: Config, context: RunContext) -> str:
     return "loss.columns is 0" if config.loss.columns == 0 else ""
 
 
+def learns_presence(config: Config, context: RunContext) -> bool:
+    """Whether hidden ASVs are told from ASVs of other samples."""
+    return not _why_no_presence(config, context)
+
+
+def _why_no_presence(config: Config, context: RunContext) -> str:
+    if not context.studies:
+        return "only a pretraining on many studies hides ASVs and asks for them"
+    return "loss.presence is 0" if config.loss.presence == 0 else ""
+
+
+def _presence_weight(config: Config, context: RunContext) -> str:
+    idle = config.loss.presence == 0 and context.studies
+    return "" if idle else _why_no_presence(config, context)
+
+
 def _columns_weight(config: Config, context: RunContext) -> str:
     idle = config.loss.columns == 0 and context.studies
     return "" if idle else _why_no_columns(config, context)
@@ -263,6 +280,7 @@ _samples = _unless(
             or learns_counts(c, at)
             or learns_diversity(c, at)
             or learns_columns(c, at)
+            or learns_presence(c, at)
         )
     ),
     "nothing is learned from samples: no distances, abundances, diversity or metadata",
@@ -489,6 +507,7 @@ RULES: dict[str, Rule] = {
     "masking.strategy": _why_no_nucleotides,
     "masking.span_length": _any(_why_no_nucleotides, _needs("masking.strategy", "span")),
     "masking.count_ratio": _why_no_counts,
+    "masking.presence_ratio": _why_no_presence,
     "masking.asv_fraction": _any(
         _why_no_nucleotides,
         _unless(lambda c, at: at.corpus, "sequences without samples are all masked"),
@@ -499,6 +518,7 @@ RULES: dict[str, Rule] = {
     "loss.taxonomy": _taxonomy_weight,
     "loss.taxonomy_min_asvs": why_no_taxonomy,
     "loss.columns": _columns_weight,
+    "loss.presence": _presence_weight,
     "loss.distance": _distance_weight,
     "loss.metric": _metric,
     "loss.alpha": _any(_metric, _needs("loss.metric", "generalized")),

@@ -100,6 +100,13 @@ class Batch:
         sample has no value.
     column_sizes : tuple of int
         Classes of each of the M columns; 1 for numbers.
+    query_row : Tensor or None
+        ``[M]`` int64: sample of each query, an ASV that is hidden from it or that it does not have;
+        see `models.masking.hide`.
+    query_tokens, query_vectors : Tensor or None
+        ``[M, L + 1]`` or ``[M, E]`` of the ASV, as of the batch.
+    query_truth : Tensor or None
+        ``[M]`` its share of the reads of the sample; 0 where the sample does not have it.
     placeholder : bool
         Whether the samples only keep this rank in step: a rank without a sample of this batch runs
         the same collectives as the others, on samples of weight 0.
@@ -140,6 +147,10 @@ class Batch:
     taxa_starts: tuple[int, ...] = ()
     columns: Tensor | None = None
     column_sizes: tuple[int, ...] = ()
+    query_row: Tensor | None = None
+    query_tokens: Tensor | None = None
+    query_vectors: Tensor | None = None
+    query_truth: Tensor | None = None
     placeholder: bool = False
 
     @property
@@ -250,6 +261,8 @@ class Batcher:
         ``[N]`` float32, what each sample counts in the loss of the target.
     columns : tuple, optional
         ``[N, M]`` metadata columns of many studies, and their M sizes; see `Batch`.
+    source : ndarray, optional
+        ``[N]`` which of many studies each sample is of.
     """
 
     def __init__(
@@ -267,6 +280,7 @@ class Batcher:
         held_out: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
         columns: tuple[np.ndarray, tuple[int, ...]] | None = None,
+        source: np.ndarray | None = None,
     ):
         self.study = study
         self.config = config
@@ -280,6 +294,7 @@ class Batcher:
         self.held_out = held_out
         self.sample_weight = sample_weight
         self.columns = columns
+        self.source = source
         self._tips = _tip_of_features(study) if distances or diversity else None
         self.tokens = study.tokens(config) if asv_vectors is None else None
         # Reads are drawn in the order of the sequences, whatever the table's: the same sample gets
@@ -422,6 +437,12 @@ class Batcher:
             return features, counts
         tips = self._tips[features]
         return tips[tips >= 0], counts[tips >= 0]
+
+    @functools.cached_property
+    def rows_of(self) -> list[np.ndarray]:
+        """Positions of the samples of each of many studies."""
+        assert self.source is not None
+        return [np.flatnonzero(self.source == study) for study in range(self.source.max() + 1)]
 
     def _add_asvs(self, batch, unique):
         if self.asv_vectors is not None:

@@ -18,6 +18,7 @@ __all__ = [
     "CONTEXT",
     "COUNTS",
     "DIVIDE",
+    "HIDDEN",
     "MASKED",
     "SAMPLES",
     "bernoulli",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 # A new use goes last: other numbers would change the draws of runs that are resumed.
-ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE, COUNTS, CONTEXT = range(7)
+ASVS, MASKED, SAMPLES, CORRUPT, DIVIDE, COUNTS, CONTEXT, HIDDEN = range(8)
 """Uses of the key of a step; it is mixed with one of them first, so that their draws differ."""
 
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -33,6 +33,7 @@ __all__ = [
     "DistanceHead",
     "FaithHead",
     "NucleotideHead",
+    "PresenceHead",
     "OutputFunction",
     "TaxonomyHead",
     "TargetHead",
@@ -97,6 +98,32 @@ class CountHead(nn.Module):
         asv = self.asv(asv_BAD[row_M, column_M]).float()
         product_M = (asv[:, 1:] * sample_BD[row_M].float()).mean(-1)
         return asv[:, 0] + product_M
+
+
+class PresenceHead(nn.Module):
+    """Whether a sample has an ASV that is hidden from it, and how abundant it is.
+
+    From a map of the ASV and one of the sample's vector, added and multiplied.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.asv = nn.Linear(width, width)
+        self.sample = nn.Linear(width, width)
+        self.out = nn.Linear(width, 2)
+
+    def forward(self, asv_MD: Tensor, sample_BD: Tensor, row_M: Tensor) -> Tensor:
+        """Return ``[M, 2]`` in float32: logit of its presence, and scaled logarithm of its share.
+
+        Parameters
+        ----------
+        asv_MD : Tensor
+            Mapped vectors of the ASVs.
+        row_M : Tensor
+            Sample of each.
+        """
+        asv_MD, sample_MD = self.asv(asv_MD), self.sample(sample_BD)[row_M]
+        return self.out(F.gelu(asv_MD + sample_MD + asv_MD * sample_MD)).float()
 
 
 class DistanceHead(nn.Module):

@@ -1,4 +1,4 @@
-"""Masked training: which bases of which ASVs are masked, which abundances, and which taxa.
+"""Masked training: which bases of which ASVs are masked, which abundances, ASVs and taxa.
 
 It is done on the host with the batch, keyed by the step and the ASV: the same ASVs and bases are
 masked, however the samples of the step are divided among processes.
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import MaskingConfig
-from aam_core.data.batches import Batch
+from aam_core.data.batches import Batch, Batcher
 from aam_core.data.taxonomy import Taxa
 from aam_core.errors import lookup
-from aam_core.models.draws import CORRUPT, COUNTS, DIVIDE, bernoulli, bits, mix
+from aam_core.models.draws import CORRUPT, COUNTS, DIVIDE, HIDDEN, bernoulli, bits, mix
 
-__all__ = ["STRATEGIES", "corrupt", "divide", "label", "mask", "mask_counts"]
+__all__ = ["STRATEGIES", "corrupt", "divide", "hide", "label", "mask", "mask_counts"]
 
 STRATEGIES: dict[str, Callable[[MaskingConfig], int]] = {
     "random": lambda config: 1,
@@ -139,6 +139,56 @@ def mask_counts(batch: Batch, config: MaskingConfig, key: int | Tensor) -> None:
     chosen = batch.asv_mask & bernoulli(keys_BA, 0, 1, config.count_ratio)[..., 0]
     chosen &= (batch.asv_mask & ~chosen).any(1, keepdim=True)
     batch.count_row, batch.count_column = chosen.nonzero(as_tuple=True)
+
+
+_QUERIES = 16
+"""Hidden ASVs of a sample that are asked for at most, and as many that it does not have."""
+
+
+def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> None:
+    """Hide ASVs from their samples, and fill the ``query_*`` fields of a batch, on the CPU.
+
+    Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all. Asked for
+    are some of these, and ASVs that the sample does not have: each of another sample of its study,
+    drawn as a sample and an ASV of it, so that an ASV is drawn in proportion to its prevalence
+    there on both sides, and neither the study nor how common an ASV is tells the answer.
+
+    Parameters
+    ----------
+    batcher : Batcher
+        Its ``source`` tells the studies.
+    key : int
+        Of the step. What is drawn of a sample depends on it and the sample alone.
+    """
+    assert batcher.source is not None
+    counts = batcher.study.counts
+    rows, features, shares = [], [], []
+    for row, sample in enumerate(batch.sample_index.tolist()):
+        rng = np.random.default_rng((key, HIDDEN, sample))
+        places = batch.asv_mask[row].nonzero()[:, 0].numpy()
+        number = min(max(1, round(config.presence_ratio * len(places))), len(places) - 1)
+        hidden = rng.choice(places, number, replace=False)
+        batch.asv_mask[row, torch.from_numpy(hidden)] = False
+        asked = hidden[:_QUERIES]
+        own = batch.feature_index[batch.asv_index[row, torch.from_numpy(asked)]].numpy()
+        reads = batch.counts[row]
+        of_study = batcher.rows_of[batcher.source[sample]]
+        others = of_study[rng.integers(len(of_study), size=len(asked))]
+        start, end = counts.indptr[others], counts.indptr[others + 1]
+        absent = counts.indices[start + (rng.random(len(asked)) * (end - start)).astype(np.int64)]
+        present = counts.indices[counts.indptr[sample] : counts.indptr[sample + 1]]
+        absent = np.setdiff1d(absent, present).astype(np.int64)
+        rows += [row] * (len(own) + len(absent))
+        features += [own, absent]
+        shares += [(reads[torch.from_numpy(asked)] / reads.sum()).numpy(), np.zeros(len(absent))]
+    features = torch.from_numpy(np.concatenate(features).astype(np.int64))
+    batch.query_row = torch.tensor(rows, dtype=torch.int64)
+    batch.query_truth = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+    if batcher.asv_vectors is not None:
+        batch.query_vectors = batcher.asv_vectors[features.to(batcher.asv_vectors.device)]
+    else:
+        assert batcher.tokens is not None
+        batch.query_tokens = torch.from_numpy(batcher.tokens[features.numpy()])
 
 
 def label(batch: Batch, taxa: Taxa, rows: np.ndarray, scored: np.ndarray | None = None) -> None:

@@ -30,6 +30,7 @@ from aam_core.models.heads import (
     DistanceHead,
     FaithHead,
     NucleotideHead,
+    PresenceHead,
     TargetHead,
     TaxonomyHead,
     UnionDistance,
@@ -50,6 +51,10 @@ __all__ = [
     "part_of",
     "vector_size",
 ]
+
+
+_LATER = ("count", "faith_pd", "unbounded", "presence")
+"""Heads that networks of before format 6 lacked."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class Parts:
     columns : tuple of int
         Outputs for each metadata column that a pretraining on many studies predicts: its classes,
         or 1 for numbers.
+    presence : bool
+        Whether hidden ASVs are told from others, by a head of each member.
     """
 
     nucleotide: bool = False
@@ -100,13 +107,14 @@ class Parts:
     ranks: tuple[int, ...] = ()
     unbounded: bool = False
     columns: tuple[int, ...] = ()
+    presence: bool = False
 
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
         values = asdict(self) | {"sizes": list(self.sizes)}
         scaled = {"scale_sizes": list(values.pop("scale_sizes"))}
         linked = {name: values.pop(name) for name in ("link", "below", "above")}
-        later = {name: values.pop(name) for name in ("count", "faith_pd", "unbounded")}
+        later = {name: values.pop(name) for name in _LATER}
         later = {name: there for name, there in later.items() if there}
         sizes = {name: list(values.pop(name)) for name in ("ranks", "columns")}
         return (
@@ -154,6 +162,8 @@ class ModelOutput:
         ``[M, sum of classes]`` logits, of the ASVs ``taxa_row`` of the batch.
     columns : Tensor or None
         ``[K, B, sum of outputs]`` of the metadata columns of many studies, of each member.
+    presence : Tensor or None
+        ``[K, M, 2]`` of the queries of the batch, of each member; see `PresenceHead`.
     """
 
     sample: Tensor | None = None
@@ -168,6 +178,7 @@ class ModelOutput:
     faith_pd: Tensor | None = None
     taxonomy: Tensor | None = None
     columns: Tensor | None = None
+    presence: Tensor | None = None
 
 
 def _ascending(output: Tensor, parts: Parts) -> Tensor:
@@ -264,6 +275,7 @@ class Member(nn.Module):
         self.count = CountHead(width) if parts.count else None
         # The form of the target head, whose hidden layers start from those of this one in a fit.
         self.columns = TargetHead(width, config.head, sum(parts.columns)) if parts.columns else None
+        self.presence = PresenceHead(width) if parts.presence else None
 
     def read(self, vectors_UE: Tensor, batch: Batch, keys_BA: Tensor | None) -> SampleASVs:
         """The ASVs of each sample in its context, from which the sample vector is pooled."""
@@ -273,11 +285,15 @@ class Member(nn.Module):
         """Shares of attention in each block over the ASVs of a sample (`SampleEncoder`)."""
         return self.samples.attention(*self._gathered(vectors_UE, batch))
 
+    def mapped(self, vectors_UE: Tensor) -> Tensor:
+        """ASV vectors ``[U, D]`` of this member."""
+        if self.project is None:
+            return vectors_UE
+        # The random Fourier features are the last ones.
+        return self.project(vectors_UE[:, : self.project.in_features])
+
     def _gathered(self, vectors_UE, batch):
-        vectors_UD = vectors_UE
-        if self.project is not None:  # the random Fourier features are the last ones
-            vectors_UD = self.project(vectors_UE[:, : self.project.in_features])
-        return vectors_UD[batch.asv_index], batch.counts, batch.asv_mask
+        return self.mapped(vectors_UE)[batch.asv_index], batch.counts, batch.asv_mask
 
     def fuse(self, asvs: SampleASVs | PooledASVs, batch: Batch) -> Fused:
         """The sample vector for the target, with the covariates if there are any."""
@@ -380,7 +396,8 @@ class Network(nn.Module):
         """Parts that no head reads, and that are therefore not trained."""
         first = self.members[0]
         # These read the samples, in each member.
-        if self.parts.outputs or self.parts.count or self.parts.columns:
+        parts = self.parts
+        if parts.outputs or parts.count or parts.columns or parts.presence:
             return []
         if self.distance is None and self.faith_pd is None:
             if self.taxonomy is not None:
@@ -410,7 +427,9 @@ class Network(nn.Module):
         )
 
     def forward(
-        self, batch: Batch, heads: Collection[str] = ("distance", "faith_pd", "columns", "target")
+        self,
+        batch: Batch,
+        heads: Collection[str] = ("distance", "faith_pd", "columns", "presence", "target"),
     ) -> ModelOutput:
         """Run every part on a batch.
 
@@ -427,7 +446,7 @@ class Network(nn.Module):
         """
         output = ModelOutput()
         samples = self.distance is not None or self.faith_pd is not None
-        samples = samples or self.parts.outputs > 0 or self.parts.count or bool(self.parts.columns)
+        samples = samples or self.parts.count or bool(self._of_members)
         if samples or self.taxonomy is not None:
             vectors_UE = batch.asv_vectors
             if vectors_UE is None:
@@ -477,7 +496,7 @@ class Network(nn.Module):
     def _samples(self, vectors_UE, batch, heads, output):
         keys_B = self._keys(batch, SAMPLES, batch.sample_index)
         pooled_KBD = self._pooled(vectors_UE, batch, heads, keys_B)
-        targets, fused, counts, samples, columns = [], [], [], [], []
+        targets, fused, counts, samples, columns, presence = [], [], [], [], [], []
         for number, member in enumerate(self.members):
             own_B = own_BA = None
             if keys_B is not None:
@@ -507,6 +526,9 @@ class Network(nn.Module):
                 samples.append(asvs.sample)
             if member.columns is not None and "columns" in heads:
                 columns.append(member.columns(asvs.sample, own_B))
+            if member.presence is not None and batch.query_row is not None:
+                query_MD = member.mapped(self._queries(batch))
+                presence.append(member.presence(query_MD, asvs.sample, batch.query_row))
             if member.target is None or "target" not in heads:
                 continue  # the vectors alone, which need no covariates
             fused.append(member.fuse(asvs, batch))
@@ -524,6 +546,8 @@ class Network(nn.Module):
             output.count = torch.stack(counts)
         if columns:
             output.columns = torch.stack(columns)
+        if presence:
+            output.presence = torch.stack(presence)
 
     def _of_asvs(self, asvs: SampleASVs, heads, output):
         """Run the heads that read the ASVs of the first member."""
@@ -535,6 +559,11 @@ class Network(nn.Module):
             output.faith_pd = self.faith_pd(asvs.vectors, asvs.mask)
 
     @property
+    def of_many_studies(self) -> bool:
+        """Whether it learns what only a pretraining on many studies does."""
+        return bool(self.parts.columns) or self.parts.presence
+
+    @property
     def pools_at_once(self) -> bool:
         """Whether the members' sample vectors can be had at once; see `pooling`."""
         of_asvs = self.distance is not None or self.faith_pd is not None
@@ -543,7 +572,8 @@ class Network(nn.Module):
     @property
     def _of_members(self) -> set[str]:
         """What every member makes, not the first one alone."""
-        there = {"target": self.parts.outputs, "columns": self.parts.columns}
+        parts = self.parts
+        there = {"target": parts.outputs, "columns": parts.columns, "presence": parts.presence}
         names = {name for name, value in there.items() if value}
         return names | {"samples"} if names else set()
 
@@ -558,6 +588,13 @@ class Network(nn.Module):
         if keys_B is not None and self.config.sample.asv_dropout > 0:
             keys_BK = torch.stack([mix(keys_B, k) for k in range(len(self.members))], 1)
         return pooling.pool(self.members, vectors_UE, batch, keys_BK)
+
+    def _queries(self, batch: Batch) -> Tensor:
+        """Vectors ``[M, E]`` of the ASVs that are asked for."""
+        if batch.query_vectors is not None:
+            return batch.query_vectors
+        assert batch.query_tokens is not None
+        return self.vectors(batch.query_tokens)
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index

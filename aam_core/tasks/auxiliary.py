@@ -203,6 +203,29 @@ def _columns_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
     return {"": (each_KBM.mean(0) * weight_BM).sum()}
 
 
+# --- hidden ASVs ---------------------------------------------------------------------------------
+
+
+def _presence_count(batch: Batch) -> dict[str, Tensor]:
+    return {} if batch.query_row is None else {"": _number(len(batch.query_row), batch)}
+
+
+def _presence_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    """Cross-entropy of the presence, and Huber's loss of the abundance of those that are there."""
+    assert output.presence is not None and batch.query_truth is not None
+    logit_KM, log_KM = output.presence.unbind(-1)
+    there_M = batch.query_truth > 0
+    wanted_KM = there_M.float().expand_as(logit_KM)
+    entropy_KM = F.binary_cross_entropy_with_logits(logit_KM, wanted_KM, reduction="none")
+    truth_M = scaled_log(batch.query_truth.clamp_min(1e-6).log())
+    error_KM = F.smooth_l1_loss(log_KM, truth_M.expand_as(log_KM), reduction="none") * there_M
+    right_KM = (logit_KM > 0) == there_M
+    return {
+        "": (entropy_KM / math.log(2) + error_KM).mean(0).sum(),
+        "accuracy": right_KM.float().mean(0).sum(),
+    }
+
+
 def _number(value: float, batch: Batch) -> Tensor:
     return torch.full((), float(value), device=batch.counts.device)
 
@@ -243,6 +266,13 @@ AUXILIARY: dict[str, Auxiliary] = {
         count=_columns_count,
         total=_columns_total,
         title="columns",
+    ),
+    "presence": Auxiliary(
+        built=lambda parts: parts.presence,
+        count=_presence_count,
+        total=_presence_total,
+        title="presence",
+        metrics=("accuracy",),
     ),
 }
 """Name of the part -> how it is learned. The name is that of its output in `ModelOutput`, of its

@@ -18,7 +18,16 @@ from aam_core.models.network import part_of
 
 __all__ = ["OPTIMIZERS", "Lion", "OptimizerKind", "make_optimizer"]
 
-_HEADS = ("nucleotide", "distance", "count", "faith_pd", "taxonomy", "columns", "target")
+_HEADS = (
+    "nucleotide",
+    "distance",
+    "count",
+    "faith_pd",
+    "taxonomy",
+    "columns",
+    "presence",
+    "target",
+)
 """Parts of a network that are heads."""
 
 

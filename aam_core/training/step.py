@@ -277,6 +277,8 @@ class Stepper:
                 masking.mask(batch, rows[number], self.config.masking, key)
             if self.network.parts.count:
                 masking.mask_counts(batch, self.config.masking, key)
+            if self.network.parts.presence:
+                masking.hide(batch, batcher, self.config.masking, key)
             if taxa is not None and labelled is not None:
                 masking.label(batch, taxa, labelled[number], self.scored)
             batch = batch.to(group.device)

@@ -11,11 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from aam_core.config import MaskingConfig
+from aam_core.data.batches import Batcher
 from aam_core.data.studies import merge_studies
 from aam_core.embedding import embed
 from aam_core.errors import InputError
 from aam_core.fitting import fit_regressor
 from aam_core.model import load_model
+from aam_core.models import masking
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
 from aam_core.pretrained import load_encoder, with_sizes_of
@@ -173,7 +176,79 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(studies, settings,
 def test_what_cannot_be_learned_is_refused(studies, settings):
     with pytest.raises(InputError, match="None of 2 studies has a metadata column"):
         pretrain_studies(replace(studies, columns=[]), config=settings)
-    with pytest.raises(InputError, match="loss.columns is 0"):
+    with pytest.raises(InputError, match="loss.columns and loss.presence are 0"):
         pretrain_studies(studies, config=settings.replace({"loss.columns": 0.0}))
     with pytest.raises(InputError, match="studdy"):
         pretrain_studies(studies, config=settings, held_out=["studdy"])
+
+
+# --- hidden ASVs ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def batcher(studies, settings):
+    vectors = torch.arange(len(studies.study.feature_ids), dtype=torch.float32)[:, None]
+    return Batcher(studies.study, settings.data, 0, asv_vectors=vectors, source=studies.source)
+
+
+def hidden(batcher, samples, ratio=0.5, key=7):
+    batch = batcher.batch(np.array(samples))
+    before = batch.asv_mask.clone()
+    masking.hide(batch, batcher, MaskingConfig(presence_ratio=ratio), key)
+    return batch, before
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 0.9])
+def test_some_asvs_are_hidden_and_asked_for_beside_others_of_the_study(batcher, ratio):
+    batch, before = hidden(batcher, range(10, 40), ratio)
+    counts = batcher.study.counts
+    assert (batch.asv_mask <= before).all() and batch.asv_mask.any(1).all()
+    gone = before & ~batch.asv_mask
+    expected = (before.sum(1) * ratio).round().clamp_min(1)
+    assert (gone.sum(1) - expected).abs().max() <= 1
+    features = batch.query_vectors[:, 0].long()  # each vector is the place of its feature
+    for row, feature, share in zip(
+        batch.query_row.tolist(), features.tolist(), batch.query_truth.tolist(), strict=True
+    ):
+        sample = int(batch.sample_index[row])
+        reads = counts[sample, feature]
+        assert (reads > 0) == (share > 0)
+        if reads:
+            place = (batch.feature_index[batch.asv_index[row]] == feature) & before[row]
+            assert gone[row][place].all()
+            assert share == pytest.approx(float(batch.counts[row][place] / batch.counts[row].sum()))
+        else:
+            others = batcher.rows_of[batcher.source[sample]]
+            assert counts[others][:, feature].sum() > 0
+    present = batch.query_truth > 0
+    assert present.any() and (ratio < 0.1 or (~present).any())
+
+
+def test_what_is_hidden_of_a_sample_does_not_depend_on_its_batch(batcher):
+    alone, _ = hidden(batcher, [25])
+    among, _ = hidden(batcher, [3, 25, 50])
+    row = (among.sample_index == 25).nonzero().item()
+    own = among.query_row == row
+    assert torch.equal(alone.query_vectors, among.query_vectors[own])
+    torch.testing.assert_close(alone.query_truth, among.query_truth[own])
+    other, _ = hidden(batcher, [25], key=8)
+    assert not torch.equal(alone.query_vectors, other.query_vectors)
+
+
+def test_hidden_asvs_are_learned_without_metadata(studies, settings, tmp_path):
+    config = settings.replace(
+        {"loss.presence": 1.0, "loss.columns": 0.0, "train.epochs": 60, "optim.lr": 1e-2}
+    )
+    blind = replace(studies, columns=[])
+    model = pretrain_studies(blind, config=config, held_out=["study2"], output=tmp_path / "model")
+    accuracy = [epoch["train/presence_accuracy"] for epoch in model.history]
+    assert np.mean(accuracy[-5:]) > np.mean(accuracy[:5]) + 0.05
+    assert model.network.parts == Parts(presence=True)
+    assert load_model(tmp_path / "model").network.parts == Parts(presence=True)
+    assert embed(model, studies.study).shape[0] == 60
+
+
+def test_bases_are_learned_by_hidden_asvs_too(studies, settings):
+    changes = {"model.encoder.features": "both", "loss.presence": 1.0, "train.epochs": 1}
+    model = pretrain_studies(studies, config=settings.replace(changes), held_out=["study2"])
+    assert np.isfinite(model.history[-1]["train/presence_loss"])

@@ -30,7 +30,7 @@ def test_small_where_nothing_is_said(make):
 @pytest.mark.parametrize("name", presets.NAMES)
 def test_an_encoder_decides_the_sizes_and_the_fit_its_members(name):
     theirs, ours = presets.pretraining(name), presets.fitting(name)
-    encoder = SimpleNamespace(config=theirs, network=SimpleNamespace(parts=Parts()))
+    encoder = SimpleNamespace(config=theirs, network=SimpleNamespace(of_many_studies=False))
     resized = with_sizes_of(ours, encoder).model
     assert resized.encoder == replace(theirs.model.encoder, dropout=ours.model.encoder.dropout)
     assert resized.members == min(ours.model.members, MOST_MEMBERS) > 1 == theirs.model.members

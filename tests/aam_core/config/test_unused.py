@@ -83,6 +83,13 @@ SOMETIMES = {
     "loss.taxonomy": ({}, PRETRAIN, {}, replace(PRETRAIN, taxonomy=True)),
     "loss.taxonomy_min_asvs": ({}, PRETRAIN, {}, replace(PRETRAIN, taxonomy=True)),
     "loss.count": ({}, replace(PRETRAIN, corpus=True), {}, FIT),
+    "loss.presence": ({}, FIT, {}, replace(PRETRAIN, studies=True)),
+    "masking.presence_ratio": (
+        {},
+        PRETRAIN,
+        {"loss.presence": 1.0},
+        replace(PRETRAIN, studies=True),
+    ),
     "loss.columns": ({}, PRETRAIN, {}, replace(PRETRAIN, studies=True)),
     "model.encoder.profile_bases": (BASES, FIT, {}, FIT),
     "train.studies_per_batch": ({}, PRETRAIN, {}, replace(PRETRAIN, studies=True)),
