@@ -142,13 +142,13 @@ def mask_counts(batch: Batch, config: MaskingConfig, key: int | Tensor) -> None:
 
 
 _QUERIES = 16
-"""Hidden ASVs of a sample that are asked for at most, and as many that it does not have."""
+"""Hidden ASVs of a sample that are queried for at most, and as many that it does not have."""
 
 
 def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> None:
     """Hide ASVs from their samples, and fill the ``query_*`` fields of a batch, on the CPU.
 
-    Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all. Asked for
+    Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all. Queried
     are some of these, and ASVs that the sample does not have: each of another sample of its study,
     drawn as a sample and an ASV of it, so that an ASV is drawn in proportion to its prevalence
     there on both sides, and neither the study nor how common an ASV is tells the answer.
@@ -161,26 +161,28 @@ def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> Non
         Of the step. What is drawn of a sample depends on it and the sample alone.
     """
     assert batcher.source is not None
-    counts = batcher.study.counts
+    table = batcher.study.counts
+    # Views: hiding changes the batch.
+    mask_BA, index_BA = batch.asv_mask.numpy(), batch.asv_index.numpy()
+    feature_U, reads_BA = batch.feature_index.numpy(), batch.counts.numpy()
     rows, features, shares = [], [], []
     for row, sample in enumerate(batch.sample_index.tolist()):
         rng = np.random.default_rng((key, HIDDEN, sample))
-        places = batch.asv_mask[row].nonzero()[:, 0].numpy()
+        places = np.flatnonzero(mask_BA[row])
         number = min(max(1, round(config.presence_ratio * len(places))), len(places) - 1)
-        hidden = rng.choice(places, number, replace=False)
-        batch.asv_mask[row, torch.from_numpy(hidden)] = False
-        asked = hidden[:_QUERIES]
-        own = batch.feature_index[batch.asv_index[row, torch.from_numpy(asked)]].numpy()
-        reads = batch.counts[row]
+        chosen = rng.choice(places, number, replace=False)
+        mask_BA[row, chosen] = False
+        queried = chosen[:_QUERIES]
         of_study = batcher.rows_of[batcher.source[sample]]
-        others = of_study[rng.integers(len(of_study), size=len(asked))]
-        start, end = counts.indptr[others], counts.indptr[others + 1]
-        absent = counts.indices[start + (rng.random(len(asked)) * (end - start)).astype(np.int64)]
-        present = counts.indices[counts.indptr[sample] : counts.indptr[sample + 1]]
-        absent = np.setdiff1d(absent, present).astype(np.int64)
-        rows += [row] * (len(own) + len(absent))
-        features += [own, absent]
-        shares += [(reads[torch.from_numpy(asked)] / reads.sum()).numpy(), np.zeros(len(absent))]
+        drawn = of_study[rng.integers(len(of_study), size=len(queried))]
+        start, end = table.indptr[drawn], table.indptr[drawn + 1]
+        absent = table.indices[start + (rng.random(len(queried)) * (end - start)).astype(np.int64)]
+        absent = np.setdiff1d(
+            absent, table.indices[table.indptr[sample] : table.indptr[sample + 1]]
+        )
+        rows += [row] * (len(queried) + len(absent))
+        features += [feature_U[index_BA[row, queried]], absent]
+        shares += [reads_BA[row, queried] / reads_BA[row].sum(), np.zeros(len(absent), np.float32)]
     features = torch.from_numpy(np.concatenate(features).astype(np.int64))
     batch.query_row = torch.tensor(rows, dtype=torch.int64)
     batch.query_truth = torch.from_numpy(np.concatenate(shares).astype(np.float32))
