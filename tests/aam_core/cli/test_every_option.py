@@ -22,7 +22,10 @@ RESUME = {"resume", "accept_changed_inputs"}
 TRAINS = STUDY | LEARNED | LIMIT | RUN
 OPTIONS = {
     "simulate": {"out_dir", "samples", "features", "seed", "subjects", "depth", "effect"},
-    "pretrain": TRAINS | RESUME | {"taxonomy"},
+    "pretrain": TRAINS
+    | RESUME
+    | {"taxonomy", "study", "trim_length", "least_reads", "exclude_study", "held_out_study"}
+    | {"study_column", "exclude_column"},
     "fit-regressor": TRAINS | FITS | HELP | RESUME | SPLIT | {"init_from"},
     "fit-classifier": TRAINS | FITS | HELP | RESUME | SPLIT | {"init_from"},
     "predict": STUDY

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from aam_core.config import Config
+from aam_core.simulate.study import simulate
 
 BRIEF = ("--preset", "tiny", "--max-steps", 2, "--sampling-depth", 200, "--device", "cpu")
 
@@ -90,6 +91,43 @@ def test_what_belongs_together(refuses, files, study_dir, tmp_path):
     assert "--metadata" in refuses("pretrain", *files, *out, "--group-by", "host_subject_id")
     assert "--metadata" in refuses("pretrain", *files, *out, "--where", "group=case")
     assert "--table" in refuses("pretrain", *sequences, *metadata, *out)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="session")
+def studies_dir(tmp_path_factory):
+    """Three small studies, each a folder."""
+    folder = tmp_path_factory.mktemp("studies")
+    for seed, name in enumerate("abc"):
+        simulate(30, 40, seed).write(folder / name)
+    return folder
+
+
+def test_many_studies(aam, studies_dir, tmp_path):
+    out = tmp_path / "out"
+    outcome = aam(
+        *("pretrain", "--study", studies_dir, "--exclude-study", "c", "--least-reads", 10),
+        *("--held-out-study", "b", "--exclude-column", "group", "--trim-length", 100),
+        *("--output", out, "--preset", "tiny", "--max-steps", 1, "--device", "cpu"),
+    )
+    assert outcome.status == 0, outcome.err
+    assert "1 studies are excluded, by name or cohort: c" in outcome.err
+    assert "Studies: 2 of 2 cohorts, 60 samples" in outcome.err
+    record = json.loads((out / "run.json").read_text())
+    assert [it["name"] for it in record["studies"]] == ["a"]
+    assert record["held_out_studies"] == ["b"]
+
+
+def test_what_does_not_belong_to_many_studies(refuses, files, studies_dir, tmp_path):
+    out = ("--output", tmp_path / "out")
+    many = ("pretrain", "--study", studies_dir, *out)
+    assert "--table, --sequences cannot be given with --study" in refuses(*many, *files)
+    assert "--group-by cannot be given" in refuses(*many, "--group-by", "group")
+    for option in (("--trim-length", 100), ("--exclude-study", "a"), ("--study-column", "age")):
+        assert f"{option[0]} needs --study" in refuses("pretrain", *files, *out, *option)
+    assert "1 names are of no study (d)" in refuses(*many, "--exclude-study", "d")
+    assert "1 names are of no study (d)" in refuses(*many, "--held-out-study", "d")
+    assert "to learn are in no study" in refuses(*many, "--study-column", "no such")
     assert not (tmp_path / "out").exists()
 
 
