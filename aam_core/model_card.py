@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_core.ensemble.blending import LEAST, weights
+from aam_core.errors import first_five
 from aam_core.log import duration
 from aam_core.models.network import vector_size
 
@@ -33,6 +35,7 @@ _SCORED = {
     "counts": "masked abundances (powers of ten)",
     "faith_pd": "Faith's diversity",
     "taxonomy": "taxa of new ASVs",
+    "columns": "columns of held-out studies, from the sample vectors",
 }
 """Keys of ``metrics.json`` that hold metrics -> what they are of."""
 
@@ -41,6 +44,8 @@ _GOALS = {
     "distance": "distances between samples",
     "count": "masked abundances",
     "faith_pd": "Faith's phylogenetic diversity",
+    "columns": "metadata columns of many studies",
+    "presence": "hidden ASVs",
 }
 """Heads of an encoder -> what they learn."""
 
@@ -100,6 +105,7 @@ def facts(model: Model) -> dict[str, Any]:
         "group_by": run.get("group_by"),
         "encoder": run.get("encoder"),
         "frozen_encoder": run.get("frozen_encoder", False),
+        "studies": run.get("studies", []),
     }
     metrics = model.metrics or {}
     counts = {"samples": len(model.val_samples), "folds": len(set(model.val_folds))}
@@ -108,6 +114,7 @@ def facts(model: Model) -> dict[str, Any]:
         "group_by": run.get("group_by"),
         "given_split": run.get("given_split"),
         "seed": run.get("seed"),
+        "studies": run.get("held_out_studies", []),
         "trained_on_them": bool(set(model.val_samples) & set(model.train_samples)),
     }
     shares = weights(network, model.forest, model.network_weight)
@@ -194,6 +201,7 @@ def card(known: dict[str, Any]) -> str:
         lines.append("")
         if section == "Validated on":
             lines += _metric_lines(known)
+    lines += _study_lines(known["training"]["studies"])
     lines += ["## What to mind", "", *(f"- {line}" for line in cautions(known)), ""]
     return "\n".join(lines)
 
@@ -203,9 +211,8 @@ def sentence(known: dict[str, Any]) -> str:
     what = known["model"]
     if what["kind"] == "encoder":
         learned = ", ".join(what["learned"]) or "nothing that is known"
-        return (
-            f"An encoder of amplicon sequences and samples, pretrained without labels on {learned}."
-        )
+        labels = "" if known["training"]["studies"] else "without labels "
+        return f"An encoder of amplicon sequences and samples, pretrained {labels}on {learned}."
     kinds = {"regression": "a number", "classification": "a class"}
     parts = [
         f"`{it['column']}` ({kinds.get(it['task'], it['task'])}"
@@ -295,9 +302,12 @@ def _trained_on(known: dict[str, Any]) -> dict[str, str]:
         start = "a pretrained model" + (", its encoder frozen" * training["frozen_encoder"])
         start += f", of {encoder['created'][:10]}" if encoder.get("created") else ""
         files = [it.get("file", "?") for it in encoder.get("inputs", {}).values()]
+        if encoder.get("studies"):
+            files = [f"{len(encoder['studies'])} studies"]
         start += f", trained on {', '.join(files)}" if files else ""
     return {
         "samples": "" if training["samples"] is None else f"{training['samples']:,}",
+        "studies": _studies(training["studies"]),
         "ASVs": asvs,
         "inputs": "; ".join(inputs),
         "started from": start,
@@ -305,8 +315,33 @@ def _trained_on(known: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _studies(studies: list[dict[str, Any]]) -> str:
+    """How many, of how many columns, and under which licences."""
+    if not studies:
+        return ""
+    columns = sum(study.get("columns", 0) for study in studies)
+    licences = Counter(study["licence"] for study in studies if study.get("licence"))
+    stated = ", ".join(f"{name} {number}" for name, number in licences.most_common())
+    text = f"{len(studies)}, with {columns:,} metadata columns"
+    return text + (f"; licences: {stated}" if stated else "")
+
+
+def _study_lines(studies: list[dict[str, Any]]) -> list[str]:
+    """The table of the studies that an encoder was trained on."""
+    if not studies:
+        return []
+    names = ("name", "samples", "columns", "source", "licence")
+    rows = [[_cell(str(study.get(name, ""))) for name in names] for study in studies]
+    head = ["## Studies", "", f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    return [*head, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
 def _validated(known: dict[str, Any]) -> dict[str, str]:
     held_out = known["validation"]
+    if held_out["studies"]:
+        return {
+            "studies": f"{first_five(held_out['studies'])}; none of their samples was trained on"
+        }
     samples, folds = held_out.get("samples", 0), held_out.get("folds", 0)
     if not samples:
         return {"samples": "none, or no record of them: nothing is known of its errors"}

@@ -184,6 +184,8 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
         If nothing fits.
     """
     common, theirs = pretrained_tensors(network, encoder), _weights(encoder.network)
+    if encoder.network.of_many_studies:
+        return _load_members(network, encoder, common)
     sources = _sources(network, encoder.network).items()
     used = {source for name, source in sources if name in common}
     unused = [name for name in theirs if name not in used]
@@ -193,6 +195,21 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
             f"and the shape of one of the model's {len(_weights(network))}."
         )
     return _load(network, common, unused, "the encoder")
+
+
+def _load_members(network: Network, encoder: Model, common: dict[str, Tensor]) -> list[str]:
+    """`load_encoder` of one of many studies: heads are new, and so is half of the members."""
+    lines = _load(network, common, [], "the encoder")
+    started = {name.split(".")[1] for name in common if name.startswith("members.")}
+    studies = encoder.run.get("studies", [])
+    line = (
+        f"{len(started)} of {len(network.members)} members start from an encoder of "
+        f"{len(studies)} studies"
+    )
+    if len(started) < len(network.members):
+        line += "; the others, with random Fourier features, from random weights"
+    others = [text for text in lines[1:] if "of another shape" in text]
+    return [line, *others]
 
 
 def load_fitted(network: Network, fitted: Model, task: Task, covariates: Covariates | None):
@@ -259,6 +276,10 @@ def log_known_asvs(
     if encoder.known is None:
         log.info(f"an earlier AAM saved {whose}: which ASVs it was trained on is not known")
         return
+    bases = encoder.config.model.encoder.profile_bases
+    if encoder.network.of_many_studies and bases:  # of which it reads the first ones
+        cut = [dna[:bases] for dna in study.required_sequences()]
+        study = replace(study, sequences=cut)
     comparison = encoder.known.compare(study)
     log.info(comparison.note(f"{whose} was trained on"))
     warning = comparison.warning(f"{whose} was trained on", similar=True)

@@ -227,7 +227,7 @@ def _rows(path: Path, report: list[str]) -> list[dict[str, str]]:
     unread = [name for name in header if name not in _MANIFEST]
     if unread:
         report.append(
-            f"{path}: columns that are not read: {listing(unread)}; there are "
+            f"{path.name}: columns that are not read: {listing(unread)}; there are "
             f"{', '.join(_MANIFEST)}."
         )
     for number, row in enumerate(rows, start=1):
@@ -264,7 +264,7 @@ def _report_unread(
     used = {path.name for path in read if path is not None}
     unread = [name for name in names if name not in used]
     if unread:
-        report.append(f"{folder}: what is not read: {listing(unread)}.")
+        report.append(f"{folder.name}: what is not read: {listing(unread)}.")
 
 
 def _stem(table: Path) -> str:

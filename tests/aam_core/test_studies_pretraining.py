@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from aam_core.config import MaskingConfig
 from aam_core.data.batches import Batcher
 from aam_core.data.studies import merge_studies
+from aam_core.description import info
 from aam_core.embedding import embed
 from aam_core.errors import InputError
 from aam_core.fitting import fit_regressor
@@ -21,7 +22,7 @@ from aam_core.model import load_model
 from aam_core.models import masking
 from aam_core.models.network import Network, Parts
 from aam_core.prediction import predict
-from aam_core.pretrained import load_encoder, with_sizes_of
+from aam_core.pretrained import load_encoder, log_known_asvs, with_sizes_of
 from aam_core.studies_pretraining import pretrain_studies
 from aam_core.tasks.auxiliary import AUXILIARY
 
@@ -117,7 +118,7 @@ def test_half_of_the_members_of_a_fit_start_from_the_encoder(encoder, brief):
     network = Network(config.model, Parts(outputs=1))
     new = {name: value.clone() for name, value in network.state_dict().items()}
     lines = load_encoder(network, model)
-    assert "loaded" in lines[0]
+    assert lines[0].startswith("3 of 6 members start from an encoder of 2 studies; the others")
     theirs = model.network.state_dict()
     for name, value in network.state_dict().items():
         part, *inner = name.split(".")
@@ -139,7 +140,8 @@ def test_a_fit_starts_from_it_and_is_saved(encoder, small, brief, tmp_path, capl
     model = fit_regressor(
         small, "gradient", encoder=folder, config=changes, output=tmp_path / "fit"
     )
-    assert any("loaded" in line for line in caplog.messages)
+    assert any("2 of 4 members start from an encoder of 2 studies" in it for it in caplog.messages)
+    assert not any("missing in the encoder" in line for line in caplog.messages)
     assert model.run["encoder"]["studies"][0]["name"] == "study0"
     expected = predict(model, small)["prediction"]
     loaded = predict(load_model(tmp_path / "fit"), small)["prediction"]
@@ -252,3 +254,27 @@ def test_bases_are_learned_by_hidden_asvs_too(studies, settings):
     changes = {"model.encoder.features": "both", "loss.presence": 1.0, "train.epochs": 1}
     model = pretrain_studies(studies, config=settings.replace(changes), held_out=["study2"])
     assert np.isfinite(model.history[-1]["train/presence_loss"])
+
+
+def test_the_card_names_the_studies_and_those_that_were_held_out(encoder):
+    _, folder = encoder
+    text = (folder / "model_card.md").read_text()
+    assert "pretrained on metadata columns of many studies" in text
+    assert "| study1 | 20 | 2 |" in text
+    assert "| studies | study2; none of their samples was trained on |" in text
+    known = info(folder).to_text()
+    assert "2, with 4 metadata columns" in known and "r2_untrained" in known
+
+
+def test_asvs_are_compared_by_the_bases_that_are_read(encoder, small, brief, caplog):
+    _, folder = encoder
+    caplog.set_level(logging.INFO, "aam_core")
+    longer = replace(small, sequences=[dna + "ACGT" * 20 for dna in small.sequences])
+    log_known_asvs(load_model(folder), longer, logging.LoggerAdapter(logging.getLogger("aam_core")))
+    assert "0.00 % of the reads" in caplog.messages[-1] or "0.00 %" in caplog.text
+    caplog.clear()
+    model = load_model(folder)
+    cut = replace(model.config.model, encoder=replace(model.config.model.encoder, profile_bases=50))
+    model = replace(model, config=replace(model.config, model=cut))
+    log_known_asvs(model, longer, logging.LoggerAdapter(logging.getLogger("aam_core")))
+    assert "100.00 % of the reads are of ASVs that the encoder was trained on" in caplog.text
