@@ -125,8 +125,8 @@ class Details:
         table : DataFrame
             What `aam_core.predict` returns, or ``fitted.val_predictions``.
         source : str
-            Of `SOURCES`. Of new samples, groups and folds of the training are not told: they say
-            nothing of these.
+            Of `SOURCES`. Of new samples, numbers of groups and folds of the training are not told:
+            they say nothing of these. The column of the groups is, as new samples may have it.
         notes : sequence of str
             Lines of `aam_core.log.recording`.
         confidence : float, optional
@@ -134,7 +134,8 @@ class Details:
         **about
             Further keys of `ABOUT`, which replace those of the model.
         """
-        held_out = (fitted.metrics or {}).get("held_out", {}) if source != "new samples" else {}
+        new = source == "new samples"
+        held_out = {} if new else (fitted.metrics or {}).get("held_out", {})
         units = fitted.config.figure.units
         if confidence is None and fitted.intervals and set(BOUNDS) <= set(table):
             confidence = fitted.intervals[0].coverage
@@ -143,7 +144,7 @@ class Details:
             "column": fitted.task.column,
             "units": units if units and "," not in units else None,
             "source": source,
-            "group_by": fitted.run.get("group_by") if held_out else None,
+            "group_by": fitted.run.get("group_by") if held_out or new else None,
             "groups": held_out.get("groups"),
             "folds": held_out.get("folds"),
             "repeats": 1,

@@ -37,114 +37,95 @@ plugin = Plugin(
 
 # Types and formats ----------------------------------------------------------------------------
 
-plugin.register_semantic_types(
-    _types_formats.AAMEncoder,
-    _types_formats.AAMRegressor,
-    _types_formats.AAMClassifier,
-    _details.AAMPredictions,
-)
-plugin.register_formats(
-    _types_formats.AAMEncoderDirectoryFormat,
-    _types_formats.AAMRegressorDirectoryFormat,
-    _types_formats.AAMClassifierDirectoryFormat,
-    _details.AAMPredictionsDirectoryFormat,
-)
-plugin.register_artifact_class(
-    _types_formats.AAMEncoder,
-    _types_formats.AAMEncoderDirectoryFormat,
-    description="A pretrained encoder: from the sequences and reads of a sample to a vector.",
-)
-plugin.register_artifact_class(
-    _types_formats.AAMRegressor,
-    _types_formats.AAMRegressorDirectoryFormat,
-    description="A model that predicts a numeric metadata column of a sample.",
-)
-plugin.register_artifact_class(
-    _types_formats.AAMClassifier,
-    _types_formats.AAMClassifierDirectoryFormat,
-    description="A model that predicts a categorical metadata column of a sample.",
-)
-plugin.register_artifact_class(
-    SampleData[_details.AAMPredictions],
-    _details.AAMPredictionsDirectoryFormat,
-    description="Predictions with their intervals, what the model knows of each sample, and how "
-    "they came about: 'qiime metadata tabulate' shows them.",
-)
+_ARTIFACTS = [
+    (
+        _types_formats.AAMEncoder,
+        _types_formats.AAMEncoderDirectoryFormat,
+        "A pretrained encoder: from the sequences and reads of a sample to a vector.",
+    ),
+    (
+        _types_formats.AAMRegressor,
+        _types_formats.AAMRegressorDirectoryFormat,
+        "A model that predicts a numeric metadata column of a sample.",
+    ),
+    (
+        _types_formats.AAMClassifier,
+        _types_formats.AAMClassifierDirectoryFormat,
+        "A model that predicts a categorical metadata column of a sample.",
+    ),
+    (
+        SampleData[_details.AAMPredictions],
+        _details.AAMPredictionsDirectoryFormat,
+        "Predictions with their intervals, what the model knows of each sample, and how they came "
+        "about: 'qiime metadata tabulate' shows them.",
+    ),
+    (
+        SampleData[_vectors.AAMVectors],
+        _vectors.AAMVectorsDirectoryFormat,
+        "The vector of each sample, as a model has learned it.",
+    ),
+    (
+        FeatureData[_vectors.AAMVectors],
+        _vectors.AAMVectorsDirectoryFormat,
+        "The vector of each feature, as a model has learned it.",
+    ),
+    (
+        FeatureData[_vectors.AAMNeighbours],
+        _vectors.AAMNeighboursDirectoryFormat,
+        "The features whose vectors are nearest to that of each feature.",
+    ),
+    (
+        FeatureData[_explanations.AAMImportance],
+        _explanations.AAMImportanceDirectoryFormat,
+        "How much a model's predictions depend on each feature and on groups of features: "
+        "importance, its spread and significance, and direction.",
+    ),
+]
+"""Each kind of artifact: its type, format and description."""
 
-plugin.register_semantic_types(
-    _explanations.AAMImportance, _vectors.AAMVectors, _vectors.AAMNeighbours
-)
-plugin.register_formats(
-    _explanations.AAMImportanceDirectoryFormat,
-    _vectors.AAMVectorsFormat,
-    _vectors.AAMVectorsDirectoryFormat,
-    _vectors.AAMNeighboursFormat,
-    _vectors.AAMNeighboursDirectoryFormat,
-)
-plugin.register_artifact_class(
-    SampleData[_vectors.AAMVectors],
-    _vectors.AAMVectorsDirectoryFormat,
-    description="The vector of each sample, as a model has learned it.",
-)
-plugin.register_artifact_class(
-    FeatureData[_vectors.AAMVectors],
-    _vectors.AAMVectorsDirectoryFormat,
-    description="The vector of each feature, as a model has learned it.",
-)
-plugin.register_artifact_class(
-    FeatureData[_vectors.AAMNeighbours],
-    _vectors.AAMNeighboursDirectoryFormat,
-    description="The features whose vectors are nearest to that of each feature.",
-)
-plugin.register_artifact_class(
-    FeatureData[_explanations.AAMImportance],
-    _explanations.AAMImportanceDirectoryFormat,
-    description="How much a model's predictions depend on each feature and on groups of features: "
-    "importance, its spread and significance, and direction.",
-)
+_FILES = [_vectors.AAMVectorsFormat, _vectors.AAMNeighboursFormat]
+"""Formats of single files, within those of the artifacts."""
 
 if _predictions.OWNED:
-    plugin.register_semantic_types(
-        _predictions.ClassifierPredictions,
-        _predictions.RegressorPredictions,
-        _predictions.Probabilities,
-        _predictions.TrueTargets,
-        _predictions.Importance,
-    )
-    plugin.register_formats(
+    _FILES += [
         _predictions.PredictionsFormat,
-        _predictions.PredictionsDirectoryFormat,
         _predictions.ProbabilitiesFormat,
-        _predictions.ProbabilitiesDirectoryFormat,
-        _predictions.TrueTargetsDirectoryFormat,
         _predictions.ImportanceFormat,
-        _predictions.ImportanceDirectoryFormat,
-    )
-    plugin.register_artifact_class(
-        SampleData[_predictions.ClassifierPredictions],
-        _predictions.PredictionsDirectoryFormat,
-        description="The predicted class of each sample.",
-    )
-    plugin.register_artifact_class(
-        SampleData[_predictions.RegressorPredictions],
-        _predictions.PredictionsDirectoryFormat,
-        description="The predicted number of each sample.",
-    )
-    plugin.register_artifact_class(
-        SampleData[_predictions.Probabilities],
-        _predictions.ProbabilitiesDirectoryFormat,
-        description="The predicted probability of each class, of each sample.",
-    )
-    plugin.register_artifact_class(
-        SampleData[_predictions.TrueTargets],
-        _predictions.TrueTargetsDirectoryFormat,
-        description="The true value of each sample, of a metadata column to be predicted.",
-    )
-    plugin.register_artifact_class(
-        FeatureData[_predictions.Importance],
-        _predictions.ImportanceDirectoryFormat,
-        description="The importance of each feature to a model's predictions.",
-    )
+    ]
+    _ARTIFACTS += [
+        (
+            SampleData[_predictions.ClassifierPredictions],
+            _predictions.PredictionsDirectoryFormat,
+            "The predicted class of each sample.",
+        ),
+        (
+            SampleData[_predictions.RegressorPredictions],
+            _predictions.PredictionsDirectoryFormat,
+            "The predicted number of each sample.",
+        ),
+        (
+            SampleData[_predictions.Probabilities],
+            _predictions.ProbabilitiesDirectoryFormat,
+            "The predicted probability of each class, of each sample.",
+        ),
+        (
+            SampleData[_predictions.TrueTargets],
+            _predictions.TrueTargetsDirectoryFormat,
+            "The true value of each sample, of a metadata column to be predicted.",
+        ),
+        (
+            FeatureData[_predictions.Importance],
+            _predictions.ImportanceDirectoryFormat,
+            "The importance of each feature to a model's predictions.",
+        ),
+    ]
+
+plugin.register_semantic_types(
+    *dict.fromkeys(kind.fields[0] if kind.fields else kind for kind, _, _ in _ARTIFACTS)
+)
+plugin.register_formats(*_FILES, *dict.fromkeys(folder for _, folder, _ in _ARTIFACTS))
+for kind, folder, description in _ARTIFACTS:
+    plugin.register_artifact_class(kind, folder, description=description)
 
 for transformer in _transformers.TRANSFORMERS:
     plugin.register_transformer(transformer)

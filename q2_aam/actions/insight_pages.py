@@ -16,12 +16,14 @@ from aam_core.explanation.result import Explanation
 from aam_core.log import logger, note, recording
 from aam_core.model import Model
 from q2_aam._details import Details
+from q2_aam._predictions import ImportanceFormat, read_importances
 from q2_aam._studies import add_group, column_values, read_study
 from q2_aam._wording import speaking
-from q2_aam.pages.importance import abundances_by_group, write_importance
+from q2_aam.pages.heatmap import abundances_by_group, write_heatmap
+from q2_aam.pages.importance import write_importance
 from q2_aam.pages.sections import render_page
 
-__all__ = ["find_zero_distances", "importance", "report"]
+__all__ = ["find_zero_distances", "heatmap", "importance", "report"]
 
 
 def importance(
@@ -59,6 +61,28 @@ def importance(
             count=feature_count,
             units=units,
             title=title,
+        )
+
+
+def heatmap(
+    output_dir: str,
+    table: biom.Table,
+    importance: ImportanceFormat,
+    sample_metadata: qiime2.MetadataColumn,
+    feature_metadata: qiime2.CategoricalMetadataColumn = None,
+    feature_count: int = 50,
+    missing_samples: str = "ignore",
+) -> None:
+    """Write a page with the abundances of the most important features into ``output_dir``."""
+    values = column_values(table.ids(), sample_metadata, missing_samples, "the table")
+    with speaking():
+        write_heatmap(
+            output_dir,
+            table,
+            read_importances(importance).iloc[:, 0],
+            values,
+            taxa=None if feature_metadata is None else feature_metadata.to_series(),
+            count=feature_count,
         )
 
 

@@ -150,7 +150,10 @@ def classify_samples(
     )
     importance = _importance(ctx, split, metadata, estimator, fitting)
     pages = _pages(ctx, (table, test_table), metadata, estimator, details, importance, fitting)
-    outputs = (estimator, importance, predictions, probabilities)
+    (heatmap,) = ctx.get_action(_PLUGIN, "heatmap")(
+        table=table, importance=importance[0], sample_metadata=metadata
+    )
+    outputs = (estimator, importance, predictions, probabilities, heatmap)
     return _outputs(outputs, accuracy, pages, split, details)
 
 
@@ -283,9 +286,9 @@ def _importance(ctx, split, metadata, estimator, fitting: dict) -> tuple:
 
 def _outputs(made: tuple, accuracy, pages: list, split: tuple, details) -> tuple:
     """The outputs in the order of the registration: first those of q2-sample-classifier."""
-    estimator, (importance, explanation), predictions, *probabilities = made
+    estimator, (importance, explanation), predictions, *of_classes = made
     summary, *others = pages
-    first = (estimator, importance, predictions, summary, accuracy, *probabilities)
+    first = (estimator, importance, predictions, summary, accuracy, *of_classes)
     return (*first, *split[2:], details, explanation, *others)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from q2_aam.examples.study import (
     encoder,
     explanation,
+    feature_importance,
     metadata,
     new_metadata,
     new_table,
@@ -20,6 +21,7 @@ __all__ = [
     "embed_samples_example",
     "explain_example",
     "find_zero_distances_example",
+    "heatmap_example",
     "importance_example",
     "report_example",
 ]
@@ -104,6 +106,21 @@ def find_zero_distances_example(use):
             metadata=use.init_metadata("sample_metadata", metadata),
         ),
         use.UsageOutputNames(visualization="zero_distances"),
+    )
+    visualization.assert_output_type("Visualization")
+
+
+def heatmap_example(use):
+    """Where the most important features are."""
+    samples = use.init_metadata("new_metadata", new_metadata)
+    (visualization,) = use.action(
+        use.UsageAction("aam", "heatmap"),
+        use.UsageInputs(
+            table=use.init_artifact("new_table", new_table),
+            importance=use.init_artifact("feature_importance", feature_importance),
+            sample_metadata=use.get_metadata_column("group", "group", samples),
+        ),
+        use.UsageOutputNames(visualization="heatmap"),
     )
     visualization.assert_output_type("Visualization")
 

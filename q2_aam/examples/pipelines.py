@@ -68,7 +68,7 @@ def classify_samples_example(use):
         "group",
         (
             *("sample_estimator", "feature_importance", "predictions", "model_summary"),
-            *("accuracy_results", "probabilities", "training_targets", "test_targets"),
+            *("accuracy_results", "probabilities", "heatmap", "training_targets", "test_targets"),
             *("details", "explanation", "comparison", "importance", "report", "training_curves"),
         ),
         baselines=["random_forest"],

@@ -15,6 +15,7 @@ __all__ = [
     "cross_validated",
     "encoder",
     "explanation",
+    "feature_importance",
     "metadata",
     "new_metadata",
     "new_table",
@@ -236,6 +237,11 @@ def _explained(kind):
 def explanation():
     """What the regressor's predictions of further samples depend on."""
     return _explained("regressor").explanation
+
+
+def feature_importance():
+    """The importance of each feature alone, as q2-sample-classifier has it."""
+    return _explained("regressor").feature_importance
 
 
 def reads(use):

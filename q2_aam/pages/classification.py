@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,7 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
     if shares is not None:
         wrong = wrong.sort_values("probability", ascending=False, kind="stable")
     steps = calibration(scored, classes, shares)
+    sets = _sets_in_words(it)
     context = {
         "title": f"Predicted against actual {it.truth}",
         "facts": _facts(it, metrics, len(classes)),
@@ -97,12 +98,13 @@ def write_classification_page(output_dir: str, it: Shown) -> None:
         "classes": classes,
         "metrics_rows": rendering.rows(_worded_metrics(metrics)),
         "classes_rows": rendering.rows(_worded_classes(frame)),
-        "wrong_rows": rendering.rows(_worded_samples(wrong), _MISCLASSIFIED),
+        "wrong_rows": rendering.rows(_worded_samples(wrong, sets), _MISCLASSIFIED),
         "wrong_count": len(wrong),
         "count": f"{len(it.table):,}",
         "over": it.over,
     }
-    data, spec = chart(it, classes=classes, label=it.truth)
+    # A set without a class is null in the embedded table.
+    data, spec = chart(it, classes=classes, label=it.truth, sets=sets)
     data |= {
         "confusion_matrix": counts,
         "classes": frame,
@@ -178,7 +180,8 @@ def _sets_fact(it: Shown) -> list[tuple[str, str, str]]:
     if PREDICTION_SET not in it.table:
         return []
     classes = set(it.about.get("classes") or ())
-    read = [_classes_of(str(text), classes) for text in it.table[PREDICTION_SET].fillna("")]
+    texts = it.table[PREDICTION_SET].fillna("").astype(str)
+    read = [_classes_of(text, classes) for text in texts]
     sets = [names for names in read if names is not None]
     if len(sets) < len(read):
         return []
@@ -208,6 +211,17 @@ def _classes_of(text: str, classes: set[str]) -> list[str] | None:
     return readings[-1][0] if len(readings[-1]) == 1 else None
 
 
+def _sets_in_words(it: Shown) -> dict[str, str]:
+    """What the page shows of each set; one that cannot be read stays as it is."""
+    if PREDICTION_SET not in it.table:
+        return {}
+    classes, words = set(it.about.get("classes") or ()), {}
+    for text in it.table[PREDICTION_SET].fillna("").astype(str).unique():
+        names = _classes_of(text, classes)
+        words[text] = text if names is None else " or ".join(names) or "no class"
+    return words
+
+
 def _draw(
     output_dir: str, it: Shown, classes: Sequence[str], scores: ClassScores, steps: pd.DataFrame
 ) -> dict[str, list[str]]:
@@ -228,11 +242,11 @@ def _worded_metrics(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics.rename(index=_METRICS).rename_axis("Metric").rename(columns=str.capitalize)
 
 
-def _worded_samples(wrong: pd.DataFrame) -> pd.DataFrame:
-    """What the page shows of misclassified samples; sets may break between their classes."""
+def _worded_samples(wrong: pd.DataFrame, sets: Mapping[str, str]) -> pd.DataFrame:
+    """What the page shows of misclassified samples."""
     if PREDICTION_SET in wrong:
-        sets = wrong[PREDICTION_SET].fillna("").astype(str).str.replace("|", " | ", regex=False)
-        wrong = wrong.assign(**{PREDICTION_SET: sets})
+        shown = wrong[PREDICTION_SET].fillna("").astype(str).map(sets)
+        wrong = wrong.assign(**{PREDICTION_SET: shown})
     return worded(wrong, _WRONG)
 
 

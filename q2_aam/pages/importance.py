@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from aam_core import plots
-from aam_core.data.columns import natural_order
-from aam_core.errors import InputError, first_five
 from aam_core.explanation.result import Explanation
 from aam_core.reporting.page import cell
 from q2_aam.pages import rendering
+from q2_aam.pages.heatmap import abundance_chart
 from q2_aam.pages.importance_charts import (
     DIRECTIONS,
     FALSE,
@@ -22,15 +19,11 @@ from q2_aam.pages.importance_charts import (
     bars,
     by_division,
     contributions,
-    heat_map,
     labelled,
     moved,
 )
 
-__all__ = ["abundances_by_group", "write_importance"]
-
-_GROUPS_OF_NUMBERS = 8
-"""Groups of samples, as many in each, that a numeric column is cut into."""
+__all__ = ["write_importance"]
 
 _COLUMNS = (
     *("importance", "importance_sd", "p", "q", "direction", "effect", "prevalence", "abundance"),
@@ -56,7 +49,7 @@ def write_importance(
     output_dir : str
     explanation : Explanation
     abundances : DataFrame or None
-        As of `abundances_by_group`, of all features.
+        As of `q2_aam.pages.heatmap.abundances_by_group`, of all features.
     column : str
         What the samples are grouped by in ``abundances``.
     count : int
@@ -80,17 +73,10 @@ def write_importance(
         data["top_groups"] = by_division(explanation.groups)
         charts["groups"] = bars("top_groups", axis, data["top_groups"], "Division")
     if abundances is not None:
-        wide = abundances.pivot_table(
-            index="feature-id", columns="group", values="abundance", sort=False, observed=False
+        data["abundances"], charts["abundances"], draw = abundance_chart(
+            abundances, features["label"], column
         )
-        wide = wide.loc[[name for name in features.index if name in wide.index]]
-        wide.index = pd.Index(features.loc[wide.index, "label"])
-        draw = functools.partial(plots.abundance_map, wide, label=column)
         pictures["abundances"] = rendering.draw(output_dir, "abundances", draw)
-        shown = abundances[abundances["feature-id"].isin(features.index)]
-        labels = features["label"].reindex(shown["feature-id"]).to_numpy()
-        data["abundances"] = shown.assign(label=labels)
-        charts["abundances"] = heat_map(column, list(features["label"]), list(wide.columns))
     if explanation.contributions is not None and explanation.samples is not None:
         data["contributions"] = explanation.contributions
         data["samples"] = explanation.samples
@@ -133,89 +119,6 @@ _CAPTIONS = {
     "figure-groups": "Importance of groups of features",
     "figure-deletion": "Error without the most important features",
 }
-
-
-def abundances_by_group(table, values: pd.Series) -> pd.DataFrame:
-    """Mean relative abundance of each feature in groups of samples.
-
-    Parameters
-    ----------
-    table : biom.Table
-    values : Series
-        Of a metadata column, by sample id: classes, each a group, or numbers, which are cut into
-        eight groups of as many samples.
-
-    Returns
-    -------
-    DataFrame
-        A row a feature and group: ``feature-id``, ``group`` (ordered), ``abundance``,
-        ``log10_abundance`` (NaN of 0), ``prevalence``, ``samples``.
-
-    Raises
-    ------
-    InputError
-        If no sample of the table has a value.
-    """
-    names = [name for name in table.ids() if name in values.index and pd.notna(values[name])]
-    if not names:
-        raise InputError(
-            f"No sample of the table has a value of {values.name!r}: the table has "
-            f"{first_five(table.ids())}."
-        )
-    groups = _grouped(values.loc[names])
-    counts = table.filter(names, inplace=False).sort_order(names).matrix_data.T.tocsr()
-    total = np.asarray(counts.sum(axis=1)).ravel()
-    shares = counts.multiply(1 / np.maximum(total, 1)[:, None]).tocsr()
-    features = list(table.ids(axis="observation"))
-    parts = []
-    for group in groups.cat.categories:
-        rows = np.flatnonzero(groups == group)
-        mean = np.asarray(shares[rows].mean(axis=0)).ravel()
-        with np.errstate(divide="ignore"):
-            logs = np.where(mean > 0, np.log10(mean), np.nan)
-        there = shares[rows].getnnz(axis=0) / len(rows)
-        columns = {"abundance": mean, "log10_abundance": logs, "prevalence": there}
-        part = pd.DataFrame({"feature-id": features, "group": group, **columns})
-        parts.append(part.assign(samples=len(rows)))
-    result = pd.concat(parts, ignore_index=True)
-    order = list(groups.cat.categories)
-    return result.assign(group=pd.Categorical(result["group"], order, ordered=True))
-
-
-def _grouped(values: pd.Series) -> pd.Series:
-    """Classes in their natural order, or numbers cut at quantiles."""
-    if not pd.api.types.is_numeric_dtype(values):
-        names = values.astype(str)
-        return names.astype(pd.CategoricalDtype(natural_order(names.unique()), ordered=True))
-    if values.nunique() <= _GROUPS_OF_NUMBERS:
-        place = values.rank(method="dense").astype(int) - 1
-    else:
-        cut = pd.qcut(values, _GROUPS_OF_NUMBERS, labels=False, duplicates="drop")
-        place = cut.rank(method="dense").astype(int) - 1
-    spans = values.groupby(place).agg(["min", "max"])
-    names = _spans(list(spans["min"]), list(spans["max"]))
-    kind = pd.CategoricalDtype(names, ordered=True)
-    return pd.Series(pd.Categorical.from_codes(place.to_numpy(), dtype=kind), values.index)
-
-
-def _spans(lows: Sequence[float], highs: Sequence[float]) -> list[str]:
-    """Spans in words, with as many digits as tell all of their ends apart, four at least."""
-    ends = sorted({*lows, *highs})
-    for digits in range(4, 18):
-        written = {end: _written(end, digits) for end in ends}
-        if len(set(written.values())) == len(ends):
-            break
-    return [
-        written[low] if low == high else f"{written[low]} to {written[high]}"
-        for low, high in zip(lows, highs, strict=True)
-    ]
-
-
-def _written(value: float, digits: int) -> str:
-    """A number with so many digits; a whole one with all of its own."""
-    if abs(value) < 1e15 and float(value).is_integer():
-        return f"{value:.0f}"
-    return f"{value:.{digits}g}"
 
 
 def _pictures(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,13 @@ __all__ = [
     "DIRECTIONS",
     "FALSE",
     "MOST",
+    "ROW",
     "SAMPLES",
     "bars",
     "by_division",
     "contributions",
-    "heat_map",
     "labelled",
+    "labels_of",
     "moved",
 ]
 
@@ -35,7 +35,7 @@ FALSE = 0.05
 MOST = 15
 """Groups of features of each division, and contributions of each sample, that are drawn."""
 
-_ROW = 19
+ROW = 19
 """Pixels of a row."""
 
 SAMPLES = 300
@@ -46,14 +46,14 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
     """With what a chart draws: a label that occurs once, and the ends of the spread."""
     spread = table["importance_sd"].fillna(0)
     return table.assign(
-        label=_labels(table),
+        label=labels_of(table),
         low=table["importance"] - spread,
         high=table["importance"] + spread,
         star=np.where(table["q"] < FALSE, "*", ""),
     ).drop(columns=["members"], errors="ignore")
 
 
-def _labels(table: pd.DataFrame) -> list[str]:
+def labels_of(table: pd.DataFrame) -> list[str]:
     """Last known name of the taxon and the start of the id; of a taxon its last name."""
     labels: list[str] = []
     for name, taxon in zip(table.index, table.get("taxon", [""] * len(table)), strict=True):
@@ -126,7 +126,7 @@ def bars(table: str, axis: str, rows: pd.DataFrame, choice: str = "") -> dict[st
     spec: dict[str, Any] = {
         "data": {"name": table},
         "width": "container",
-        "height": _ROW * most,
+        "height": ROW * most,
         "encoding": {"y": y},
         "layer": [bar, rule, star],
     }
@@ -143,46 +143,6 @@ def _format(rows: pd.DataFrame, name: str) -> dict[str, str]:
     return rendering.NUMBER if numeric else {"type": "nominal"}
 
 
-def heat_map(column: str, labels: Sequence[str], groups: Sequence[str]) -> dict[str, Any]:
-    return {
-        "data": {"name": "abundances"},
-        "width": "container",
-        "height": _ROW * len(labels),
-        "transform": [{"filter": "isValid(datum.log10_abundance)"}],
-        "config": {"view": {"fill": "#eeeeee", "stroke": None}},
-        "mark": {"type": "rect"},
-        "encoding": {
-            "x": {
-                "field": "group",
-                "type": "ordinal",
-                "title": column,
-                "scale": {"domain": [str(it) for it in groups]},
-                "axis": {"labelAngle": -35, "labelLimit": 160},
-            },
-            "y": {
-                "field": "label",
-                "type": "nominal",
-                "title": None,
-                "scale": {"domain": list(labels)},
-                "axis": {"labelLimit": 230},
-            },
-            "color": {
-                "field": "log10_abundance",
-                "type": "quantitative",
-                "scale": {"scheme": "viridis"},
-                "legend": {"title": "log10 of the mean relative abundance", "orient": "top"},
-            },
-            "tooltip": [
-                {"field": "feature-id", "type": "nominal"},
-                {"field": "group", "type": "nominal", "title": column},
-                {"field": "abundance", **rendering.NUMBER},
-                {"field": "prevalence", "type": "quantitative", "format": ".1%"},
-                {"field": "samples", "type": "quantitative"},
-            ],
-        },
-    }
-
-
 def moved(explanation: Explanation) -> pd.DataFrame:
     """The fifteen greatest contributions of each sample that the page shows."""
     assert explanation.samples is not None and explanation.contributions is not None
@@ -191,7 +151,7 @@ def moved(explanation: Explanation) -> pd.DataFrame:
         explanation.contributions["sample-id"].isin(size.index[:SAMPLES])
     ]
     kept = kept[kept.groupby("sample-id").cumcount() < MOST]
-    label = pd.Series(_labels(explanation.importance), index=explanation.importance.index)
+    label = pd.Series(labels_of(explanation.importance), index=explanation.importance.index)
     names = kept["feature-id"].map(label).fillna(kept["feature-id"])
     return kept.assign(
         label=names,
@@ -210,7 +170,7 @@ def contributions(table: pd.DataFrame, explanation: Explanation, units: str) -> 
     return {
         "data": {"name": "shown_contributions"},
         "width": "container",
-        "height": _ROW * most,
+        "height": ROW * most,
         "params": [
             {
                 "name": "sample_shown",

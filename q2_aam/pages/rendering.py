@@ -112,6 +112,7 @@ def render(
     values["scripts"] = _scripts(page)
     if values.get("facts"):
         assert "facts" not in data, "the facts have this name"
+        values["facts_in_a_row"] = [_in_a_row(len(values["facts"]), most) for most in (5, 4)]
         facts = pd.DataFrame(values["facts"], columns=["label", "value", "remark"])
         facts.to_csv(_in(output_dir, "facts.tsv"), sep="\t", index=False)
         values["tables"] = [*values["tables"], "facts"]
@@ -162,6 +163,15 @@ def rows(table: pd.DataFrame, most: int | None = None) -> dict[str, Any]:
         for line in table.itertuples(index=False, name=None)
     ]
     return {"header": header, "rows": lines}
+
+
+def _in_a_row(count: int, most: int) -> int:
+    """How many of ``count`` facts stand in a row, ``most`` at most: rows are as long as can be.
+
+    >>> [_in_a_row(count, 5) for count in (4, 5, 6, 7, 9)]
+    [4, 5, 3, 4, 5]
+    """
+    return math.ceil(count / math.ceil(count / most))
 
 
 def _worded(value: Any) -> Any:

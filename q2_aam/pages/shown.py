@@ -192,7 +192,8 @@ def shown(
         if absent:
             notes.append(f"{absent:,} of {len(samples):,} samples are not in the metadata.")
         frame = frame.dropna(axis=1, how="all").rename_axis("sample-id")
-    groups, more_notes = _groups(samples, about, None if metadata is None else frame, group_by)
+    where = None if metadata is None else frame
+    groups, more_notes = _groups(samples, about, where, group_by, _tested_groups(details))
     if groups is not None:
         table["group"] = groups
     return Shown(
@@ -239,26 +240,37 @@ def _rows_of(probabilities: pd.DataFrame, samples: Sequence[str]) -> pd.DataFram
     return probabilities.loc[samples]
 
 
-def _groups(samples, about, frame, group_by) -> tuple[pd.Series | None, list[str]]:
+def _tested_groups(details) -> pd.Series | None:
+    """Group of each sample, where details of a cross-validation or a test have it."""
+    if details is None or details.methods is None or "group" not in details.methods:
+        return None
+    groups = details.methods.drop_duplicates("sample-id").set_index("sample-id")["group"]
+    return groups.where(groups != "")
+
+
+def _groups(
+    samples, about, frame, group_by, tested: pd.Series | None
+) -> tuple[pd.Series | None, list[str]]:
     """Group of each sample, and what is to be said of it."""
     fitted = about.get("group_by")
+    new = about.get("source") == "new samples"
+    what = "the model was fitted" if new else "samples were held out"
     if group_by is not None:
         groups, notes = group_by.to_series().reindex(samples).rename(group_by.name), []
         if fitted not in (None, group_by.name):
-            notes.append(
-                f"Intervals are over groups of {group_by.name!r}; samples were held out by "
-                f"{fitted!r}."
-            )
+            notes.append(f"Intervals are over groups of {group_by.name!r}; {what} by {fitted!r}.")
     elif fitted is not None and frame is not None and fitted in frame:
         groups, notes = frame[fitted], []
+    elif fitted is not None and tested is not None and tested.notna().any():
+        groups, notes = tested.reindex(samples).rename(fitted), []
     elif fitted is not None:
         where, wanted = "whose values are not here", "Give the metadata (--m-metadata-file)."
         if frame is not None:
             where = "of which the metadata have no value of these samples"
             wanted = "Give metadata that have it, or name a column (--m-group-by-column)."
         return None, [
-            f"Samples were held out by {fitted!r}, {where}: intervals are over samples, and too "
-            f"narrow where several are of one group. {wanted}"
+            f"{what[0].upper()}{what[1:]} by {fitted!r}, {where}: intervals are over samples, and "
+            f"too narrow where several are of one group. {wanted}"
         ]
     else:
         return None, [
@@ -387,7 +399,9 @@ def blend_facts(it: Shown) -> list[tuple[str, str, str]]:
     if len(used) == 1:
         (name,) = used
         return [("Blend", f"{name} alone", "held-out samples were not predicted better with more")]
-    text = ", ".join(f"{name} {share:.0%}" for name, share in used.items())
+    (first, share), (second, _) = used.items()
+    percent = round(100 * share)  # one of the two: rounded apart they may add up to 99 or 101
+    text = f"{first} {percent}%, {second} {100 - percent}%"
     return [("Blend", text, "shares of the prediction, chosen on held-out samples")]
 
 

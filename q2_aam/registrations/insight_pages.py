@@ -22,7 +22,7 @@ from qiime2.plugin import (
 )
 
 from aam_core import config
-from q2_aam import _explanations, _parameters, _types_formats
+from q2_aam import _explanations, _parameters, _predictions, _types_formats
 from q2_aam.actions import insight_pages as actions
 from q2_aam.examples import insight as examples
 from q2_aam.registrations.shared import GROUP_BY, INPUTS, DetailedPredictions, citations
@@ -65,6 +65,37 @@ def register(plugin: Plugin) -> None:
         "features by a metadata column; what moved the prediction of each sample; and the error "
         "without the most important features.",
         examples={"importance": examples.importance_example},
+    )
+
+    plugin.visualizers.register_function(
+        function=actions.heatmap,
+        inputs={
+            "table": FeatureTable[Frequency],
+            "importance": FeatureData[_predictions.Importance],
+        },
+        parameters={
+            "sample_metadata": MetadataColumn[Numeric | Categorical],
+            "feature_metadata": MetadataColumn[Categorical],
+            "feature_count": Int % Range(1, 200, inclusive_end=True),
+            **_parameters.MISSING,
+        },
+        input_descriptions={
+            "table": "Counts of each feature in each sample.",
+            "importance": "Importances of the features, from explain, or from "
+            "q2-sample-classifier.",
+        },
+        parameter_descriptions={
+            "sample_metadata": "Metadata column to group the samples by, such as the target: by "
+            "its classes, or in eight groups of as many samples by a number.",
+            "feature_metadata": "A name of each feature, such as the taxon, to show beside its id.",
+            "feature_count": "Features that are drawn, the most important first.",
+            **_parameters.MISSING_DESCRIPTION,
+        },
+        name="Show where the most important features are.",
+        description="An interactive heat map: the mean relative abundance of the most important "
+        "features in groups of samples. The page of 'importance' has it, too, beside what explain "
+        "has found of each feature.",
+        examples={"heatmap": examples.heatmap_example},
     )
 
     plugin.visualizers.register_function(

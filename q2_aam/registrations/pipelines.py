@@ -70,9 +70,13 @@ def _register_cross_validations(plugin: Plugin) -> None:
         "n_jobs": CV_DESCRIPTIONS["n_jobs"] + " With more than 1, or with fold_by, all folds are "
         "one action, which --parallel does not divide.",
     }
+    shared = {
+        "inputs": FIT_INPUTS,
+        "input_descriptions": INPUTS,
+        "parameter_descriptions": descriptions,
+    }
     plugin.pipelines.register_function(
         function=actions.regress_samples_ncv,
-        inputs=FIT_INPUTS,
         parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Numeric], **CV},
         outputs=[
             ("predictions", RegressorPredictions),
@@ -80,8 +84,6 @@ def _register_cross_validations(plugin: Plugin) -> None:
             ("comparison", Visualization),
             ("accuracy_results", Visualization),
         ],
-        input_descriptions=INPUTS,
-        parameter_descriptions=descriptions,
         output_descriptions={
             "predictions": "Predicted value of each sample, by a model that never saw it.",
             "details": DETAILS,
@@ -91,10 +93,10 @@ def _register_cross_validations(plugin: Plugin) -> None:
         description="Predict a numeric metadata column of every sample by cross-validation, beside "
         "a random forest and other baselines." + _NCV_DESCRIPTION,
         examples={"regress_samples_ncv": examples.regress_samples_ncv_example},
+        **shared,
     )
     plugin.pipelines.register_function(
         function=actions.classify_samples_ncv,
-        inputs=FIT_INPUTS,
         parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Categorical], **CV},
         outputs=[
             ("predictions", ClassifierPredictions),
@@ -103,8 +105,6 @@ def _register_cross_validations(plugin: Plugin) -> None:
             ("comparison", Visualization),
             ("accuracy_results", Visualization),
         ],
-        input_descriptions=INPUTS,
-        parameter_descriptions=descriptions,
         output_descriptions={
             "predictions": "Predicted class of each sample, by a model that never saw it.",
             "probabilities": "Probability of each class, likewise.",
@@ -115,6 +115,7 @@ def _register_cross_validations(plugin: Plugin) -> None:
         description="Predict a categorical metadata column of every sample by cross-validation, "
         "beside a random forest and other baselines." + _NCV_DESCRIPTION,
         examples={"classify_samples_ncv": examples.classify_samples_ncv_example},
+        **shared,
     )
 
 
@@ -135,6 +136,11 @@ def _register_tested_models(plugin: Plugin) -> None:
         "a phylogeny also on the UniFrac distances between them. The parameters of the training "
         "and the settings act in both, but for train.best_metric, which names a metric of the fit.",
         "baselines": CV_DESCRIPTIONS["baselines"],
+    }
+    shared = {
+        "inputs": FIT_INPUTS,
+        "input_descriptions": INPUTS,
+        "parameter_descriptions": descriptions,
     }
     last = [
         ("training_targets", TrueTargets),
@@ -173,7 +179,6 @@ def _register_tested_models(plugin: Plugin) -> None:
     )
     plugin.pipelines.register_function(
         function=actions.regress_samples,
-        inputs=FIT_INPUTS,
         parameters={**parameters, "metadata": MetadataColumn[Numeric]},
         outputs=[
             ("sample_estimator", _types_formats.AAMRegressor),
@@ -183,16 +188,14 @@ def _register_tested_models(plugin: Plugin) -> None:
             ("accuracy_results", Visualization),
             *last,
         ],
-        input_descriptions=INPUTS,
-        parameter_descriptions=descriptions,
         output_descriptions=described,
         name="Train and test a model of a numeric column, with every page.",
         description="Predict a numeric metadata column." + text,
         examples={"regress_samples": examples.regress_samples_example},
+        **shared,
     )
     plugin.pipelines.register_function(
         function=actions.classify_samples,
-        inputs=FIT_INPUTS,
         parameters={**parameters, "metadata": MetadataColumn[Categorical]},
         outputs=[
             ("sample_estimator", _types_formats.AAMClassifier),
@@ -201,17 +204,19 @@ def _register_tested_models(plugin: Plugin) -> None:
             ("model_summary", Visualization),
             ("accuracy_results", Visualization),
             ("probabilities", Probabilities),
+            ("heatmap", Visualization),
             *last,
         ],
-        input_descriptions=INPUTS,
-        parameter_descriptions=descriptions,
         output_descriptions={
             **described,
             "probabilities": "Probabilities of the classes of the test samples.",
+            "heatmap": "Page: the abundances of the 50 most important features in the samples of "
+            "each class.",
         },
         name="Train and test a model of a categorical column, with every page.",
         description="Predict a categorical metadata column." + text,
         examples={"classify_samples": examples.classify_samples_example},
+        **shared,
     )
 
 

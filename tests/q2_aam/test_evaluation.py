@@ -262,11 +262,11 @@ def test_columns_that_settings_or_the_model_of_the_start_read(methods):
 
 
 def test_groups_of_equal_errors_are_nobodys():
-    from q2_aam.pages.comparison import _paired_chart
+    from q2_aam.pages.comparison_charts import paired_chart
 
     table = pd.DataFrame({"group": ["a", "b"], "samples": 1, "method": "random forest"})
     for other, sides in (([2.0, 3.0], 2), ([2.0, 1.0], 3)):
-        chart = _paired_chart(
+        chart = paired_chart(
             table.assign(other=other, AAM=1.0), "error", {"random_forest": "random forest"}
         )
         points = chart["layer"][1]

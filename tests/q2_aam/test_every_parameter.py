@@ -40,6 +40,8 @@ CHECKED = {
     "embed_features": EMBEDS | {"taxonomy", "number_of_neighbours"},
     "importance": {"explanation", "table", "metadata", "missing_samples", "feature_count"}
     | {"units", "title"},
+    "heatmap": {"table", "importance", "sample_metadata", "feature_metadata", "feature_count"}
+    | {"missing_samples"},
     "report": READ
     | {"model", "details", "metadata", "target", "group_by", "columns", "units", "title"}
     | {"learning_curve", "curve_members", "curve_folds", "n_jobs", "device"},

@@ -13,9 +13,10 @@ import qiime2
 from aam_core.errors import InputError
 from aam_core.explanation.result import Explanation
 from q2_aam._details import Details
-from q2_aam.actions.insight_pages import find_zero_distances, importance, report
+from q2_aam._predictions import ImportanceFormat
+from q2_aam.actions.insight_pages import find_zero_distances, heatmap, importance, report
 from q2_aam.examples import study as examples
-from q2_aam.pages.importance import _grouped, abundances_by_group
+from q2_aam.pages.heatmap import _grouped, abundances_by_group
 
 
 @pytest.fixture
@@ -184,6 +185,36 @@ def test_abundances_in_groups_of_samples():
     assert str(groups["group"][0]) == "0 to 12"
     with pytest.raises(InputError, match="No sample of the table has a value of 'age'"):
         abundances_by_group(table, pd.Series({"s9": 1.0}, name="age"))
+
+
+def test_a_heat_map_of_the_most_important_features(page):
+    (table,) = views("new_table")
+    importances = examples.feature_importance()
+    groups = examples.new_metadata().get_column("group")
+    values = importances.view(pd.DataFrame).iloc[:, 0]
+    first = values.sort_values(ascending=False, kind="stable").index[0]
+    taxa = pd.Series("k__Some; g__Other", pd.Index([first], name="id"), name="Taxon")
+    given = {"table": table, "importance": importances.view(ImportanceFormat)}
+    folder, text = page(
+        heatmap,
+        sample_metadata=groups,
+        feature_metadata=qiime2.CategoricalMetadataColumn(taxa),
+        feature_count=5,
+        **given,
+    )
+    assert "Important features by group" in text and f"g__Other {first[:9]}" in text
+    features = pd.read_csv(folder / "features.tsv", sep="\t")
+    assert list(features["importance"]) == sorted(values, reverse=True)[:5]
+    shown = pd.read_csv(folder / "abundances.tsv", sep="\t", index_col="feature-id")
+    assert set(shown["group"]) == set(groups.to_series()) and shown["samples"].sum() == 5 * 16
+    of_first = table.data(first, axis="observation", dense=True) / table.sum("sample")
+    own = shown.loc[first].set_index("group")["abundance"]
+    expected = pd.Series(of_first, table.ids()).groupby(groups.to_series()).mean()
+    pd.testing.assert_series_equal(own, expected[own.index], check_names=False)
+    assert (folder / "heatmap.pdf").exists()
+    table = table.update_ids({name: f"x{name}" for name in table.ids("observation")}, "observation")
+    with pytest.raises(InputError, match="No feature of the importances is in the table"):
+        page(heatmap, sample_metadata=groups, **given | {"table": table})
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])

@@ -117,6 +117,25 @@ def test_a_group_that_the_metadata_lack_is_said():
         assert ("Give the metadata (" in it.notes[-1]) == (given is None)
 
 
+def test_new_samples_may_have_the_column_that_the_model_was_grouped_by():
+    new = details("new samples", group_by="host")
+    assert shown(details=new, metadata=metadata()).over == "4 groups of host"
+    it = shown(details=new)
+    assert it.over == "12 samples" and it.notes[-1].startswith("The model was fitted by 'host'")
+
+
+def test_groups_of_a_cross_validation_are_in_its_details():
+    known = details("cross-validation", group_by="host", groups=4)
+    methods = pd.DataFrame({"sample-id": IDS[::-1], "group": SUBJECTS[::-1], "method": "aam"})
+    tested = Details.of(known.table, pd.concat([methods, methods]), **known.about)
+    for given in (None, metadata(sex=list("fm") * 6)):
+        it = shown(details=tested, metadata=given)
+        assert it.over == "4 groups of host" and list(it.table["group"]) == SUBJECTS
+        assert it.notes == []
+    without = Details.of(known.table, methods.assign(group=""), **known.about)
+    assert shown(details=without).over == "12 samples"
+
+
 def test_a_group_that_is_given_counts_first():
     it = shown(details=details(group_by="host"), group_by=column(list("ab") * 6, "site"))
     assert it.over == "2 groups of site" and "held out by 'host'" in it.notes[-1]
@@ -177,6 +196,10 @@ def test_facts_of_baselines_blend_and_interval():
     assert remark.endswith("; ridge regression on CLR 3.0 d")
     ((_, blend, _),) = shown_page.blend_facts(it)
     assert blend == "networks 40%, forest 60%"
+    ((_, blend, _),) = shown_page.blend_facts(
+        shown(details=details(blend={"networks": 0.575, "forest": 0.425}))
+    )
+    assert blend == "networks 57%, forest 43%"
     ((title, holds, width),) = shown_page.interval_fact(it, write)
     assert (title, holds) == ("90% prediction interval", "holds 66.7%") and "3.0 d" in width
     alone = shown(details=details(blend={"networks": 1.0, "forest": 0.0}))

@@ -272,6 +272,8 @@ def test_details_bring_the_probabilities_and_classes_are_in_natural_order(tmp_pa
     assert row["probability"] == "0.5" and row["actual_probability"] == "0.2"
     page = (tmp_path / "index.html").read_text()
     assert "90% prediction set" in page and "holds 66.7%" in page
+    assert "<td>0-3 months or 3-6 months</td>" in page
+    assert row["prediction_set"] == "0-3 months|3-6 months"
     for stem in ("confusion_matrix", "class_curves", "calibration_curve"):
         for suffix in ("png", "svg", "pdf"):
             assert (tmp_path / f"{stem}.{suffix}").stat().st_size

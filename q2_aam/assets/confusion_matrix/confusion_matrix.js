@@ -9,8 +9,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const [PALEST, DARKEST] = [[247, 251, 255], [8, 48, 107]];
   const byId = (id) => document.getElementById(id);
   const base = aam.json("spec-confusion_matrix");
-  const { words, classes, label } = base.usermeta;
-  const it = aam.samples(words, () => draw());
+  const { words, classes, label, sets } = base.usermeta;
+  const said = (name, value) => (name === "prediction_set" && Object.hasOwn(sets, value || "")
+    ? sets[value || ""] : value);
+  const it = aam.samples(words, () => draw(), said);
   vega.expressionFunction("aamClass", (at) => classes[at]);
   const place = new Map(classes.map((name, at) => [name, at]));
 
@@ -127,7 +129,7 @@ document.addEventListener("DOMContentLoaded", () => {
     part.slice(0, MOST_LISTED).forEach((row) => {
       const line = body.insertRow();
       names.forEach((name) => {
-        const value = it.rows[row][name];
+        const value = said(name, it.rows[row][name]);
         const td = line.insertCell();
         td.textContent = value === null ? "" : typeof value === "number" ? it.number(value)
           : typeof value === "boolean" ? (value ? "yes" : "no") : value;

@@ -5,8 +5,9 @@
 
    Metadata columns are arrays in the order of the samples, never fields of a chart: so a column's
    name may have any letters. Of the controls, those that a page has are used: #filter with
-   #condition, #find, #reset, #save-rows and selects of class "aam-columns". */
-aam.samples = (words, refresh) => {
+   #condition, #find, #reset, #save-rows and selects of class "aam-columns". `said` makes the text
+   that is shown of a value of one of our own columns. */
+aam.samples = (words, refresh, said = (name, value) => value) => {
   const MOST_LISTED = 60; /* values that a filter lists: the most frequent */
   const byId = (id) => document.getElementById(id);
   const own = aam.json("data-predictions");
@@ -14,7 +15,8 @@ aam.samples = (words, refresh) => {
   const it = { BLANK: "(blank)", own, given, rows: aam.rows("predictions"), columns: [] };
 
   own.columns.forEach((name, place) => {
-    if (name !== "sample-id") it.columns.push({ name: words[name] || name, values: own.values[place] });
+    const values = own.values[place].map((value) => said(name, value));
+    if (name !== "sample-id") it.columns.push({ name: words[name] || name, values });
   });
   const ours = it.columns.length;
   given.columns.forEach((name, place) => {
