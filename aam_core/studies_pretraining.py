@@ -17,7 +17,6 @@ import pandas as pd
 
 from aam_core.config import Config
 from aam_core.config.resolve import ConfigLike, configured
-from aam_core.config.unused import unused_settings
 from aam_core.data.batches import Batcher
 from aam_core.data.fingerprint import fingerprint
 from aam_core.data.splits import Split
@@ -28,7 +27,7 @@ from aam_core.log import duration, labelled, note, recording
 from aam_core.model import Model, load_model
 from aam_core.models.network import Network, Parts
 from aam_core.plan import OnEpoch, Plan
-from aam_core.preparation import describe_run, usable_samples
+from aam_core.preparation import bounded, check_distances, describe_run, unused, usable_samples
 from aam_core.resuming import Inputs, check_accepted, open_checkpoint, saved_config, split_of
 from aam_core.run import Run, fixed_vectors
 from aam_core.training.launch.devices import on_devices
@@ -145,11 +144,11 @@ def _plan(
     context = describe_run(
         "pretraining", study, config, studies=True, validates=False, output=output is not None
     )
-    parts = Parts(columns=_sizes(trained_on, config), presence=config.loss.presence > 0)
+    parts = _parts(trained_on, config)
     samples, dropped = usable_samples(study, config)
     columns, _ = _values(trained_on)
     labels = pd.Series([row.tobytes().hex() for row in columns], index=study.sample_ids)
-    now = fingerprint(study, target=labels)
+    now = fingerprint(study, distances=parts.distance, target=labels)
     inputs = Inputs(now, resumed, accept)
     group = join_process_group(config.train)
     changed = inputs.check(group)
@@ -167,13 +166,46 @@ def _plan(
     log = labelled(plan.label)
     without = f"held out: {len(probed)} studies, {first_five(probed)}" if probed else ""
     lines = [str(trained_on).splitlines()[0], without, dropped, changed]
-    for line in (*lines, *unused_settings(config, context)):
+    for line in (*lines, *unused(study, config, context)):
         if line:
             note(line, log)
     return plan, group, probed
 
 
-def _sizes(studies: Studies, config: Config) -> tuple[int, ...]:
+def _parts(studies: Studies, config: Config) -> Parts:
+    """The heads of the network: what is learned of many studies, and of any samples.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the studies lack what one needs.
+    """
+    loss = config.loss
+    columns = () if loss.columns == 0 else _sizes(studies)
+    parts = Parts(
+        columns=columns,
+        presence=loss.presence > 0,
+        nucleotide=loss.nucleotide > 0,
+        distance=loss.distance > 0,
+        count=loss.count > 0,
+        unbounded=loss.distance > 0 and not bounded(config),
+    )
+    if parts == Parts():
+        raise InputError(
+            "All losses have weight 0 (loss.columns, loss.presence, loss.count, loss.distance, "
+            "loss.nucleotide): nothing is pretrained."
+        )
+    if parts.nucleotide and config.model.encoder.features == "profile":
+        raise InputError(
+            "model.encoder.features is 'profile', which has no weights that masked nucleotides "
+            "could train: set it to 'bases' or 'both', or loss.nucleotide to 0."
+        )
+    if parts.distance:
+        check_distances(studies.study, config)
+    return parts
+
+
+def _sizes(studies: Studies) -> tuple[int, ...]:
     """Outputs of each column that is learned.
 
     Raises
@@ -181,10 +213,6 @@ def _sizes(studies: Studies, config: Config) -> tuple[int, ...]:
     InputError
         If there is none.
     """
-    if config.loss.columns == 0 and config.loss.presence == 0:
-        raise InputError("loss.columns and loss.presence are 0: nothing is pretrained.")
-    if config.loss.columns == 0:
-        return ()
     if not studies.columns:
         raise InputError(
             f"None of {len(studies)} studies has a metadata column to learn: give metadata with "
@@ -210,6 +238,7 @@ def _batches(run: Run, studies: Studies) -> Batcher:
         run.plan.study,
         config.data,
         config.train.seed,
+        distances=run.plan.parts.distance,
         asv_vectors=fixed,
         columns=_values(studies) if run.plan.parts.columns else None,
         source=studies.source,

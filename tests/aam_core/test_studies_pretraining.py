@@ -178,8 +178,11 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(studies, settings,
 def test_what_cannot_be_learned_is_refused(studies, settings):
     with pytest.raises(InputError, match="None of 2 studies has a metadata column"):
         pretrain_studies(replace(studies, columns=[]), config=settings)
-    with pytest.raises(InputError, match="loss.columns and loss.presence are 0"):
+    with pytest.raises(InputError, match="All losses have weight 0"):
         pretrain_studies(studies, config=settings.replace({"loss.columns": 0.0}))
+    nucleotides = settings.replace({"loss.nucleotide": 1.0})
+    with pytest.raises(InputError, match="no weights that masked nucleotides"):
+        pretrain_studies(studies, config=nucleotides)
     with pytest.raises(InputError, match="studdy"):
         pretrain_studies(studies, config=settings, held_out=["studdy"])
 
@@ -250,10 +253,14 @@ def test_hidden_asvs_are_learned_without_metadata(studies, settings, tmp_path):
     assert embed(model, studies.study).shape[0] == 60
 
 
-def test_bases_are_learned_by_hidden_asvs_too(studies, settings):
-    changes = {"model.encoder.features": "both", "loss.presence": 1.0, "train.epochs": 1}
+def test_other_losses_are_learned_beside_them(studies, settings):
+    losses = {f"loss.{name}": 1.0 for name in ("presence", "nucleotide", "distance", "count")}
+    metric = {"loss.metric": "braycurtis"}
+    changes = {"model.encoder.features": "both", "train.epochs": 1, **losses, **metric}
     model = pretrain_studies(studies, config=settings.replace(changes), held_out=["study2"])
-    assert np.isfinite(model.history[-1]["train/presence_loss"])
+    for name in losses:
+        assert np.isfinite(model.history[-1][f"train/{name.removeprefix('loss.')}_loss"])
+    assert model.network.bases is not None
 
 
 def test_the_card_names_the_studies_and_those_that_were_held_out(encoder):
