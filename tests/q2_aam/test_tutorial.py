@@ -34,7 +34,8 @@ for words in json.load(sys.stdin):
     with tempfile.TemporaryFile("w+") as said:  # a file, as QIIME 2 asks for its number
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
-                qiime(words, prog_name="qiime", standalone_mode=False)
+                ended = qiime(words, prog_name="qiime", standalone_mode=False)
+                status = ended or 0  # what a command exits with is returned in this mode
             except SystemExit as end:
                 status = end.code or 0
             except BaseException:

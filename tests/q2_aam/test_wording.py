@@ -18,6 +18,7 @@ from q2_aam.pages import rendering
 NOT_THERE = {
     *("--resume", "--accept-changed-inputs", "--max-restarts"),  # runs in folders of the user's
     *("--attention", "--level"),  # of actions that QIIME 2 does not have
+    "--trim-length",  # many studies are read by the command line
     "--to-hdf5",  # of biom
 }
 """Options in texts that cannot come up in QIIME 2, or that are not AAM's."""
