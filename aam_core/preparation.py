@@ -506,8 +506,10 @@ def unused(study: Study, config: Config, context: RunContext, groups=None) -> li
     if "tree" in inputs and learns_diversity(config, context):
         inputs.remove("tree")
     if inputs and why:
-        # A pretraining drops features that are not in the tree, learned or not.
-        less = "" if context.fits or "tree" not in inputs else " (but on which features are read)"
+        # A pretraining on one study drops features that are not in the tree, learned or not.
+        less = (
+            "" if context.predicts or "tree" not in inputs else " (but on which features are read)"
+        )
         verb = "has" if len(inputs) == 1 and inputs[0] == "tree" else "have"
         lines.append(f"The {' and the '.join(inputs)} {verb} no effect{less}: {why}.")
     if context.taxonomy and (why := why_no_taxonomy(config, context)):

@@ -53,7 +53,7 @@ class Encoders:
 
     def _pretrain(self, tested: Collection[str], shuffle: bool, path: Path) -> None:
         from aam_core.data.studies import load_studies
-        from aam_core.pretraining import pretrain_studies
+        from aam_core.studies_pretraining import pretrain_studies
 
         studies = load_studies(self.corpus, trim_length=BASES).without(tested)
         if shuffle:

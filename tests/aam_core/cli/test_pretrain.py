@@ -108,11 +108,14 @@ def test_many_studies(aam, studies_dir, tmp_path):
     outcome = aam(
         *("pretrain", "--study", studies_dir, "--exclude-study", "c", "--least-reads", 10),
         *("--held-out-study", "b", "--exclude-column", "group", "--trim-length", 100),
+        *("--tree", studies_dir / "a" / "tree.nwk"),
         *("--output", out, "--preset", "tiny", "--max-steps", 1, "--device", "cpu"),
     )
     assert outcome.status == 0, outcome.err
     assert "1 studies are excluded, by name or cohort: c" in outcome.err
     assert "Studies: 2 of 2 cohorts, 60 samples" in outcome.err
+    assert "ASVs (" in outcome.err and "are in the tree" in outcome.err
+    assert "The tree has no effect: loss.distance is 0" in outcome.err
     record = json.loads((out / "run.json").read_text())
     assert [it["name"] for it in record["studies"]] == ["a"]
     assert record["held_out_studies"] == ["b"]
