@@ -17,6 +17,7 @@ __all__ = [
     "column_values",
     "columns_read",
     "covariates_to_predict",
+    "plain_names",
     "read_inputs",
     "read_study",
     "target_metadata",
@@ -162,6 +163,19 @@ def add_group(metadata: pd.DataFrame | None, group_by) -> tuple[pd.DataFrame | N
             return metadata, name
         name = f"{name} (group_by)"  # of the target's or a covariate's name, from another file
     return metadata.assign(**{name: values}), name
+
+
+def plain_names(names: pd.Series) -> pd.Series:
+    """Names of groups as they were written: QIIME 2 takes 7 for a number, 7.0.
+
+    >>> list(plain_names(pd.Series([7.0, 12.0])))
+    ['7', '12']
+    """
+    if pd.api.types.is_numeric_dtype(names.dtype):
+        return names.map(lambda value: f"{value:.15g}", na_action="ignore").astype(object)
+    if names.dropna().astype(str).str.fullmatch(r"-?[0-9]+[.]0").all():
+        return names.str.removesuffix(".0")
+    return names
 
 
 def add_covariates(

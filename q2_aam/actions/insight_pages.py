@@ -17,7 +17,7 @@ from aam_core.log import logger, note, recording
 from aam_core.model import Model
 from q2_aam._details import Details
 from q2_aam._predictions import ImportanceFormat, read_importances
-from q2_aam._studies import add_group, column_values, read_study
+from q2_aam._studies import add_group, column_values, plain_names, read_study
 from q2_aam._wording import speaking
 from q2_aam.pages.heatmap import abundances_by_group, write_heatmap
 from q2_aam.pages.importance import write_importance
@@ -120,6 +120,9 @@ def report(
     with speaking(), recording() as notes:
         frame = None if metadata is None else metadata.to_dataframe()
         frame, group = _with_group(frame, group_by)
+        named = group or _grouped_by(model, details)
+        if frame is not None and named in frame:
+            frame = frame.assign(**{str(named): plain_names(frame[named])})
         study = None
         predictions = None if details is None else _of_details(details)
         if table is not None:
@@ -241,6 +244,13 @@ _ORIGINS = {
     "new samples": "Predictions of new samples",
 }
 """Source of details -> what the page calls them."""
+
+
+def _grouped_by(model: Model | None, details: Details | None) -> str | None:
+    """The column that samples were grouped by in the fit."""
+    if model is not None:
+        return model.run.get("group_by")
+    return None if details is None else details.about["group_by"]
 
 
 def _said_of(details: Details | None) -> list[str]:

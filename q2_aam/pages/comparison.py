@@ -13,6 +13,7 @@ from aam_core.plots.style import named_metric as _metric
 from aam_core.reporting.page import cell
 from aam_core.statistics import CONFIDENCE, mean_metrics, predictions_of
 from aam_core.tasks import task_named
+from q2_aam._studies import plain_names
 from q2_aam.pages import rendering
 from q2_aam.pages.comparison_charts import (
     REFERENCE,
@@ -65,7 +66,7 @@ def write_page(
     task, labels = about["task"], labels_of(about["task"])
     metrics = _metrics_long(comparison, labels, units)
     losses = losses_by_group(by_method, task, about["classes"] or [])
-    losses.index = _plain_names(losses.index)
+    losses.index = pd.Index(plain_names(losses.index.to_series()))
     folds = _folds(by_method, about, labels)
     paired = _paired_long(losses, labels)
     loss = _with_unit(_LOSSES[task], units if task == "regression" else None)
@@ -245,13 +246,6 @@ def _metrics_long(comparison, labels: Mapping[str, str], units: str | None) -> p
                 rows.append((labels[method], label, name, *values))
     names = ["value", "low", "high", "difference", "difference_low", "difference_high"]
     return pd.DataFrame(rows, columns=["method", "label", "metric", *names])
-
-
-def _plain_names(names: pd.Index) -> pd.Index:
-    """Names of groups, which QIIME 2 took for numbers, without '.0'."""
-    if not names.str.fullmatch(r"-?[0-9]+[.]0").all():
-        return names
-    return names.str.removesuffix(".0")
 
 
 def _paired_long(losses: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:

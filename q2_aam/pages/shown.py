@@ -22,7 +22,7 @@ from aam_core.tasks.prediction_columns import (
     PREDICTION_SD,
     PREDICTION_SET,
 )
-from q2_aam._studies import column_values
+from q2_aam._studies import column_values, plain_names
 
 __all__ = [
     "WORDS",
@@ -285,9 +285,7 @@ def _groups(
     blank = int(groups.isna().sum())
     if blank:
         notes.append(f"{blank:,} samples have no value in {groups.name!r}: each is its own group.")
-    if pd.api.types.is_numeric_dtype(groups.dtype):
-        groups = groups.map(lambda value: f"{value:.15g}", na_action="ignore")
-    return groups.astype(object), notes
+    return plain_names(groups).astype(object), notes
 
 
 # What stands at the top -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from aam_core import plots
@@ -36,7 +37,12 @@ def unit_of(model: Model) -> str:
 
 def points(history: pd.DataFrame) -> pd.DataFrame:
     """The history, a row a point: ``epoch``, ``quantity``, ``samples``, ``value``."""
-    long = plots.drawn_columns(history).melt("epoch", var_name="name").dropna(subset="value")
+    shown = plots.drawn_columns(history)
+    pairs = [(f"{side}/target_loss", f"{side}/total_loss") for side in _SIDES]
+    pairs = [pair for pair in pairs if set(pair) <= set(shown)]
+    if all(np.allclose(shown[one], shown[other], equal_nan=True) for one, other in pairs):
+        shown = shown.drop(columns=[one for one, _ in pairs])  # the target is all that is learned
+    long = shown.melt("epoch", var_name="name").dropna(subset="value")
     side = long["name"].str.split("/").str[0]
     table = pd.DataFrame(
         {

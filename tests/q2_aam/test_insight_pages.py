@@ -187,6 +187,20 @@ def test_abundances_in_groups_of_samples():
         abundances_by_group(table, pd.Series({"s9": 1.0}, name="age"))
 
 
+def test_groups_that_are_numbers_are_named_as_they_were_written(page):
+    metadata = examples.metadata().to_dataframe()
+    group = metadata["host_subject_id"].str[1:].astype(float).rename("child")
+    folder, text = page(
+        report,
+        model=model(),
+        metadata=qiime2.Metadata(metadata),
+        group_by=qiime2.NumericMetadataColumn(group),
+    )
+    assert "6 groups of child" in text
+    names = set(pd.read_csv(folder / "groups.tsv", sep="\t", dtype=str).iloc[:, 0])
+    assert names == {f"{int(value)}" for value in group}
+
+
 def test_a_heat_map_of_the_most_important_features(page):
     (table,) = views("new_table")
     importances = examples.feature_importance()

@@ -132,6 +132,8 @@ def test_groups_of_a_cross_validation_are_in_its_details():
         it = shown(details=tested, metadata=given)
         assert it.over == "4 groups of host" and list(it.table["group"]) == SUBJECTS
         assert it.notes == []
+    numbers = Details.of(known.table, methods.assign(group="7.0"), **known.about)
+    assert set(shown(details=numbers).table["group"]) == {"7"}  # as it was written
     without = Details.of(known.table, methods.assign(group=""), **known.about)
     assert shown(details=without).over == "12 samples"
 
