@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import qiime2.plugin
 from q2_types.feature_table import (
     Balance,
     Design,
@@ -40,6 +39,7 @@ from q2_aam.registrations.shared import (
     FIT_PARAMETERS,
     GROUP_BY,
     INPUTS,
+    JOBS,
     ClassifierPredictions,
     DetailedPredictions,
     Probabilities,
@@ -69,7 +69,7 @@ CV = {
     "fold_by": GROUP_BY,
     "repeats": Int % Range(1, None),
     "baselines": List[Str % Choices("none", *BASELINES)],
-    "n_jobs": getattr(qiime2.plugin, "Jobs", Int % Range(1, None)),
+    "n_jobs": JOBS,
 }
 """Parameters of a cross-validation, beside those of a fit."""
 

@@ -25,7 +25,7 @@ from aam_core import config
 from q2_aam import _explanations, _parameters, _predictions, _types_formats
 from q2_aam.actions import insight_pages as actions
 from q2_aam.examples import insight as examples
-from q2_aam.registrations.shared import GROUP_BY, INPUTS, DetailedPredictions, citations
+from q2_aam.registrations.shared import GROUP_BY, INPUTS, JOBS, DetailedPredictions, citations
 
 __all__ = ["register"]
 
@@ -116,7 +116,7 @@ def register(plugin: Plugin) -> None:
             "learning_curve": Bool,
             "curve_members": Int % Range(1, None),
             "curve_folds": Int % Range(2, None),
-            "n_jobs": Int % Range(1, None),
+            "n_jobs": JOBS,
             **{name: _parameters.PREDICTING[name] for name in _READING},
         },
         input_descriptions={

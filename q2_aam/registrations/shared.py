@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import qiime2.plugin
 from q2_types.distance_matrix import DistanceMatrix
 from q2_types.feature_data import FeatureData, Sequence
 from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.sample_data import SampleData
 from q2_types.tree import Phylogeny, Rooted
-from qiime2.plugin import Bool, Categorical, Citations, List, Metadata, MetadataColumn, Numeric, Str
+from qiime2.plugin import (
+    Bool,
+    Categorical,
+    Citations,
+    Int,
+    List,
+    Metadata,
+    MetadataColumn,
+    Numeric,
+    Range,
+    Str,
+)
 
 from aam_core.config.presets import ENCODER_SIZES
 from q2_aam import _details, _parameters, _predictions, _types_formats
@@ -21,6 +33,7 @@ __all__ = [
     "GROUP_BY",
     "GROUP_BY_DESCRIPTION",
     "INPUTS",
+    "JOBS",
     "OF_TARGET",
     "OF_TARGET_DESCRIPTION",
     "PREDICT_INPUTS",
@@ -34,6 +47,9 @@ __all__ = [
 ]
 
 citations = Citations.load("citations.bib", package="q2_aam")
+
+JOBS = getattr(qiime2.plugin, "Jobs", Int % Range(1, None))
+"""How many of something are done at a time, which newer versions of QIIME 2 have a type for."""
 
 RegressorPredictions = SampleData[_predictions.RegressorPredictions]
 ClassifierPredictions = SampleData[_predictions.ClassifierPredictions]

@@ -56,6 +56,15 @@ def test_a_type_admits_what_the_field_admits_and_no_more(path):
         assert "no such choice" not in kind
 
 
+def test_what_divides_the_work_has_the_types_of_newer_versions():
+    own = [getattr(qiime2.plugin, name, None) for name in ("Jobs", "Threads")]
+    if None in own:
+        pytest.skip("this QIIME 2 has neither Jobs nor Threads")
+    for name, it in PluginManager().get_plugin(id="aam").actions.items():
+        if "n_jobs" in it.signature.parameters:
+            assert it.signature.parameters["n_jobs"].qiime_type in own, name
+
+
 def test_types_in_qiime2_words():
     assert primitive("train.epochs") == Int % Range(1, None)
     assert primitive("train.val_fraction") == Float % Range(0.0, 0.9, inclusive_end=True)
