@@ -21,7 +21,7 @@ from aam_core.baseline import predict_baseline
 from aam_core.config import Config
 from aam_core.config.presets import fitting
 from aam_core.fitting import FITS
-from aam_core.model import Model, load_model
+from aam_core.model import Model, as_model
 from aam_core.prediction import predict
 from aam_core.pretrained import with_sizes_of
 from aam_core.tasks.metrics import classification_metrics
@@ -115,7 +115,7 @@ def errors(draw: Draw, frame: pd.DataFrame) -> dict[str, float]:
 
 
 def measure(
-    method: str, draw: Draw, setting: Setting, encoder: Path | None = None
+    method: str, draw: Draw, setting: Setting, encoder: Model | Path | None = None
 ) -> dict[str, Any]:
     """What a method errs on a draw, and what it cost.
 
@@ -125,7 +125,7 @@ def measure(
         One of `METHODS`.
     draw : Draw
     setting : Setting
-    encoder : path, optional
+    encoder : Model or path, optional
         Of 'pretrained' and 'shuffled', and of 'like', which takes no weight of it but its sizes.
 
     Returns
@@ -177,32 +177,32 @@ def _of_model(draw: Draw, model: Model) -> dict[str, Any]:
     }
 
 
-def _fit(draw: Draw, config: Config, encoder: Path | None = None) -> Model:
+def _fit(draw: Draw, config: Config, encoder: Model | Path | None = None) -> Model:
     config = config.replace({"train.seed": draw.seed})
     return FITS[draw.task](
         draw.study, draw.values, group_by=draw.groups, encoder=encoder, config=config
     )
 
 
-def _scratch(draw: Draw, setting: Setting, encoder: Path | None) -> tuple[Model, Config]:
+def _scratch(draw: Draw, setting: Setting, encoder: Model | Path | None) -> tuple[Model, Config]:
     config = setting.config()
     return _fit(draw, config), config
 
 
-def _pretrained(draw: Draw, setting: Setting, encoder: Path | None) -> tuple[Model, Config]:
+def _pretrained(draw: Draw, setting: Setting, encoder: Model | Path | None) -> tuple[Model, Config]:
     assert encoder is not None
     config = setting.config(encoder=True)
     return _fit(draw, config, encoder), config
 
 
-def _like(draw: Draw, setting: Setting, encoder: Path | None) -> tuple[Model, Config]:
+def _like(draw: Draw, setting: Setting, encoder: Model | Path | None) -> tuple[Model, Config]:
     """Without an encoder, by the configuration that a fit with one has: members, sizes, steps."""
     assert encoder is not None
-    config = with_sizes_of(setting.config(encoder=True), load_model(encoder))
+    config = with_sizes_of(setting.config(encoder=True), as_model(encoder))
     return _fit(draw, config), config
 
 
-_FITS: dict[str, Callable[[Draw, Setting, Path | None], tuple[Model, Config]]] = {
+_FITS: dict[str, Callable[[Draw, Setting, Model | Path | None], tuple[Model, Config]]] = {
     "scratch": _scratch,
     "like": _like,
     "pretrained": _pretrained,

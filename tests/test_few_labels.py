@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from aam_core.data.study import load_study
+from aam_core.pretraining import pretrain
 from aam_core.simulate.study import simulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,3 +187,20 @@ def test_methods_with_an_encoder_need_a_folder_of_encoders(module, capsys):
     with pytest.raises(SystemExit):
         few.arguments(["--method", "pretrained"])
     assert "need --encoders" in capsys.readouterr().err
+
+
+def test_fits_with_an_encoder_and_like_one_have_the_same_sizes(module, draws):
+    methods = module("few_labels_methods")
+    one = loaded(draws, groups=2)
+    small = {"loss.distance": 0.0, "model.encoder.width": 16, "model.encoder.heads": 2}
+    encoder = pretrain(one.study, preset="tiny", config=small, max_steps=1)
+    draw = draws.Problem.of(one, "regression").draw("25", 0)
+    setting = methods.Setting(
+        {"forest.trees": 5, "train.max_steps": 1}, {"model.members": 2, "optim.lr": 1e-4}
+    )
+    with_one, like = (
+        methods.measure(name, draw, setting, encoder) for name in ("pretrained", "like")
+    )
+    assert with_one["members"] == like["members"] == 2
+    assert with_one["errors"] != like["errors"]
+    assert with_one["parts"]["forest"] == pytest.approx(like["parts"]["forest"])
