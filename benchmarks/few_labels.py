@@ -33,7 +33,8 @@ from few_labels_methods import (
     configuration,
     measure,
 )
-from few_labels_tables import LEGEND, all_tables, draw_figure, in_words, table
+from few_labels_plot import draw as plot
+from few_labels_tables import LEGEND, all_tables, in_words, table
 from machine import cpu, versions
 
 from aam_core.errors import InputError
@@ -169,11 +170,13 @@ def _say_what_differs(args: argparse.Namespace, setting: Setting, results: dict)
 
 def write_docs(results: dict[str, Any], docs: Path, figure: Path) -> None:
     """Renew the tables between the markers, and the figure."""
-    draw_figure(results, figure)
+    plot(results, figure)
     before, rest = docs.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     link = f"![Errors relative to a fit from scratch, by number of labels](images/{figure.name})"
-    page = f"{before}{BEGIN}\n{all_tables(results)}\n\n{LEGEND}\n\n{link}\n{END}{after}"
+    parts = [all_tables(results), LEGEND, *([link] if figure.exists() else [])]
+    text = "\n\n".join(parts)
+    page = f"{before}{BEGIN}\n{text}\n{END}{after}"
     with replacing(docs) as file:
         file.write_text(page, encoding="utf-8")
 

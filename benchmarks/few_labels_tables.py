@@ -1,4 +1,4 @@
-"""Tables and a plot of the benchmark of few labels: errors relative to a fit from scratch.
+"""Tables of the benchmark of few labels: errors relative to a fit from scratch.
 
 Studies are the unit: errors of the draws of a study are compared draw by draw, and the logarithms
 of their ratios averaged within the study first.
@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from few_labels_draws import ALL, FINAL, NAMES, SIZES, label, task_of
-from few_labels_methods import MAIN, METHODS
+from few_labels_methods import MAIN
 
-from aam_core.plots.over_sizes import over_sizes
 from aam_core.statistics import bootstrap, paired_test
 
-__all__ = ["LEGEND", "REFERENCE", "Compared", "all_tables", "compared", "draw_figure", "log_ratios"]
+__all__ = [
+    "LABELS",
+    "LEGEND",
+    "REFERENCE",
+    "Compared",
+    "Results",
+    "all_tables",
+    "compared",
+    "log_ratios",
+]
 
 Results = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
 """Study -> labelled samples -> number of the draw -> method -> result."""
@@ -47,8 +54,6 @@ LABELS = {
     "shuffled": "with an encoder of shuffled targets",
 }
 """In the order of tables; a part of a model is named after it."""
-
-_DRAWN = ("scratch", "pretrained", "forest", "extra", "linear", "like", "shuffled")
 
 LEGEND = """\
 Error relative to from scratch: of numbers the mean absolute error, of classes the log loss (0.005
@@ -235,35 +240,3 @@ def all_tables(results: Results) -> str:
     return "\n\n".join(
         part for part in (table(results), in_words(results), by_study(results)) if part
     )
-
-
-def draw_figure(results: Results, path: Path) -> None:
-    """Errors relative to from scratch over the number of labels, with bootstrap bands."""
-    curves = {}
-    for method in _DRAWN:
-        points = []
-        for size in SIZES:
-            logs = log_ratios(results, method, [size])
-            if len(logs) < 2:
-                continue
-            it = compared(logs)
-            band = (np.nan, np.nan) if method == REFERENCE else (it.low, it.high)
-            points.append((_samples(results, size), it.ratio, *band))
-        if points:
-            name = LABELS[method].replace("**", "").removesuffix(" (the default)")
-            curves[name] = pd.DataFrame(points, columns=["size", "value", "low", "high"])
-    over_sizes(curves, path, xlabel="labelled samples", ylabel="error relative to from scratch")
-
-
-def _samples(results: Results, size: str) -> float:
-    """Labelled samples; of all, their median over the studies."""
-    if size != ALL:
-        return float(size)
-    counts = [
-        one[method]["train"]
-        for by_size in results.values()
-        for one in list(by_size.get(size, {}).values())[:1]
-        for method in METHODS
-        if "train" in one.get(method, {})
-    ]
-    return float(np.median(counts))

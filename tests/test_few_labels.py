@@ -141,7 +141,7 @@ def test_ratios_are_geometric_means_over_draws_then_over_studies(module):
     assert it.low < it.ratio < it.high and it.p > 0.05
 
 
-def test_the_tables_have_what_is_measured_and_the_figure_is_drawn(module, tmp_path):
+def test_the_tables_have_what_is_measured(module):
     tables = module("few_labels_tables")
     made = results({"mice-age": 0.8, "parkinson": 0.9})
     made["mice-age"]["25"]["0"]["linear"] = {"failed": "one class"}
@@ -150,9 +150,20 @@ def test_the_tables_have_what_is_measured_and_the_figure_is_drawn(module, tmp_pa
     assert len(rows) == 3 and "| 2 | 1.100 [1.100, 1.100] | 1.100 | 1.100 |" in rows[0]
     assert "1 fits were refused: mice: age in days, 25 labels, draw 0: linear (one class)" in text
     assert "0.849 of that from scratch" in text and "lower on 100% of 2 studies" in text
-    tables.draw_figure(made, tmp_path / "few.png")
-    assert (tmp_path / "few.png").stat().st_size > 5000
     assert tables.all_tables({})
+
+
+def test_the_plot_has_what_two_studies_have_and_not_all_labels(module, draws, tmp_path):
+    plot = module("few_labels_plot")
+    made = results({"mice-age": 0.8, "parkinson": 0.9})
+    for each in made.values():
+        each[draws.ALL] = each["50"]
+    curve = plot.points(made, "pretrained")
+    assert curve["size"].tolist() == [25, 50] and curve["value"][1] == pytest.approx(0.72**0.5)
+    plot.draw(made, tmp_path / "few.png")
+    assert (tmp_path / "few.png").stat().st_size > 5000
+    plot.draw({"mice-age": made["mice-age"]}, tmp_path / "one.png")
+    assert not (tmp_path / "one.png").exists()
 
 
 def test_results_go_on_where_they_ended(module, draws, tmp_path, monkeypatch):
