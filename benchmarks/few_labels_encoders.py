@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aam_core.data.studies import load_studies
+from aam_core.studies_pretraining import pretrain_studies
+
 __all__ = ["BASES", "Encoders"]
 
 BASES = 100
@@ -52,13 +55,12 @@ class Encoders:
         return path
 
     def _pretrain(self, tested: Collection[str], shuffle: bool, path: Path) -> None:
-        from aam_core.data.studies import load_studies
-        from aam_core.studies_pretraining import pretrain_studies
-
         studies = load_studies(self.corpus, trim_length=BASES).without(tested)
         if shuffle:
             studies = studies.shuffled()
         without = ", ".join(tested) or "none"
         line = f"pretraining {path.name} on {len(studies)} studies, without {without}"
         print(line, file=sys.stderr, flush=True)
-        pretrain_studies(studies, config=dict(self.settings), output=path)
+        # None for validation: it would choose nothing, and what is not tested may be learned.
+        changes = {"train.threads": 1, **self.settings}
+        pretrain_studies(studies, config=changes, held_out=[], output=path)

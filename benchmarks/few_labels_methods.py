@@ -85,8 +85,12 @@ class Setting:
 
 
 def configuration(config: Config) -> str:
-    """A hash of all settings of a fit, by which results of other settings are seen."""
-    text = json.dumps(config.to_dict(), sort_keys=True)
+    """A hash of the settings of a fit, by which results of other settings are seen.
+
+    Of those that differ from `Config`: a setting that is new and has no effect changes no hash.
+    """
+    changes = {path: value for path, (_, value) in Config().differences(config).items()}
+    text = json.dumps(changes, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

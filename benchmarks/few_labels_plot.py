@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from few_labels_draws import ALL, SIZES
-from few_labels_tables import LABELS, Results, compared, log_ratios
+from few_labels_tables import LABELS, LEAST, Results, compared, log_ratios
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from aam_core.plots.style import COLOURS, GREY, new_figure, plain, save, style
@@ -28,14 +28,14 @@ _BANDS = ("pretrained", "forest", "linear")
 
 
 def points(results: Results, method: str) -> pd.DataFrame:
-    """Columns ``size``, ``value``, ``low`` and ``high``: the ratio, where two studies have it.
+    """Columns ``size``, ``value``, ``low`` and ``high``: the ratio, where enough studies have it.
 
     Without all labels, which are as many as each study has.
     """
     rows = []
     for size in (size for size in SIZES if size != ALL):
         logs = log_ratios(results, method, [size])
-        if len(logs) >= 2:
+        if len(logs) >= LEAST:
             it = compared(logs)
             rows.append((float(size), it.ratio, it.low, it.high))
     return pd.DataFrame(rows, columns=["size", "value", "low", "high"])
@@ -44,14 +44,15 @@ def points(results: Results, method: str) -> pd.DataFrame:
 def draw(results: Results, path: Path) -> None:
     """Write the plot: a panel of other methods, and one of AAM with an encoder and of its parts.
 
-    Nothing is written where no method has two studies.
+    A method has a curve where two numbers of labels have enough studies; nothing is written where
+    none has.
     """
     curves = {
         title: {method: points(results, method) for method in methods}
         for title, methods in PANELS.items()
     }
     panels = {
-        title: {method: curve for method, curve in each.items() if len(curve)}
+        title: {method: curve for method, curve in each.items() if len(curve) >= 2}
         for title, each in curves.items()
     }
     panels = {title: each for title, each in panels.items() if each}

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from aam_core.data.study import load_study
+from aam_core.model import load_model
 from aam_core.pretraining import pretrain
 from aam_core.simulate.study import simulate
 
@@ -147,22 +148,45 @@ def test_the_tables_have_what_is_measured(module):
     made["mice-age"]["25"]["0"]["linear"] = {"failed": "one class"}
     text = tables.all_tables(made)
     rows = [line for line in text.splitlines() if line.startswith("| 25 |")]
-    assert len(rows) == 3 and "| 2 | 1.100 [1.100, 1.100] | 1.100 | 1.100 |" in rows[0]
+    assert len(rows) == 3 and "| 2 | 1.100 | 1.100 | 1.100 | 0 (0%) | 1.10 |  |" in rows[0]
     assert "1 fits were refused: mice: age in days, 25 labels, draw 0: linear (one class)" in text
-    assert "0.849 of that from scratch" in text and "lower on 100% of 2 studies" in text
+    assert "25 to 100" not in text
     assert tables.all_tables({})
 
 
-def test_the_plot_has_what_two_studies_have_and_not_all_labels(module, draws, tmp_path):
+def six(module):
+    names = module("few_labels_draws").NAMES[:6]
+    made = results(dict.fromkeys(names, 0.8) | {names[0]: 0.9})
+    for each in made.values():
+        each["100"] = each["50"]
+    return made
+
+
+def test_the_aim_is_told_of_studies_with_all_of_its_sizes(module):
+    tables = module("few_labels_tables")
+    made = six(module)
+    text = tables.all_tables(made)
+    assert "0.816 of that from scratch" in text and "lower on 100% of 6 studies" in text
+    assert any(
+        line.startswith("| 25 to 100 |") and "0.816 [0.800, 0.849]" in line
+        for line in text.splitlines()
+    )
+    del made["mice-age"]["100"]
+    assert len(tables.log_ratios(made, "pretrained", tables.FEW)) == 5
+    assert "of that from scratch" not in tables.all_tables(made)
+
+
+def test_the_plot_has_sizes_with_enough_studies_and_not_all_labels(module, draws, tmp_path):
     plot = module("few_labels_plot")
-    made = results({"mice-age": 0.8, "parkinson": 0.9})
+    made = six(module)
     for each in made.values():
         each[draws.ALL] = each["50"]
-    curve = plot.points(made, "pretrained")
-    assert curve["size"].tolist() == [25, 50] and curve["value"][1] == pytest.approx(0.72**0.5)
+    assert plot.points(made, "pretrained")["size"].tolist() == [25, 50, 100]
     plot.draw(made, tmp_path / "few.png")
     assert (tmp_path / "few.png").stat().st_size > 5000
-    plot.draw({"mice-age": made["mice-age"]}, tmp_path / "one.png")
+    for size in ("50", "100"):
+        del made["mice-age"][size]
+    plot.draw(made, tmp_path / "one.png")
     assert not (tmp_path / "one.png").exists()
 
 
@@ -215,3 +239,35 @@ def test_fits_with_an_encoder_and_like_one_have_the_same_sizes(module, draws):
     assert with_one["members"] == like["members"] == 2
     assert with_one["errors"] != like["errors"]
     assert with_one["parts"]["forest"] == pytest.approx(like["parts"]["forest"])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Three tables whose feature ids are sequences, with a column of numbers each."""
+    from biom import Table
+    from biom.util import biom_open
+
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for seed, name in enumerate(("one", "two", "three")):
+        rng = np.random.default_rng(seed)
+        sequences = ["".join(rng.choice(list("ACGT"), 120)) for _ in range(10)]
+        ids = [f"{name}.{place}" for place in range(24)]
+        with biom_open(str(folder / f"{name}.biom"), "w") as file:
+            Table(rng.integers(60, 90, (10, 24)), sequences, ids).to_hdf5(file, "test")
+        metadata = pd.DataFrame({"ph": rng.normal(7, 1, 24)}, pd.Index(ids, name="sample-id"))
+        metadata.to_csv(folder / f"{name}.tsv", sep="\t")
+    return folder
+
+
+def test_an_encoder_is_pretrained_once_without_what_it_is_tested_on(module, corpus, tmp_path):
+    encoders = module("few_labels_encoders")
+    settings = {"train.max_steps": 1, "model.members": 1, "model.encoder.width": 32}
+    made = encoders.Encoders(tmp_path / "encoders", corpus, settings)
+    path = made.path(["two"])
+    names = [study["name"] for study in load_model(path).run["studies"]]
+    assert sorted(names) == ["one", "three"]
+    when = (path / "manifest.json").stat().st_mtime_ns
+    assert made.path(["two"]) == path
+    assert (path / "manifest.json").stat().st_mtime_ns == when
+    assert len({path, made.path([]), made.path(["two"], shuffle=True)}) == 3
