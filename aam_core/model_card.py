@@ -60,7 +60,7 @@ _FEATURES = {
 _PATHS = {
     *("--table", "--sequences", "--tree", "--distances", "--taxonomy", "--metadata", "--encoder"),
     *("--init-from", "--resume", "--config", "--output", "--train-samples", "--val-samples"),
-    *("--folds-file", "--model", "--space"),
+    *("--folds-file", "--model", "--space", "--study"),
 }
 """Options of the command line whose value is a path."""
 
