@@ -480,12 +480,11 @@ def _warn_of_encoder(encoder: Model | None, samples: list[str]) -> None:
     """Warn of samples that the encoder was trained on."""
     if encoder is None:
         return
-    trained = {*encoder.train_samples, *encoder.val_samples}
+    trained = encoder.trained_samples
     both = [name for name in samples if name in trained]
     if not both:
         return
-    how, labels = ("pretrained", "without") if encoder.target is None else ("fitted", "with")
     logger.warning(
-        f"The encoder was {how} on {len(both)} of the {len(samples)} samples ({labels} labels): "
+        f"The encoder was {encoder.how_trained} on {len(both)} of the {len(samples)} samples: "
         f"{first_five(both)}. Of samples that it never saw the metrics may be worse."
     )

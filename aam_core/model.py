@@ -102,6 +102,27 @@ class Model(Summarized):
     more: list[Model] = field(default_factory=list)
 
     @property
+    def trained_samples(self) -> set[str]:
+        """Ids of the samples that it was trained or validated on.
+
+        Of an encoder of many studies, whose ids are ``STUDY:SAMPLE``, those within the studies too.
+        """
+        ids = {*self.train_samples, *self.val_samples}
+        for study in self.run.get("studies", []):
+            name = f"{study['name']}:"
+            ids |= {one.removeprefix(name) for one in self.train_samples if one.startswith(name)}
+        return ids
+
+    @property
+    def how_trained(self) -> str:
+        """How it came to know its samples, as a clause."""
+        if self.target is not None:
+            return "fitted (with labels)"
+        if self.run.get("studies"):
+            return "pretrained (with labels of their study's metadata columns)"
+        return "pretrained (without labels)"
+
+    @property
     def each(self) -> list[Model]:
         """A model of each target: itself, and `more`."""
         return [dataclasses.replace(self, more=[]), *self.more]

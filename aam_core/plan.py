@@ -109,6 +109,8 @@ class Plan:
         What the samples are grouped by.
     given_split : bool
         Whether the split was given, not drawn.
+    held_out_studies : tuple of str
+        Of a pretraining on many studies.
     """
 
     study: Study
@@ -128,6 +130,7 @@ class Plan:
     taxa: Taxa | None = None
     group_by: str | None = None
     given_split: bool = False
+    held_out_studies: tuple[str, ...] = ()
 
     @property
     def held_out(self) -> np.ndarray:

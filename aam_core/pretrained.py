@@ -200,7 +200,14 @@ def load_encoder(network: Network, encoder: Model) -> list[str]:
 def _load_members(network: Network, encoder: Model, common: dict[str, Tensor]) -> list[str]:
     """`load_encoder` of one of many studies: heads are new, and so is half of the members."""
     lines = _load(network, common, [], "the encoder")
-    started = {name.split(".")[1] for name in common if name.startswith("members.")}
+    ours = _weights(network)
+    fitting = [name for name, tensor in common.items() if tensor.shape == ours[name].shape]
+    started = {name.split(".")[1] for name in fitting if name.startswith("members.")}
+    if not started:
+        raise InputError(
+            "The encoder does not fit this model: no member of it has the shape of one of the "
+            "encoder's."
+        )
     studies = encoder.run.get("studies", [])
     line = (
         f"{len(started)} of {len(network.members)} members start from an encoder of "
@@ -277,7 +284,8 @@ def log_known_asvs(
         log.info(f"an earlier AAM saved {whose}: which ASVs it was trained on is not known")
         return
     bases = encoder.config.model.encoder.profile_bases
-    if encoder.network.of_many_studies and bases:  # of which it reads the first ones
+    # Sequences that were cut to the bases that it reads, or to fewer.
+    if encoder.network.of_many_studies and 0 < encoder.known.lengths.max() <= bases:
         cut = [dna[:bases] for dna in study.required_sequences()]
         study = replace(study, sequences=cut)
     comparison = encoder.known.compare(study)

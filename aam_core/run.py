@@ -232,6 +232,14 @@ class Run:
         """One that shows progress and writes no logs."""
         return Reporter(None, self.plan.label, silent=not self.group.is_first)
 
+    def untrained(self) -> Network:
+        """The network before its training, with the k-mer profile of the model."""
+        network = self._network()
+        fitted = self.model.network.profile
+        if network.profile is not None and fitted is not None:
+            network.profile.load_state_dict(fitted.state_dict())
+        return network.eval()
+
     def _network(self) -> Network:
         """With random weights that depend on the seed alone."""
         # The caller's generator stays as it is; no devices, as the weights are made on the CPU.
@@ -399,6 +407,7 @@ class Run:
             "val_groups": self.plan.val_groups,
             "taxa": None if self.plan.taxa is None else self.plan.taxa.to_dict(),
             "launch": launch_id(),
+            "held_out_studies": list(self.plan.held_out_studies),
         }
 
     def _record(self) -> dict:

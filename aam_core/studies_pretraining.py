@@ -30,6 +30,7 @@ from aam_core.plan import OnEpoch, Plan
 from aam_core.preparation import bounded, check_distances, describe_run, unused, usable_samples
 from aam_core.resuming import Inputs, check_accepted, open_checkpoint, saved_config, split_of
 from aam_core.run import Run, fixed_vectors
+from aam_core.training.checkpoint import Checkpoint
 from aam_core.training.launch.devices import on_devices
 from aam_core.training.parallel import ProcessGroup, join_process_group
 from aam_core.training.precision import cpu_threads
@@ -100,7 +101,9 @@ def pretrain_studies(
             run = Run(plan, group)
             run.model.run["studies"] = trained_on.to_dict()
             run.model.run["held_out_studies"] = probed
-            before = _probe(run.model.network, studies.only(probed), plan.config) if probed else {}
+            # Not that of a run that is resumed, which is trained already.
+            untrained = run.untrained()
+            before = _probe(untrained, studies.only(probed), plan.config) if probed else {}
             began = time.perf_counter()
             job = run.job(_batches(run, trained_on), on_epoch=on_epoch)
             result = run.train(replace(job, source=trained_on.source))
@@ -127,18 +130,7 @@ def _plan(
     """The plan, the processes, and the names of the studies that are held out."""
     check_accepted(accept, resume)
     resumed, config = open_checkpoint("encoder", resume, config)
-    if resumed is not None:
-        trained = {name for name in resumed.run["train_samples"]}
-        probed = [
-            name
-            for place, name in enumerate(studies.names)
-            if not any(studies.study.sample_ids[row] in trained for row in studies.rows(place))
-        ]
-    elif held_out is None:
-        fraction = config.train.val_fraction if len(set(studies.cohorts)) > 1 else 0.0
-        probed = split_studies(studies, fraction, config.train.seed)
-    else:
-        probed = studies.with_siblings(held_out)
+    probed = _held_out(studies, config, held_out, resumed)
     trained_on = studies.without(probed) if probed else studies
     study = trained_on.study
     context = describe_run(
@@ -162,14 +154,41 @@ def _plan(
         output=None if output is None else Path(output),
         checkpoint=resumed,
         inputs=inputs.tensors(),
+        held_out_studies=tuple(probed),
     )
     log = labelled(plan.label)
-    without = f"held out: {len(probed)} studies, {first_five(probed)}" if probed else ""
+    without = f"held out: {len(probed)} studies, {first_five(probed)}"
+    if not probed:
+        why = "" if len(set(studies.cohorts)) > 1 else ": all are of one cohort"
+        without = f"no study is held out{why}; nothing tells what the encoder is worth elsewhere"
     lines = [str(trained_on).splitlines()[0], without, dropped, changed]
     for line in (*lines, *unused(study, config, context)):
         if line:
             note(line, log)
     return plan, group, probed
+
+
+def _held_out(
+    studies: Studies,
+    config: Config,
+    held_out: Sequence[str] | None,
+    resumed: Checkpoint | None,
+) -> list[str]:
+    """Names of the studies that are not trained on: given, of the run that is resumed, or drawn."""
+    given = None if held_out is None else studies.with_siblings(held_out)
+    if resumed is not None:
+        before = list(resumed.run.get("held_out_studies", []))
+        if given is not None and set(given) != set(before):
+            raise InputError(
+                f"The run that is resumed holds out {first_five(before) or 'no study'}, and here "
+                f"{first_five(given)} are to be held out: leave them out, or start a new run."
+            )
+        return studies.with_siblings(before) if before else []
+    if given is not None:
+        return given
+    if len(set(studies.cohorts)) < 2:
+        return []
+    return split_studies(studies, config.train.val_fraction, config.train.seed)
 
 
 def _parts(studies: Studies, config: Config) -> Parts:
@@ -195,6 +214,16 @@ def _parts(studies: Studies, config: Config) -> Parts:
             "All losses have weight 0 (loss.columns, loss.presence, loss.count, loss.distance, "
             "loss.nucleotide): nothing is pretrained."
         )
+    if parts.presence and (parts.distance or parts.count):
+        raise InputError(
+            "loss.presence hides ASVs from all that is read of a sample: learn distances and "
+            "abundances (loss.distance, loss.count) in a pretraining without it."
+        )
+    if config.model.encoder.codes:
+        raise InputError(
+            f"model.encoder.codes is {config.model.encoder.codes}: members with random Fourier "
+            "features do not start from an encoder of many studies. Set it to 0."
+        )
     if parts.nucleotide and config.model.encoder.features == "profile":
         raise InputError(
             "model.encoder.features is 'profile', which has no weights that masked nucleotides "
@@ -215,8 +244,8 @@ def _sizes(studies: Studies) -> tuple[int, ...]:
     """
     if not studies.columns:
         raise InputError(
-            f"None of {len(studies)} studies has a metadata column to learn: give metadata with "
-            "numbers or classes of 20 samples at least."
+            f"None of {len(studies)} studies that are trained on has a metadata column to learn: "
+            "give metadata with numbers or classes of 20 samples at least, or hold out others."
         )
     return tuple(max(1, len(column.classes)) for column in studies.columns)
 

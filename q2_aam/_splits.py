@@ -119,7 +119,7 @@ def _check_start(start: Model, test: list[str]) -> None:
 
 def _seen_by(model: Model, samples: list[str]) -> list[str]:
     """Which of some samples a model was trained or validated on."""
-    trained = {*model.train_samples, *model.val_samples}
+    trained = model.trained_samples
     return [name for name in samples if name in trained]
 
 
@@ -141,8 +141,7 @@ def warn_of_start(start: Model | None, test: list[str]) -> None:
     if not start.train_samples:
         logger.warning(f"{what} does not tell its samples: test samples may be among them.")
     elif seen:
-        how = "pretrained, without labels," if start.target is None else "fitted, with labels,"
         logger.warning(
-            f"{what} was {how} on {len(seen)} of the {len(test)} test samples: {first_five(seen)}. "
-            "Of samples that it never saw the metrics may be worse."
+            f"{what} was {start.how_trained} on {len(seen)} of the {len(test)} test samples: "
+            f"{first_five(seen)}. Of samples that it never saw the metrics may be worse."
         )

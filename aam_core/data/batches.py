@@ -103,8 +103,8 @@ class Batch:
     query_row : Tensor or None
         ``[M]`` int64: sample of each query, an ASV that is hidden from it or that it does not have;
         see `models.masking.hide`.
-    query_tokens, query_vectors : Tensor or None
-        ``[M, L + 1]`` or ``[M, E]`` of the ASV, as of the batch.
+    query_asv : Tensor or None
+        ``[M]`` int64 into U, the ASV.
     query_truth : Tensor or None
         ``[M]`` its share of the reads of the sample; 0 where the sample does not have it.
     placeholder : bool
@@ -148,8 +148,7 @@ class Batch:
     columns: Tensor | None = None
     column_sizes: tuple[int, ...] = ()
     query_row: Tensor | None = None
-    query_tokens: Tensor | None = None
-    query_vectors: Tensor | None = None
+    query_asv: Tensor | None = None
     query_truth: Tensor | None = None
     placeholder: bool = False
 
@@ -437,12 +436,6 @@ class Batcher:
             return features, counts
         tips = self._tips[features]
         return tips[tips >= 0], counts[tips >= 0]
-
-    @functools.cached_property
-    def rows_of(self) -> list[np.ndarray]:
-        """Positions of the samples of each of many studies."""
-        assert self.source is not None
-        return [np.flatnonzero(self.source == study) for study in range(self.source.max() + 1)]
 
     def _add_asvs(self, batch, unique):
         if self.asv_vectors is not None:

@@ -321,6 +321,12 @@ def merge_studies(
         If a study has no sequences, or a column, or a tip of the tree, is in none.
     """
     names = check_ids(studies, "study", "The studies")
+    colons = [name for name in names if ":" in name]
+    if colons:
+        raise InputError(
+            f"{len(colons):,} names of studies have a colon ({listing(colons)}): samples are "
+            "called STUDY:SAMPLE, so a name must have none."
+        )
     loaded = list(studies.values())
     source = np.repeat(np.arange(len(names)), [len(it) for it in loaded])
     report = [

@@ -286,7 +286,7 @@ def columns_of_all(
         are = "is" if reasons.total() == 1 else "are"
         report.append(
             f"{len(targets):,} metadata columns of {len({it.study for it in targets}):,} studies "
-            f"are learned; {reasons.total():,} {are} not{': ' if others else ''}{others}."
+            f"can be learned; {reasons.total():,} {are} not{': ' if others else ''}{others}."
         )
     if columns is not None and not targets:
         raise InputError(

@@ -164,10 +164,14 @@ def place_in_tree(
     """The tree of the merged ASVs, whose tips have names of one of three kinds."""
     root = read_tree(tree)
     column: dict[str, int] = {}
+    several: set[str] = set()
     for feature_of, study in zip(places, studies, strict=True):
         for ids in (study.feature_ids, map(_md5, study.required_sequences())):
             for name, place in zip(ids, feature_of.tolist(), strict=True):
-                column.setdefault(name, place)
+                if column.setdefault(name, place) != place:
+                    several.add(name)  # an id that is another sequence in another study
+    for name in several:
+        del column[name]
     for place, dna in enumerate(sequences):
         column[dna] = column[_md5(dna)] = place
     taken: dict[int, str] = {}
@@ -177,6 +181,12 @@ def place_in_tree(
         place = column.get(tip, -1)
         placed = place >= 0 and taken.setdefault(place, tip) == tip
         names.append(sequences[place] if placed else "")
+    unclear = sorted(several & set(root.tip_names))
+    if unclear:
+        report.append(
+            f"{len(unclear):,} tips of the tree are ids that are other sequences in other studies, "
+            f"and are not used ({listing(unclear)}): name tips by sequence or MD5."
+        )
     if not taken:
         where = str(tree) if is_path(tree) else "the tree"
         raise nothing_in_common("feature", sequences, root.tip_names, "the studies", where)

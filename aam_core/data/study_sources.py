@@ -159,12 +159,20 @@ def _beside(table: Path) -> StudySource:
 
 def _of_manifest(path: Path, report: list[str]) -> list[StudySource]:
     rows = _rows(path, report)
+    _check_named(rows, path)
+    return [_of_row(row, path, number) for number, row in enumerate(rows, start=1)]
+
+
+def _check_named(rows: list[dict[str, str]], path: Path) -> None:
+    """Refuse a manifest whose rows are of no study: cohorts would be lost."""
     if not any("table" in row or "name" in row for row in rows):
         raise InputError(
             f"{path} is no manifest of studies: it needs a header with the column table (or name), "
             f"of tab-separated {', '.join(_MANIFEST)}."
         )
-    return [_of_row(row, path, number) for number, row in enumerate(rows, start=1)]
+    for number, row in enumerate(rows, start=1):
+        if "table" not in row and "name" not in row:
+            raise InputError(f"{path}, row {number} has neither a table nor a name.")
 
 
 def _of_row(row: Mapping[str, str], manifest: Path, number: int) -> StudySource:
@@ -174,8 +182,6 @@ def _of_row(row: Mapping[str, str], manifest: Path, number: int) -> StudySource:
         if kind in row and not files[kind].is_file():  # type: ignore[union-attr]
             raise InputError(f"{manifest}, row {number}: there is no file {files[kind]} ({kind}).")
     if files["table"] is None:
-        if "name" not in row:
-            raise InputError(f"{manifest}, row {number} has neither a table nor a name.")
         tables = [manifest.with_name(row["name"] + ending) for ending in _TABLES]
         there = [path for path in tables if path.is_file()]
         if not there:
@@ -193,8 +199,13 @@ def _of_row(row: Mapping[str, str], manifest: Path, number: int) -> StudySource:
 
 def _described(sources: list[StudySource], manifest: Path, report: list[str]) -> list[StudySource]:
     """Studies of a folder with what its ``manifest.tsv`` says of them."""
-    rows = {row.get("name") or _stem(Path(row.get("table", ""))): row
-            for row in _rows(manifest, report)}  # fmt: skip
+    given = _rows(manifest, report)
+    _check_named(given, manifest)
+    names = [row.get("name") or _stem(Path(row["table"])) for row in given]
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise InputError(f"{manifest} (manifest): studies occur twice ({listing(repeated)}).")
+    rows = dict(zip(names, given, strict=True))
     absent = sorted(set(rows) - {it.name for it in sources})
     if absent:
         report.append(

@@ -142,55 +142,52 @@ def mask_counts(batch: Batch, config: MaskingConfig, key: int | Tensor) -> None:
 
 
 _QUERIES = 16
-"""Hidden ASVs of a sample that are queried for at most, and as many that it does not have."""
+"""Hidden ASVs of a sample that are queried at most."""
 
 
 def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> None:
     """Hide ASVs from their samples, and fill the ``query_*`` fields of a batch, on the CPU.
 
-    Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all. Queried
-    are some of these, and ASVs that the sample does not have: each of another sample of its study,
-    drawn as a sample and an ASV of it, so that an ASV is drawn in proportion to its prevalence
-    there on both sides, and neither the study nor how common an ASV is tells the answer.
+    Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all, by the
+    sample and the key alone. Some of these are queried, each of its sample and of another sample of
+    the same study in the batch that does not have it: so neither the ASV, how common it is, nor the
+    study tells the answer. One that all others of the study have is not queried. As pairs of
+    samples, the other one is of the same micro-batch and rank.
 
     Parameters
     ----------
     batcher : Batcher
         Its ``source`` tells the studies.
     key : int
-        Of the step. What is drawn of a sample depends on it and the sample alone.
+        Of the step.
     """
     assert batcher.source is not None
-    table = batcher.study.counts
+    samples = batch.sample_index.numpy()
     # Views: hiding changes the batch.
     mask_BA, index_BA = batch.asv_mask.numpy(), batch.asv_index.numpy()
     feature_U, reads_BA = batch.feature_index.numpy(), batch.counts.numpy()
+    # All reads, also of ASVs beyond those that the model reads.
+    has_BU = batcher.study.counts[samples][:, feature_U].toarray() > 0
+    study_B = batcher.source[samples]
     rows, features, shares = [], [], []
-    for row, sample in enumerate(batch.sample_index.tolist()):
+    for row, sample in enumerate(samples.tolist()):
         rng = np.random.default_rng((key, HIDDEN, sample))
         places = np.flatnonzero(mask_BA[row])
         number = min(max(1, round(config.presence_ratio * len(places))), len(places) - 1)
         chosen = rng.choice(places, number, replace=False)
         mask_BA[row, chosen] = False
         queried = chosen[:_QUERIES]
-        of_study = batcher.rows_of[batcher.source[sample]]
-        drawn = of_study[rng.integers(len(of_study), size=len(queried))]
-        start, end = table.indptr[drawn], table.indptr[drawn + 1]
-        absent = table.indices[start + (rng.random(len(queried)) * (end - start)).astype(np.int64)]
-        absent = np.setdiff1d(
-            absent, table.indices[table.indptr[sample] : table.indptr[sample + 1]]
-        )
-        rows += [row] * (len(queried) + len(absent))
-        features += [feature_U[index_BA[row, queried]], absent]
-        shares += [reads_BA[row, queried] / reads_BA[row].sum(), np.zeros(len(absent), np.float32)]
-    features = torch.from_numpy(np.concatenate(features).astype(np.int64))
-    batch.query_row = torch.tensor(rows, dtype=torch.int64)
+        feature_Q = index_BA[row, queried]
+        lacks_QB = ~has_BU[:, feature_Q].T & (study_B == study_B[row])
+        other_Q = np.where(lacks_QB, rng.random(lacks_QB.shape), -1.0).argmax(axis=1)
+        partnered = lacks_QB.any(axis=1)
+        rows += [np.full(partnered.sum(), row), other_Q[partnered]]
+        features += [feature_Q[partnered]] * 2
+        own = reads_BA[row, queried[partnered]] / reads_BA[row].sum()
+        shares += [own, np.zeros_like(own)]
+    batch.query_row = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+    batch.query_asv = torch.from_numpy(np.concatenate(features).astype(np.int64))
     batch.query_truth = torch.from_numpy(np.concatenate(shares).astype(np.float32))
-    if batcher.asv_vectors is not None:
-        batch.query_vectors = batcher.asv_vectors[features.to(batcher.asv_vectors.device)]
-    else:
-        assert batcher.tokens is not None
-        batch.query_tokens = torch.from_numpy(batcher.tokens[features.numpy()])
 
 
 def label(batch: Batch, taxa: Taxa, rows: np.ndarray, scored: np.ndarray | None = None) -> None:

@@ -527,7 +527,7 @@ class Network(nn.Module):
             if member.columns is not None and "columns" in heads:
                 columns.append(member.columns(asvs.sample, own_B))
             if member.presence is not None and batch.query_row is not None:
-                query_MD = member.mapped(self._queries(batch))
+                query_MD = member.mapped(vectors_UE)[batch.query_asv]
                 presence.append(member.presence(query_MD, asvs.sample, batch.query_row))
             if member.target is None or "target" not in heads:
                 continue  # the vectors alone, which need no covariates
@@ -588,13 +588,6 @@ class Network(nn.Module):
         if keys_B is not None and self.config.sample.asv_dropout > 0:
             keys_BK = torch.stack([mix(keys_B, k) for k in range(len(self.members))], 1)
         return pooling.pool(self.members, vectors_UE, batch, keys_BK)
-
-    def _queries(self, batch: Batch) -> Tensor:
-        """Vectors ``[M, E]`` of the ASVs that are asked for."""
-        if batch.query_vectors is not None:
-            return batch.query_vectors
-        assert batch.query_tokens is not None
-        return self.vectors(batch.query_tokens)
 
     def _masked(self, batch, output):
         tokens_RL, index_R = batch.masked_tokens, batch.masked_index

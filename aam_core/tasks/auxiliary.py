@@ -192,12 +192,14 @@ def _columns_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
     output_KBC = output.columns
     own_KBM = output_KBC.gather(2, place_BM.expand(len(output_KBC), -1, -1))
     huber_KBM = 2 * F.smooth_l1_loss(own_KBM, truth_BM.expand_as(own_KBM), reduction="none")
-    # The logarithm of a column's sum of exponentials; less the greatest output of the sample, so
-    # that none overflows.
-    most = output_KBC.detach().amax(-1, keepdim=True)
+    # The logarithm of a column's sum of exponentials, each less the greatest of the column.
     column_C = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
-    sums = torch.zeros_like(own_KBM).index_add(2, column_C, (output_KBC - most).exp())
-    entropy_KBM = sums.clamp_min(1e-30).log() + most - own_KBM
+    column_KBC = column_C.expand_as(output_KBC)
+    lowest_KBM = torch.full_like(own_KBM, float("-inf"))
+    most_KBM = lowest_KBM.scatter_reduce(2, column_KBC, output_KBC.detach(), "amax")
+    apart_KBC = output_KBC - most_KBM.gather(2, column_KBC)
+    sums_KBM = torch.zeros_like(own_KBM).index_add(2, column_C, apart_KBC.exp())
+    entropy_KBM = sums_KBM.log() + most_KBM - own_KBM
     entropy_KBM = entropy_KBM / sizes.clamp_min(2).float().log()
     each_KBM = torch.where(number, huber_KBM, entropy_KBM)
     return {"": (each_KBM.mean(0) * weight_BM).sum()}

@@ -182,14 +182,14 @@ def test_an_encoder_that_has_seen_tested_samples(small, encoder, regressor, brie
     lines = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
     lines = [line for line in lines if "The encoder was" in line]
     assert len(lines) == 1
-    assert "pretrained on 7 of the 60 samples (without labels): " in lines[0]
+    assert "pretrained (without labels) on 7 of the 60 samples: " in lines[0]
     assert all(name in lines[0] for name in small.sample_ids[:5])
     assert small.sample_ids[5] not in lines[0]
     caplog.clear()
     cross_validate(small, "gradient", encoder=replace(model, train_samples=[]), **options)
     assert "The encoder was" not in caplog.text
     cross_validate(small, "gradient", encoder=regressor.folder, **options)
-    assert "was fitted on 60 of the 60 samples (with labels)" in caplog.text
+    assert "was fitted (with labels) on 60 of the 60 samples" in caplog.text
 
 
 def test_classes_called_as_the_bounds_of_an_interval(small, brief):

@@ -226,4 +226,4 @@ def test_a_test_with_metadata_for_some_samples_and_an_encoder_that_saw_them_all(
     left, encoder = details.about["notes"][-2:]
     assert not [it for it in details.about["notes"] if "metadata and were dropped" in it]
     assert left.startswith("3 of 24 samples of the table are neither training nor test samples")
-    assert f"pretrained, without labels, on {len(tested)} of the {len(tested)} test" in encoder
+    assert f"pretrained (without labels) on {len(tested)} of the {len(tested)} test" in encoder

@@ -127,7 +127,7 @@ def test_columns_of_all_studies_are_counted():
     frames = [frame(age=numbers(1), kit=["x"] * N), None, frame(age=numbers(2))]
     columns = columns_of_all(frames, None, (), report)
     assert [(column.study, column.name) for column in columns] == [(0, "age"), (2, "age")]
-    assert report == ["2 metadata columns of 2 studies are learned; 1 is not: constant 1."]
+    assert report == ["2 metadata columns of 2 studies can be learned; 1 is not: constant 1."]
 
 
 def test_a_column_that_no_study_has_is_refused():
