@@ -1,6 +1,7 @@
 """The baselines to compare AAM with: scikit-learn's forests and linear models, and less than these.
 
-They have nothing to do with the ensemble's forest (`aam_core.ensemble`), which is part of a model.
+The forests have nothing to do with the ensemble's (`aam_core.ensemble`), which is part of a model;
+the linear model is fitted by the same code as the ensemble's.
 To add one: a function here, an entry of `BASELINES`, its label in `comparison.LABELS`, and its name
 in `prediction_columns.METHODS`. Letters: N samples, F features (ASVs and covariates), T outputs.
 """
@@ -18,6 +19,7 @@ from scipy.sparse import csr_matrix, diags, hstack
 from aam_core.data.covariates import Covariates, fit_covariates
 from aam_core.data.splits import cross_fitting_split
 from aam_core.data.study import Study
+from aam_core.ensemble.linear_training import design_of, fit_linear
 from aam_core.errors import InputError, lookup
 from aam_core.tasks import Task, task_named
 
@@ -33,15 +35,6 @@ decide otherwise between splits that are equally good."""
 
 _SHARE = 1e-4
 """Abundance below which the logarithm of `_log_abundances` is nearly linear."""
-
-_READS = 0.5
-"""Added to each count before the centred log-ratio, which has no logarithm of 0."""
-
-_PREVALENCE = 0.01
-"""Share of the training samples (two at least) that an ASV must be in to be in the log-ratio."""
-
-_PENALTIES = tuple(float(power) for power in np.logspace(-5, 0, 11))
-"""L2 penalties that are tried, over the sum of the squared features."""
 
 _INNER = 5
 """Folds by which a penalty is chosen."""
@@ -247,77 +240,24 @@ def _dummy(problem: _Problem) -> np.ndarray:
 
 
 def _linear(problem: _Problem) -> np.ndarray:
-    """Ridge or logistic regression on the centred log-ratio.
+    """Ridge or logistic regression on the centred log-ratio: `aam_core.ensemble.linear_training`.
 
-    (Aitchison J 1982, J. R. Stat. Soc. B 44: 139-177.) Half a read is added to each count; ASVs in
-    less than 1 % of the training samples are dropped; all features, covariates too, have mean 0 and
-    deviation 1 in these. The L2 penalty is that of `_PENALTIES` with the least error in inner
-    folds.
+    As the linear model that may be part of an ensemble; the penalty is chosen in inner folds.
     """
-    train, test = _rotated(*_log_ratios(problem))
-    size = float((train**2).sum())
-
-    def fit(given, truth, inputs, penalty):
-        """Predictions ``[n, T]`` of ``inputs`` by a fit to some of the training samples."""
-        estimator = problem.task.baseline("linear", penalty=penalty * size)
-        return problem.task.baseline_predictions(estimator.fit(given, truth), inputs)
-
-    errors = np.zeros(len(_PENALTIES))
-    for out in _inner_folds(problem):
-        if np.unique(problem.truth[~out], axis=0).shape[0] < 2:
-            continue
-        sides = train[~out], problem.truth[~out], train[out]
-        for place, penalty in enumerate(_PENALTIES):
-            predicted = fit(*sides, penalty)
-            errors[place] += problem.task.blend_loss(predicted, problem.truth[out])
-    # Without inner folds, a penalty from the middle.
-    best = int(errors.argmin()) if errors.any() else len(_PENALTIES) // 2
-    return fit(train, problem.truth, test, _PENALTIES[best])
-
-
-def _log_ratios(problem: _Problem) -> list[np.ndarray]:
-    """Standardized features of training and test samples, ``[N, F]`` float32 each."""
-    position = {name: i for i, name in enumerate(problem.study.sample_ids)}
-    rows = [[position[name] for name in ids] for ids in (problem.train, problem.test)]
-    counts = [problem.study.counts[each] for each in rows]
-    prevalent = counts[0].getnnz(axis=0) >= max(2, _PREVALENCE * len(rows[0]))
     sides = []
-    for each, ids in zip(counts, (problem.train, problem.test), strict=True):
-        logs = each[:, np.flatnonzero(prevalent)].astype(np.float32).toarray()
-        logs += np.float32(_READS)
-        np.log(logs, out=logs)
-        logs -= logs.mean(axis=1, keepdims=True) if logs.size else 0
-        if problem.covariates is not None:
-            metadata = problem.study.select(ids).metadata
-            logs = np.hstack([logs, problem.covariates.matrix(metadata)])
-        sides.append(logs)
-    mean = sides[0].mean(axis=0, dtype=np.float64).astype(np.float32)
-    deviation = sides[0].std(axis=0)
-    varies = deviation > 1e-5  # more than what rounding leaves of a constant
-    for place, side in enumerate(sides):
-        sides[place] = side[:, varies]
-        sides[place] -= mean[varies]
-        sides[place] /= deviation[varies]
-    return sides
+    for ids in (problem.train, problem.test):
+        study = problem.study.select(ids)
+        known = problem.covariates
+        extra = np.zeros((len(ids), 0)) if known is None else known.matrix(study.metadata)
+        sides.append((study.counts, extra))
+    (counts, extra), test = sides
+    design = design_of(counts, extra, np.ones(len(problem.train), bool))
+    model, _ = fit_linear(problem.task, design, problem.truth, _inner_folds(problem))
+    return model.predict(*test)
 
 
-def _rotated(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in the principal axes of the training samples: an L2 penalty is the same there.
-
-    Of many more features than samples, as many axes remain as samples: a fit takes moments. What
-    remains is float64.
-    """
-    if train.shape[1] <= train.shape[0]:
-        return train.astype(np.float64), test.astype(np.float64)
-    values, vectors = np.linalg.eigh((train @ train.T).astype(np.float64))
-    kept = values > values.max() * 1e-6  # beyond the rounding of float32
-    scale = np.sqrt(values[kept])
-    products = (test @ train.T).astype(np.float64)
-    return vectors[:, kept] * scale, products @ vectors[:, kept] / scale
-
-
-def _inner_folds(problem: _Problem) -> list[np.ndarray]:
-    """``[N]`` bool a fold: the training samples that it holds out; none where none can be made."""
+def _inner_folds(problem: _Problem) -> np.ndarray:
+    """``[N]`` fold of each training sample; all -1 where no folds can be made."""
     strata = problem.task.strata(problem.values)
     options: dict[str, Any] = {"fraction": 1 / _INNER, "seed": problem.seed, "strata": strata}
     for groups in (problem.groups, None):
@@ -325,8 +265,9 @@ def _inner_folds(problem: _Problem) -> list[np.ndarray]:
             split = cross_fitting_split(problem.train, _INNER, groups=groups, **options)
         except InputError:  # one group, or a class in one: by samples
             continue
-        return list(split.held_out(problem.train, max(split.folds) + 1))
-    return []
+        fold = dict(zip(split.val, split.folds, strict=True))
+        return np.array([fold.get(name, -1) for name in problem.train])
+    return np.full(len(problem.train), -1)
 
 
 BASELINES: dict[str, Callable[[_Problem], np.ndarray]] = {

@@ -438,6 +438,8 @@ def _score(trained: Trained, ensemble: Ensemble, groups: int | None) -> _Scores:
         frames[name].insert(0, "actual", table["actual"].tolist())
     if ensemble.trees:
         metrics["trees"] = ensemble.trees
+    if ensemble.forest is not None and ensemble.forest.linear_share:
+        metrics["linear_share"] = ensemble.forest.linear_share
     metrics["weights"] = weights(trained.network, ensemble.forest, ensemble.network_weight)
     if task.classes and calibration.calibrator is not None:
         metrics["calibration"] = calibration.calibrator.name

@@ -54,7 +54,7 @@ class Model(Summarized):
     covariates : Covariates or None
         Metadata columns that the model reads beside the reads.
     forest : Forest or None
-        Random forest of the ensemble.
+        Random forest of the ensemble, which may have a linear model beside its trees.
     network_weight : float
         Blend weight of the networks, in [0, 1]; the forest has the rest.
     known : KnownASVs or None
@@ -189,7 +189,9 @@ class Model(Summarized):
         members = self.config.model.members
         parts = [f"{members} member{'s' * (members > 1)}, {size:,} parameters"]
         if self.forest is not None:
-            parts.append(f"forest of {len(self.forest.arrays['roots'])} trees")
+            trees = f"forest of {len(self.forest.arrays['roots'])} trees"
+            linear = self.forest.linear_share
+            parts.append(f"{trees} and a linear model ({linear:.2f} of it)" if linear else trees)
             parts.append(f"blend weight of the networks {self.network_weight:.2f}")
         items["ensemble"] = "; ".join(parts)
         items["samples"] = f"{len(self.train_samples)} training, {len(self.val_samples)} validation"

@@ -89,6 +89,7 @@ def facts(model: Model) -> dict[str, Any]:
         "features": config.model.encoder.features,
         "asv_vector": vector_size(config.model),
         "forest_trees": trees,
+        "linear_share": 0.0 if model.forest is None else model.forest.linear_share,
         "learned": [words for part, words in _GOALS.items() if getattr(network.parts, part)],
         "metric": config.loss.metric if network.parts.distance else None,
     }
@@ -233,6 +234,8 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
     made = f"{networks} of {_FEATURES[what['features']]}, {what['parameters']:,} parameters"
     if what["forest_trees"]:
         made += f"; a random forest of {what['forest_trees']} trees"
+    if what["linear_share"]:
+        made += f" and a linear model ({what['linear_share']:.0%} of its predictions)"
     targets = [
         f"{it['column']} ({len(it['classes'])} classes)" if it["classes"] else it["column"]
         for it in what["targets"]

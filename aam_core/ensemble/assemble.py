@@ -123,8 +123,8 @@ def assemble(
         by_networks = None if held_out is None else held_out.out_of_fold(trained.network)
         cross_fitted = _fit_forest(trained, group, progress, by_networks)
         if cross_fitted.trees:
-            total, numbers = trained.config.forest.trees, cross_fitted.trees.items()
-            log.info("forest: %s", ", ".join(f"{kind} {n / total:.2f}" for kind, n in numbers))
+            shares = kind_shares(cross_fitted.forest, cross_fitted.trees)
+            log.info("forest: %s", ", ".join(f"{kind} {it:.2f}" for kind, it in shares.items()))
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
@@ -159,6 +159,20 @@ def assemble(
     return Ensemble(
         forest, weight, out_of_fold, fitted.spread, quantiles, fitted.trees, novelty, passes
     )
+
+
+def kind_shares(forest: Forest, trees: dict[str, int]) -> dict[str, float]:
+    """What each kind of trees, and the linear model, counts in the predictions of a forest.
+
+    Parameters
+    ----------
+    forest : Forest
+    trees : dict
+        Numbers of its trees by kind.
+    """
+    linear, total = forest.linear_share, sum(trees.values())
+    shares = {kind: (1 - linear) * number / total for kind, number in trees.items()}
+    return shares | ({"linear": linear} if linear else {})
 
 
 def _folds(trained: Trained) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The forest of the ensemble: saved as arrays, predicts with numpy alone.
 
-Trained by `aam_core.ensemble.forest_training`. Letters: N samples; M DNA sequences, V covariates'
-inputs; T outputs: 1 of a regression, the classes of a classification.
+A linear model (`aam_core.ensemble.linear`) may have a share of what it predicts. Trained by
+`aam_core.ensemble.forest_training`. Letters: N samples; M DNA sequences, of which the linear model
+reads P, V covariates' inputs; T outputs: 1 of a regression, the classes of a classification.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy import sparse
 from aam_core.data.covariates import Covariates
 from aam_core.data.study import Study
 from aam_core.data.tokens import is_dna
+from aam_core.ensemble.linear import LinearModel
 from aam_core.errors import InputError
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "covariate_inputs",
     "encode_covariates",
     "relative_abundances",
+    "summed_counts",
 ]
 
 _CHUNK_BYTES = 100_000_000
@@ -39,22 +42,36 @@ _ARRAYS = {
 }
 """Type and number of dimensions of each array."""
 
+_LINEAR = {
+    "linear_share": (np.float64, 1),
+    "linear_penalty": (np.float64, 1),
+    "linear_reads": (np.float64, 1),
+    "linear_ends": (np.float64, 1),
+    "linear_inputs": (np.int64, 1),
+    "linear_coefficients": (np.float64, 2),
+    "linear_intercept": (np.float64, 1),
+}
+"""The same of the arrays of a linear model: all are there or none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """Trees, flat.
+    """Trees, flat; and a linear model beside them, in some.
 
     Attributes
     ----------
     sequences : list of str
-        The M upper-case DNA sequences that some tree reads: inputs 0 to M - 1.
+        The M upper-case DNA sequences that some part of it reads: inputs 0 to M - 1.
     covariates : int
         V, the inputs after those; see `covariate_inputs`.
     arrays : dict of ndarray
         ``roots`` [trees]; of each node ``feature`` (the input compared; -1 at a leaf),
         ``threshold`` (go left where the input is at most this), ``left`` and ``right`` (nodes; -1
         at a leaf) and ``value`` [nodes, T]; ``units`` [2]: mean and standard deviation that a
-        regression's values were scaled by, else 0 and 1. Types: see `_ARRAYS`.
+        regression's values were scaled by, else 0 and 1. Types: see `_ARRAYS`. With a linear model
+        its ``linear_share`` of the prediction, in (0, 1], and the attributes of
+        `aam_core.ensemble.linear.LinearModel` (``linear_inputs``: its columns), of values in
+        ``units``; the numbers as arrays of one.
     """
 
     sequences: list[str]
@@ -65,6 +82,48 @@ class Forest:
     def outputs(self) -> int:
         """T."""
         return self.arrays["value"].shape[1]
+
+    @property
+    def linear_share(self) -> float:
+        """What the linear model counts in a prediction; 0 without one."""
+        return float(self.arrays["linear_share"][0]) if "linear_share" in self.arrays else 0.0
+
+    @property
+    def linear(self) -> LinearModel | None:
+        """The model beside the trees."""
+        if not self.linear_share:
+            return None
+        names = ("inputs", "coefficients", "intercept")
+        arrays = (self.arrays[f"linear_{name}"] for name in names)
+        reads, penalty = (float(self.arrays[f"linear_{name}"][0]) for name in ("reads", "penalty"))
+        low, high = self.arrays["linear_ends"].tolist()
+        return LinearModel(*arrays, reads, penalty, (low, high))
+
+    def with_linear(self, model: LinearModel, sequences: list[str], share: float) -> Forest:
+        """The forest with a linear model, whose columns are of these sequences.
+
+        Its share is in (0, 1]; the trees keep the rest, and their spread.
+        """
+        assert 0 < share <= 1 and model.ends is not None
+        read = [sequences[column] for column in model.columns]
+        known = set(self.sequences)
+        more = [dna for dna in read if dna not in known]
+        names = [*self.sequences, *more]
+        place = {dna: i for i, dna in enumerate(names)}
+        feature = self.arrays["feature"]
+        # Covariates come after the sequences, of which there are more now.
+        moved = np.where(feature >= len(self.sequences), feature + len(more), feature)
+        arrays = {
+            "feature": moved.astype(np.int32),
+            "linear_share": np.array([share]),
+            "linear_penalty": np.array([model.penalty]),
+            "linear_reads": np.array([model.reads]),
+            "linear_ends": np.array(model.ends),
+            "linear_inputs": np.array([place[dna] for dna in read], np.int64),
+            "linear_coefficients": model.coefficients,
+            "linear_intercept": model.intercept,
+        }
+        return Forest(names, self.covariates, self.arrays | arrays)
 
     def to_tensors(self) -> dict[str, np.ndarray]:
         """The arrays, as `from_parts` takes them."""
@@ -89,7 +148,7 @@ class Forest:
         covariates: Covariates | None = None,
         samples: slice | np.ndarray | None = None,
     ) -> np.ndarray:
-        """Predictions of each sample: the mean over the trees.
+        """Predictions of each sample: the mean over the trees, and the linear model's share.
 
         Parameters
         ----------
@@ -127,13 +186,24 @@ class Forest:
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             abundances = relative_abundances(study.counts, chunk, columns, width).toarray()
-            inputs = np.hstack([abundances, encode_covariates(study, covariates, chunk)])
+            extra = encode_covariates(study, covariates, chunk)
             part = slice(start, start + size)
-            predictions[part], spread[part] = self._mean_and_spread(inputs)
+            by_trees, spread[part] = self._mean_and_spread(np.hstack([abundances, extra]))
+            by_linear = None
+            if self.linear is not None:
+                counts = summed_counts(study.counts, chunk, columns, width)
+                by_linear = self.linear.predict(counts, extra)
+            predictions[part] = self.mixed(by_trees, by_linear)
+        return predictions, self.arrays["units"][1] * spread
+
+    def mixed(self, by_trees: np.ndarray, by_linear: np.ndarray | None) -> np.ndarray:
+        """``[N, T]`` means over the trees, and what the linear model predicts -> predictions."""
         if self.outputs > 1:  # leaves are rounded to float32
-            return predictions / predictions.sum(axis=1, keepdims=True), spread
+            by_trees = by_trees / by_trees.sum(axis=1, keepdims=True)
+        if by_linear is not None:
+            by_trees = by_trees + self.linear_share * (by_linear - by_trees)
         mean, deviation = self.arrays["units"]
-        return mean + deviation * predictions, deviation * spread
+        return mean + deviation * by_trees
 
     def _mean_and_spread(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[N, M + V] float32 -> [N, T] float64 twice: mean and standard deviation of the trees.
@@ -206,7 +276,7 @@ def columns_of(study, sequences) -> np.ndarray:
 
 
 def relative_abundances(counts, rows, columns, width) -> sparse.csr_matrix:
-    """Relative abundances; the reads of all features are the whole.
+    """As `summed_counts`, divided by the reads of all features of the sample.
 
     Parameters
     ----------
@@ -224,15 +294,37 @@ def relative_abundances(counts, rows, columns, width) -> sparse.csr_matrix:
     csr_matrix
         [N, width] float32.
     """
+    reads = np.asarray(counts[rows].sum(axis=1)).ravel()
+    summed = summed_counts(counts, rows, columns, width)
+    shares = (summed.data / np.repeat(reads, np.diff(summed.indptr))).astype(np.float32)
+    return sparse.csr_matrix((shares, summed.indices, summed.indptr), shape=summed.shape)
+
+
+def summed_counts(counts, rows, columns, width) -> sparse.csr_matrix:
+    """Reads of each input, of all features of its sequence.
+
+    Parameters
+    ----------
+    counts : csr_matrix
+        [samples, F] reads.
+    rows : ndarray of int
+        Positions of N samples.
+    columns : ndarray of int
+        [F], as `columns_of` gives it.
+    width : int
+        Number of inputs.
+
+    Returns
+    -------
+    csr_matrix
+        [N, width], in the type of the counts.
+    """
     part = counts[rows]
-    reads = np.asarray(part.sum(axis=1)).ravel()
     row, column = np.repeat(np.arange(len(rows)), np.diff(part.indptr)), columns[part.indices]
     kept = column >= 0
     # Features of one sequence are added up before they are rounded: in any order, the same.
     entries = (part.data[kept], (row[kept], column[kept]))
-    summed = sparse.csr_matrix(entries, shape=(len(rows), width))
-    shares = (summed.data / np.repeat(reads, np.diff(summed.indptr))).astype(np.float32)
-    return sparse.csr_matrix((shares, summed.indices, summed.indptr), shape=summed.shape)
+    return sparse.csr_matrix(entries, shape=(len(rows), width))
 
 
 def _problems(sequences, covariates, arrays) -> Iterator[str]:
@@ -246,9 +338,11 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
     # Not isinstance: True is an int, too.
     if type(covariates) is not int or covariates < 0:
         yield f"{covariates!r} is no number of inputs"
-    if set(arrays) != set(_ARRAYS):
+    linear = any(name in _LINEAR for name in arrays)
+    expected = _ARRAYS | (_LINEAR if linear else {})
+    if set(arrays) != set(expected):
         yield f"its arrays are {', '.join(sorted(arrays)) or 'missing'}"
-    for name, (dtype, dimensions) in _ARRAYS.items():
+    for name, (dtype, dimensions) in expected.items():
         if (arrays[name].dtype, arrays[name].ndim) != (dtype, dimensions):
             yield f"{name} must be {np.dtype(dtype)} of {dimensions} dimensions"
         if not np.isfinite(arrays[name]).all():
@@ -275,3 +369,23 @@ def _problems(sequences, covariates, arrays) -> Iterator[str]:
     )
     if value.shape[1] > 1 and not (probabilities and units.tolist() == [0, 1]):
         yield "its values are no probabilities"
+    if linear:
+        yield from _linear_problems(len(sequences), covariates, arrays)
+
+
+def _linear_problems(width: int, covariates: int, arrays) -> Iterator[str]:
+    """What is wrong with the linear model of a forest, whose trees are sound."""
+    names = ("share", "penalty", "reads")
+    numbers = [arrays[f"linear_{name}"] for name in names]
+    if any(len(number) != 1 or number[0] <= 0 for number in numbers) or numbers[0][0] > 1:
+        yield f"its linear {', '.join(names)} are no positive numbers, or the share is above 1"
+    ends = arrays["linear_ends"]
+    if len(ends) != 2 or ends[0] > ends[1]:
+        yield "its linear ends are no range"
+    inputs = arrays["linear_inputs"]
+    if ((inputs < 0) | (inputs >= width)).any() or len(np.unique(inputs)) < len(inputs):
+        yield "its linear model reads inputs that there are not, or one twice"
+    outputs = arrays["value"].shape[1]
+    shapes = [arrays[f"linear_{name}"].shape for name in ("coefficients", "intercept")]
+    if shapes != [(len(inputs) + covariates, outputs), (outputs,)]:
+        yield "its linear coefficients do not fit its inputs and outputs"

@@ -1,9 +1,10 @@
 """How the forest of the ensemble is trained, by scikit-learn.
 
 Of each kind of trees (`aam_core.ensemble.forest_kinds`) small forests predict the folds that they
-have not seen; by these predictions the trees of the forest are shared out among the kinds. A
-logarithm is monotone, so every tree is kept as one on relative abundances. The baseline that a
-cross-validation compares with is another forest, scikit-learn's default: `aam_core.baseline`.
+have not seen; by these predictions the trees of the forest are shared out among the kinds, and a
+linear model (`aam_core.ensemble.linear`) has a share of what they predict. A logarithm is monotone,
+so every tree is kept as one on relative abundances. The baseline that a cross-validation compares
+with is another forest, scikit-learn's default: `aam_core.baseline`.
 Letters: as in `aam_core.ensemble.forest`; n samples to learn from.
 """
 
@@ -22,7 +23,7 @@ from scipy import sparse
 from aam_core.data.covariates import Covariates
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.blending import stable_weights
+from aam_core.ensemble.blending import LEAST, stable_weights
 from aam_core.ensemble.forest import (
     Forest,
     columns_of,
@@ -30,6 +31,7 @@ from aam_core.ensemble.forest import (
     relative_abundances,
 )
 from aam_core.ensemble.forest_kinds import grow, kinds_of, log_shares, share_out
+from aam_core.ensemble.linear_training import MOST_SAMPLES, TRIED, Beside, linear_share, units_of
 from aam_core.tasks import Task
 
 __all__ = [
@@ -121,7 +123,8 @@ class CrossFitted:
     spread : ndarray
         ``[N, T]`` standard deviation over the trees of those predictions.
     trees : dict
-        Numbers of trees by kind; empty where no sample was held out.
+        Numbers of trees by kind; empty where no sample was held out. The share of a linear model is
+        in the forest.
     """
 
     forest: Forest
@@ -188,9 +191,10 @@ def cross_fit_forest(
         return CrossFitted(fit({}), nothing, nothing, {})
     predictions = {kind: predict(kind) for kind in kinds}
     shares = dict.fromkeys(kinds, 1 / len(kinds))
+    y, folds_of_val = truth(split.val), np.array(split.folds)
     if by_networks is not None:
         parts = [predictions[kind][0] for kind in kinds]
-        shares = _shares(parts, by_networks, truth(split.val), np.array(split.folds), kinds, task)
+        shares = _shares(parts, by_networks, y, folds_of_val, kinds, task)
     numbers = share_out(settings.trees, shares)
     shares = {kind: number / settings.trees for kind, number in numbers.items()}
     forest = fit(shares)
@@ -198,13 +202,22 @@ def cross_fit_forest(
         mean, spread = forest.predict_spread(study, settings.covariates, rows(split.val))
     else:
         mean, spread = _mixture(predictions, shares)
+    if by_networks is not None and len(split.train) <= MOST_SAMPLES:
+        beside = _beside(study, split, values, settings)
+        share = linear_share([by_networks, mean, beside.out_of_fold], y, folds_of_val, task)
+        if share:
+            forest = forest.with_linear(beside.model, beside.sequences, share)
+            mean = mean + share * (beside.out_of_fold - mean)
     return CrossFitted(forest, mean, spread, numbers)
 
 
 def estimated_seconds(
     study: Study, split: Split, values: pd.Series, settings: ForestSettings
 ) -> float:
-    """About how long `cross_fit_forest` will take: a tree of each kind is timed."""
+    """About how long `cross_fit_forest` will take.
+
+    Timed are a tree of each kind, and a linear model of one penalty.
+    """
     cores = settings.jobs if settings.jobs > 0 else os.cpu_count() or 1
     place = {name: i for i, name in enumerate(study.sample_ids)}
     rows = np.array([place[name] for name in split.train], np.int64)
@@ -219,7 +232,18 @@ def estimated_seconds(
         fit_forest(study, rows, truth, replace(settings, trees=1, shares={kind: 1.0}))
         tree = max(time.perf_counter() - began - inputs, 0.0)
         seconds += inputs * folds + tree * (trees * folds + number) / cores
+    if len(split.val) >= LEAST and len(split.train) <= MOST_SAMPLES:
+        began = time.perf_counter()
+        _beside(study, split, values, settings, TRIED[:1])
+        # Most of it are the fits of a penalty, one a fold.
+        seconds += (time.perf_counter() - began) * len(TRIED)
     return seconds
+
+
+def _beside(study, split, values, settings: ForestSettings, penalties=TRIED) -> Beside:
+    """The linear model that is tried beside the trees."""
+    learned = settings.task, settings.covariates, settings.weights
+    return Beside.fit(study, split, values, *learned, penalties)
 
 
 def _trees_by_fold(split: Split, settings: ForestSettings) -> tuple[int, int]:
@@ -274,8 +298,7 @@ def fit_forest(
     units = np.array([0.0, 1.0])
     if not settings.task.classes:
         # scikit-learn does not split values that differ by less than 1e-8.
-        # A target of one value has deviation 0, by which nothing can be divided.
-        units = np.array([y.mean(), y.std() or 1.0])
+        units = np.array(units_of(y))
         # Rounded: between equal splits the last digits would decide, which depend on the units.
         y = ((y - units[0]) / units[1]).astype(np.float32).astype(np.float64)
     weights = None if settings.weights is None else settings.weights[samples]

@@ -1,11 +1,14 @@
 """The paths of samples through the forest, and what becomes of them where some inputs change.
 
+A linear model beside the trees reads counts: a changed copy has the reads of the sample.
+
 Letters: P changed copies of one sample, U features of these, T trees, O outputs, M + V inputs.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from aam_core.ensemble.forest import Forest, columns_of, encode_covariates
 
@@ -31,6 +34,8 @@ class ForestPaths:
         self.columns = columns_of(study, forest.sequences)
         self.width = len(forest.sequences)
         self.shares = shares
+        self.reads = np.asarray(study.counts.sum(axis=1), dtype=np.float64).ravel()
+        self.linear = forest.linear
         self.covariates = encode_covariates(study, covariates, np.arange(len(study.sample_ids)))
 
     def of(self, sample: int) -> SamplePaths:
@@ -72,6 +77,7 @@ class SamplePaths:
         self.feature, self.threshold = arrays["feature"][at], arrays["threshold"][at]
         self.low = dense[self.feature] <= self.threshold
         self.own = dense[paths.width :]
+        self.reads = paths.reads[sample]
         self.leaf = node
         self.total = arrays["value"][node].astype(np.float64).sum(0)
 
@@ -86,7 +92,8 @@ class SamplePaths:
             ``[P, U]`` relative abundances of the copies; each row sums to 1.
         """
         forest = self.paths.forest
-        inputs, place = self._inputs(features, shares)
+        summed, place = self._inputs(features, shares)
+        inputs = summed.astype(np.float32)
         column = place[self.feature]
         read = column < inputs.shape[1] - 1 - len(self.own)  # others are as they were
         total = np.repeat(self.total[None], len(shares), axis=0)
@@ -99,16 +106,20 @@ class SamplePaths:
             value = forest.arrays["value"]
             leaf = self._walk(inputs, place, copy, tree)
             np.add.at(total, copy, value[leaf].astype(np.float64) - value[self.leaf[tree]])
-        mean = total / len(self.leaf)
-        if forest.outputs > 1:  # leaves are rounded to float32
-            return mean / mean.sum(axis=1, keepdims=True)
-        center, deviation = forest.arrays["units"]
-        return center + deviation * mean
+        by_linear = None
+        if self.paths.linear is not None:
+            linear = self.paths.linear
+            column = place[linear.columns]
+            read = column < inputs.shape[1] - 1 - len(self.own)  # of others no copy has reads
+            counts = sparse.csr_matrix(summed[:, column[read]] * self.reads)
+            own = np.repeat(self.own[None], len(shares), axis=0)
+            by_linear = linear.of(read).predict(counts, own)
+        return forest.mixed(total / len(self.leaf), by_linear)
 
     def _inputs(self, features, shares) -> tuple[np.ndarray, np.ndarray]:
         """Those that may differ, a column of zeros, and covariates; and the column of each input.
 
-        The columns are [P, ...] float32.
+        The columns are [P, ...] float64.
         """
         width = self.paths.width
         inputs = self.paths.columns[features]
@@ -122,7 +133,7 @@ class SamplePaths:
         place = np.full(width + len(self.own), count)
         place[distinct] = np.arange(count)
         place[width:] = count + 1 + np.arange(len(self.own))
-        return summed.T.astype(np.float32), place
+        return summed.T, place
 
     def _walk(self, inputs, place, copy, tree) -> np.ndarray:
         """The leaf of each pair of a copy and a tree."""

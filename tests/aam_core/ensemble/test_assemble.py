@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from aam_core.data.splits import cross_fitting_split
+from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.ensemble import assemble, cross_fitting
 from aam_core.ensemble.blending import stable_weights
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest_training import _FEWER, ForestSettings, fit_forest, out_of_fold
+from aam_core.ensemble.linear_training import Beside
 from aam_core.fitting import fit_classifier, fit_regressor
 from aam_core.model import load_model
 from aam_core.prediction import predict
@@ -52,7 +53,9 @@ def predict_out_of_fold(model, study, groups="host_subject_id"):
         alone = dataclasses.replace(settings, shares={kind: 1.0})
         share = number / config.forest.trees
         trees = trees + share * out_of_fold(study, rows, truth, folds, alone)[0]
-    return network, trees, truth, folds
+    linear = Beside.fit(study, split, values.loc[split.train], task, None, None).out_of_fold
+    forest = trees + model.metrics.get("linear_share", 0.0) * (linear - trees)
+    return network, forest, truth, folds
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -104,13 +107,22 @@ def test_trees_are_of_the_kinds_that_predict_better(small, brief, capsys, kind, 
     assert sum(numbers.values()) == 40
     try_all = numbers.get("plain", 0) + numbers.get("extra-all", 0)
     assert try_all > 25 if kind == "one" else try_all < 25
-    shares = {name: number / 40 for name, number in numbers.items()}
+    linear = model.metrics.get("linear_share", 0.0)
+    assert linear == model.forest.linear_share
+    assert linear < 0.2 if kind == "one" else linear > 0.2
+    shares = {name: number / 40 * (1 - linear) for name, number in numbers.items()}
+    shares |= {"linear": linear} if linear else {}
     said = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
     assert f"forest: {said}" in capsys.readouterr().err
     place = np.array([study.sample_ids.index(name) for name in model.train_samples])
-    settings = ForestSettings(model.target, 40, config.train.seed, shares=shares)
-    expected = fit_forest(study, place, target[place], settings)
-    assert np.array_equal(model.forest.predict(study), expected.predict(study))
+    settings = ForestSettings(model.target, 40, config.train.seed, shares=numbers)
+    trees = fit_forest(study, place, target[place], settings)
+    fold = dict(zip(model.val_samples, model.val_folds, strict=True))
+    split = Split(model.train_samples, list(fold), list(fold.values()))
+    beside = Beside.fit(study, split, values, model.target, None, None)
+    if linear:
+        trees = trees.with_linear(beside.model, beside.sequences, linear)
+    assert np.array_equal(model.forest.predict(study), trees.predict(study))
 
 
 @pytest.mark.parametrize("grouped", [False, True])

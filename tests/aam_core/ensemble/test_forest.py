@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from aam_core.data.covariates import fit_covariates
 from aam_core.ensemble import forest
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import ForestSettings, fit_forest
+from aam_core.ensemble.linear import LinearModel
 from aam_core.errors import InputError
 from aam_core.tasks import Classification, Regression
 
@@ -31,8 +35,50 @@ def classifying(small):
     return fit_forest(small, TRAIN, y[TRAIN], settings(2, 10, seed=1))
 
 
-def test_parts_of_the_samples_in_chunks(small, fitted, classifying, monkeypatch):
-    for one in (fitted, classifying):
+@pytest.fixture(scope="module")
+def mixed(small, fitted, classifying):
+    """Both with a linear model beside them, of the first five sequences, and their trees."""
+    sequences, rng = sorted(small.sequences), np.random.default_rng(0)
+    forests = []
+    for trees, ends in ((fitted, (-2.0, 2.0)), (classifying, (0.0, 1.0))):
+        shape = (5, trees.outputs)
+        model = LinearModel(
+            np.arange(5), rng.normal(size=shape), rng.normal(size=shape[1]), 0.5, 1.0
+        )
+        forests.append(trees.with_linear(dataclasses.replace(model, ends=ends), sequences, 0.3))
+    return forests
+
+
+def test_a_linear_model_has_its_share(small, fitted, classifying, mixed):
+    counts = small.counts[:, np.argsort(small.sequences)[:5]]
+    for trees, both in zip((fitted, classifying), mixed, strict=True):
+        assert set(both.sequences) == {*trees.sequences, *sorted(small.sequences)[:5]}
+        by_linear = dataclasses.replace(both.linear, columns=np.arange(5)).predict(
+            counts, np.zeros((60, 0))
+        )
+        mean, deviation = both.arrays["units"]
+        expected = 0.7 * trees.predict(small) + 0.3 * (mean + deviation * by_linear)
+        found, spread = both.predict_spread(small)
+        assert found == pytest.approx(expected)
+        assert (spread == trees.predict_spread(small)[1]).all()
+    assert fitted.linear is None and fitted.linear_share == 0
+
+
+def test_covariates_follow_the_sequences_of_a_linear_model(small):
+    y = small.metadata["gradient"].to_numpy(np.float64)
+    known = fit_covariates(small.metadata, ["gradient"], [small.sample_ids[i] for i in TRAIN])
+    trees = fit_forest(small, TRAIN, y[TRAIN], settings(0, 5, seed=1, covariates=known))
+    weights = np.array([[0.0], [0.0], [1.0], [0.0]])
+    model = LinearModel(np.arange(2), weights, np.zeros(1), 0.5, 1.0, (-9.0, 9.0))
+    both = trees.with_linear(model, sorted(small.sequences), 0.5)
+    mean, deviation = trees.arrays["units"]
+    standard = (y - y[TRAIN].mean()) / y[TRAIN].std()
+    expected = 0.5 * trees.predict(small, known)[:, 0] + 0.5 * (mean + deviation * standard)
+    assert both.predict(small, known)[:, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_parts_of_the_samples_in_chunks(small, fitted, classifying, mixed, monkeypatch):
+    for one in (fitted, classifying, *mixed):
         whole = one.predict(small)
         monkeypatch.setattr(forest, "_CHUNK_BYTES", 30_000)
         assert (one.predict(small) == whole).all()
@@ -58,8 +104,8 @@ def test_the_spread_is_that_of_the_trees(small, fitted):
     assert spread == pytest.approx(np.std(each, axis=0), abs=1e-6)
 
 
-def test_saved_and_opened(small, fitted, classifying):
-    for one in (fitted, classifying):
+def test_saved_and_opened(small, fitted, classifying, mixed):
+    for one in (fitted, classifying, *mixed):
         assert one.outputs == one.predict(small).shape[1]
         copies = {name: array.copy() for name, array in one.to_tensors().items()}
         opened = Forest.from_parts(list(one.sequences), one.covariates, copies)
@@ -94,6 +140,32 @@ def test_damaged_parts_are_refused(fitted, damage):
     DAMAGES[damage](parts)
     with pytest.raises(InputError, match="^The forest of this model is damaged: [^\n]+$"):
         Forest.from_parts(**parts)
+
+
+LINEAR_DAMAGES = {
+    "absent": lambda arrays: arrays.pop("linear_intercept"),
+    "type": lambda arrays: arrays.update(linear_share=np.ones(1, np.float32)),
+    "no share": lambda arrays: arrays.update(linear_share=np.zeros(1)),
+    "share": lambda arrays: arrays.update(linear_share=np.full(1, 1.01)),
+    "shares": lambda arrays: arrays.update(linear_share=np.full(2, 0.5)),
+    "no reads": lambda arrays: arrays.update(linear_reads=np.zeros(1)),
+    "ends": lambda arrays: arrays.update(linear_ends=np.array([1.0, 0.0])),
+    "one end": lambda arrays: arrays.update(linear_ends=np.zeros(1)),
+    "not finite": lambda arrays: arrays.update(linear_intercept=np.full(1, np.nan)),
+    "inputs": lambda arrays: arrays.update(linear_inputs=arrays["linear_inputs"] + 10_000),
+    "below": lambda arrays: arrays.update(linear_inputs=arrays["linear_inputs"] - 10_000),
+    "twice": lambda arrays: arrays.update(linear_inputs=arrays["linear_inputs"] * 0),
+    "fewer": lambda arrays: arrays.update(linear_inputs=arrays["linear_inputs"][:-1]),
+    "outputs": lambda arrays: arrays.update(linear_intercept=np.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("damage", LINEAR_DAMAGES)
+def test_a_damaged_linear_model_is_refused(mixed, damage):
+    arrays = mixed[0].to_tensors()
+    LINEAR_DAMAGES[damage](arrays)
+    with pytest.raises(InputError, match="^The forest of this model is damaged: [^\n]+$"):
+        Forest.from_parts(list(mixed[0].sequences), 0, arrays)
 
 
 def test_empty_arrays_are_refused(fitted):
