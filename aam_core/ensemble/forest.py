@@ -93,11 +93,16 @@ class Forest:
         """The model beside the trees."""
         if not self.linear_share:
             return None
-        names = ("inputs", "coefficients", "intercept")
-        arrays = (self.arrays[f"linear_{name}"] for name in names)
-        reads, penalty = (float(self.arrays[f"linear_{name}"][0]) for name in ("reads", "penalty"))
-        low, high = self.arrays["linear_ends"].tolist()
-        return LinearModel(*arrays, reads, penalty, (low, high))
+        one = {name: self.arrays[f"linear_{name}"] for name in ("reads", "penalty", "ends")}
+        low, high = one["ends"].tolist()
+        return LinearModel(
+            self.arrays["linear_inputs"],
+            self.arrays["linear_coefficients"],
+            self.arrays["linear_intercept"],
+            float(one["reads"][0]),
+            float(one["penalty"][0]),
+            (low, high),
+        )
 
     def with_linear(self, model: LinearModel, sequences: list[str], share: float) -> Forest:
         """The forest with a linear model, whose columns are of these sequences.

@@ -203,11 +203,11 @@ def cross_fit_forest(
     else:
         mean, spread = _mixture(predictions, shares)
     if by_networks is not None and len(split.train) <= MOST_SAMPLES:
-        beside = _beside(study, split, values, settings)
-        share = linear_share([by_networks, mean, beside.out_of_fold], y, folds_of_val, task)
+        linear = _beside(study, split, values, settings)
+        share = linear_share([by_networks, mean, linear.out_of_fold], y, folds_of_val, task)
         if share:
-            forest = forest.with_linear(beside.model, beside.sequences, share)
-            mean = mean + share * (beside.out_of_fold - mean)
+            forest = forest.with_linear(linear.model, linear.sequences, share)
+            mean = mean + share * (linear.out_of_fold - mean)
     return CrossFitted(forest, mean, spread, numbers)
 
 

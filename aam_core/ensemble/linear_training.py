@@ -202,8 +202,8 @@ def fit_linear(
         others = total - errors[:, place] if len(each) > 1 else total
         chosen[folds == fold] = predicted[others.argmin(), folds == fold]
     best = int(total.argmin()) if total.any() else len(penalties) // 2
-    solved = fit(learned, penalties[best])
-    return design.unfolded(*solved, penalties[best], ends), chosen
+    coefficients, intercept = fit(learned, penalties[best])
+    return design.unfolded(coefficients, intercept, penalties[best], ends), chosen
 
 
 def _solved(task, features, y, penalty, weights) -> tuple[np.ndarray, np.ndarray]:
@@ -289,6 +289,7 @@ class Beside:
             y = (y - units[0]) / units[1]
             # As trees do: nothing tells that a line goes on beyond.
             ends = float(y[learned].min()), float(y[learned].max())
+        assert study.sequences is not None
         sequences = sorted(set(study.sequences))
         counts = summed_counts(study.counts, samples, columns_of(study, sequences), len(sequences))
         extra = encode_covariates(study, covariates, samples)

@@ -68,7 +68,7 @@ def test_the_folder_of_a_predictor(request, small, kind, figures):
     for name in ("model", "network", "forest"):
         assert set(figures.split()) <= set(metrics[name])
     assert ("interval" in metrics) == ("coverage" in metrics["model"]) == (kind == "regressor")
-    known = {"epoch", "held_out", "model", "network", "forest", "weights", "trees"}
+    known = {"epoch", "held_out", "model", "network", "forest", "weights", "trees", "linear_share"}
     known |= {"interval"} if kind == "regressor" else {"sets", "calibration"}
     assert set(metrics) <= known  # losses are in the logs, and no metric stands there twice
     assert (folder / "val_predictions.png").read_bytes().startswith(b"\x89PNG")

@@ -387,7 +387,7 @@ def test_a_key_that_is_gone(copy):
         ("network_weight", None, "network_weight None; it must be"),
         ("covariates", "two", "was edited"),
         ("covariates", -1, "damaged: -1 is no number of inputs"),
-        ("covariates", 5, "does not belong to this model"),
+        ("covariates", 5, "does not (belong to this model|fit its inputs)"),
         ("sequences", "ACGT", "was edited"),
         ("sequences", [1, 2], "was edited"),
         ("sequences", ["acgt"], "damaged: its sequences are no list of upper-case DNA"),
