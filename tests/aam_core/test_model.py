@@ -36,7 +36,8 @@ FIELDS = {
     ),
     "model": "members",
     "model.encoder": (
-        "features components codes width heads depth stride kernel kmer mlp_ratio dropout"
+        "features components profile_bases codes width heads depth stride kernel kmer mlp_ratio "
+        "dropout"
     ),
     "model.sample": "heads depth mlp_ratio dropout pool_queries pool_prior asv_dropout",
     "model.head": (
@@ -44,12 +45,12 @@ FIELDS = {
         "initialization output scale scale_by"
     ),
     "model.fusion": "kind heads latents layers",
-    "masking": "mask_ratio strategy span_length asv_fraction count_ratio",
+    "masking": "mask_ratio strategy span_length asv_fraction count_ratio presence_ratio",
     "loss": (
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
         "class_weight transform target_weight target_weights normalize_by target_range quantiles "
         "over under residual_on sample_weight classes class_order count faith_pd taxonomy "
-        "taxonomy_min_asvs"
+        "taxonomy_min_asvs columns presence"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
@@ -58,7 +59,8 @@ FIELDS = {
     "forest": "trees",
     "ensemble": "interval passes calibration interval_by",
     "train": (
-        "epochs min_steps max_steps batch_size max_asvs_per_batch max_memory_gb accumulate "
+        "epochs min_steps studies_per_batch study_power max_steps batch_size "
+        "max_asvs_per_batch max_memory_gb accumulate "
         "patience unfreeze_from best_metric best_direction val_fraction val_where strata seed "
         "device devices strategy max_restarts checkpoint_every precision compile "
         "gradient_checkpointing attention threads log_every trackers histograms"
@@ -66,7 +68,7 @@ FIELDS = {
     "figure": "units title format",
     "parts": (
         "nucleotide distance outputs sizes numbers scale_sizes link below above count faith_pd "
-        "ranks unbounded"
+        "ranks unbounded columns presence"
     ),
 }
 """All that config.json holds in format 5, by section."""
@@ -387,7 +389,7 @@ def test_a_key_that_is_gone(copy):
         ("network_weight", None, "network_weight None; it must be"),
         ("covariates", "two", "was edited"),
         ("covariates", -1, "damaged: -1 is no number of inputs"),
-        ("covariates", 5, "does not (belong to this model|fit its inputs)"),
+        ("covariates", 5, "(does not belong to this model|do not fit its inputs)"),
         ("sequences", "ACGT", "was edited"),
         ("sequences", [1, 2], "was edited"),
         ("sequences", ["acgt"], "damaged: its sequences are no list of upper-case DNA"),
