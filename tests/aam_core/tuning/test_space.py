@@ -96,7 +96,8 @@ def test_a_range_that_cannot_be_searched_names_file_setting_and_what_is_legal(
 
 
 def test_settings_that_an_encoder_determines_are_not_searched():
-    encoder = SimpleNamespace(config=fitting("small"))
+    network = SimpleNamespace(of_many_studies=False)
+    encoder = SimpleNamespace(config=fitting("small"), network=network)
     others = {
         "model.encoder.features": "both",
         "model.encoder.width": 128,
