@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.probabilities import Calibrator
-from aam_core.models.network import Network
 from aam_core.tasks import Task
+
+if TYPE_CHECKING:  # baselines choose weights, too, and load no torch
+    from aam_core.models.network import Network
 
 __all__ = [
     "LEAST",
@@ -177,7 +179,7 @@ def weights(network: Network, forest: Forest | None, network_weight: float) -> d
     if forest is not None:
         shares = {"network": network_weight, "forest": 1 - network_weight}
     if network.member_weight is not None:
-        fourier = network.member_weight[torch.from_numpy(network.fourier_members)].sum()
+        fourier = network.member_weight[np.flatnonzero(network.fourier_members)].sum()
         # Rounded, as the weights are float32: 0.55 would be written with noise in its last digits.
         shares["members_with_codes"] = round(float(fourier / network.member_weight.sum()), 4)
     return shares
