@@ -138,7 +138,7 @@ def _plan(
     )
     parts = _parts(trained_on, config)
     samples, dropped = usable_samples(study, config)
-    columns, _ = _values(trained_on)
+    columns = _values(trained_on)
     labels = pd.Series([row.tobytes().hex() for row in columns], index=study.sample_ids)
     now = fingerprint(study, distances=parts.distance, target=labels)
     inputs = Inputs(now, resumed, accept)
@@ -250,18 +250,19 @@ def _sizes(studies: Studies) -> tuple[int, ...]:
     return tuple(max(1, len(column.classes)) for column in studies.columns)
 
 
-def _values(studies: Studies) -> tuple[np.ndarray, tuple[int, ...]]:
-    """``[N, M]`` float32 values of all columns, NaN where unknown, and their sizes."""
+def _values(studies: Studies) -> np.ndarray:
+    """``[N, M]`` float32 values of all columns, NaN where unknown."""
     values = np.full((len(studies.study.sample_ids), len(studies.columns)), np.nan, np.float32)
     for place, column in enumerate(studies.columns):
         known = column.known
         rows = studies.rows(column.study)[known]
         values[rows, place] = column.values[known]
-    return values, tuple(max(1, len(column.classes)) for column in studies.columns)
+    return values
 
 
 def _batches(run: Run, studies: Studies) -> Batcher:
     config = run.config
+    sizes = run.plan.parts.columns
     fixed = fixed_vectors(run) if run.model.network.bases is None else None
     return Batcher(
         run.plan.study,
@@ -269,7 +270,7 @@ def _batches(run: Run, studies: Studies) -> Batcher:
         config.train.seed,
         distances=run.plan.parts.distance,
         asv_vectors=fixed,
-        columns=_values(studies) if run.plan.parts.columns else None,
+        columns=(_values(studies), sizes) if sizes else None,
         source=studies.source,
     )
 

@@ -19,12 +19,10 @@ from aam_core.errors import first_five
 __all__ = [
     "RULES",
     "RunContext",
-    "learns_columns",
     "learns_counts",
     "learns_distances",
     "learns_diversity",
     "learns_nucleotides",
-    "learns_presence",
     "learns_taxonomy",
     "unused_settings",
     "why_no_distances",
@@ -144,38 +142,6 @@ def learns_counts(config: Config, context: RunContext) -> bool:
     return not _why_no_counts(config, context)
 
 
-def learns_columns(config: Config, context: RunContext) -> bool:
-    """Whether metadata columns of many studies are learned."""
-    return not _why_no_columns(config, context)
-
-
-def _why_no_columns(config: Config, context: RunContext) -> str:
-    if not context.studies:
-        return "only a pretraining on many studies learns their metadata columns"
-    return "loss.columns is 0" if config.loss.columns == 0 else ""
-
-
-def learns_presence(config: Config, context: RunContext) -> bool:
-    """Whether hidden ASVs are told from ASVs of other samples."""
-    return not _why_no_presence(config, context)
-
-
-def _why_no_presence(config: Config, context: RunContext) -> str:
-    if not context.studies:
-        return "only a pretraining on many studies hides ASVs and asks for them"
-    return "loss.presence is 0" if config.loss.presence == 0 else ""
-
-
-def _presence_weight(config: Config, context: RunContext) -> str:
-    idle = config.loss.presence == 0 and context.studies
-    return "" if idle else _why_no_presence(config, context)
-
-
-def _columns_weight(config: Config, context: RunContext) -> str:
-    idle = config.loss.columns == 0 and context.studies
-    return "" if idle else _why_no_columns(config, context)
-
-
 def _why_no_nucleotides(config: Config, context: RunContext) -> str:
     if config.loss.nucleotide == 0:
         return "loss.nucleotide is 0"
@@ -279,8 +245,7 @@ _samples = _unless(
             learns_distances(c, at)
             or learns_counts(c, at)
             or learns_diversity(c, at)
-            or learns_columns(c, at)
-            or learns_presence(c, at)
+            or (at.studies and (c.loss.columns or c.loss.presence))
         )
     ),
     "nothing is learned from samples: no distances, abundances, diversity or metadata",
@@ -507,7 +472,9 @@ RULES: dict[str, Rule] = {
     "masking.strategy": _why_no_nucleotides,
     "masking.span_length": _any(_why_no_nucleotides, _needs("masking.strategy", "span")),
     "masking.count_ratio": _why_no_counts,
-    "masking.presence_ratio": _why_no_presence,
+    "masking.presence_ratio": _any(
+        _of_studies, _unless(lambda c, at: c.loss.presence == 0, "loss.presence is 0")
+    ),
     "masking.asv_fraction": _any(
         _why_no_nucleotides,
         _unless(lambda c, at: at.corpus, "sequences without samples are all masked"),
@@ -517,8 +484,8 @@ RULES: dict[str, Rule] = {
     "loss.faith_pd": _faith_weight,
     "loss.taxonomy": _taxonomy_weight,
     "loss.taxonomy_min_asvs": why_no_taxonomy,
-    "loss.columns": _columns_weight,
-    "loss.presence": _presence_weight,
+    "loss.columns": _of_studies,
+    "loss.presence": _of_studies,
     "loss.distance": _distance_weight,
     "loss.metric": _metric,
     "loss.alpha": _any(_metric, _needs("loss.metric", "generalized")),

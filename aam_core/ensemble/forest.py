@@ -281,24 +281,7 @@ def columns_of(study, sequences) -> np.ndarray:
 
 
 def relative_abundances(counts, rows, columns, width) -> sparse.csr_matrix:
-    """As `summed_counts`, divided by the reads of all features of the sample.
-
-    Parameters
-    ----------
-    counts : csr_matrix
-        [samples, F] reads.
-    rows : ndarray of int
-        Positions of N samples.
-    columns : ndarray of int
-        [F], as `columns_of` gives it.
-    width : int
-        Number of inputs.
-
-    Returns
-    -------
-    csr_matrix
-        [N, width] float32.
-    """
+    """`summed_counts` over the reads of all features of the sample, [N, width] float32."""
     reads = np.asarray(counts[rows].sum(axis=1)).ravel()
     summed = summed_counts(counts, rows, columns, width)
     shares = (summed.data / np.repeat(reads, np.diff(summed.indptr))).astype(np.float32)

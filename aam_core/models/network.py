@@ -54,7 +54,7 @@ __all__ = [
 
 
 _LATER = ("count", "faith_pd", "unbounded", "presence")
-"""Heads that networks of before format 6 lacked."""
+"""Heads that are written where they are there alone: networks of before had none."""
 
 
 @dataclass(frozen=True)
