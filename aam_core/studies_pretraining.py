@@ -134,7 +134,13 @@ def _plan(
     trained_on = studies.without(probed) if probed else studies
     study = trained_on.study
     context = describe_run(
-        "pretraining", study, config, studies=True, validates=False, output=output is not None
+        "pretraining",
+        study,
+        config,
+        studies=True,
+        validates=False,
+        split=_why_not_drawn(held_out, resume),
+        output=output is not None,
     )
     parts = _parts(trained_on, config)
     samples, dropped = usable_samples(study, config)
@@ -189,6 +195,13 @@ def _held_out(
     if len(set(studies.cohorts)) < 2:
         return []
     return split_studies(studies, config.train.val_fraction, config.train.seed)
+
+
+def _why_not_drawn(held_out: Sequence[str] | None, resume: str | Path | None) -> str:
+    """Why ``train.val_fraction`` draws no studies; empty where it does."""
+    if resume is not None:
+        return "the studies that the run holds out stay"
+    return "" if held_out is None else "the studies that are held out are given"
 
 
 def _parts(studies: Studies, config: Config) -> Parts:

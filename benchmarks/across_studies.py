@@ -1,19 +1,21 @@
-"""The age of adults across studies: train on all studies but one, predict that one.
+"""Across studies: train on most of the studies that share a target, predict the others.
 
-Inputs of the forest are logarithms of abundances, as they are or less the mean of their study; the
-target is the age, or the age less the mean of its study. Of a centred target nothing but the order
-within a study can be predicted: all are compared by Spearman's correlation within the tested study.
-The mean absolute error is beside it where ages are predicted. A result is written as soon as it is
-there.
+Three targets are shared: the age of adults, a disease or none, and the site of the body. The
+studies of a target are divided into three folds, those of a cohort are in one. Inputs are the reads
+as they are, or centred within their study; of age, the target may be centred too: then nothing but
+the order within a study can be predicted. All are scored within each tested study. A result is
+written as soon as it is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,20 +25,21 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 
 import numpy as np
 import pandas as pd
-from accuracy_corpus_studies import CorpusSource, pooled
+from across_studies_tables import METHODS, tables
+from across_studies_targets import TARGETS, Target
+from few_labels_draws import NAMES, tested_with
 from few_labels_encoders import Encoders
 from few_labels_methods import Setting
 from machine import cpu, versions
-from scipy.sparse import csr_matrix
 from scipy.stats import spearmanr
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.metrics import roc_auc_score
 
-from aam_core.baseline import relative_abundances
+from aam_core.baseline import predict_baseline, relative_abundances
 from aam_core.data.study import Study
 from aam_core.files.writing import replacing, write_json
-from aam_core.fitting import fit_regressor
+from aam_core.fitting import FITS
 from aam_core.prediction import predict
-from aam_core.statistics import bootstrap, paired_test
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -44,252 +47,271 @@ RESULTS = ROOT / "benchmarks" / "results" / "across_studies.json"
 DOCS = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- across: begin -->", "<!-- across: end -->"
 
-MOST = 150
-"""Samples of a study at most, drawn by seed: none is most of what is learned."""
-
 SEED = 0
 
 TREES = 200
 
-AGES = {
-    "agp-mental-health-qiime2-analysis-feature-table": "age_years",
-    "bloom-analyses-erc-qiita-1481": "age",
-    "broccoli-sprouts-multiomics-data-seqtab-nochim": "age",
-    "crc-udca2-data-table": "host_age",
-    "dbbact-paper-chronic-fatigue-syndrome-all": "Age",
-    "micb475-25w1-team-10-project-2-team-10-table": "Age",
-    "micb475-aim1qiime2data-table": "age_years",
-    "micb475-tanz-col-export-feature-table": "age_years",
-    "micb475-team3-ms-table": "age",
-    "micb475-team6-exports-table-223": "Age",
-    "micb475-team8-project2-feature-table": "Age",
-    "micb475-team8-table-export-feature-table": "host_age",
-    "q2-classo-data-table": "host_age",
-    "saliva-quantification-study-smds-filtered-table": "age",
-    "team-2-micb-475-2026-table-export-feature-table": "Visit_Age",
-}
-"""Tables whose samples are of adults (18 to 100 years) of known age, with a standard deviation of
-five years at least, and the column. One is of the stomach, one of saliva, in one some samples are
-of the mouth; the others are of stool."""
-
-COHORTS = ({"micb475-aim1qiime2data-table", "micb475-tanz-col-export-feature-table"},)
-"""Tables that are not trained on where another one of theirs is tested."""
-
 _FEWEST = 0.01
-"""Share of the training samples that an ASV of the forest's inputs is in; it is in two of their
+"""Share of the training samples that an ASV of a baseline's inputs is in; it is in two of their
 studies at least, as what is known of one study alone says nothing of another."""
 
-_SHARE = 1e-4
-"""Abundance below which the logarithm of the inputs is nearly linear, as in `aam_core.baseline`."""
+_FLOOR = 1e-4
+"""Added to abundances before their geometric mean in a study: ASVs that it lacks have one, too."""
+
+_READS = 100_000
+"""Reads that the abundances of a centred sample are rounded to."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Samples of all studies.
+    """Samples of all studies that share a target.
 
     Attributes
     ----------
+    target : Target
     study : Study
         Sequences are cut to one length, so that ASVs of different studies are the same.
-    ages, source : Series
-        By sample id: years, and the table.
+    values, source : Series
+        By sample id: the target, and the table.
     """
 
+    target: Target
     study: Study
-    ages: pd.Series
+    values: pd.Series
     source: pd.Series
 
-    @classmethod
-    def load(cls, corpus: Path) -> Pooled:
-        """All tables of `AGES`."""
-        loaded = {}
-        for name, column in AGES.items():
-            source = CorpusSource(name, name, column, span=(18, 100), most=MOST)
-            loaded[name] = source.load(corpus)
-        ages = pd.concat(one.values.rename("age") for one in loaded.values())
-        tables = np.repeat(list(loaded), [len(one.values) for one in loaded.values()])
-        study = pooled([one.study for one in loaded.values()])
-        assert ages.index.is_unique and list(ages.index) == study.sample_ids
-        return cls(study, ages, pd.Series(tables, ages.index, name="study"))
+    def sides(self, fold: int) -> tuple[list[str], list[str]]:
+        """Training samples, and those of the studies of the fold."""
+        tested = self.source.isin(self.target.folds[fold])
+        return list(self.source.index[~tested]), list(self.source.index[tested])
 
-    def sides(self, tested: str) -> tuple[list[str], list[str]]:
-        """Training samples, of no study of the cohort of the tested one, and test samples."""
-        cohort = next((each for each in COHORTS if tested in each), {tested})
-        train = self.source.index[~self.source.isin(cohort)]
-        return list(train), list(self.source.index[self.source == tested])
+    def learned(self, train: list[str], centred: bool) -> pd.Series:
+        """Values of the training samples, or these less the mean of their study."""
+        values = self.values.loc[train]
+        if not centred:
+            return values
+        return values - values.groupby(self.source.loc[train]).transform("mean")
 
-    def target(self, samples: list[str], centred: bool) -> pd.Series:
-        """Ages, or ages less the mean of their study."""
-        ages = self.ages.loc[samples]
-        return ages - ages.groupby(self.source.loc[samples]).transform("mean") if centred else ages
-
-    def log_abundances(self, train: list[str]) -> pd.DataFrame:
-        """``[N, F]`` float32 of all samples; ASVs that are common enough in the training ones."""
-        place = pd.Series(np.arange(len(self.ages)), self.ages.index)
+    def common(self, train: list[str]) -> Study:
+        """The study with the ASVs that are common enough in the training samples."""
+        place = pd.Series(np.arange(len(self.source)), self.source.index)
         there = self.study.counts[place[train]] > 0
-        tables, codes = np.unique(self.source.loc[train], return_inverse=True)
-        member = csr_matrix((np.ones(len(train)), (codes, np.arange(len(train)))))
-        studies = ((member @ there) > 0).sum(axis=0)
-        common = (there.getnnz(axis=0) >= _FEWEST * len(train)) & (np.ravel(studies) >= 2)
-        shares = relative_abundances(self.study.counts)[:, np.flatnonzero(common)]
-        logs = np.log1p(shares.toarray() / _SHARE).astype(np.float32)
-        return pd.DataFrame(logs, self.ages.index)
+        studies = sum(
+            (there[(self.source.loc[train] == name).to_numpy()].getnnz(axis=0) > 0).astype(int)
+            for name in self.source.loc[train].unique()
+        )
+        kept = (there.getnnz(axis=0) >= _FEWEST * len(train)) & (studies >= 2)
+        return of_features(self.study, np.flatnonzero(kept))
 
 
-def forest(
-    all_samples: Pooled, train: list[str], test: list[str], inputs: bool, target: bool
-) -> pd.Series:
-    """Predictions of a random forest; inputs and target each centred or not.
-
-    The tested study's inputs are centred by its own mean: no label is needed for it.
-    """
-    features = all_samples.log_abundances(train)
-    if inputs:
-        features = features - features.groupby(all_samples.source).transform("mean")
-    estimator = RandomForestRegressor(TREES, max_features=0.1, random_state=SEED, n_jobs=1)
-    estimator.fit(features.loc[train].to_numpy(), all_samples.target(train, target))
-    return pd.Series(estimator.predict(features.loc[test].to_numpy()), test)
-
-
-def network(
-    all_samples: Pooled,
-    train: list[str],
-    test: list[str],
-    encoder: Path | None,
-    target: bool,
-) -> pd.Series:
-    """Predictions of AAM, held-out samples of which are whole studies."""
-    study = all_samples.study
-    model = fit_regressor(
-        study.select(train),
-        all_samples.target(train, target),
-        group_by=all_samples.source.loc[train],
-        encoder=encoder,
-        config=Setting().config(encoder=encoder is not None),
+def of_features(study: Study, kept: np.ndarray) -> Study:
+    """The study with some of its ASVs."""
+    return dataclasses.replace(
+        study,
+        feature_ids=[study.feature_ids[i] for i in kept],
+        sequences=[study.sequences[i] for i in kept],
+        counts=study.counts[:, kept],
     )
-    return predict(model, study.select(test))["prediction"]
 
 
-METHODS = {
-    "median": "median of the other studies",
-    "forest": "random forest",
-    "forest-inputs": "the same, inputs centred",
-    "forest-target": "the same, target centred",
-    "forest-both": "the same, both centred",
-    "scratch": "AAM from scratch",
-    "scratch-target": "the same, target centred",
-    "pretrained": "AAM with the encoder",
-    "pretrained-target": "the same, target centred",
-}
+def centred(study: Study, source: pd.Series, train: list[str]) -> Study:
+    """The study with abundances centred within each of the studies that it is of.
+
+    Each abundance times the ratio of the ASV's geometric mean over the training studies to that in
+    the sample's own study, closed again (a perturbation; Aitchison 1982, J. R. Stat. Soc. B 44:
+    139-177). Of the tested study its own mean is taken, which needs no label. What a sample does
+    not have, it still does not have.
+    """
+    shares = relative_abundances(study.counts).tocsr()
+    names = source.loc[study.sample_ids].to_numpy()
+    logs = {}
+    for name in np.unique(names):
+        own = shares[names == name]
+        floor = own.copy()
+        floor.data = np.log1p(own.data / _FLOOR)
+        logs[name] = np.asarray(floor.mean(axis=0)).ravel() + np.log(_FLOOR)
+    grand = np.mean([logs[name] for name in source.loc[train].unique()], axis=0)
+    moved = shares.copy()
+    rows = np.repeat(np.arange(shares.shape[0]), np.diff(shares.indptr))
+    for name, own in logs.items():
+        of_study = names[rows] == name
+        columns = shares.indices[of_study]
+        moved.data[of_study] *= np.exp(grand[columns] - own[columns])
+    counts = relative_abundances(moved).tocsr()
+    counts.data = np.maximum(np.round(counts.data * _READS), 1)
+    return dataclasses.replace(study, counts=counts.astype(study.counts.dtype))
 
 
-def measure(method: str, all_samples: Pooled, tested: str, encoder: Path | None) -> dict[str, Any]:
-    """Errors of a method on a study that it was not trained on."""
-    train, test = all_samples.sides(tested)
-    kind, _, centred = method.partition("-")
-    target = centred in ("target", "both")
+def forest(study: Study, values: pd.Series, test: list[str], samples: Pooled) -> pd.DataFrame:
+    """Predictions of a random forest.
+
+    Of numbers a split tries a tenth of the ASVs: all of them, as by default, take ten times as
+    long.
+    """
+    shares = relative_abundances(study.counts)
+    place = pd.Series(np.arange(len(study)), study.sample_ids)
+    learned, unseen = shares[place[values.index]].toarray(), shares[place[test]].toarray()
+    if samples.target.task == "regression":
+        trees = RandomForestRegressor(TREES, max_features=0.1, random_state=SEED)
+        return pd.DataFrame({"prediction": trees.fit(learned, values).predict(unseen)}, test)
+    trees = RandomForestClassifier(TREES, random_state=SEED).fit(learned, values)
+    frame = pd.DataFrame(trees.predict_proba(unseen), test, trees.classes_)
+    return frame.assign(prediction=frame.idxmax(axis=1))
+
+
+def linear(study: Study, values: pd.Series, test: list[str], samples: Pooled) -> pd.DataFrame:
+    """Predictions of ridge or logistic regression on the centred log-ratio."""
+    truth = samples.values.astype(object if samples.target.task == "classification" else float)
+    truth = truth.copy()
+    truth.loc[values.index] = values
+    return predict_baseline(
+        *("linear", study, list(values.index), test, truth),
+        task=samples.target.task,
+        seed=SEED,
+        groups=samples.source,
+        threads=1,
+    )
+
+
+BASELINES = {"forest": forest, "linear": linear}
+
+
+def measure(
+    method: str, samples: Pooled, fold: int, encoder: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """What a method gives on the studies of a fold, none of which it was trained on.
+
+    Returns
+    -------
+    dict
+        By study: ``score``, of numbers also ``mae`` where they are predicted; samples, CPU seconds
+        of the whole fold, date.
+    """
+    kind, *changes = method.split("-")
+    train, test = samples.sides(fold)
+    values = samples.learned(train, "target" in changes)
+    groups, task = samples.source.loc[train], samples.target.task
     start = time.process_time()
     if kind == "median":
-        predicted = pd.Series(all_samples.ages.loc[train].median(), test)
-    elif kind == "forest":
-        predicted = forest(all_samples, train, test, centred in ("inputs", "both"), target)
+        frame = pd.DataFrame({"prediction": samples.values.loc[train].median()}, test)
+    elif kind in BASELINES:
+        study = samples.common(train)
+        if "inputs" in changes:
+            study = centred(study, samples.source, train)
+        frame = BASELINES[kind](study, values, test, samples)
     else:
-        predicted = network(all_samples, train, test, encoder, target)
-    truth = all_samples.ages.loc[test]
-    result: dict[str, Any] = {"cpu_s": round(time.process_time() - start, 2)}
-    if kind != "median":
-        result["spearman"] = float(spearmanr(predicted.loc[test], truth).statistic)
-    if not target:
-        result["mae"] = float((predicted.loc[test] - truth).abs().mean())
-    return result | {"train": len(train), "test": len(test), "date": date.today().isoformat()}
+        study = samples.study
+        if "inputs" in changes:
+            study = centred(study, samples.source, train)
+        config = Setting().config(encoder=encoder is not None).replace({"train.seed": SEED})
+        model = FITS[task](
+            study.select(train), values, group_by=groups, encoder=encoder, config=config
+        )
+        frame = predict(model, study.select(test))
+    common = {
+        "cpu_s": round(time.process_time() - start, 2),
+        "train": len(train),
+        "date": date.today().isoformat(),
+    }
+    with_error = task == "regression" and "target" not in changes
+    return {
+        name: scored(frame.loc[own.index], own, samples.target, with_error) | common
+        for name, own in samples.values.loc[test].groupby(samples.source.loc[test])
+    }
+
+
+def scored(
+    frame: pd.DataFrame, truth: pd.Series, target: Target, with_error: bool
+) -> dict[str, Any]:
+    """The score of a study's samples: see `Target.measure`."""
+    result: dict[str, Any] = {"test": len(truth)}
+    if target.measure == "spearman":
+        predicted = frame["prediction"].astype(float)
+        if predicted.nunique() > 1:
+            result["score"] = float(spearmanr(predicted, truth).statistic)
+        if with_error:
+            result["mae"] = float((predicted - truth).abs().mean())
+    elif target.measure == "auc":
+        positive = truth == target.positive
+        result["score"] = float(roc_auc_score(positive, frame[target.positive]))
+    else:
+        # Of each class that the study has: predictions of others are wrong, not classes.
+        right = frame["prediction"].astype(str) == truth
+        result["score"] = float(right.groupby(truth).mean().mean())
+    return result
 
 
 # --- output --------------------------------------------------------------------------------------
 
 
-def table(results: dict[str, dict[str, dict]]) -> str:
-    """A Markdown table with a row a method, over the studies."""
-    head = ["method", "studies", "Spearman within the study", "above 0", "p"]
-    rows = [[*head, "MAE relative to the median", "CPU s"], ["---"] * 7]
-    for method, what in METHODS.items():
-        there = {name: each[method] for name, each in results.items() if method in each}
-        if not there:
-            continue
-        row = [what, str(len(there))]
-        each = np.array([one.get("spearman", np.nan) for one in there.values()])
-        if np.isnan(each).all():
-            row += ["", "", ""]
-        else:
-            places = np.arange(len(each))
-            low, high = bootstrap(lambda rows, each=each: np.array([each[rows].mean()]), places)
-            above, p = paired_test(-each, np.zeros(len(each)), places)
-            row += [f"{each.mean():.3f} [{low[0]:.3f}, {high[0]:.3f}]", str(above), f"{p:.2g}"]
-        ratios = [
-            np.log(one["mae"] / results[name]["median"]["mae"])
-            for name, one in there.items()
-            if "mae" in one and "median" in results[name]
-        ]
-        row += [f"{np.exp(np.mean(ratios)):.3f}" if ratios else ""]
-        rows.append([*row, f"{np.mean([one['cpu_s'] for one in there.values()]):.3g}"])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def read(path: Path) -> dict[str, dict[str, dict[str, dict]]]:
+    """Target -> study -> method -> result."""
+    return json.loads(path.read_text("utf-8"))["targets"] if path.exists() else {}
 
 
-def write_docs(results: dict, docs: Path) -> None:
-    """Renew the table between the markers."""
+def write(path: Path, results: Mapping) -> None:
+    """All results, as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        write_json(file, {"machine": cpu() | versions(), "targets": results})
+
+
+def write_docs(results: Mapping, docs: Path) -> None:
+    """Renew the tables between the markers."""
     before, rest = docs.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     with replacing(docs) as file:
-        file.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+        file.write_text(f"{before}{BEGIN}\n{tables(results)}\n{END}{after}", encoding="utf-8")
+
+
+def encoder_of(folder: Path, corpus: Path, fold: int) -> Path:
+    """The encoder that the benchmark of few labels tests a third of its studies with."""
+    return Encoders(folder, corpus).path(tested_with(NAMES[fold]))
 
 
 def main() -> None:
     """Measure what is missing, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", type=Path, default=DATA / "corpus", help="Folder of studies.")
-    parser.add_argument("--study", choices=AGES, action="append", help="This one; repeatable.")
+    parser.add_argument("--target", choices=TARGETS, action="append", help="Repeatable; else all.")
+    parser.add_argument("--method", choices=METHODS, action="append", help="Repeatable; else all.")
     parser.add_argument(
-        "--method",
-        choices=METHODS,
-        action="append",
-        help="Repeatable; all but those with an encoder where there is no --encoders.",
+        "--encoders", type=Path, help="Folder of those of few_labels.py: needed by 'pretrained'."
     )
-    parser.add_argument("--encoders", type=Path, help="Folder; what it lacks is pretrained.")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file.")
     parser.add_argument("--no-docs", action="store_true", help=f"Leave docs/{DOCS.name} alone.")
+    parser.add_argument("--tables", action="store_true", help="Measure nothing: tables alone.")
     args = parser.parse_args()
-    with_encoder = [name for name in METHODS if name.startswith("pretrained")]
-    methods = args.method or [m for m in METHODS if args.encoders or m not in with_encoder]
-    if set(methods) & set(with_encoder) and not args.encoders:
-        parser.error("methods with an encoder need --encoders")
-
-    def read() -> dict[str, dict[str, dict]]:
-        return json.loads(args.output.read_text("utf-8"))["studies"] if args.output.exists() else {}
-
-    all_samples = Pooled.load(args.corpus)
-    for method, name in itertools.product(methods, args.study or AGES):
-        if method in read().get(name, {}):
+    methods = args.method or [m for m in METHODS if m != "pretrained" or args.encoders]
+    if "pretrained" in methods and not args.encoders:
+        parser.error("'pretrained' needs --encoders")
+    pooled: dict[str, Pooled] = {}
+    work = [] if args.tables else itertools.product(methods, args.target or TARGETS, range(3))
+    for method, name, fold in work:
+        target = TARGETS[name]
+        there = read(args.output).get(name, {})
+        tested = target.folds[fold]
+        if method == "pretrained":
+            tested = [table for table in tested if table in tested_with(NAMES[fold])]
+        known = all(method in there.get(table, {}) for table in tested)
+        if known or method not in target.methods:
             continue
+        if name not in pooled:
+            study, values, source = target.load(args.corpus)
+            pooled[name] = Pooled(target, study, values, source)
         encoder = None
-        if method in with_encoder:
-            encoder = Encoders(args.encoders, args.corpus).path(held_out_with(name))
-        result = measure(method, all_samples, name, encoder)
-        results = read()
-        results[name] = results.get(name, {}) | {method: result}
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(args.output) as file:
-            write_json(file, {"machine": cpu() | versions(), "studies": results})
-        if not args.no_docs and args.output == RESULTS:
-            write_docs(results, DOCS)
-    print(table(read()))
-
-
-def held_out_with(tested: str) -> list[str]:
-    """Tables of a third of the studies, with the tested one: one encoder is for all of them."""
-    names = list(AGES)
-    same = {name for place, name in enumerate(names) if place % 3 == names.index(tested) % 3}
-    for cohort in COHORTS:
-        same |= cohort if same & cohort else set()
-    return [name for name in names if name in same]
+        if method == "pretrained":
+            encoder = encoder_of(args.encoders, args.corpus, fold)
+        measured = measure(method, pooled[name], fold, encoder)
+        results = read(args.output)
+        of_target = results.setdefault(name, {})
+        for table in tested:
+            of_target[table] = of_target.get(table, {}) | {method: measured[table]}
+        write(args.output, results)
+        print(method, name, fold, measured, flush=True)
+    if not args.no_docs:
+        write_docs(read(args.output), DOCS)
+    print(tables(read(args.output)))
 
 
 if __name__ == "__main__":

@@ -336,8 +336,8 @@ def merge_studies(
     report += on_lengths(loaded, names, trim_length, counts, source)
     given = [(cohorts or {}).get(name, "") for name in names]
     shared = shared_samples([it.sample_ids for it in loaded], counts, sequences)
-    report += on_shared(shared, names, given)
     joint = find_cohorts(names, given, [(origins or {}).get(n, "") for n in names], list(shared))
+    report += on_shared(shared, names, given, joint)
     targets = columns_of_all([it.metadata for it in loaded], columns, exclude_columns, report)
     samples = [f"{n}:{it}" for n, one in zip(names, loaded, strict=True) for it in one.sample_ids]
     study = Study(

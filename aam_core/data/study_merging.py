@@ -96,20 +96,41 @@ def on_lengths(
 
 
 def on_shared(
-    shared: dict[tuple[int, int], int], names: Sequence[str], given: Sequence[str]
+    shared: dict[tuple[int, int], int],
+    names: Sequence[str],
+    given: Sequence[str],
+    cohorts: Sequence[str],
 ) -> list[str]:
-    """Lines on studies that have samples in common, and on those that are in two cohorts yet."""
+    """Lines on studies that have samples in common, and on what that does to cohorts of a manifest.
+
+    Parameters
+    ----------
+    shared : dict
+        Of `cohorts.shared_samples`.
+    names, given, cohorts : sequence of str
+        [S] Names, cohorts as given (empty: none), and those of `cohorts.find_cohorts`.
+    """
     if not shared:
         return []
     words = [f"{names[i]} and {names[j]} ({n:,})" for (i, j), n in shared.items()]
     lines = [f"{len(shared):,} pairs of studies have samples in common: {listing(words)}."]
-    apart = [(i, j) for i, j in shared if given[i] and given[j] and given[i] != given[j]]
+    apart = [(i, j) for i, j in shared if given[i] and given[j] and cohorts[i] != cohorts[j]]
     if apart:
         words = [f"{names[i]} and {names[j]}" for i, j in apart]
         lines.append(
             f"{len(apart):,} of these pairs are of two cohorts in the manifest, and are held out "
             f"apart as it says: {listing(words)}."
         )
+    for cohort in dict.fromkeys(cohorts):
+        own = [i for i, it in enumerate(cohorts) if it == cohort]
+        joined = sorted({given[i] for i in own if given[i]})
+        if len(joined) > 1:
+            blank = [names[i] for i in own if not given[i]]
+            lines.append(
+                f"{len(joined)} cohorts of the manifest are held out as one ({listing(joined)}): "
+                f"studies without a cohort share samples with each ({listing(blank)}). Give these "
+                "a cohort, or leave them out, to keep the others apart."
+            )
     return lines
 
 

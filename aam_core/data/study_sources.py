@@ -125,24 +125,47 @@ def _of_folder(folder: Path, report: list[str]) -> list[StudySource]:
         files = {kind: _only(folder, names, kind) for kind in _FILES}
         _report_unread(folder, names, files.values(), report)
         return [_source(folder.resolve().name, files)]
-    sources = []
-    for table in (folder / name for name in names if name.endswith(_TABLES)):
-        if (folder / table.name).is_file():
-            sources.append(replace(_beside(table), named=False))
-    for inner in (folder / name for name in names):
-        if inner.is_dir() and any((inner / name).is_file() for name in _ONE_STUDY["table"]):
-            sources += [replace(it, named=False) for it in _of_folder(inner, report)]
+    sources: list[StudySource] = []
+    problems = []
+    for several in _inside(folder, names):
+        try:
+            sources += [replace(it, named=False) for it in _one(folder, several, report)]
+        except InputError as error:
+            problems.append(str(error))
+    if problems and not sources:
+        raise InputError(problems[0])
     if not sources:
         raise InputError(
             f"{folder} has no study: there is no table.biom, NAME.biom or NAME.qza in it, nor a "
             "folder with a table.biom."
         )
+    report += [f"A study is skipped: {problem}" for problem in problems]
     read = {path for it in sources for path in (it.table, it.sequences, it.metadata)}
     if (folder / "manifest.tsv").is_file():
         read.add(folder / "manifest.tsv")
         sources = _described(sources, folder / "manifest.tsv", report)
     _report_unread(folder, names, [*read, *(path.parent for path in read if path)], report)
     return sources
+
+
+def _inside(folder: Path, names: list[str]) -> list[list[str]]:
+    """What may be a study in a folder of many: the tables of each name, and folders of one."""
+    tables: dict[str, list[str]] = {}
+    for name in names:
+        if name.endswith(_TABLES) and (folder / name).is_file():
+            tables.setdefault(_stem(Path(name)), []).append(name)
+    tabled = [
+        name for name in names if any((folder / name / it).is_file() for it in _ONE_STUDY["table"])
+    ]
+    return [*tables.values(), *([name] for name in tabled)]
+
+
+def _one(folder: Path, files: list[str], report: list[str]) -> list[StudySource]:
+    """The study of an entry of `_inside`."""
+    if len(files) > 1:
+        raise InputError(_two(folder, "table", files))
+    path = folder / files[0]
+    return _of_folder(path, report) if path.is_dir() else [_beside(path)]
 
 
 def _beside(table: Path) -> StudySource:
@@ -209,7 +232,7 @@ def _described(sources: list[StudySource], manifest: Path, report: list[str]) ->
     absent = sorted(set(rows) - {it.name for it in sources})
     if absent:
         report.append(
-            f"{manifest} has {len(absent):,} studies without a table ({listing(absent)})."
+            f"{manifest} has {len(absent):,} studies that are not read ({listing(absent)})."
         )
     wanted = ("cohort", "source", "licence")
     return [
@@ -266,7 +289,7 @@ def _only(folder: Path, names: list[str], kind: str) -> Path | None:
 
 
 def _two(folder: Path, kind: str, names: list[str]) -> str:
-    return f"{folder} has more than one file of {kind} of a study: {', '.join(names)}. Keep one."
+    return f"{folder} has more than one {kind} file of a study: {', '.join(names)}. Keep one."
 
 
 def _report_unread(

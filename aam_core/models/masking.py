@@ -22,7 +22,16 @@ from aam_core.data.taxonomy import Taxa
 from aam_core.errors import lookup
 from aam_core.models.draws import CORRUPT, COUNTS, DIVIDE, HIDDEN, bernoulli, bits, mix
 
-__all__ = ["STRATEGIES", "corrupt", "divide", "hide", "label", "mask", "mask_counts"]
+__all__ = [
+    "STRATEGIES",
+    "corrupt",
+    "divide",
+    "hide",
+    "label",
+    "mask",
+    "mask_counts",
+    "most_queries",
+]
 
 STRATEGIES: dict[str, Callable[[MaskingConfig], int]] = {
     "random": lambda config: 1,
@@ -173,8 +182,7 @@ def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> Non
     for row, sample in enumerate(samples.tolist()):
         rng = np.random.default_rng((key, HIDDEN, sample))
         places = np.flatnonzero(mask_BA[row])
-        number = min(max(1, round(config.presence_ratio * len(places))), len(places) - 1)
-        chosen = rng.choice(places, number, replace=False)
+        chosen = rng.choice(places, _hidden(len(places), config), replace=False)
         mask_BA[row, chosen] = False
         queried = chosen[:_QUERIES]
         feature_Q = index_BA[row, queried]
@@ -188,6 +196,16 @@ def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> Non
     batch.query_row = torch.from_numpy(np.concatenate(rows).astype(np.int64))
     batch.query_asv = torch.from_numpy(np.concatenate(features).astype(np.int64))
     batch.query_truth = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+
+
+def most_queries(asvs: Sequence[int], config: MaskingConfig) -> int:
+    """Queries of samples with as many ASVs, if another sample lacks each that is hidden."""
+    return 2 * sum(min(_QUERIES, _hidden(count, config)) for count in asvs)
+
+
+def _hidden(asvs: int, config: MaskingConfig) -> int:
+    """ASVs that are hidden from a sample: never all."""
+    return min(max(1, round(config.presence_ratio * asvs)), asvs - 1)
 
 
 def label(batch: Batch, taxa: Taxa, rows: np.ndarray, scored: np.ndarray | None = None) -> None:

@@ -1,7 +1,7 @@
 """Memory of a training step, and the largest batch that fits a device.
 
 Letters: B samples of this rank, A ASVs of the richest of them, U distinct ASVs, G samples of all
-processes.
+processes, M queries of hidden ASVs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import nn
 from aam_core.config import Config, ModelConfig
 from aam_core.data.batches import EVALUATION
 from aam_core.errors import InputError
-from aam_core.models import pooling
+from aam_core.models import masking, pooling
 from aam_core.models.network import Network, Parts, part_of
 from aam_core.training.job import TrainingJob
 from aam_core.training.optimizers import OPTIMIZERS
@@ -225,9 +225,9 @@ class _Probe:
         return -(-size // (self.group.world_size * train.accumulate))
 
     def sizes(self, samples: int) -> list[float]:
-        """Sizes of a micro-batch of the richest samples: 1, U, B x A, B, B x G.
+        """Sizes of a micro-batch of the richest samples: 1, U, B x A, B, B x G, M.
 
-        B x A as the network pads them.
+        B x A as the network pads them; M queries, as many as there may be.
         """
         drawn = len(self.draw.samples)
         if samples > drawn:
@@ -241,6 +241,7 @@ class _Probe:
             self.padded(asvs),
             samples,
             samples * samples * self.group.world_size,
+            masking.most_queries(asvs, self.job.config.masking),
         ]
 
     def padded(self, asvs: list[int]) -> int:
@@ -249,10 +250,23 @@ class _Probe:
             return pooling.padded(asvs)
         return len(asvs) * max(asvs)
 
-    def step(self, samples: np.ndarray) -> None:
-        """Forward and backward."""
-        self.stepper.gradients(samples, EVALUATION, step=0)
+    def step(self, samples: np.ndarray) -> float:
+        """Forward and backward; how many queries there were."""
+        _, counts = self.stepper.gradients(samples, EVALUATION, step=0)
         self.stepper.network.zero_grad(set_to_none=True)
+        return float(counts.get("presence", 0))
+
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two of the richest samples, and of the poorest.
+
+        Where ASVs are queried, of one study each: another sample of it must lack them.
+        """
+        of_study = self.job.batcher.source
+        if of_study is None:
+            return self.order[:2], self.order[-2:]
+        source = of_study[self.order]
+        ends = (self.order[source == source[0]], self.order[source == source[-1]])
+        return ends[0][:2], ends[1][-2:]
 
     def fixed(self) -> float:
         """Bytes of weights, gradients and the optimizer's state."""
@@ -292,22 +306,26 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     """GB of a batch size, extrapolated from the activations of small batches."""
     from scipy.optimize import nnls
 
-    network, rich, poor = probe.job.network, probe.order[:2], probe.order[-2:]
+    network, (rich, poor) = probe.job.network, probe.pairs()
     last = [] if network.bases is None else network.bases.blocks[-1:]
     for blocks in (last, network.members[-1].samples.blocks[-1:]):
         for block in blocks:
             block.recompute = False  # the backward pass has one recomputed block in memory
     # Repeated samples have no more distinct ASVs, so that the coefficients are identifiable.
     batches = [rich, np.tile(rich, 2), poor, np.tile(poor, 4), np.tile(poor, 8)]
-    sizes = []
+    if probe.job.network.parts.presence:
+        batches.append(rich[:1])  # none is queried: no other sample lacks what it has
+    sizes, kept = [], []
     for samples in batches:
         draw = probe.job.batcher.draw(samples, EVALUATION)
         asvs = probe.padded([len(kept) for kept in draw.selected])
-        sizes.append([1, len(draw.features), asvs, len(samples), len(samples) ** 2])
+        size, queries = _kept(probe, samples)
+        kept.append(size)
+        sizes.append([1, len(draw.features), asvs, len(samples), len(samples) ** 2, queries])
     sizes = np.array(sizes, float)
-    scale = sizes.max(0)
+    scale = sizes.max(0).clip(1)
     # Non-negative, as no size can save memory; scaled, as the sizes differ by orders of magnitude.
-    rates = nnls(sizes / scale, np.array([_kept(probe, samples) for samples in batches]))[0] / scale
+    rates = nnls(sizes / scale, np.array(kept))[0] / scale
 
     def needs(size: int) -> float:
         return (probe.fixed() + float(rates @ probe.sizes(probe.own(size)))) / GB
@@ -315,8 +333,8 @@ def _estimate(probe: _Probe) -> Callable[[int], float]:
     return needs
 
 
-def _kept(probe: _Probe, samples: np.ndarray) -> float:
-    """Bytes of the activations that a step on these samples keeps for its backward pass."""
+def _kept(probe: _Probe, samples: np.ndarray) -> tuple[float, float]:
+    """Bytes of the activations that a step keeps for its backward pass, and its queries."""
     # Weights that the graph keeps are counted in `fixed`.
     weights = {p.untyped_storage().data_ptr() for p in probe.job.network.parameters()}
     sizes: dict[int, int] = {}
@@ -329,8 +347,8 @@ def _kept(probe: _Probe, samples: np.ndarray) -> float:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        probe.step(samples)
-    return float(sum(sizes.values()))
+        queries = probe.step(samples)
+    return float(sum(sizes.values())), queries
 
 
 def _most(fits: Callable[[int], bool], low: int, high: int, unit: int) -> int:

@@ -186,6 +186,17 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(studies, settings,
         pretrain_studies(studies, config=config, held_out=["study2"], resume=tmp_path / "run")
 
 
+def test_a_share_of_studies_that_draws_none_is_said(studies, settings, caplog):
+    caplog.set_level(logging.INFO, "aam_core")
+    config = settings.replace({"train.epochs": 1, "train.val_fraction": 0.4})
+    pretrain_studies(studies, config=config, held_out=["study1"])
+    why = "train.val_fraction has no effect: the studies that are held out are given."
+    assert why in "\n".join(caplog.messages)
+    caplog.clear()
+    assert pretrain_studies(studies, config=config).run["held_out_studies"]
+    assert "train.val_fraction" not in "\n".join(caplog.messages)
+
+
 def test_what_cannot_be_learned_is_refused(studies, settings):
     with pytest.raises(InputError, match="None of 2 studies that are trained on has a metadata"):
         pretrain_studies(replace(studies, columns=[]), config=settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,12 +140,28 @@ def test_copies_of_samples_make_a_cohort(folder):
     assert "1 pairs of studies have samples in common: a and d (24)." in studies.study.report
 
 
+def test_cohorts_that_a_third_study_joins_are_named(folder):
+    write_study(folder, "b", SEQUENCES[:6], 1)  # the samples of a
+    write_study(folder, "d", SEQUENCES[:6], 1)
+    (folder / "manifest.tsv").write_text("name\tcohort\na\tx\nd\ty\nc\tz\n")
+    studies = load(folder)
+    assert studies.cohorts == ["y", "y", "z", "y"]
+    (line,) = (it for it in studies.study.report if "held out as one" in it)
+    assert line.startswith("2 cohorts of the manifest are held out as one (x, y): studies without")
+    assert "share samples with each (b)" in line
+    (folder / "manifest.tsv").write_text("name\tcohort\na\tx\nd\ty\nb\ty\n")
+    studies = load(folder)
+    assert studies.cohorts == ["x", "y", "c", "y"]
+    assert not any("held out as one" in line for line in studies.study.report)
+    assert any("of two cohorts in the manifest" in line for line in studies.study.report)
+
+
 def test_a_manifest_in_a_folder_says_more_of_its_studies(folder):
     (folder / "manifest.tsv").write_text("name\tsource\na\tx/y\nb\tx/y\nz\tq\n")
     studies = load(folder)
     assert studies.names == ["a", "b", "c"]
     assert studies.cohorts == ["a", "a", "c"]
-    assert "manifest.tsv has 1 studies without a table (z)." in studies.study.report[0]
+    assert "manifest.tsv has 1 studies that are not read (z)." in studies.study.report[0]
 
 
 def test_a_study_that_cannot_be_used_is_skipped_if_nobody_named_it(folder):
@@ -295,7 +312,30 @@ def test_paths_that_are_refused(tmp_path, folder):
     with pytest.raises(InputError, match="trim_length is 0"):
         load(folder, trim_length=0)
     (folder / "a.txt").write_text("sample-id\tage\n")
-    with pytest.raises(InputError, match=r"more than one file of metadata .*a.tsv, a.txt"):
+    with pytest.raises(InputError, match=r"more than one metadata file .*a.tsv, a.txt"):
+        load(folder / "a.biom")
+
+
+def test_a_study_of_which_a_file_is_there_twice_is_skipped_and_the_others_are_read(folder):
+    (folder / "a.txt").write_text("sample-id\tage\n")
+    shutil.copy(folder / "b.biom", folder / "b.qza")
+    inner = folder / "inner"
+    inner.mkdir()
+    for name in ("table.biom", "table.qza"):
+        shutil.copy(folder / "c.biom", inner / name)
+    studies = load(folder)
+    assert studies.names == ["c"]
+    skipped = [line for line in studies.study.report if "is skipped" in line]
+    assert skipped == [
+        f"A study is skipped: {where} has more than one {kind} file of a study: {files}. Keep one."
+        for where, kind, files in [
+            (folder, "metadata", "a.tsv, a.txt"),
+            (folder, "table", "b.biom, b.qza"),
+            (inner, "table", "table.biom, table.qza"),
+        ]
+    ]
+    (folder / "c.biom").unlink()
+    with pytest.raises(InputError, match=r"more than one metadata file .*a.tsv, a.txt"):
         load(folder)
 
 

@@ -112,7 +112,7 @@ def test_estimate_is_what_a_large_batch_keeps(make, changes):
     job = make({**changes, "train.batch_size": 40}, parts)
     group = group_of(job)
     probe = module._Probe(job, group)
-    kept = module._kept(probe, probe.order[:40])
+    kept, _ = module._kept(probe, probe.order[:40])
     assert step_gb(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
 
 
@@ -128,10 +128,29 @@ def test_estimate_of_members(make, features, depth):
     job = make(changes, Parts(outputs=1))
     group = group_of(job)
     probe = module._Probe(job, group)
-    kept = module._kept(probe, probe.order[:40])
+    kept, _ = module._kept(probe, probe.order[:40])
     assert step_gb(job, group) * GB - probe.fixed() == pytest.approx(kept, rel=0.05)
     fewer = make({**changes, "model.members": 1}, Parts(outputs=1))
     assert step_gb(fewer, group_of(fewer)) < step_gb(job, group)
+
+
+def test_estimate_counts_what_is_queried(make):
+    """Of two studies; in a large batch another sample of the study lacks nearly each hidden ASV."""
+    changes = {
+        **{"model.encoder.features": "profile", "model.encoder.components": 6},
+        **{"model.members": 3, "model.sample.depth": 0, "train.batch_size": 40},
+    }
+    kept, estimated = {}, {}
+    for presence in (False, True):
+        job = make(changes, Parts(columns=(1,), presence=presence))
+        job.batcher.columns = (np.zeros((60, 1), np.float32), (1,))
+        job.batcher.source = np.arange(60) % 2
+        probe = module._Probe(job, group := group_of(job))
+        kept[presence], queries = module._kept(probe, probe.order[:40])
+        estimated[presence] = step_gb(job, group) * GB - probe.fixed()
+    assert queries > 0.8 * probe.sizes(40)[-1] > 0
+    assert kept[True] > 1.1 * kept[False]
+    assert estimated[True] == pytest.approx(kept[True], rel=0.1)
 
 
 def test_less_is_kept_where_it_is_computed_again(make):
@@ -140,7 +159,7 @@ def test_less_is_kept_where_it_is_computed_again(make):
     group = group_of(plain)
     assert step_gb(again, group) < 0.6 * step_gb(plain, group)
     probe = module._Probe(again, group)
-    assert step_gb(again, group) * GB - probe.fixed() > module._kept(probe, probe.order[:40])
+    assert step_gb(again, group) * GB - probe.fixed() > module._kept(probe, probe.order[:40])[0]
 
 
 def test_less_is_read_at_a_time(make):
