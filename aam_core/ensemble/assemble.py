@@ -12,7 +12,7 @@ from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.blending import LEAST, UNKNOWN, blend, stable_weights
+from aam_core.ensemble.blending import LEAST, blend, stable_weights, unknown_weight
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import (
@@ -127,7 +127,7 @@ def assemble(
             log.info("forest: %s", ", ".join(f"{kind} {it:.2f}" for kind, it in shares.items()))
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
-        return Ensemble(forest, 1.0 if forest is None else UNKNOWN)
+        return Ensemble(forest, 1.0 if forest is None else unknown_weight(forest))
     by_forest = None
     if cross_fitted is not None:
         rows = trained.study.select(trained.split.val).metadata
@@ -144,11 +144,11 @@ def assemble(
         return Ensemble(
             out_of_fold={"model": by_networks}, quantiles=quantiles, novelty=novelty, passes=passes
         )
-    weight = UNKNOWN
+    weight = unknown_weight(cross_fitted.forest)
     if len(by_networks) >= LEAST:
         truth = trained.task.forest_target(trained.values.loc[trained.split.val])
         # Each rank computes its own weight: that of rank 0 holds, so that all return one model.
-        chosen = stable_weights([by_networks, by_forest], truth, _folds(trained), trained.task)
+        chosen = stable_weights([by_networks, by_forest], truth, trained.task)
         weight, _ = group.broadcast(chosen)
     out_of_fold = {
         "model": blend(weight, by_networks, by_forest),
@@ -173,11 +173,6 @@ def kind_shares(forest: Forest, trees: dict[str, int]) -> dict[str, float]:
     linear, total = forest.linear_share, sum(trees.values())
     shares = {kind: (1 - linear) * number / total for kind, number in trees.items()}
     return shares | ({"linear": linear} if linear else {})
-
-
-def _folds(trained: Trained) -> np.ndarray:
-    """[N] fold of each held-out sample."""
-    return np.array(trained.split.folds)
 
 
 def _fit_forest(
@@ -243,7 +238,7 @@ def _weigh_members(
     predictions = [held_out.out_of_fold(network, members) for members in (~fourier, fourier)]
     if by_forest is not None:  # the members complement the forest, so it takes part
         predictions.append(by_forest)
-    chosen = stable_weights(predictions, truth, _folds(trained), trained.task)
+    chosen = stable_weights(predictions, truth, trained.task)
     plain, with_fourier, *_ = group.broadcast(chosen)
     # Both are 0 where the forest alone is best: the members then keep the weights that they have.
     if plain + with_fourier:

@@ -22,20 +22,32 @@ __all__ = [
     "blend",
     "spread_of_passes",
     "stable_weights",
+    "unknown_weight",
     "weights",
     "weights_in_words",
 ]
 
 UNKNOWN = 0.5
-"""Weight of the networks where too few samples were held out to choose one."""
+"""Share of the linear model beside the trees where too few samples were held out to choose one."""
 
 LEAST = 30
 """Held-out samples below which no weight, and no kind of forest, is chosen: the choice would be
 noise."""
 
+_DRAWS = 100
+"""Bootstrap draws: the standard error of a mean weight is 0.05 at most."""
+
 _STEPS, _FEWER_STEPS = 20, 10
 """Weights of up to three predictions, and of more, are multiples of 1 over this: finer ones are not
 told apart by some dozens of samples, and of many predictions would take long to try."""
+
+
+def unknown_weight(forest: Forest) -> float:
+    """Weight of the networks where too few samples were held out to choose one.
+
+    Networks, trees and, where there is one, a linear model count the same.
+    """
+    return 1 / 3 if forest.linear_share else 1 / 2
 
 
 def blend(weight: float, network: np.ndarray, forest: np.ndarray) -> np.ndarray:
@@ -103,6 +115,49 @@ def best_weights(
         One weight a prediction, with sum 1: 0, 0.05, ..., 1; of more than three predictions 0, 0.1,
         ..., 1. Of equal losses the most even weights.
     """
+    counts = np.ones((1, int(_known(predictions).sum())))
+    return tuple(float(weight) for weight in _best(predictions, y, task, prior, counts)[0])
+
+
+def stable_weights(
+    predictions: Sequence[np.ndarray], y: np.ndarray, task: Task, prior: int | None = None
+) -> tuple[float, ...]:
+    """The mean of the `best_weights` of bootstrap draws of the samples.
+
+    Predictions that so many samples do not tell apart thereby weigh about the same, and one that is
+    better in every draw has all weight: stacking (Wolpert DH 1992, Neural Networks 5: 241-259) with
+    its weights bagged (Breiman L 1996, Machine Learning 24: 123-140).
+
+    Parameters
+    ----------
+    predictions, y, task, prior
+        As in `best_weights`.
+    """
+    known = int(_known(predictions).sum())
+    if not known:
+        return best_weights(predictions, y, task, prior)
+    draws = np.random.default_rng(0).multinomial(known, np.full(known, 1 / known), size=_DRAWS)
+    mean = _best(predictions, y, task, prior, draws.astype(np.float64)).mean(axis=0)
+    # Rounded: means of tenths would be written with noise in their last digits.
+    return tuple(round(float(weight), 4) for weight in mean)
+
+
+def _known(predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """[n] bool: samples with all of the predictions, [n, T] each."""
+    return np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
+
+
+def _grid(predictions: int) -> np.ndarray:
+    """[G, predictions] weights that are tried, the most even first."""
+    steps = _STEPS if predictions <= 3 else _FEWER_STEPS
+    some = itertools.product(range(steps + 1), repeat=predictions - 1)
+    grid = [(*few, steps - sum(few)) for few in some if sum(few) <= steps]
+    grid.sort(key=lambda shares: sum(share**2 for share in shares))
+    return np.array(grid) / steps
+
+
+def _best(predictions, y, task: Task, prior, counts: np.ndarray) -> np.ndarray:
+    """[D, predictions] best weights where a known sample counts as often as ``counts`` [D, n]."""
     known = _known(predictions)
     y = y[known]
     parts = [part[known] for part in predictions]
@@ -111,59 +166,29 @@ def best_weights(
         parts = [part[np.arange(len(y)), y][:, None] for part in parts]
         y = np.zeros_like(y)
     *others, last = parts
+    before = None if prior is None else task.blend_losses(parts[prior], y)
+    samples = counts.sum(axis=1)
 
-    def loss(shares) -> float:
+    def losses(shares) -> np.ndarray:
         # As differences to the last one: of equal predictions every mean is then the same to the
         # last digit, and the tie is seen.
         apart = zip(shares[:-1], others, strict=True)
         mean = last + sum(share * (part - last) for share, part in apart)
-        if prior is None:
-            return task.blend_loss(mean, y)
-        difference = task.blend_losses(mean, y) - before
-        return float(difference.sum() + difference.std() * np.sqrt(len(y)))
+        each = task.blend_losses(mean, y)
+        if before is None:
+            return counts @ each
+        difference = each - before
+        total = counts @ difference
+        # Rounding may leave a variance of equal differences just below 0.
+        variance = counts @ difference**2 - total**2 / np.maximum(samples, 1)
+        return total + np.sqrt(np.maximum(variance, 0.0))
 
-    before = None if prior is None else task.blend_losses(parts[prior], y)
-
-    steps = _STEPS if len(predictions) <= 3 else _FEWER_STEPS
-    some = itertools.product(range(steps + 1), repeat=len(others))
-    grid = [(*few, steps - sum(few)) for few in some if sum(few) <= steps]
-    # min keeps the first of equal losses, so that this order decides ties: even weights come first.
-    grid.sort(key=lambda shares: sum(share**2 for share in shares))
-    return min((tuple(share / steps for share in shares) for shares in grid), key=loss)
-
-
-def _known(predictions: Sequence[np.ndarray]) -> np.ndarray:
-    """[n] bool: samples with all of the predictions, [n, T] each."""
-    return np.all([np.isfinite(part).all(axis=1) for part in predictions], axis=0)
-
-
-def stable_weights(
-    predictions: Sequence[np.ndarray],
-    y: np.ndarray,
-    folds: np.ndarray,
-    task: Task,
-    prior: int | None = None,
-) -> tuple[float, ...]:
-    """The mean of the `best_weights` without each fold: no fold decides alone.
-
-    Parameters
-    ----------
-    predictions, y, task, prior
-        As in `best_weights`.
-    folds : ndarray of int
-        [n] fold of each sample; of one fold, among the samples that count, it is `best_weights`.
-    """
-    # A fold of which no sample counts would leave the weights of all samples in the mean.
-    known = _known(predictions)
-    each = np.unique(folds[known])
-    if len(each) < 2:
-        return best_weights(predictions, y, task, prior)
-    chosen = [
-        best_weights([part[folds != fold] for part in predictions], y[folds != fold], task, prior)
-        for fold in each
-    ]
-    # Rounded: sums of tenths would be written with noise in their last digits.
-    return tuple(round(float(mean), 4) for mean in np.mean(chosen, axis=0))
+    grid = _grid(len(predictions))
+    total = np.array([losses(shares) for shares in grid])
+    # Equal losses may differ in their last digits; argmax takes the first, so that the order of the
+    # grid decides.
+    least = total.min(axis=0) + 1e-12 * np.abs(total).max(axis=0)
+    return grid[(total <= least).argmax(axis=0)]
 
 
 def weights(network: Network, forest: Forest | None, network_weight: float) -> dict[str, float]:
@@ -192,7 +217,7 @@ def weights_in_words(shares: dict[str, float], samples: int) -> list[str]:
         network, forest = shares["network"], shares["forest"]
         if samples < LEAST:
             why = f"{samples} held-out samples are too few to choose a weight"
-            lines.append(f"blend weights: networks 0.5, forest 0.5 ({why})")
+            lines.append(f"blend weights: networks {network:.2g}, forest {forest:.2g} ({why})")
         elif 0 < network < 1:
             lines.append(f"blend weights: networks {network:.2f}, forest {forest:.2f}")
         else:

@@ -23,7 +23,7 @@ from scipy import sparse
 from aam_core.data.covariates import Covariates
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.blending import LEAST, stable_weights
+from aam_core.ensemble.blending import UNKNOWN, stable_weights
 from aam_core.ensemble.forest import (
     Forest,
     columns_of,
@@ -191,10 +191,10 @@ def cross_fit_forest(
         return CrossFitted(fit({}), nothing, nothing, {})
     predictions = {kind: predict(kind) for kind in kinds}
     shares = dict.fromkeys(kinds, 1 / len(kinds))
-    y, folds_of_val = truth(split.val), np.array(split.folds)
+    y = truth(split.val)
     if by_networks is not None:
         parts = [predictions[kind][0] for kind in kinds]
-        shares = _shares(parts, by_networks, y, folds_of_val, kinds, task)
+        shares = _shares(parts, by_networks, y, kinds, task)
     numbers = share_out(settings.trees, shares)
     shares = {kind: number / settings.trees for kind, number in numbers.items()}
     forest = fit(shares)
@@ -202,9 +202,10 @@ def cross_fit_forest(
         mean, spread = forest.predict_spread(study, settings.covariates, rows(split.val))
     else:
         mean, spread = _mixture(predictions, shares)
-    if by_networks is not None and len(split.train) <= MOST_SAMPLES:
-        linear = _beside(study, split, values, settings)
-        share = linear_share([by_networks, mean, linear.out_of_fold], y, folds_of_val, task)
+    if len(split.train) <= MOST_SAMPLES:
+        linear, share = _beside(study, split, values, settings), UNKNOWN
+        if by_networks is not None:
+            share = linear_share([by_networks, mean, linear.out_of_fold], y, task)
         if share:
             forest = forest.with_linear(linear.model, linear.sequences, share)
             mean = mean + share * (linear.out_of_fold - mean)
@@ -232,7 +233,7 @@ def estimated_seconds(
         fit_forest(study, rows, truth, replace(settings, trees=1, shares={kind: 1.0}))
         tree = max(time.perf_counter() - began - inputs, 0.0)
         seconds += inputs * folds + tree * (trees * folds + number) / cores
-    if len(split.val) >= LEAST and len(split.train) <= MOST_SAMPLES:
+    if split.val and len(split.train) <= MOST_SAMPLES:
         began = time.perf_counter()
         _beside(study, split, values, settings, TRIED[:1])
         # Most of it are the fits of a penalty, one a fold.
@@ -256,12 +257,12 @@ def _trees_by_fold(split: Split, settings: ForestSettings) -> tuple[int, int]:
     return -(-settings.trees // _FEWER), len(set(split.folds))
 
 
-def _shares(parts, by_networks, y, folds, kinds, task) -> dict[str, float]:
+def _shares(parts, by_networks, y, kinds, task) -> dict[str, float]:
     """Shares of the kinds that predict best together with the networks, or 'plain' alone."""
     plain = kinds.index("plain")
-    network, *weights = stable_weights([by_networks, *parts], y, folds, task, prior=plain + 1)
+    network, *weights = stable_weights([by_networks, *parts], y, task, prior=plain + 1)
     if not sum(weights):  # the networks alone are best: of the forest, what is best alone
-        weights = list(stable_weights(parts, y, folds, task, prior=plain))
+        weights = list(stable_weights(parts, y, task, prior=plain))
     return {kind: weight / sum(weights) for kind, weight in zip(kinds, weights, strict=True)}
 
 

@@ -306,24 +306,19 @@ class Beside:
         return cls(model, sequences, units[0] + units[1] * predicted[: len(split.val)])
 
 
-def linear_share(
-    predictions: Sequence[np.ndarray], y: np.ndarray, folds: np.ndarray, task: Task
-) -> float:
-    """Share of the linear model beside the trees, in [0, 1]; no fold decides alone.
-
-    It has one only where it errs less than the trees by more than chance: `best_weights` has the
-    rule, whose ``prior`` the trees are.
+def linear_share(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -> float:
+    """Share of the linear model beside the trees, in [0, 1].
 
     Parameters
     ----------
     predictions : sequence of ndarray
         ``[N, T]`` out of fold: of the networks, the trees and the linear model.
-    y, folds, task
+    y, task
         As in `aam_core.ensemble.blending.stable_weights`.
     """
-    _, trees, linear = stable_weights(predictions, y, folds, task, prior=1)
+    _, trees, linear = stable_weights(predictions, y, task)
     if not trees + linear:  # the networks alone are best
-        trees, linear = stable_weights(predictions[1:], y, folds, task, prior=0)
+        trees, linear = stable_weights(predictions[1:], y, task)
     return round(linear / (trees + linear), 4)
 
 

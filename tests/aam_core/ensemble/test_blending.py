@@ -95,11 +95,34 @@ def test_weights_of_a_classification():
     assert best_weights([network, guess], y, CLASSES)[0] == 1
 
 
-def test_a_fold_that_some_parts_did_not_predict_has_no_weight():
+def test_samples_that_some_parts_did_not_predict_do_not_count():
     y = np.arange(12.0)
-    folds = np.repeat([0, 1, 2], 4)
     exact, other = y[:, None].copy(), (y + 5)[:, None]
-    assert stable_weights([exact, other], y, folds, REGRESSION) == (1, 0)
-    other[folds > 0] = np.nan
-    # Without the only fold that counts nothing is left, of which equal weights would be the best.
-    assert stable_weights([exact, other], y, folds, REGRESSION) == (1, 0)
+    assert stable_weights([exact, other], y, REGRESSION) == (1, 0)
+    other[4:] = np.nan
+    exact[4:] = 1e9
+    assert stable_weights([exact, other], y, REGRESSION) == (1, 0)
+    assert stable_weights([exact * np.nan, other], y, REGRESSION) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("units", [1e-9, 1.0, 1e9])
+def test_what_samples_do_not_tell_apart_weighs_about_the_same(units):
+    rng = np.random.default_rng(1)
+    apart, alone = [], []
+    for _ in range(10):
+        y, shared = rng.normal(size=(2, 40)) * units
+        some = [(y + shared + 0.3 * units * rng.normal(size=40))[:, None] for _ in range(2)]
+        apart.append(np.ptp(stable_weights(some, y, REGRESSION)))
+        alone.append(np.ptp(best_weights(some, y, REGRESSION)))
+    assert np.mean(apart) < 0.7 * np.mean(alone)
+    same = [y[:, None] + units] * 3
+    assert sorted(stable_weights(same, y, REGRESSION)) == [0.3, 0.35, 0.35]
+    worse = (y + 9 * shared)[:, None]
+    assert stable_weights([some[0], worse], y, REGRESSION)[0] > 0.9
+
+
+def test_one_that_is_better_in_every_draw_has_all_weight():
+    classes = np.arange(60) % 2
+    sure = np.eye(2)[classes] * 0.9 + 0.05
+    assert stable_weights([np.full((60, 2), 0.5), sure], classes, CLASSES) == (0, 1)
+    assert stable_weights([1 - sure, sure], classes, CLASSES, prior=1) == (0, 1)
