@@ -15,7 +15,7 @@ from aam_core.data.study import Study, load_study
 __all__ = ["MOST", "TARGETS", "Target"]
 
 MOST = 100
-"""Samples of a study at most, drawn by seed: none is most of what is learned."""
+"""Samples of a study at most, drawn by seed."""
 
 SEED = 0
 

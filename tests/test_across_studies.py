@@ -43,11 +43,14 @@ def pooled(across):
     return make
 
 
-def test_no_study_of_a_fold_is_trained_on(pooled):
+def test_no_study_of_a_fold_is_trained_on(across, pooled, monkeypatch):
     samples = pooled("age")
     train, test = samples.sides(1)
     assert set(samples.source[test]) == set(samples.target.folds[1])
     assert len(train) == len(test) == 20 and not set(train) & set(test)
+    monkeypatch.setattr(across, "TRAINED", 4)
+    train, test = samples.sides(1)
+    assert samples.source[train].value_counts().tolist() == [4, 4] and len(test) == 20
 
 
 @pytest.mark.parametrize("name", ["age", "disease", "site"])

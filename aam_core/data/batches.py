@@ -209,6 +209,11 @@ class Draw:
     epoch: int = EVALUATION
     placeholder: bool = False
 
+    def with_features(self, features: np.ndarray) -> Draw:
+        """With these among the distinct features, after those that are read."""
+        more = np.setdiff1d(features, self.features)
+        return dataclasses.replace(self, features=np.concatenate([self.features, more]))
+
 
 @dataclass
 class SharedDraw:

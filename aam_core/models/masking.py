@@ -4,12 +4,14 @@ It is done on the host with the batch, keyed by the step and the ASV: the same A
 masked, however the samples of the step are divided among processes.
 
 Letters: F features of the study, U distinct ASVs, R ASVs that are read masked, L bases (+1
-START), M masked bases or abundances, B samples, A ASVs of a sample.
+START), M masked bases or abundances, or queries, B samples, A ASVs of a
+sample, G samples of all ranks, Q queried ASVs of a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from aam_core import vocab
 from aam_core.config import MaskingConfig
-from aam_core.data.batches import Batch, Batcher
+from aam_core.data.batches import Batch, Batcher, Draw
 from aam_core.data.taxonomy import Taxa
 from aam_core.errors import lookup
 from aam_core.models.draws import CORRUPT, COUNTS, DIVIDE, HIDDEN, bernoulli, bits, mix
@@ -154,48 +156,112 @@ _QUERIES = 16
 """Hidden ASVs of a sample that are queried at most."""
 
 
-def hide(batch: Batch, batcher: Batcher, config: MaskingConfig, key: int) -> None:
-    """Hide ASVs from their samples, and fill the ``query_*`` fields of a batch, on the CPU.
+@dataclass
+class Queries:
+    """ASVs that samples are asked for: hidden ones, and of samples that do not have them.
+
+    Attributes
+    ----------
+    sample, feature : ndarray
+        ``[M]`` int64 positions in the study.
+    share : ndarray
+        ``[M]`` float32 of the reads of the sample; 0 where it does not have the ASV.
+    """
+
+    sample: np.ndarray
+    feature: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Iterable[Queries]) -> Queries:
+        """All of some queries, in their order."""
+        none = cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        names = ("sample", "feature", "share")
+        columns = zip(*([getattr(it, n) for n in names] for it in (none, *parts)), strict=True)
+        return cls(*(np.concatenate(column) for column in columns))
+
+    def of(self, samples: np.ndarray) -> Queries:
+        """Those of some samples."""
+        own = np.isin(self.sample, samples)
+        return Queries(self.sample[own], self.feature[own], self.share[own])
+
+
+def choose_hidden(
+    draw: Draw, samples: np.ndarray, batcher: Batcher, config: MaskingConfig, key: int
+) -> tuple[list[np.ndarray], Queries]:
+    """Choose ASVs to hide from the samples of a rank, and what samples are asked for.
 
     Of each sample ``presence_ratio`` of the ASVs that are read are hidden, but never all, by the
     sample and the key alone. Some of these are queried, each of its sample and of another sample of
-    the same study in the batch that does not have it: so neither the ASV, how common it is, nor the
-    study tells the answer. One that all others of the study have is not queried. As pairs of
-    samples, the other one is of the same micro-batch and rank.
+    the same study in the micro-batch that does not have it: so neither the ASV, how common it is,
+    nor the study tells the answer. One that all others of the study have is not queried. The other
+    sample may be of another rank.
 
     Parameters
     ----------
+    draw : Draw
+        Of this rank.
+    samples : ndarray
+        ``[G]`` samples of all ranks in the micro-batch, in the same order on each.
     batcher : Batcher
         Its ``source`` tells the studies.
     key : int
         Of the step.
+
+    Returns
+    -------
+    (list of ndarray, Queries)
+        Positions, among the ASVs that are read of each sample, of those that are hidden; and the
+        queries, none of a placeholder.
     """
     assert batcher.source is not None
-    samples = batch.sample_index.numpy()
-    # Views: hiding changes the batch.
-    mask_BA, index_BA = batch.asv_mask.numpy(), batch.asv_index.numpy()
-    feature_U, reads_BA = batch.feature_index.numpy(), batch.counts.numpy()
+    if draw.placeholder:
+        return [np.zeros(0, np.int64) for _ in draw.samples], Queries.joined([])
     # All reads, also of ASVs beyond those that the model reads.
-    has_BU = batcher.study.counts[samples][:, feature_U].toarray() > 0
-    study_B = batcher.source[samples]
-    rows, features, shares = [], [], []
-    for row, sample in enumerate(samples.tolist()):
+    has_GU = batcher.study.counts[samples][:, draw.features].toarray() > 0
+    study_G = batcher.source[samples]
+    hidden, parts = [], []
+    ends = np.cumsum([len(selected) for selected in draw.selected])
+    places = np.split(draw.place, ends[:-1])
+    for row, sample in enumerate(draw.samples.tolist()):
         rng = np.random.default_rng((key, HIDDEN, sample))
-        places = np.flatnonzero(mask_BA[row])
-        chosen = rng.choice(places, _hidden(len(places), config), replace=False)
-        mask_BA[row, chosen] = False
+        reads = draw.reads[row][1][draw.selected[row]].astype(np.float32)
+        chosen = rng.choice(len(reads), _hidden(len(reads), config), replace=False)
+        hidden.append(chosen)
         queried = chosen[:_QUERIES]
-        feature_Q = index_BA[row, queried]
-        lacks_QB = ~has_BU[:, feature_Q].T & (study_B == study_B[row])
-        other_Q = np.where(lacks_QB, rng.random(lacks_QB.shape), -1.0).argmax(axis=1)
-        partnered = lacks_QB.any(axis=1)
-        rows += [np.full(partnered.sum(), row), other_Q[partnered]]
-        features += [feature_Q[partnered]] * 2
-        own = reads_BA[row, queried[partnered]] / reads_BA[row].sum()
-        shares += [own, np.zeros_like(own)]
-    batch.query_row = torch.from_numpy(np.concatenate(rows).astype(np.int64))
-    batch.query_asv = torch.from_numpy(np.concatenate(features).astype(np.int64))
-    batch.query_truth = torch.from_numpy(np.concatenate(shares).astype(np.float32))
+        feature_Q = places[row][queried]
+        lacks_QG = ~has_GU[:, feature_Q].T & (study_G == batcher.source[sample])
+        other_Q = np.where(lacks_QG, rng.random(lacks_QG.shape), -1.0).argmax(axis=1)
+        partnered = lacks_QG.any(axis=1)
+        features = draw.features[feature_Q[partnered]]
+        own = reads[queried[partnered]] / reads.sum()
+        parts.append(Queries(np.full(len(own), sample), features, own))
+        parts.append(Queries(samples[other_Q[partnered]], features, np.zeros_like(own)))
+    return hidden, Queries.joined(parts)
+
+
+def hide(batch: Batch, hidden: Sequence[np.ndarray], queries: Queries) -> None:
+    """Hide ASVs from their samples, and fill the ``query_*`` fields of a batch, on the CPU.
+
+    Parameters
+    ----------
+    hidden : sequence of ndarray
+        Of `choose_hidden`.
+    queries : Queries
+        Of the samples of the batch, whose distinct ASVs include those of the queries.
+    """
+    mask_BA = batch.asv_mask.numpy()  # a view: hiding changes the batch
+    for row, places in enumerate(hidden):
+        mask_BA[row, places] = False
+    batch.query_row = _positions(queries.sample, batch.sample_index)
+    batch.query_asv = _positions(queries.feature, batch.feature_index)
+    batch.query_truth = torch.from_numpy(queries.share)
+
+
+def _positions(values: np.ndarray, among: Tensor) -> Tensor:
+    """First position of each value."""
+    order = np.argsort(among.numpy(), kind="stable")
+    return torch.from_numpy(order[np.searchsorted(among.numpy()[order], values)].astype(np.int64))
 
 
 def most_queries(asvs: Sequence[int], config: MaskingConfig) -> int:

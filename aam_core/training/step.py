@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aam_core.data.batches import EVALUATION, Batch, SharedDraw
+from aam_core.data.batches import EVALUATION, Batch, Draw, SharedDraw
 from aam_core.data.sampler import split_by_rank
 from aam_core.models import draws, masking
 from aam_core.models.network import ModelOutput
@@ -261,24 +261,30 @@ class Stepper:
         masked = self.network.nucleotide is not None
         taxa = batcher.taxa if self.network.taxonomy is not None else None
         shared = [batcher.share(draw, masked or taxa is not None) for draw in drawn]
+        hidden, asked_for = self._hidden(drawn, parts, key)
         # The signal goes along, and needs no exchange of its own in each step.
-        of_ranks = group.all_gather((self.signal, shared))
-        self.signal = max(signal for signal, _ in of_ranks)
-        everyone = [shared for _, shared in of_ranks]
+        of_ranks = group.all_gather((self.signal, shared, asked_for))
+        self.signal = max(signal for signal, _, _ in of_ranks)
+        everyone = [shared for _, shared, _ in of_ranks]
         fraction = self.config.masking.asv_fraction
         rows = self._rows(everyone, key, fraction) if masked else None
         labelled = None if taxa is None else self._rows(everyone, key, 1.0)
         micros = []
         for number, draw in enumerate(drawn):
-            shared = [of_rank[number] for _, of_rank in of_ranks]
+            shared = [of_rank[number] for of_rank in everyone]
+            queries = None
+            if hidden:
+                queries = masking.Queries.joined(of_rank[number] for _, _, of_rank in of_ranks)
+                queries = queries.of([] if draw.placeholder else draw.samples)
+                draw = draw.with_features(queries.feature)
             batch = batcher.assemble(draw, shared, group.rank)
             batch.key = torch.tensor(key)
             if rows is not None:
                 masking.mask(batch, rows[number], self.config.masking, key)
             if self.network.parts.count:
                 masking.mask_counts(batch, self.config.masking, key)
-            if self.network.parts.presence:
-                masking.hide(batch, batcher, self.config.masking, key)
+            if queries is not None:
+                masking.hide(batch, hidden[number], queries)
             if taxa is not None and labelled is not None:
                 masking.label(batch, taxa, labelled[number], self.scored)
             batch = batch.to(group.device)
@@ -292,6 +298,19 @@ class Stepper:
             for part in itertools.chain.from_iterable(everyone):
                 self.scored[part.features] = True
         return micros
+
+    def _hidden(
+        self, drawn: list[Draw], parts: list[np.ndarray], key: int
+    ) -> tuple[list[list[np.ndarray]], list[masking.Queries]]:
+        """ASVs to hide from this rank's samples, and queries, in each micro-step; else empty."""
+        if not self.network.parts.presence:
+            return [], []
+        batcher, config = self.job.batcher, self.config.masking
+        of_micros = [
+            masking.choose_hidden(draw, part, batcher, config, key)
+            for draw, part in zip(drawn, parts, strict=True)
+        ]
+        return [hidden for hidden, _ in of_micros], [queries for _, queries in of_micros]
 
     def _share(self, part: np.ndarray) -> tuple[np.ndarray, bool]:
         """This rank's samples of a micro-step; a placeholder where there are none."""

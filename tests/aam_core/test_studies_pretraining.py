@@ -224,9 +224,11 @@ def batcher(studies, settings):
 
 
 def hidden(batcher, samples, ratio=0.5, key=7):
-    batch = batcher.batch(np.array(samples))
+    draw = batcher.draw(samples := np.array(samples))
+    batch = batcher.assemble(draw, [batcher.share(draw)])
     before = batch.asv_mask.clone()
-    masking.hide(batch, batcher, MaskingConfig(presence_ratio=ratio), key)
+    config = MaskingConfig(presence_ratio=ratio)
+    masking.hide(batch, *masking.choose_hidden(draw, samples, batcher, config, key))
     return batch, before
 
 

@@ -43,6 +43,13 @@ DROPOUT = {
 
 PROFILE = {"model.encoder.features": "profile", "model.encoder.components": 6}
 
+STUDIES = {
+    "parts": {"columns": (1, 2), "presence": True},
+    **{"studies": True, "fixed": True},
+    "changes": DROPOUT | PROFILE | {"model.members": 2, "train.studies_per_batch": 2},
+}
+BASES = {"nucleotide": True, "distance": True, "columns": (1, 2)}
+
 CASES = {
     "pretraining": PRETRAIN,
     "pretraining with dropout": PRETRAIN | {"changes": DROPOUT},
@@ -108,6 +115,19 @@ CASES = {
         "parts": {"outputs": 2, "count": True},
         "changes": {"model.members": 3, "model.sample.depth": 0},
     },
+    "many studies": STUDIES,
+    "many studies, uneven micro-steps": STUDIES
+    | {"batch": 9, "changes": STUDIES["changes"] | {"train.accumulate": 2}},
+    "many studies, one sample": STUDIES | {"batch": 1},
+    "many studies, hidden ASVs alone, of bases": {
+        **{"parts": {"presence": True, "nucleotide": True}, "studies": True, "batch": 9},
+        "changes": {"model.encoder.depth": 1, "loss.nucleotide": 1.0},
+    },
+    "many studies, bases and distances": {
+        **{"parts": BASES, "studies": True, "batch": 9},
+        "changes": PROFILE
+        | {"model.encoder.features": "both", "loss.metric": "braycurtis", "model.members": 2},
+    },
     "latent vectors of ASVs and covariates": CLASSIFY
     | {"covariates": ["gradient"], "changes": {"model.fusion.kind": "perceiver"}},
 }
@@ -137,6 +157,15 @@ def taxa_of(study) -> Taxa:
     return replace(Taxa.fit(named, np.arange(21), 1), new=np.arange(size) % 3 == 0)
 
 
+def columns_of(study) -> tuple[np.ndarray, tuple[int, ...]]:
+    """A column of numbers and one of two classes, each unknown in a third of the samples."""
+    values = np.full((30, 2), np.nan, np.float32)
+    place = np.arange(30)
+    values[place % 3 > 0, 0] = study.metadata["gradient"].to_numpy(float)[place % 3 > 0] / 100
+    values[place % 3 < 2, 1] = (study.metadata["group"].to_numpy() == "case")[place % 3 < 2]
+    return values, (1, 2)
+
+
 def job_of(case: dict, strategy: str) -> TrainingJob:
     """The job of a case, on the CPU."""
     study = study_of(case.get("given", False))
@@ -152,6 +181,8 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
             "train.patience": 0,
             **({"loss.count": 1.0} if case["parts"].get("count") else {}),
             **({"loss.faith_pd": 1.0} if case["parts"].get("faith_pd") else {}),
+            **({"loss.columns": 1.0} if case["parts"].get("columns") else {}),
+            **({"loss.presence": 1.0} if case["parts"].get("presence") else {}),
             "optim.optimizer": "sgd",
             **case.get("changes", {}),
         }
@@ -195,6 +226,8 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
     if case.get("frozen"):
         network.bases.requires_grad_(False)
         vectors = torch.randn(len(study.feature_ids), config.model.encoder.width)
+    # Samples in turn; the numbers and the classes are of studies of their own.
+    source = np.arange(30) % 3 if case.get("studies") else None
     batcher = Batcher(
         study,
         config.data,
@@ -207,13 +240,16 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
         asv_vectors=vectors,
         held_out=held_out,
         sample_weight=samples,
+        columns=columns_of(study) if case["parts"].get("columns") else None,
+        source=source,
     )
     return TrainingJob(
         network=network,
         config=config,
         batcher=batcher,
         train=np.arange(21),
-        val=np.arange(21, 30),
+        val=np.arange(21, 30 if source is None else 21),
+        source=source,
         target=target,
         class_weight=weight,
         covariates=known,
