@@ -9,7 +9,7 @@ Letters: as in `aam_core.ensemble.linear`; R features of a fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,6 +169,7 @@ def fit_linear(
     weights : ndarray, optional
         ``[N]`` what each sample counts.
     penalties : sequence of float
+        The weakest first, from which the fits of classes take least time.
     ends : tuple of float, optional
         Least and greatest value that the model predicts.
 
@@ -182,17 +183,17 @@ def fit_linear(
     learned = np.ones(len(y), bool) if learned is None else learned
     size = float((design.features[learned] ** 2).sum())
 
-    def fit(given, penalty):
+    def path(given, penalties):
         counted = None if weights is None else weights[given]
-        return _solved(task, design.features[given], y[given], penalty * size, counted)
+        each = [penalty * size for penalty in penalties]
+        return _path(task, design.features[given], y[given], each, counted)
 
     each = np.unique(folds[folds >= 0])
     predicted = np.full((len(penalties), len(y), task.forest_outputs), np.nan)
     errors = np.zeros((len(penalties), len(each)))
     for place, fold in enumerate(each):
         out = folds == fold
-        for row, penalty in enumerate(penalties):
-            coefficients, intercept = fit(~out, penalty)
+        for row, (coefficients, intercept) in enumerate(path(~out, penalties)):
             scores = design.features[out] @ coefficients + intercept
             predicted[row, out] = linked(scores, ends)
             errors[row, place] = task.blend_loss(predicted[row, out], y[out])
@@ -202,30 +203,35 @@ def fit_linear(
         others = total - errors[:, place] if len(each) > 1 else total
         chosen[folds == fold] = predicted[others.argmin(), folds == fold]
     best = int(total.argmin()) if total.any() else len(penalties) // 2
-    coefficients, intercept = fit(learned, penalties[best])
+    ((coefficients, intercept),) = path(learned, [penalties[best]])
     return design.unfolded(coefficients, intercept, penalties[best], ends), chosen
 
 
-def _solved(task, features, y, penalty, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients ``[R, T]`` and intercept ``[T]`` by scikit-learn."""
-    width = features.shape[1]
-    if not task.classes and not width:
-        return np.zeros((0, 1)), np.average(y, weights=weights).reshape(1)
-    if not task.classes:
-        estimator = task.baseline("linear", penalty=penalty)
-        estimator.fit(features, y, sample_weight=weights)
-        return estimator.coef_.reshape(-1, 1), np.reshape(estimator.intercept_, 1)
-    coefficients = np.zeros((width, len(task.classes)))
-    intercept = np.full(len(task.classes), _NEVER)
-    seen = np.unique(y)
-    intercept[seen] = 0.0
-    if len(seen) > 1 and width:
-        estimator = task.baseline("linear", penalty=penalty)
-        estimator.fit(features, y, sample_weight=weights)
-        # Of two classes there is one score: of the second, beside 0.
-        rows = estimator.classes_[1:] if len(seen) == 2 else estimator.classes_
-        coefficients[:, rows], intercept[rows] = estimator.coef_.T, estimator.intercept_
-    return coefficients, intercept
+def _path(task, features, y, penalties, weights) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Coefficients ``[R, T]`` and intercept ``[T]`` of each penalty, by scikit-learn."""
+    before = None
+    for penalty in penalties:
+        if not task.classes and not features.shape[1]:
+            yield np.zeros((0, 1)), np.average(y, weights=weights).reshape(1)
+            continue
+        if not task.classes:
+            estimator = task.baseline("linear", penalty=penalty)
+            estimator.fit(features, y, sample_weight=weights)
+            yield estimator.coef_.reshape(-1, 1), np.reshape(estimator.intercept_, 1)
+            continue
+        coefficients = np.zeros((features.shape[1], len(task.classes)))
+        intercept = np.full(len(task.classes), _NEVER)
+        seen = np.unique(y)
+        intercept[seen] = 0.0
+        if len(seen) > 1 and features.shape[1]:
+            estimator = task.baseline("linear", penalty=penalty, warm_start=before is not None)
+            if before is not None:  # from the fit before: half of the time
+                estimator.coef_, estimator.intercept_ = before.coef_, before.intercept_
+            before = estimator.fit(features, y, sample_weight=weights)
+            # Of two classes there is one score: of the second, beside 0.
+            rows = estimator.classes_[1:] if len(seen) == 2 else estimator.classes_
+            coefficients[:, rows], intercept[rows] = estimator.coef_.T, estimator.intercept_
+        yield coefficients, intercept
 
 
 @dataclass(frozen=True, eq=False)

@@ -283,7 +283,9 @@ class Classification(Task):
         estimators = {
             "random_forest": RandomForestClassifier,
             "extra_trees": ExtraTreesClassifier,
-            "linear": lambda penalty: LogisticRegression(C=1 / penalty, max_iter=1000),
+            "linear": lambda penalty, **given: LogisticRegression(
+                C=1 / penalty, max_iter=1000, **given
+            ),
             "dummy": lambda: DummyClassifier(strategy="prior"),
         }
         return lookup(estimators, name, "baseline")(**settings)

@@ -103,6 +103,20 @@ def test_the_penalty_is_that_of_the_other_folds(inputs):
     assert unknown.penalty == PENALTIES[5] and np.isnan(nothing).all()
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_fits_of_classes_that_start_from_another_end_where_they_would_alone(inputs, count):
+    counts, extra, number, _ = inputs
+    design = design_of(counts, extra, np.ones(60, bool))
+    y, task = np.searchsorted(np.sort(number)[60 // count :: 60 // count], number), classes(count)
+    each = {p: fit_linear(task, design, y, FOLDS, penalties=[p])[1] for p in PENALTIES}
+    model, together = fit_linear(task, design, y, FOLDS)
+    losses = {p: task.blend_loss(it, y) for p, it in each.items()}
+    assert losses[model.penalty] == pytest.approx(min(losses.values()), rel=1e-3)
+    for fold in range(4):
+        apart = [np.abs(together - it)[fold == FOLDS].max() for it in each.values()]
+        assert min(apart) < 2e-3
+
+
 def test_a_fold_without_a_second_class_is_predicted(inputs):
     counts, extra, _, group = inputs
     design = design_of(counts, extra, np.ones(60, bool))
