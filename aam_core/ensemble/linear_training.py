@@ -51,6 +51,11 @@ _NEVER = -1e6
 TRIED = PENALTIES[::2]
 """Tried beside trees: errors between them differ little, and all would take twice as long."""
 
+_PROVED = 100
+"""Held-out samples from which a linear model must be better than the trees by a standard error: on
+34 folds of public studies errors were 0.4 % lower with it than by the loss alone. Of 50 samples
+hardly any model is so much better, and by the loss alone errors were 0.9 % lower (18 fits)."""
+
 MOST_SAMPLES = 3_000
 """Training samples up to which a linear model is tried: beyond, it would take as long as trees."""
 
@@ -315,6 +320,9 @@ class Beside:
 def linear_share(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -> float:
     """Share of the linear model beside the trees, in [0, 1].
 
+    From `_PROVED` samples on it has one where it errs less than the trees by more than chance:
+    `best_weights` has the rule, whose ``prior`` the trees are.
+
     Parameters
     ----------
     predictions : sequence of ndarray
@@ -322,9 +330,10 @@ def linear_share(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
     y, task
         As in `aam_core.ensemble.blending.stable_weights`.
     """
-    _, trees, linear = stable_weights(predictions, y, task)
+    proved = len(y) >= _PROVED
+    _, trees, linear = stable_weights(predictions, y, task, prior=1 if proved else None)
     if not trees + linear:  # the networks alone are best
-        trees, linear = stable_weights(predictions[1:], y, task)
+        trees, linear = stable_weights(predictions[1:], y, task, prior=0 if proved else None)
     return round(linear / (trees + linear), 4)
 
 
