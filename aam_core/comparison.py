@@ -321,7 +321,11 @@ def metrics_of(
         **means,
         **interval,
         **more,
-        "network_weight": {"mean": float(np.mean(weights)), "zero": weights.count(0.0)},
+        "network_weight": {
+            "mean": float(np.mean(weights)),
+            "zero": weights.count(0.0),
+            **_linear_share(weights, [each.linear_share for each in predicted]),
+        },
         **({"comparison": _compare(inputs, tables, list(means))} if compare else {}),
         "per_fold": [
             {
@@ -334,6 +338,15 @@ def metrics_of(
             for (fold, *_), each in zip(inputs.folds, predicted, strict=True)
         ],
     }
+
+
+def _linear_share(weights: Sequence[float], shares: Sequence[float]) -> dict[str, float]:
+    """What linear models have of all that is not the networks'; no key where there are none."""
+    rest = [1 - weight for weight in weights]
+    if not any(shares) or not any(rest):
+        return {}
+    # Rounded: sums of tenths would be written with noise in their last digits.
+    return {"linear_share": round(float(np.average(shares, weights=rest)), 4)}
 
 
 def _over_repeats(scores: Sequence[dict], how) -> dict[str, dict[str, float]]:

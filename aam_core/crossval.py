@@ -32,8 +32,10 @@ from aam_core.data.columns import infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.folds import Division, folds_table
 from aam_core.data.study import Study
+from aam_core.ensemble.blending import forest_in_words
 from aam_core.errors import InputError, first_five, lookup
 from aam_core.evaluation import write_scores
+from aam_core.explanation.explain import mean_importance
 from aam_core.files.own_output import check_output
 from aam_core.fold_fits import (
     FoldFit,
@@ -60,6 +62,9 @@ __all__ = ["CrossValidation", "cross_validate"]
 
 _WRITTEN = ("comparison.tsv", "folds.tsv")
 """Tables beside those of an evaluation."""
+
+_IMPORTANCE = "importance.tsv"
+"""The table of importances, where they are asked for."""
 
 
 @dataclass(repr=False)
@@ -91,6 +96,9 @@ class CrossValidation(Summarized):
         Of a classification, those that have a column of probabilities, in their order.
     groups : Series or None
         Group of each sample, by its id.
+    importance : Series or None
+        By how much the mean error rises where an ASV is permuted among the test samples of a fold:
+        the mean over the folds, most important first, where asked for.
     """
 
     predictions: pd.DataFrame
@@ -101,6 +109,7 @@ class CrossValidation(Summarized):
     more: list[CrossValidation] = dataclasses.field(default_factory=list)
     classes: list[str] = dataclasses.field(default_factory=list)
     groups: pd.Series | None = None
+    importance: pd.Series | None = None
 
     @property
     def each(self) -> list[CrossValidation]:
@@ -147,6 +156,7 @@ def cross_validate(
     only: int | None = None,
     jobs: int = 1,
     baseline: bool | Sequence[str] = True,
+    importance_repeats: int = 0,
     encoder: Model | str | Path | None = None,
     init_from: Model | str | Path | None = None,
     freeze_encoder: bool = False,
@@ -193,11 +203,15 @@ def cross_validate(
     baseline : bool or sequence of str
         Which baselines to score too, by their names in `baseline.BASELINES`; all or none. Where the
         number of reads alone predicts the target there is a warning.
+    importance_repeats : int
+        How often each ASV is permuted among the test samples of each fold, to tell its importance
+        by the rise of the error; 0 for no importances.
     encoder, init_from, freeze_encoder, covariates, config, preset, **settings
         As in `fit_regressor`. If the encoder was trained on tested samples there is a warning.
     output : path, optional
-        Folder for ``predictions.tsv``, ``metrics.json``, ``comparison.tsv``, ``folds.tsv`` and
-        ``predictions.png``; of each further target the same in a folder of its own, in ``targets``.
+        Folder for ``predictions.tsv``, ``metrics.json``, ``comparison.tsv``, ``folds.tsv``,
+        ``predictions.png`` and, where asked for, ``importance.tsv``; of each further target the
+        same in a folder of its own, in ``targets``.
 
     Returns
     -------
@@ -217,6 +231,8 @@ def cross_validate(
         check_output(output, "a cross-validation")
     assert isinstance(config, Config)
     _check_jobs(jobs, config)
+    if importance_repeats < 0:
+        raise InputError(f"importance_repeats is {importance_repeats}; it must be at least 0.")
     encoder = None if encoder is None else as_model(encoder)
     options: dict[str, Any] = {
         "encoder": encoder,
@@ -234,6 +250,7 @@ def cross_validate(
     division.check()
     names = _baseline_names(baseline)
     inputs = _prepare(study, target, kind, group_by, division, config, options, names)
+    inputs = dataclasses.replace(inputs, importance_repeats=importance_repeats)
     inputs = inputs if only is None else _one_fold(inputs, only)
     predicted = predict_folds(inputs, jobs)
     first, *more = (
@@ -284,7 +301,18 @@ def _scored(
         task.column,
         classes=list(task.classes),
         groups=groups,
+        importance=_mean_importance(inputs, predicted),
     )
+
+
+def _mean_importance(
+    inputs: TargetInputs, predicted: Sequence[FoldPredictions]
+) -> pd.Series | None:
+    """The importance of each ASV in the mean of the folds, by their numbers of test samples."""
+    each = [one.importance for one in predicted if one.importance is not None]
+    if not each:
+        return None
+    return mean_importance(each, [len(fit.fold.test) for fit in inputs.folds])
 
 
 def _write(result: CrossValidation, inputs: FoldInputs, output: Path) -> None:
@@ -300,6 +328,7 @@ def _write(result: CrossValidation, inputs: FoldInputs, output: Path) -> None:
         repeats = one.predictions.get("repeat")
         drawn = one.predictions if repeats is None else one.predictions[repeats == 1]
         tables = dict(zip(_WRITTEN, (one.comparison, one.folds), strict=True))
+        tables[_IMPORTANCE] = None if one.importance is None else one.importance.to_frame()
         place = output / MORE / name if name else output
         drawing = dataclasses.replace(figure, units=unit)
         given = part.task, one.target, place, tables, drawn, drawing
@@ -458,8 +487,10 @@ def _say_weight(metrics: dict) -> None:
     """Say where the networks have no part in the predictions."""
     zero, folds = metrics["network_weight"]["zero"], len(metrics["per_fold"])
     if zero and "network" in metrics:
+        forest_name = forest_in_words(metrics["network_weight"].get("linear_share", 0.0))
         logger.info(
-            f"The networks' blend weight is 0 in {zero} of {folds} folds: there AAM is its forest."
+            f"The networks' blend weight is 0 in {zero} of {folds} folds, where AAM is its "
+            f"{forest_name}."
         )
 
 

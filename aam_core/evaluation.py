@@ -23,7 +23,7 @@ from aam_core.prediction_files import read_predictions
 from aam_core.tasks import Task, task_named, task_of_predictions
 from aam_core.tasks.prediction_columns import IN_TRAINING
 
-__all__ = ["evaluate", "write_scores"]
+__all__ = ["evaluate", "warn_of_training", "write_scores"]
 
 _MISSING_SAMPLES = ("error", "ignore")
 """What becomes of samples without a value."""
@@ -115,14 +115,17 @@ def evaluate(
     table, metrics = kind.compare(predictions, truth)
     metrics = {"samples": len(compared), "left_out": len(dropped), **metrics}
     if IN_TRAINING in predictions.columns:
-        metrics[IN_TRAINING] = _count_trained_on(predictions[IN_TRAINING])
+        metrics[IN_TRAINING] = warn_of_training(predictions)
     if output is not None:
         write_scores(table, metrics, kind, target, output, figure=figure)
     return metrics
 
 
-def _count_trained_on(column: pd.Series) -> int:
-    """Number of samples that the model was trained on; a warning where there are some."""
+def warn_of_training(predictions: pd.DataFrame) -> int:
+    """Number of predicted samples that the model was trained on; a warning where there are some."""
+    if IN_TRAINING not in predictions.columns:
+        return 0
+    column = predictions[IN_TRAINING]
     # A file may have it as text or as numbers, by the program that wrote it.
     seen = column.astype(str).str.lower().isin(["true", "1", "1.0"]).to_numpy()
     if seen.any():
@@ -136,7 +139,7 @@ def write_scores(
     task: Task | type[Task],
     target: str,
     output: str | Path,
-    more: Mapping[str, pd.DataFrame] | None = None,
+    more: Mapping[str, pd.DataFrame | None] | None = None,
     drawn: pd.DataFrame | None = None,
     figure: FigureConfig | None = None,
 ) -> None:
@@ -153,7 +156,7 @@ def write_scores(
     output : path
         Folder.
     more : mapping of str to DataFrame, optional
-        Further tables by the names of their files.
+        Further tables by the names of their files. Where one is None an older file goes.
     drawn : DataFrame, optional
         The samples to draw, where not all of the table.
     figure : FigureConfig, optional
@@ -171,7 +174,8 @@ def write_scores(
         write_json(folder / "metrics.json", metrics)
         table.to_csv(folder / "predictions.tsv", sep="\t", index_label="sample-id")
         for name, frame in (more or {}).items():
-            frame.to_csv(folder / name, sep="\t")
+            if frame is not None:
+                frame.to_csv(folder / name, sep="\t")
     picture = Path(output, f"predictions.{figure.format}")
     drawn = table if drawn is None else drawn
     words = {"label": target, "units": figure.units, "title": figure.title}

@@ -26,7 +26,12 @@ from aam_core.data.batches import Batcher
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.ensemble.assemble import Ensemble, Trained, assemble, forest_seconds
-from aam_core.ensemble.blending import spread_of_passes, weights, weights_in_words
+from aam_core.ensemble.blending import (
+    forest_in_words,
+    spread_of_passes,
+    weights,
+    weights_in_words,
+)
 from aam_core.ensemble.calibration import (
     Calibration,
     calibrate,
@@ -34,6 +39,7 @@ from aam_core.ensemble.calibration import (
     interval_in_words,
     pooled_groups,
 )
+from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.intervals import COVERAGE
 from aam_core.ensemble.probabilities import calibration_in_words
 from aam_core.log import duration, recording
@@ -62,7 +68,7 @@ __all__ = ["FITS", "fit_classifier", "fit_regressor", "training_batches"]
 _SCORED = {
     "model": "the saved model",
     "network": "its networks alone",
-    "forest": "its forest alone",
+    "forest": "its {forest} alone",
 }
 """Parts of a model that have metrics -> what the lines at the end of a fit call them."""
 
@@ -247,7 +253,7 @@ def _fit(
             run.took(model, networks=clock[2] - clock[1], total=time.perf_counter() - clock[0])
             run.save(model, {})
     clock.append(time.perf_counter())
-    run.log.info(_took(clock, model.forest is not None))
+    run.log.info(_took(clock, model.forest))
     return model
 
 
@@ -298,10 +304,11 @@ def _forest_seconds(run: Run, values: pd.Series | pd.DataFrame) -> float:
     return sum(forest_seconds(_trained(run, model, values)) for model in models)
 
 
-def _took(clock: list[float], forest: bool) -> str:
+def _took(clock: list[float], forest: Forest | None) -> str:
     """A line on how long a fit took; ``clock`` has its start, and the ends of its parts."""
     _, networks, rest = np.diff(clock)
-    what = "forest and held-out samples" if forest else "held-out samples"
+    forest_name = "" if forest is None else f"{forest_in_words(forest.linear_share)}, "
+    what = f"{forest_name}held-out samples"
     parts = f"networks {duration(networks)}, {what} {duration(rest)}"
     return f"took {duration(clock[-1] - clock[0])}: {parts}"
 
@@ -466,6 +473,7 @@ def _log_scores(
 ) -> None:
     """Log the metrics of a fit, and the samples that they were computed on."""
     metrics = scores.metrics
+    linear = metrics.get("linear_share", 0.0)
     if scores.predictions is None:
         shares = weights(trained.network, ensemble.forest, ensemble.network_weight)
         lines = ["no sample was held out, and nothing is scored", *weights_in_words(shares, 0)]
@@ -474,8 +482,9 @@ def _log_scores(
     log.info("metrics on %s:", held_out_in_words(metrics["held_out"]))
     for name, label in _SCORED.items():
         if name in metrics:
-            log.info("  %s: %s", label, metrics_in_words(metrics[name]))
-    for sentence in weights_in_words(metrics["weights"], metrics["held_out"]["samples"]):
+            words = label.format(forest=forest_in_words(linear))
+            log.info("  %s: %s", words, metrics_in_words(metrics[name]))
+    for sentence in weights_in_words(metrics["weights"], metrics["held_out"]["samples"], linear):
         log.info(sentence)
     settings, calibration = trained.config.ensemble, scores.calibration
     if calibration.intervals:

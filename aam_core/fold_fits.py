@@ -19,6 +19,7 @@ from aam_core.data.folds import Fold
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
 from aam_core.errors import AAMError, InputError, Preempted
+from aam_core.explanation.explain import permutation_importance
 from aam_core.log import duration, logger
 from aam_core.model import Model
 from aam_core.prediction import override
@@ -38,13 +39,16 @@ class FoldFit(NamedTuple):
 
 
 class FoldPredictions(NamedTuple):
-    """Predictions of a fold's test samples by each method, and the blend weight of the networks.
+    """Predictions of a fold's test samples by each method, and the blend of the model.
 
-    Of one target.
+    Of one target. The linear model has ``linear_share`` of what is not the networks'; the
+    importance of each ASV for the test samples is there where it is asked for.
     """
 
     frames: dict[str, pd.DataFrame]
     network_weight: float
+    linear_share: float = 0.0
+    importance: pd.Series | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,8 @@ class FoldInputs:
     options : dict
         Further arguments of all fits.
     baselines : tuple of str
+    importance_repeats : int
+        Permutations of each ASV; 0 where importances are not asked for.
     """
 
     study: Study
@@ -75,6 +81,7 @@ class FoldInputs:
     config: Config
     options: dict[str, Any]
     baselines: tuple[str, ...]
+    importance_repeats: int = 0
 
     @cached_property
     def each(self) -> list[TargetInputs]:
@@ -250,7 +257,31 @@ def _predict_methods(
     scores = part.scores({"aam": predictions["aam"]})["aam"]
     text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
     logger.info("%s: %d test samples: %s", label, len(fold.test), text)
-    return FoldPredictions(predictions, model.network_weight if model.forest is not None else 1.0)
+    importance = (
+        _importance(inputs, part, test, model, label) if inputs.importance_repeats else None
+    )
+    blend = (1.0, 0.0)
+    if model.forest is not None:
+        blend = model.network_weight, model.forest.linear_share
+    return FoldPredictions(predictions, *blend, importance)
+
+
+def _importance(
+    inputs: FoldInputs, part: TargetInputs, test: Study, model: Model, label: str
+) -> pd.Series:
+    """The importance of each ASV for the predictions of a fold's test samples."""
+    logger.info("%s: importances of %s test samples", label, len(test.sample_ids))
+    train = inputs.config.train
+    return permutation_importance(
+        model,
+        test,
+        part.values,
+        groups=inputs.groups,
+        repeats=inputs.importance_repeats,
+        seed=train.seed,
+        device=train.device,
+        threads=train.threads or None,
+    )
 
 
 def _predict_target(model: Model, study: Study, device: str) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from aam_core import model_files
 from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.ensemble.blending import parts_in_words
 from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.intervals import Interval
@@ -189,10 +190,10 @@ class Model(Summarized):
         members = self.config.model.members
         parts = [f"{members} member{'s' * (members > 1)}, {size:,} parameters"]
         if self.forest is not None:
-            trees = f"forest of {len(self.forest.arrays['roots'])} trees"
+            parts.append(f"random forest of {len(self.forest.arrays['roots'])} trees")
             linear = self.forest.linear_share
-            parts.append(f"{trees} and a linear model ({linear:.2f} of it)" if linear else trees)
-            parts.append(f"blend weight of the networks {self.network_weight:.2f}")
+            parts += ["linear model"] if linear else []
+            parts.append(f"blend: {parts_in_words(self.network_weight, linear)}")
         items["ensemble"] = "; ".join(parts)
         items["samples"] = f"{len(self.train_samples)} training, {len(self.val_samples)} validation"
         for name in ("model", "distances", "nucleotides", "counts", "faith_pd", "taxonomy"):

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_core.ensemble.blending import LEAST, weights
+from aam_core.ensemble.blending import LEAST, forest_in_words, parts_in_words, weights
 from aam_core.errors import first_five
 from aam_core.log import duration
 from aam_core.models.network import vector_size
@@ -29,7 +29,7 @@ CARD = "model_card.md"
 _SCORED = {
     "model": "the model",
     "network": "its networks alone",
-    "forest": "its forest alone",
+    "forest": "its {forest} alone",
     "distances": "distances between samples",
     "nucleotides": "masked nucleotides",
     "counts": "masked abundances (powers of ten)",
@@ -181,7 +181,8 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, int | None, dict[str, floa
         scores = metrics.get(key)
         if isinstance(scores, dict) and scores:
             numbers = {name: value for name, value in scores.items() if name != "pairs"}
-            rows.append((what, scores.get("pairs", samples), numbers))
+            forest_name = forest_in_words(metrics.get("linear_share", 0.0))
+            rows.append((what.format(forest=forest_name), scores.get("pairs", samples), numbers))
     return rows
 
 
@@ -235,7 +236,7 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
     if what["forest_trees"]:
         made += f"; a random forest of {what['forest_trees']} trees"
     if what["linear_share"]:
-        made += f" and a linear model ({what['linear_share']:.0%} of its predictions)"
+        made += "; a linear model"
     targets = [
         f"{it['column']} ({len(it['classes'])} classes)" if it["classes"] else it["column"]
         for it in what["targets"]
@@ -263,19 +264,16 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
 
 
 def _weights(known: dict[str, Any]) -> str:
-    """What the blend weights mean, as ``the networks count 70 %, the forest 30 %``."""
+    """What the blend weights mean, as ``networks 70%, random forest 30%``."""
     shares, samples = known["weights"], known["validation"].get("samples", 0)
-    parts = []
+    linear, parts = known["model"]["linear_share"], []
     network = shares.get("network")
     if network is not None:
-        if 0 < network < 1:
-            parts.append(f"the networks count {network:.0%}, the forest {1 - network:.0%}")
-        else:
-            alone, other = ("networks", "forest") if network else ("forest", "networks")
-            parts.append(
-                f"the {alone} alone predict{'' if network else 's'}: with the {other}, held-out "
-                "samples were predicted no better"
-            )
+        said = parts_in_words(network, linear)
+        if network in (0, 1):
+            other = forest_in_words(linear) if network else "networks"
+            said += f": with the {other}, held-out samples were predicted no better"
+        parts.append(said)
         if 0 < samples < LEAST:
             parts.append(f"not chosen: {samples} held-out samples are too few")
     fourier = shares.get("members_with_codes")

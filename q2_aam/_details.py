@@ -4,7 +4,8 @@ The types of `q2_aam._predictions` hold a number or a class a sample, as q2-samp
 visualizers want it. `Details` has the rest: bounds, what the model knows of each sample, and how
 the predictions came about. ``predictions.tsv`` is a row a sample; ``about.json`` the object that
 `ABOUT` describes; of a cross-validation ``methods.tsv`` has the predictions of every method, in
-long form, and ``comparison.tsv`` the table of `aam_core.cross_validate`.
+long form, ``comparison.tsv`` the table of `aam_core.cross_validate`, and ``importance.tsv`` the
+importance of each feature for the test samples.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from qiime2.plugin import SemanticType, ValidationError, model
 
 from aam_core import __version__
 from aam_core.data.metadata import is_id_header
+from aam_core.ensemble.blending import LEAST
 from aam_core.errors import InputError, first_five
 from aam_core.tasks.prediction_columns import BOUNDS, PREDICTION_SET
 
@@ -36,6 +38,7 @@ __all__ = [
     "AAMPredictions",
     "AAMPredictionsDirectoryFormat",
     "Details",
+    "blend_of",
 ]
 
 AAMPredictions = SemanticType("AAMPredictions", variant_of=SampleData.field["type"])
@@ -63,7 +66,8 @@ ABOUT = {
     "repeats": int,
     "seed": int,
     "confidence": float,  # with which bounds, or sets of classes, hold the truth
-    "blend": dict,  # weights of 'networks' and 'forest' that held-out samples chose
+    "blend": dict,  # weights of 'networks' and 'forest' that held-out samples chose; where the
+    # forest has a linear model, its 'linear_share' of the forest's
     "classes": list,  # in the model's order
     "baselines": dict,  # method -> metric -> number
     "version": str,  # of AAM
@@ -74,8 +78,16 @@ ABOUT = {
 _NEEDED = ("format", "format_version", "task", "column", "source")
 _TASKS = ("regression", "classification")
 _SUMS_TO_1 = 1e-3
-_FILES = {"table": "predictions.tsv", "methods": "methods.tsv", "comparison": "comparison.tsv"}
+_FILES = {
+    "table": "predictions.tsv",
+    "methods": "methods.tsv",
+    "comparison": "comparison.tsv",
+    "importance": "importance.tsv",
+}
 """Attribute of `Details` -> its file."""
+
+_LABELS = {"table": "sample-id", "comparison": "method", "importance": "feature-id"}
+"""Attribute of `Details` -> the column of its index; ``methods`` has none."""
 
 _FLAGS = {"true": True, "false": False}
 
@@ -98,12 +110,16 @@ class Details:
         (`aam_core.comparison.long_table`).
     comparison : DataFrame or None
         Index ``method``: metrics, intervals and paired differences.
+    importance : DataFrame or None
+        Index ``feature-id``: ``importance``, by how much the mean error rises where a feature is
+        permuted among test samples; NaN where that could not be done.
     """
 
     table: pd.DataFrame
     about: dict[str, Any] = field(default_factory=dict)
     methods: pd.DataFrame | None = None
     comparison: pd.DataFrame | None = None
+    importance: pd.DataFrame | None = None
 
     @classmethod
     def of_model(
@@ -190,7 +206,7 @@ class Details:
         for name, file in _FILES.items():
             table = getattr(self, name)
             if table is not None:
-                label = {"table": "sample-id", "comparison": "method"}.get(name)
+                label = _LABELS.get(name)
                 _as_text(table).to_csv(
                     folder / file, sep="\t", index=label is not None, index_label=label
                 )
@@ -215,13 +231,14 @@ class Details:
         table = table.set_index("sample-id")
         _check_table(table, about)
         more, actual = {}, {"actual"} if about["classes"] else set()
-        for name in ("methods", "comparison"):
+        for name, check in _CHECKS.items():
             path = folder / _FILES[name]
             if path.exists():
                 more[name] = _read_table(path, {"sample-id", "method", "group", *text, *actual})
-                _CHECKS[name](more[name], about)
-        if "comparison" in more:
-            more["comparison"] = more["comparison"].set_index("method")
+                check(more[name], about)
+        for name in ("comparison", "importance"):
+            if name in more:
+                more[name] = more[name].set_index(_LABELS[name])
         return cls(table, about, **more)
 
     def to_metadata(self) -> qiime2.Metadata:
@@ -237,13 +254,17 @@ class Details:
 
 def _blend(fitted: Model) -> dict[str, float] | None:
     """The blend weights; None where there is no forest, or held-out samples chose none."""
-    from aam_core.ensemble.blending import LEAST  # imports torch
-
     held_out = (fitted.metrics or {}).get("held_out") or {}
     if fitted.forest is None or held_out.get("samples", len(fitted.val_samples)) < LEAST:
         return None
     share = fitted.network_weight
-    return {"networks": round(share, 4), "forest": round(1 - share, 4)}
+    return blend_of(share, fitted.forest.linear_share)
+
+
+def blend_of(network_weight: float, linear_share: float = 0.0) -> dict[str, float]:
+    """The ``blend`` of `ABOUT`."""
+    blend = {"networks": round(network_weight, 4), "forest": round(1 - network_weight, 4)}
+    return blend | ({"linear_share": round(linear_share, 4)} if linear_share else {})
 
 
 def _column_name(name: str) -> str:
@@ -337,7 +358,17 @@ def _check_comparison(table: pd.DataFrame, about: Mapping[str, Any]) -> None:
     _once("methods of comparison.tsv", table["method"])
 
 
-_CHECKS: dict[str, Callable] = {"methods": _check_methods, "comparison": _check_comparison}
+def _check_importance(table: pd.DataFrame, about: Mapping[str, Any]) -> None:
+    if list(table.columns) != ["feature-id", "importance"]:
+        raise InputError("importance.tsv must have the columns feature-id and importance alone.")
+    _once("features of importance.tsv", table["feature-id"])
+
+
+_CHECKS: dict[str, Callable] = {
+    "methods": _check_methods,
+    "comparison": _check_comparison,
+    "importance": _check_importance,
+}
 
 
 def _once(what: str, names: Sequence) -> None:
@@ -435,6 +466,7 @@ class AAMPredictionsDirectoryFormat(model.DirectoryFormat):
     about = model.File("about.json", format=_AboutFormat)
     methods = model.File("methods.tsv", format=_TableFormat, optional=True)
     comparison = model.File("comparison.tsv", format=_TableFormat, optional=True)
+    importance = model.File("importance.tsv", format=_TableFormat, optional=True)
 
     def _validate_(self, level):
         try:

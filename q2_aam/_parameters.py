@@ -79,8 +79,8 @@ _HELP = {
     "device": "Where to compute: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' or 'mps' "
     "(of Apple).",
     "n_jobs": "CPU cores to use (0: all); of several devices, each uses as many.",
-    "n_estimators": "Trees of the random forest, whose predictions are averaged with those of the "
-    "networks (0: networks alone).",
+    "n_estimators": "Trees of the random forest, which is averaged with the networks, beside a "
+    "linear model (0: networks alone).",
 }
 """Help of parameters whose fields are described for those who know the configuration."""
 

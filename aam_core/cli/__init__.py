@@ -44,10 +44,18 @@ COMMANDS = {
         "cross_validate:cross_validate",
         "Score every sample by models that never saw it.",
     ),
+    "maturity": (
+        "maturity:maturity",
+        "Microbial maturity: predicted age against controls of the same age.",
+    ),
     "report": ("report:report", "Show where a model fails, on one page."),
     "baseline": ("baseline:baseline", "Fit a baseline on the split of a fit, and score it."),
     "find-lr": ("find_lr:find_lr", "Find the learning rate of a run by a range test."),
     "tune": ("tune:tune", "Search for the settings that fit best."),
+    "distance-fit": (
+        "distance_fit:distance_fit",
+        "Compare the distances of an encoder with the true ones.",
+    ),
     "unifrac": ("unifrac:unifrac", "Distances between samples, or Faith's PD."),
     "zero-distances": (
         "zero_distances:zero_distances",

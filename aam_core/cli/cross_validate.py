@@ -80,6 +80,13 @@ _WAYS = ("folds", "fold_by", "test_where", "folds_file")
     "regression on CLR), dummy (median or most common class), reads (a forest that knows the "
     "number of reads of a sample alone).  [default: all]",
 )
+@click.option(
+    "--importance-repeats",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Permute each ASV so often among the test samples of each fold, and write by how much the "
+    "error rises (importance.tsv); 0 for no importances. Three are enough.",
+)
 @directory_option(own_output.is_cross_validation)
 @config_options("fitting")
 def cross_validate(inputs, target, output, baseline, baselines, missing_samples=None, **options):
@@ -89,8 +96,8 @@ def cross_validate(inputs, target, output, baseline, baselines, missing_samples=
     other methods on the same folds: with intervals over groups (samples, where there are none), the
     difference from a random forest and p. Where the number of reads of a sample alone does well,
     sequencing depth predicts the target. --output receives predictions.tsv, metrics.json,
-    comparison.tsv, folds.tsv and a plot; of several targets there is a table each, and those after
-    the first are written to folders in targets/.
+    comparison.tsv, folds.tsv, importance.tsv (with --importance-repeats) and a plot; of several
+    targets there is a table each, and those after the first are written to folders in targets/.
     """
     from aam_core import crossval
     from aam_core.config.fields import names_in

@@ -51,9 +51,9 @@ fit_regressor = _fit_command(
     """Fit a numeric metadata column, or several together.
 
     The model is an ensemble: several small networks, each of which holds out one fold of the
-    samples (all the same fold, where the encoder is not frozen), blended with a random forest.
-    --output receives the model, its metrics on held-out samples (metrics.json), their out-of-fold
-    predictions (val_predictions.tsv), a plot and the split.
+    samples (all the same fold, where the encoder is not frozen), blended with a random forest and a
+    linear model. --output receives the model, its metrics on held-out samples (metrics.json), their
+    out-of-fold predictions (val_predictions.tsv), a plot and the split.
     """,
 )
 fit_classifier = _fit_command(
@@ -63,7 +63,7 @@ fit_classifier = _fit_command(
 
     The model is an ensemble: several small networks, each of which holds out one fold of the
     samples, stratified by class (all the same fold, where the encoder is not frozen), blended with
-    a random forest. --output receives the model, its metrics on held-out samples (metrics.json),
-    their out-of-fold predictions (val_predictions.tsv), a plot and the split.
+    a random forest and a linear model. --output receives the model, its metrics on held-out samples
+    (metrics.json), their out-of-fold predictions (val_predictions.tsv), a plot and the split.
     """,
 )

@@ -20,6 +20,9 @@ __all__ = [
     "UNKNOWN",
     "best_weights",
     "blend",
+    "forest_in_words",
+    "parts",
+    "parts_in_words",
     "spread_of_passes",
     "stable_weights",
     "unknown_weight",
@@ -210,22 +213,72 @@ def weights(network: Network, forest: Forest | None, network_weight: float) -> d
     return shares
 
 
-def weights_in_words(shares: dict[str, float], samples: int) -> list[str]:
+def parts(network_weight: float, linear_share: float = 0.0) -> dict[str, float]:
+    """What a model is blended of, by the names that readers know, and the share of each.
+
+    Parameters
+    ----------
+    network_weight : float
+        Of the networks, in [0, 1]; the forest has the rest.
+    linear_share : float
+        Of the linear model in what the forest predicts (`Forest.linear_share`).
+
+    Returns
+    -------
+    dict
+        Shares with sum 1; what has none is absent.
+
+    Examples
+    --------
+    >>> parts(0.5, 0.5)
+    {'networks': 0.5, 'random forest': 0.25, 'linear model': 0.25}
+    """
+    rest = 1 - network_weight
+    shares = {
+        "networks": network_weight,
+        "random forest": rest * (1 - linear_share),
+        "linear model": rest * linear_share,
+    }
+    return {name: share for name, share in shares.items() if share > 0}
+
+
+def parts_in_words(network_weight: float, linear_share: float = 0.0) -> str:
+    """The `parts` in percent, which add up to 100.
+
+    Examples
+    --------
+    >>> parts_in_words(0.5, 0.5), parts_in_words(0.0)
+    ('networks 50%, random forest 25%, linear model 25%', 'random forest alone')
+    """
+    shares = parts(network_weight, linear_share)
+    if len(shares) == 1:
+        return f"{next(iter(shares))} alone"
+    percent = {name: round(100 * share) for name, share in shares.items()}
+    # Rounded apart they may add up to 99 or 101.
+    percent[max(shares, key=lambda name: shares[name])] += 100 - sum(percent.values())
+    return ", ".join(f"{name} {number}%" for name, number in percent.items())
+
+
+def forest_in_words(linear_share: float = 0.0) -> str:
+    """What is blended with the networks: trees, a linear model or both."""
+    return " and ".join(parts(0.0, linear_share))
+
+
+def weights_in_words(
+    shares: dict[str, float], samples: int, linear_share: float = 0.0
+) -> list[str]:
     """Sentences on the blend `weights`, chosen on so many held-out samples."""
     lines = []
     if "network" in shares:
-        network, forest = shares["network"], shares["forest"]
+        network = shares["network"]
+        each = [f"{name} {share:.2f}" for name, share in parts(network, linear_share).items()]
+        line = f"blend weights: {', '.join(each)}"
         if samples < LEAST:
-            why = f"{samples} held-out samples are too few to choose a weight"
-            lines.append(f"blend weights: networks {network:.2g}, forest {forest:.2g} ({why})")
-        elif 0 < network < 1:
-            lines.append(f"blend weights: networks {network:.2f}, forest {forest:.2f}")
-        else:
-            alone, other = ("networks", "forest") if network else ("forest", "networks")
-            lines.append(
-                f"blend weights: {alone} 1, {other} 0 (predictions of held-out samples did not "
-                f"improve with the {other})"
-            )
+            line += f" ({samples} held-out samples are too few to choose a weight)"
+        elif network in (0, 1):
+            other = "networks" if network == 0 else forest_in_words(linear_share)
+            line += f" (predictions of held-out samples did not improve with the {other})"
+        lines.append(line)
     # Where the blend weight of the networks is 0, how they share it changes no prediction.
     if "members_with_codes" in shares and shares.get("network", 1.0):
         share = shares["members_with_codes"]

@@ -15,6 +15,7 @@ from aam_core.data.ids import listing
 from aam_core.data.metadata import column
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
+from aam_core.ensemble.blending import forest_in_words
 from aam_core.ensemble.forward import check_lengths
 from aam_core.errors import InputError, first_five
 from aam_core.explanation.clades import SIZES, each_asv, levels_of
@@ -34,7 +35,7 @@ from aam_core.model import Model
 from aam_core.prediction import as_predictor, as_study, override
 from aam_core.preparation import values_by_sample
 
-__all__ = ["explain", "one_target"]
+__all__ = ["explain", "mean_importance", "one_target", "permutation_importance"]
 
 _LEAST = 10
 """Samples without which nothing can be said of an ASV."""
@@ -158,6 +159,84 @@ def explain(
         counts=counts,
         notes=[it for it in (note, *whole.report, blank, few) if it],
     )
+
+
+def permutation_importance(
+    model: Model,
+    study: Study,
+    values: pd.Series,
+    *,
+    groups: pd.Series | None = None,
+    repeats: int = 3,
+    seed: int = 0,
+    device: str | None = None,
+    threads: int | None = None,
+) -> pd.Series:
+    """By how much the mean error rises where an ASV is permuted among samples, and no more.
+
+    It is the importance of `explain`, without its p, clades and contributions: of the samples of
+    one fold of many, which tell little alone.
+
+    Parameters
+    ----------
+    model : Model
+        Of one target.
+    study : Study
+        Samples that the model was not trained on.
+    values : Series
+        Actual value of each sample.
+    groups : Series, optional
+        Samples of a group receive no abundances from their own. Of a single group it is ignored.
+    repeats, seed, device, threads
+        As in `explain`.
+
+    Returns
+    -------
+    Series
+        Of all ASVs of the study: 0 of those that no sample has, NaN where there is one sample.
+    """
+    names = pd.Index(study.feature_ids, name="feature-id")
+    nothing = pd.Series(np.nan, index=names, name="importance")
+    size = len(study.sample_ids)
+    if size < 2:
+        return nothing
+    codes = None if groups is None else pd.factorize(groups.loc[study.sample_ids])[0]
+    codes = None if codes is None or codes.max() < 1 else codes
+    study = _some_features(study, np.flatnonzero(study.counts.getnnz(axis=0)))
+    truth = model.task.forest_target(values.loc[study.sample_ids])
+    rng = np.random.default_rng(seed)
+    donors = shift_donors(size, codes, repeats, rng)
+    with _one_thread_each():
+        config = override(model.config, device, None, None)
+        perturbed = Perturbed(model, study, config, None)
+        try:
+            workers = 1 if perturbed.device.type != "cpu" else _workers(threads)
+            one_group = np.zeros(size, np.int64)
+            levels = [each_asv(study)]
+            (sums,) = permute_levels(perturbed, levels, donors, truth, one_group, workers)
+        finally:
+            perturbed.close()
+    rises = (sums.rise / np.maximum(size - sums.dropped, 1)).mean(axis=1)
+    importance = pd.Series(rises, index=study.feature_ids)
+    return importance.reindex(names, fill_value=0.0).rename("importance")
+
+
+def mean_importance(parts: Sequence[pd.Series], samples: Sequence[int]) -> pd.Series:
+    """The mean of importances on several sets of samples, most important first.
+
+    Parameters
+    ----------
+    parts : sequence of Series
+        As of `permutation_importance`; what is NaN does not count.
+    samples : sequence of int
+        How many samples each is of.
+    """
+    table = pd.concat([part.rename(number) for number, part in enumerate(parts)], axis=1)
+    weights = table.notna() * np.asarray(samples, float)
+    total = weights.sum(axis=1)
+    mean = (table.fillna(0.0) * weights).sum(axis=1) / total.where(total > 0)
+    mean = mean.sort_values(ascending=False, kind="stable")
+    return mean.rename("importance").rename_axis("feature-id")
 
 
 def _check_numbers(repeats: int, references: int) -> None:
@@ -289,7 +368,8 @@ def _held_out(model: Model, study: Study) -> tuple[np.ndarray | None, str]:
     split = Split(names, names, [fold[name] for name in names], count)
     note = "all samples are of the fit: each is explained by the networks that did not train on it"
     if model.forest is not None and model.network_weight < 1:
-        note += f", without the forest (blend weight {1 - model.network_weight:.2f})"
+        forest_name = forest_in_words(model.forest.linear_share)
+        note += f", without the {forest_name} (blend weight {1 - model.network_weight:.2f})"
         logger.warning(note)
     return split.held_out(names, model.config.model.members), note
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from aam_core import plots
 from aam_core.data.study import Study
+from aam_core.ensemble.blending import parts_in_words
 from aam_core.errors import InputError
 from aam_core.explanation.attention import (
     AttentionShares,
@@ -152,8 +153,8 @@ def look(
     if attention:
         if model.forest is not None:
             logger.info(
-                "attention is of the networks, whose blend weight is "
-                f"{model.network_weight:.2f}: the forest has none"
+                "attention is of the networks alone; the predictions are of "
+                + parts_in_words(model.network_weight, model.forest.linear_share)
             )
         shares = attention_shares(model, study, device=device)
         if has_fusion_weights(model):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.errors import InputError
-from aam_core.plots.style import COLOURS, PALE, new_figure, plain, save, style
+from aam_core.plots.style import COLOURS, new_figure, plain, save, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["over_sizes"]
 
 _SIZE = 4.8, 3.7
+
+_ROW = 0.22
+"""Inches of a row of the legend, which stands above: within, it would cover curves."""
 
 
 def over_sizes(
@@ -59,7 +62,9 @@ def over_sizes(
     measured = [name for name in curves if name not in dashed]
     sizes = np.unique(np.concatenate([curves[name]["size"] for name in curves]))
     with style():
-        figure, (axes,) = new_figure(*_SIZE)
+        width, height = _SIZE
+        several = len(curves) > 1
+        figure, (axes,) = new_figure(width, height + several * _ROW * len(curves))
         for name, curve in curves.items():
             is_measured = name in measured
             # An extrapolation has the colour of its curve, whose name its own begins with.
@@ -86,8 +91,9 @@ def over_sizes(
         axes.set_xlabel(plain(xlabel))
         axes.set_ylabel(plain(ylabel))
         axes.grid(alpha=0.25)
-        if len(curves) > 1:
-            axes.legend(framealpha=PALE["alpha"], edgecolor="none", fontsize=11)
+        if several:  # above the exponent of the axis
+            above = {"loc": "lower left", "bbox_to_anchor": (0, 1.06), "borderaxespad": 0.0}
+            axes.legend(frameon=False, fontsize=11, **above)
         return save(figure, path)
 
 

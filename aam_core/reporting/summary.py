@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.comparison import labels_of
-from aam_core.ensemble.blending import weights_in_words
+from aam_core.ensemble.blending import forest_in_words, parts_in_words, weights_in_words
 from aam_core.reporting.inputs import Predicted
 from aam_core.reporting.page import cell
 from aam_core.statistics import compare_methods, draws_of, predictions_of
@@ -170,7 +170,8 @@ def _baseline(given: Predicted, metrics: pd.DataFrame, unit: str) -> list[tuple[
     alone = given.metrics.get("forest", {})
     if main in alone and "per_fold" not in given.metrics:
         remark = f"{_NAMES[main][0].lower()}{_NAMES[main][1:]} on the same folds"
-        return [("Baseline: its forest alone", f"{cell(alone[main])}{of}", remark)]
+        name = f"Baseline: its {forest_in_words(_linear_share(given.metrics))} alone"
+        return [(name, f"{cell(alone[main])}{of}", remark)]
     if task == "regression":
         actual = given.table["actual"].astype(float)
         error = float((actual - actual.median()).abs().mean())
@@ -182,22 +183,23 @@ def _baseline(given: Predicted, metrics: pd.DataFrame, unit: str) -> list[tuple[
 
 
 def _blend(given: Predicted) -> list[tuple[str, str, str]]:
-    metrics = given.metrics
+    metrics, remark = given.metrics, "shares of the prediction"
+    linear = _linear_share(metrics)
     if "network_weight" in metrics and "per_fold" in metrics:
         weight, zero = metrics["network_weight"]["mean"], metrics["network_weight"]["zero"]
-        remark = f"of the prediction, in the mean over {len(metrics['per_fold'])} folds"
+        remark += f", in the mean over {len(metrics['per_fold'])} folds"
         if zero:
-            remark += f"; 0 in {zero} of them, where the forest predicts alone"
-        return [("Blend weight of the networks", f"{weight:.0%}", f"{remark}; the forest the rest")]
+            remark += f"; the networks have none in {zero} of them"
+        return [("Blend", parts_in_words(weight, linear), remark)]
     shares = metrics.get("weights", {})
     if "network" not in shares:
         return []
-    words = {
-        0.0: "the forest predicts alone",
-        1.0: "the networks predict alone",
-    }
-    remark = words.get(shares["network"], f"the forest has {shares['forest']:.0%}")
-    return [("Blend weight of the networks", f"{shares['network']:.0%}", remark)]
+    return [("Blend", parts_in_words(shares["network"], linear), remark)]
+
+
+def _linear_share(metrics: Mapping[str, Any]) -> float:
+    """What the linear model has of the part that is not the networks'."""
+    return metrics.get("network_weight", metrics).get("linear_share", 0.0)
 
 
 def notes_of(given: Predicted, units: str) -> list[str]:
@@ -229,7 +231,8 @@ def notes_of(given: Predicted, units: str) -> list[str]:
     shares = given.metrics.get("weights", {})
     if shares:
         samples = given.metrics.get("held_out", {}).get("samples", len(given.table))
-        lines += [_sentence(line) for line in weights_in_words(shares, samples)]
+        linear = _linear_share(given.metrics)
+        lines += [_sentence(line) for line in weights_in_words(shares, samples, linear)]
     for name, part in _parts(given.metrics).items():
         text = ", ".join(
             f"{_NAMES[key]} {cell(value)}" for key, value in part.items() if key in METRICS
@@ -241,7 +244,8 @@ def notes_of(given: Predicted, units: str) -> list[str]:
 def _parts(metrics: Mapping[str, Any]) -> dict[str, dict]:
     if "per_fold" in metrics or "weights" not in metrics:
         return {}
-    names = {"network": "The networks alone", "forest": "The forest alone"}
+    forest_name = forest_in_words(_linear_share(metrics))
+    names = {"network": "The networks alone", "forest": f"The {forest_name} alone"}
     return {names[key]: metrics[key] for key in names if key in metrics}
 
 

@@ -123,8 +123,9 @@ def page_of(result: ZeroDistances, what: str, bound: float) -> Page:
             ylabel=f"Share of pairs {near}",
         )
         text = (
-            "So many reads were drawn of each sample that has them. A pair that is near at a "
-            "depth, and not by all reads, is an artefact of that depth."
+            "So many reads (depth) were drawn of each sample that has them. A pair is near if it "
+            f"is {near}. One that is near at a depth, and not by all reads, is near for lack of "
+            "reads: an artefact of that depth. The same samples are those that have all depths."
         )
         caption = f"Pairs {near} by sampling depth."
         sections.append(

@@ -3,6 +3,7 @@
 QIIME 2 reads the annotations as objects, so this file does without postponed annotations.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +21,14 @@ from aam_core.ensemble.intervals import COVERAGE
 from aam_core.errors import InputError, first_five
 from aam_core.log import logger, recording
 from aam_core.tasks.prediction_columns import BOUNDS, METHODS
-from q2_aam._details import Details
+from q2_aam._details import Details, blend_of
 from q2_aam._parameters import configure, shares_fitting
-from q2_aam._predictions import PredictionsFormat, ProbabilitiesFormat, write_table
+from q2_aam._predictions import (
+    ImportanceFormat,
+    PredictionsFormat,
+    ProbabilitiesFormat,
+    write_table,
+)
 from q2_aam._splits import check_columns
 from q2_aam._studies import (
     add_covariates,
@@ -35,16 +41,18 @@ from q2_aam._wording import speaking
 from q2_aam.pages.comparison import write_page
 
 __all__ = [
+    "QUANTILES",
     "chosen_baselines",
     "compare",
     "cross_validate",
     "cross_validated",
     "join_classification_folds",
+    "join_importances",
     "join_regression_folds",
     "split_table",
 ]
 
-_QUANTILES = 5
+QUANTILES = 5
 """Strata of a numeric column."""
 
 
@@ -70,7 +78,7 @@ def split_table(
     strata = None
     if stratify:
         numeric = isinstance(metadata, qiime2.NumericMetadataColumn)
-        strata = quantile_strata(values, _QUANTILES, groups) if numeric else values
+        strata = quantile_strata(values, QUANTILES, groups) if numeric else values
     sides = train_val_split(
         samples, fraction=test_size, seed=random_state, groups=groups, strata=strata
     )
@@ -99,6 +107,7 @@ def cross_validate(
     repeats: int = 1,
     fold: int = None,
     baselines: list = None,
+    importance_repeats: int = 0,
     n_jobs: int = 1,
     **fitting,
 ) -> Details:
@@ -129,13 +138,14 @@ def cross_validate(
             only=fold,
             jobs=n_jobs,
             baseline=chosen_baselines(baselines),
+            importance_repeats=importance_repeats,
             covariates=names,
             config=config,
             **{name: fitting[name] for name in ("encoder", "init_from", "freeze_encoder")},
         )
-    weight = result.metrics["network_weight"]["mean"]
+    weight = result.metrics["network_weight"]
     forest = "network" in result.metrics
-    return cross_validated(
+    details = cross_validated(
         result.by_method,
         None if fold is not None else result.comparison,
         task=result.task,
@@ -147,10 +157,13 @@ def cross_validate(
         repeats=repeats,
         seed=config.train.seed,
         confidence=COVERAGE if set(BOUNDS) <= set(result.predictions) else None,
-        blend={"networks": weight, "forest": 1 - weight} if forest else None,
+        blend=blend_of(weight["mean"], weight.get("linear_share", 0.0)) if forest else None,
         classes=result.classes or None,
         notes=notes,
     )
+    if result.importance is None:
+        return details
+    return dataclasses.replace(details, importance=result.importance.to_frame())
 
 
 def join_regression_folds(folds: Details) -> (PredictionsFormat, Details):  # type: ignore[syntax]
@@ -169,6 +182,25 @@ def join_classification_folds(
         write_table(joined.probabilities, ProbabilitiesFormat),
         joined,
     )
+
+
+def join_importances(folds: Details) -> ImportanceFormat:
+    """The importance of each feature in the mean of the folds of one cross-validation."""
+    from aam_core.explanation.explain import mean_importance  # imports torch
+
+    parts = list(folds)  # type: ignore[call-overload]
+    known = [part for part in parts if part.importance is not None]
+    if len(known) < len(parts):
+        raise InputError(
+            f"{len(parts) - len(known)} of {len(parts)} folds have no importances: cross-validate "
+            "them with importance_repeats."
+        )
+    each = [part.importance["importance"] for part in known]
+    mean = mean_importance(each, [len(part.table) for part in known])
+    if mean.isna().all():
+        with speaking():
+            logger.warning("Each fold tests a single sample: there are no importances (NaN).")
+    return write_table(mean.astype(str).to_frame(), ImportanceFormat, "feature-id")
 
 
 def compare(output_dir: str, details: Details, units: str = None) -> None:
@@ -255,16 +287,25 @@ def _joined(parts: Sequence[Details], task: str) -> Details:
     with speaking():
         comparison = comparison_table(metrics_of_table(by_method, *given))
     counts = [len(part[["repeat", "fold"]].drop_duplicates()) for part in methods]
-    weights = [(part.about["blend"] or {}).get("networks") for part in parts]
-    weight = None if None in weights else float(np.average(weights, weights=counts))
     return cross_validated(
         by_method,
         comparison,
         **{name: about[name] for name in _SAME},
         groups=None if about["group_by"] is None else int(by_method["group"].nunique()),
-        blend=None if weight is None else {"networks": weight, "forest": 1 - weight},
+        blend=_mean_blend([part.about["blend"] for part in parts], counts),
         notes=list(dict.fromkeys(note for part in parts for note in part.about["notes"] or [])),
     )
+
+
+def _mean_blend(blends: Sequence[dict | None], counts: Sequence[int]) -> dict | None:
+    """The blend in the mean of so many folds each; None where it is not known of all."""
+    known = [blend for blend in blends if blend]
+    if len(known) < len(blends):
+        return None
+    weight = float(np.average([blend["networks"] for blend in known], weights=counts))
+    linear = [blend["forest"] * blend.get("linear_share", 0.0) for blend in known]
+    rest = 1 - weight
+    return blend_of(weight, float(np.average(linear, weights=counts)) / rest if rest else 0.0)
 
 
 def _check_complete(by_method: pd.DataFrame, about: dict) -> None:

@@ -224,6 +224,7 @@ def _of_details(details: Details):
         blend = about["blend"]
         if blend is not None:
             metrics["weights"] = {"network": blend["networks"], "forest": blend["forest"]}
+            metrics["linear_share"] = blend.get("linear_share", 0.0)
     if details.methods is not None:
         first = details.methods[details.methods["repeat"] == details.methods["repeat"].min()]
         classes = list(about["classes"] or ())

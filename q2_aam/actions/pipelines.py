@@ -29,7 +29,12 @@ from q2_aam._predictions import PredictionsFormat, read_predictions
 from q2_aam._splits import check_columns, check_split, note_left_out, warn_of_start
 from q2_aam._studies import add_covariates, read_study, with_covariates
 from q2_aam._wording import speaking
-from q2_aam.actions.evaluation import chosen_baselines, cross_validate, cross_validated
+from q2_aam.actions.evaluation import (
+    QUANTILES,
+    chosen_baselines,
+    cross_validate,
+    cross_validated,
+)
 from q2_aam.actions.models import fit_classifier, fit_regressor
 
 __all__ = [
@@ -47,11 +52,25 @@ _PLUGIN = "aam"
 
 
 @passes_on(cross_validate, without={"fold"})
-def regress_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, **validating):
+def regress_samples_ncv(
+    ctx,
+    metadata,
+    cv=5,
+    stratify=False,
+    fold_by=None,
+    repeats=1,
+    importance_repeats=3,
+    n_jobs=1,
+    **validating,
+):
     """Cross-validate a numeric column, and make the pages."""
     given = {"metadata": metadata, "fold_by": fold_by, "repeats": repeats, **validating}
+    given["importance_repeats"] = importance_repeats
+    if stratify:
+        given["settings"] = _stratified(fold_by, given["settings"])
     folds = _folds(ctx, cv, n_jobs, **given)
     predictions, details = ctx.get_action(_PLUGIN, "join_regression_folds")(folds=folds)
+    (importance,) = ctx.get_action(_PLUGIN, "join_importances")(folds=folds)
     (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
     (accuracy,) = ctx.get_action(_PLUGIN, "scatterplot")(
         predictions=predictions,
@@ -60,16 +79,31 @@ def regress_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, 
         group_by=given["group_by"],
         missing_samples="ignore",
     )
-    return predictions, details, comparison, accuracy
+    return predictions, importance, details, comparison, accuracy
+
+
+def _stratified(fold_by, settings: list | None) -> list:
+    """The settings with which folds have the quantiles of a number in equal shares."""
+    if fold_by is not None:
+        raise InputError(
+            "stratify divides cv folds, and fold_by makes others: give one of the two."
+        )
+    if any(it.partition("=")[0].strip() == "train.strata" for it in settings or ()):
+        raise InputError("stratify sets train.strata, as the settings do: give one of the two.")
+    return [*(settings or ()), f"train.strata={QUANTILES}"]
 
 
 @passes_on(cross_validate, without={"fold"})
-def classify_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1, **validating):
+def classify_samples_ncv(
+    ctx, metadata, cv=5, fold_by=None, repeats=1, importance_repeats=3, n_jobs=1, **validating
+):
     """Cross-validate a categorical column, and make the pages."""
     given = {"metadata": metadata, "fold_by": fold_by, "repeats": repeats, **validating}
+    given["importance_repeats"] = importance_repeats
     folds = _folds(ctx, cv, n_jobs, **given)
     join = ctx.get_action(_PLUGIN, "join_classification_folds")
     predictions, probabilities, details = join(folds=folds)
+    (importance,) = ctx.get_action(_PLUGIN, "join_importances")(folds=folds)
     (comparison,) = ctx.get_action(_PLUGIN, "compare")(details=details)
     (accuracy,) = ctx.get_action(_PLUGIN, "confusion_matrix")(
         predictions=predictions,
@@ -79,7 +113,7 @@ def classify_samples_ncv(ctx, metadata, cv=5, fold_by=None, repeats=1, n_jobs=1,
         group_by=given["group_by"],
         missing_samples="ignore",
     )
-    return predictions, probabilities, details, comparison, accuracy
+    return predictions, importance, probabilities, details, comparison, accuracy
 
 
 def _folds(ctx, cv: int, n_jobs: int, **given) -> list:

@@ -6,6 +6,7 @@ QIIME 2 reads the annotations as objects, so this file does without postponed an
 import functools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import biom
@@ -16,6 +17,7 @@ from q2_types.tree import NewickFormat
 
 from aam_core import plots
 from aam_core.config import WITHOUT_TREE
+from aam_core.ensemble.blending import parts_in_words
 from aam_core.errors import InputError
 from aam_core.model import Model
 from aam_core.plots.style import named_metric
@@ -47,6 +49,19 @@ _MEANINGS = {
 }
 """Metric -> what it is."""
 
+_OF_ENCODERS = {
+    "mae": "Mean absolute error of the distances (or of what else the row names).",
+    "rmse": "Root mean squared error, likewise.",
+    "accuracy": "Share of the masked bases (or taxa) that are predicted.",
+}
+"""What these are where no metadata column was learned."""
+
+
+def _meanings(kind: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The metrics by the names that the page shows, and what they are."""
+    meanings = {**_MEANINGS, **(_OF_ENCODERS if kind == "encoder" else {})}
+    return [(named_metric(name), meanings[name]) for name in names if name in meanings]
+
 
 def summarize(output_dir: str, model: ModelFolder) -> None:
     """Write a page that tells what a model is into ``output_dir``."""
@@ -72,7 +87,7 @@ def summarize(output_dir: str, model: ModelFolder) -> None:
         "lead": sentence(facts).replace("`", ""),
         "facts": _tiles(facts),
         "metrics": tables.get("metrics", pd.DataFrame()).rename(columns=named_metric).pipe(rows),
-        "meanings": [(named_metric(it), _MEANINGS[it]) for it in names if it in _MEANINGS],
+        "meanings": _meanings(facts["model"]["kind"], names),
         "sections": {title: items for title, items in sections.items() if items},
         "training_notes": list(
             dict.fromkeys([*facts["training"]["dropped"], *run.get("notes", [])])
@@ -174,6 +189,7 @@ def distance_fit(
     ).reset_index(level=0)
     metrics = pd.Series(fit.metrics, name="value").rename_axis("metric").to_frame()
     worst = by_sample.sort_values("error", ascending=False, kind="stable")
+    worst = worst.rename(columns={"actual": "true", "prediction": "predicted"})
     context = {
         "title": f"Predicted against true {metric}",
         "lead": "Distances between samples, as an encoder predicts them from the reads and their "
@@ -238,8 +254,8 @@ def _tiles(facts: dict) -> list[tuple[str, str, str]]:
     tiles += _metric_tiles(facts)
     weight = facts["weights"].get("network")
     if weight is not None:
-        value = f"{weight:.0%} / {1 - weight:.0%}"
-        tiles.append(("Blend weights", value, "of the networks / of the random forest"))
+        blend = parts_in_words(weight, what["linear_share"])
+        tiles.append(("Blend", blend, "shares of the prediction"))
     if what["learned"]:
         tiles.append(("Learned", ", ".join(what["learned"]), what["metric"] or ""))
     return tiles

@@ -16,6 +16,7 @@ __all__ = [
     "compare_example",
     "cross_validate_example",
     "join_classification_folds_example",
+    "join_importances_example",
     "join_regression_folds_example",
     "split_table_example",
 ]
@@ -54,11 +55,10 @@ def cross_validate_example(use):
             **reads(use),
             metadata=use.get_metadata_column("gradient", "gradient", sample_metadata),
             group_by=use.get_metadata_column("subject", "host_subject_id", sample_metadata),
-            cv=3,
-            fold=1,
+            cv=2,
             **LOOK,
         ),
-        use.UsageOutputNames(details="details_of_fold_1"),
+        use.UsageOutputNames(details="details"),
     )
     details.assert_output_type("SampleData[AAMPredictions]")
 
@@ -86,6 +86,16 @@ def join_classification_folds_example(use):
     predictions.assert_output_type("SampleData[ClassifierPredictions]")
     probabilities.assert_output_type("SampleData[Probabilities]")
     details.assert_output_type("SampleData[AAMPredictions]")
+
+
+def join_importances_example(use):
+    """Average the importances of two folds that were fitted apart from each other."""
+    (importance,) = use.action(
+        use.UsageAction("aam", "join_importances"),
+        use.UsageInputs(folds=[use.init_artifact(f"fold_{n}", regressor_fold(n)) for n in (1, 2)]),
+        use.UsageOutputNames(feature_importance="feature_importance"),
+    )
+    importance.assert_output_type("FeatureData[Importance]")
 
 
 def compare_example(use):

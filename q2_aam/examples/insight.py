@@ -39,8 +39,6 @@ def explain_example(use):
             predictor=use.init_artifact("regressor", regressor),
             metadata=samples,
             group_by=use.get_metadata_column("subject", "host_subject_id", samples),
-            repeats=2,
-            references=2,
         ),
         use.UsageOutputNames(feature_importance="feature_importance", explanation="explanation"),
     )

@@ -26,7 +26,7 @@ def regress_samples_ncv_example(use):
         use,
         "regress_samples_ncv",
         "gradient",
-        ("predictions", "details", "comparison", "accuracy_results"),
+        ("predictions", "feature_importance", "details", "comparison", "accuracy_results"),
         cv=2,
         baselines=["random_forest"],
     )
@@ -38,7 +38,10 @@ def classify_samples_ncv_example(use):
         use,
         "classify_samples_ncv",
         "group",
-        ("predictions", "probabilities", "details", "comparison", "accuracy_results"),
+        (
+            *("predictions", "feature_importance", "probabilities", "details"),
+            *("comparison", "accuracy_results"),
+        ),
         cv=2,
         baselines=["random_forest"],
     )

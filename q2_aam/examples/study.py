@@ -173,6 +173,7 @@ def _fold(target, number):
         cv=2,
         fold=number,
         baselines=["random_forest", "dummy"],
+        importance_repeats=1,
     ).details
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.comparison import labels_of, losses_by_group, metric_names
+from aam_core.ensemble.blending import forest_in_words, parts_in_words
 from aam_core.plots.style import named_metric as _metric
 from aam_core.reporting.page import cell
 from aam_core.statistics import CONFIDENCE, mean_metrics, predictions_of
@@ -187,14 +188,13 @@ def _head(comparison, about, samples: int, scale: tuple[str, str | None]) -> dic
 
 
 def _blend_in_words(blend: Mapping[str, float], folds: int) -> tuple[str, str]:
-    """The mean weights of networks and forest in some folds, and what they mean."""
-    share = blend["networks"]
-    if share == 0:
-        return "forest alone", "the networks had no weight: AAM is its forest here"
-    if share == 1:
-        return "networks alone", "the forest had no weight"
-    mean = ", in the mean of the folds" if folds > 1 else ""
-    return f"{share:.0%} networks", f"and {1 - share:.0%} forest{mean}"
+    """What AAM's predictions are of in some folds, and what that means."""
+    linear = blend.get("linear_share", 0.0)
+    remark = "shares of the prediction" + (", in the mean of the folds" if folds > 1 else "")
+    if blend["networks"] in (0, 1):
+        other = forest_in_words(linear) if blend["networks"] else "networks"
+        remark = f"the {other} had no weight"
+    return parts_in_words(blend["networks"], linear), remark
 
 
 def _intervals_in_words(about, comparison) -> str:

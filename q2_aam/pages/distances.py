@@ -29,7 +29,9 @@ def facts_of(metrics: dict[str, float], where: dict[str, int]) -> list[tuple[str
         "validation": "of its validation",
         "trained": "that it was trained on",
     }
-    remark = ", ".join(f"{where[key]:,} {text}" for key, text in words.items() if where[key])
+    there = {text: where[key] for key, text in words.items() if where[key]}
+    remark = ", ".join(f"{number:,} {text}" for text, number in there.items())
+    remark = f"all {next(iter(there))}" if len(there) == 1 else remark
     return [
         ("Samples", f"{metrics['samples']:,}", remark),
         ("R²", f"{metrics['r2']:.3f}", f"over {metrics['pairs']:,} pairs; 0 is the mean distance"),

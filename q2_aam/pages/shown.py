@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from aam_core.comparison import labels_of
+from aam_core.ensemble.blending import parts_in_words
 from aam_core.errors import InputError, first_five, lookup
 from aam_core.tasks.prediction_columns import (
     BOUNDS,
@@ -390,17 +391,14 @@ def baseline_facts(
 
 def blend_facts(it: Shown) -> list[tuple[str, str, str]]:
     """The blend weights in words."""
-    shares = it.about.get("blend")
-    if not shares:
+    blend = it.about.get("blend")
+    if not blend:
         return []
-    used = {name: share for name, share in shares.items() if share}
-    if len(used) == 1:
-        (name,) = used
-        return [("Blend", f"{name} alone", "held-out samples were not predicted better with more")]
-    (first, share), (second, _) = used.items()
-    percent = round(100 * share)  # one of the two: rounded apart they may add up to 99 or 101
-    text = f"{first} {percent}%, {second} {100 - percent}%"
-    return [("Blend", text, "shares of the prediction, chosen on held-out samples")]
+    remark = "shares of the prediction, chosen on held-out samples"
+    if blend["networks"] in (0, 1):
+        other = "the networks" if blend["networks"] == 0 else "more"
+        remark = f"held-out samples were not predicted better with {other}"
+    return [("Blend", parts_in_words(blend["networks"], blend.get("linear_share", 0.0)), remark)]
 
 
 def interval_fact(it: Shown, text: Writer) -> list[tuple[str, str, str]]:

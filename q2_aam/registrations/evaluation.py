@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from q2_types.feature_data import FeatureData
 from q2_types.feature_table import (
     Balance,
     Design,
@@ -49,6 +50,7 @@ from q2_aam.registrations.shared import (
 __all__ = [
     "CV",
     "CV_DESCRIPTIONS",
+    "IMPORTANCE",
     "RANDOM_STATE",
     "RANDOM_STATE_DESCRIPTION",
     "TEST_SIZE",
@@ -69,6 +71,7 @@ CV = {
     "fold_by": GROUP_BY,
     "repeats": Int % Range(1, None),
     "baselines": List[Str % Choices("none", *BASELINES)],
+    "importance_repeats": Int % Range(0, None),
     "n_jobs": JOBS,
 }
 """Parameters of a cross-validation, beside those of a fit."""
@@ -79,12 +82,21 @@ CV_DESCRIPTIONS = {
     "out.",
     "repeats": "How often all is done, each time with the next random_state. Metrics are then "
     "means, and the predictions returned are those of the first time.",
-    "baselines": "Methods to compare with, fitted to the same folds: "
+    "baselines": "Methods to compare with, fitted to the same samples: "
     + ", ".join(f"{name} ({LABELS[name]})" for name in BASELINES)
     + "; or none. Where not given, all.",
+    "importance_repeats": "How often each feature is permuted among the test samples of a fold: by "
+    "how much the error rises is its importance. More make importances steadier.",
     "n_jobs": "Folds that are fitted at the same time, each with its share of the cores; results "
     "do not depend on it.",
 }
+
+
+IMPORTANCE = (
+    "By how much the error rises where a feature is permuted among the test samples of a fold, in "
+    "the mean of the folds: in units of the column, or as log loss of classes. 'heatmap', and that "
+    "of q2-sample-classifier, show the most important features."
+)
 
 
 def register(plugin: Plugin) -> None:
@@ -142,7 +154,7 @@ def _register_split_table(plugin: Plugin) -> None:
         },
         name="Divide a feature table into training and test samples.",
         description="Divide the samples of a feature table into a training and a test table. With "
-        "group_by the samples of one host (or site) stay together: otherwise a model may recognize "
+        "group-by the samples of one host (or site) stay together: otherwise a model may recognize "
         "the host, and looks better than it is. Samples without a value in the metadata column are "
         "in neither table.",
         examples={"split_table": examples.split_table_example},
@@ -165,6 +177,8 @@ def _register_cross_validate(plugin: Plugin) -> None:
             **FIT_PARAMETER_DESCRIPTIONS,
             "metadata": "Metadata column to predict, numeric or categorical.",
             **CV_DESCRIPTIONS,
+            "importance_repeats": CV_DESCRIPTIONS["importance_repeats"] + " 0 for none; "
+            "join-importances makes FeatureData[Importance] of the details.",
             "fold": "Fit this fold alone (the folds of all repeats are counted from 1), for "
             "example as one job of a cluster; join-regression-folds or join-classification-folds "
             "then makes one cross-validation of the details of all. Where not given, all folds.",
@@ -221,6 +235,16 @@ def _register_joins(plugin: Plugin) -> None:
         description="Make one cross-validation of folds that were fitted apart from each other, "
         "with the comparison of the methods: as if all had been fitted at once.",
         examples={"join_classification_folds": examples.join_classification_folds_example},
+        **shared,
+    )
+    plugin.methods.register_function(
+        function=actions.join_importances,
+        outputs=[("feature_importance", FeatureData[_predictions.Importance])],
+        output_descriptions={"feature_importance": IMPORTANCE},
+        name="Join the feature importances of the folds of a cross-validation.",
+        description="Average the importances of the folds, which cross-validate tells where "
+        "importance-repeats is given, by their numbers of test samples.",
+        examples={"join_importances": examples.join_importances_example},
         **shared,
     )
 

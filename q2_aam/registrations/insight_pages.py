@@ -81,7 +81,7 @@ def register(plugin: Plugin) -> None:
         },
         input_descriptions={
             "table": "Counts of each feature in each sample.",
-            "importance": "Importances of the features, from explain, or from "
+            "importance": "Importances of the features, from explain, a cross-validation, or "
             "q2-sample-classifier.",
         },
         parameter_descriptions={

@@ -8,7 +8,6 @@ from q2_types.feature_table import FeatureTable, Frequency
 from q2_types.tree import Phylogeny, Rooted
 from qiime2.plugin import Categorical, List, MetadataColumn, Numeric, Plugin, Str, TypeMap
 
-from aam_core.config.presets import ENCODER_SIZES
 from q2_aam import _parameters, _types_formats
 from q2_aam.actions import models as actions
 from q2_aam.examples import models as examples
@@ -60,7 +59,8 @@ def register(plugin: Plugin) -> None:
             "distances": "Distances between the samples, to learn instead of UniFrac.",
             "taxonomy": "Taxa of the features, to learn rank by rank as well. Unknown ranks are "
             "masked, and features without a taxon allowed.",
-            "initial_encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
+            "initial_encoder": "Pretrained encoder to start from. Its sizes replace those of the "
+            "preset.",
         },
         parameter_descriptions={
             "group_by": GROUP_BY_DESCRIPTION,

@@ -7,11 +7,13 @@ from q2_types.feature_table import FeatureTable, Frequency
 from qiime2.plugin import (
     Bool,
     Categorical,
+    Int,
     List,
     Metadata,
     MetadataColumn,
     Numeric,
     Plugin,
+    Range,
     Str,
     Visualization,
 )
@@ -22,8 +24,8 @@ from q2_aam.examples import pipelines as examples
 from q2_aam.registrations.evaluation import (
     CV,
     CV_DESCRIPTIONS,
+    IMPORTANCE,
     RANDOM_STATE,
-    RANDOM_STATE_DESCRIPTION,
     TEST_SIZE,
     TEST_SIZE_DESCRIPTION,
     TrueTargets,
@@ -70,22 +72,26 @@ def _register_cross_validations(plugin: Plugin) -> None:
         "n_jobs": CV_DESCRIPTIONS["n_jobs"] + " With more than 1, or with fold_by, all folds are "
         "one action, which --parallel does not divide.",
     }
-    shared = {
-        "inputs": FIT_INPUTS,
-        "input_descriptions": INPUTS,
-        "parameter_descriptions": descriptions,
-    }
+    shared = {"inputs": FIT_INPUTS, "input_descriptions": INPUTS}
+    validating = {**FIT_PARAMETERS, **CV, "importance_repeats": Int % Range(1, None)}
     plugin.pipelines.register_function(
         function=actions.regress_samples_ncv,
-        parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Numeric], **CV},
+        parameters={**validating, "metadata": MetadataColumn[Numeric], "stratify": Bool},
+        parameter_descriptions={
+            **descriptions,
+            "stratify": "Whether each fifth of the values has the same share in all folds, as far "
+            "as whole groups allow.",
+        },
         outputs=[
             ("predictions", RegressorPredictions),
+            ("feature_importance", FeatureData[_predictions.Importance]),
             ("details", DetailedPredictions),
             ("comparison", Visualization),
             ("accuracy_results", Visualization),
         ],
         output_descriptions={
             "predictions": "Predicted value of each sample, by a model that never saw it.",
+            "feature_importance": IMPORTANCE,
             "details": DETAILS,
             **_PAGES,
         },
@@ -97,9 +103,11 @@ def _register_cross_validations(plugin: Plugin) -> None:
     )
     plugin.pipelines.register_function(
         function=actions.classify_samples_ncv,
-        parameters={**FIT_PARAMETERS, "metadata": MetadataColumn[Categorical], **CV},
+        parameters={**validating, "metadata": MetadataColumn[Categorical]},
+        parameter_descriptions=descriptions,
         outputs=[
             ("predictions", ClassifierPredictions),
+            ("feature_importance", FeatureData[_predictions.Importance]),
             ("probabilities", Probabilities),
             ("details", DetailedPredictions),
             ("comparison", Visualization),
@@ -107,6 +115,7 @@ def _register_cross_validations(plugin: Plugin) -> None:
         ],
         output_descriptions={
             "predictions": "Predicted class of each sample, by a model that never saw it.",
+            "feature_importance": IMPORTANCE,
             "probabilities": "Probability of each class, likewise.",
             "details": DETAILS,
             **_PAGES,
@@ -259,7 +268,7 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "baselines": CV_DESCRIPTIONS["baselines"],
             "covariates": FIT_PARAMETER_DESCRIPTIONS["covariates"],
             "covariate_columns": "Columns of the covariates metadata that the baselines read, too.",
-            "random_state": RANDOM_STATE_DESCRIPTION,
+            "random_state": "Seed of the baselines: with the same seed a run can be repeated.",
             "n_jobs": "CPU threads of a forest (0: all cores).",
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },

@@ -68,8 +68,8 @@ INPUTS = {
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
     "init_from": "Fitted model that goes on training, as a whole, on these samples: its networks, "
-    "and its target head where that has the same outputs; the forest is a new one. Its sizes and "
-    "number of networks replace those of the preset. Not together with an encoder.",
+    "and its target head where that has the same outputs; random forest and linear model are new. "
+    "Its sizes and number of networks replace those of the preset. Not together with an encoder.",
 }
 GROUP_BY_DESCRIPTION = (
     "Column that says which samples belong together (such as a host or a site): all of a group are "
@@ -104,19 +104,19 @@ FIT_PARAMETER_DESCRIPTIONS = {
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
-    " Several small neural networks and a random forest are trained, each without a part of the "
-    "samples (a fold), and their predictions are averaged with weights that were chosen on the "
-    "samples that were held out. The predictions and details returned are of these: each sample is "
-    "predicted by networks and trees that were not trained on it (out-of-fold), nor on its group. "
-    "Without an encoder and with the preset small they are of all samples. As the weights were "
-    "chosen on them, they are a little too good: cross-validate tells the error without bias, and "
-    "so do predictions of samples that were not in the table. --verbose shows how long the "
+    " Several small neural networks, a random forest and a linear model are trained, each without "
+    "a part of the samples (a fold), and their predictions are averaged with weights that were "
+    "chosen on the samples that were held out. The predictions and details returned are of these: "
+    "each sample is predicted by models that were not trained on it (out-of-fold), nor on its "
+    "group. Without an encoder and with the preset small they are of all samples. As the weights "
+    "were chosen on them, they are a little too good: cross-validate tells the error without bias, "
+    "and so do predictions of samples that were not in the table. --verbose shows how long the "
     "training will take, and its progress."
 )
 DETAILS = (
-    "The predictions with interval or probabilities, what the model knows of each sample (reads in "
-    "known ASVs, novelty), and how they came about. 'qiime metadata tabulate' shows them, and the "
-    "pages of this plugin take them."
+    "The predictions with interval or probabilities, what the model knows of each sample (share of "
+    "reads in known ASVs, how unlike the training samples it is), and how they came about. 'qiime "
+    "metadata tabulate' shows them, and the pages of this plugin take them."
 )
 
 PREDICT_INPUTS = {

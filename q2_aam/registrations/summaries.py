@@ -30,8 +30,8 @@ def register(plugin: Plugin) -> None:
         name="Summarize a model.",
         description="What a model is, in words: what it predicts, the samples and inputs that it "
         "was trained on, how it was validated (samples, groups, folds, seed), its metrics, how "
-        "much its networks and its random forest count, every setting, versions, and the notes "
-        "of the training.",
+        "much its networks, random forest and linear model count, every setting, versions, and "
+        "the notes of the training.",
         examples={"summarize": examples.summarize_example},
     )
 

@@ -45,6 +45,7 @@ def groups(small, brief, tmp_path_factory):
     """A cross-validated classification, and its folder."""
     out = tmp_path_factory.mktemp("cv") / "groups"
     options = {"group_by": "host_subject_id", "folds": 3, "output": out, "task": "classification"}
+    options["importance_repeats"] = 1
     return cross_validate(small, "group", config=brief("fitting", QUICK), **options), out
 
 
@@ -98,6 +99,7 @@ def test_what_is_written(ages, groups):
         names = sorted(item.name for item in out.iterdir())
         assert names == [
             *("comparison.tsv", "folds.tsv"),
+            *(["importance.tsv"] if result.importance is not None else []),
             *("metrics.json", "predictions.png", "predictions.tsv"),
         ]
         assert set(json.loads((out / "metrics.json").read_text())) == set(result.metrics)
@@ -106,6 +108,15 @@ def test_what_is_written(ages, groups):
         assert table["prediction"].tolist() == pytest.approx(
             result.predictions["prediction"].tolist()
         )
+
+
+def test_importances_are_of_all_folds(ages, groups, small):
+    assert ages[0].importance is None
+    result, out = groups
+    written = pd.read_csv(out / "importance.tsv", sep="\t", index_col="feature-id")
+    assert written["importance"].tolist() == pytest.approx(result.importance.tolist())
+    assert set(written.index) == set(small.feature_ids) and (written["importance"] != 0).any()
+    assert written["importance"].is_monotonic_decreasing
 
 
 def test_classification(groups, small):
@@ -449,10 +460,11 @@ def test_repeats_have_metrics_of_their_own(small, brief, tmp_path):
 
 def test_folds_at_a_time_give_the_same(small, brief):
     config = brief("fitting", {**QUICK, **FEW})
-    options = {"folds": 2, "config": config, "baseline": ["linear"]}
+    options = {"folds": 2, "config": config, "baseline": ["linear"], "importance_repeats": 1}
     alone = cross_validate(small, "gradient", **options)
     several = cross_validate(small, "gradient", jobs=2, **options)
     pd.testing.assert_frame_equal(alone.predictions, several.predictions)
+    pd.testing.assert_series_equal(alone.importance, several.importance)
     assert alone.metrics == several.metrics
     with pytest.raises(InputError, match="jobs=2 beside several processes"):
         cross_validate(small, "gradient", jobs=2, devices=2, **options)

@@ -8,6 +8,7 @@ import pytest
 
 from aam_core import model_card
 from aam_core.description import info
+from aam_core.ensemble.blending import forest_in_words, parts_in_words
 from aam_core.errors import InputError
 from aam_core.files.folders import MANIFEST, write_manifest
 from aam_core.model import load_model
@@ -23,11 +24,10 @@ def test_a_regressor_tells_how_it_was_validated(regressor):
     assert {"torch", "scikit-learn", "biom-format"} <= set(known["run"]["versions"])
     json.dumps(known)
     text = info(regressor.folder).to_text()
-    share = regressor.model.network_weight
-    if 0 < share < 1:
-        assert f"the networks count {share:.0%}, the forest {1 - share:.0%}" in text
+    forest = regressor.model.forest
+    assert parts_in_words(regressor.model.network_weight, forest.linear_share) in text
     assert "60 of 15 groups" in text and "by host_subject_id" in text
-    assert "its forest alone" in text and "aam 0.1" in text
+    assert f"its {forest_in_words(forest.linear_share)} alone" in text and "aam 0.1" in text
 
 
 def test_encoders_and_classifiers(encoder, classifier):
@@ -137,9 +137,12 @@ def test_intervals_have_units_and_encoders_have_none(regressor, encoder):
 
 def test_metrics_of_several_targets_have_their_names():
     scores = {"held_out": {"samples": 9}, "model": {"r2": 0.5}, "forest": {"r2": 0.4}}
-    known = {"metrics": {**scores, "targets": {"age": scores, "ph": scores}}}
+    known = {
+        "metrics": {**scores, "targets": {"age": {**scores, "linear_share": 0.5}, "ph": scores}}
+    }
     rows = model_card.metric_rows(known)
     assert [row[0] for row in rows] == [
-        *("age, the model", "age, its forest alone", "ph, the model", "ph, its forest alone")
+        *("age, the model", "age, its random forest and linear model alone"),
+        *("ph, the model", "ph, its random forest alone"),
     ]
     assert rows[0][1:] == (9, {"r2": 0.5})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -161,12 +162,19 @@ def test_wrong_probabilities_are_not_written(tmp_path, column, values, message):
     assert not list(tmp_path.iterdir())
 
 
+class _Forest(NamedTuple):
+    """What the details read of a forest."""
+
+    linear_share: float = 0.0
+
+
 @pytest.mark.parametrize(
     ("forest", "held_out", "blend"),
     [
-        (object(), 40, {"networks": 0.7, "forest": 0.3}),
-        (object(), 29, None),  # too few to choose
-        (object(), 0, None),
+        (_Forest(), 40, {"networks": 0.7, "forest": 0.3}),
+        (_Forest(0.25), 40, {"networks": 0.7, "forest": 0.3, "linear_share": 0.25}),
+        (_Forest(), 29, None),  # too few to choose
+        (_Forest(), 0, None),
         (None, 40, None),
     ],
 )

@@ -114,6 +114,23 @@ def test_folds_become_one_cross_validation(methods, folds):
     assert ours["actual"].to_dict() == pytest.approx(truth.to_dict())
 
 
+def test_importances_of_folds_are_joined(methods, folds):
+    join = PluginManager().get_plugin(id="aam").methods["join_importances"]
+    (importance,) = join(folds=folds)
+    table = importance.view(pd.DataFrame)
+    each = [fold.view(Details).importance["importance"] for fold in folds]
+    assert set(table.index) == set(each[0].index) | set(each[1].index)
+    sizes = [len(fold.view(Details).table) for fold in folds]
+    mean = (each[0] * sizes[0]).add(each[1] * sizes[1], fill_value=0) / sum(sizes)
+    both = each[0].index.intersection(each[1].index)
+    assert table["importance"][both].to_dict() == pytest.approx(mean[both].to_dict())
+    importance.validate()
+    without = dataclasses.replace(folds[0].view(Details), importance=None)
+    artifact = qiime2.Artifact.import_data("SampleData[AAMPredictions]", without)
+    with pytest.raises(InputError, match="1 of 2 folds have no importances"):
+        join(folds=[artifact, folds[1]])
+
+
 def test_a_whole_cross_validation_joins_to_itself(folds):
     once = joined(folds).details
     again = joined([once]).details.view(Details)

@@ -26,7 +26,7 @@ PREDICTS = READ | {
     *("metadata", "batch_size", "device", "precision", "passes", "confidence", "n_jobs"),
 }
 SHOWS = {"predictions", "details", "truth", "metadata", "group_by", "missing_samples"}
-VALIDATES = {"cv", "fold_by", "repeats", "baselines", "n_jobs"}
+VALIDATES = {"cv", "fold_by", "repeats", "baselines", "importance_repeats", "n_jobs"}
 TESTS = {"test_size", "stratify", "pretrain", "baselines"}
 MATURITY = {"predictions", "age", "group", "control", "bin_width", "missing_samples"}
 CHECKED = {
@@ -59,8 +59,9 @@ CHECKED = {
     "cross_validate": READ | LEARNED | SETTINGS | FITS | VALIDATES | {"fold"},
     "join_regression_folds": {"folds"},
     "join_classification_folds": {"folds"},
+    "join_importances": {"folds"},
     "compare": {"details", "units"},
-    "regress_samples_ncv": READ | LEARNED | SETTINGS | FITS | VALIDATES,
+    "regress_samples_ncv": READ | LEARNED | SETTINGS | FITS | VALIDATES | {"stratify"},
     "classify_samples_ncv": READ | LEARNED | SETTINGS | FITS | VALIDATES,
     "regress_samples": READ | LEARNED | SETTINGS | FITS | TESTS,
     "classify_samples": READ | LEARNED | SETTINGS | FITS | TESTS,

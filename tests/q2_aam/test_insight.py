@@ -91,7 +91,7 @@ def test_samples_of_the_fit_are_said_to_be_such(methods):
     view = outcome.explanation.view(Explanation)
     assert view.counts["out_of_fold"] is True
     (note,) = [line for line in view.notes if "all samples are of the fit" in line]
-    assert "without the forest" in note
+    assert "without the random forest" in note
     assert len(view.groups) == 0
 
 

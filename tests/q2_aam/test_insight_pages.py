@@ -101,7 +101,7 @@ def details_of_a_cross_validation():
         group_by="host_subject_id",
         groups=6,
         folds=2,
-        blend={"networks": 0.25, "forest": 0.75},
+        blend={"networks": 0.25, "forest": 0.75, "linear_share": 0.2},
         notes=["3 samples were dropped"],
     )
 
@@ -111,7 +111,7 @@ def test_details_of_a_cross_validation(page):
         report, details=details_of_a_cross_validation(), metadata=examples.metadata()
     )
     assert "Out-of-fold predictions of a cross-validation" in text
-    assert "3 samples were dropped" in text and "25%" in text
+    assert "3 samples were dropped" in text and "networks 25%, random forest 60%, linear" in text
     assert "Baseline: random forest" in text.replace("Random", "random")
     metrics = pd.read_csv(folder / "metrics.tsv", sep="\t")
     ours = metrics[(metrics["metric"] == "mae") & (metrics["method"] == "AAM")]

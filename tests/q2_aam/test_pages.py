@@ -113,7 +113,7 @@ def test_whole_numbers_and_metadata_keep_their_digits(tmp_path):
 
 
 def test_facts_can_be_downloaded_and_notes_are_shown_once(tmp_path):
-    facts = [("Samples", "7", "of two"), ("Blend", "forest alone", "")]
+    facts = [("Samples", "7", "of two"), ("Blend", "random forest alone", "")]
     text = page(tmp_path, context={"facts": facts, "notes": ["a note", "a note"], "tables": []})
     written = pd.read_csv(tmp_path / "facts.tsv", sep="\t", keep_default_na=False)
     assert list(written.itertuples(index=False, name=None)) == facts

@@ -54,13 +54,27 @@ def test_a_pipeline_has_the_parameters_that_it_passes_on():
 
 
 def test_folds_that_aam_fits_side_by_side_are_the_same(capfd):
-    apart = run("regress_samples_ncv", "gradient", cv=2)
-    together = run("regress_samples_ncv", "gradient", cv=2, n_jobs=2)
+    options = {"cv": 2, "stratify": True, "importance_repeats": 1}
+    apart = run("regress_samples_ncv", "gradient", **options)
+    together = run("regress_samples_ncv", "gradient", n_jobs=2, **options)
     assert "2 folds, 2 at a time" in capfd.readouterr().err
     one, other = (it.details.view(Details) for it in (apart, together))
     pd.testing.assert_frame_equal(one.comparison, other.comparison)
     pd.testing.assert_frame_equal(one.table.sort_index(), other.table.sort_index())
     assert one.about == other.about
+    one, other = (
+        it.feature_importance.view(pd.DataFrame)["importance"] for it in (apart, together)
+    )
+    assert one.to_dict() == pytest.approx(other.to_dict())
+
+
+def test_folds_of_a_number_are_stratified_where_asked(no_fit):
+    with pytest.raises(InputError, match="stratify divides cv folds, and fold_by makes others"):
+        column = examples.metadata().get_column("host_subject_id")
+        run("regress_samples_ncv", "gradient", stratify=True, fold_by=column)
+    settings = [*examples.QUICK["settings"], "train.strata=3"]
+    with pytest.raises(InputError, match="stratify sets train.strata"):
+        run("regress_samples_ncv", "gradient", stratify=True, settings=settings)
 
 
 def test_a_pretrained_model_is_tested_on_subjects_that_it_never_saw():

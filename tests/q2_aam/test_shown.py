@@ -197,11 +197,11 @@ def test_facts_of_baselines_blend_and_interval():
     assert (name, value) == ("Baseline: random forest", "2.0 d") and remark.startswith("MAE on")
     assert remark.endswith("; ridge regression on CLR 3.0 d")
     ((_, blend, _),) = shown_page.blend_facts(it)
-    assert blend == "networks 40%, forest 60%"
+    assert blend == "networks 40%, random forest 60%"
     ((_, blend, _),) = shown_page.blend_facts(
         shown(details=details(blend={"networks": 0.575, "forest": 0.425}))
     )
-    assert blend == "networks 57%, forest 43%"
+    assert blend == "networks 57%, random forest 43%"
     ((title, holds, width),) = shown_page.interval_fact(it, write)
     assert (title, holds) == ("90% prediction interval", "holds 66.7%") and "3.0 d" in width
     alone = shown(details=details(blend={"networks": 1.0, "forest": 0.0}))

@@ -49,7 +49,12 @@ OPTIONS = {
     | FITS
     | HELP
     | {"init_from", "task", "folds", "fold_by", "test_where", "folds_file", "repeat", "jobs"}
-    | {"baseline", "baselines"},
+    | {"baseline", "baselines", "importance_repeats"},
+    "maturity": {"predictions", "metadata", "age", "group", "control", "bin_width", "output"},
+    "distance-fit": STUDY - {"metadata", "where"}
+    | LEARNED
+    | LIMIT
+    | {"encoder", "samples", "seed", "output"},
     "report": STUDY
     | LIMIT
     | {"model", "predictions", "target", "group_by", "columns", "units", "title", "device"}

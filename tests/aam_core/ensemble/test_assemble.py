@@ -194,7 +194,9 @@ def test_the_end_of_a_fit_says_what_the_metrics_are_of(small, brief, capsys, tmp
     lines = capsys.readouterr().err.splitlines()
     assert "a fit: predicting held-out samples" in lines
     assert any(re.fullmatch(r"a fit: fitting forests \(\d+ trees\)", line) for line in lines)
-    assert re.fullmatch(r"a fit: took .* s: networks .* s, forest and held-out .* s", lines[-1])
+    assert re.fullmatch(
+        r"a fit: took .* s: networks .* s, .*random forest.*, held-out .* s", lines[-1]
+    )
     counts = model.metrics["held_out"]
     head = f"a fit: metrics on 60 held-out samples of {counts['groups']} groups, in 2 folds:"
     place = lines.index(head)

@@ -7,7 +7,15 @@ import copy
 import numpy as np
 import pytest
 
-from aam_core.ensemble.blending import best_weights, stable_weights, weights, weights_in_words
+from aam_core.ensemble.blending import (
+    best_weights,
+    forest_in_words,
+    parts,
+    parts_in_words,
+    stable_weights,
+    weights,
+    weights_in_words,
+)
 from aam_core.tasks import Classification, Regression
 
 REGRESSION = Regression("value", 0.0, 1.0)
@@ -17,10 +25,14 @@ CLASSES = Classification("class", ("a", "b"))
 @pytest.mark.parametrize(
     "weight, samples, sentence",
     [
-        (0.63, 60, "blend weights: networks 0.63, forest 0.37"),
-        (0.0, 60, "blend weights: forest 1, networks 0 (predictions of held-out samples did not"),
-        (1.0, 60, "blend weights: networks 1, forest 0 (predictions of held-out samples did not"),
-        (0.5, 29, "blend weights: networks 0.5, forest 0.5 (29 held-out samples are too few"),
+        (0.63, 60, "blend weights: networks 0.63, random forest 0.37"),
+        (0.0, 60, "blend weights: random forest 1.00 (predictions of held-out samples did not"),
+        (1.0, 60, "blend weights: networks 1.00 (predictions of held-out samples did not"),
+        (
+            0.5,
+            29,
+            "blend weights: networks 0.50, random forest 0.50 (29 held-out samples are too few",
+        ),
     ],
 )
 def test_weights_in_words(regressor, weight, samples, sentence):
@@ -28,6 +40,37 @@ def test_weights_in_words(regressor, weight, samples, sentence):
     shares = weights(model.network, model.forest, weight)
     assert (shares["network"], shares["forest"]) == (weight, pytest.approx(1 - weight))
     assert weights_in_words(shares, samples)[0].startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "weight, linear, words",
+    [
+        (0.4, 0.0, "networks 40%, random forest 60%"),
+        (0.4, 0.25, "networks 40%, random forest 45%, linear model 15%"),
+        (0.4, 1.0, "networks 40%, linear model 60%"),
+        (0.0, 0.4, "random forest 60%, linear model 40%"),
+        (0.0, 0.0, "random forest alone"),
+        (0.0, 1.0, "linear model alone"),
+        (1.0, 0.4, "networks alone"),
+        (0.575, 0.0, "networks 57%, random forest 43%"),
+        (0.354, 0.5, "networks 36%, random forest 32%, linear model 32%"),
+    ],
+)
+def test_parts_in_words(weight, linear, words):
+    assert parts_in_words(weight, linear) == words
+    assert sum(parts(weight, linear).values()) == pytest.approx(1)
+
+
+def test_the_linear_model_is_named_beside_the_trees():
+    assert [forest_in_words(share) for share in (0.0, 0.3, 1.0)] == [
+        "random forest",
+        "random forest and linear model",
+        "linear model",
+    ]
+    (line,) = weights_in_words({"network": 0.5, "forest": 0.5}, 60, 0.4)
+    assert line == "blend weights: networks 0.50, random forest 0.30, linear model 0.20"
+    (line,) = weights_in_words({"network": 1.0, "forest": 0.0}, 60, 0.4)
+    assert line.endswith("did not improve with the random forest and linear model)")
 
 
 def test_the_weight_of_fourier_features_is_said_where_networks_count(regressor):

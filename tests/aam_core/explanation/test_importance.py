@@ -12,7 +12,12 @@ from sklearn.metrics import roc_auc_score
 from aam_core import load_study
 from aam_core.errors import InputError
 from aam_core.explanation.contributions import _carried
-from aam_core.explanation.explain import _references, explain
+from aam_core.explanation.explain import (
+    _references,
+    explain,
+    mean_importance,
+    permutation_importance,
+)
 from aam_core.explanation.importance import shift_donors
 from aam_core.fitting import fit_regressor
 from aam_core.statistics import benjamini_hochberg
@@ -80,11 +85,32 @@ def test_no_sample_receives_from_its_own_group():
     assert (alone != np.arange(4)).all()
 
 
+def test_importances_of_several_sets_of_samples():
+    parts = [pd.Series([1.0, 0.0, np.nan], index=list("abc")), pd.Series([4.0], index=["a"])]
+    mean = mean_importance([*parts, pd.Series([np.nan, 3.0], index=list("ab"))], [2, 4, 1])
+    assert list(mean.index) == ["a", "b", "c"] and mean["a"] == 3.0
+    assert mean["b"] == 1.0 and np.isnan(mean["c"])
+
+
+def test_one_sample_has_no_importances(planted, brief):
+    study, _ = planted
+    one = study.select(study.sample_ids[:1])
+    # No model is asked: there is no other sample whose abundances it could receive.
+    found = permutation_importance(None, one, study.metadata["target"])
+    assert list(found.index) == study.feature_ids and found.isna().all()
+
+
 def test_planted_asvs_and_their_clade_are_found(planted, brief):
     study, names = planted
     model, others = fitted(study, "target", brief)
     found = explain(
         model, others, group_by="subject", repeats=4, clades=(8,), references=3, threads=1
+    )
+    given = {"values": others.metadata["target"], "groups": others.metadata["subject"]}
+    alone = permutation_importance(model, others, **given, repeats=4, threads=1)
+    assert list(alone.index) == others.feature_ids
+    pd.testing.assert_series_equal(
+        alone[found.importance.index], found.importance["importance"], check_names=False
     )
     table = found.importance.loc[[name for name in names if name in found.importance.index]]
     planted_asvs = names[10 : 10 + PLANTED]

@@ -118,7 +118,7 @@ def test_a_folder_of_a_cross_validation(hostile, tmp_path):
     metrics = {
         "held_out": {"samples": 40, "folds": 4},
         "per_fold": [{}] * 4,
-        "network_weight": {"mean": 0.4, "zero": 1},
+        "network_weight": {"mean": 0.4, "zero": 1, "linear_share": 0.5},
         "comparison": {"group_by": "y"},
     }
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
@@ -126,7 +126,8 @@ def test_a_folder_of_a_cross_validation(hostile, tmp_path):
     assert page.title == "Where predictions fail"
     facts = {label: (value, remark) for label, value, remark in page.facts}
     assert facts["Baseline: random forest"][0] == "1"
-    assert facts["Blend weight of the networks"][0] == "40%" and "in 4 folds" in facts["Samples"][1]
+    assert facts["Blend"][0] == "networks 40%, random forest 30%, linear model 30%"
+    assert "none in 1 of them" in facts["Blend"][1] and "in 4 folds" in facts["Samples"][1]
     metrics["comparison"]["target"] = "height"
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert report(None, tmp_path).title == "Where the prediction of height fails"
