@@ -188,9 +188,9 @@ def test_it_has_a_share_where_it_predicts_better():
 
 def test_from_150_samples_on_it_must_be_better_by_more_than_chance():
     rng = np.random.default_rng(5)
-    y = rng.normal(size=120)
-    trees = y[:, None] + rng.normal(size=(120, 1))
-    networks, alike = trees + 1.0, trees + 0.3 * rng.normal(size=(120, 1))
+    y = rng.normal(size=180)
+    trees = y[:, None] + rng.normal(size=(180, 1))
+    networks, alike = trees + 1.0, trees + 0.3 * rng.normal(size=(180, 1))
     few, many = (
         linear_share([networks[:n], trees[:n], alike[:n]], y[:n], NUMBER) for n in (149, 150)
     )
