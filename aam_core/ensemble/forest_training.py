@@ -217,27 +217,30 @@ def estimated_seconds(
 ) -> float:
     """About how long `cross_fit_forest` will take.
 
-    Timed are a tree of each kind, and a linear model of one penalty.
+    Timed are one tree and three of each kind, and a linear model of one penalty.
     """
     cores = settings.jobs if settings.jobs > 0 else os.cpu_count() or 1
     place = {name: i for i, name in enumerate(study.sample_ids)}
     rows = np.array([place[name] for name in split.train], np.int64)
     truth = settings.task.forest_target(values.loc[split.train])
-    began = time.perf_counter()
-    _training(study, rows)
-    inputs = time.perf_counter() - began  # once for each forest, however many trees it has
-    trees, folds = _trees_by_fold(split, settings)
-    seconds = inputs
-    for kind, number in settings.numbers.items():
+
+    def timed(kind, trees):
         began = time.perf_counter()
-        fit_forest(study, rows, truth, replace(settings, trees=1, shares={kind: 1.0}))
-        tree = max(time.perf_counter() - began - inputs, 0.0)
-        seconds += inputs * folds + tree * (trees * folds + number) / cores
+        fit_forest(study, rows, truth, replace(settings, trees=trees, shares={kind: 1.0}))
+        return time.perf_counter() - began
+
+    trees, folds = _trees_by_fold(split, settings)
+    seconds = 0.0
+    for kind, number in settings.numbers.items():
+        one = timed(kind, 1)
+        tree = max(timed(kind, 3) - one, 0.0) / 2
+        inputs = max(one - tree, 0.0)  # once for each forest, however many trees it has
+        seconds += inputs * (folds + 1) + tree * (trees * folds + number) / cores
     if split.val and len(split.train) <= MOST_SAMPLES:
         began = time.perf_counter()
         _beside(study, split, values, settings, TRIED[:1])
-        # Most of it are the fits of a penalty, one a fold.
-        seconds += (time.perf_counter() - began) * len(TRIED)
+        # Features are made once, and of classes each fit is shorter than the one before.
+        seconds += (time.perf_counter() - began) * len(TRIED) / 2
     return seconds
 
 
