@@ -12,7 +12,13 @@ from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.splits import Split
 from aam_core.data.study import Study
-from aam_core.ensemble.blending import LEAST, blend, stable_weights, unknown_weight
+from aam_core.ensemble.blending import (
+    LEAST,
+    blend,
+    forest_in_words,
+    stable_weights,
+    unknown_weight,
+)
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest import Forest
 from aam_core.ensemble.forest_training import (
@@ -124,7 +130,8 @@ def assemble(
         cross_fitted = _fit_forest(trained, group, progress, by_networks)
         if cross_fitted.trees:
             shares = kind_shares(cross_fitted.forest, cross_fitted.trees)
-            log.info("forest: %s", ", ".join(f"{kind} {it:.2f}" for kind, it in shares.items()))
+            name = forest_in_words(cross_fitted.forest.linear_share)
+            log.info("%s: %s", name, ", ".join(f"{kind} {it:.2f}" for kind, it in shares.items()))
     forest = None if cross_fitted is None else cross_fitted.forest
     if held_out is None:
         return Ensemble(forest, 1.0 if forest is None else unknown_weight(forest))

@@ -203,7 +203,7 @@ class Reporter:
         left = seconds / steps * (self.total - self.done)
         text = f"about {duration(left)} left"
         if self.follows is not None:
-            text += f" for the networks, and {duration(self.follows())} for the forest"
+            text += f" for the networks, and {duration(self.follows())} for the rest"
         self.log.info(text)
 
     def _tell(self) -> None:

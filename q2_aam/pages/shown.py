@@ -315,7 +315,7 @@ def _by_groups(it: Shown) -> str:
 
 
 def _out_of_fold(it: Shown) -> tuple[str, str, str]:
-    how = "out of fold: each was predicted by networks and trees that were not trained on it"
+    how = "out of fold: each was predicted by models that were not trained on it"
     chosen = ", but the blend was chosen on them" if it.about.get("blend") else ""
     return "Held out", "yes", f"{_by_groups(it)}; {how}{chosen}"
 

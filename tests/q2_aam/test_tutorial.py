@@ -50,11 +50,12 @@ json.dump(out, sys.stdout)
 
 TRAINING = ["--p-preset", "tiny", "--p-settings", "train.max_steps=2", "train.batch_size=16"]
 FOREST = ["model.members=2", "--p-n-estimators", "8"]
+NCV = ["--p-cv", "2", "--p-baselines", "random_forest", "--p-importance-repeats", "1"]
 QUICK = {
     "pretrain": [*TRAINING, "--p-sampling-depth", "500"],
     "fit-regressor": [*TRAINING, *FOREST],
     "fit-classifier": [*TRAINING, *FOREST],
-    "regress-samples-ncv": [*TRAINING, *FOREST, "--p-cv", "2", "--p-baselines", "random_forest"],
+    "regress-samples-ncv": [*TRAINING, *FOREST, *NCV],
     "regress-samples": [*TRAINING, *FOREST, "--p-baselines", "random_forest"],
     "explain": ["--p-repeats", "1", "--p-references", "1", "--p-clades", "10"],
 }
@@ -103,7 +104,7 @@ def run(words, folder, home, options=(), **variables):
         input=json.dumps(quick),
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=2700,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

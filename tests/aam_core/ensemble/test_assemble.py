@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.ensemble import assemble, cross_fitting
-from aam_core.ensemble.blending import stable_weights
+from aam_core.ensemble.blending import forest_in_words, stable_weights
 from aam_core.ensemble.cross_fitting import HeldOut, predict_held_out
 from aam_core.ensemble.forest_training import _FEWER, ForestSettings, fit_forest, out_of_fold
 from aam_core.ensemble.linear_training import Beside
@@ -113,7 +113,7 @@ def test_trees_are_of_the_kinds_that_predict_better(small, brief, capsys, kind, 
     shares = {name: number / 40 * (1 - linear) for name, number in numbers.items()}
     shares |= {"linear": linear} if linear else {}
     said = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-    assert f"forest: {said}" in capsys.readouterr().err
+    assert f"{forest_in_words(linear)}: {said}" in capsys.readouterr().err
     place = np.array([study.sample_ids.index(name) for name in model.train_samples])
     settings = ForestSettings(model.target, 40, config.train.seed, shares=numbers)
     trees = fit_forest(study, place, target[place], settings)

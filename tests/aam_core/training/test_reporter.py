@@ -193,7 +193,7 @@ def test_a_training_says_once_how_long_it_will_take(clock, capsys):
         reporter.advance()
     # After a twentieth of the 900 steps, and the first: 854 of half a second are left.
     assert capsys.readouterr().err == (
-        "fit: about 7 min 7 s left for the networks, and 1 min 15 s for the forest\n"
+        "fit: about 7 min 7 s left for the networks, and 1 min 15 s for the rest\n"
     )
     assert len(asked) == 1
     alone = Reporter(label="fit")
