@@ -25,13 +25,13 @@ NAMES = {
 
 def facts_of(metrics: dict[str, float], where: dict[str, int]) -> list[tuple[str, str, str]]:
     words = {
-        "new": "that the encoder has not seen",
+        "new": "new to the encoder",
         "validation": "of its validation",
         "trained": "that it was trained on",
     }
-    there = {text: where[key] for key, text in words.items() if where[key]}
-    remark = ", ".join(f"{number:,} {text}" for text, number in there.items())
-    remark = f"all {next(iter(there))}" if len(there) == 1 else remark
+    parts = {text: where[key] for key, text in words.items() if where[key]}
+    remark = ", ".join(f"{number:,} {text}" for text, number in parts.items())
+    remark = f"all {next(iter(parts))}" if len(parts) == 1 else remark
     return [
         ("Samples", f"{metrics['samples']:,}", remark),
         ("R²", f"{metrics['r2']:.3f}", f"over {metrics['pairs']:,} pairs; 0 is the mean distance"),
