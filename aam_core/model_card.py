@@ -46,6 +46,7 @@ _GOALS = {
     "faith_pd": "Faith's phylogenetic diversity",
     "columns": "metadata columns of many studies",
     "presence": "hidden ASVs",
+    "halves": "halves of samples",
 }
 """Heads of an encoder -> what they learn."""
 

@@ -300,7 +300,7 @@ def _parts(values, where: Path) -> dict:
     # Those of format 6 are written where they say something.
     optional = {
         **{"scale_sizes": [], "ranks": [], "columns": []},
-        **dict.fromkeys(("count", "faith_pd", "unbounded", "presence"), False),
+        **dict.fromkeys(("count", "faith_pd", "unbounded", "presence", "halves"), False),
     }
     if isinstance(values, dict):
         values = {**optional, **values}

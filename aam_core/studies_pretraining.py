@@ -217,6 +217,7 @@ def _parts(studies: Studies, config: Config) -> Parts:
     parts = Parts(
         columns=columns,
         presence=loss.presence > 0,
+        halves=loss.halves > 0,
         nucleotide=loss.nucleotide > 0,
         distance=loss.distance > 0,
         count=loss.count > 0,
@@ -224,13 +225,18 @@ def _parts(studies: Studies, config: Config) -> Parts:
     )
     if parts == Parts():
         raise InputError(
-            "All losses have weight 0 (loss.columns, loss.presence, loss.count, loss.distance, "
-            "loss.nucleotide): nothing is pretrained."
+            "All losses have weight 0 (loss.columns, loss.presence, loss.halves, loss.count, "
+            "loss.distance, loss.nucleotide): nothing is pretrained."
         )
     if parts.presence and (parts.distance or parts.count):
         raise InputError(
             "loss.presence hides ASVs from all that is read of a sample: learn distances and "
             "abundances (loss.distance, loss.count) in a pretraining without it."
+        )
+    if parts.halves and (parts.presence or parts.distance or parts.count):
+        raise InputError(
+            "loss.halves reads halves of samples, not these: learn hidden ASVs, distances and "
+            "abundances (loss.presence, loss.distance, loss.count) in a pretraining without it."
         )
     if config.model.encoder.codes:
         raise InputError(

@@ -106,6 +106,18 @@ class LossConfig(Checked):
         "samples of its study, and how abundant they are.",
         minimum=0.0,
     )
+    halves: float = option(
+        0.0,
+        "Weight of the loss of halves, of a pretraining on many studies: a sample is read as two "
+        "rarefied halves of its reads, and the other half is found among those of its study.",
+        minimum=0.0,
+    )
+    halves_temperature: float = option(
+        0.1,
+        "What cosines of sample vectors are divided by under loss.halves: less weighs the samples "
+        "that are most alike.",
+        minimum=0.001,
+    )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(
         1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0

@@ -245,7 +245,7 @@ _samples = _unless(
             learns_distances(c, at)
             or learns_counts(c, at)
             or learns_diversity(c, at)
-            or (at.studies and (c.loss.columns or c.loss.presence))
+            or (at.studies and (c.loss.columns or c.loss.presence or c.loss.halves))
         )
     ),
     "nothing is learned from samples: no distances, abundances, diversity or metadata",
@@ -486,6 +486,10 @@ RULES: dict[str, Rule] = {
     "loss.taxonomy_min_asvs": why_no_taxonomy,
     "loss.columns": _of_studies,
     "loss.presence": _of_studies,
+    "loss.halves": _of_studies,
+    "loss.halves_temperature": _any(
+        _of_studies, _unless(lambda c, at: c.loss.halves == 0, "loss.halves is 0")
+    ),
     "loss.distance": _distance_weight,
     "loss.metric": _metric,
     "loss.alpha": _any(_metric, _needs("loss.metric", "generalized")),

@@ -107,6 +107,11 @@ class Batch:
         ``[M]`` int64 into U, the ASV.
     query_truth : Tensor or None
         ``[M]`` its share of the reads of the sample; 0 where the sample does not have it.
+    global_study : Tensor or None
+        ``[G]`` int64 study of each sample of all ranks, where samples are read as two halves: of
+        each rank the first halves of all its samples, then the second ones.
+    temperature : float
+        What cosines between halves are divided by.
     placeholder : bool
         Whether the samples only keep this rank in step: a rank without a sample of this batch runs
         the same collectives as the others, on samples of weight 0.
@@ -150,6 +155,8 @@ class Batch:
     query_row: Tensor | None = None
     query_asv: Tensor | None = None
     query_truth: Tensor | None = None
+    global_study: Tensor | None = None
+    temperature: float = 1.0
     placeholder: bool = False
 
     @property
@@ -333,9 +340,31 @@ class Batcher:
         # The same generator then selects the ASVs: one key for all draws of a sample.
         return features, counts, rng
 
-    def draw(self, samples: np.ndarray, epoch: int = EVALUATION, placeholder: bool = False) -> Draw:
-        """Draw the reads of these samples (positions in the study) in this epoch."""
-        drawn = [self.reads(sample, epoch) for sample in samples]
+    def halves(self, samples: np.ndarray, epoch: int) -> list[tuple]:
+        """As of `reads`: of the first halves of all samples, then of the second ones."""
+        parts: tuple[list[tuple], list[tuple]] = ([], [])
+        for sample in samples:
+            features, counts, rng = self.reads(sample, epoch)
+            for part, reads in zip(parts, rarefaction.halves(counts, rng), strict=True):
+                part.append((features[reads > 0], reads[reads > 0], rng))
+        return [*parts[0], *parts[1]]
+
+    def draw(
+        self,
+        samples: np.ndarray,
+        epoch: int = EVALUATION,
+        placeholder: bool = False,
+        halves: bool = False,
+    ) -> Draw:
+        """Draw the reads of these samples (positions in the study) in this epoch.
+
+        With ``halves`` each sample is there twice: see `Batch`.
+        """
+        if halves:
+            drawn = self.halves(samples, epoch)
+            samples = np.concatenate([samples, samples])
+        else:
+            drawn = [self.reads(sample, epoch) for sample in samples]
         selected = [self._select(*part) for part in drawn]
         flat = np.concatenate(
             [features[part] for (features, _, _), part in zip(drawn, selected, strict=True)]

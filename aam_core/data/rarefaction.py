@@ -21,6 +21,7 @@ __all__ = [
     "SELECTIONS",
     "draw_depth",
     "draw_epoch",
+    "halves",
     "is_random",
     "rarefy",
     "sample_rng",
@@ -76,6 +77,32 @@ def rarefy(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarr
         return counts
     # "count" would allocate an array of all reads, "marginals" needs one of the ASVs.
     return rng.multivariate_hypergeometric(counts, depth, method="marginals")
+
+
+_HALF_DEPTHS = (100, 3000)
+"""Least and most reads of a rarefied half, log-uniform: halves of two depths, and few enough that
+rare ASVs are in one of them alone."""
+
+
+def halves(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Divide the reads of a sample at random into two halves, and rarefy each.
+
+    Parameters
+    ----------
+    counts : ndarray
+        Reads of one sample's ASVs, int64 ``[A]``.
+
+    Returns
+    -------
+    tuple of ndarray
+        int64 ``[A]`` each. A half without a read has all of the sample.
+    """
+    first = rng.binomial(counts, 0.5)
+    low, high = np.log(_HALF_DEPTHS)
+    parts = [part if part.any() else counts for part in (first, counts - first)]
+    depths = np.exp(rng.uniform(low, high, 2)).astype(np.int64)
+    one, other = (rarefy(part, int(depth), rng) for part, depth in zip(parts, depths, strict=True))
+    return one, other
 
 
 def draw_epoch(config: DataConfig, epoch: int) -> int:

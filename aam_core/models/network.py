@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_LATER = ("count", "faith_pd", "unbounded", "presence")
+_LATER = ("count", "faith_pd", "unbounded", "presence", "halves")
 """Heads that are written where they are there alone: networks of before had none."""
 
 
@@ -90,6 +90,8 @@ class Parts:
         or 1 for numbers.
     presence : bool
         Whether hidden ASVs are told from others, by a head of each member.
+    halves : bool
+        Whether two halves of a sample's reads are brought together; there is no head for it.
     """
 
     nucleotide: bool = False
@@ -108,6 +110,7 @@ class Parts:
     unbounded: bool = False
     columns: tuple[int, ...] = ()
     presence: bool = False
+    halves: bool = False
 
     def to_dict(self) -> dict:
         """Plain dictionary, ready for JSON; without what networks of before format 6 lacked."""
@@ -142,7 +145,10 @@ class ModelOutput:
     sample : Tensor or None
         Sample vectors ``[B, D]``; none in training with covariates.
     samples : Tensor or None
-        Those of each member, ``[K, B, D]``, before the covariates; none in training.
+        Those of each member, ``[K, B, D]``, before the covariates; none in training but with
+        ``parts.halves``.
+    halves : Tensor or None
+        ``[K, G, D]``, these of halves of the samples of all ranks, which a step gathers.
     nucleotide : Tensor or None
         Logits ``[M, V]`` of the masked bases.
     nucleotide_truth : Tensor or None
@@ -168,6 +174,7 @@ class ModelOutput:
 
     sample: Tensor | None = None
     samples: Tensor | None = None
+    halves: Tensor | None = None
     nucleotide: Tensor | None = None
     nucleotide_truth: Tensor | None = None
     distance: Tensor | None = None
@@ -397,7 +404,7 @@ class Network(nn.Module):
         first = self.members[0]
         # These read the samples, in each member.
         parts = self.parts
-        if parts.outputs or parts.count or parts.columns or parts.presence:
+        if parts.outputs or parts.count or parts.columns or parts.presence or parts.halves:
             return []
         if self.distance is None and self.faith_pd is None:
             if self.taxonomy is not None:
@@ -429,7 +436,9 @@ class Network(nn.Module):
     def forward(
         self,
         batch: Batch,
-        heads: Collection[str] = ("distance", "faith_pd", "columns", "presence", "target"),
+        heads: Collection[str] = (
+            *("distance", "faith_pd", "columns", "presence", "halves", "target"),
+        ),
     ) -> ModelOutput:
         """Run every part on a batch.
 
@@ -522,7 +531,7 @@ class Network(nn.Module):
                 counts.append(member.estimate(vectors_UE, batch, keys_BA))
             if not self._of_members & {*heads}:
                 break  # the first member has all that is asked for
-            if not self.training:
+            if not self.training or self.parts.halves:
                 samples.append(asvs.sample)
             if member.columns is not None and "columns" in heads:
                 columns.append(member.columns(asvs.sample, own_B))
@@ -561,7 +570,7 @@ class Network(nn.Module):
     @property
     def of_many_studies(self) -> bool:
         """Whether it learns what only a pretraining on many studies does."""
-        return bool(self.parts.columns) or self.parts.presence
+        return bool(self.parts.columns) or self.parts.presence or self.parts.halves
 
     @property
     def pools_at_once(self) -> bool:
@@ -573,7 +582,10 @@ class Network(nn.Module):
     def _of_members(self) -> set[str]:
         """What every member makes, not the first one alone."""
         parts = self.parts
-        there = {"target": parts.outputs, "columns": parts.columns, "presence": parts.presence}
+        there = {
+            **{"target": parts.outputs, "columns": parts.columns},
+            **{"presence": parts.presence, "halves": parts.halves},
+        }
         names = {name for name, value in there.items() if value}
         return names | {"samples"} if names else set()
 

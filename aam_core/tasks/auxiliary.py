@@ -228,6 +228,51 @@ def _presence_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
     }
 
 
+# --- halves of samples ---------------------------------------------------------------------------
+
+
+def _pairs(batch: Batch) -> tuple[Tensor, Tensor]:
+    """``[B, G]`` bool: the other halves of the study's samples; the one of the same sample."""
+    study_G, index_G = batch.global_study, batch.global_index
+    assert study_G is not None and index_G is not None
+    second_G = torch.cat([torch.arange(n) >= n // 2 for n in batch.rank_sizes]).to(study_G.device)
+    own = slice(batch.offset, batch.offset + batch.num_samples)
+    other_BG = (study_G[own, None] == study_G) & (second_G[own, None] != second_G)
+    return other_BG, other_BG & (index_G[own, None] == index_G)
+
+
+def _halves_count(batch: Batch) -> dict[str, Tensor]:
+    """Halves that another sample of the study could be taken for."""
+    if batch.global_study is None:
+        return {}
+    return {"": (_pairs(batch)[0].sum(1) > 1).float().sum()}
+
+
+def _halves_total(output: ModelOutput, batch: Batch) -> dict[str, Tensor]:
+    """InfoNCE (van den Oord et al. 2018, arXiv:1807.03748): the other half among the study's.
+
+    Of cosines of sample vectors less the mean of their study in the batch, so that the study is no
+    part of what is told apart.
+    """
+    assert output.halves is not None and batch.global_study is not None
+    other_BG, same_BG = _pairs(batch)
+    scored_B = (other_BG.sum(1) > 1).float()
+    study_G = batch.global_study
+    of_study_GG = (study_G[:, None] == study_G).float()
+    of_study_GG = of_study_GG / of_study_GG.sum(1, keepdim=True)
+    vectors_KGD = output.halves.float()
+    unit_KGD = F.normalize(vectors_KGD - of_study_GG @ vectors_KGD, dim=-1)
+    own_KBD = unit_KGD[:, batch.offset : batch.offset + batch.num_samples]
+    logits_KBG = own_KBD @ unit_KGD.transpose(1, 2) / batch.temperature
+    logits_KBG = logits_KBG.masked_fill(~other_BG, torch.finfo(torch.float32).min)
+    entropy_KB = -(logits_KBG.log_softmax(-1) * same_BG).sum(-1)
+    right_KB = (logits_KBG.argmax(-1) == same_BG.float().argmax(-1)).float()
+    return {
+        "": (entropy_KB.mean(0) * scored_B).sum(),
+        "accuracy": (right_KB.mean(0) * scored_B).sum(),
+    }
+
+
 def _number(value: float, batch: Batch) -> Tensor:
     return torch.full((), float(value), device=batch.counts.device)
 
@@ -274,6 +319,13 @@ AUXILIARY: dict[str, Auxiliary] = {
         count=_presence_count,
         total=_presence_total,
         title="presence",
+        metrics=("accuracy",),
+    ),
+    "halves": Auxiliary(
+        built=lambda parts: parts.halves,
+        count=_halves_count,
+        total=_halves_total,
+        title="halves",
         metrics=("accuracy",),
     ),
 }

@@ -257,7 +257,8 @@ class Stepper:
     def _micros(self, parts: list[np.ndarray], epoch: int, key: int) -> list[MicroBatch]:
         """This rank's share of each micro-step."""
         batcher, group = self.job.batcher, self.group
-        drawn = [batcher.draw(own, epoch, empty) for own, empty in map(self._share, parts)]
+        halves = self.network.parts.halves
+        drawn = [batcher.draw(own, epoch, empty, halves) for own, empty in map(self._share, parts)]
         masked = self.network.nucleotide is not None
         taxa = batcher.taxa if self.network.taxonomy is not None else None
         shared = [batcher.share(draw, masked or taxa is not None) for draw in drawn]
@@ -279,6 +280,10 @@ class Stepper:
                 draw = draw.with_features(queries.feature)
             batch = batcher.assemble(draw, shared, group.rank)
             batch.key = torch.tensor(key)
+            if halves:
+                assert batcher.source is not None and batch.global_index is not None
+                batch.global_study = torch.from_numpy(batcher.source)[batch.global_index]
+                batch.temperature = self.config.loss.halves_temperature
             if rows is not None:
                 masking.mask(batch, rows[number], self.config.masking, key)
             if self.network.parts.count:
@@ -358,6 +363,11 @@ class Stepper:
         with autocast(self.group.device, train.precision), attention(train.attention):
             output = network(batch)
         job = self.job
+        if batch.global_study is not None:
+            assert output.samples is not None
+            own = output.samples[:, : batch.num_samples].transpose(0, 1).flatten(1)
+            everyone = self.group.all_gather_rows(own, batch.rank_sizes)
+            output.halves = everyone.unflatten(1, (len(output.samples), -1)).transpose(0, 1)
         sums = losses.totals(output, batch, self.config.loss, job.target, job.class_weight)
         predicted = None
         if output.distance is not None:

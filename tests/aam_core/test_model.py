@@ -50,7 +50,7 @@ FIELDS = {
         "nucleotide distance metric alpha zero_pair_weight target huber_delta label_smoothing "
         "class_weight transform target_weight target_weights normalize_by target_range quantiles "
         "over under residual_on sample_weight classes class_order count faith_pd taxonomy "
-        "taxonomy_min_asvs columns presence"
+        "taxonomy_min_asvs columns presence halves halves_temperature"
     ),
     "optim": (
         "optimizer lr encoder_lr_ratio head_lr_ratio metadata_lr_ratio weight_decay beta1 beta2 "
@@ -68,7 +68,7 @@ FIELDS = {
     "figure": "units title format",
     "parts": (
         "nucleotide distance outputs sizes numbers scale_sizes link below above count faith_pd "
-        "ranks unbounded columns presence"
+        "ranks unbounded columns presence halves"
     ),
 }
 """All that config.json holds in format 5, by section."""

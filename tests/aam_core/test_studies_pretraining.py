@@ -20,7 +20,7 @@ from aam_core.errors import InputError
 from aam_core.fitting import fit_regressor
 from aam_core.model import load_model
 from aam_core.models import masking
-from aam_core.models.network import Network, Parts
+from aam_core.models.network import ModelOutput, Network, Parts
 from aam_core.prediction import predict
 from aam_core.pretrained import load_encoder, log_known_asvs, with_sizes_of
 from aam_core.studies_pretraining import pretrain_studies
@@ -103,8 +103,6 @@ def _empty_batch(samples):
 
 
 def _output(columns):
-    from aam_core.models.network import ModelOutput
-
     return ModelOutput(columns=columns)
 
 
@@ -282,6 +280,45 @@ def test_hidden_asvs_are_learned_without_metadata(studies, settings, tmp_path):
     assert model.network.parts == Parts(presence=True)
     assert load_model(tmp_path / "model").network.parts == Parts(presence=True)
     assert embed(model, studies.study).shape[0] == 60
+
+
+def test_halves_of_a_sample_are_brought_together(studies, settings, tmp_path):
+    changes = {"loss.halves": 1.0, "loss.columns": 0.0, "train.epochs": 20, "optim.lr": 5e-3}
+    blind = replace(studies, columns=[])
+    model = pretrain_studies(
+        blind, config=settings.replace(changes), held_out=["study2"], output=tmp_path / "model"
+    )
+    first, last = model.history[0], model.history[-1]
+    assert last["train/halves_loss"] < 0.8 * first["train/halves_loss"]
+    assert last["train/halves_accuracy"] > first["train/halves_accuracy"]
+    assert load_model(tmp_path / "model").network.parts == Parts(halves=True)
+    assert embed(model, studies.study).shape[0] == 60
+    both = settings.replace({"loss.halves": 1.0, "loss.presence": 1.0})
+    with pytest.raises(InputError, match="loss.halves reads halves of samples"):
+        pretrain_studies(studies, config=both)
+
+
+def test_the_loss_of_halves_is_that_of_telling_a_sample_among_its_study():
+    """Four samples, of which the last is alone in its study, on the first of two ranks."""
+    vectors = torch.randn(2, 10, 5, generator=torch.Generator().manual_seed(0))
+    index = torch.tensor([4, 7, 9, 4, 7, 9, 1, 2, 1, 2])  # the halves of three, then of two
+    study = torch.tensor([0, 0, 1, 0, 0, 1, 0, 0, 0, 0])
+    batch = replace(
+        _empty_batch(6), global_index=index, global_study=study, rank_sizes=(6, 4), temperature=0.5
+    )
+    expected = 0.0
+    own = study == 0
+    second = torch.tensor([False] * 3 + [True] * 3 + [False] * 2 + [True] * 2)
+    for member in vectors:
+        unit = F.normalize(member - member[own].mean(0), dim=-1)
+        for row in (0, 1, 3, 4):
+            others = (own & (second != second[row])).nonzero()[:, 0]
+            same = (index[others] == index[row]).nonzero()[0]
+            logits = unit[others] @ unit[row] / 0.5
+            expected += F.cross_entropy(logits[None], same) / 2
+    output = ModelOutput(halves=vectors)
+    torch.testing.assert_close(AUXILIARY["halves"].total(output, batch)[""], expected)
+    assert float(AUXILIARY["halves"].count(batch)[""]) == 4
 
 
 def test_other_losses_are_learned_beside_them(studies, settings):

@@ -123,6 +123,8 @@ CASES = {
         **{"parts": {"presence": True, "nucleotide": True}, "studies": True, "batch": 9},
         "changes": {"model.encoder.depth": 1, "loss.nucleotide": 1.0},
     },
+    "many studies, halves": STUDIES | {"batch": 9, "parts": {"columns": (1, 2), "halves": True}},
+    "many studies, halves alone, of one sample": STUDIES | {"batch": 1, "parts": {"halves": True}},
     "many studies, bases and distances": {
         **{"parts": BASES, "studies": True, "batch": 9},
         "changes": PROFILE
@@ -183,6 +185,7 @@ def job_of(case: dict, strategy: str) -> TrainingJob:
             **({"loss.faith_pd": 1.0} if case["parts"].get("faith_pd") else {}),
             **({"loss.columns": 1.0} if case["parts"].get("columns") else {}),
             **({"loss.presence": 1.0} if case["parts"].get("presence") else {}),
+            **({"loss.halves": 1.0} if case["parts"].get("halves") else {}),
             "optim.optimizer": "sgd",
             **case.get("changes", {}),
         }

@@ -42,7 +42,9 @@ def test_two_processes_compute_what_one_does(computed, case, strategy):
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
     assert set(two["gradients"]) == set(one["gradients"])
     largest = max(float(gradient.abs().max()) for gradient in one["gradients"].values())
-    assert largest > 0 or case == "one sample"
+    # Without another sample there is nothing to tell one from.
+    alone = ("one sample", "many studies, halves alone, of one sample")
+    assert largest > 0 or case in alone
     for name, gradient in one["gradients"].items():
         torch.testing.assert_close(
             two["gradients"][name], gradient, rtol=1e-4, atol=2e-6 * max(1.0, largest), msg=name

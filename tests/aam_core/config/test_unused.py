@@ -90,6 +90,13 @@ SOMETIMES = {
         {"loss.presence": 1.0},
         replace(PRETRAIN, studies=True),
     ),
+    "loss.halves": ({}, FIT, {}, replace(PRETRAIN, studies=True)),
+    "loss.halves_temperature": (
+        {},
+        replace(PRETRAIN, studies=True),
+        {"loss.halves": 1.0},
+        replace(PRETRAIN, studies=True),
+    ),
     "loss.columns": ({}, PRETRAIN, {}, replace(PRETRAIN, studies=True)),
     "model.encoder.profile_bases": (BASES, FIT, {}, FIT),
     "train.studies_per_batch": ({}, PRETRAIN, {}, replace(PRETRAIN, studies=True)),
