@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "maturity": (
         "maturity:maturity",
-        "Microbial maturity: predicted age against controls of the same age.",
+        "Compare predicted ages with those of controls: maturity.",
     ),
     "report": ("report:report", "Show where a model fails, on one page."),
     "baseline": ("baseline:baseline", "Fit a baseline on the split of a fit, and score it."),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @missing_option("ignore", "predicted")
 @file_option("TSV to write, one line a sample.")
 def maturity(predictions, metadata, age, group, control, bin_width, missing_samples, output):
-    """Microbial maturity: predicted age against controls of the same age.
+    """Compare predicted ages with those of controls: maturity.
 
     Writes for each sample-id its age, the median and standard deviation of the predicted ages of
     control samples in its age bin, its relative maturity (predicted - median) and the

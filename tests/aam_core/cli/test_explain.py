@@ -62,7 +62,7 @@ def test_where_the_networks_look(aam, command, tmp_path):
     files = command[:9]
     outcome = aam(*files, "--attention", "--no-importance", "--output", out)
     assert outcome.status == 0, outcome.err
-    assert "attention is of the networks, whose blend weight is" in outcome.err
+    assert "attention is of the networks alone; the predictions are of networks" in outcome.err
     assert names_in(out) == {*LOOKS, "explanation.json"}
     # Beside importances, and gone where they are not asked for any more.
     assert aam(*command, "--attention", "--output", out).status == 0

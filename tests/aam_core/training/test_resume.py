@@ -49,10 +49,10 @@ class Ending(Batcher):
         super().__init__(*args, **options)
         self.steps, self.at, self.do = itertools.count(1), at, do
 
-    def draw(self, samples, epoch=EVALUATION, placeholder=False):
+    def draw(self, samples, epoch=EVALUATION, *args):
         if epoch != EVALUATION and next(self.steps) == self.at:
             self.do()
-        return super().draw(samples, epoch, placeholder)
+        return super().draw(samples, epoch, *args)
 
 
 class Watched(Batcher):
@@ -62,9 +62,9 @@ class Watched(Batcher):
         super().__init__(*args, **options)
         self.asked = []
 
-    def draw(self, samples, epoch=EVALUATION, placeholder=False):
+    def draw(self, samples, epoch=EVALUATION, *args):
         self.asked += [(epoch, int(sample)) for sample in samples]
-        return super().draw(samples, epoch, placeholder)
+        return super().draw(samples, epoch, *args)
 
     def of_epoch(self, number):
         return [sample for epoch, sample in self.asked if epoch == number]

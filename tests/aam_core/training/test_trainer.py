@@ -22,9 +22,9 @@ class Watched(Batcher):
         super().__init__(*args, **options)
         self.asked = []
 
-    def draw(self, samples, epoch=EVALUATION, placeholder=False):
+    def draw(self, samples, epoch=EVALUATION, *args):
         self.asked.append((epoch, samples.tolist()))
-        return super().draw(samples, epoch, placeholder)
+        return super().draw(samples, epoch, *args)
 
     def of(self, epoch):
         return [samples for asked, samples in self.asked if asked == epoch]
