@@ -60,8 +60,8 @@ def maturity(
     >>> maturity(age, predicted, control, width=1.0)["maz"].tolist()
     [-1.0, 1.0, 0.0, -2.0]
     """
-    if width is not None and not width > 0:
-        raise InputError(f"The width of an age bin must be above 0, not {width:g}.")
+    if width is not None and not 0 < width < np.inf:
+        raise InputError(f"The width of an age bin must be above 0 and finite, not {width:g}.")
     table = pd.DataFrame(
         {
             "age": age.astype(float),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     type=FILE,
     required=True,
     help="Predicted ages: output of 'aam predict', predictions.tsv of 'aam cross-validate', or "
-    "val_predictions.tsv of a fit.",
+    "val_predictions.tsv of a fit; each sample once, so of a cross-validation without repeats.",
 )
 @click.option("--metadata", type=FILE, required=True, help="Sample metadata with ages and groups.")
 @click.option("--age", required=True, metavar="COLUMN", help="The age, which was predicted.")
@@ -73,7 +73,10 @@ def maturity(predictions, metadata, age, group, control, bin_width, missing_samp
     table = core(true, predicted["prediction"], names == control, width=bin_width)
     table.insert(0, "group", names)
     if without:
-        logger.info(f"{len(without)} predicted samples without {age!r} or {group!r} dropped")
+        logger.info(
+            f"{len(without)} predicted samples without {age!r} or {group!r} dropped: "
+            f"{first_five(without)}"
+        )
     show_table(_by_group(table))
     write_tables([table], output)
     scored = int(table["maz"].notna().sum())

@@ -128,8 +128,8 @@ def on_shared(
             blank = [names[i] for i in own if not given[i]]
             lines.append(
                 f"{len(joined)} cohorts of the manifest are held out as one ({listing(joined)}): "
-                f"studies without a cohort share samples with each ({listing(blank)}). Give these "
-                "a cohort, or leave them out, to keep the others apart."
+                f"studies without a cohort join them, by samples or a source ({listing(blank)}). "
+                "Give these a cohort, or leave them out, to keep the others apart."
             )
     return lines
 

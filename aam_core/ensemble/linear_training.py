@@ -331,7 +331,8 @@ def linear_share(predictions: Sequence[np.ndarray], y: np.ndarray, task: Task) -
     y, task
         As in `aam_core.ensemble.blending.stable_weights`.
     """
-    proved = len(y) >= _PROVED
+    known = np.isfinite(np.hstack(predictions)).all(axis=1)
+    proved = known.sum() >= _PROVED
     _, trees, linear = stable_weights(predictions, y, task, prior=1 if proved else None)
     if not trees + linear:  # the networks alone are best
         trees, linear = stable_weights(predictions[1:], y, task, prior=0 if proved else None)

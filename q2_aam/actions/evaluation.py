@@ -189,11 +189,12 @@ def join_importances(folds: Details) -> ImportanceFormat:
     from aam_core.explanation.explain import mean_importance  # imports torch
 
     parts = list(folds)  # type: ignore[call-overload]
+    _one_validation(parts, parts[0].about["task"])
     known = [part for part in parts if part.importance is not None]
     if len(known) < len(parts):
         raise InputError(
             f"{len(parts) - len(known)} of {len(parts)} folds have no importances: cross-validate "
-            "them with importance_repeats."
+            "them with importance_repeats, and give the folds themselves, before they are joined."
         )
     each = [part.importance["importance"] for part in known]
     mean = mean_importance(each, [len(part.table) for part in known])
@@ -254,15 +255,14 @@ _SAME = (
 """What folds of one cross-validation have in common."""
 
 
-def _joined(parts: Sequence[Details], task: str) -> Details:
-    """One cross-validation from the details of its folds.
+def _one_validation(parts: Sequence[Details], task: str) -> pd.DataFrame:
+    """Predictions by method of all folds of one cross-validation.
 
     Raises
     ------
     InputError
         If they are not those of one cross-validation, each fold once.
     """
-    parts = list(parts)
     for part in parts:
         folds = part.methods is not None and part.about["source"] == "cross-validation"
         if not folds or part.about["task"] != task:
@@ -277,15 +277,20 @@ def _joined(parts: Sequence[Details], task: str) -> Details:
                     f"The folds are of different cross-validations: {name} is {one!r} and "
                     f"{other!r}."
                 )
-    about = parts[0].about
-    methods = [part.methods for part in parts if part.methods is not None]
-    by_method = pd.concat(methods).set_index("sample-id")
-    _check_complete(by_method, about)
+    by_method = pd.concat([part.methods for part in parts]).set_index("sample-id")
+    _check_complete(by_method, parts[0].about)
+    return by_method
+
+
+def _joined(parts: Sequence[Details], task: str) -> Details:
+    """One cross-validation from the details of its folds; as `_one_validation` refuses them."""
+    about, by_method = parts[0].about, _one_validation(parts, task)
     if len(parts) == 1 and parts[0].comparison is not None:
         return parts[0]
     given = (task, about["column"], about["classes"] or (), about["group_by"])
     with speaking():
         comparison = comparison_table(metrics_of_table(by_method, *given))
+    methods = [part.methods for part in parts if part.methods is not None]
     counts = [len(part[["repeat", "fold"]].drop_duplicates()) for part in methods]
     return cross_validated(
         by_method,

@@ -66,5 +66,5 @@ def test_one_control_or_equal_ones_give_no_score():
 def test_controls_that_are_all_of_different_ages():
     with pytest.raises(InputError, match="No age has two control samples .*of 2 controls.*wider"):
         scored([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [True, True, False])
-    with pytest.raises(InputError, match="above 0, not 0"):
+    with pytest.raises(InputError, match="above 0 and finite, not 0"):
         scored([1.0], [1.0], [True], width=0.0)

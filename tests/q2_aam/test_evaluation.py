@@ -129,6 +129,16 @@ def test_importances_of_folds_are_joined(methods, folds):
     artifact = qiime2.Artifact.import_data("SampleData[AAMPredictions]", without)
     with pytest.raises(InputError, match="1 of 2 folds have no importances"):
         join(folds=[artifact, folds[1]])
+    with pytest.raises(InputError, match="1 of 2 folds are missing"):
+        join(folds=folds[:1])
+    again = qiime2.Artifact.import_data(folds[0].type, folds[0].view(Details))
+    with pytest.raises(InputError, match="12 samples are in several of the folds"):
+        join(folds=[*folds, again])
+    other = dataclasses.replace(folds[1].view(Details))
+    other.about["column"] = "diet"
+    other = qiime2.Artifact.import_data(folds[0].type, other)
+    with pytest.raises(InputError, match="different cross-validations: column is"):
+        join(folds=[folds[0], other])
 
 
 def test_a_whole_cross_validation_joins_to_itself(folds):

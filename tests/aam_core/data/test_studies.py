@@ -148,7 +148,7 @@ def test_cohorts_that_a_third_study_joins_are_named(folder):
     assert studies.cohorts == ["y", "y", "z", "y"]
     (line,) = (it for it in studies.study.report if "held out as one" in it)
     assert line.startswith("2 cohorts of the manifest are held out as one (x, y): studies without")
-    assert "share samples with each (b)" in line
+    assert "join them, by samples or a source (b)" in line
     (folder / "manifest.tsv").write_text("name\tcohort\na\tx\nd\ty\nb\ty\n")
     studies = load(folder)
     assert studies.cohorts == ["x", "y", "c", "y"]
