@@ -50,11 +50,11 @@ LABELS = {
     "dummy": "median, or shares of the classes",
     "scratch": "**AAM from scratch** (the default)",
     "scratch/network": "its networks alone",
-    "scratch/forest": "its forest alone",
+    "scratch/forest": "its trees and linear model alone",
     "like": "from scratch, members and steps as with the encoder",
     "pretrained": "**AAM with the encoder**",
     "pretrained/network": "its networks alone, with the encoder",
-    "pretrained/forest": "its forest alone, with the encoder",
+    "pretrained/forest": "its trees and linear model alone, with the encoder",
     "shuffled": "with an encoder of shuffled targets",
 }
 """In the order of tables; a part of a model is named after it."""

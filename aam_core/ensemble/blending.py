@@ -135,6 +135,12 @@ def stable_weights(
     ----------
     predictions, y, task, prior
         As in `best_weights`.
+
+    Returns
+    -------
+    tuple of float
+        One weight a prediction, in [0, 1], with sum 1 but for rounding to four digits; the most
+        even ones where no sample has all predictions.
     """
     known = int(_known(predictions).sum())
     if not known:
