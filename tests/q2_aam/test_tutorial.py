@@ -203,7 +203,7 @@ def test_every_action_is_on_the_page():
 
 def test_the_table_has_every_action_and_option_of_both():
     manager = PluginManager()
-    text = PAGE.read_text(encoding="utf-8").split("## Beside q2-sample-classifier")[1]
+    text = PAGE.read_text(encoding="utf-8").split("## Compared with q2-sample-classifier")[1]
     rows = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     for column, plugin in ((1, "sample_classifier"), (2, "aam")):
         if plugin not in (it.id for it in manager.plugins.values()):
