@@ -346,8 +346,8 @@ class AAMRegressor(RegressorMixin, _AAMEstimator):
 
     Notes
     -----
-    ``fit`` has no ``sample_weight``: the networks have one, a metadata column
-    (``loss.sample_weight``), which the forest and the blend weight do not know. Pickled
+    ``fit`` has no ``sample_weight``: name a metadata column by ``loss.sample_weight``, which weighs
+    the samples in networks and forest, but not in the choice of the blend weight. Pickled
     estimators hold the model as JSON and safetensors, as its folder has it.
 
     Examples

@@ -73,14 +73,15 @@ _RARE = ("freeze_encoder", "covariates", "covariate_columns", "more_targets")
 """Parameters of an action, or of fits, that stand after those."""
 
 _HELP = {
-    "epochs": "Times that the training goes through all samples.",
-    "sampling_depth": "Reads to rarefy each sample to, in the training and in predictions.",
+    "epochs": "Number of passes over the training samples.",
+    "sampling_depth": "Sampling depth: number of reads to which each sample is rarefied, in the "
+    "training and in predictions.",
     "random_state": "Seed of everything random: with the same seed a run can be repeated.",
     "device": "Where to compute: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1' or 'mps' "
-    "(of Apple).",
-    "n_jobs": "CPU cores to use (0: all); of several devices, each uses as many.",
-    "n_estimators": "Trees of the random forest, which is averaged with the networks, beside a "
-    "linear model (0: networks alone).",
+    "(Apple).",
+    "n_jobs": "Number of CPU cores (0: all); with several devices, of each.",
+    "n_estimators": "Number of trees of the random forest, which is averaged with the networks "
+    "and a linear model (0: networks alone).",
 }
 """Help of parameters whose fields are described for those who know the configuration."""
 
@@ -165,7 +166,7 @@ _FITTING_DEFAULTS = {
 }
 
 _MAX_LOST_READS = (
-    "Stop where features without a sequence, or not in the phylogeny, cost more than this share of "
+    "Stop if features without a sequence, or not in the phylogeny, have more than this share of "
     "the reads."
 )
 
@@ -177,13 +178,13 @@ def training_descriptions(kind: str) -> dict[str, str]:
         **{name: _description(name, kind) for name in own},
         "preset": "Size of the networks and length of the training: 'tiny' for a quick look, "
         "'small' for a computer without a GPU, 'base' and 'large' for a GPU. With an encoder, the "
-        "encoder's sizes take the place of the preset's.",
+        "encoder's sizes replace those of the preset.",
         **{name: _description(name, kind) for name in EVERYDAY},
-        "settings": "Any other setting, as 'section.field=value', over all parameters: such as "
-        "optim.lr=0.0005 (the learning rate), train.batch_size=16 (samples in a step: fewer take "
-        "less memory), train.precision=bf16, train.patience=5, data.max_asvs=1000 or "
-        "loss.metric=weighted_normalized. The documentation on prediction and training has them, "
-        "and summarize shows all of a model.",
+        "settings": "Any other setting, as 'section.field=value', which overrides all parameters: "
+        "such as optim.lr=0.0005 (the learning rate), train.batch_size=16 (samples per step: "
+        "fewer take less memory), train.precision=bf16, train.patience=5, data.max_asvs=1000 or "
+        "loss.metric=weighted_normalized. The documentation on prediction and training describes "
+        "them; 'summarize' shows all settings of a model.",
         "max_lost_reads": _MAX_LOST_READS,
     }
 
@@ -210,12 +211,12 @@ _PREDICTING_DEFAULTS = {
 }
 
 PREDICTING_DESCRIPTIONS = {
-    "confidence": "How often the interval of a number, in the details, should hold the true value: "
-    "0.9 where not given. Of a classifier, the details get the set of classes that holds the true "
-    "one as often (no set where not given).",
-    "n_jobs": "CPU cores to use (0: all).",
-    "batch_size": "Samples read at a time; no prediction depends on it. Where not given, the "
-    "model's.",
+    "confidence": "Probability with which the prediction interval of a number, in the details, "
+    "should contain the true value (0.9 if not given). For a classifier, the details get the set "
+    "of classes that contains the true one with this probability (no set if not given).",
+    "n_jobs": "Number of CPU cores (0: all).",
+    "batch_size": "Number of samples that are read at a time; predictions do not depend on it. If "
+    "not given, that of the model.",
     "device": _HELP["device"],
     "precision": find("train.precision").metadata["help"] + " Where not given, the model's.",
     "passes": find("ensemble.passes").metadata["help"] + " Where not given, the model's.",
@@ -225,7 +226,7 @@ PREDICTING_DESCRIPTIONS = {
 MISSING = {"missing_samples": Str % Choices("error", "ignore")}
 MISSING_DESCRIPTION = {
     "missing_samples": "Samples without a value in the metadata column: stop with an 'error', or "
-    "'ignore' them."
+    "'ignore' (drop) them."
 }
 
 

@@ -33,12 +33,12 @@ COMMANDS = {
     "fit-regressor": ("fit:fit_regressor", "Fit a numeric metadata column, or several together."),
     "fit-classifier": ("fit:fit_classifier", "Fit a categorical metadata column."),
     "predict": ("predict:predict", "Predict samples with a fitted model."),
-    "info": ("info:info", "What a model is, and how it was trained and validated."),
-    "embed": ("embed:embed", "Vectors of samples or ASVs: PCoA, distances, neighbours."),
-    "evaluate": ("evaluate:evaluate", "Compare predictions with the truth."),
+    "info": ("info:info", "Show what a model is, and how it was trained and validated."),
+    "embed": ("embed:embed", "Compute vectors of samples or ASVs, distances and a PCoA."),
+    "evaluate": ("evaluate:evaluate", "Compare predictions with the true values."),
     "explain": (
         "explain:explain",
-        "Tell which ASVs and clades predictions depend on.",
+        "Show which ASVs and clades predictions depend on.",
     ),
     "cross-validate": (
         "cross_validate:cross_validate",
@@ -46,17 +46,17 @@ COMMANDS = {
     ),
     "maturity": (
         "maturity:maturity",
-        "Compare predicted ages with those of controls: maturity.",
+        "Compute microbial maturity: z-scores of predicted ages.",
     ),
     "report": ("report:report", "Show where a model fails, on one page."),
     "baseline": ("baseline:baseline", "Fit a baseline on the split of a fit, and score it."),
     "find-lr": ("find_lr:find_lr", "Find the learning rate of a run by a range test."),
-    "tune": ("tune:tune", "Search for the settings that fit best."),
+    "tune": ("tune:tune", "Search for the best settings of a fit."),
     "distance-fit": (
         "distance_fit:distance_fit",
         "Compare the distances of an encoder with the true ones.",
     ),
-    "unifrac": ("unifrac:unifrac", "Distances between samples, or Faith's PD."),
+    "unifrac": ("unifrac:unifrac", "Compute distances between samples, or Faith's PD."),
     "zero-distances": (
         "zero_distances:zero_distances",
         "Find samples at distance 0: copies, or too few reads.",

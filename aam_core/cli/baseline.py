@@ -27,9 +27,9 @@ _METHODS = ("random_forest", "extra_trees", "linear", "dummy", "reads")
 
 @command("baseline")
 @study_options("table", "metadata", "sequences", required=("table", "metadata"))
-@click.option("--target", required=True, metavar="COLUMN", help="What to predict.")
+@click.option("--target", required=True, metavar="COLUMN", help="Metadata column to predict.")
 @missing_option()
-@task_option("What kind of column the target is.  [default: classification where it is text]")
+@task_option("What kind of column the target is.  [default: classification if it is text]")
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
@@ -45,9 +45,9 @@ _METHODS = ("random_forest", "extra_trees", "linear", "dummy", "reads")
 def baseline(inputs, target, missing_samples, split_of, output, **options):
     """Fit a baseline on the split of a fit, and score it.
 
-    Give it the lists of a fit (--train-samples, --val-samples, --folds-file) or the same settings,
-    which make the same split. --output receives metrics.json, val_predictions.tsv,
-    train_samples.txt, val_samples.txt and a plot, as a fit writes them, and nothing that predicts.
+    Give it the split of a fit (--train-samples, --val-samples, --folds-file) or the same settings,
+    which make the same split. --output receives metrics.json, val_predictions.tsv, folds.tsv,
+    train_samples.txt, val_samples.txt and a plot, as of a fit. No model is saved.
     """
     from aam_core import baseline_fits
 

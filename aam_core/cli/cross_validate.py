@@ -32,41 +32,43 @@ _WAYS = ("folds", "fold_by", "test_where", "folds_file")
 @command("cross-validate")
 @fit_study_options
 @target_options(
-    "An encoder pretrained on these samples has seen the held-out ones, too, without their labels.",
+    "If it was pretrained on these samples, it has also seen the held-out ones, without their "
+    "labels.",
     several=True,
 )
 @init_from_option
-@task_option("What kind of column the target is.  [default: classification where it is text]")
+@task_option("What kind of column the target is.  [default: classification if it is text]")
 @click.option("--folds", type=click.IntRange(min=2), help="Number of folds.  [default: 5]")
 @click.option(
     "--fold-by",
     metavar="COLUMN",
-    help="A fold for each value of this column instead (leave one group out).",
+    help="Instead of --folds: a fold for each value of this column (leave one group out).",
 )
 @click.option(
     "--test-where",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="One fold instead, which tests these samples and trains on all others. Repeatable: tests "
-    "those with any of the values.",
+    help="Instead of --folds: a single fold, which tests the samples with this value and trains "
+    "on all others. Repeatable: tests samples that meet any of the conditions.",
 )
 @click.option(
     "--folds-file",
     type=FILE,
-    help="The folds instead: a TSV with sample-id, fold and repeat, as folds.tsv is written. "
-    "Samples that are not in it are trained on in every fold.",
+    help="Instead of --folds: a TSV with sample-id, fold and repeat, such as folds.tsv of an "
+    "earlier run. Samples that are not in it are trained on in every fold.",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
     default=1,
-    help="How often all is done, each time with the next seed.",
+    help="Number of repeats of the cross-validation, each with the next seed.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
-    help="Folds at a time, each in a process of its own with a share of the cores.",
+    help="Number of folds that are fitted at a time, each in its own process with a share of the "
+    "cores.",
 )
 @click.option(
     "--baseline/--no-baseline",
@@ -76,28 +78,28 @@ _WAYS = ("folds", "fold_by", "test_where", "folds_file")
 @click.option(
     "--baselines",
     metavar="NAME[,NAME]",
-    help="Which ones: random_forest, extra_trees (on log abundances), linear (ridge or logistic "
-    "regression on CLR), dummy (median or most common class), reads (a forest that knows the "
-    "number of reads of a sample alone).  [default: all]",
+    help="Which methods: random_forest, extra_trees (on log abundances), linear (ridge or "
+    "logistic regression on CLR), dummy (median or most common class), reads (a random forest on "
+    "the number of reads alone).  [default: all]",
 )
 @click.option(
     "--importance-repeats",
     type=click.IntRange(min=0),
     default=0,
-    help="Permute each ASV so often among the test samples of each fold, and write by how much the "
-    "error rises (importance.tsv); 0 for no importances. Three are enough.",
+    help="How often each ASV is permuted among the test samples of each fold; the increase of the "
+    "error is its importance (importance.tsv). 3 is enough; 0: no importances.",
 )
 @directory_option(own_output.is_cross_validation)
 @config_options("fitting")
 def cross_validate(inputs, target, output, baseline, baselines, missing_samples=None, **options):
     """Score every sample by models that never saw it.
 
-    Prints the metrics of AAM, of its networks without the forest that is blended with them, and of
-    other methods on the same folds: with intervals over groups (samples, where there are none), the
-    difference from a random forest and p. Where the number of reads of a sample alone does well,
-    sequencing depth predicts the target. --output receives predictions.tsv, metrics.json,
-    comparison.tsv, folds.tsv, importance.tsv (with --importance-repeats) and a plot; of several
-    targets there is a table each, and those after the first are written to folders in targets/.
+    Prints the metrics of AAM, of its networks alone, and of other methods on the same folds, with
+    intervals over groups (without groups, over samples), the difference from a random forest and p.
+    If the number of reads of a sample alone does well, sequencing depth predicts the target.
+    --output receives predictions.tsv, metrics.json, comparison.tsv, folds.tsv, importance.tsv (with
+    --importance-repeats) and a plot. With several targets there is a table for each, and those
+    after the first are written to folders in targets/.
     """
     from aam_core import crossval
     from aam_core.config.fields import names_in

@@ -21,12 +21,15 @@ _SAMPLES = ("held-out", "all")
     "--samples",
     type=click.Choice(_SAMPLES),
     default="held-out",
-    help="Which samples are compared: those that the encoder was not trained on, or all.",
+    help="Which samples to compare: those that the encoder was not trained on, or all.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Seed of the reads and permutations."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Seed of the rarefaction and of the permutations.",
 )
-@file_option("TSV to write, one line a sample.")
+@file_option("TSV to write, one line per sample.")
 def distance_fit(inputs, encoder, samples, seed, output):
     """Compare the distances of an encoder with the true ones.
 

@@ -43,20 +43,25 @@ _OF_DISTANCES = ("metric", "axes", "color_by", "units", "title", "figure_format"
 @click.option(
     "--model", type=DIRECTORY, required=True, help="Output of 'aam fit-...' or 'aam pretrain'."
 )
-@click.option("--level", type=click.Choice(["sample", "asv"]), default="sample", help="Of what.")
+@click.option(
+    "--level",
+    type=click.Choice(["sample", "asv"]),
+    default="sample",
+    help="Compute vectors of samples or of ASVs.",
+)
 @click.option(
     "--metric",
     type=click.Choice(["predicted", "euclidean", "cosine"]),
     help="Distance: 'predicted' by a model that learned distances (UniFrac, without a tree), or "
-    "between the vectors.  [default: of samples 'predicted' with an encoder that learned "
-    "distances, else 'euclidean'; of ASVs 'cosine']",
+    "'euclidean' or 'cosine' between the vectors.  [default: for samples 'predicted' with an "
+    "encoder that learned distances, else 'euclidean'; for ASVs 'cosine']",
 )
 @click.option(
     "--no-distances",
     is_flag=True,
-    help="Write the vectors of samples alone: N samples have N^2 distances.",
+    help="Write only the vectors of samples: N samples have N^2 distances.",
 )
-@click.option("--axes", type=click.IntRange(min=2), default=10, help="Axes of the PCoA.")
+@click.option("--axes", type=click.IntRange(min=2), default=10, help="Number of axes of the PCoA.")
 @click.option("--color-by", metavar="COLUMN", help="Metadata column that colours the PCoA.")
 @click.option("--units", help="Unit of that column, such as 'days', in the figure.")
 @click.option("--title", help="Title of the figure.")
@@ -67,27 +72,33 @@ _OF_DISTANCES = ("metric", "axes", "color_by", "units", "title", "figure_format"
     help="Format of the plot of the PCoA.",
 )
 @click.option(
-    "--neighbours", type=click.IntRange(min=1), default=5, help="Nearest ASVs of each ASV."
+    "--neighbours",
+    type=click.IntRange(min=1),
+    default=5,
+    help="Number of nearest ASVs to write for each ASV.",
 )
 @click.option(
     "--taxonomy", type=FILE, help="Taxa to name beside the ASVs: TSV (Feature ID, Taxon) or .qza."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Number of samples that are read at a time."
+)
 @setting_option("device")
 @setting_option("precision")
 @click.option(
     "--long-sequences",
     type=click.Choice(find("data.long_sequences").metadata["choices"]),
-    help="What to do with a sequence longer than the model reads; as in training unless given.",
+    help="Whether sequences longer than the model reads are an error or are truncated.  [default: "
+    "as in training]",
 )
 @directory_option(own_output.is_embedding)
 def embed(inputs, model, level, output, metric, taxonomy, **options):
-    """Vectors of samples or ASVs: PCoA, distances, neighbours.
+    """Compute vectors of samples or ASVs, distances and a PCoA.
 
-    Of samples: vectors.tsv, their distances (distances.tsv; of an encoder the UniFrac that it
-    predicts without a tree), the principal coordinates of these (ordination.txt, which 'qiime tools
-    import --type PCoAResults' takes and emperor opens) and a figure (pcoa.svg). Of ASVs:
-    vectors.tsv, and the nearest ASVs of each (neighbours.tsv).
+    For samples, writes vectors.tsv, their distances (distances.tsv; with an encoder the UniFrac
+    that it predicts without a tree), the principal coordinates of these (ordination.txt, which
+    'qiime tools import --type PCoAResults' takes and emperor opens) and a figure (pcoa.svg). For
+    ASVs, writes vectors.tsv and the nearest ASVs of each (neighbours.tsv).
     """
     from aam_core import embedding, plots
     from aam_core.data.metadata import column

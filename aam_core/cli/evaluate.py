@@ -14,10 +14,13 @@ from aam_core.log import logger
 
 @command("evaluate")
 @click.option("--predictions", type=FILE, required=True, help="Output of 'aam predict'.")
-@click.option("--metadata", type=FILE, required=True, help="Sample metadata with the truth.")
-@click.option("--target", required=True, metavar="COLUMN", help="What was predicted.")
+@click.option("--metadata", type=FILE, required=True, help="Sample metadata with the true values.")
+@click.option(
+    "--target", required=True, metavar="COLUMN", help="Metadata column that was predicted."
+)
 @task_option(
-    "What was predicted.  [default: classes where the predictions are text or have probabilities]"
+    "What kind of column the target is.  [default: classification if the predictions are text or "
+    "have probabilities]"
 )
 @missing_option("ignore", "predicted")
 @setting_option("units")
@@ -25,7 +28,7 @@ from aam_core.log import logger
 @setting_option("figure_format")
 @directory_option(own_output.is_evaluation)
 def evaluate(predictions, metadata, target, output, **options):
-    """Compare predictions with the truth.
+    """Compare predictions with the true values.
 
     Prints the metrics of the samples that have both, and writes metrics.json, predictions.tsv
     (sample-id, actual, prediction) and a plot. Samples that the model was trained on are counted,

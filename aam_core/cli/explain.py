@@ -30,68 +30,72 @@ from aam_core.log import logger
     required=True,
     help="Output of 'aam fit-...', or, for --bases alone, of 'aam pretrain'.",
 )
-@click.option(
-    "--target", metavar="COLUMN", help="Of a model of several targets, the one to explain."
-)
+@click.option("--target", metavar="COLUMN", help="Target to explain, if the model has several.")
 @click.option(
     "--group-by",
     metavar="COLUMN",
-    help="Samples of one value in this column (a subject) are not independent: abundances are "
-    "exchanged with those of other groups, and p is by sign flips of whole groups.",
+    help="Samples with the same value in this column (a subject) are not independent: abundances "
+    "are exchanged between groups, and p is computed from sign flips of whole groups.",
 )
-@click.option("--repeats", type=click.IntRange(min=1), default=10, help="Permutations of each ASV.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=10, help="Number of permutations of each ASV."
+)
 @click.option(
     "--clades",
     default="10,30,100",
     metavar="NUMBERS",
-    help="Into how many clades the tree is cut, joined by commas: one division for each. Without "
-    "tree and taxonomy, clusters of like sequences. 'none' for no clades.",
+    help="Numbers of clades into which the tree is cut, joined by commas: one division for each. "
+    "Without tree and taxonomy, numbers of clusters of similar sequences. 'none': no groups.",
 )
 @click.option(
     "--references",
     type=click.IntRange(min=0),
     default=10,
-    help="Samples that each sample is compared with for its contributions; 0 for none.",
+    help="Number of samples with which each sample is compared to compute its contributions (0: "
+    "no contributions).",
 )
 @click.option(
     "--importance/--no-importance",
     default=True,
-    help="Whether importances and contributions are computed; an encoder has none.",
+    help="Whether to compute importances and contributions; an encoder has none.",
 )
 @click.option(
     "--attention",
     is_flag=True,
-    help="Write which ASVs the networks pool (attention.tsv, attention_by_sample.tsv), and what "
-    "their fusion of covariates attends to or lets through (fusion.tsv).",
+    help="Write the attention of the networks to each ASV (attention.tsv, "
+    "attention_by_sample.tsv), and the attention or gates of their covariates (fusion.tsv).",
 )
 @click.option(
     "--bases",
     multiple=True,
     metavar="FEATURE",
-    help="Write attention and integrated gradients along the bases of this ASV and those with a "
-    "sequence like it (bases.tsv, a logo); 'top' is the most important one (without importances, "
-    "that with most attention, or, of an encoder, reads). Repeatable: these ASVs, and no others.",
+    help="Write attention and integrated gradients along the bases of this ASV and of ASVs with "
+    "similar sequences (bases.tsv, a logo). 'top' is the most important ASV (without importances, "
+    "the one with most attention, or, for an encoder, with most reads). Repeatable: then only "
+    "these ASVs, without similar ones.",
 )
-@click.option("--units", metavar="TEXT", help="Of the target, for the plots: days, say.")
-@click.option("--title", metavar="TEXT", help="Of the plots.")
+@click.option("--units", metavar="TEXT", help="Unit of the target in the plots, such as 'days'.")
+@click.option("--title", metavar="TEXT", help="Title of the plots.")
 @setting_option("seed")
 @setting_option("threads")
 @setting_option("device")
 @click.option(
     "--long-sequences",
     type=click.Choice(find("data.long_sequences").metadata["choices"]),
-    help="What to do with a sequence longer than the model reads; as in training unless given.",
+    help="Whether sequences longer than the model reads are an error or are truncated.  [default: "
+    "as in training]",
 )
 @directory_option(own_output.is_explanation)
 def explain(inputs, model, output, importance, attention, bases, **options):
-    """Tell which ASVs and clades predictions depend on.
+    """Show which ASVs and clades predictions depend on.
 
-    The samples must be new to the model, or all have been held out when it was fitted; the metadata
-    has the actual values of the target. Writes importance.tsv (by how much the error rises where an
-    ASV is permuted among samples, and in which direction the ASV moves the prediction), groups.tsv
-    (of clades, taxa, or clusters), contributions.tsv and samples.tsv (what moved the prediction of
-    each sample), deletion.tsv (the error without the most important ASVs), and plots of these.
-    --attention and --bases add where the networks look, which is not what a prediction depends on.
+    The samples must be new to the model, or all have been held out when it was fitted; --metadata
+    has the true values of the target. Writes importance.tsv (how much the error increases if an ASV
+    is permuted among samples, and in which direction the ASV moves the prediction), groups.tsv (the
+    same for clades, taxa, or clusters), contributions.tsv and samples.tsv (what moved the
+    prediction of each sample), deletion.tsv (the error without the most important ASVs), and plots
+    of these. --attention and --bases add what the networks look at, which is not what a prediction
+    depends on.
     """
     from aam_core.explanation.explain import one_target
     from aam_core.explanation.looks import Looks, check_looks, look

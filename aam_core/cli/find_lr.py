@@ -40,10 +40,13 @@ def _kind(values: dict) -> str:
 @command("find-lr")
 @study_options("table", "metadata", "sequences", "tree", "distances", "taxonomy")
 @click.option(
-    "--target", metavar="COLUMN", help="Column to fit; without it, the rate is for a pretraining."
+    "--target",
+    metavar="COLUMN",
+    help="Metadata column to fit; without it, the learning rate is for a pretraining.",
 )
 @task_option(
-    "What the rate is for.  [default: regression with --target, else pretrain]", more=["pretrain"]
+    "What the learning rate is for.  [default: regression with --target, else pretrain]",
+    more=["pretrain"],
 )
 @missing_option()
 @group_option
@@ -52,16 +55,18 @@ def _kind(values: dict) -> str:
 @covariate_option
 @click.option("--low", type=float, default=1e-6, help="First learning rate.")
 @click.option("--high", type=float, default=10.0, help="Last learning rate.")
-@click.option("--steps", type=click.IntRange(min=20), default=100, help="Steps between the two.")
+@click.option(
+    "--steps", type=click.IntRange(min=20), default=100, help="Number of steps between the two."
+)
 @directory_option(own_output.is_range_test)
 @config_options("pretraining", kind_of=_kind)
 def find_lr(inputs, target, task, missing_samples, config, output, **options):
     """Find the learning rate of a run by a range test.
 
-    Trains for some steps, each at a higher rate than the last, until the loss diverges, and
-    suggests the rate at which it fell fastest. The trained weights are not kept: --output receives
-    the losses (lr.tsv) and their plot. Give the inputs and options of the run that the rate is
-    for; with --target, presets and defaults are those of a fit.
+    Trains with an increasing learning rate until the loss diverges, and suggests the rate at which
+    the loss fell fastest. The trained weights are not kept: --output receives the losses (lr.tsv)
+    and their plot. Give the inputs and options of the run that the rate is for; with --target,
+    presets and defaults are those of a fit.
     """
     task = _task(task, target)
     if task == "pretrain":

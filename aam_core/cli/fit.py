@@ -51,9 +51,9 @@ fit_regressor = _fit_command(
     """Fit a numeric metadata column, or several together.
 
     The model is an ensemble: several small networks, each of which holds out one fold of the
-    samples (all the same fold, where the encoder is not frozen), blended with a random forest and a
-    linear model. --output receives the model, its metrics on held-out samples (metrics.json), their
-    out-of-fold predictions (val_predictions.tsv), a plot and the split.
+    samples (with an encoder that is not frozen, all hold out the same fold), blended with a random
+    forest and a linear model. --output receives the model, its metrics on held-out samples
+    (metrics.json), their out-of-fold predictions (val_predictions.tsv), a plot and the split.
     """,
 )
 fit_classifier = _fit_command(
@@ -62,8 +62,9 @@ fit_classifier = _fit_command(
     """Fit a categorical metadata column.
 
     The model is an ensemble: several small networks, each of which holds out one fold of the
-    samples, stratified by class (all the same fold, where the encoder is not frozen), blended with
-    a random forest and a linear model. --output receives the model, its metrics on held-out samples
-    (metrics.json), their out-of-fold predictions (val_predictions.tsv), a plot and the split.
+    samples, stratified by class (with an encoder that is not frozen, all hold out the same fold),
+    blended with a random forest and a linear model. --output receives the model, its metrics on
+    held-out samples (metrics.json), their out-of-fold predictions (val_predictions.tsv), a plot and
+    the split.
     """,
 )

@@ -25,11 +25,11 @@ _FORMATS = {
     help="Lines, all facts as JSON, or the model card.",
 )
 def info(directory, form):
-    """What a model is, and how it was trained and validated.
+    """Show what a model is, and how it was trained and validated.
 
-    Of the output of 'aam pretrain' or 'aam fit-...': samples and inputs of the training, groups,
-    folds and seed of the validation, metrics and their n, blend weights in words, versions, command
-    and duration. Every fit leaves the same beside the weights, as model_card.md.
+    DIRECTORY is the output of 'aam pretrain' or 'aam fit-...'. Shows the samples and inputs of the
+    training, groups, folds and seed of the validation, metrics and their n, blend weights in words,
+    versions, command and duration. Every model has the same as model_card.md.
     """
     from aam_core import description
 

@@ -21,22 +21,35 @@ if TYPE_CHECKING:
     "--predictions",
     type=FILE,
     required=True,
-    help="Predicted ages: output of 'aam predict', predictions.tsv of 'aam cross-validate', or "
-    "val_predictions.tsv of a fit; each sample once, so of a cross-validation without repeats.",
+    help="Predicted ages: output of 'aam predict', predictions.tsv of 'aam cross-validate' "
+    "(without repeats, as each sample may occur only once), or val_predictions.tsv of a fit.",
 )
 @click.option("--metadata", type=FILE, required=True, help="Sample metadata with ages and groups.")
-@click.option("--age", required=True, metavar="COLUMN", help="The age, which was predicted.")
-@click.option("--group", required=True, metavar="COLUMN", help="What tells the control samples.")
-@click.option("--control", required=True, metavar="VALUE", help="Its value in control samples.")
+@click.option(
+    "--age",
+    required=True,
+    metavar="COLUMN",
+    help="Metadata column of the true age, which was predicted.",
+)
+@click.option(
+    "--group",
+    required=True,
+    metavar="COLUMN",
+    help="Metadata column that distinguishes control samples.",
+)
+@click.option(
+    "--control", required=True, metavar="VALUE", help="Value of this column in control samples."
+)
 @click.option(
     "--bin-width",
     type=click.FloatRange(min=0, min_open=True),
-    help="Width of an age bin, in the unit of the ages.  [default: samples of the very same age]",
+    help="Width of an age bin, in the unit of the ages.  [default: only samples of exactly the "
+    "same age are compared]",
 )
 @missing_option("ignore", "predicted")
-@file_option("TSV to write, one line a sample.")
+@file_option("TSV to write, one line per sample.")
 def maturity(predictions, metadata, age, group, control, bin_width, missing_samples, output):
-    """Compare predicted ages with those of controls: maturity.
+    """Compute microbial maturity: z-scores of predicted ages.
 
     Writes for each sample-id its age, the median and standard deviation of the predicted ages of
     control samples in its age bin, its relative maturity (predicted - median) and the

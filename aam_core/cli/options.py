@@ -61,8 +61,8 @@ _STUDY = {
 """Files of a study -> help."""
 
 _IN_A_FIT = (
-    "A fit learns distances as well as its target with --set loss.distance=50, unless its encoder "
-    "is frozen; without that, this changes nothing."
+    "It has an effect only with --set loss.distance=50, with which a fit learns distances in "
+    "addition to its target (unless its encoder is frozen)."
 )
 """What a tree and distances do in a fit, for the help."""
 
@@ -103,7 +103,8 @@ def study_options(
                 "--where",
                 multiple=True,
                 metavar="COLUMN=VALUE",
-                help="Keep only these samples. Repeatable: all must hold.",
+                help="Keep only samples with this value. Repeatable: samples must meet all "
+                "conditions.",
             )
         )
     options.append(
@@ -111,7 +112,8 @@ def study_options(
             "--max-lost-reads",
             type=click.FloatRange(0, 1),
             default=0.5,
-            help="Stop where features without sequence or tip cost more than this share of reads.",
+            help="Stop if features without a sequence, or not in the tree, have more than this "
+            "share of the reads.",
         )
     )
 
@@ -167,14 +169,14 @@ def target_options(encoder_note: str = "", several: bool = False) -> Decorator:
     several : bool
         Whether ``--target`` may be repeated.
     """
-    encoder = f"Output of 'aam pretrain' to fine-tune; else from scratch. {encoder_note}".strip()
+    encoder = f"Output of 'aam pretrain' to start from (default: none). {encoder_note}".strip()
     options = [
         click.option(
             "--target",
             required=True,
             multiple=several,
             metavar="COLUMN",
-            help=_SEVERAL if several else "What to predict.",
+            help=_SEVERAL if several else "Metadata column to predict.",
         ),
         missing_option(),
         group_option,
@@ -204,8 +206,8 @@ def target_options(encoder_note: str = "", several: bool = False) -> Decorator:
 
 
 _SEVERAL = (
-    "What to predict. Repeatable: one network then learns all targets, and blank values of one of "
-    "them count in nothing."
+    "Metadata column to predict. Repeatable: one network then learns all targets; a sample may "
+    "lack some of them."
 )
 
 
@@ -223,9 +225,9 @@ group_option = click.option(
 init_from_option = click.option(
     "--init-from",
     type=DIRECTORY,
-    help="Output of 'aam fit-regressor' or 'fit-classifier' that goes on training, as a whole, on "
-    "these samples: its networks, and its target head where that has the same outputs; the forest "
-    "is a new one. Its sizes and number of members replace those of the preset.",
+    help="Output of 'aam fit-regressor' or 'fit-classifier': continue its training on these "
+    "samples. All its networks are kept, and its target head if that has the same outputs; the "
+    "forest is new. Its sizes and number of members replace those of the preset.",
 )
 
 freeze_option = click.option(
@@ -239,7 +241,8 @@ covariate_option = click.option(
     "covariates",
     multiple=True,
     metavar="COLUMN",
-    help="Metadata column that the model reads beside the reads, also to predict. Repeatable.",
+    help="Metadata column that the model reads in addition to the reads; it is needed to predict, "
+    "too. Repeatable.",
 )
 
 
@@ -255,7 +258,7 @@ _covariate_help = click.option(
     is_eager=True,
     expose_value=False,
     callback=_show_covariate_help,
-    help="Show which way of reading covariates to choose, and exit.",
+    help="Show how to choose model.fusion.kind for covariates, and exit.",
 )
 
 
@@ -283,7 +286,7 @@ def missing_option(default: str = "error", which: str = "the") -> Decorator:
         "--missing-samples",
         type=click.Choice(["error", "ignore"]),
         default=default,
-        help=f"Whether {which} samples whose target is blank are an error or dropped.",
+        help=f"Whether {which} samples whose target is blank are an error, or dropped ('ignore').",
     )
 
 
@@ -349,13 +352,18 @@ def file_option(help: str) -> Decorator:
 def split_options(function: Callable) -> Callable:
     """Add the options of a fixed split; the command gets ``split_of``, a function of the study."""
     options = [
-        click.option("--train-samples", type=FILE, help="Sample ids to train on, one a line."),
-        click.option("--val-samples", type=FILE, help="Sample ids to validate on, one a line."),
+        click.option(
+            "--train-samples", type=FILE, help="File of sample ids to train on, one per line."
+        ),
+        click.option(
+            "--val-samples", type=FILE, help="File of sample ids to validate on, one per line."
+        ),
         click.option(
             "--folds-file",
             type=FILE,
-            help="The split instead: a TSV with sample-id and fold, each of which a member of the "
-            "ensemble holds out. Samples that are not in it are trained on by all.",
+            help="Table of folds instead of the two lists: a TSV with sample-id and fold. Each "
+            "fold is held out by a member of the ensemble; all members train on samples that are "
+            "not in the table.",
         ),
     ]
 

@@ -15,32 +15,36 @@ from aam_core.log import logger
 @command("predict")
 @study_options("table", "sequences", "metadata")
 @click.option("--model", type=DIRECTORY, required=True, help="Output of 'aam fit-...'.")
-@file_option("TSV to write, one line a sample.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Samples at a time.")
+@file_option("TSV to write, one line per sample.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Number of samples that are predicted at a time.",
+)
 @setting_option("device")
 @setting_option("precision")
 @click.option(
     "--long-sequences",
     type=click.Choice(find("data.long_sequences").metadata["choices"]),
-    help="What to do with a sequence longer than the model reads; as in training unless given.",
+    help="Whether sequences longer than the model reads are an error or are truncated.  [default: "
+    "as in training]",
 )
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Probability that the interval of a number (0.9 unless given), or a set of classes "
-    "(predicted where it is given), holds the actual value.",
+    help="Probability with which the prediction interval of a number (0.9 by default), or the set "
+    "of classes (only predicted if this is given), should contain the true value.",
 )
 @setting_option("passes")
 def predict(inputs, model, output, **options):
     """Predict samples with a fitted model.
 
-    Writes for each sample-id a regressor's prediction in the target's own units with the bounds of
-    its prediction interval, or a classifier's class with the probability of each class. More
-    columns tell how much of the sample the model knows: known_reads, the share of its reads in ASVs
-    that the model was fitted on; known_kmers, the share of its 12-mers that occur in these;
-    novelty, the share of held-out samples that are no farther from the training samples; and
-    in_training, whether the model was trained on a sample of this id. Where little is known a
-    warning says why.
+    Writes for each sample-id the prediction in the target's own units with the bounds of its
+    prediction interval, or the class with the probability of each class. More columns tell how much
+    of the sample the model knows: known_reads, the share of its reads in ASVs that the model was
+    fitted on; known_kmers, the share of its 12-mers that occur in these; novelty, the share of
+    held-out samples that are no farther from the training samples; and in_training, whether the
+    model was trained or validated on a sample with this id. If little is known, a warning says why.
     """
     from aam_core import prediction
     from aam_core.model import load_model

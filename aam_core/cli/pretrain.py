@@ -17,7 +17,8 @@ from aam_core.cli.options import (
 )
 from aam_core.cli.outputs import check_apart
 from aam_core.cli.settings import config_options
-from aam_core.config import WITHOUT_TREE
+from aam_core.config import WITHOUT_TREE, presets
+from aam_core.config.everyday import FLAGS
 from aam_core.files import own_output
 from aam_core.log import logger
 
@@ -26,8 +27,8 @@ _OF_STUDIES = {
         "--trim-length",
         type=click.IntRange(min=1),
         metavar="BASES",
-        help="With --study: cut all sequences to this length, so that ASVs of studies that were "
-        "trimmed differently are the same.",
+        help="With --study: trim all sequences to this length, so that studies that were trimmed "
+        "to different lengths share ASVs.",
     ),
     "least_reads": click.option(
         "--least-reads",
@@ -39,21 +40,21 @@ _OF_STUDIES = {
         "--exclude-study",
         multiple=True,
         metavar="NAME",
-        help="With --study: leave this study aside, and the others of its cohort. Repeatable.",
+        help="With --study: do not use this study, nor the others of its cohort. Repeatable.",
     ),
     "held_out_study": click.option(
         "--held-out-study",
         multiple=True,
         metavar="NAME",
         help="With --study: validate on this study, and the others of its cohort, instead of on "
-        "some that are drawn. Repeatable.",
+        "randomly drawn studies. Repeatable.",
     ),
     "study_column": click.option(
         "--study-column",
         multiple=True,
         metavar="COLUMN",
-        help="With --study: learn metadata columns of this name or meaning ('age') alone, instead "
-        "of those that are chosen by rule. Repeatable.",
+        help="With --study: learn only metadata columns of this name or meaning ('age'), instead "
+        "of those that are chosen automatically. Repeatable.",
     ),
     "exclude_column": click.option(
         "--exclude-column",
@@ -65,6 +66,16 @@ _OF_STUDIES = {
 """Options of a pretraining on many studies."""
 
 
+def _other_defaults() -> str:
+    """Flags whose defaults differ with ``--study`` from those in the help."""
+    usual, other = (presets.find_preset(kind) for kind in ("pretraining", "studies"))
+    return ", ".join(
+        f"--{name.replace('_', '-')} {other.at(path)}"
+        for name, path in FLAGS.items()
+        if other.at(path) != usual.at(path)
+    )
+
+
 def _studies_options(function):
     """Add ``--study`` and its options; the command gets them as one ``many``, by name."""
     study = click.option(
@@ -73,7 +84,7 @@ def _studies_options(function):
         type=click.Path(exists=True),
         help="Pretrain on many studies instead of one --table: a folder of studies (NAME.biom, "
         "NAME.tsv, NAME.fasta), of one (table.biom, rep-seqs.fasta, metadata.tsv), a table, or a "
-        "manifest. Repeatable.",
+        f"manifest. Repeatable. Defaults are then {_other_defaults()}.",
     )
 
     @functools.wraps(function)
@@ -102,12 +113,13 @@ def _kind(values: dict[str, Any]) -> str:
 def pretrain(inputs, many, encoder, group_by, output, config, resume, accept_changed_inputs):
     """Pretrain an encoder, without labels.
 
-    It learns masked nucleotides and the distances between samples: UniFrac on --tree, or what
-    --distances holds. One of the two is needed, unless loss.metric is braycurtis or jaccard, or
-    loss.distance is 0. --taxonomy is learned rank by rank, --set loss.faith_pd=1 adds Faith's
-    diversity, --set loss.count=1 masked abundances. With --sequences alone (FASTA, or one sequence
-    a line; .gz is fine) it learns nucleotides (and --taxonomy) alone; give its output as --encoder
-    of a pretraining on a table. With --study it learns from many studies and their metadata.
+    It learns masked nucleotides and the distances between samples: UniFrac on --tree, or those of
+    --distances. One of the two is needed, unless loss.metric is braycurtis or jaccard, or
+    loss.distance is 0. --taxonomy is learned rank by rank; --set loss.faith_pd=1 adds Faith's
+    diversity, --set loss.count=1 masked abundances. With --sequences and no --table (FASTA, or one
+    sequence per line, .gz or not) it learns only nucleotides (and --taxonomy); give its output as
+    --encoder to a pretraining on a table. With --study it learns from many studies and their
+    metadata.
     """
     from aam_core import pretraining
 

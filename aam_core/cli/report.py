@@ -15,56 +15,65 @@ from aam_core.log import logger
 @click.option(
     "--model",
     type=DIRECTORY,
-    help="Output of 'aam fit-...': its out-of-fold predictions are reported, unless others are "
-    "given; with --table it tells the nearest training samples of those predicted worst.",
+    help="Output of 'aam fit-...': its out-of-fold predictions are reported, unless --predictions "
+    "is given; with --table, the page has the nearest training samples of the worst predictions.",
 )
 @click.option(
     "--predictions",
     type=click.Path(exists=True),
-    help="Output of 'aam cross-validate' (the folder), or of 'aam predict' (the file; --target of "
-    "--metadata has the truth).",
+    help="Output of 'aam cross-validate' (the folder), or of 'aam predict' (the file; the true "
+    "values are --target of --metadata).",
 )
 @study_options("table", "sequences", "metadata", required=())
-@click.option("--target", metavar="COLUMN", help="What was predicted.  [default: the model's]")
+@click.option(
+    "--target", metavar="COLUMN", help="Metadata column that was predicted.  [default: the model's]"
+)
 @click.option(
     "--group-by",
     metavar="COLUMN",
-    help="Samples with the same value in this column (a subject) belong together: intervals and "
-    "tests are over its groups.",
+    help="Samples with the same value in this column (a subject) are one group: intervals and "
+    "tests are over groups.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="COLUMN",
-    help="Metadata column to draw errors by. Repeatable.  [default: up to six that tell the error]",
+    help="Metadata column against which to draw errors. Repeatable.  [default: up to six that are "
+    "associated with the error]",
 )
-@click.option("--units", default="", help="Of the target, such as days.")
-@click.option("--title", default="", help="Of the page.")
+@click.option("--units", default="", help="Unit of the target, such as 'days'.")
+@click.option("--title", default="", help="Title of the page.")
 @click.option(
     "--learning-curve",
     is_flag=True,
-    help="Refit --model on parts of its training samples, beside a random forest: how much would "
-    "more data help? Some 20 fits; a line says beforehand how long they take.",
+    help="Refit --model and a random forest on parts of its training samples, to see how much "
+    "more data would help. About 20 fits; a line says beforehand how long they take.",
 )
 @click.option(
     "--curve-members",
     type=click.IntRange(min=1),
     default=2,
-    help="Networks of each refit. Fewer than the model has take less time, and err a little more.",
+    help="Number of networks of each refit. Fewer than the model has take less time, with "
+    "slightly larger errors.",
 )
-@click.option("--curve-folds", type=click.IntRange(min=2), default=3, help="Test folds of it.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Refits at a time.")
+@click.option(
+    "--curve-folds",
+    type=click.IntRange(min=2),
+    default=3,
+    help="Number of test folds of each refit.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Number of refits at a time.")
 @setting_option("device")
 @directory_option(own_output.is_report)
 def report(inputs, model, predictions, output, device, **options):
     """Show where a model fails, on one page.
 
     --output receives report.html, which needs no other file, its plots as SVG and PDF and its
-    tables as TSV: metrics with intervals; errors against the truth, reads, richness, known reads,
-    novelty and metadata; by group; the worst samples with their nearest training samples; coverage
-    of intervals, or confusion and calibration of classes; and which metadata columns tell the
-    error.
+    tables as TSV: metrics with intervals; errors against the true value, reads, richness, known
+    reads, novelty and metadata, and by group; the worst samples with their nearest training
+    samples; coverage of intervals, or confusion matrix and calibration of classes; and the metadata
+    columns that are associated with the error.
     """
     from aam_core.data.metadata import read_metadata
     from aam_core.reporting import report as module

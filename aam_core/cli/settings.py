@@ -47,11 +47,12 @@ class _Setting(click.ParamType):
         low, high = self.field.metadata["minimum"], self.field.metadata["maximum"]
         facts = []
         if config is not None and not words:
-            facts.append(f"default: {config.at(self.path)}")
+            value = config.at(self.path)
+            facts.append(f"default: {'none' if value == '' else value}")
         if low is not None and high is not None:
-            facts.append(f"{low:g} to {high:g}")
+            facts.append(f"{low:.10g} to {high:.10g}")
         elif low is not None:
-            facts.append(f"at least {low:g}")
+            facts.append(f"at least {low:.10g}")
         text = f"{self.field.metadata['help']} {words}".strip()
         return text + (f"  [{'; '.join(facts)}]" if facts else "")
 
@@ -129,14 +130,19 @@ def _settings(kind: str) -> list[Decorator]:
             f"'{presets.DEFAULT}'. With --encoder, the encoder's sizes replace those of the "
             "preset.",
         ),
-        click.option("--config", "config_file", type=FILE, help="YAML settings, over the preset."),
+        click.option(
+            "--config",
+            "config_file",
+            type=FILE,
+            help="YAML file of settings, which override those of the preset.",
+        ),
         *(setting_option(name, defaults) for name in FLAGS),
         click.option(
             "--set",
             "assignments",
             multiple=True,
             metavar="SECTION.FIELD=VALUE",
-            help="Any setting, over all else, as in model.encoder.depth=6. Repeatable.",
+            help="Any setting, such as model.encoder.depth=6; overrides all else. Repeatable.",
         ),
     ]
 
@@ -146,14 +152,14 @@ _RESUMING: tuple[Decorator, ...] = (
         "--resume",
         type=DIRECTORY,
         help="Output folder of a run that was interrupted: resume from its last checkpoint, with "
-        "its split and settings; settings that are given here replace those, and what they change "
-        "is reported. Give the same inputs; --output may be the same folder or another.",
+        "its split and settings. Settings that are given here replace those of the run, and each "
+        "change is reported. Give the same inputs; --output may be the same folder or another.",
     ),
     click.option(
         "--accept-changed-inputs",
         is_flag=True,
-        help="With --resume: resume though reads, sequences, samples, columns or other inputs of "
-        "the run changed, which is refused otherwise. The split stays.",
+        help="With --resume: resume even if reads, sequences, samples, columns or other inputs "
+        "have changed, which is otherwise refused. The split stays.",
     ),
 )
 

@@ -23,12 +23,12 @@ from aam_core.log import logger
 @command("tune")
 @fit_study_options
 @target_options(several=True)
-@task_option("What kind of column the target is.  [default: classification where it is text]")
+@task_option("What kind of column the target is.  [default: classification if it is text]")
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
     default=50,
-    help="Number of trials, with those of earlier calls.",
+    help="Number of trials, including those of earlier calls.",
 )
 @click.option(
     "--timeout", type=click.FloatRange(min=0), help="Seconds after which no trial is started."
@@ -37,35 +37,35 @@ from aam_core.log import logger
     "--jobs",
     type=click.IntRange(min=1),
     default=1,
-    help="Trials at a time: processes of one thread each, unless --threads is given.",
+    help="Number of trials at a time: processes of one thread each, unless --threads is given.",
 )
 @click.option(
     "--space",
     "space_file",
     type=FILE,
-    help="YAML of what to search, as in 'optim.lr: {low: 0.0001, high: 0.01, log: true}' or "
-    "'train.batch_size: {choices: [16, 32]}'. By default the learning rate, weight decay, "
-    "dropouts, depth over samples, rarefaction and batch size.",
+    help="YAML file of the settings to search, such as 'optim.lr: {low: 0.0001, high: 0.01, log: "
+    "true}' or 'train.batch_size: {choices: [16, 32]}'.  [default: learning rate, weight decay, "
+    "dropouts, depth over samples, rarefaction and batch size]",
 )
 @click.option(
     "--metric",
     default="auto",
-    help="Metric of the validation samples to improve: any name under val/ in the logs. 'auto': "
-    "mae; auc of a classification; of several targets r2, the mean over them.",
+    help="Validation metric to improve: any name under val/ in the logs. 'auto': mae for a "
+    "regression, auc for a classification, the mean r2 for several targets.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(min=0),
     default=0,
-    help="Fit every trial on so many folds and take the mean: slower, and less noisy on a small "
-    "study (0: one split).",
+    help="Fit every trial on this many folds and take the mean metric: slower, but less noisy on "
+    "a small study (0: one split).",
 )
 @directory_option(own_output.is_search, "an earlier search, which is continued")
 @config_options("fitting")
 def tune(inputs, target, space_file, output, missing_samples=None, **options):
-    """Search for the settings that fit best.
+    """Search for the best settings of a fit.
 
-    Each trial fits the same training samples with other settings; those that do worse than most
+    Each trial fits the same training samples with other settings; trials that do worse than most
     are stopped early. --output receives best.yaml, for --config of a fit, a table of the trials
     and a plot. Repeat the command to continue a search that was stopped.
     """

@@ -23,18 +23,23 @@ METRICS = (*config.METRICS, "faith_pd")
 
 @command("unifrac")
 @study_options("table", "tree")
-@click.option("--metric", type=click.Choice(METRICS), default="unweighted", help="What to compute.")
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    default="unweighted",
+    help="Distance, or Faith's PD, to compute.",
+)
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1),
     default=0.5,
     help="Exponent of generalized UniFrac.",
 )
-@file_option("TSV to write: square, or one line a sample for faith_pd.")
+@file_option("TSV to write: a square matrix, or one line per sample for faith_pd.")
 def unifrac(inputs, metric, alpha, output):
-    """Distances between samples, or Faith's PD.
+    """Compute distances between samples, or Faith's PD.
 
-    Computed from the reads of the table as they are. Bray-Curtis and Jaccard need no --tree.
+    The reads of the table are used as they are. Bray-Curtis and Jaccard need no --tree.
     """
     require(
         inputs["tree"] is not None or metric in config.WITHOUT_TREE,

@@ -15,7 +15,7 @@ from aam_core.log import logger
 @command("zero-distances")
 @study_options("table", "tree", "distances", "metadata")
 @click.option(
-    "--metric", type=click.Choice(config.METRICS), default="unweighted", help="What to compute."
+    "--metric", type=click.Choice(config.METRICS), default="unweighted", help="Distance to compute."
 )
 @click.option(
     "--alpha", type=click.FloatRange(0, 1), default=0.5, help="Exponent of generalized UniFrac."
@@ -24,22 +24,23 @@ from aam_core.log import logger
     "--bound",
     type=click.FloatRange(min=0),
     default=0.0,
-    help="Count pairs up to this distance. Above 0 all pairs are compared, which takes longer.",
+    help="Count pairs up to this distance. With a value above 0 all pairs are compared, which "
+    "takes longer.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="COLUMN",
-    help="Metadata column to count pairs by. Repeatable.  [default: all]",
+    help="Metadata column by which to count pairs. Repeatable.  [default: all]",
 )
 @click.option(
     "--depth",
     "depths",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Reads to draw of each sample, to see which pairs lie at 0 for a lack of reads. "
-    "Repeatable.  [default: up to five that half of the samples have]",
+    help="Number of reads to draw from each sample, to see which pairs are at 0 because of too "
+    "few reads. Repeatable.  [default: up to five depths that half of the samples reach]",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Seed of the draws.")
 @directory_option(own_output.is_report)
@@ -48,7 +49,7 @@ def zero_distances(inputs, output, **options):
 
     Prints how many pairs there are and what to do. --output receives a page (report.html), the
     pairs and all counts as TSV: by metadata, by depth, and at several sampling depths, with the
-    pairs that are at 0 there and not by all of their reads. Distances are computed from --table and
+    pairs that are at 0 there but not with all their reads. Distances are computed from --table and
     --tree, or read from --distances.
     """
     from aam_core.zero_distances import find_zero_distances

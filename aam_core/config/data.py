@@ -15,15 +15,19 @@ class DataConfig(Checked):
 
     rarefaction: str = option(
         "redraw",
-        "Subsampling of reads: 'redraw' anew each epoch (augmentation), 'fixed' once, or 'none'.",
+        "Rarefaction of the reads: drawn again in each epoch ('redraw', as augmentation), once "
+        "('fixed'), or 'none'.",
         choices=("redraw", "fixed", "none"),
     )
     sampling_depth: int = option(
-        1000, "Reads drawn from each sample where rarefaction is on.", minimum=1
+        1000,
+        "Reads that are drawn from each sample (unless data.rarefaction is 'none').",
+        minimum=1,
     )
     sampling_depth_max: int = option(
         0,
-        "With 'redraw', draw each depth log-uniformly from sampling_depth to this (0: one depth).",
+        "With 'redraw', draw the depth of each sample log-uniformly between sampling_depth and "
+        "this (0: always sampling_depth).",
         minimum=0,
     )
     full_depth: float = option(
@@ -38,15 +42,18 @@ class DataConfig(Checked):
         choices=("drop", "keep"),
     )
     min_reads: int = option(1, "Samples with fewer reads than this are dropped.", minimum=1)
-    max_asvs: int = option(1024, "Most ASVs of a sample that the model reads.", minimum=1)
+    max_asvs: int = option(
+        1024, "Largest number of ASVs of a sample that the networks read.", minimum=1
+    )
     asv_selection: str = option(
         "abundance",
-        "ASVs kept above max_asvs: the most abundant, a random draw, or the table's first.",
+        "Which ASVs are kept of a sample with more than max_asvs: the most abundant, a random "
+        "draw, or the first of the table.",
         choices=("abundance", "random", "first"),
     )
     max_bp: int = option(600, "Longest sequence accepted, in bases.", minimum=1)
     long_sequences: str = option(
         "error",
-        "What to do with a sequence longer than max_bp.",
+        "Whether sequences longer than max_bp are an error or are truncated.",
         choices=("error", "truncate"),
     )

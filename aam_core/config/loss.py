@@ -25,24 +25,26 @@ class MaskingConfig(Checked):
         0.15, "Share of the bases that are hidden and predicted.", minimum=0.0, maximum=0.9
     )
     strategy: str = option(
-        "random", "Hide single bases, or runs of them.", choices=("random", "span")
+        "random",
+        "Whether single bases ('random') or runs of bases ('span') are hidden.",
+        choices=("random", "span"),
     )
-    span_length: int = option(6, "Bases of a hidden run under 'span'.", minimum=1)
+    span_length: int = option(6, "Length of a hidden run, in bases, with 'span'.", minimum=1)
     asv_fraction: float = option(
         0.25,
-        "Share of a batch's distinct ASVs that masked training reads each step.",
+        "Share of the distinct ASVs of a batch that are read with masked bases in each step.",
         minimum=0.01,
         maximum=1.0,
     )
     count_ratio: float = option(
         0.3,
-        "Share of a sample's ASVs whose abundance is hidden and predicted, under loss.count.",
+        "Share of a sample's ASVs whose abundance is hidden and predicted, with loss.count.",
         minimum=0.01,
         maximum=0.9,
     )
     presence_ratio: float = option(
         0.4,
-        "Share of a sample's ASVs that are hidden from its vector, under loss.presence.",
+        "Share of a sample's ASVs that are hidden from its vector, with loss.presence.",
         minimum=0.01,
         maximum=0.9,
     )
@@ -54,21 +56,21 @@ class LossConfig(Checked):
 
     nucleotide: float = option(
         1.0,
-        "Weight of the masked-nucleotide loss. A fit learns masked nucleotides as well as its "
-        "target where this is above 0 and its encoder of bases is trained.",
+        "Weight of the masked-nucleotide loss. Above 0, a fit whose encoder of bases is trained "
+        "learns masked nucleotides in addition to its target.",
         minimum=0.0,
     )
     distance: float = option(
         50.0,
-        "Weight of the distance loss (squared differences are small). A fit learns distances as "
-        "well as its target where this is above 0 and there is a tree, given distances, or a "
-        "metric that needs neither.",
+        "Weight of the distance loss (its squared differences are small, hence a large weight). "
+        "Above 0, a fit learns distances in addition to its target, if there is a tree, given "
+        "distances, or a metric that needs neither.",
         minimum=0.0,
     )
     metric: str = option(
         "unweighted",
-        "Distance between samples that pretraining learns; the last two need no tree. All but "
-        "'weighted' lie in [0, 1]; of that one the distance head's output has no upper bound.",
+        "Distance between samples that is learned; the last two need no tree. All but 'weighted' "
+        "lie in [0, 1]; with 'weighted', the output of the distance head has no upper bound.",
         choices=METRICS,
     )
     count: float = option(
@@ -80,56 +82,58 @@ class LossConfig(Checked):
     faith_pd: float = option(
         0.0,
         "Weight of the loss of Faith's phylogenetic diversity of each sample, in standard "
-        "deviations of the training samples; of a pretraining with a tree.",
+        "deviations of the training samples; for a pretraining with a tree.",
         minimum=0.0,
     )
     taxonomy: float = option(
         1.0,
-        "Weight of the loss of the taxonomy, rank by rank, of a pretraining with a taxonomy.",
+        "Weight of the loss of the taxonomy, rank by rank; for a pretraining with a taxonomy.",
         minimum=0.0,
     )
     taxonomy_min_asvs: int = option(
         5,
-        "Least number of the training samples' ASVs that a class of the taxonomy is learned from.",
+        "Taxa with fewer ASVs than this in the training samples are masked.",
         minimum=1,
     )
     columns: float = option(
         1.0,
-        "Weight of the loss of the metadata columns of a pretraining on many studies: each is "
+        "Weight of the loss of the metadata columns, in a pretraining on many studies: each is "
         "learned in its own study, numbers as normal scores, classes by cross-entropy.",
         minimum=0.0,
     )
     presence: float = option(
         0.0,
-        "Weight of the loss of hidden ASVs, of a pretraining on many studies: from the vector of a "
-        "sample without them it is predicted which ASVs are among them, against ASVs of other "
-        "samples of its study, and how abundant they are.",
+        "Weight of the loss of hidden ASVs, in a pretraining on many studies: from the vector of "
+        "the rest of a sample, the hidden ASVs are told from ASVs of other samples of its study, "
+        "and their abundance is predicted.",
         minimum=0.0,
     )
     halves: float = option(
         0.0,
-        "Weight of the loss of halves, of a pretraining on many studies: a sample is read as two "
-        "rarefied halves of its reads, and the other half is found among those of its study.",
+        "Weight of the loss of halves, in a pretraining on many studies: each sample is read as "
+        "two rarefied halves of its reads, and each half must be matched with the other among "
+        "the halves of its study.",
         minimum=0.0,
     )
     halves_temperature: float = option(
         0.1,
-        "What cosines of sample vectors are divided by under loss.halves: less weighs the samples "
-        "that are most alike.",
+        "Temperature: cosines of sample vectors are divided by it, with loss.halves. With a "
+        "lower value, the most similar samples weigh more.",
         minimum=0.001,
     )
     alpha: float = option(0.5, "Exponent of generalized UniFrac.", minimum=0.0, maximum=1.0)
     zero_pair_weight: float = option(
-        1.0, "Weight of sample pairs whose true distance is zero.", minimum=0.0
+        1.0, "Weight of pairs of samples at true distance 0, in the distance loss.", minimum=0.0
     )
     target: str = option(
         "huber",
-        "Loss of a regression; 'quantile' learns several quantiles, of which the median is the "
-        "prediction; 'asymmetric' is mae with penalties for over- and underestimates.",
+        "Loss of a regression; 'quantile' learns several quantiles, and the median is the "
+        "prediction; 'asymmetric' is mae with different penalties for over- and underestimates "
+        "(loss.over, loss.under).",
         choices=("huber", "mse", "mae", "quantile", "asymmetric"),
     )
     target_weight: float = option(
-        1.0, "Weight of the target's loss beside the others.", minimum=1e-6
+        1.0, "Weight of the loss of the target in the sum of all losses.", minimum=1e-6
     )
     target_weights: str = option(
         "",
@@ -138,11 +142,12 @@ class LossConfig(Checked):
     )
     transform: str = option(
         "none",
-        "What a numeric target is learned as: itself ('none', standardized; 'zscore' is the same), "
-        "scaled to [0, 1] ('minmax'), the logarithm of 1 + it, standardized or scaled "
-        "('log-zscore', 'log-minmax'), standardized in each category of loss.normalize_by "
-        "('zscore-by-category'), or a power of it that makes the training samples most nearly "
-        "normal ('power': Yeo-Johnson). Predictions keep its units.",
+        "Transform of a numeric target: standardized ('none' or 'zscore'), scaled to [0, 1] "
+        "('minmax'), the logarithm of 1 + the value, standardized or scaled ('log-zscore', "
+        "'log-minmax'), standardized in each category of loss.normalize_by "
+        "('zscore-by-category'), or the Yeo-Johnson power transform ('power'), which brings the "
+        "training samples closest to a normal distribution. Predictions are in the original "
+        "units.",
         choices=(
             *("none", "zscore", "minmax", "log-zscore", "log-minmax"),
             *("zscore-by-category", "power"),
@@ -150,40 +155,42 @@ class LossConfig(Checked):
     )
     normalize_by: str = option(
         "",
-        "Metadata columns, joined by commas, whose categories 'zscore-by-category' standardizes "
-        "by; needed to predict, too.",
+        "Metadata columns, joined by commas, for the transform 'zscore-by-category': the target "
+        "is standardized in each of their categories. The columns are needed to predict, too.",
         columns=True,
     )
     residual_on: str = option(
         "",
-        "Metadata column of numbers, such as what another model predicts: networks and forest "
-        "learn the target minus this column, and predictions add it; needed to predict, too.",
+        "Numeric metadata column, such as the prediction of another model: networks and forest "
+        "learn the target minus this column, and predictions add it. The column is needed to "
+        "predict, too.",
         columns=True,
     )
     target_range: str = option(
         "auto",
-        "What predictions of a number and their bounds keep to: 'auto' (not negative, if no "
-        "training sample is), 'none', or LOW,HIGH, of which one may be empty.",
+        "Limits of predicted numbers and of their intervals: 'auto' (never negative if no "
+        "training sample is), 'none', or LOW,HIGH, where one of the two may be empty.",
     )
     quantiles: str = option(
         "0.05,0.5,0.95",
-        "Quantiles that the loss 'quantile' learns, joined by commas; the median is one of them "
-        "in any case.",
+        "Quantiles that the loss 'quantile' learns, joined by commas; the median is always added.",
     )
     over: float = option(
-        1.0, "Penalty of an overestimate under the loss 'asymmetric'.", minimum=1e-6
+        1.0, "Penalty of an overestimate with the loss 'asymmetric'.", minimum=1e-6
     )
     under: float = option(
-        1.0, "Penalty of an underestimate under the loss 'asymmetric'.", minimum=1e-6
+        1.0, "Penalty of an underestimate with the loss 'asymmetric'.", minimum=1e-6
     )
     sample_weight: str = option(
         "",
-        "Metadata column of numbers above 0: what each sample counts in the losses of the target "
-        "and in the forest; metrics count all alike.",
+        "Numeric metadata column with values above 0: the weight of each sample in the losses of "
+        "the target and in the forest. Metrics weigh all samples alike.",
         columns=True,
     )
     huber_delta: float = option(
-        1.0, "Where huber turns linear, in standard deviations of the target.", minimum=1e-6
+        1.0,
+        "Error, in standard deviations of the target, above which the loss 'huber' is linear.",
+        minimum=1e-6,
     )
     label_smoothing: float = option(
         0.0, "Label smoothing of a classification.", minimum=0.0, maximum=0.9
@@ -195,11 +202,11 @@ class LossConfig(Checked):
     )
     classes: str = option(
         "cross_entropy",
-        "Loss of a classification; 'ordinal' is for classes in the order of loss.class_order.",
+        "Loss of a classification; 'ordinal' is for ordered classes (loss.class_order).",
         choices=("cross_entropy", "ordinal"),
     )
     class_order: str = option(
-        "", "All classes, from the first to the last, joined by commas: for the loss 'ordinal'."
+        "", "All classes in their order, joined by commas, for the loss 'ordinal'."
     )
 
     def __post_init__(self) -> None:

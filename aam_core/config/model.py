@@ -28,48 +28,49 @@ class EncoderConfig(Checked):
 
     features: str = option(
         "bases",
-        "What an ASV vector is made of: the bases (learned), the principal components of the k-mer "
-        "profile ('profile': fixed), or 'both'.",
+        "What ASV vectors are computed from: the bases ('bases': learned), the principal "
+        "components of the k-mer profile ('profile': fixed), or 'both'.",
         choices=("bases", "profile", "both"),
     )
     components: int = option(
         64,
-        "Principal components of the 6-mer profile, where features has it.",
+        "Number of principal components of the 6-mer profile (with features 'profile' or 'both').",
         minimum=1,
         maximum=4096,
     )
     profile_bases: int = option(
         0,
-        "First bases of a sequence that the 6-mer profile is of (0: all): studies that were "
-        "trimmed to different lengths then have the same profiles.",
+        "Compute the 6-mer profile from this many first bases of a sequence (0: all), so that "
+        "studies trimmed to different lengths have the same profiles.",
         minimum=0,
     )
     codes: int = option(
         0,
-        "Random Fourier features of the whole sequence, which the second half of the members reads "
-        "beside the k-mer profile, to tell similar ASVs apart (0: none).",
+        "Number of random Fourier features of the whole sequence. The second half of the members "
+        "reads them in addition to the k-mer profile, to tell similar ASVs apart (0: none).",
         minimum=0,
         maximum=4096,
     )
 
-    width: int = option(64, "Width D of ASV and sample vectors.", minimum=8, maximum=8192)
+    width: int = option(64, "Width of ASV and sample vectors.", minimum=8, maximum=8192)
     heads: int = option(4, "Attention heads.", minimum=1, maximum=1024)
     depth: int = option(2, "Transformer blocks over the bases.", minimum=0, maximum=256)
     stride: int = option(
         4,
-        "Bases per position: a convolution joins this many neighbours (1: none).",
+        "Bases per position of the transformer: a convolution joins this many neighbouring bases "
+        "(1: none).",
         minimum=1,
         maximum=256,
     )
     kernel: int = option(
         9,
-        "Bases that the convolution before the blocks sees (odd; 1: none).",
+        "Kernel size, in bases, of the convolution before the transformer blocks (odd; 1: none).",
         minimum=1,
         maximum=255,
     )
     kmer: int = option(
         6,
-        "Length of the k-mers whose learned vectors are added to an ASV's (0: none).",
+        "Length of k-mers, whose learned vectors are added to the ASV vector (0: none).",
         minimum=0,
         maximum=8,
     )
@@ -94,12 +95,16 @@ class SampleConfig(Checked):
     )
     pool_prior: float = option(
         0.5,
-        "Where each query's weight of the log abundance starts: 0 pools by presence, 1 by reads.",
+        "Initial weight of the log abundance in the pooling attention, learned for each query: 0 "
+        "pools by presence, 1 by reads.",
         minimum=-1.0,
         maximum=1.0,
     )
     asv_dropout: float = option(
-        0.0, "Share of a sample's ASVs hidden at random while training.", minimum=0.0, maximum=0.9
+        0.0,
+        "Share of a sample's ASVs that are hidden at random during training.",
+        minimum=0.0,
+        maximum=0.9,
     )
 
 
@@ -109,12 +114,16 @@ class HeadConfig(Checked):
 
     distance: str = option(
         "union",
-        "Form of the predicted distance: soft branches joined as UniFrac joins them, "
-        "Ruzicka of a non-negative sample vector, or tanh of a Euclidean distance.",
+        "How the distance between two sample vectors is computed: from learned soft branches as "
+        "in UniFrac ('union'), as the Ruzicka distance of non-negative vectors, or as tanh of "
+        "the Euclidean distance.",
         choices=("union", "ruzicka", "euclidean"),
     )
     distance_width: int = option(
-        256, "Soft branches, or width of the distance vector.", minimum=1, maximum=65536
+        256,
+        "Number of soft branches ('union'), or width of the vector that is compared.",
+        minimum=1,
+        maximum=65536,
     )
     target_hidden: int = option(
         128, "Width of the hidden layer of the target head.", minimum=1, maximum=_WIDEST
@@ -135,20 +144,20 @@ class HeadConfig(Checked):
     )
     initialization: str = option(
         "default",
-        "First weights of the target head: torch's own, or Xavier's (by inputs and outputs).",
+        "Initial weights of the target head: those of PyTorch ('default'), or Xavier's.",
         choices=("default", "xavier"),
     )
     output: str = option(
         "identity",
-        "Output of the target head of a regression: any number; within the range of the training "
-        "samples ('sigmoid'); or never negative ('softplus', 'exp').",
+        "Output of the target head of a regression: any number ('identity'), within the range of "
+        "the training samples ('sigmoid'), or never negative ('softplus', 'exp').",
         choices=("identity", "sigmoid", "softplus", "exp"),
     )
     scale: bool = option(False, "A learned scale and shift of each output of the target head.")
     scale_by: str = option(
         "",
-        "Metadata columns, joined by commas: the target head has a scale and a shift for each of "
-        "their categories, which the model needs to predict, too ('': none).",
+        "Metadata columns, joined by commas: the target head learns a scale and a shift for each "
+        "of their categories. The columns are needed to predict, too ('': none).",
         columns=True,
     )
 
@@ -186,23 +195,24 @@ class HeadConfig(Checked):
 
 
 COVARIATE_HELP = """\
-Metadata columns that the model reads beside the reads: --covariate COLUMN, which may be repeated.
-How they join the ASVs is --set model.fusion.kind=KIND:
+--covariate COLUMN (repeatable) names metadata columns that the model reads beside the reads.
+--set model.fusion.kind=KIND chooses how they join the ASVs:
 
   simple metadata      concat           One linear map of sample vector and covariates (default).
   a shift by category  concat           With --set model.head.scale_by=COLUMN: the output gets a
                                         scale and a shift for each category, too.
-  adaptive             gmu              A gate weighs sample against covariates, by sample.
+  adaptive             gmu              A gate weighs the sample vector against the covariates, in
+                                        each sample.
   by ASV               cross-attention  Each ASV attends to the covariates, or to none of them,
                                         before the ASVs are pooled: for ASVs that mean one thing
                                         in one category and another in the next.
   many columns         perceiver        A few latent vectors (model.fusion.latents) read ASVs and
                                         covariates together, model.fusion.layers times.
 
-The kind 'add' adds the vectors: the fewest weights. 'sample-attention' and 'sample-perceiver' are
-what 'cross-attention' and 'perceiver' were up to format 5: they see the pooled sample alone.
-The samples to predict need the same columns. A column that tells the subject or the batch of a
-sample tells nothing of new ones: a line names such columns, and others that are redundant.
+The kind 'add' adds the vectors, with the fewest weights. 'sample-attention' and 'sample-perceiver'
+are what 'cross-attention' and 'perceiver' were up to format 5: they see the pooled sample alone.
+The samples to predict need the same columns. A column that identifies the subject or the batch of a
+sample does not help with new ones: a line names such columns, and redundant ones.
 Start with concat, and compare by aam cross-validate with and without the covariates.
 """
 """What ``--covariate-help`` prints; docs/prediction.md has the same."""
@@ -231,7 +241,10 @@ class FusionConfig(Checked):
     )
     latents: int = option(4, "Latent vectors of 'perceiver'.", minimum=1, maximum=4096)
     layers: int = option(
-        2, "Times that the latent vectors of 'perceiver' read.", minimum=1, maximum=64
+        2,
+        "How often the latent vectors of 'perceiver' read ASVs and covariates.",
+        minimum=1,
+        maximum=64,
     )
 
 
@@ -241,9 +254,9 @@ class ModelConfig(Checked):
 
     members: int = option(
         1,
-        "Networks in the ensemble, over the same ASV vectors. Each holds out one fold, "
-        "train.val_fraction of the samples, for its validation (all the same fold, where they "
-        "train the ASV vectors). From a pretrained encoder, 3 at most.",
+        "Number of networks in the ensemble, which read the same ASV vectors. Each holds out one "
+        "fold (train.val_fraction of the samples) for validation; networks that train the ASV "
+        "vectors all hold out the same fold. At most 3 with a pretrained encoder.",
         minimum=1,
         maximum=1000,
     )

@@ -64,8 +64,8 @@ DEFAULT = "small"
 """The preset of a run that names none; helps show its values."""
 
 ENCODER_SIZES = (
-    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a fit "
-    "has 3 networks of them at most."
+    "Its sizes (model.encoder, model.sample, the distance head) replace those of the preset; a "
+    "fit then has at most 3 networks."
 )
 """A sentence for helps on what a pretrained encoder does to a preset."""
 

@@ -16,19 +16,24 @@ AUTO = 0
 class OptimConfig(Checked):
     """Optimizer and schedule, stepped once per optimizer step."""
 
-    optimizer: str = option(
-        "adamw", "How weights are updated.", choices=("adamw", "adam", "sgd", "lion")
-    )
+    optimizer: str = option("adamw", "Optimizer.", choices=("adamw", "adam", "sgd", "lion"))
     lr: float = option(1e-3, "Peak learning rate.", minimum=0.0)
     encoder_lr_ratio: float = option(
-        1.0, "Learning rate of a pretrained encoder over lr.", minimum=0.0
+        1.0, "Learning rate of a pretrained encoder, as a multiple of optim.lr.", minimum=0.0
     )
-    head_lr_ratio: float = option(1.0, "Learning rate of the heads over lr.", minimum=0.0)
+    head_lr_ratio: float = option(
+        1.0, "Learning rate of the heads, as a multiple of optim.lr.", minimum=0.0
+    )
     metadata_lr_ratio: float = option(
-        1.0, "Learning rate of the layers that read covariates over lr.", minimum=0.0
+        1.0,
+        "Learning rate of the layers that read covariates, as a multiple of optim.lr.",
+        minimum=0.0,
     )
     weight_decay: float = option(
-        0.05, "Decoupled weight decay (matrices only; an L2 penalty of adam and sgd).", minimum=0.0
+        0.05,
+        "Weight decay of the weight matrices: decoupled with adamw and lion, an L2 penalty with "
+        "adam and sgd.",
+        minimum=0.0,
     )
     beta1: float = option(
         0.9, "First beta of adamw, adam and lion; momentum of sgd.", minimum=0.0, maximum=0.9999
@@ -38,20 +43,26 @@ class OptimConfig(Checked):
     )
     schedule: str = option(
         "cosine",
-        "Learning rate after the warm-up: one cosine, several ('restarts'), lower where validation "
-        "stalls ('plateau'), up and down ('one-cycle'), 'polynomial', or 'constant'.",
+        "Learning rate after the warm-up: one cosine, several cosines ('restarts'), reduced when "
+        "validation stops improving ('plateau'), up and down ('one-cycle'), 'polynomial', or "
+        "'constant'.",
         choices=("cosine", "restarts", "plateau", "one-cycle", "polynomial", "constant"),
     )
     warmup: float = option(
-        0.1, "Share of all steps in which the rate rises.", minimum=0.0, maximum=0.9
+        0.1,
+        "Share of all steps in which the learning rate rises to its peak.",
+        minimum=0.0,
+        maximum=0.9,
     )
-    cycles: int = option(3, "Cosines under 'restarts'.", minimum=1)
-    power: float = option(1.0, "Exponent under 'polynomial' (1: linear).", minimum=0.0)
+    cycles: int = option(3, "Number of cosines with 'restarts'.", minimum=1)
+    power: float = option(1.0, "Exponent with 'polynomial' (1: linear).", minimum=0.0)
     plateau_factor: float = option(
-        0.5, "What the rate is multiplied by under 'plateau'.", minimum=0.01, maximum=0.99
+        0.5, "Factor by which 'plateau' reduces the learning rate.", minimum=0.01, maximum=0.99
     )
     plateau_patience: int = option(
-        3, "Epochs without a better validation that 'plateau' waits.", minimum=0
+        3,
+        "Epochs without a better validation after which 'plateau' reduces the learning rate.",
+        minimum=0,
     )
     clip: float = option(1.0, "Largest gradient norm (0: no clipping).", minimum=0.0)
     ema: float = option(
@@ -68,46 +79,49 @@ class TrainConfig(Checked):
 
     epochs: int = option(
         20,
-        "Passes over the training samples; setting them sets min_steps to 0, unless it is set too.",
+        "Passes over the training samples. Setting this sets train.min_steps to 0, unless that "
+        "is set, too.",
         minimum=1,
     )
     min_steps: int = option(
         0,
-        "Train at least this many steps, adding epochs on a small study; 0 where epochs is set and "
-        "this is not.",
+        "Train at least this many steps, with more epochs on a small study (0 if train.epochs is "
+        "set and this is not).",
         minimum=0,
     )
     studies_per_batch: int = option(
-        4, "Studies that a batch is drawn from, in a pretraining on many.", minimum=1
+        4, "Number of studies in a batch, in a pretraining on many studies.", minimum=1
     )
     study_power: float = option(
         0.5,
-        "How often a pretraining draws each of many studies: its number of samples to this power "
-        "(1: each sample equally often, 0: each study).",
+        "In a pretraining on many studies, a study is drawn in proportion to its number of "
+        "samples to this power (1: each sample equally often, 0: each study equally often).",
         minimum=0.0,
         maximum=1.0,
     )
     max_steps: int = option(0, "Stop after this many optimizer steps (0: no limit).", minimum=0)
     batch_size: int = option(
         32,
-        "Samples per optimizer step, over all devices; 'auto': the most that max_memory_gb holds.",
+        "Samples per optimizer step, over all devices; 'auto': as many as fit into max_memory_gb.",
         minimum=2,
         words={"auto": AUTO},
     )
     max_asvs_per_batch: int = option(
         0,
-        "Most ASVs, over its samples, that a batch is filled to; batch_size still holds (0: off).",
+        "Largest cost of a batch: its number of samples times the number of ASVs of the richest "
+        "one. Batches may then be smaller than batch_size (0: no limit).",
         minimum=0,
     )
     max_memory_gb: float = option(
         0.0,
-        "Memory of a device that batch_size 'auto' may use (0: four fifths of what is free).",
+        "GB of memory per device that batch_size 'auto' may use (0: four fifths of the free "
+        "memory).",
         minimum=0.0,
     )
     accumulate: int = option(
         1,
-        "Micro-steps that a batch is split into: less memory, and distances between the samples of "
-        "one micro-step only.",
+        "Number of micro-steps into which a batch is split: this saves memory, but distances are "
+        "then learned between samples of one micro-step only.",
         minimum=1,
     )
     patience: int = option(
@@ -115,37 +129,37 @@ class TrainConfig(Checked):
     )
     unfreeze_from: int = option(
         0,
-        "Epoch, counted from 1, from which a pretrained encoder of bases is trained, too; until "
-        "then its weights stay (0: from the beginning, or not at all where it is frozen).",
+        "Epoch, counted from 1, from which a pretrained encoder of bases is trained; before, it "
+        "is frozen (0: trained from the beginning, or not at all if it is frozen).",
         minimum=0,
     )
     best_metric: str = option(
         "total_loss",
-        "Metric of the validation samples that selects the best epoch, stops early and steers "
-        "'plateau': total_loss, or any other name under val/ in the logs; 'none' keeps the last "
-        "weights (and is total_loss where patience or 'plateau' needs a metric).",
+        "Validation metric for the best epoch, early stopping and 'plateau': total_loss, or any "
+        "other name under val/ in the logs. 'none' keeps the last weights (patience and "
+        "'plateau' then use total_loss).",
     )
     best_direction: str = option(
         "auto",
-        "Whether the best value is the least or the greatest ('auto': by the metric's name).",
+        "Whether the lowest or the highest value is best ('auto': by the metric's name).",
         choices=("auto", "min", "max"),
     )
     val_fraction: float = option(
         0.2,
-        "Share of the samples held out for validation. Each member holds out another fold (all the "
-        "same fold, where they train the ASV vectors).",
+        "Share of the samples held out for validation. Each member holds out another fold; "
+        "members that train the ASV vectors all hold out the same fold.",
         minimum=0.0,
         maximum=0.9,
     )
     val_where: str = option(
         "",
-        "COLUMN=VALUE: validate on these samples instead, and train on all others; several joined "
-        "by commas: on those with any of them.",
+        "Validate on the samples with COLUMN=VALUE instead, and train on all others; several "
+        "conditions, joined by commas: on samples that meet any of them.",
     )
     strata: int = option(
         0,
-        "Quantiles of a numeric target that folds and validation samples have in equal shares, as "
-        "far as groups allow (0: numbers are not stratified; classes always are).",
+        "Stratify folds and validation samples by this many quantiles of a numeric target, as "
+        "far as groups allow (0: no stratification of numbers; classes are always stratified).",
         minimum=0,
         maximum=100,
     )
@@ -153,17 +167,17 @@ class TrainConfig(Checked):
     device: str = option("auto", "'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:1', 'mps'.")
     devices: int = option(
         1,
-        "Processes that train together, each on a GPU of its own (or a part of the CPU).",
+        "Number of processes that train together, each on its own GPU (or a part of the CPU).",
         minimum=1,
         maximum=4096,
     )
     strategy: str = option(
         "ddp",
-        "On several devices, each has the whole model ('ddp') or a shard of it ('fsdp').",
+        "With several devices, each has the whole model ('ddp') or a shard of it ('fsdp').",
         choices=("ddp", "fsdp"),
     )
     max_restarts: int = option(
-        0, "Times that training resumes from the last checkpoint after a process died.", minimum=0
+        0, "How often training may resume from the last checkpoint after a process died.", minimum=0
     )
     checkpoint_every: int = option(
         500, "Steps between checkpoints; there is one at the end of each epoch, too.", minimum=1
@@ -179,15 +193,15 @@ class TrainConfig(Checked):
     )
     attention: str = option(
         "auto",
-        "Attention kernel, where it is available; 'auto' leaves the choice to torch.",
+        "Attention kernel, if it is available ('auto': PyTorch chooses).",
         choices=("auto", "flash", "efficient", "cudnn", "math"),
     )
     threads: int = option(0, "CPU threads of each process (0: all cores).", minimum=0, maximum=4096)
     log_every: int = option(10, "Steps between lines of the training log.", minimum=1)
     trackers: str = option(
         "tensorboard",
-        "Trackers that get the logs, as metrics.jsonl does: tensorboard, wandb, mlflow, joined by "
-        "commas, or none.",
+        "Trackers that get the logs in addition to metrics.jsonl: tensorboard, wandb, mlflow, "
+        "joined by commas, or none.",
     )
     histograms: bool = option(False, "Log histograms of weights and gradients each epoch.")
 
@@ -198,8 +212,8 @@ class ForestConfig(Checked):
 
     trees: int = option(
         0,
-        "Trees of the forest that is blended with the networks. The blend weight is chosen on "
-        "out-of-fold predictions (0: networks alone).",
+        "Number of trees of the forest that is blended with the networks; the blend weight is "
+        "chosen on out-of-fold predictions (0: networks alone).",
         minimum=0,
         maximum=100000,
     )
@@ -211,26 +225,28 @@ class EnsembleConfig(Checked):
 
     interval: str = option(
         "normalized",
-        "Width of prediction intervals: by how hard a sample is to predict ('normalized', of 60 "
-        "held-out samples at least), or alike for all ('constant').",
+        "Width of prediction intervals: depends on the expected error of each sample "
+        "('normalized', from 60 held-out samples on), or is the same for all ('constant').",
         choices=("normalized", "constant"),
     )
     passes: int = option(
         1,
-        "Times that samples are predicted, with other random ASVs (data.asv_selection=random) or "
-        "other reads (data.rarefaction=redraw): their mean counts, and a column has the spread.",
+        "How often each sample is predicted, each time with other random ASVs "
+        "(data.asv_selection=random) or reads (data.rarefaction=redraw). The prediction is the "
+        "mean; the column prediction_sd has the standard deviation.",
         minimum=1,
     )
     calibration: str = option(
         "auto",
-        "Calibration of the probabilities of classes by those of held-out samples: 'temperature', "
-        "'isotonic', 'none', or the one with the least log loss of folds that it was not fitted to "
-        "('auto': none unless that is lower, and 'isotonic' from 1,000 samples on).",
+        "Calibration of class probabilities on held-out samples: 'temperature', 'isotonic', "
+        "'none', or the one with the lowest cross-fitted log loss ('auto': none unless it lowers "
+        "the log loss by 1 %; 'isotonic' is tried from 1,000 samples on).",
         choices=("auto", "temperature", "isotonic", "none"),
     )
     interval_by: str = option(
         "",
-        "Metadata columns (joined by commas) within whose groups intervals, or prediction sets, "
-        "hold at their confidence; a group needs 30 held-out samples.",
+        "Metadata columns, joined by commas: intervals and prediction sets are calibrated within "
+        "each of their groups that has at least 30 held-out samples. The columns are needed to "
+        "predict, too.",
         columns=True,
     )

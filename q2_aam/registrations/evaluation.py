@@ -62,9 +62,11 @@ __all__ = [
 TrueTargets = SampleData[_predictions.TrueTargets]
 
 TEST_SIZE = Float % Range(0.0, 1.0, inclusive_start=False)
-TEST_SIZE_DESCRIPTION = "Share of the samples to test with; whole groups come as near as they can."
+TEST_SIZE_DESCRIPTION = "Share of the samples that are test samples; with groups, as near to it "
+"as whole groups allow."
 RANDOM_STATE = _parameters.primitive("train.seed")
-RANDOM_STATE_DESCRIPTION = "Seed of the random choice of samples: the same seed, the same split."
+RANDOM_STATE_DESCRIPTION = "Seed of the random choice of samples: the same seed gives the same "
+"split."
 
 CV = {
     "cv": Int % Range(2, None),
@@ -78,24 +80,25 @@ CV = {
 
 CV_DESCRIPTIONS = {
     "cv": "Number of folds. Each sample is predicted by a model fitted to the other folds.",
-    "fold_by": "Instead of cv folds, one for each value of this column: leave one site (or study) "
-    "out.",
-    "repeats": "How often all is done, each time with the next random_state. Metrics are then "
-    "means, and the predictions returned are those of the first time.",
+    "fold_by": "Instead of cv folds: a fold for each value of this column (leave one site, or one "
+    "study, out).",
+    "repeats": "Number of repeats of the cross-validation, each with the next random_state. "
+    "Metrics are then means; the predictions returned are those of the first repeat.",
     "baselines": "Methods to compare with, fitted to the same samples: "
     + ", ".join(f"{name} ({LABELS[name]})" for name in BASELINES)
-    + "; or none. Where not given, all.",
-    "importance_repeats": "How often each feature is permuted among the test samples of a fold: by "
-    "how much the error rises is its importance. More make importances steadier.",
-    "n_jobs": "Folds that are fitted at the same time, each with its share of the cores; results "
+    + "; or none. If not given, all.",
+    "importance_repeats": "How often each feature is permuted among the test samples of a fold; "
+    "the increase of the error is its importance. More permutations reduce its random variation.",
+    "n_jobs": "Number of folds that are fitted at a time, each with a share of the cores; results "
     "do not depend on it.",
 }
 
 
 IMPORTANCE = (
-    "By how much the error rises where a feature is permuted among the test samples of a fold, in "
-    "the mean of the folds: in units of the column, or as log loss of classes. 'heatmap', and that "
-    "of q2-sample-classifier, show the most important features."
+    "Permutation importance of each feature: the increase of the error if the feature is permuted "
+    "among the test samples of a fold, averaged over the folds, in units of the column or as log "
+    "loss of classes. 'heatmap', and that of q2-sample-classifier, show the most important "
+    "features."
 )
 
 
@@ -137,13 +140,13 @@ def _register_split_table(plugin: Plugin) -> None:
         input_descriptions={"table": "Samples to divide."},
         parameter_descriptions={
             "metadata": "Metadata column to be predicted.",
-            "group_by": "Column whose value samples of one group share (a host, a site): all "
-            "samples of a group are on the same side, so that a model is tested on hosts that it "
-            "has never seen.",
+            "group_by": "Column that says which samples belong together (such as a host or a "
+            "site): all samples of a group are on the same side, so that a model is tested on "
+            "hosts that it has never seen.",
             "test_size": TEST_SIZE_DESCRIPTION,
             "random_state": RANDOM_STATE_DESCRIPTION,
-            "stratify": "Whether both sides get the same shares of each class, or of each fifth of "
-            "a numeric column, as far as whole groups allow.",
+            "stratify": "Whether both tables get the same shares of each class, or of each fifth "
+            "of a numeric column, as far as whole groups allow.",
             **_parameters.MISSING_DESCRIPTION,
         },
         output_descriptions={
@@ -154,9 +157,9 @@ def _register_split_table(plugin: Plugin) -> None:
         },
         name="Divide a feature table into training and test samples.",
         description="Divide the samples of a feature table into a training and a test table. With "
-        "group-by the samples of one host (or site) stay together: otherwise a model may recognize "
-        "the host, and looks better than it is. Samples without a value in the metadata column are "
-        "in neither table.",
+        "group-by the samples of one host (or site) stay together; otherwise a model may "
+        "recognize the host, and looks better than it is. With missing-samples 'ignore', samples "
+        "without a value in the metadata column are in neither table.",
         examples={"split_table": examples.split_table_example},
     )
 
@@ -179,20 +182,20 @@ def _register_cross_validate(plugin: Plugin) -> None:
             **CV_DESCRIPTIONS,
             "importance_repeats": CV_DESCRIPTIONS["importance_repeats"] + " 0 for none; "
             "join-importances makes FeatureData[Importance] of the details.",
-            "fold": "Fit this fold alone (the folds of all repeats are counted from 1), for "
+            "fold": "Fit only this fold (the folds of all repeats are counted from 1), for "
             "example as one job of a cluster; join-regression-folds or join-classification-folds "
-            "then makes one cross-validation of the details of all. Where not given, all folds.",
+            "then joins the details of all folds. If not given, all folds.",
         },
         output_descriptions={
             "details": f"Cross-validated predictions of AAM and of the baselines. {DETAILS}"
         },
         name="Cross-validate: predict each sample by models that never saw it.",
         description="Divide the samples into folds, whole groups together, and predict each fold "
-        "by a model that was fitted to the others, beside baselines on the same folds. All choices "
-        "of a fit (weights, settings of the forest) are made within the training folds: this is "
-        "what is called nested cross-validation. 'compare' makes a page of the result. "
-        "regress-samples-ncv and classify-samples-ncv do this, too, return predictions as "
-        "q2-sample-classifier's visualizers take them, and make the pages.",
+        "with a model that was fitted to the others, and with baselines. All choices of a fit "
+        "(weights, settings of the forest) are made within the training folds (nested "
+        "cross-validation). 'compare' makes a page of the result. regress-samples-ncv and "
+        "classify-samples-ncv do the same, return predictions that q2-sample-classifier's "
+        "visualizers open, and make the pages.",
         examples={"cross_validate": examples.cross_validate_example},
     )
 
@@ -203,7 +206,7 @@ def _register_joins(plugin: Plugin) -> None:
         "parameters": {},
         "input_descriptions": {
             "folds": "Details of all folds of one cross-validation, from cross-validate with "
-            "'fold'; or those of a whole one."
+            "'fold'; or those of a whole cross-validation."
         },
     }
     outputs = {
@@ -215,8 +218,8 @@ def _register_joins(plugin: Plugin) -> None:
         outputs=[("predictions", RegressorPredictions), ("details", DetailedPredictions)],
         output_descriptions=outputs,
         name="Join the folds of a cross-validated regression.",
-        description="Make one cross-validation of folds that were fitted apart from each other, "
-        "with the comparison of the methods: as if all had been fitted at once.",
+        description="Join folds that were fitted separately to one cross-validation, with the "
+        "comparison of the methods, as if all had been fitted at once.",
         examples={"join_regression_folds": examples.join_regression_folds_example},
         **shared,
     )
@@ -232,8 +235,8 @@ def _register_joins(plugin: Plugin) -> None:
             "probabilities": "Cross-validated probabilities of the classes.",
         },
         name="Join the folds of a cross-validated classification.",
-        description="Make one cross-validation of folds that were fitted apart from each other, "
-        "with the comparison of the methods: as if all had been fitted at once.",
+        description="Join folds that were fitted separately to one cross-validation, with the "
+        "comparison of the methods, as if all had been fitted at once.",
         examples={"join_classification_folds": examples.join_classification_folds_example},
         **shared,
     )
@@ -242,8 +245,8 @@ def _register_joins(plugin: Plugin) -> None:
         outputs=[("feature_importance", FeatureData[_predictions.Importance])],
         output_descriptions={"feature_importance": IMPORTANCE},
         name="Join the feature importances of the folds of a cross-validation.",
-        description="Average the importances of the folds, which cross-validate tells where "
-        "importance-repeats is given, by their numbers of test samples.",
+        description="Average the importances of the folds, which cross-validate computes with "
+        "importance-repeats, weighted by their numbers of test samples.",
         examples={"join_importances": examples.join_importances_example},
         **shared,
     )
@@ -256,12 +259,13 @@ def _register_compare(plugin: Plugin) -> None:
         parameters={"units": Str},
         input_descriptions={"details": "Details of a cross-validation."},
         parameter_descriptions={
-            "units": "Unit of the column, such as 'days'. Where not given, as the settings of the "
-            "fits name it (figure.units)."
+            "units": "Unit of the column, such as 'days'. If not given, that of the fits' "
+            "settings (figure.units)."
         },
         name="Compare the methods of a cross-validation.",
-        description="A page with AAM, its networks alone, a random forest and other baselines side "
-        "by side: metrics with intervals, paired differences from the random forest with p, errors "
-        "of each group, metrics of each fold, how the folds were made, and what the fits noted.",
+        description="A page that compares AAM, its networks alone, a random forest and other "
+        "baselines: metrics with intervals, paired differences from the random forest with p, "
+        "errors of each group, metrics of each fold, how the folds were made, and the notes of "
+        "the fits.",
         examples={"compare": examples.compare_example},
     )

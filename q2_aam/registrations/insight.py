@@ -17,7 +17,7 @@ from q2_aam.registrations.shared import GROUP_BY, INPUTS, citations
 
 __all__ = ["register"]
 
-_TARGET = "Of a model of several targets, the one to explain. A model of one target needs none."
+_TARGET = "Target to explain, if the model has several."
 
 _ANY_MODEL = _types_formats.AAMEncoder | _types_formats.AAMRegressor | _types_formats.AAMClassifier
 _MODEL = "Encoder from pretrain, or model from fit-regressor or fit-classifier."
@@ -60,46 +60,47 @@ def _register_explain(plugin: Plugin) -> None:
         ],
         input_descriptions={
             "table": "Counts of samples whose true values are known: samples that the model was "
-            "not trained on, or those of its fit, each of which is then explained by the networks "
-            "that were not trained on it.",
+            "not trained on, or all samples of its fit, each of which is then explained by the "
+            "networks that were not trained on it.",
             "predictor": "Model from fit-regressor or fit-classifier.",
             "sequences": INPUTS["sequences"],
             "phylogeny": "Tree whose tips are the features: its clades are explained, too.",
             "taxonomy": "Taxa of the features: they are explained, too, and name the features.",
         },
         parameter_descriptions={
-            "metadata": "Metadata with the true values of the column that the model predicts, "
-            "under its name, and the covariates that it reads.",
+            "metadata": "Metadata with the column that the model predicts (true values, under the "
+            "same name) and the covariates that it reads.",
             "target": _TARGET,
-            "group_by": "Column whose value samples of one group share (a host, a site). Such "
-            "samples are not independent: abundances are exchanged between groups, and the "
-            "significance is by whole groups. Where not given, the column that the model was "
-            "fitted with, if the metadata have it.",
+            "group_by": "Column that says which samples belong together (such as a host or a "
+            "site). Such samples are not independent: abundances are exchanged between groups, "
+            "and significance is computed over whole groups. If not given, the column that the "
+            "model was fitted with, if the metadata has it.",
             **_parameters.MISSING_DESCRIPTION,
-            "repeats": "Permutations of each feature: more make importances steadier.",
-            "clades": "Into how many clades the phylogeny is cut, one division for each number; "
-            "without phylogeny and taxonomy, how many clusters like sequences make. 0 for none. "
-            "Where not given, 10, 30 and 100.",
-            "references": "Samples that each sample is compared with, to tell what moved its own "
-            "prediction; 0 leaves this away, which takes less time.",
+            "repeats": "Number of permutations of each feature. More reduce the random variation "
+            "of importances.",
+            "clades": "Numbers of clades into which the phylogeny is cut, one division for each "
+            "number; without phylogeny and taxonomy, numbers of clusters of similar sequences. 0 "
+            "for none. If not given, 10, 30 and 100.",
+            "references": "Number of samples with which each sample is compared, to find what "
+            "moved its own prediction. 0 skips this, which takes less time.",
             "random_state": "Seed of the permutations.",
-            "n_jobs": "CPU threads, each for a sample at a time (0: all cores).",
+            "n_jobs": "Number of CPU threads; each computes one sample at a time (0: all cores).",
             "device": _parameters.PREDICTING_DESCRIPTIONS["device"],
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },
         output_descriptions={
-            "feature_importance": "By how much the error of the predictions rises where a feature "
-            "is permuted among the samples: in units of the target, or as log loss of classes. "
-            "q2-sample-classifier's heatmap opens it.",
+            "feature_importance": "Permutation importance of each feature: the increase of the "
+            "error of the predictions if the feature is permuted among the samples, in units of "
+            "the target or as log loss of classes. q2-sample-classifier's heatmap opens it.",
             "explanation": "The same with its spread, significance and direction, prevalence, "
             "abundance and taxon of the features, and of clades, taxa or clusters. It opens as "
             "feature metadata (metadata tabulate, Empress), and in the visualizer importance.",
         },
         name="Explain which features and clades predictions depend on.",
-        description="Permute the relative abundance of each feature, and of each clade as a whole, "
-        "among samples: by how much the error of a model's predictions rises is its importance. "
-        "Features that say the same share their importance, so look at clades. What is important "
-        "to a prediction need cause nothing.",
+        description="Permute the relative abundance of each feature, and of each clade as a "
+        "whole, among samples: the increase of the error of a model's predictions is its "
+        "importance. Features that carry the same information share their importance, so look at "
+        "clades. A feature that is important to a prediction need not cause anything.",
         examples={"explain": examples.explain_example},
     )
 
@@ -129,10 +130,10 @@ def _register_embed(plugin: Plugin) -> None:
             "sequences": INPUTS["sequences"],
         },
         parameter_descriptions={
-            "metric": "'predicted': the distances that the model learned, of an encoder UniFrac "
-            "without a tree. 'euclidean' and 'cosine': between the vectors. Where not given, "
-            "'predicted' by an encoder that learned distances, else 'euclidean'.",
-            "number_of_dimensions": "Axes of the principal coordinates.",
+            "metric": "'predicted': the distances that an encoder learned, by default UniFrac, "
+            "without a tree. 'euclidean' and 'cosine': distances between the vectors. If not "
+            "given, 'predicted' for an encoder that learned distances, else 'euclidean'.",
+            "number_of_dimensions": "Number of axes of the principal coordinates.",
             **{
                 name: _parameters.PREDICTING_DESCRIPTIONS[name]
                 for name in ("batch_size", *_READING)
@@ -140,15 +141,15 @@ def _register_embed(plugin: Plugin) -> None:
         },
         output_descriptions={
             "pcoa": "Principal coordinates of the distances, which emperor plots.",
-            "distance_matrix": "Distances between the samples: by an encoder the UniFrac that it "
-            "predicts, which beta-group-significance and other actions of diversity read.",
+            "distance_matrix": "Distances between the samples: with an encoder the UniFrac that "
+            "it predicts. beta-group-significance and other actions of diversity read them.",
             "vectors": "The vector of each sample, which opens as metadata.",
         },
         name="Ordinate samples as a model sees them.",
-        description="Predict the UniFrac distances between samples by a pretrained encoder, which "
-        "needs no phylogeny, also of samples with features that no tree has; or compare samples by "
-        "what a fitted model predicts from. The distances of a fitted model follow its target: "
-        "they are no view of the data that is free of the metadata.",
+        description="Predict the UniFrac distances between samples with a pretrained encoder, "
+        "which needs no phylogeny, even for samples with features that are in no tree; or compare "
+        "samples by the vectors from which a fitted model predicts. The distances of a fitted "
+        "model follow its target: they are not independent of the metadata.",
         citations=[citations["lozupone2005unifrac"]],
         examples={"embed_samples": examples.embed_samples_example},
     )
@@ -173,16 +174,15 @@ def _register_embed(plugin: Plugin) -> None:
             ("pcoa", PCoAResults),
         ],
         input_descriptions={
-            "table": "Its features are embedded; their counts do not matter.",
+            "table": "Table whose features are embedded; their counts do not matter.",
             "model": _MODEL,
             "sequences": INPUTS["sequences"],
             "taxonomy": "Taxa to name beside the neighbours.",
         },
         parameter_descriptions={
-            "metric": "By which features are near: 'cosine' of the angle between their vectors, or "
-            "'euclidean'.",
-            "number_of_neighbours": "Nearest features of each feature.",
-            "number_of_dimensions": "Axes of the principal coordinates.",
+            "metric": "Distance between feature vectors: 'cosine' or 'euclidean'.",
+            "number_of_neighbours": "Number of nearest features to return for each feature.",
+            "number_of_dimensions": "Number of axes of the principal coordinates.",
             **{name: _parameters.PREDICTING_DESCRIPTIONS[name] for name in _READING},
         },
         output_descriptions={
@@ -193,8 +193,8 @@ def _register_embed(plugin: Plugin) -> None:
             "metadata, such as a taxonomy.",
         },
         name="Embed features: vectors, and the nearest of each.",
-        description="What a model makes of the sequence of each feature, whatever sample it occurs "
-        "in: like vectors mean that the model takes the features for alike. The nearest neighbours "
-        "tell what an unknown feature is like.",
+        description="Compute the vector that a model makes of the sequence of each feature, "
+        "independent of samples: features with similar vectors are similar to the model. The "
+        "nearest neighbours show what an unknown feature is like.",
         examples={"embed_features": examples.embed_features_example},
     )

@@ -48,14 +48,14 @@ def register(plugin: Plugin) -> None:
             "title": Str,
         },
         input_descriptions={
-            "explanation": "What explain has found.",
-            "table": "Counts of samples, to show where the most important features are.",
+            "explanation": "Explanation from explain.",
+            "table": "Counts of samples, to show the abundances of the most important features.",
         },
         parameter_descriptions={
-            "metadata": "Metadata column to group these samples by, such as the target: by its "
-            "classes, or in eight groups of as many samples by a number.",
+            "metadata": "Metadata column by which to group these samples, such as the target: by "
+            "class, or, for a number, into eight groups with equal numbers of samples.",
             **_parameters.MISSING_DESCRIPTION,
-            "feature_count": "Features that are drawn, the most important first.",
+            "feature_count": "Number of features to draw, the most important first.",
             "units": "Unit of the target, such as days.",
             "title": "Title of the page.",
         },
@@ -85,16 +85,16 @@ def register(plugin: Plugin) -> None:
             "q2-sample-classifier.",
         },
         parameter_descriptions={
-            "sample_metadata": "Metadata column to group the samples by, such as the target: by "
-            "its classes, or in eight groups of as many samples by a number.",
-            "feature_metadata": "A name of each feature, such as the taxon, to show beside its id.",
-            "feature_count": "Features that are drawn, the most important first.",
+            "sample_metadata": "Metadata column by which to group the samples, such as the "
+            "target: by class, or, for a number, into eight groups with equal numbers of samples.",
+            "feature_metadata": "Name of each feature, such as the taxon, to show beside its id.",
+            "feature_count": "Number of features to draw, the most important first.",
             **_parameters.MISSING_DESCRIPTION,
         },
-        name="Show where the most important features are.",
+        name="Show the abundances of the most important features.",
         description="An interactive heat map: the mean relative abundance of the most important "
-        "features in groups of samples. The page of 'importance' has it, too, beside what explain "
-        "has found of each feature.",
+        "features in groups of samples. The page of 'importance' has it, too, with the "
+        "importances of each feature.",
         examples={"heatmap": examples.heatmap_example},
     )
 
@@ -120,42 +120,41 @@ def register(plugin: Plugin) -> None:
             **{name: _parameters.PREDICTING[name] for name in _READING},
         },
         input_descriptions={
-            "model": "Model from fit-regressor or fit-classifier. The page is of its out-of-fold "
+            "model": "Model from fit-regressor or fit-classifier. The page shows its out-of-fold "
             "predictions, unless the table has samples that are new to it.",
-            "details": "Predictions to report in the place of the model's own: details of a fit, "
-            "of predicted samples, or of a cross-validation, whose baselines the page then has.",
-            "table": "Counts of the samples that the model was fitted on, for errors by depth, "
-            "richness and known reads, and the training samples that are nearest to those "
-            "predicted worst; or counts of new samples, which are predicted, and whose true values "
-            "the metadata have.",
+            "details": "Predictions to report instead of the model's own: details of a fit, of "
+            "predicted samples, or of a cross-validation (the page then has its baselines).",
+            "table": "Counts of the samples that the model was fitted on, to show errors by "
+            "depth, richness and known reads, and the training samples nearest to the worst "
+            "predictions; or counts of new samples to predict, whose true values are in the "
+            "metadata.",
             "sequences": INPUTS["sequences"],
         },
         parameter_descriptions={
-            "metadata": "Metadata whose columns may tell the error. New samples, and details, have "
-            "their true values there.",
-            "target": "Of a model of several targets, the one to report; the first where not "
-            "given. Of details, the column of the metadata that has the true values, where it is "
-            "not that of the fit.",
-            "group_by": "Column whose value samples of one group share (a host, a site): intervals "
-            "and tests are over its groups. Where not given, the column of the fit, if the "
-            "metadata have it.",
-            "columns": "Columns of the metadata to draw errors by. All are tested; where none is "
-            "named, up to six that tell the error are drawn.",
+            "metadata": "Metadata whose columns may be associated with the error. For new samples "
+            "and for details, it must have the true values.",
+            "target": "Target to report, if the model has several (the first if not given). With "
+            "details, the metadata column of the true values, if it is not that of the fit.",
+            "group_by": "Column that says which samples belong together (such as a host or a "
+            "site): intervals and tests are over groups. If not given, the column of the fit, if "
+            "the metadata has it.",
+            "columns": "Metadata columns against which to draw errors. All columns are tested; if "
+            "none is named, up to six that are associated with the error are drawn.",
             "units": "Unit of the target, such as days.",
             "title": "Title of the page.",
             "learning_curve": "Fit the model again on parts of its samples, to see how much more "
-            "data would help. This takes some 20 fits.",
-            "curve_members": "Networks of each of these fits: fewer than the model has take less "
-            "time, and err a little more.",
-            "curve_folds": "Test folds of the learning curve.",
-            "n_jobs": "Fits of the learning curve at a time.",
+            "data would help. This takes about 20 fits.",
+            "curve_members": "Number of networks of each of these fits: fewer than the model has "
+            "take less time, with slightly larger errors.",
+            "curve_folds": "Number of test folds of the learning curve.",
+            "n_jobs": "Number of fits of the learning curve at a time.",
             **{name: _parameters.PREDICTING_DESCRIPTIONS[name] for name in _READING},
         },
         name="Report where a model fails.",
         description="A page of a model's errors: metrics with intervals and baseline; errors "
         "against the true value, depth, richness, known reads and metadata, with tests; errors by "
-        "group; the samples predicted worst, with their nearest training samples; coverage of the "
-        "intervals, or confusion and calibration of classes.",
+        "group; the worst predictions, with their nearest training samples; coverage of the "
+        "intervals, or confusion matrix and calibration of classes.",
         examples={"report": examples.report_example},
     )
 
@@ -179,25 +178,27 @@ def register(plugin: Plugin) -> None:
         input_descriptions={
             "table": "Counts of each feature in each sample.",
             "phylogeny": "Tree whose tips are the features, for UniFrac.",
-            "distances": "Distances between the samples, to look at instead of computing them.",
+            "distances": "Distances between the samples, instead of computing them.",
         },
         parameter_descriptions={
-            "metadata": "Metadata to count pairs by: pairs of one subject, of one batch.",
-            "columns": "Columns of the metadata to count by; all where none is named.",
-            "metric": "Distance that is computed.",
+            "metadata": "Metadata by which to count pairs, such as pairs of one subject or one "
+            "batch.",
+            "columns": "Columns of the metadata by which to count; all if none is named.",
+            "metric": "Distance to compute.",
             "alpha": "Exponent of generalized UniFrac.",
-            "bound": "Greatest distance of a pair that is counted. Above 0 all pairs are compared, "
-            "which takes longer.",
-            "depths": "Reads to draw of each sample, to see which pairs lie at 0 for a lack of "
-            "reads; up to five that half of the samples have where none is named.",
+            "bound": "Count pairs up to this distance. With a value above 0 all pairs are "
+            "compared, which takes longer.",
+            "depths": "Numbers of reads to draw from each sample, to see which pairs are at 0 "
+            "because of too few reads. If not given, up to five depths that half of the samples "
+            "reach.",
             "random_state": "Seed of the draws.",
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },
         name="Find pairs of samples at distance 0.",
-        description="Find pairs of samples without any distance between them, and what makes them: "
-        "copies of one sample under several ids, which must not be on both sides of a split, or "
-        "too few reads to tell samples apart. The page says what to do, and counts the pairs by "
-        "metadata, by reads and at several sampling depths.",
+        description="Find pairs of samples at distance 0, and their cause: copies of one sample "
+        "under several ids, which must not be on both sides of a split, or too few reads to tell "
+        "samples apart. The page says what to do, and counts the pairs by metadata, by reads and "
+        "at several sampling depths.",
         citations=[citations["lozupone2005unifrac"]],
         examples={"find_zero_distances": examples.find_zero_distances_example},
     )

@@ -20,21 +20,22 @@ _PARAMETERS = {
 }
 _DESCRIPTIONS = {
     "age": "Column with the true ages, in the unit of the predicted ones.",
-    "group": "Column that tells control samples from others (a diagnosis, a treatment).",
-    "control": "Its value of the control samples (such as 'healthy').",
-    "bin_width": "Width of an age bin, in the unit of the ages (such as 30.4 for months where ages "
-    "are days): a sample is compared with the controls of its bin. Where not given, with those of "
-    "the very same age.",
+    "group": "Column that distinguishes control samples from others (such as a diagnosis or a "
+    "treatment).",
+    "control": "Value of this column in control samples (such as 'healthy').",
+    "bin_width": "Width of an age bin, in the unit of the ages (such as 30.4 for months, if ages "
+    "are in days): a sample is compared with the controls of its bin. If not given, with those of "
+    "exactly the same age.",
     **_parameters.MISSING_DESCRIPTION,
 }
 _PREDICTIONS = (
-    "Predicted ages of samples that the model was not trained on: cross-validated ones "
-    "(regress-samples-ncv), the out-of-fold ones of fit-regressor, or those of new samples."
+    "Predicted ages of samples that the model was not trained on: from regress-samples-ncv, the "
+    "out-of-fold predictions of fit-regressor, or predictions of new samples."
 )
 _MEANING = (
-    "How far the microbiota of a sample are ahead of, or behind, those of control samples of the "
+    "How far the microbiota of a sample is ahead of, or behind, that of control samples of the "
     "same age: the microbiota-for-age z-score (MAZ) is the predicted age minus the median "
-    "predicted age of controls of that age, over their standard deviation."
+    "predicted age of controls of that age, divided by their standard deviation."
 )
 
 
@@ -49,7 +50,7 @@ def register(plugin: Plugin) -> None:
         parameter_descriptions=_DESCRIPTIONS,
         output_descriptions={
             "maz_scores": "z-score of each sample, which opens as metadata. Samples with fewer "
-            "than two controls of their age have none."
+            "than two controls of their age have no z-score."
         },
         name="Compute microbial maturity: z-scores of predicted against expected age.",
         description=_MEANING,

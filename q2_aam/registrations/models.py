@@ -57,8 +57,8 @@ def register(plugin: Plugin) -> None:
             "settings choose a distance without a tree (loss.metric=braycurtis or jaccard) or none "
             "(loss.distance=0).",
             "distances": "Distances between the samples, to learn instead of UniFrac.",
-            "taxonomy": "Taxa of the features, to learn rank by rank as well. Unknown ranks are "
-            "masked, and features without a taxon allowed.",
+            "taxonomy": "Taxa of the features, to be learned rank by rank, too. Unknown ranks are "
+            "masked; features without a taxon are allowed.",
             "initial_encoder": "Pretrained encoder to start from. Its sizes replace those of the "
             "preset.",
         },
@@ -93,9 +93,9 @@ def register(plugin: Plugin) -> None:
         input_descriptions=INPUTS,
         parameter_descriptions={
             **FIT_PARAMETER_DESCRIPTIONS,
-            "more_targets": "Further numeric columns to predict, of the covariates metadata: the "
+            "more_targets": "Further numeric columns of the covariates metadata to predict: the "
             "networks learn all of them together, and a sample may lack some. The predictions and "
-            "details returned are those of 'metadata'.",
+            "details returned are of the column 'metadata'.",
         },
         output_descriptions={
             "regressor": "Fitted model.",
@@ -144,14 +144,14 @@ def register(plugin: Plugin) -> None:
         input_descriptions={**PREDICT_INPUTS, "regressor": "Model from fit-regressor."},
         parameter_descriptions={**PREDICT_PARAMETER_DESCRIPTIONS, **OF_TARGET_DESCRIPTION},
         output_descriptions={
-            "predictions": "Predictions in the units of the column fitted.",
+            "predictions": "Predictions in the units of the metadata column.",
             "details": DETAILS,
         },
         name="Predict a numeric column of new samples.",
-        description="Predict a numeric metadata column of samples by a model of fit-regressor. The "
-        "samples may be of another study, if their sequences are of the same region. The details "
-        "tell how sure each prediction is: its interval, the share of reads in features that the "
-        "model knows, and how far the sample is from those of the training.",
+        description="Predict a numeric metadata column of samples with a model of fit-regressor. "
+        "The samples may be of another study, if their sequences are of the same region. The "
+        "details show how certain each prediction is: its interval, the share of reads in "
+        "features that the model knows, and how unlike the training samples the sample is.",
         examples={"predict_regression": examples.predict_regression_example},
     )
 
@@ -176,11 +176,11 @@ def register(plugin: Plugin) -> None:
             "details": DETAILS,
         },
         name="Predict a categorical column of new samples.",
-        description="Predict a categorical metadata column of samples by a model of "
+        description="Predict a categorical metadata column of samples with a model of "
         "fit-classifier. The samples may be of another study, if their sequences are of the same "
-        "region. The details tell how sure each prediction is: the probability of each class, the "
-        "share of reads in features that the model knows, and how far the sample is from those of "
-        "the training.",
+        "region. The details show how certain each prediction is: the probability of each class, "
+        "the share of reads in features that the model knows, and how unlike the training samples "
+        "the sample is.",
         examples={"predict_classification": examples.predict_classification_example},
     )
 

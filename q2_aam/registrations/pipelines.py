@@ -46,15 +46,15 @@ from q2_aam.registrations.shared import (
 __all__ = ["register"]
 
 _NCV_DESCRIPTION = (
-    " All choices of a fit (weights, settings of the forest) are made within the training folds: "
-    "this is nested cross-validation. Each sample, with all others of its group, is predicted by a "
-    "model that never saw it. Where QIIME 2 has --parallel, it fits the folds side by side (then "
-    "give each fit its share of the cores, such as settings 'train.threads=4'); n_jobs does so "
-    "everywhere."
+    " All choices of a fit (weights, settings of the forest) are made within the training folds "
+    "(nested cross-validation). Each sample is predicted by a model that never saw it or another "
+    "sample of its group. n_jobs fits several folds at a time, and so does --parallel in versions "
+    "of QIIME 2 that have it (then give each fit a share of the cores, such as by the setting "
+    "'train.threads=4')."
 )
 _PAGES = {
-    "comparison": "Page: AAM beside the baselines, with intervals and paired differences.",
-    "accuracy_results": "Page: predictions beside the true values.",
+    "comparison": "Page: AAM compared with the baselines, with intervals and paired differences.",
+    "accuracy_results": "Page: predictions against true values.",
 }
 
 
@@ -79,8 +79,8 @@ def _register_cross_validations(plugin: Plugin) -> None:
         parameters={**validating, "metadata": MetadataColumn[Numeric], "stratify": Bool},
         parameter_descriptions={
             **descriptions,
-            "stratify": "Whether each fifth of the values has the same share in all folds, as far "
-            "as whole groups allow.",
+            "stratify": "Whether all folds get the same shares of each fifth of the values, as "
+            "far as whole groups allow.",
         },
         outputs=[
             ("predictions", RegressorPredictions),
@@ -96,8 +96,8 @@ def _register_cross_validations(plugin: Plugin) -> None:
             **_PAGES,
         },
         name="Cross-validate the prediction of a numeric column, with its pages.",
-        description="Predict a numeric metadata column of every sample by cross-validation, beside "
-        "a random forest and other baselines." + _NCV_DESCRIPTION,
+        description="Predict a numeric metadata column of every sample by cross-validation, and "
+        "compare with a random forest and other baselines." + _NCV_DESCRIPTION,
         examples={"regress_samples_ncv": examples.regress_samples_ncv_example},
         **shared,
     )
@@ -116,13 +116,13 @@ def _register_cross_validations(plugin: Plugin) -> None:
         output_descriptions={
             "predictions": "Predicted class of each sample, by a model that never saw it.",
             "feature_importance": IMPORTANCE,
-            "probabilities": "Probability of each class, likewise.",
+            "probabilities": "Probability of each class, by the same model.",
             "details": DETAILS,
             **_PAGES,
         },
         name="Cross-validate the prediction of a categorical column, with its pages.",
         description="Predict a categorical metadata column of every sample by cross-validation, "
-        "beside a random forest and other baselines." + _NCV_DESCRIPTION,
+        "and compare with a random forest and other baselines." + _NCV_DESCRIPTION,
         examples={"classify_samples_ncv": examples.classify_samples_ncv_example},
         **shared,
     )
@@ -141,9 +141,10 @@ def _register_tested_models(plugin: Plugin) -> None:
         "test_size": TEST_SIZE_DESCRIPTION,
         "stratify": "Whether training and test samples get the same shares of each class, or of "
         "each fifth of a numeric column, as far as whole groups allow.",
-        "pretrain": "Pretrain an encoder on the training samples first, without their labels: with "
-        "a phylogeny also on the UniFrac distances between them. The parameters of the training "
-        "and the settings act in both, but for train.best_metric, which names a metric of the fit.",
+        "pretrain": "First pretrain an encoder on the training samples, without their labels; "
+        "with a phylogeny also on the UniFrac distances between them. The parameters of the "
+        "training and the settings apply to both, except train.best_metric, which names a metric "
+        "of the fit.",
         "baselines": CV_DESCRIPTIONS["baselines"],
     }
     shared = {
@@ -164,8 +165,8 @@ def _register_tested_models(plugin: Plugin) -> None:
     described = {
         "sample_estimator": "Fitted model: predict-regression, predict-classification and explain "
         "take it.",
-        "feature_importance": "By how much the error rises where a feature is permuted among the "
-        "test samples.",
+        "feature_importance": "Permutation importance: the increase of the error if a feature is "
+        "permuted among the test samples.",
         "predictions": "Predictions of the test samples alone.",
         "model_summary": "Page: what the model is and how it was fitted.",
         "training_targets": "True values of the training samples.",
@@ -176,14 +177,14 @@ def _register_tested_models(plugin: Plugin) -> None:
         "importance": "Page: the most important features and clades, with a heat map of their "
         "abundances.",
         "report": "Page: where the model fails.",
-        "training_curves": "Page: losses and metrics in the course of the training.",
+        "training_curves": "Page: losses and metrics by epoch of the training.",
         **_PAGES,
     }
     text = (
-        " Divide the samples into a training and a test side, whole groups together; fit a model "
-        "to the training samples; predict the test samples, beside a random forest and other "
-        "baselines; and make every page. The pages show the test samples alone. Metrics of few "
-        "test samples are uncertain (see their intervals): cross-validation tests with every "
+        " Divide the samples into training and test samples, whole groups together; fit a model "
+        "to the training samples; predict the test samples, also with a random forest and other "
+        "baselines; and make every page. The pages show only the test samples. Metrics of few "
+        "test samples are uncertain (see their intervals); cross-validation tests on every "
         "sample."
     )
     plugin.pipelines.register_function(
@@ -259,12 +260,11 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "test_targets": "True values of the test samples, from split-table.",
             "details": "Predictions of the test samples by a model of the training samples.",
             "sequences": INPUTS["sequences"],
-            "started_from": "Encoder, or fitted model, that the fit started from: where it was "
+            "started_from": "Encoder, or fitted model, that the fit started from: if it was "
             "trained on test samples, the details say so.",
         },
         parameter_descriptions={
-            "group_by": "Column by whose groups the samples were divided: intervals and tests are "
-            "over these groups.",
+            "group_by": "Group column of the split: intervals and tests are over these groups.",
             "baselines": CV_DESCRIPTIONS["baselines"],
             "covariates": FIT_PARAMETER_DESCRIPTIONS["covariates"],
             "covariate_columns": "Columns of the covariates metadata that the baselines read, too.",
@@ -273,10 +273,10 @@ def _register_score_baselines(plugin: Plugin) -> None:
             "max_lost_reads": _parameters.PREDICTING_DESCRIPTIONS["max_lost_reads"],
         },
         output_descriptions={
-            "details_with_baselines": "The same predictions beside those of the baselines: "
-            "'compare' shows them."
+            "details_with_baselines": "The same predictions and those of the baselines: 'compare' "
+            "shows them."
         },
-        name="Predict test samples by baselines, beside a model.",
+        name="Compare a model with baselines on the same test samples.",
         description="Fit a random forest and other baselines to the training samples, and compare "
         "their predictions of the test samples with those of a model.",
         examples={"score_baselines": examples.score_baselines_example},

@@ -18,16 +18,16 @@ from q2_aam.registrations.shared import (
 __all__ = ["register"]
 
 _DETAILS = (
-    "Details of the same prediction, by the action that made it. With them the page tells whether "
-    "the samples were held out and by which group, and shows {what}, known reads, the blend "
-    "weights and what was noted."
+    "Details of the same predictions, from the action that made them. With them the page says "
+    "whether the samples were held out and by which group, and shows {what}, known reads, the "
+    "blend weights and the notes of the run."
 )
 _PARAMETERS = {"metadata": Metadata, "group_by": GROUP_BY, **_parameters.MISSING}
 _PARAMETER_DESCRIPTIONS = {
-    "metadata": "Metadata of the samples: the chart can be {used} by any of its columns. If it has "
-    "the column by which the details say samples were held out, intervals are over its groups.",
-    "group_by": "Column whose value samples of one group share (a host, a site): intervals of "
-    "metrics are then over groups. Not needed where details and metadata tell it.",
+    "metadata": "Metadata of the samples: the chart can be {used} by any of its columns. If it "
+    "has the group column of the fit, which the details name, intervals are over its groups.",
+    "group_by": "Column that says which samples belong together (such as a host or a site): "
+    "intervals of metrics are then over groups. Not needed if details and metadata are given.",
     **_parameters.MISSING_DESCRIPTION,
 }
 
@@ -50,16 +50,17 @@ def register(plugin: Plugin) -> None:
             "details": _DETAILS.format(what="prediction intervals"),
         },
         parameter_descriptions={
-            "truth": "Metadata column with the true values. It may have more samples.",
-            "units": "Units of the column, such as 'days', for axes and errors; those of the "
-            "details where not given.",
+            "truth": "Metadata column with the true values. It may have more samples than the "
+            "predictions.",
+            "units": "Unit of the column, such as 'days', for axes and errors; that of the "
+            "details if not given.",
             **_descriptions("coloured and filtered"),
         },
         name="Plot predicted against true values.",
-        description="An interactive scatter plot of a regressor's predictions against the true "
-        "values, or of their residuals, with R2 and mean absolute error, their bootstrap "
-        "intervals, a baseline and the largest errors. Every number is in a table and the plots "
-        "are there as PNG, SVG and PDF.",
+        description="An interactive scatter plot of a regressor's predictions, or of their "
+        "residuals, against the true values, with R2 and mean absolute error, their bootstrap "
+        "intervals, a baseline and the largest errors. All numbers can be downloaded as tables, "
+        "and the plots as PNG, SVG and PDF.",
         examples={
             "scatterplot": examples.scatterplot_example,
             "predictions_alone": examples.scatterplot_alone_example,
@@ -76,19 +77,20 @@ def register(plugin: Plugin) -> None:
         parameters={"truth": MetadataColumn[Categorical], **_PARAMETERS},
         input_descriptions={
             "predictions": "Predicted classes.",
-            "probabilities": "Probabilities of the classes, for curves (ROC, precision against "
-            "recall) and calibration. The details have them, too.",
+            "probabilities": "Probabilities of the classes, for curves (ROC, precision-recall) "
+            "and calibration. Not needed with details, which have them, too.",
             "details": _DETAILS.format(what="the probabilities"),
         },
         parameter_descriptions={
-            "truth": "Metadata column with the true classes. It may have more samples.",
+            "truth": "Metadata column with the true classes. It may have more samples than the "
+            "predictions.",
             **_descriptions("filtered"),
         },
         name="Count predicted against true classes.",
         description="Confusion matrix of a classifier's predictions, with accuracy, F1, recall "
         "and precision of each class, ROC and precision-recall curves with bootstrap intervals, "
-        "calibration and the misclassified samples. Every number is in a table and the plots are "
-        "there as PNG, SVG and PDF.",
+        "calibration and the misclassified samples. All numbers can be downloaded as tables, and "
+        "the plots as PNG, SVG and PDF.",
         examples={
             "confusion_matrix": examples.confusion_matrix_example,
             "predictions_alone": examples.confusion_matrix_alone_example,

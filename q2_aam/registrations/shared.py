@@ -61,20 +61,21 @@ GROUP_BY = MetadataColumn[Numeric | Categorical]
 INPUTS = {
     "table": "Counts of each feature in each sample. Feature ids may be the sequences themselves.",
     "sequences": "Sequence of each feature. Not needed where the feature ids are the sequences.",
-    "phylogeny": "Tree whose tips are the features. A fit needs none: with the setting "
-    "'loss.distance=50' the networks learn the UniFrac distances between the samples beside the "
-    "metadata column (unless the encoder is frozen), and without it the tree has no effect.",
+    "phylogeny": "Tree whose tips are the features. A fit needs none: it has an effect only with "
+    "the setting 'loss.distance=50', with which the networks also learn the UniFrac distances "
+    "between the samples (unless the encoder is frozen).",
     "distances": "Distances between the samples, to learn instead of UniFrac (with the same "
     "setting).",
     "encoder": f"Pretrained encoder to start from. {ENCODER_SIZES}",
-    "init_from": "Fitted model that goes on training, as a whole, on these samples: its networks, "
-    "and its target head where that has the same outputs; random forest and linear model are new. "
-    "Its sizes and number of networks replace those of the preset. Not together with an encoder.",
+    "init_from": "Fitted model whose training is continued on these samples. All its networks are "
+    "kept, and its target head if that has the same outputs; random forest and linear model are "
+    "new. Its sizes and number of networks replace those of the preset. Not together with an "
+    "encoder.",
 }
 GROUP_BY_DESCRIPTION = (
-    "Column that says which samples belong together (such as a host or a site): all of a group are "
-    "on the same side of every split, so that held-out samples are of groups that were not trained "
-    "on. Give it wherever a host has several samples."
+    "Column that says which samples belong together (such as a host or a site): all samples of a "
+    "group are on the same side of every split, so that held-out samples are of groups that were "
+    "not trained on. Give it if a host has several samples."
 )
 
 FIT_INPUTS = {
@@ -94,29 +95,30 @@ FIT_PARAMETERS = {
     **_parameters.FITTING,
 }
 FIT_PARAMETER_DESCRIPTIONS = {
-    "metadata": "Metadata column to predict. It may have more samples.",
+    "metadata": "Metadata column to predict. It may have more samples than the table.",
     "group_by": GROUP_BY_DESCRIPTION,
     **_parameters.MISSING_DESCRIPTION,
-    "freeze_encoder": "Keep the pretrained encoder as it is, which is faster. Needs an encoder.",
-    "covariates": "Metadata with columns to predict from, beside the features (such as age or "
-    "diet). The model needs the same columns of the samples that it is to predict.",
+    "freeze_encoder": "Do not train the pretrained encoder, which is faster. Needs an encoder.",
+    "covariates": "Metadata with columns to predict from, in addition to the features (such as "
+    "age or diet). The samples to predict need the same columns.",
     "covariate_columns": "Columns of the covariates metadata to predict from.",
     **_parameters.training_descriptions("fitting"),
 }
 FIT_DESCRIPTION = (
     " Several small neural networks, a random forest and a linear model are trained, each without "
-    "a part of the samples (a fold), and their predictions are averaged with weights that were "
-    "chosen on the samples that were held out. The predictions and details returned are of these: "
-    "each sample is predicted by models that were not trained on it (out-of-fold), nor on its "
-    "group. Without an encoder and with the preset small they are of all samples. As the weights "
-    "were chosen on them, they are a little too good: cross-validate tells the error without bias, "
-    "and so do predictions of samples that were not in the table. --verbose shows how long the "
+    "a part of the samples (a fold), and their predictions are averaged with weights that are "
+    "chosen on the held-out samples. The predictions and details returned are of the held-out "
+    "samples: each is predicted by models that were not trained on it (out-of-fold), nor on its "
+    "group. Without an encoder and with the preset small, these are all samples. As the weights "
+    "were chosen on these predictions, they are a little too good: for an unbiased error use "
+    "cross-validate, or predict samples that were not in the table. --verbose shows how long the "
     "training will take, and its progress."
 )
 DETAILS = (
-    "The predictions with interval or probabilities, what the model knows of each sample (share of "
-    "reads in known ASVs, how unlike the training samples it is), and how they came about. 'qiime "
-    "metadata tabulate' shows them, and the pages of this plugin take them."
+    "The predictions with intervals or probabilities, how much of each sample the model knows "
+    "(share of reads in known ASVs, how unlike the training samples it is), and how the "
+    "predictions were made. 'qiime metadata tabulate' shows them, and the visualizers of this "
+    "plugin read them."
 )
 
 PREDICT_INPUTS = {
@@ -126,12 +128,12 @@ PREDICT_INPUTS = {
 }
 PREDICT_PARAMETERS = {"metadata": Metadata, **_parameters.PREDICTING}
 PREDICT_PARAMETER_DESCRIPTIONS = {
-    "metadata": "The covariates that the model was fitted with; other columns are ignored, and all "
-    "are by a model without covariates.",
+    "metadata": "The covariates that the model was fitted with. Other columns are ignored; a "
+    "model without covariates ignores all.",
     **_parameters.PREDICTING_DESCRIPTIONS,
 }
 
 OF_TARGET = {"target": Str}
 OF_TARGET_DESCRIPTION = {
-    "target": "Of a model of several targets, the one to predict; the first where not given."
+    "target": "Target to predict, if the model has several (the first if not given)."
 }

@@ -28,9 +28,9 @@ def register(plugin: Plugin) -> None:
         input_descriptions={"model": _MODEL},
         parameter_descriptions={},
         name="Summarize a model.",
-        description="What a model is, in words: what it predicts, the samples and inputs that it "
-        "was trained on, how it was validated (samples, groups, folds, seed), its metrics, how "
-        "much its networks, random forest and linear model count, every setting, versions, and "
+        description="Show what a model is: what it predicts, the samples and inputs that it was "
+        "trained on, how it was validated (samples, groups, folds, seed), its metrics, the "
+        "weights of its networks, random forest and linear model, every setting, versions, and "
         "the notes of the training.",
         examples={"summarize": examples.summarize_example},
     )
@@ -42,10 +42,10 @@ def register(plugin: Plugin) -> None:
         input_descriptions={"model": _MODEL},
         parameter_descriptions={},
         name="Show how the training of a model went.",
-        description="Losses and metrics of the networks by epoch, of training and validation "
-        "samples, as interactive curves: whether the training was long enough, and whether the "
-        "networks learned the training samples by heart. The numbers can be downloaded as CSV "
-        "and as event files of TensorBoard.",
+        description="Interactive curves of the losses and metrics of the networks by epoch, for "
+        "training and validation samples. They show whether the training was long enough, and "
+        "whether the networks overfit. The numbers can be downloaded as CSV and as TensorBoard "
+        "event files.",
         examples={"training_curves": examples.training_curves_example},
     )
 
@@ -72,15 +72,14 @@ def register(plugin: Plugin) -> None:
             "distances": "True distances between the samples, instead of a phylogeny.",
         },
         parameter_descriptions={
-            "samples": "Which samples of the table are compared: 'held-out' are those that the "
-            "encoder was not trained on, 'all' shows what it remembers as well. Of more than 500, "
-            "500 are drawn.",
+            "samples": "Which samples of the table to compare: those that the encoder was not "
+            "trained on ('held-out'), or 'all'. Of more than 500, 500 are drawn.",
             "random_state": "Seed of the samples that are drawn, and of the permutations.",
             "max_lost_reads": _parameters.training_descriptions("pretraining")["max_lost_reads"],
         },
         name="Compare an encoder's distances with UniFrac.",
-        description="Distances between samples, as an encoder predicts them without a tree, "
-        "against the true ones: R2 and error over all pairs, Mantel's test, and Procrustes of both "
-        "ordinations, with a page that names the samples that fit least.",
+        description="Compare the distances between samples that an encoder predicts without a "
+        "tree with the true ones: R2 and error over all pairs, Mantel's test, and Procrustes of "
+        "both ordinations. The page names the samples with the largest errors.",
         examples={"distance_fit": examples.distance_fit_example},
     )

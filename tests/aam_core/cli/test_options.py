@@ -43,7 +43,7 @@ def test_flag_of_a_field(command, kind, name, path):
     for bound, beyond in (("minimum", -1), ("maximum", 1)):
         limit = field.metadata[bound]
         if limit is not None:
-            assert f"{limit:g}" in option.help
+            assert f"{limit:.10g}" in option.help
             assert convert(str(limit), None, None) == limit
             with pytest.raises(click.BadParameter, match=f"{limit}"):
                 convert(str(limit + beyond), None, None)
@@ -51,6 +51,17 @@ def test_flag_of_a_field(command, kind, name, path):
         assert all(choice in option.metavar for choice in field.metadata["choices"])
         with pytest.raises(click.BadParameter, match="must be one of"):
             convert("something else", None, None)
+
+
+def test_defaults_and_bounds_can_be_read():
+    options = parameters("fit-regressor")
+    assert options["units"].help.endswith("[default: none]")
+    assert options["seed"].help.endswith("[default: 0; 0 to 4294967295]")
+
+
+def test_help_has_the_defaults_of_many_studies():
+    text = parameters("pretrain")["study"].help
+    assert "--epochs 20" in text and "--val-fraction 0.1" in text and "--seed" not in text
 
 
 @pytest.mark.parametrize("command", CONFIGURED)
