@@ -23,7 +23,13 @@ from aam_core.ensemble.linear_training import design_of, fit_linear
 from aam_core.errors import InputError, lookup
 from aam_core.tasks import Task, task_named
 
-__all__ = ["BASELINES", "baseline_forest", "predict_baseline", "relative_abundances"]
+__all__ = [
+    "BASELINES",
+    "WITHOUT_COVARIATES",
+    "baseline_forest",
+    "predict_baseline",
+    "relative_abundances",
+]
 
 _TREES = 200
 """Trees of a forest."""
@@ -278,3 +284,6 @@ BASELINES: dict[str, Callable[[_Problem], np.ndarray]] = {
     "reads": _reads,
 }
 """By name, in the order of tables."""
+
+WITHOUT_COVARIATES = ("dummy", "reads")
+"""Those that read no covariates."""

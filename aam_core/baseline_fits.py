@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from aam_core import plots, preparation
-from aam_core.baseline import predict_baseline
+from aam_core.baseline import WITHOUT_COVARIATES, predict_baseline
 from aam_core.config import Config, FigureConfig
 from aam_core.config.resolve import ConfigLike, configured
 from aam_core.config.unused import RunContext, unused_settings
@@ -140,7 +140,10 @@ def fit_baseline(
     kind = task_named(infer_task(values) if task is None else task)
     made = _split(study, samples, values, kind, groups, split, config)
     notes = preparation.column_notes(study, values, group_by, names, kind, config)
-    for line in (dropped, *notes, *_unused(config, kind, split is not None, output)):
+    if names and method in WITHOUT_COVARIATES:
+        notes.append(f"covariates have no effect: {method!r} reads none.")
+    idle = preparation.idle_note(samples, made)
+    for line in (dropped, idle, *notes, *_unused(config, kind, split is not None, output)):
         if line:
             note(line)
     frames = []

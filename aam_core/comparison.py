@@ -213,7 +213,7 @@ def metrics_of_table(
             part = repeat[repeat["method"] == method]
             order = part.index if order is None else order
             part = part.loc[order]
-            frame = part[columns].dropna(axis="columns", how="all")
+            frame = _with_all_bounds(part[columns].dropna(axis="columns", how="all"))
             scores[-1][method] = kind.compare(frame, part["actual"], schema)[1]
             runs[method].append(predictions_of(part, "aam", task, classes))
     means = scores[0] if len(scores) == 1 else _over_repeats(scores, np.mean)
@@ -276,10 +276,20 @@ def _joined(frames: list[pd.DataFrame], inputs: TargetInputs) -> pd.DataFrame:
     tested = set(table.index)
     table = table.loc[[name for name in inputs.values.index if name in tested]]
     columns = inputs.task.columns(interval=True)
-    schema = {name: kind for name, kind in columns.items() if name in table}
     # Where a class was not among the training samples of a fold, its probability there is 0.
-    absent = dict.fromkeys(named(schema, ColumnKind.PROBABILITY), 0.0)
-    return table[list(schema)].fillna(absent).rename_axis("sample-id")
+    absent = dict.fromkeys(named(columns, ColumnKind.PROBABILITY), 0.0)
+    names = [name for name in columns if name in table or name in absent]
+    return _with_all_bounds(table.reindex(columns=names).fillna(absent).rename_axis("sample-id"))
+
+
+def _with_all_bounds(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Predictions without the bounds of intervals where some samples have none.
+
+    Of several targets a fold may hold out no value of one, by which its intervals are calibrated.
+    """
+    bounds = [name for name in BOUNDS if name in predictions]
+    gaps = bool(bounds) and bool(predictions[bounds].isna().to_numpy().any())
+    return predictions.drop(columns=bounds) if gaps else predictions
 
 
 def predictions_table(
@@ -350,9 +360,13 @@ def _linear_share(weights: Sequence[float], shares: Sequence[float]) -> dict[str
 
 
 def _over_repeats(scores: Sequence[dict], how) -> dict[str, dict[str, float]]:
-    """``how`` of each metric of each method over the repeats."""
+    """``how`` of each metric, that all repeats have, of each method over the repeats."""
     return {
-        method: {name: float(how([each[method][name] for each in scores])) for name in metrics}
+        method: {
+            name: float(how([each[method][name] for each in scores]))
+            for name in metrics
+            if all(name in each[method] for each in scores)
+        }
         for method, metrics in scores[0].items()
     }
 

@@ -28,9 +28,10 @@ from aam_core.comparison import (
 from aam_core.config import Config
 from aam_core.config.fields import names_in
 from aam_core.config.resolve import ConfigLike, configured
-from aam_core.data.columns import infer_task
+from aam_core.data.columns import as_classes, infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.folds import Division, folds_table
+from aam_core.data.ids import short
 from aam_core.data.study import Study
 from aam_core.ensemble.blending import forest_in_words
 from aam_core.errors import InputError, first_five, lookup
@@ -50,6 +51,7 @@ from aam_core.model import MORE, Model, as_model
 from aam_core.pretrained import model_to_go_on_from, with_sizes_of, with_sizes_of_model
 from aam_core.summary import Summarized
 from aam_core.tasks import Targets, Task, task_named
+from aam_core.tasks.losses import sample_weights
 from aam_core.training.launch.devices import writes_alone
 from aam_core.training.launch.environment import is_launched
 
@@ -409,7 +411,7 @@ def _prepare(
         preparation.check_interval_groups(study, one, config)
     config.figure.units_of([str(one.name) for one in each])  # only for its error
     made = _folds(study, values, kind, groups, division, config, options)
-    for line in (dropped, *notes, *unused):
+    for line in (dropped, *notes, *unused, _untrained_classes(kind.strata(values), made)):
         if line:
             note(line)
     _warn_of_encoder(encoder, samples)
@@ -473,7 +475,11 @@ def _folds(study, values, kind, groups, division, config, options) -> list[FoldF
             split = preparation.splitter(adopted, freeze_encoder=options["freeze_encoder"])
             inner = split(fold.train, groups=groups, strata=strata)
             # Only for their errors, which would else come when the folds before are trained.
-            kind.fit(values, inner.train, config.loss, study.metadata)
+            used = values.loc[fold.train]
+            rows = None if study.metadata is None else study.metadata.loc[fold.train]
+            numbers = dict(zip(inner.val, inner.folds, strict=True))
+            kind.fit(used, inner.train, config.loss, rows, numbers)
+            sample_weights(study, fold.train, config.loss)
             scaled = names_in(config.model.head.scale_by)
             fit_covariates(study.metadata, options["covariates"], inner.train, scaled)
         except InputError as error:
@@ -481,6 +487,23 @@ def _folds(study, values, kind, groups, division, config, options) -> list[FoldF
             raise InputError(f"{where}: {error}") from None
         made.append(FoldFit(fold, inner, label))
     return made
+
+
+def _untrained_classes(classes: pd.Series | None, folds: Sequence[FoldFit]) -> str:
+    """A line on classes that a fold tests and does not train on; empty without any."""
+    if classes is None:
+        return ""
+    names, found = as_classes(classes), []
+    for fold, split, _ in folds:
+        if fold.repeat == 1:
+            lacking = sorted(set(names.loc[fold.test]) - set(names.loc[split.train]))
+            found += [f"{short(name)} (fold {fold.number})" for name in lacking]
+    if not found:
+        return ""
+    return (
+        "No training sample of a fold is of a class that it tests, and that is never predicted "
+        f"there: {first_five(found)}."
+    )
 
 
 def _say_weight(metrics: dict) -> None:

@@ -268,7 +268,7 @@ def _finish(
     trained = _trained(run, model, values)
     split = trained.split
     ensemble = assemble(trained, group, run.log, ForestProgress(run.reporter()))
-    scores = _score(trained, ensemble, run.plan.val_groups)
+    scores = _score(trained, ensemble, run.plan.groups_of(split.val))
     _log_scores(run.log, trained, ensemble, scores)
     return dataclasses.replace(
         model,

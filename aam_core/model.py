@@ -108,7 +108,7 @@ class Model(Summarized):
 
         Of an encoder of many studies, whose ids are ``STUDY:SAMPLE``, those within the studies too.
         """
-        ids = {*self.train_samples, *self.val_samples}
+        ids = {name for it in self.each for name in (*it.train_samples, *it.val_samples)}
         for study in self.run.get("studies", []):
             name = f"{study['name']}:"
             ids |= {one.removeprefix(name) for one in self.train_samples if one.startswith(name)}

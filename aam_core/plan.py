@@ -48,6 +48,7 @@ from aam_core.preparation import (
     count_groups,
     describe_run,
     given_split,
+    idle_note,
     share_note,
     split_samples,
     splitter,
@@ -101,8 +102,10 @@ class Plan:
         What the run continues from.
     inputs : dict of Tensor or None
         Fingerprint of the inputs, for checkpoints.
+    groups : Series or None
+        Group of each sample, where samples are grouped.
     val_groups : int or None
-        Number of groups of the validation samples, where samples are grouped.
+        Number of groups of the validation samples; a resumed run knows it without ``groups``.
     taxa : Taxa or None
         Classes of the taxonomy, where a pretraining learns one.
     group_by : str or None
@@ -126,6 +129,7 @@ class Plan:
     freeze_encoder: bool = False
     checkpoint: Checkpoint | None = None
     inputs: dict[str, torch.Tensor] | None = None
+    groups: pd.Series | None = None
     val_groups: int | None = None
     taxa: Taxa | None = None
     group_by: str | None = None
@@ -136,6 +140,12 @@ class Plan:
     def held_out(self) -> np.ndarray:
         """``[K, N]`` bool: the samples of the study that each member holds out."""
         return self.split.held_out(self.study.sample_ids, self.config.model.members)
+
+    def groups_of(self, held_out: list[str]) -> int | None:
+        """Number of groups of validation samples: all, or those that have a value of a target."""
+        if self.groups is not None:
+            return count_groups(self.groups, held_out)
+        return self.val_groups if len(held_out) == len(self.split.val) else None
 
     def positions(self, sample_ids: list[str]) -> np.ndarray:
         """Positions of samples in the study, int64."""
@@ -264,6 +274,8 @@ def plan_fit(
     check_several(values, task_name, init_from)
     if isinstance(values, pd.DataFrame):
         task_class = Targets
+    elif init_from is not None:
+        init_from = _of_target(init_from, values.name)
     groups = values_by_sample(study, options.group_by, "group_by")
     covariates = covariate_names(options.covariates)
     for one in columns_of(values):
@@ -311,6 +323,7 @@ def plan_fit(
         freeze_encoder=options.freeze_encoder,
         checkpoint=resumed,
         inputs=fitted.inputs.tensors(),
+        groups=groups,
         val_groups=_val_groups(groups, fitted.split, resumed),
         group_by=fitted.inputs.now.group_by,
         given_split=options.split is not None,
@@ -320,10 +333,12 @@ def plan_fit(
         notes = column_notes(study, used, options.group_by, covariates, task_class, config)
         read = "covariates: " if covariates else ""
         notes.append(f"{read}{fitted.covariates}" if fitted.covariates else "")
+    if fitted.covariates and study.metadata is not None and (init_from or options.label is None):
+        notes += fitted.covariates.unseen(study.metadata.loc[used.index])
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
     stratified = not context.split and context.task == "regression"
     share = share_note(fitted.split, len(fitted.samples), config) if stratified else ""
-    _say(plan.label, dropped)
+    _say(plan.label, dropped, "" if resumed else idle_note(samples, fitted.split))
     summary = fitted.task.summary(used)
     if summary:
         labelled(plan.label).info(summary)
@@ -334,7 +349,7 @@ def plan_fit(
         share,
         fitted.changed,
         sizes_in_words(chosen, config, "the encoder's" if init_from is None else "the model's"),
-        *([] if init_from is None or resumed else _how_it_goes_on(fitted, init_from)),
+        *([] if init_from is None or resumed else _how_it_goes_on(fitted, init_from, config)),
         *unused(study, config, context, groups),
     )
     if init_from is not None and options.label is None:  # with one, as the notes above
@@ -388,6 +403,13 @@ def _configure(
         )
     config = with_sizes_of_model(with_sizes_of(chosen, encoder), init_from, task_class.model_kind)
     return encoder, init_from, resumed, chosen, config
+
+
+def _of_target(model: Model, column: object) -> Model:
+    """A model of several targets, with the network of the one of this column; else of the first."""
+    each = {it.task.column: it for it in model.each}
+    chosen = each.get(str(column), model)
+    return replace(model, network=chosen.network, target=chosen.target)
 
 
 def _new_run(
@@ -586,7 +608,7 @@ def _as_trained(model: Model, covariates: Covariates | None) -> Covariates | Non
     return covariates
 
 
-def _how_it_goes_on(fitted: _Fitted, model: Model) -> list[str]:
+def _how_it_goes_on(fitted: _Fitted, model: Model, config: Config) -> list[str]:
     """Lines on what a fit keeps of the model that it starts from."""
     task, before = fitted.task, model.task
     assert isinstance(task, Task)  # of several it was refused
@@ -596,7 +618,14 @@ def _how_it_goes_on(fitted: _Fitted, model: Model) -> list[str]:
     if task.classes:
         return [head]
     if task.scaled_alike(before):
-        return [f"{head}, with the scale of {task.column!r} in the samples it was fitted on"]
+        other = [
+            f"{path} {theirs or 'none'} (not {config.at(path) or 'none'})"
+            for path, theirs in task.learned_as.items()
+            if theirs != config.at(path)
+        ]
+        kept = f", and what is learned is the model's: {', '.join(other)}" if other else ""
+        column = task.column
+        return [f"{head}, with the scale of {column!r} in the samples it was fitted on{kept}"]
     scaled = f"{head}; {task.column!r} is scaled by the new samples, as"
     if task.column == before.column:
         return [f"{scaled} another number of it was learned (loss.residual_on)"]
@@ -605,7 +634,7 @@ def _how_it_goes_on(fitted: _Fitted, model: Model) -> list[str]:
 
 def _warn_of_trained(model: Model, samples: list[str], log: logging.LoggerAdapter) -> None:
     """Warn of samples whose labels the model to start from has seen."""
-    trained = {*model.train_samples, *model.val_samples}
+    trained = model.trained_samples
     seen = np.array([name in trained for name in samples])
     if seen.any():
         log.warning(trained_on(samples, seen))

@@ -338,7 +338,7 @@ class _Familiarity:
             warnings += one.task.unseen(study.metadata)
             if one.scores is not None and one.scores.by and study.metadata is not None:
                 warnings += filter(None, [one.scores.pooled(study.metadata)])
-        trained = {name for it in model.each for name in (*it.train_samples, *it.val_samples)}
+        trained = model.trained_samples
         seen = np.array([name in trained for name in study.sample_ids]) if trained else None
         if seen is not None and seen.any():
             warnings.append(trained_on(study.sample_ids, seen))

@@ -55,6 +55,7 @@ __all__ = [
     "describe_run",
     "given_split",
     "held_out_in_words",
+    "idle_note",
     "metrics_in_words",
     "processes",
     "share_note",
@@ -417,6 +418,18 @@ def given_split(given, samples: list[str], usable: list[str], members: int) -> S
             "enough reads."
         )
     return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)
+
+
+def idle_note(samples: Sequence[str], split: Split) -> str:
+    """A line on samples that a given split has on neither side; empty without any."""
+    listed = {*split.train, *split.val}
+    idle = [name for name in samples if name not in listed]
+    if not idle:
+        return ""
+    return (
+        f"{len(idle)} of {len(samples)} samples are on neither side of the split, and are not "
+        f"used: {first_five(idle)}"
+    )
 
 
 def chosen_split(

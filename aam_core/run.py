@@ -316,7 +316,8 @@ class Run:
         for line in memory.describe(self.model.network, self.config):
             self.log.info(line)
         begins = train.unfreeze_from
-        if begins > 1 and self.pretrained and self.model.network.bases is not None:
+        trained = self.pretrained and not self.plan.freeze_encoder
+        if begins > 1 and trained and self.model.network.bases is not None:
             never = f": not in these {trainer.epochs} epochs" if begins > trainer.epochs else ""
             self.log.info(f"the encoder's bases are trained from epoch {begins} on{never}")
         devices = (

@@ -128,8 +128,9 @@ def _check_confidence(model: Model, confidence: float | None) -> None:
         raise InputError(f"The confidence is {confidence:g}; it must be between 0 and 1.")
     if not model.intervals and model.sets is None:
         raise InputError(
-            "This model has neither intervals nor prediction sets, for which a confidence could be "
-            "given: no sample was held out when it was fitted, or an earlier AAM saved it."
+            f"This model has neither intervals nor prediction sets of {model.task.column!r}, for "
+            "which a confidence could be given: no sample with a value of it was held out when it "
+            "was fitted, or an earlier AAM saved it."
         )
     for interval in model.intervals:
         interval.check(confidence)

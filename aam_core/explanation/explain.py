@@ -235,6 +235,11 @@ def mean_importance(parts: Sequence[pd.Series], samples: Sequence[int]) -> pd.Se
     weights = table.notna() * np.asarray(samples, float)
     total = weights.sum(axis=1)
     mean = (table.fillna(0.0) * weights).sum(axis=1) / total.where(total > 0)
+    if mean.isna().all():
+        logger.warning(
+            "Each fold tests a single sample, with which no other is permuted: there are no "
+            "importances (NaN)"
+        )
     mean = mean.sort_values(ascending=False, kind="stable")
     return mean.rename("importance").rename_axis("feature-id")
 

@@ -186,6 +186,15 @@ class Regression(Task):
         """Those whose categories it is standardized in, and the one that it is learned beside."""
         return (*self.by, *([self.residual_on] if self.residual_on else []))
 
+    @property
+    def learned_as(self) -> dict[str, str]:
+        """Its transform and the columns that it depends on."""
+        return {
+            "loss.transform": self.transform_name,
+            "loss.normalize_by": ",".join(self.by),
+            "loss.residual_on": self.residual_on,
+        }
+
     def continues(self, before: Task) -> bool:
         """The same quantiles, too."""
         return super().continues(before) and self.quantiles == before.quantiles

@@ -112,6 +112,8 @@ class Targets:
             ids = [sample for sample in known.index if sample in train]
             if not ids:
                 raise InputError(f"Column {name!r} has no value in the training samples.")
+            if folds and all(sample in folds for sample in ids):
+                _check_folds(name, [folds[sample] for sample in ids])
             each.append(Regression.fit(known, ids, config, rows, folds))
         weights = tuple(config.given_target_weights.get(it.column, 1.0) for it in each)
         return cls(tuple(each), weights)
@@ -239,3 +241,13 @@ class Targets:
                 if len(tasks) == len(weights) == len(each) and None not in tasks:
                     return cls(tuple(filter(None, tasks)), tuple(weights))
         return None
+
+
+def _check_folds(name: Any, folds: list[int]) -> None:
+    """Refuse a target all of whose training samples are held out together."""
+    if len(set(folds)) == 1:
+        raise InputError(
+            f"All {len(folds)} training samples that have a value of {name!r} are in one fold: "
+            "what holds it out has nothing of this target to learn. Fit it by itself, or divide "
+            "the samples in another way (--folds-file, --group-by)."
+        )

@@ -182,6 +182,11 @@ class Task(ABC):
         """Metadata columns that it reads of a sample to encode a value or decode a prediction."""
         return ()
 
+    @property
+    def learned_as(self) -> dict[str, str]:
+        """Settings by ``section.field`` that say which number of a value is learned."""
+        return {}
+
     def continues(self, before: Task) -> bool:
         """Whether a target head that was trained for ``before`` has the outputs of this task."""
         ours, theirs = ((it.name, it.parts, it.classes) for it in (self, before))

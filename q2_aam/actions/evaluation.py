@@ -197,10 +197,8 @@ def join_importances(folds: Details) -> ImportanceFormat:
             "them with importance_repeats, and give the folds themselves, before they are joined."
         )
     each = [part.importance["importance"] for part in known]
-    mean = mean_importance(each, [len(part.table) for part in known])
-    if mean.isna().all():
-        with speaking():
-            logger.warning("Each fold tests a single sample: there are no importances (NaN).")
+    with speaking():
+        mean = mean_importance(each, [len(part.table) for part in known])
     return write_table(mean.astype(str).to_frame(), ImportanceFormat, "feature-id")
 
 

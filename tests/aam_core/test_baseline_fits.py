@@ -64,6 +64,15 @@ def test_what_cannot_act_is_named(small, caplog):
     assert not [line for line in caplog.messages if "no effect" in line]
 
 
+def test_covariates_that_a_method_does_not_read_are_named(small, caplog):
+    caplog.set_level("INFO", logger="aam_core")
+    split = (small.sample_ids[:40], small.sample_ids[40:])
+    for method, expected in (("dummy", 1), ("linear", 0)):
+        caplog.clear()
+        fit_baseline(small, "gradient", method=method, split=split, covariates=["group"])
+        assert sum("covariates have no effect" in line for line in caplog.messages) == expected
+
+
 def test_refusals(small):
     with pytest.raises(InputError, match="No sample is held out"):
         fit_baseline(small, "gradient", val_fraction=0.0)

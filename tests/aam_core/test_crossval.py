@@ -9,6 +9,7 @@ import pytest
 
 from aam_core import crossval, fitting
 from aam_core.baseline import predict_baseline
+from aam_core.comparison import metrics_of_table
 from aam_core.crossval import cross_validate
 from aam_core.data.splits import make_folds
 from aam_core.errors import InputError
@@ -291,6 +292,47 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
         assert 0 < result.metrics[name]["auc"] < 1
 
 
+def test_a_class_that_no_fold_trains_on_is_said_and_has_probability_0(small, brief, capsys):
+    site = np.where(np.arange(60) < 40, "here", "there")
+    values = np.where(site == "there", "late", small.metadata["group"])
+    study = replace(small, metadata=small.metadata.assign(site=site, stage=values))
+    options = {"config": brief("fitting", QUICK), "baseline": ["random_forest"]}
+    result = cross_validate(study, "stage", test_where="site=there", **options)
+    assert "that is never predicted there: late (fold 1)" in capsys.readouterr().err
+    for prefix in ("", "random_forest_"):
+        assert (result.predictions[f"{prefix}late"] == 0).all()
+    assert result.metrics["aam"]["accuracy"] == 0
+    assert np.isfinite(result.by_method["late"]).all()
+
+
+@pytest.mark.parametrize(
+    "target, settings, words",
+    [
+        ("gradient", {"loss.sample_weight": "w"}, "'w' is blank for 1 of 30"),
+        ("stage", {"loss.class_weight": "rare=3"}, "class_weight has 1 classes"),
+        (
+            "stage",
+            {"loss.classes": "ordinal", "loss.class_order": "a,b,rare"},
+            "class_order has rare",
+        ),
+    ],
+)
+def test_what_a_fold_cannot_learn_is_said_before_the_first_is_trained(
+    small, brief, monkeypatch, target, settings, words
+):
+    monkeypatch.setattr(fitting, "FITS", {})  # nothing can be trained
+    first = np.arange(60) < 30
+    columns = {
+        "site": np.where(first, "x", "y"),
+        "w": np.where(np.arange(60) > 0, 1.0, np.nan),  # of a sample that the last fold trains on
+        "stage": np.where(np.arange(60) % 2, "a", np.where(first, "rare", "b")),
+    }
+    study = replace(small, metadata=small.metadata.assign(**columns))
+    options = {"fold_by": "site", "config": brief("fitting", {**QUICK, **settings})}
+    with pytest.raises(InputError, match=f"In the 30 training samples of fold [12]: .*{words}"):
+        cross_validate(study, target, **options)
+
+
 def test_an_output_that_is_a_file_or_of_a_model(small, brief, tmp_path, capsys):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="taken is a file"):
@@ -553,7 +595,7 @@ def test_targets_of_an_earlier_output_are_removed(tmp_path):
         ({"target": ["gradient", "group"]}, "'group'"),
         ({"covariates": "second"}, "'second' cannot be a covariate"),
         ({"test_where": "late=yes"}, "'second' has no value in the tested samples"),
-        ({"test_where": "late=no"}, "'second' has no value in the training samples"),
+        ({"test_where": "late=no"}, "training samples of fold 1: .* 'second' has no value"),
         ({"config": {"train.strata": 3}}, "train.strata is for one numeric target"),
         ({"config": {"ensemble.interval_by": "second"}}, "target 'second'"),
     ],
@@ -576,6 +618,24 @@ def test_a_fold_without_values_of_a_target_does_not_test_it(two, brief):
     result = cross_validate(study, ["gradient", "second"], **options)
     assert [len(one.metrics["per_fold"]) for one in result.each] == [3, 2]
     assert set(result.more[0].predictions["fold"]) == {1, 2}
+
+
+def test_a_fold_that_holds_out_no_value_of_a_target_has_no_intervals(small, brief):
+    """Nothing calibrates them there: the second is known of 3 samples that this fold trains on."""
+    first = np.arange(60) < 30
+    second = small.metadata["gradient"].where(first | (np.arange(60) > 56))
+    columns = {"site": np.where(first, "x", "y"), "second": second}
+    study = replace(small, metadata=small.metadata.assign(**columns))
+    changes = {"model.members": 1, "train.val_fraction": 0.1, "forest.trees": 0}
+    options = {"fold_by": "site", "repeat": 2, "config": brief("fitting", {**QUICK, **changes})}
+    targets = ["gradient", "second"]
+    whole, part = cross_validate(study, targets, baseline=False, **options).each
+    folds = [fold["aam"] for fold in part.metrics["per_fold"]]
+    assert {"coverage" in fold for fold in folds} == {False, True}
+    assert "coverage" in whole.metrics["aam"] and "coverage" not in part.metrics["aam"]
+    assert np.isfinite(part.metrics["aam"]["mae"]) and "mae" in part.metrics["spread"]["aam"]
+    again = metrics_of_table(part.by_method, "regression", "second")
+    assert again["aam"] == pytest.approx(part.metrics["aam"])
 
 
 def test_intervals_by_a_blank_column_are_refused_before_the_first_fold(small, brief, monkeypatch):

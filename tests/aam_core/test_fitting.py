@@ -177,7 +177,7 @@ def test_a_fixed_split(small, brief):
     assert model.target.std == pytest.approx(used.std(ddof=0))
 
 
-def test_a_fixed_split_leaves_out_what_it_does_not_name(small, brief):
+def test_a_fixed_split_leaves_out_what_it_does_not_name(small, brief, capsys):
     values = small.metadata["gradient"].copy()
     ids = small.sample_ids
     values[ids[-3:]] = np.nan
@@ -185,6 +185,8 @@ def test_a_fixed_split_leaves_out_what_it_does_not_name(small, brief):
         small, values, split=(ids[:40], ids[40:50]), config=brief("fitting", {"train.max_steps": 1})
     )
     assert model.train_samples == ids[:40] and model.val_samples == ids[40:50]
+    line = f"10 of 60 samples are on neither side of the split, and are not used: {ids[50]}"
+    assert line in capsys.readouterr().err
 
 
 def test_a_fixed_split_loses_shallow_samples_as_any_other(small, brief, capsys):

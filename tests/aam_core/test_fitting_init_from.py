@@ -61,6 +61,31 @@ def test_the_whole_model_is_the_start(regressor, other, brief, capsys):
     assert model.run["encoder"]["created"] == regressor.model.run["created"]
 
 
+def test_what_the_model_learned_of_its_target_stays_and_is_said(regressor, other, brief, capsys):
+    by = {"loss.transform": "zscore-by-category", "loss.normalize_by": "group"}
+    config = brief("fitting", {**STILL, **by})
+    model = fit_regressor(other, "gradient", init_from=regressor.model, config=config)
+    assert model.target.transform_name == regressor.model.target.transform_name == "power"
+    assert (
+        "what is learned is the model's: loss.transform power (not zscore-by-category), "
+        "loss.normalize_by none (not group)"
+    ) in capsys.readouterr().err
+
+
+def test_each_of_several_targets_goes_on_from_its_own_head(small, other, brief, capsys):
+    config = brief("fitting", STILL)
+    second = small.metadata["gradient"].astype(float).where(np.arange(60) >= 20) ** 2
+    study = replace(small, metadata=small.metadata.assign(second=second))
+    first = fit_regressor(study, ["second", "gradient"], config=config)
+    model = fit_regressor(other, "gradient", init_from=first, config=config)
+    (before,) = first.more
+    assert kept(weights(before), weights(model), {"target"})
+    assert not kept(weights(first), weights(model), {"target"})
+    assert model.target.mean == before.target.mean
+    assert "with the scale of 'gradient'" in capsys.readouterr().err
+    assert len(first.train_samples) == 40 and len(first.trained_samples) == 60
+
+
 def test_another_column_has_a_scale_of_its_own_and_classes_a_new_head(
     regressor, other, brief, capsys
 ):
@@ -76,12 +101,16 @@ def test_another_column_has_a_scale_of_its_own_and_classes_a_new_head(
     assert "the target head is new: the model predicts 'gradient'" in capsys.readouterr().err
 
 
-def test_the_fusion_goes_along_where_the_covariates_are_the_same(small, other, brief):
+def test_the_fusion_goes_along_where_the_covariates_are_the_same(small, other, brief, capsys):
     config = brief("fitting", {**STILL, "model.head.scale_by": "group"})
     options = {"config": config, "covariates": ["sequencing_run"]}
     first = fit_regressor(small, "gradient", **options)
     same = fit_regressor(other, "gradient", init_from=first, **options)
     assert same.covariates == first.covariates
+    strange = replace(other, metadata=other.metadata.assign(sequencing_run="run-9"))
+    capsys.readouterr()
+    fit_regressor(strange, "gradient", init_from=first, **options)
+    assert "30 of 30 samples have a value that was not there in training" in capsys.readouterr().err
     assert kept(weights(first), weights(same), {"fusion", "target"})
     without = fit_regressor(other, "gradient", init_from=first, config=config)
     assert "fusion" not in {part_of(name) for name in weights(without)}

@@ -13,6 +13,7 @@ import torch
 
 from aam_core import fitting
 from aam_core.config import LossConfig
+from aam_core.data.splits import Split
 from aam_core.errors import InputError
 from aam_core.evaluation import evaluate
 from aam_core.fitting import fit_classifier, fit_regressor
@@ -268,6 +269,39 @@ def test_samples_without_any_value_are_named(two, brief):
     study = dataclasses.replace(study, metadata=study.metadata.assign(gradient=gone))
     with pytest.raises(InputError, match="1 of 60 samples have no value of any target: S001.02"):
         fit_regressor(study, ["gradient", "second"], config=brief())
+
+
+@pytest.fixture
+def sparse(small):
+    """A study whose second target its first 12 samples have alone."""
+    known = small.metadata["gradient"].where(np.arange(60) < 12)
+    return dataclasses.replace(small, metadata=small.metadata.assign(second=known))
+
+
+def test_the_groups_of_a_target_are_those_of_its_values(sparse, brief):
+    options = {"group_by": "host_subject_id", "config": brief("fitting", {"train.max_steps": 1})}
+    model = fit_regressor(sparse, ["gradient", "second"], **options)
+    counts = [model.metrics["targets"][name]["held_out"] for name in ("gradient", "second")]
+    subjects = sparse.metadata["host_subject_id"][:12].nunique()
+    assert [it["samples"] for it in counts] == [60, 12]
+    assert [it["groups"] for it in counts] == [15, subjects]
+
+
+def test_a_target_of_one_fold_is_refused_before_the_training(sparse, brief, capsys):
+    ids = sparse.sample_ids
+    split = Split(ids, ids, [0] * 30 + [1] * 30)
+    with pytest.raises(InputError, match="All 12 training samples .* of 'second' are in one fold"):
+        fit_regressor(sparse, ["gradient", "second"], config=brief(), split=split)
+    assert "epoch" not in capsys.readouterr().err
+
+
+def test_a_confidence_names_the_target_without_held_out_values(sparse, brief):
+    ids = sparse.sample_ids
+    options = {"config": brief("fitting", {"train.max_steps": 1}), "split": (ids[:30], ids[30:])}
+    model = fit_regressor(sparse, ["gradient", "second"], **options)
+    assert {"gradient_lower", "second_prediction"} <= set(predict(model, sparse))
+    with pytest.raises(InputError, match="neither intervals nor prediction sets of 'second'"):
+        predict(model, sparse, confidence=0.5)
 
 
 def test_a_value_that_is_missing_counts_in_no_loss():

@@ -92,6 +92,13 @@ def test_importances_of_several_sets_of_samples():
     assert mean["b"] == 1.0 and np.isnan(mean["c"])
 
 
+def test_folds_of_one_sample_each_have_no_importances_and_say_so(caplog):
+    parts = [pd.Series([np.nan, np.nan], index=list("ab"))] * 2
+    with caplog.at_level("WARNING", logger="aam_core"):
+        assert mean_importance(parts, [1, 1]).isna().all()
+    assert [it.message[:32] for it in caplog.records] == ["Each fold tests a single sample,"]
+
+
 def test_one_sample_has_no_importances(planted, brief):
     study, _ = planted
     one = study.select(study.sample_ids[:1])
