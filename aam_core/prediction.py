@@ -168,7 +168,7 @@ def predict_batches(
     familiarity = _Familiarity.of(model, study)
     for line in familiarity.notes:
         note(line)
-    for line in familiarity.warnings:
+    for line in dict.fromkeys(familiarity.warnings):  # several targets may share one
         logger.warning(line)
     return familiarity.joined(frames)
 

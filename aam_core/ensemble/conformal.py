@@ -79,9 +79,19 @@ class Scores:
         return values[min(int(np.searchsorted(places, place)), len(values) - 1)]
 
     def shortage(self, coverage: float) -> str:
-        """A sentence where the held-out samples are too few for this coverage; or none."""
+        """A sentence where the held-out samples are too few for this coverage; or none.
+
+        Of all; else of some groups, for which `quantile` takes all.
+        """
         if _tells(self.count, coverage):
-            return ""
+            few = [name for name, (_, count) in self.groups.items() if not _tells(count, coverage)]
+            if not few:
+                return ""
+            return (
+                f"{len(few)} of {len(self.groups)} groups of {', '.join(self.by)} have too few "
+                f"held-out samples for a confidence of {coverage:g} ({first_five(few)}): their "
+                "intervals or sets are those of all samples together"
+            )
         return (
             f"{self.count} held-out samples are too few for a confidence of {coverage:g}, which "
             f"takes {math.ceil(round(coverage / (1 - coverage), 6))}: what is predicted with it "

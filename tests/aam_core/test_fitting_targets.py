@@ -232,6 +232,15 @@ def test_the_epochs_log_each_target(two):
     assert [it.task.column for it in best.each] == ["gradient", "second"]
 
 
+def test_what_targets_share_is_said_once(two, brief, caplog):
+    by = {"loss.transform": "zscore-by-category", "loss.normalize_by": "group"}
+    config = brief("fitting", {"train.max_steps": 1, "forest.trees": 0, **by})
+    model = fit_regressor(two[0], ["gradient", "second"], config=config)
+    caplog.clear()
+    predict(model, two[0])
+    assert sum("scaled as all training samples" in line for line in caplog.messages) == 1
+
+
 def test_quantiles_of_several_targets(two, brief):
     study, _, _ = two
     config = brief("fitting", {"train.max_steps": 2, "loss.target": "quantile", "forest.trees": 0})

@@ -74,7 +74,9 @@ def test_a_group_too_small_for_a_confidence_has_the_scores_of_all():
     scores = Scores.of(values, ["site"], names)
     assert scores.quantile(0.9, "few") == 36  # the 37th of 40
     assert scores.quantile(0.99, "few") == scores.quantile(0.99) == 198
-    assert scores.shortage(0.99) == ""
+    assert scores.shortage(0.9) == ""
+    assert scores.shortage(0.99).startswith("1 of 2 groups of site have too few held-out samples")
+    assert "(few)" in scores.shortage(0.99)
     assert scores.shortage(0.999).startswith("200 held-out samples are too few for a confidence")
     assert "takes 999:" in scores.shortage(0.999)
     assert Scores.of(values[:9]).shortage(0.9) == "" and Scores.of(values[:8]).shortage(0.9)
