@@ -493,16 +493,16 @@ def _untrained_classes(classes: pd.Series | None, folds: Sequence[FoldFit]) -> s
     """A line on classes that a fold tests and does not train on; empty without any."""
     if classes is None:
         return ""
-    names, found = as_classes(classes), []
+    names, unknown = as_classes(classes), []
     for fold, split, _ in folds:
         if fold.repeat == 1:
             lacking = sorted(set(names.loc[fold.test]) - set(names.loc[split.train]))
-            found += [f"{short(name)} (fold {fold.number})" for name in lacking]
-    if not found:
+            unknown += [f"{short(name)} (fold {fold.number})" for name in lacking]
+    if not unknown:
         return ""
     return (
         "No training sample of a fold is of a class that it tests, and that is never predicted "
-        f"there: {first_five(found)}."
+        f"there: {first_five(unknown)}."
     )
 
 
