@@ -206,7 +206,8 @@ def check_columns(values: pd.Series, groups: pd.Series | None, covariates, sampl
     """
     if values.name in covariates:
         raise InputError(
-            f"The target {values.name!r} cannot be a covariate: the answer would be given away."
+            f"The target {values.name!r} cannot be a covariate, nor a column that a setting reads: "
+            "the answer would be given away."
         )
     if groups is None:
         return

@@ -84,9 +84,9 @@ def fixed_folds(sample_ids: Sequence[str], split: Split, members: int) -> Split:
     if unused:
         raise InputError(
             f"{len(unused)} samples of the validation side are of a fold that no member holds out: "
-            f"{first_five(unused)}. The folds of {members} members (model.members; 3 at most "
-            f"from a pretrained encoder) are 0 to {members - 1}: give these samples one of them, "
-            "or move them to the training side."
+            f"{first_five(unused)}. The {members} members (model.members; 3 at most from a "
+            f"pretrained encoder) hold out the first {members} folds, one each: give these samples "
+            "one of them, or move them to the training side (leave them out of a table of folds)."
         )
     checked = Split(train, val, [int(fold[name]) for name in val])
     _check_trained(checked, members)

@@ -61,7 +61,7 @@ def test_splits_that_are_made_are_good(members, fraction):
         (
             Split(IDS, IDS, [0, 1, 2, 3, 0, 1, 2, 3, 4, -1]),
             "6 samples .* no member holds out: s2, s3, s6, s7, s8 and 1 more. "
-            "The folds of 2 members .*; 3 at most from a pretrained encoder. are 0 to 1: give",
+            "The 2 members .*; 3 at most from a pretrained encoder. hold out the first 2 folds",
         ),
         (Split(IDS, ["s3", "s4"], [0, 0]), "2 samples are on both .* every member .*: s3, s4"),
         (
