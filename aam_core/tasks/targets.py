@@ -249,5 +249,5 @@ def _check_folds(name: Any, folds: list[int]) -> None:
         raise InputError(
             f"All {len(folds)} training samples that have a value of {name!r} are in one fold: "
             "what holds it out has nothing of this target to learn. Fit it by itself, or divide "
-            "the samples in another way (--folds-file, --group-by)."
+            "the samples in another way."
         )
