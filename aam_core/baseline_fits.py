@@ -142,7 +142,9 @@ def fit_baseline(
     notes = preparation.column_notes(study, values, group_by, names, kind, config)
     if names and method in WITHOUT_COVARIATES:
         notes.append(f"covariates have no effect: {method!r} reads none.")
-    idle = preparation.idle_note(samples, made)
+    if task is None:
+        notes.append(kind.inference_note(values))
+    idle = preparation.split_note(study, samples, config, made, split is not None)
     for line in (dropped, idle, *notes, *_unused(config, kind, split is not None, output)):
         if line:
             note(line)

@@ -32,6 +32,7 @@ from aam_core.data.columns import as_classes, infer_task
 from aam_core.data.covariates import covariate_names, fit_covariates, infer_types
 from aam_core.data.folds import Division, folds_table
 from aam_core.data.ids import short
+from aam_core.data.metadata import unmatched
 from aam_core.data.study import Study
 from aam_core.ensemble.blending import forest_in_words
 from aam_core.errors import InputError, first_five, lookup
@@ -411,6 +412,8 @@ def _prepare(
         preparation.check_interval_groups(study, one, config)
     config.figure.units_of([str(one.name) for one in each])  # only for its error
     made = _folds(study, values, kind, groups, division, config, options)
+    if division.test_where and study.metadata is not None:
+        notes.append(unmatched(study.metadata, division.test_where))
     for line in (dropped, *notes, *unused, _untrained_classes(kind.strata(values), made)):
         if line:
             note(line)

@@ -48,8 +48,8 @@ from aam_core.preparation import (
     count_groups,
     describe_run,
     given_split,
-    idle_note,
     share_note,
+    split_note,
     split_samples,
     splitter,
     strata_of,
@@ -338,7 +338,9 @@ def plan_fit(
     context = replace(context, **_of_split(fitted.split, resumed, options.split))
     stratified = not context.split and context.task == "regression"
     share = share_note(fitted.split, len(fitted.samples), config) if stratified else ""
-    _say(plan.label, dropped, "" if resumed else idle_note(samples, fitted.split))
+    given = options.split is not None
+    line = "" if resumed else split_note(study, samples, config, fitted.split, given)
+    _say(plan.label, dropped, line)
     summary = fitted.task.summary(used)
     if summary:
         labelled(plan.label).info(summary)

@@ -28,7 +28,7 @@ from aam_core.data.covariates import infer_types, redundant_covariates
 from aam_core.data.fixed_splits import fixed_folds, fixed_split
 from aam_core.data.folds import quantile_strata, where_split
 from aam_core.data.ids import check_ids, nothing_in_common
-from aam_core.data.metadata import column, require_columns
+from aam_core.data.metadata import column, require_columns, unmatched
 from aam_core.data.splits import Split, cross_fitting_split
 from aam_core.data.study import Study
 from aam_core.errors import InputError, first_five
@@ -55,10 +55,10 @@ __all__ = [
     "describe_run",
     "given_split",
     "held_out_in_words",
-    "idle_note",
     "metrics_in_words",
     "processes",
     "share_note",
+    "split_note",
     "split_samples",
     "splitter",
     "strata_of",
@@ -421,8 +421,16 @@ def given_split(given, samples: list[str], usable: list[str], members: int) -> S
     return fixed_folds(usable, Split(train, list(fold), list(fold.values())), members)
 
 
-def idle_note(samples: Sequence[str], split: Split) -> str:
-    """A line on samples that a given split has on neither side; empty without any."""
+def split_note(
+    study: Study, samples: Sequence[str], config: Config, split: Split, given: bool
+) -> str:
+    """A line on samples that a ``given`` split does not name, or ``train.val_where`` not tell of.
+
+    Empty without any.
+    """
+    conditions = names_in(config.train.val_where)
+    if not given and conditions and study.metadata is not None:
+        return unmatched(study.metadata.loc[list(samples)], conditions)
     listed = {*split.train, *split.val}
     idle = [name for name in samples if name not in listed]
     if not idle:

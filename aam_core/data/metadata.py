@@ -17,7 +17,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "positive_numbers",
     "read_metadata",
     "require_columns",
+    "unmatched",
 ]
 
 _ANY_CASE = ("id", "sampleid", "sample id", "sample-id", "featureid", "feature id", "feature-id")
@@ -192,16 +193,8 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
     InputError
         For an unknown column or a value that does not occur (the nearest is named).
     """
-    name, equals, value = condition.partition("=")
-    # A column's own name may hold '='.
-    for split in (match.start() for match in re.finditer("=", condition)):
-        if condition[:split].strip() in metadata.columns:
-            # Of several such columns the longest name is the last to match.
-            name, value = condition[:split], condition[split + 1 :]
-    if not equals:
-        raise InputError(f"The filter {condition!r} must have the form column=value.")
-    name, value = name.strip(), value.strip()
-    values = column(metadata, name)
+    values, value = _condition(metadata, condition)
+    name = values.name
     names = {as_name(item) for item in values if not _missing(item)}
     numeric = all(map(is_number, names)) and not isinstance(values.dtype, pd.CategoricalDtype)
     if value in names or not (numeric and is_number(value)):
@@ -215,6 +208,41 @@ def matches(metadata: pd.DataFrame, condition: str) -> np.ndarray:
             f"No sample has {value!r} in the metadata column {name!r}{nearest(value, legal)}"
         )
     return np.array(mask, dtype=bool)
+
+
+def unmatched(metadata: pd.DataFrame, conditions: Sequence[str]) -> str:
+    """A line on samples that meet none of some conditions as a column is blank; empty without any.
+
+    Parameters
+    ----------
+    metadata : DataFrame
+    conditions : sequence of str
+        As of `matches`, which has checked them.
+    """
+    columns = [_condition(metadata, condition)[0] for condition in conditions]
+    met = np.logical_or.reduce([matches(metadata, condition) for condition in conditions])
+    blank = np.logical_or.reduce([values.index.isin(missing_ids(values)) for values in columns])
+    names = list(metadata.index[blank & ~met])
+    if not names:
+        return ""
+    where = first_five(dict.fromkeys(str(values.name) for values in columns))
+    return (
+        f"{len(names)} of {len(metadata)} samples have no value in {where}, and are trained on: "
+        f"{first_five(names)}"
+    )
+
+
+def _condition(metadata: pd.DataFrame, condition: str) -> tuple[pd.Series, str]:
+    """The column and the value of ``"column=value"``."""
+    name, equals, value = condition.partition("=")
+    # A column's own name may hold '='.
+    for split in (match.start() for match in re.finditer("=", condition)):
+        if condition[:split].strip() in metadata.columns:
+            # Of several such columns the longest name is the last to match.
+            name, value = condition[:split], condition[split + 1 :]
+    if not equals:
+        raise InputError(f"The filter {condition!r} must have the form column=value.")
+    return column(metadata, name.strip()), value.strip()
 
 
 def _from_file(path, text: str) -> pd.DataFrame:

@@ -158,6 +158,19 @@ class Regression(Task):
         )
 
     @classmethod
+    def inference_note(cls, values: pd.Series) -> str:
+        """Two numbers may be codes of classes."""
+        numbers = to_floats(values)
+        distinct = np.unique(numbers[np.isfinite(numbers)])
+        if len(distinct) != 2:
+            return ""
+        codes = " and ".join(as_name(number) for number in distinct)
+        return (
+            f"Column {values.name!r} holds the numbers {codes} alone, which are learned as numbers "
+            "(as classes: --task classification)."
+        )
+
+    @classmethod
     def comparable(cls, values: pd.Series) -> pd.Series:
         """Numbers: however they were written."""
         return pd.Series(to_floats(values), values.index, name=values.name)

@@ -292,6 +292,21 @@ def test_a_class_that_a_fold_never_trains_on_has_probability_0_there(small, brie
         assert 0 < result.metrics[name]["auc"] < 1
 
 
+def test_what_is_inferred_and_what_conditions_leave_open_is_said(small, brief, capsys):
+    site = pd.Series(np.where(np.arange(60) < 40, "here", "there"), small.sample_ids)
+    columns = {"site": site.mask(np.arange(60) == 1), "sick": np.arange(60) % 2}
+    study = replace(small, metadata=small.metadata.assign(**columns))
+    config = brief("fitting", {**QUICK, "forest.trees": 0})
+    cross_validate(study, "sick", test_where="site=there", config=config, baseline=False)
+    said = capsys.readouterr().err
+    assert "1 of 60 samples have no value in site, and are trained on: S001.02" in said
+    assert "'sick' holds the numbers 0 and 1 alone, which are learned as numbers" in said
+    settings = {"train.val_where": "site=there", "train.max_steps": 1}
+    fitting.fit_regressor(study, "sick", config=config.replace(settings))
+    said = capsys.readouterr().err
+    assert "1 of 60 samples have no value in site" in said and "learned as numbers" not in said
+
+
 def test_a_class_that_no_fold_trains_on_is_said_and_has_probability_0(small, brief, capsys):
     site = np.where(np.arange(60) < 40, "here", "there")
     values = np.where(site == "there", "late", small.metadata["group"])

@@ -10,7 +10,14 @@ import pytest
 
 from aam_core.data.columns import as_numbers
 from aam_core.data.covariates import infer_types
-from aam_core.data.metadata import column, from_frame, matches, read_metadata, require_columns
+from aam_core.data.metadata import (
+    column,
+    from_frame,
+    matches,
+    read_metadata,
+    require_columns,
+    unmatched,
+)
 from aam_core.errors import InputError
 
 
@@ -225,6 +232,17 @@ def test_filters_compare_letter_for_letter_first(write):
     code = read_metadata(write("id\ta\n#q2:types\tcategorical\ns1\t01\ns2\t2\n"))
     with pytest.raises(InputError, match="No sample has '1'"):
         matches(code, "a=1")
+
+
+def test_samples_that_conditions_say_nothing_of():
+    columns = {"site": ["a", None, "b", " ", "a"], "run=1": ["x", "y", None, "x", "x"]}
+    frame = from_frame(pd.DataFrame(columns, index=list("pqrst")))
+    assert unmatched(frame, ["site=a"]) == (
+        "2 of 5 samples have no value in site, and are trained on: q, s"
+    )
+    # One that meets another condition is not trained on.
+    assert unmatched(frame, ["site=a", "run=1=y"]).endswith("site, run=1, and are trained on: r, s")
+    assert unmatched(frame[:1], ["site=a"]) == ""
 
 
 def test_data_frame_with_numbers_for_ids():
