@@ -14,12 +14,25 @@ from aam_core.errors import InputError
 from aam_core.files.reading import DAMAGED, as_text, opened
 from aam_core.phylogeny.newick import Tree, parse_newick, read_newick
 
-__all__ = ["is_path", "parse_fasta", "read_sequences", "read_text", "read_tree", "text_of"]
+__all__ = [
+    "is_newick",
+    "is_path",
+    "parse_fasta",
+    "read_sequences",
+    "read_text",
+    "read_tree",
+    "text_of",
+]
 
 
 def is_path(source) -> bool:
     """Whether ``source`` names a file."""
     return isinstance(source, (str, os.PathLike))
+
+
+def is_newick(source) -> bool:
+    """Whether ``source`` is the text of a tree, which `is_path` takes for a path, too."""
+    return isinstance(source, str) and source.lstrip().startswith("(")
 
 
 def read_text(source, what: str, artifact: str) -> str:
@@ -124,7 +137,7 @@ def read_tree(source) -> Tree:
         If it is not Newick, or an artifact of another type.
     """
     # Before `is_path`, to which every text is a path.
-    if isinstance(source, str) and source.lstrip().startswith("("):
+    if is_newick(source):
         return parse_newick(source)
     if is_path(source):
         return parse_newick(read_text(source, "tree", "Phylogeny[Rooted]"), str(source))

@@ -19,7 +19,7 @@ from aam_core.config import DataConfig
 from aam_core.data import alignment, tokens
 from aam_core.data.annotated import beside_counts, is_anndata, to_anndata
 from aam_core.data.ids import check_ids, listing, nearest, short
-from aam_core.data.readers import is_path
+from aam_core.data.readers import is_newick, is_path
 from aam_core.data.tables import read_table
 from aam_core.data.taxonomy import with_taxonomy
 from aam_core.errors import InputError
@@ -342,5 +342,6 @@ def load_study(
 
 def files_of(**sources) -> dict[str, str]:
     """The absolute path of each source that is one."""
-    paths = {name: os.fspath(it) for name, it in sources.items() if is_path(it)}
+    files = {name: it for name, it in sources.items() if is_path(it) and not is_newick(it)}
+    paths = {name: os.fspath(it) for name, it in files.items()}
     return {name: os.path.abspath(path) for name, path in paths.items()}

@@ -111,10 +111,16 @@ def test_from_files(write_biom, tmp_path):
         metadata=tmp_path / "m.tsv",
         distances=tmp_path / "d.tsv",
     )
+    assert set(study.files) == {"table", "sequences", "tree", "metadata", "distances"}
     ages = study.metadata["age"]
     assert ages.tolist() == ["1.0", "2.0", "3.0", "4.0"]  # the file's text
     study = replace(study, metadata=study.metadata.assign(age=as_numbers(ages)))
     assert by_id(study) == by_id(make_study())
+
+
+def test_the_text_of_a_tree_is_no_file():
+    study = make_study()
+    assert study.phylogeny is not None and "tree" not in study.files
 
 
 def test_select_keeps_the_order_of_the_ids():
