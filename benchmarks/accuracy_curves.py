@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -62,14 +63,14 @@ def measure(fold: Fold, networks: Path) -> dict:
     }
 
 
-def folds(name: str, corpus: Path) -> dict[int, Fold]:
-    """By number of training samples; the last one has all, where they are fewer than the most."""
+def folds(name: str, corpus: Path, sizes: Iterable[int] = SIZES) -> dict[int, Fold]:
+    """By number of training samples; of fewer than a size, all of them."""
     source = dataclasses.replace(SOURCES[name], most=MOST)
     whole = Fold.of(source, 0, corpus)
     drawn = np.random.default_rng(0).permutation(whole.train)
     return {
         size: dataclasses.replace(whole, train=sorted(drawn[:size]))
-        for size in sorted({min(size, len(drawn)) for size in SIZES})
+        for size in sorted({min(size, len(drawn)) for size in sizes})
     }
 
 
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=DATA / "corpus", help="Folder of studies.")
     parser.add_argument("--networks", type=Path, default=NETWORKS, help="Where networks are kept.")
     parser.add_argument("--target", choices=SOURCES, action="append", help="This one; repeatable.")
+    parser.add_argument("--size", type=int, action="append", help="At most; repeatable.")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file.")
     args = parser.parse_args()
 
@@ -114,12 +116,13 @@ def main() -> None:
         return json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}
 
     for name in args.target or TARGETS:
-        for size, fold in folds(name, args.corpus).items():
+        for size, fold in folds(name, args.corpus, args.size or SIZES).items():
             if str(size) in read().get(name, {}):
                 continue
             result = measure(fold, args.networks / f"{name}-{size}")
             results = read()
-            results[name] = results.get(name, {}) | {str(size): result}
+            by_size = results.get(name, {}) | {str(size): result}
+            results[name] = dict(sorted(by_size.items(), key=lambda it: int(it[0])))
             with replacing(args.output) as file:
                 write_json(file, results)
             if args.output == RESULTS:
