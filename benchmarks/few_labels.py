@@ -24,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; in the processe
 
 import yaml
 from few_labels_draws import FINAL, NAMES, QUICK, SIZES, problem, tested_with
-from few_labels_encoders import Encoders
+from few_labels_encoders import PRETRAINING, Encoders
 from few_labels_methods import (
     BASELINES,
     METHODS,
@@ -218,7 +218,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         type=_assignment,
         action="append",
         metavar="SECTION.FIELD=VALUE",
-        help="Of pretrainings; repeatable.",
+        help=f"Of pretrainings, beside {PRETRAINING}; repeatable.",
     )
     add("--again", choices=METHODS, action="append", help="Measure it anew; repeatable.")
     add("--jobs", type=int, default=1, help="Processes, of one thread each.")
@@ -235,6 +235,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     args.again = args.again or []
     for name in ("set", "encoder_set", "pretrain_set"):
         setattr(args, name, dict(getattr(args, name) or {}))
+    args.pretrain_set = PRETRAINING | args.pretrain_set
     if set(args.method) & set(WITH_ENCODER) and not args.encoders:
         parser.error("methods with an encoder need --encoders")
     return args
