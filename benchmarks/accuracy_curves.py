@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 from accuracy_corpus import DATA, DOCS, ROOT, Fold, network_alone, timed
 from accuracy_corpus_studies import SOURCES
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from aam_core.baseline import predict_baseline
 from aam_core.files.writing import replacing, write_json
+from aam_core.plots.style import COLOURS, new_figure, plain, save, style
 from aam_core.prediction import predict
 
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy_curves.json"
+FIGURE = ROOT / "docs" / "images" / "accuracy_curves.png"
 NETWORKS = ROOT / "build" / "curves"
 BEGIN, END = "<!-- curves: begin -->", "<!-- curves: end -->"
 
@@ -37,9 +40,13 @@ TARGETS = ("adults-age", "captive", "hiv-age", "ms-site")
 METHODS = {
     "forest": "random forest",
     "extra": "extra trees on logs",
+    "linear": "ridge or logistic on CLR",
     "network": "AAM's networks alone",
     "aam": "**AAM**",
 }
+
+BASELINES = {"forest": "random_forest", "extra": "extra_trees", "linear": "linear"}
+"""Method -> its name in `aam_core.baseline`."""
 
 LEGEND = """\
 Errors as in the table above, of the first fold's samples; the training samples are drawn from the
@@ -53,8 +60,10 @@ def measure(fold: Fold, networks: Path) -> dict:
     test = fold.loaded.study.select(fold.test)
     task, values, study = fold.source.task, fold.loaded.values, fold.loaded.study
     frames = {"aam": predict(model, test), "network": predict(network_alone(model), test)}
-    for name, baseline in (("forest", "random_forest"), ("extra", "extra_trees")):
-        frames[name] = predict_baseline(baseline, study, fold.train, fold.test, values, task=task)
+    for name, baseline in BASELINES.items():
+        frames[name] = predict_baseline(
+            baseline, study, fold.train, fold.test, values, task=task, groups=fold.groups
+        )
     return {
         "test": len(fold.test),
         "errors": {name: float(np.mean(fold.errors(frame))) for name, frame in frames.items()},
@@ -93,12 +102,43 @@ def table(results: dict[str, dict[str, dict]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
+    """Write the plot: a panel for each target that has several numbers of samples."""
+    several = [name for name in SOURCES if len(results.get(name, {})) > 1]
+    if not several:
+        return
+    rows = -(-len(several) // 2)
+    with style():
+        figure, grid = new_figure(9.5, 3.6 * rows, rows=rows, columns=2)
+        for axes in grid[len(several) :]:
+            axes.set_visible(False)
+        for axes, name in zip(grid, several, strict=False):
+            by_size = results[name]
+            sizes = [int(size) for size in by_size]
+            for (method, words), colour in zip(METHODS.items(), COLOURS, strict=False):
+                errors = [result["errors"][method] for result in by_size.values()]
+                label = words.replace("**", "")
+                axes.plot(sizes, errors, color=colour, lw=1.8, marker="o", ms=5, label=label)
+            axes.set_title(plain(SOURCES[name].label), fontsize=11)
+            axes.set_ylabel("MAE" if SOURCES[name].task == "regression" else "Brier score")
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(sizes))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.set_xlabel("training samples")
+            axes.grid(alpha=0.25)
+        grid[0].legend(frameon=False, fontsize=10)
+        save(figure, path)
+
+
 def write_docs(results: dict) -> None:
-    """Renew the table between the markers."""
+    """Renew the table between the markers, and the figure."""
+    draw(results, FIGURE)
     before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
     with replacing(DOCS) as file:
-        page = f"{before}{BEGIN}\n{table(results)}\n\n{LEGEND}\n{END}{after}"
+        image = f"![Learning curves](images/{FIGURE.name})"
+        page = f"{before}{BEGIN}\n{table(results)}\n\n{LEGEND}\n\n{image}\n{END}{after}"
         file.write_text(page, encoding="utf-8")
 
 
@@ -125,8 +165,8 @@ def main() -> None:
             results[name] = dict(sorted(by_size.items(), key=lambda it: int(it[0])))
             with replacing(args.output) as file:
                 write_json(file, results)
-            if args.output == RESULTS:
-                write_docs(results)
+    if args.output == RESULTS:
+        write_docs(read())
     print(table(read()))
 
 
