@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from few_labels_draws import ALL, SIZES
-from few_labels_tables import LABELS, LEAST, Results, compared, log_ratios
+from few_labels_tables import LABELS, LEAST, Results, compared, log_ratios, of_corpus
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from aam_core.plots.style import COLOURS, GREY, new_figure, plain, save, style
@@ -47,6 +47,7 @@ def draw(results: Results, path: Path) -> None:
     A method has a curve where two numbers of labels have enough studies; nothing is written where
     none has.
     """
+    results = of_corpus(results)
     curves = {
         title: {method: points(results, method) for method in methods}
         for title, methods in PANELS.items()

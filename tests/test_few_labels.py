@@ -176,6 +176,18 @@ def test_the_aim_is_told_of_studies_with_all_of_its_sizes(module):
     assert "of that from scratch" not in tables.all_tables(made)
 
 
+def test_final_studies_have_rows_of_their_own_and_are_in_no_mean(module):
+    tables = module("few_labels_tables")
+    made = six(module)
+    before = tables.table(made), tables.in_words(made)
+    made |= results({"ecam": 3.0})
+    assert (tables.table(made), tables.in_words(made)) == before
+    (row,) = (
+        line for line in tables.by_study(made).splitlines() if "`ecam`" in line and "| 50 |" in line
+    )
+    assert row.endswith("| 3.000 |")
+
+
 def test_the_plot_has_sizes_with_enough_studies_and_not_all_labels(module, draws, tmp_path):
     plot = module("few_labels_plot")
     made = six(module)
