@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from accuracy_corpus_studies import SOURCES
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from aam_core.baseline import predict_baseline
+from aam_core.errors import InputError
 from aam_core.files.writing import replacing, write_json
 from aam_core.plots.style import COLOURS, new_figure, plain, save, style
 from aam_core.prediction import predict
@@ -159,7 +161,11 @@ def main() -> None:
         for size, fold in folds(name, args.corpus, args.size or SIZES).items():
             if str(size) in read().get(name, {}):
                 continue
-            result = measure(fold, args.networks / f"{name}-{size}")
+            try:
+                result = measure(fold, args.networks / f"{name}-{size}")
+            except InputError as error:  # so few samples may have one of a class
+                print(f"{name}, {size} samples: {error}", file=sys.stderr)
+                continue
             results = read()
             by_size = results.get(name, {}) | {str(size): result}
             results[name] = dict(sorted(by_size.items(), key=lambda it: int(it[0])))
