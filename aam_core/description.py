@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aam_core.errors import InputError, first_five
 from aam_core.files.folders import STAGE
 from aam_core.files.reading import read_json
 from aam_core.model import load_model
@@ -14,15 +13,6 @@ from aam_core.model_card import card, facts, metric_table, words
 from aam_core.summary import Summarized
 
 __all__ = ["Info", "info"]
-
-_OTHERS = {
-    "metrics.json": "scores of a cross-validation, an evaluation or a baseline",
-    "tune.db": "a search for settings",
-    "lr.tsv": "a range test of the learning rate",
-    "vectors.tsv": "vectors (aam embed)",
-    "table.biom": "a study",
-}
-"""File of a folder that holds no model -> what the folder holds."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,7 +72,6 @@ def info(directory) -> Info:
         If the folder holds no model, or one that `aam_core.load_model` refuses.
     """
     folder = Path(directory)
-    _check(folder)
     model = load_model(folder)
     stage = folder / STAGE  # where a killed writer left the version that was read
     place = folder if (folder / "config.json").exists() else stage
@@ -95,22 +84,6 @@ def info(directory) -> Info:
         "files": [path.name for path in files],
     }
     return Info({**facts(model), "folder": about})
-
-
-def _check(folder: Path) -> None:
-    """Refuse, in one line that says what it is, a folder of something else."""
-    if not folder.is_dir():
-        raise InputError(f"There is no model folder at {folder}.")
-    if (folder / "config.json").exists() or (folder / STAGE).exists():
-        return
-    best = folder / "checkpoint" / "best"
-    if best.is_dir():
-        raise InputError(
-            f"{folder} is a run that has not ended: its best model so far is in {best}."
-        )
-    what = next((text for name, text in _OTHERS.items() if (folder / name).exists()), "")
-    names = first_five(sorted(path.name for path in folder.iterdir())) or "nothing"
-    raise InputError(f"{folder} holds {what or names}, and no model (config.json is missing).")
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

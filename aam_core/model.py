@@ -19,7 +19,7 @@ from aam_core.data.known_asvs import KnownASVs
 from aam_core.ensemble.blending import parts_in_words
 from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest
-from aam_core.ensemble.intervals import Interval
+from aam_core.ensemble.intervals import Interval, in_words
 from aam_core.ensemble.novelty import Novelty
 from aam_core.ensemble.probabilities import Calibrator
 from aam_core.errors import InputError
@@ -123,6 +123,13 @@ class Model(Summarized):
             return "pretrained (with labels of their study's metadata columns)"
         return "pretrained (without labels)"
 
+    def unit_of(self, column: str) -> str:
+        """Unit of a target, as the settings of the fit name it; '' where they name none."""
+        columns = [one.task.column for one in self.each if one.target is not None]
+        if len(columns) == 1 and "," in self.config.figure.units:
+            return ""  # one of several targets, whose units these are
+        return dict(zip(columns, self.config.figure.units_of(columns), strict=True)).get(column, "")
+
     @property
     def each(self) -> list[Model]:
         """A model of each target: itself, and `more`."""
@@ -202,7 +209,8 @@ class Model(Summarized):
                 label = "held-out metrics" if name == "model" else f"held-out {name}"
                 items[label] = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
         for interval in self.intervals[:1]:
-            items[f"{interval.coverage:.0%} interval"] = f"± {interval.half_width:.4g}"
+            width = (self.metrics or {}).get("model", {}).get("width")
+            items[f"{interval.coverage:.0%} interval"] = in_words(interval.half_width, width)
         return f"Model: {self.kind}", items
 
 
@@ -304,7 +312,11 @@ def load_model(directory) -> Model:
         more = [load_model(place) for place in folders_of_more(folder, Path(directory))]
         return Model(**model_files.read(folder), more=more)
 
-    return read_consistent(directory, read)
+    try:
+        return read_consistent(directory, read)
+    except InputError:
+        model_files.check_is_model(Path(directory))  # says what the folder is instead
+        raise
 
 
 def as_model(model) -> Model:

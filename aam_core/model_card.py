@@ -12,7 +12,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aam_core.config import DISTANCE_NAMES
 from aam_core.ensemble.blending import LEAST, forest_in_words, parts_in_words, weights
+from aam_core.ensemble.intervals import in_words
 from aam_core.errors import first_five
 from aam_core.log import duration
 from aam_core.models.network import vector_size
@@ -93,6 +95,7 @@ def facts(model: Model) -> dict[str, Any]:
         "linear_share": 0.0 if model.forest is None else model.forest.linear_share,
         "learned": [words for part, words in _GOALS.items() if getattr(network.parts, part)],
         "metric": config.loss.metric if network.parts.distance else None,
+        "given_distances": "distances" in model.run.get("inputs", {}),
     }
     if network.parts.ranks:
         what["learned"].append("taxonomy")
@@ -135,17 +138,18 @@ def _targets(model: Model) -> list[dict[str, Any]]:
     each = [one for one in model.each if one.target is not None]
     if not each:
         return []
-    units = model.config.figure.units_of([one.task.column for one in each])
-    if len(each) == 1 and "," in units[0]:  # of several targets, of which this is one
-        units = [""]
     out = []
-    for one, unit in zip(each, units, strict=True):
+    for one in each:
         task = one.task
+        unit = model.unit_of(task.column)
         known: dict[str, Any] = {"column": task.column, "task": task.name, "units": unit}
         known["classes"] = list(task.classes)
         if one.intervals:
             interval = one.intervals[0]
             known["interval"] = {name: getattr(interval, name) for name in _INTERVAL}
+            width = (one.metrics or {}).get("model", {}).get("width")
+            if width is not None:
+                known["interval"]["mean_width"] = width
         out.append(known)
     return out
 
@@ -165,7 +169,7 @@ def words(known: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def metric_rows(known: dict[str, Any]) -> list[tuple[str, int | None, dict[str, float]]]:
-    """What was scored, on how many samples (or pairs), and its metrics."""
+    """What was scored, on how many samples (or pairs; None where unknown), and its metrics."""
     targets = known["metrics"].get("targets")
     if targets:  # of each by its name
         return [
@@ -183,7 +187,9 @@ def _rows(metrics: dict[str, Any]) -> list[tuple[str, int | None, dict[str, floa
         if isinstance(scores, dict) and scores:
             numbers = {name: value for name, value in scores.items() if name != "pairs"}
             forest_name = forest_in_words(metrics.get("linear_share", 0.0))
-            rows.append((what.format(forest=forest_name), scores.get("pairs", samples), numbers))
+            # Taxa are scored on ASVs, whose number is not recorded.
+            count = None if key == "taxonomy" else scores.get("pairs", samples)
+            rows.append((what.format(forest=forest_name), count, numbers))
     return rows
 
 
@@ -243,15 +249,16 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
         for it in what["targets"]
     ]
     intervals = [
-        f"{it['interval']['coverage']:.0%} within ± {it['interval']['half_width']:.4g}"
-        + (f" {it['units']}" if it["units"] else "")
-        + (f" ({it['column']})" if len(what["targets"]) > 1 else "")
+        _interval(it) + (f" ({it['column']})" if len(what["targets"]) > 1 else "")
         for it in what["targets"]
         if "interval" in it
     ]
-    learned = ", ".join(what["learned"])
-    if what["metric"]:
-        learned += f" ({what['metric']})"
+    learned = ", ".join(
+        f"{goal} ({DISTANCE_NAMES.get(what['metric'], what['metric'])})"
+        if goal == _GOALS["distance"] and what["metric"] and not what["given_distances"]
+        else goal
+        for goal in what["learned"]
+    )
     return {
         "kind": what["kind"],
         "predicts": ", ".join(targets),
@@ -262,6 +269,12 @@ def _model(known: dict[str, Any]) -> dict[str, str]:
         "needs columns": ", ".join(what["columns"]),
         "interval": "; ".join(intervals),
     }
+
+
+def _interval(target: dict[str, Any]) -> str:
+    interval = target["interval"]
+    half, width = interval["half_width"], interval.get("mean_width")
+    return f"{interval['coverage']:.0%} within {in_words(half, width, target['units'])}"
 
 
 def _weights(known: dict[str, Any]) -> str:

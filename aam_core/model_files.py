@@ -32,6 +32,7 @@ from aam_core.config import Config
 from aam_core.data.covariates import Covariates
 from aam_core.data.folds import read_folds, split_table
 from aam_core.data.known_asvs import KnownASVs
+from aam_core.data.qza import refuse_artifact
 from aam_core.data.splits import Split
 from aam_core.ensemble.conformal import PredictionSets, Scores
 from aam_core.ensemble.forest import Forest, covariate_inputs
@@ -40,7 +41,7 @@ from aam_core.ensemble.novelty import Novelty
 from aam_core.ensemble.probabilities import Calibrator, Isotonic
 from aam_core.ensemble.probabilities import from_dict as calibrator_from_dict
 from aam_core.errors import InputError, first_five
-from aam_core.files.folders import check_manifest
+from aam_core.files.folders import STAGE, check_manifest
 from aam_core.files.reading import member, read_json
 from aam_core.files.writing import write_json
 from aam_core.plots import figure_names
@@ -54,6 +55,7 @@ __all__ = [
     "FORMAT_VERSION",
     "RECORDS",
     "check",
+    "check_is_model",
     "is_name_of_more",
     "names_of_more",
     "read",
@@ -62,6 +64,16 @@ __all__ = [
 
 _FORMAT = "aam"
 FORMAT_VERSION = 6
+
+_OTHERS = {
+    "metrics.json": "scores of a cross-validation, an evaluation or a baseline",
+    "tune.db": "a search for settings",
+    "lr.tsv": "a range test of the learning rate",
+    "vectors.tsv": "vectors (aam embed)",
+    "table.biom": "a study",
+}
+"""File of a folder that holds no model -> what the folder holds."""
+
 _KINDS = ("encoder", *(task.model_kind for task in TASKS.values()))
 FILES = (
     "config.json",
@@ -255,6 +267,24 @@ def _write_known(known: KnownASVs, folder: Path) -> None:
     from safetensors.numpy import save
 
     (folder / "known.safetensors").write_bytes(save(known.to_tensors()))
+
+
+def check_is_model(folder: Path) -> None:
+    """Refuse, in one line that says what it is, a folder of something else."""
+    if not folder.is_dir():
+        refuse_artifact(folder)
+        raise InputError(f"There is no model folder at {folder}.")
+    if any((folder / name).exists() for name in ("config.json", "model.safetensors", STAGE)):
+        return  # a model, which may be damaged
+    best = folder / "checkpoint" / "best"
+    if best.is_dir():
+        raise InputError(
+            f"{folder} is a run that has not ended: resume it (--resume), or take its best model "
+            f"so far, which is in {best}."
+        )
+    what = next((text for name, text in _OTHERS.items() if (folder / name).exists()), "")
+    names = first_five(sorted(path.name for path in folder.iterdir())) or "nothing"
+    raise InputError(f"{folder} holds {what or names}, and no model (config.json is missing).")
 
 
 def _read(folder: Path):

@@ -258,8 +258,9 @@ def plan_pretraining(
         changed,
         "" if taxa is None else str(taxa),
         sizes_in_words(alone, config),
+        # The groups of a resumed run made its split.
         # As chosen: `adjust` removed model.members from what is reported, which has no effect here.
-        *unused(study, replace(config, explicit=chosen), context, groups),
+        *unused(study, replace(config, explicit=chosen), context, None if resumed else groups),
     )
     return plan, group
 
@@ -352,7 +353,7 @@ def plan_fit(
         fitted.changed,
         sizes_in_words(chosen, config, "the encoder's" if init_from is None else "the model's"),
         *([] if init_from is None or resumed else _how_it_goes_on(fitted, init_from, config)),
-        *unused(study, config, context, groups),
+        *unused(study, config, context, None if resumed else groups),
     )
     if init_from is not None and options.label is None:  # with one, as the notes above
         _warn_of_trained(init_from, fitted.samples, labelled(plan.label))

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from aam_core import plots
-from aam_core.config import Config
+from aam_core.config import DISTANCE_NAMES, Config
 from aam_core.config.resolve import ConfigLike, configured
 from aam_core.config.unused import RunContext, unused_settings
 from aam_core.data.batches import Batcher
@@ -261,7 +261,9 @@ def _score(run: Run, result: TrainingResult) -> dict[str, Callable]:
         metrics_in_words(metrics),
     )
     title = run.config.figure.title or None
-    return {"val_distances": functools.partial(plots.distances, pairs, title=title)}
+    given = run.plan.study.distances is not None
+    label = "distance" if given else DISTANCE_NAMES[run.config.loss.metric]
+    return {"val_distances": functools.partial(plots.distances, pairs, label=label, title=title)}
 
 
 def held_out_distances(model: Model, study: Study) -> pd.DataFrame:

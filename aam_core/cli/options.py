@@ -17,6 +17,7 @@ import click
 from aam_core.cli.command import Decorator, decorated, require
 from aam_core.cli.outputs import OutputDirectory, OutputFile
 from aam_core.config import COVARIATE_HELP, presets
+from aam_core.data.qza import refuse_artifact
 from aam_core.files.folders import only_writer
 from aam_core.files.reading import as_text, read_bytes
 from aam_core.log import logger
@@ -48,7 +49,17 @@ __all__ = [
 ]
 
 FILE = click.Path(exists=True, dir_okay=False)
-DIRECTORY = click.Path(exists=True, file_okay=False)
+
+
+class _Directory(click.Path):
+    """A folder that exists; of an artifact of QIIME 2 the error says how to make one of it."""
+
+    def convert(self, value, param, ctx):
+        refuse_artifact(value)
+        return super().convert(value, param, ctx)
+
+
+DIRECTORY = _Directory(exists=True, file_okay=False)
 
 _STUDY = {
     "table": "Feature table: BIOM (HDF5 or JSON) or .qza.",

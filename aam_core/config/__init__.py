@@ -14,7 +14,13 @@ from aam_core.config.config import Config, find, paths
 from aam_core.config.data import DataConfig
 from aam_core.config.everyday import EVERYDAY, FLAGS
 from aam_core.config.figure import FIGURE_FORMATS, FigureConfig
-from aam_core.config.loss import METRICS, WITHOUT_TREE, LossConfig, MaskingConfig
+from aam_core.config.loss import (
+    DISTANCE_NAMES,
+    METRICS,
+    WITHOUT_TREE,
+    LossConfig,
+    MaskingConfig,
+)
 from aam_core.config.model import (
     COVARIATE_HELP,
     EncoderConfig,
@@ -28,6 +34,7 @@ from aam_core.config.training import AUTO, EnsembleConfig, ForestConfig, OptimCo
 __all__ = [
     "AUTO",
     "COVARIATE_HELP",
+    "DISTANCE_NAMES",
     "EVERYDAY",
     "FIGURE_FORMATS",
     "FLAGS",

@@ -8,10 +8,20 @@ from dataclasses import dataclass
 from aam_core.config.fields import Checked, names_in, option, parse
 from aam_core.errors import InputError, short
 
-__all__ = ["METRICS", "WITHOUT_TREE", "LossConfig", "MaskingConfig"]
+__all__ = ["DISTANCE_NAMES", "METRICS", "WITHOUT_TREE", "LossConfig", "MaskingConfig"]
 
-METRICS = ("unweighted", "weighted", "weighted_normalized", "generalized", "braycurtis", "jaccard")
-"""Distances between samples, as `aam_core.phylogeny.distances` computes them."""
+DISTANCE_NAMES = {
+    "unweighted": "unweighted UniFrac",
+    "weighted": "weighted UniFrac",
+    "weighted_normalized": "normalized weighted UniFrac",
+    "generalized": "generalized UniFrac",
+    "braycurtis": "Bray-Curtis distance",
+    "jaccard": "Jaccard distance",
+}
+"""Distances between samples, as `aam_core.phylogeny.distances` computes them -> what readers call
+them."""
+
+METRICS = tuple(DISTANCE_NAMES)
 
 WITHOUT_TREE = ("braycurtis", "jaccard")
 """Those that need no phylogeny."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import struct
 import zipfile
+from pathlib import Path
 from typing import BinaryIO
 
 from aam_core.errors import InputError
 from aam_core.files.reading import DAMAGED, check_expansion, parse_yaml
 
-__all__ = ["MEMBERS", "is_artifact", "read_artifact"]
+__all__ = ["MEMBERS", "is_artifact", "read_artifact", "refuse_artifact"]
 
 MEMBERS = {
     "FeatureTable[Frequency]": "feature-table.biom",
@@ -45,6 +46,22 @@ def is_artifact(file: BinaryIO) -> bool:
     start = file.read(4)
     file.seek(0)
     return start == b"PK\x03\x04"
+
+
+def refuse_artifact(folder: str | Path) -> None:
+    """Where a folder is meant, such as that of a model.
+
+    Raises
+    ------
+    InputError
+        If it is an artifact instead.
+    """
+    path = Path(folder)
+    if path.suffix == ".qza" and path.is_file():
+        raise InputError(
+            f"{path} is an artifact of QIIME 2: export it (qiime tools export --input-path "
+            f"{path.name} --output-path FOLDER), and give the folder."
+        )
 
 
 def read_artifact(file: BinaryIO, wanted: str, where) -> bytes:

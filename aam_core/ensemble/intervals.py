@@ -24,6 +24,7 @@ __all__ = [
     "constant_width",
     "evidence",
     "held_out_bounds",
+    "in_words",
     "quintiles",
     "with_quantiles",
 ]
@@ -57,6 +58,26 @@ def constant_width(residuals: np.ndarray, coverage: float = COVERAGE) -> float:
         In (0, 1).
     """
     return Scores.of(np.abs(residuals)).quantile(coverage)
+
+
+def in_words(half_width: float, mean_width: float | None = None, units: str = "") -> str:
+    """How wide intervals are: those that are alike for all samples, or the mean of others.
+
+    Parameters
+    ----------
+    half_width : float
+        As of `Interval`.
+    mean_width : float, optional
+        Mean width of the intervals of held-out samples, where it is known.
+    units : str
+
+    >>> in_words(6.0, 12.0, "days"), in_words(6.0, 13.0)
+    ('± 6 days', '± 6.5 in the mean')
+    """
+    unit = f" {units}" if units else ""
+    if mean_width is None or abs(mean_width / 2 - half_width) <= 1e-9 * abs(half_width):
+        return f"± {half_width:.4g}{unit}"
+    return f"± {mean_width / 2:.4g}{unit} in the mean"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,9 @@ __all__ = ["curves", "drawn_columns"]
 _IN_UNITS = ("mae", "rmse", "width")
 """Metrics that have the unit of the target."""
 
+_SIDES = {"train": 0, "val": 1}
+"""Start of the names of the logs -> place of its colour."""
+
 
 def drawn_columns(history: pd.DataFrame) -> pd.DataFrame:
     """A history without what is not drawn: steps, summaries of predictions, weighted losses."""
@@ -57,6 +60,8 @@ def curves(
     InputError
         If there is no column ``x`` or nothing to draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     if x not in log.columns:
         raise InputError(
             f"The training log has no column {x!r}; there are: {', '.join(log.columns)}."
@@ -73,6 +78,8 @@ def curves(
         figure, grid = new_figure(3.6 * wide, 2.8 * high, rows=high, columns=wide)
         for axes, (panel, names) in zip(grid, panels.items(), strict=False):
             for place, name in enumerate(names):
+                # As on the page: a validation has its colour also where it is alone.
+                place = _SIDES.get(str(name).partition("/")[0], place)
                 colour = COLOURS[place % len(COLOURS)]
                 drawn = log[[x, name]].dropna().sort_values(x)
                 dots = "o" if len(drawn) <= 30 else None
@@ -88,6 +95,7 @@ def curves(
             named = plain(named_metric(panel))
             axes.set_title(f"{named} ({plain(units)})" if units and panel in _IN_UNITS else named)
             axes.set_xlabel(plain(x))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(alpha=0.25)
             if len(names) > 1 or "/" in str(names[0]):
                 axes.legend(frameon=False, fontsize=11)

@@ -70,12 +70,12 @@ _STYLE = {
     "text.usetex": False,
 }
 
-_METRICS = {
-    **{"mae": "MAE", "rmse": "RMSE", "r2": "R²", "auc": "AUC", "f1": "F1"},
-    **{"lr": "learning rate", "memory_gb": "memory (GB)"},
-    **{"distance_r2": "distance R²", "distance_mae": "distance MAE"},
+_WORDS = {
+    **{"mae": "MAE", "rmse": "RMSE", "r2": "R²", "auc": "AUC", "f1": "F1", "pd": "PD"},
+    **{"ece": "calibration error", "lr": "learning rate", "gb": "(GB)", "faith": "Faith's"},
+    "spearman": "Spearman's correlation",
 }
-"""Metrics that are not called as in the logs."""
+"""Parts of the names of metrics in the logs that readers call otherwise."""
 
 _LONGEST = 60
 """Characters of a name that are drawn: of a column, say, whose name may have thousands."""
@@ -192,10 +192,10 @@ def legible(background: Sequence[float]) -> str:
 def named_metric(name: str) -> str:
     """A metric or quantity of the logs in words.
 
-    >>> named_metric("memory_gb"), named_metric("distance_loss")
-    ('memory (GB)', 'distance loss')
+    >>> named_metric("memory_gb"), named_metric("distance_loss"), named_metric("faith_pd_r2")
+    ('memory (GB)', 'distance loss', "Faith's PD R²")
     """
-    return _METRICS.get(name, name.replace("_", " "))
+    return " ".join(_WORDS.get(part, part) for part in name.split("_"))
 
 
 def plain(name: object, longest: int = _LONGEST) -> str:

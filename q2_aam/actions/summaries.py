@@ -16,7 +16,7 @@ from q2_types.feature_data import DNAFASTAFormat
 from q2_types.tree import NewickFormat
 
 from aam_core import plots
-from aam_core.config import WITHOUT_TREE
+from aam_core.config import DISTANCE_NAMES, WITHOUT_TREE
 from aam_core.ensemble.blending import parts_in_words
 from aam_core.errors import InputError
 from aam_core.model import Model
@@ -31,6 +31,7 @@ from q2_aam.pages.rendering import draw, render, rows
 __all__ = ["distance_fit", "summarize", "training_curves"]
 
 _MEANINGS = {
+    "n": "Validation samples; of distances, pairs of them.",
     "r2": "R² = 1 - (sum of squared errors) / (sum of squared deviations of the true values from "
     "their mean): 1 is perfect, 0 as good as always predicting the mean.",
     "mae": "Mean absolute error, in the units of the column.",
@@ -72,7 +73,7 @@ def summarize(output_dir: str, model: ModelFolder) -> None:
     facts = known.facts
     sections = words(facts)
     metrics = metric_table(facts)
-    names = metrics[0][2:] if metrics else []
+    names = metrics[0][1:] if metrics else []
     settings = _settings(facts)
     tables = {"summary": _long(sections), "settings": settings}
     if metrics:
@@ -173,14 +174,14 @@ def distance_fit(
         raise InputError("phylogeny and distances: each makes true distances, give one of them.")
     if phylogeny is None and distances is None and metric not in WITHOUT_TREE:
         raise InputError(
-            f"The encoder predicts {distance_page.NAMES[metric]}, which is computed on a tree: "
+            f"The encoder predicts {DISTANCE_NAMES[metric]}, which is computed on a tree: "
             "give the phylogeny, or the distances themselves."
         )
     with speaking():
         inputs = (table, sequences, phylogeny, distances)
         study = read_study(*inputs, max_lost_reads=max_lost_reads, keep_unplaced=False)
         fit = core.distance_fit(encoder, study, samples, random_state)
-    metric = "distance (given)" if distances is not None else distance_page.NAMES[metric]
+    metric = "distance (given)" if distances is not None else DISTANCE_NAMES[metric]
     pairs, by_sample = fit.pairs(), fit.by_sample()
     bins, size = distance_page.binned(pairs)
     drawn = functools.partial(plots.distances, pairs[["actual", "prediction"]], label=metric)
@@ -257,7 +258,10 @@ def _tiles(facts: dict) -> list[tuple[str, str, str]]:
         blend = parts_in_words(weight, what["linear_share"])
         tiles.append(("Blend", blend, "shares of the prediction"))
     if what["learned"]:
-        tiles.append(("Learned", ", ".join(what["learned"]), what["metric"] or ""))
+        metric = DISTANCE_NAMES.get(what["metric"], what["metric"])
+        distances = what["metric"] and not what["given_distances"]
+        remark = f"distances: {metric}" if distances else ""
+        tiles.append(("Learned", ", ".join(what["learned"]), remark))
     return tiles
 
 

@@ -7,20 +7,10 @@ import pandas as pd
 
 from aam_core.plots.style import COLOURS
 
-__all__ = ["NAMES", "binned", "by_sample", "density", "facts_of", "ordinations"]
+__all__ = ["binned", "by_sample", "density", "facts_of", "ordinations"]
 
 _BINS = 50
 """Steps of each axis of the density of pairs."""
-
-NAMES = {
-    "unweighted": "unweighted UniFrac",
-    "weighted": "weighted UniFrac",
-    "weighted_normalized": "normalized weighted UniFrac",
-    "generalized": "generalized UniFrac",
-    "braycurtis": "Bray-Curtis distance",
-    "jaccard": "Jaccard distance",
-}
-"""``loss.metric`` -> what it is called."""
 
 
 def facts_of(metrics: dict[str, float], where: dict[str, int]) -> list[tuple[str, str, str]]:

@@ -32,7 +32,7 @@ def name_of(model: Model) -> str:
 def unit_of(model: Model) -> str:
     """Unit of the target, where there is one target, and it is known."""
     columns = [one.task.column for one in model.each if one.target is not None]
-    return model.config.figure.units_of(columns)[0] if len(columns) == 1 else ""
+    return model.unit_of(columns[0]) if len(columns) == 1 else ""
 
 
 def points(history: pd.DataFrame) -> pd.DataFrame:

@@ -33,7 +33,14 @@ def test_a_regressor_tells_how_it_was_validated(regressor):
 def test_encoders_and_classifiers(encoder, classifier):
     known = info(encoder.folder).facts
     assert known["model"]["learned"] == ["masked nucleotides", "distances between samples"]
-    assert "(unweighted)" in info(encoder.folder).to_text()
+    learned = model_card.words(known)["Model"]["learned"]
+    assert learned == "masked nucleotides, distances between samples (unweighted UniFrac)"
+    # The distance is said beside its goal, and not behind the last one.
+    known["model"]["learned"].append("taxonomy")
+    learned = model_card.words(known)["Model"]["learned"]
+    assert learned.endswith("distances between samples (unweighted UniFrac), taxonomy")
+    known["model"]["given_distances"] = True
+    assert "UniFrac" not in model_card.words(known)["Model"]["learned"]
     (target,) = info(classifier.folder).facts["model"]["targets"]
     assert target["classes"] == ["case", "control"]
     assert "case, control" in info(classifier.folder).to_markdown()
@@ -84,8 +91,12 @@ def test_folders_of_something_else_are_refused(tmp_path):
     with pytest.raises(InputError, match="scores of a cross-validation, an evaluation"):
         info(tmp_path)
     (tmp_path / "checkpoint" / "best").mkdir(parents=True)
-    with pytest.raises(InputError, match="has not ended: its best model so far is in"):
-        info(tmp_path)
+    # A run that was killed: predicting says the same.
+    for opens in (info, load_model):
+        with pytest.raises(
+            InputError, match=r"has not ended: resume it .*, or take its best model"
+        ):
+            opens(tmp_path)
 
 
 def test_paths_of_a_command_become_names():
@@ -132,7 +143,27 @@ def test_intervals_have_units_and_encoders_have_none(regressor, encoder):
     for model in (regressor.model, encoder.model):
         model = dataclasses.replace(model, config=model.config.adjust(changes))
         known.append(model_card.words(model_card.facts(model))["Model"])
-    assert known[0]["interval"].endswith(" days") and "interval" not in known[1]
+    assert " days" in known[0]["interval"] and "interval" not in known[1]
+
+
+def test_intervals_that_differ_by_sample_are_said_by_their_mean(regressor):
+    model = regressor.model
+    metrics = {**model.metrics, "model": {**model.metrics["model"], "width": 12.0}}
+    for width, said in (
+        (12.0, "90% within ± 6 in the mean"),
+        (2 * model.intervals[0].half_width, ""),
+    ):
+        metrics["model"]["width"] = width
+        known = model_card.facts(dataclasses.replace(model, metrics=metrics))
+        text = model_card.words(known)["Model"]["interval"]
+        assert text == said if said else "in the mean" not in text
+
+
+def test_taxa_are_scored_on_asvs_and_not_on_samples():
+    scores = {"held_out": {"samples": 9}, "taxonomy": {"accuracy": 0.5}}
+    scores["distances"] = {"pairs": 36, "r2": 0.1}
+    rows = {row[0]: row[1] for row in model_card.metric_rows({"metrics": scores})}
+    assert rows == {"distances between samples": 36, "taxa of new ASVs": None}
 
 
 def test_metrics_of_several_targets_have_their_names():

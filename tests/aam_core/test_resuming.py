@@ -123,7 +123,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_at, kind):
+def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_at, capsys, kind):
     """From the middle of an epoch; the encoder is in the checkpoint."""
     fit, target, options = KINDS[kind]
     config = brief("fitting", {**RANDOM, "train.batch_size": 8})
@@ -133,7 +133,10 @@ def test_a_fit_goes_on_in_its_own_folder(small, encoder, brief, tmp_path, stop_a
         fit(small, target, output=tmp_path / "a", **first)
     val = checkpoint.load(checkpoint.find(tmp_path / "a"))
     assert val.progress["step"] == 6 and val.progress["batch"] > 0
-    result = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **options)
+    same_groups = {**options, "group_by": "host_subject_id"}  # which made the split that stays
+    capsys.readouterr()
+    result = fit(small, target, output=tmp_path / "a", resume=tmp_path / "a", **same_groups)
+    assert "group_by" not in capsys.readouterr().err
     whole = fit(small, target, output=tmp_path / "b", **first)
     same(result, tmp_path / "a", whole, tmp_path / "b")
     assert result.run["encoder"] == whole.run["encoder"] == encoder.model.run

@@ -20,6 +20,7 @@ NOT_THERE = {
     *("--attention", "--level"),  # of actions that QIIME 2 does not have
     "--trim-length",  # many studies are read by the command line
     "--to-hdf5",  # of biom
+    *("--input-path", "--output-path"),  # of qiime tools
 }
 """Options in texts that cannot come up in QIIME 2, or that are not AAM's."""
 

@@ -46,3 +46,11 @@ def test_the_card_names_no_folder(aam, run_by_command, study_dir):
 def test_other_folders_are_refused_in_one_line(refuses, tmp_path):
     assert "no model" in refuses("info", tmp_path)
     assert "There is no model folder" in refuses("info", tmp_path / "absent")
+
+
+def test_of_an_artifact_it_is_said_how_to_export_it(refuses, tmp_path):
+    path = tmp_path / "model.qza"
+    path.touch()
+    predict = ("predict", "--model", path, "--table", path, "--output", tmp_path / "p.tsv")
+    for command in (("info", path), predict):
+        assert "qiime tools export --input-path model.qza" in refuses(*command)

@@ -27,6 +27,17 @@ def test_curves_share_a_panel_by_quantity():
     assert by_epoch.get_xlabel() == "epoch"
 
 
+def test_a_side_has_its_colour_also_alone_and_epochs_are_whole():
+    log = pd.DataFrame(
+        {"epoch": [1, 2], "train/total_loss": [2.0, 1.0], "val/total_loss": [2.0, 1.5]}
+        | {"val/mae": [3.0, 2.0]}
+    )
+    figure = plots.curves(log, x="epoch")
+    loss, mae = figure.axes[:2]
+    assert loss.lines[1].get_color() == mae.lines[0].get_color() != loss.lines[0].get_color()
+    assert all(tick == round(tick) for axes in (loss, mae) for tick in axes.get_xticks())
+
+
 def test_curves_need_something_to_draw():
     with pytest.raises(InputError, match="no column 'step'; there are: loss"):
         plots.curves(pd.DataFrame({"loss": [1.0]}))
