@@ -74,7 +74,11 @@ from aam_core.log import logger
     "the one with most attention, or, for an encoder, with most reads). Repeatable: then only "
     "these ASVs, without similar ones.",
 )
-@click.option("--units", metavar="TEXT", help="Unit of the target in the plots, such as 'days'.")
+@click.option(
+    "--units",
+    metavar="TEXT",
+    help="Unit of the target in the plots, such as 'days'.  [default: the model's]",
+)
 @click.option("--title", metavar="TEXT", help="Title of the plots.")
 @setting_option("seed")
 @setting_option("threads")
@@ -104,9 +108,9 @@ def explain(inputs, model, output, importance, attention, bases, **options):
     check_apart(model, output, "--model")
     require(importance or attention or bases, "--no-importance needs --attention or --bases.")
     sizes = read_sizes(options.pop("clades"))
-    model = load_model(model)
+    model = whole = load_model(model)
     check_looks(model, attention=attention, bases=bases)
-    long_sequences = options.pop("long_sequences")
+    long_sequences, unit = options.pop("long_sequences"), ""
     if long_sequences is not None:
         config = model.config.replace({"data.long_sequences": long_sequences})
         each = [replace(it, config=config) for it in model.more]
@@ -117,13 +121,14 @@ def explain(inputs, model, output, importance, attention, bases, **options):
         importance = False
     else:
         model = one_target(model, options["target"])
+        unit = "" if model.task.classes else whole.unit_of(model.task.column)
     if not importance:
         names = [name for name in _OF_IMPORTANCE if is_given(name)]
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in names)
         require(not names, f"{flags} without effect: no importances are computed.")
     require(not importance or inputs["metadata"] is not None, "Missing option '--metadata'.")
     study = load_inputs(inputs)
-    words = {"units": options.pop("units"), "title": options.pop("title")}
+    words = {"units": options.pop("units") or unit or None, "title": options.pop("title")}
     ranking = []
     if importance:
         if is_given("clades") and inputs["taxonomy"] is not None and inputs["tree"] is None:
@@ -135,7 +140,7 @@ def explain(inputs, model, output, importance, attention, bases, **options):
     if attention or bases:
         which = {"attention": attention, "bases": bases, "ranking": ranking}
         looks = look(model, study, **which, device=options["device"])
-    if not importance and words["units"] and not (looks.has_units and bases):
+    if not importance and is_given("units") and not (looks.has_units and bases):
         logger.info("--units has no effect: nothing here is in the units of the target.")
     looks.save(output)  # what an earlier run wrote of them goes, too
     looks.draw(output, **words)

@@ -42,7 +42,11 @@ from aam_core.log import logger
     help="Metadata column against which to draw errors. Repeatable.  [default: up to six that are "
     "associated with the error]",
 )
-@click.option("--units", default="", help="Unit of the target, such as 'days'.")
+@click.option(
+    "--units",
+    default="",
+    help="Unit of the target, such as 'days'.  [default: the model's]",
+)
 @click.option("--title", default="", help="Title of the page.")
 @click.option(
     "--learning-curve",

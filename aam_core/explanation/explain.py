@@ -350,7 +350,7 @@ def _held_out(model: Model, study: Study) -> tuple[np.ndarray | None, str]:
         raise InputError(
             f"{len(unknown):,} of {len(names):,} samples were trained on by all networks "
             f"({listing(unknown)}): importances of training samples mean nothing. Leave these "
-            "out (--where, or metadata of other samples)."
+            "out: give metadata of other samples alone, or of those in the model's val_samples.txt."
         )
     if len(seen) < len(names):
         raise InputError(

@@ -33,7 +33,7 @@ def curve_section(curve: LearningCurve, model: Model, members: int, units: str) 
             ylabel=label + unit,
         )
         what = "groups (subjects)" if design == GROUPS else design
-        caption = f"Error with fewer {what}. Bands: 95 % of bootstrap draws of the tested groups."
+        caption = f"Error with fewer {what}. Bands: 95% of bootstrap draws of the tested groups."
         pictures.append(Picture(f"learning-curve-{design.split()[0]}", draw, caption))
     text = [
         f"Each point is a refit on part of the training samples, with {members} of the model's "
@@ -45,7 +45,7 @@ def curve_section(curve: LearningCurve, model: Model, members: int, units: str) 
     ]
     tables = [
         Table("learning_curve", curve.points, "Errors by training samples.", 20),
-        Table("learning_curve_extrapolated", curve.extrapolated, "", 0),
+        Table("learning_curve_extrapolated", curve.extrapolated, "The same, extrapolated.", 0),
     ]
     return Section("How much more data would help", text, pictures, tables)
 

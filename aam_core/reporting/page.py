@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ class Table:
         Rows on the page; 0 where the table is in the TSV alone. The TSV has all.
     columns : sequence of str, optional
         Those on the page, where not all.
+    words : mapping of str to str
+        Cells that the page has in words, and the TSV as they are.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Table:
     caption: str = ""
     shown: int = 15
     columns: Sequence[str] | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +199,10 @@ def rows_of(table: Table) -> dict[str, Any]:
     numeric = [kind in "iuf" for kind in kinds]
     columns = list(zip(frame.columns, numeric, strict=True))
     rows = [
-        [(cell(value), number) for value, number in zip(row, numeric, strict=True)]
+        [
+            (cell(value) if number else table.words.get(value, cell(value)), number)
+            for value, number in zip(row, numeric, strict=True)
+        ]
         for row in frame.itertuples(index=False, name=None)
     ]
     return {"header": [(str(name).replace("_", " "), n) for name, n in columns], "rows": rows}

@@ -74,7 +74,7 @@ def report(
         Metadata columns to draw errors by. All are tested; where none is named, up to six that
         tell the error are drawn.
     units : str
-        Of the target, such as 'days'.
+        Of the target, such as 'days'; that of the model's settings where not given.
     title : str
     output : path, optional
         Folder for the page; its tables and plots are there, too.
@@ -98,7 +98,13 @@ def report(
     """
     if learning_curve and (model is None or study is None):
         raise InputError("A learning curve needs the model and the table (--model, --table).")
+    model = None if model is None else as_model(model)
     given, frame = read_predicted(model, predictions, study, metadata, target, group_by)
+    if units and given.classes:
+        logger.info("units have no effect: classes have none.")
+        units = ""
+    if model is not None and not units and not given.classes:
+        units = model.unit_of(given.target)
     for name in columns:
         if frame is None:
             raise InputError(f"There are no metadata to take the column {name!r} from.")
@@ -110,7 +116,7 @@ def report(
         assert model is not None and study is not None, "checked above"
         by = None if given.groups is None else str(given.groups.name)
         # Before the networks read anything: what cannot be refitted is refused at once.
-        plan = plan_curve(as_model(model), study, by, curve_members, curve_folds, device)
+        plan = plan_curve(model, study, by, curve_members, curve_folds, device)
     space = _space(given, study, device)
     samples = sample_table(given, study, space)
     subject = Subject(given, samples, frame, space, tuple(columns), units, _truth(given, study))

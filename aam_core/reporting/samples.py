@@ -18,7 +18,7 @@ FAMILIARITY = {
     "depth": "reads",
     "richness": "ASVs",
     "known_reads": "share of reads in ASVs of the training samples",
-    "novelty": "share of held-out samples that are no farther",
+    "novelty": "novelty: share of held-out samples no farther from the training",
 }
 """Columns of what is known of a sample -> what they are."""
 

@@ -18,6 +18,7 @@ from aam_core.reporting.inputs import UNNAMED, Predicted
 from aam_core.reporting.neighbours import SampleSpace
 from aam_core.reporting.page import Picture, Section, Table, cell
 from aam_core.reporting.samples import FAMILIARITY
+from aam_core.reporting.summary import metric_names
 
 __all__ = ["Subject", "sections_of"]
 
@@ -92,8 +93,9 @@ class Subject:
 
 def sections_of(subject: Subject, metrics: pd.DataFrame) -> list[Section]:
     """The sections, in the order of the page; ``metrics`` are those of `summary.metrics_table`."""
+    names = metric_names(subject.units)
     first = _predictions(
-        subject, Table("metrics", metrics, "Metrics of all samples.", 12, _METRICS)
+        subject, Table("metrics", metrics, "Metrics of all samples.", 12, _METRICS, names)
     )
     makers = (_intervals, _known, _columns, _groups, _worst, _samples)
     made = (make(subject) for make in makers)
@@ -141,8 +143,8 @@ def _predictions(subject: Subject, metrics: Table) -> Section:
             "Cells of the confusion matrix, wrong ones first, with samples of the greatest error.",
             12,
         ),
-        Table("confusion", counts, "", 0),
-        Table("calibration", steps.set_index("class"), "", 0),
+        Table("confusion", counts, "Samples of each cell of the confusion matrix.", 0),
+        Table("calibration", steps.set_index("class"), "Steps of the calibration plot.", 0),
     ]
     return Section("Predictions", (), pictures, tables)
 
@@ -165,7 +167,7 @@ def _intervals(subject: Subject) -> Section | None:
         plots.coverage, fifths, nominal, xlabel=f"Fifth of the prediction{subject.in_units}"
     )
     caption = f"Share of samples within {interval_named}, by fifth of the prediction." + (
-        " Bars: where 95 % of such shares lie if the coverage is right." if nominal else ""
+        " Bars: where 95% of such shares lie if the coverage is right." if nominal else ""
     )
     text = []
     whole = table[table["by"] == "all"]
@@ -182,13 +184,21 @@ def _intervals(subject: Subject) -> Section | None:
         low = groups.sort_values("coverage").iloc[0]
         text.append(
             f"Of groups with five samples or more the lowest coverage is {low['coverage']:.0%} "
-            f"({low.name}, n = {int(low['samples'])})."
+            f"(group {low.name}, n = {int(low['samples'])})."
         )
     return Section(
         "Intervals",
         text,
         [Picture("coverage", draw, caption)],
-        [Table("coverage", table, "Coverage and mean width.", 8)],
+        [
+            Table(
+                "coverage",
+                table,
+                f"Coverage and mean width{subject.in_units}.",
+                8,
+                words={"fifth": "fifth of the predictions"},
+            )
+        ],
     )
 
 
@@ -262,7 +272,8 @@ def _columns(subject: Subject) -> Section | None:
     tested = int(tests["p"].notna().sum())
     names = ", ".join(f"{name} (q {row['q']:.2g})" for name, row in telling.iterrows())
     text = [
-        f"Of {tested} columns tested, {len(telling)} tell the error at a false discovery rate of "
+        f"Of {tested} column{'s' * (tested != 1)} tested, {len(telling)} "
+        f"tell{'s' * (len(telling) == 1)} the error at a false discovery rate of "
         f"{_SIGNIFICANT:.0%}" + (f": {names}." if len(telling) else "."),
         "Each column has a rank test whether errors differ between its values (Cochran, Mantel and "
         "Haenszel), q is adjusted for the number of columns (Benjamini and Hochberg). "
@@ -335,7 +346,7 @@ def _groups(subject: Subject) -> Section | None:
         "Errors by group",
         [text],
         [Picture("by-group", draw, caption)],
-        [Table("groups", table, "Groups, the greatest error first.", 12)],
+        [Table("groups", table, f"Errors of groups{subject.in_units}, the greatest first.", 12)],
     )
 
 
@@ -355,13 +366,14 @@ def _worst(subject: Subject) -> Section:
         if len(nearest):
             first = nearest.groupby(level=0).apply(_in_words)
             worst["nearest training samples"] = first.reindex(worst.index).fillna("")
-            tables.append(Table("nearest", nearest, "", 0))
+            tables.append(Table("nearest", nearest, "Nearest training samples of these.", 0))
             text.append(
                 "Nearest training samples, as the networks see them, with their actual value and "
                 "distance. Where these agree with the prediction and not with the actual value, "
                 "look whether the sample, or its metadata, was mixed up."
             )
-    tables.insert(0, Table("worst", worst, "Samples of the greatest errors.", 10))
+    caption = f"Samples of the greatest errors{subject.in_units}."
+    tables.insert(0, Table("worst", worst, caption, 10))
     return Section("Worst samples", text, (), tables)
 
 
@@ -388,4 +400,4 @@ def _samples(subject: Subject) -> Section:
         f"samples.tsv has all {len(table):,} samples; {bad:,} have an error of more than twice the "
         "median error."
     )
-    return Section("All samples", [text], (), [Table("samples", table, "", 0)])
+    return Section("All samples", [text], (), [Table("samples", table, "All samples.", 0)])

@@ -16,7 +16,7 @@ from aam_core.statistics import compare_methods, draws_of, predictions_of
 from aam_core.tasks.metrics import METRICS
 from aam_core.tasks.prediction_columns import METHODS
 
-__all__ = ["facts_of", "metrics_table", "notes_of", "saved_comparison"]
+__all__ = ["facts_of", "metric_names", "metrics_table", "notes_of", "saved_comparison"]
 
 _NAMES = {
     "r2": "R²",
@@ -35,6 +35,12 @@ _IN_UNITS = ("mae", "rmse")
 
 _FIRST = {"regression": ("mae", "r2"), "classification": ("auc", "balanced_accuracy")}
 """Metrics of the facts, by task."""
+
+
+def metric_names(units: str) -> dict[str, str]:
+    """Metrics as the page names them, with the unit of those that have one."""
+    unit = f" ({units})" if units else ""
+    return {key: name + unit * (key in _IN_UNITS) for key, name in _NAMES.items()}
 
 
 def metrics_table(given: Predicted) -> pd.DataFrame:
@@ -129,7 +135,7 @@ def facts_of(given: Predicted, metrics: pd.DataFrame, units: str) -> list[tuple[
                 alone = given.groups is None and not _saved_group(given)
                 over = "samples" if alone else f"{int(row['groups']):,} groups"
                 span = f"{cell(float(row['low']))} to {cell(float(row['high']))}"
-                remark = f"95 % interval {span}{of}, bootstrap of {over}"
+                remark = f"95% interval {span}{of}, bootstrap of {over}"
             facts.append((_NAMES[name], f"{cell(float(row['value']))}{of}", remark))
     facts += _baseline(given, metrics, unit)
     facts += _blend(given)
@@ -233,9 +239,12 @@ def notes_of(given: Predicted, units: str) -> list[str]:
         samples = given.metrics.get("held_out", {}).get("samples", len(given.table))
         linear = _linear_share(given.metrics)
         lines += [_sentence(line) for line in weights_in_words(shares, samples, linear)]
+    unit = f" {units}" if units else ""
     for name, part in _parts(given.metrics).items():
         text = ", ".join(
-            f"{_NAMES[key]} {cell(value)}" for key, value in part.items() if key in METRICS
+            f"{_NAMES[key]} {cell(value)}" + unit * (key in _IN_UNITS)
+            for key, value in part.items()
+            if key in METRICS
         )
         lines.append(f"{name}: {text}.")
     return lines

@@ -39,7 +39,7 @@ def test_examples_run_in_their_order(aam, tmp_path, monkeypatch):
             arguments = ["simulate", "study", "--samples", "40", "--features", "60"]
         if "--preset" in arguments:
             arguments += ["--max-steps", "1", "--epochs", "1", "--set", "train.min_steps=0"]
-            arguments += ["--set", "forest.trees=4", "--set", "train.val_fraction=0.5"]
+            arguments += ["--set", "forest.trees=4"]
         outcome = aam(*arguments)
         assert outcome.status == 0, (example, outcome.err)
         shown.append(arguments[0])

@@ -50,6 +50,26 @@ def test_the_page_of_a_regressor(regressor, small, tmp_path):
     assert b"/Type3" not in pdf
 
 
+def test_the_unit_is_that_of_the_fit_and_metrics_have_names(regressor, tmp_path, caplog):
+    config = regressor.model.config.adjust({"figure.units": "furlongs"})
+    model = dataclasses.replace(regressor.model, config=config)
+    page = report(model, output=tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "values are in furlongs" in text and ">Mean absolute error (furlongs)</td>" in text
+    assert "mae" in tables(tmp_path / "out")["metrics"]["metric"].tolist()
+    assert all(table.caption for table in page.tables)
+    report(model, units="miles", output=tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "values are in miles" in text and "furlongs" not in text
+
+
+def test_classes_have_no_unit(classifier, tmp_path, caplog):
+    with caplog.at_level("INFO", "aam_core"):
+        page = report(classifier.model, units="days", output=tmp_path / "out")
+    assert "units have no effect: classes have none" in caplog.text
+    assert "days" not in page.lead and "days" not in " ".join(page.notes)
+
+
 def test_the_page_of_a_classifier(classifier, small, tmp_path):
     folder = tmp_path / "out"
     report(classifier.model, metadata=small.metadata, group_by="host_subject_id", output=folder)
