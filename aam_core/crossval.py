@@ -265,7 +265,8 @@ def cross_validate(
     # Under torchrun every rank comes here; one of them writes.
     if output is not None and os.environ.get("RANK", "0") == "0":
         _write(result, inputs, Path(output))
-    logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
+    if only is None:  # a fold has said how long it took
+        logger.info("the cross-validation took %s", duration(time.perf_counter() - began))
     return result
 
 

@@ -331,7 +331,8 @@ class Run:
         fits = needed == needed
         self.log.info(
             f"{self._samples()}; "
-            f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} epochs "
+            f"{trainer.steps} steps of up to {train.batch_size} samples in {trainer.epochs} "
+            f"epoch{'s' * (trainer.epochs != 1)} "
             f"on {devices}; "
             + (f"about {needed:.2g} GB a device" if fits else "a trial step did not fit its memory")
         )

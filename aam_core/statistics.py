@@ -305,8 +305,9 @@ def compare_methods(
         drawn = np.full((1, *shape), np.nan)
     else:
         what = "metrics" if target is None else f"metrics of {target}"
-        sizes = draws, len(np.unique(groups)), len(methods)
-        logger.info("Intervals of %s: %d draws of %d groups, %d methods", what, *sizes)
+        many = f"{len(methods)} method{'s' * (len(methods) != 1)}"
+        sizes = draws, len(np.unique(groups)), many
+        logger.info("Intervals of %s: %d draws of %d groups, %s", what, *sizes)
         drawn = draw(score, groups, draws=draws, seed=seed).reshape(-1, *shape)
     losses = {m: np.mean([run.losses for run in each], axis=0) for m, each in runs.items()}
     result: dict[str, dict[str, Any]] = {}

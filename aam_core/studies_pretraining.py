@@ -163,7 +163,7 @@ def _plan(
         held_out_studies=tuple(probed),
     )
     log = labelled(plan.label)
-    without = f"held out: {len(probed)} studies, {first_five(probed)}"
+    without = f"held out: {_counted(len(probed))}, {first_five(probed)}"
     if not probed:
         why = "" if len(set(studies.cohorts)) > 1 else ": all are of one cohort"
         without = f"no study is held out{why}; nothing tells what the encoder is worth elsewhere"
@@ -346,9 +346,9 @@ def _compared(
     better = sum(after[key] > before[key] for key in after)
     studies = len({study for study, _ in after})
     run.log.info(
-        "%d columns of %d held-out studies from the sample vectors: mean R2 %.3f, before the "
+        "%d columns of %s held out from the sample vectors: mean R2 %.3f, before the "
         "training %.3f; better for %d",
-        *(len(after), studies, r2["after"], r2["before"], better),
+        *(len(after), _counted(studies), r2["after"], r2["before"], better),
     )
     return {
         "columns": len(after),
@@ -357,3 +357,7 @@ def _compared(
         "r2_untrained": round(float(r2["before"]), 4),
         "better": better,
     }
+
+
+def _counted(studies: int) -> str:
+    return f"{studies} {'study' if studies == 1 else 'studies'}"

@@ -98,7 +98,7 @@ def maturity(predictions, metadata, age, group, control, bin_width, missing_samp
 
 def _by_group(table: pd.DataFrame) -> list[list[str]]:
     """A row of texts for each group, below a header."""
-    rows = [["group", "samples", "relative maturity", "maz"]]
+    rows = [["group", "samples", "mean relative maturity", "mean maz"]]
     for name, part in table.groupby("group"):
         means = (readable(float(part[key].mean())) for key in ("relative", "maz"))
         rows.append([str(name), f"{len(part):,}", *means])

@@ -195,7 +195,7 @@ def _pretrain_studies(many: dict[str, Any], inputs: dict[str, Any], run: dict[st
     gone = studies.with_siblings(many["exclude_study"])
     if gone:
         studies = studies.without(gone)
-        lines.append(f"{len(gone)} studies are excluded, by name or cohort: {listing(gone)}")
+        lines.append(f"excluded, by name or cohort: {listing(gone)}")
     held_out = studies.with_siblings(many["held_out_study"])
     for line in (*lines, *str(studies).splitlines()):
         logger.info(line)

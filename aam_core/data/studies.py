@@ -188,8 +188,7 @@ class Studies(Summarized):
         unknown = [name for name in names if name not in place]
         if unknown:
             raise InputError(
-                f"{len(unknown):,} names are of no study ({listing(unknown)})"
-                f"{nearest(unknown[0], self.names)}"
+                f"There is no study of the name {listing(unknown)}{nearest(unknown[0], self.names)}"
             )
         return [place[name] for name in names]
 

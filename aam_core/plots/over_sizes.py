@@ -84,6 +84,8 @@ def over_sizes(
         axes.set_xscale("log")
         if log_y:
             axes.set_yscale("log")
+        elif not any((curve["value"] != 0).any() for curve in curves.values()):
+            axes.set_ylim(bottom=0)  # a scale around 0 would have negative values
         ticks = _apart(sizes)
         axes.set_xticks(ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from aam_core.config import DISTANCE_NAMES
 from aam_core.data.metadata import column
 from aam_core.data.rarefaction import EVALUATION, rarefy, sample_rng
 from aam_core.data.study import Study
@@ -155,7 +156,7 @@ def find_zero_distances(
         advice=advice_of(summary["value"], rarefied, duplicates, counter),
     )
     if output is not None:
-        what = "the given distances" if given else f"{metric.replace('_', ' ')} distances"
+        what = "the given distances" if given else DISTANCE_NAMES[metric]
         write_page(page_of(result, what, bound), output)
     return result
 
@@ -293,7 +294,11 @@ def _rarefied(
         pairs = len(places) * (len(places) - 1) // 2
         shares = near / max(1, pairs), lost, lost / near if near else np.nan
         rows.append((depth, len(places), pairs, near, *shares, len(lasting), same))
-        logger.info(f"{depth:,} reads: {near:,} of {pairs:,} pairs near, {lost:,} not by all reads")
+        within = "at distance 0" if table.bound == 0 else f"within {table.bound:g}"
+        logger.info(
+            f"{depth:,} reads of each sample: {near:,} of {pairs:,} pairs {within}, of which "
+            f"{lost:,} are not by all reads"
+        )
     return pd.DataFrame(rows, columns=names).set_index("depth")
 
 

@@ -83,7 +83,7 @@ def page_of(result: ZeroDistances, what: str, bound: float) -> Page:
     near = "at distance 0" if bound == 0 else f"within {bound:g}"
     total = int(values["pairs_at_zero" if bound == 0 else "pairs_within_bound"])
     facts = [
-        (f"Pairs {near}", f"{total:,}", f"of {int(values['pairs']):,}, {what}"),
+        (f"Pairs {near}", f"{total:,}", f"of {int(values['pairs']):,}; {what}"),
         (
             "Samples in them",
             f"{int(values['samples_in_such_pairs']):,}",
@@ -152,7 +152,7 @@ def page_of(result: ZeroDistances, what: str, bound: float) -> Page:
             "Share of near pairs that have the same value, beside that of all pairs. Where it is "
             "much greater, the pairs belong together: a subject, a batch, a body site."
         )
-        text = text if total else "No pairs are near, of any value."
+        text = text if total else f"No pair of samples is {near}, whatever the metadata."
         sections.append(
             Section(
                 "By metadata",

@@ -169,7 +169,7 @@ def find_zero_distances(
     max_lost_reads: float = 0.5,
 ) -> None:
     """Write a page of pairs of samples at distance 0 into ``output_dir``."""
-    from aam_core.config import WITHOUT_TREE
+    from aam_core.config import DISTANCE_NAMES, WITHOUT_TREE
     from aam_core.zero_distances import find_zero_distances
     from aam_core.zero_distances.words import page_of
 
@@ -204,7 +204,7 @@ def find_zero_distances(
         )
         for line in result.advice:
             logger.info(line)
-        what = "the given distances" if given else f"{metric.replace('_', ' ')} distances"
+        what = "the given distances" if given else DISTANCE_NAMES[metric]
         render_page(page_of(result, what, bound), output_dir, notes=notes)
 
 

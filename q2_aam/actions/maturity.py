@@ -105,6 +105,8 @@ def maturity_plot(
         "than those of controls. An age with fewer than two controls has no score.",
         "groups": rendering.rows(by_group),
         "bins": rendering.rows(bins.rename(columns=lambda name: name.replace("_", " "))),
+        "bins_caption": f"Bin: its lowest age; median and standard deviation (sd) of the predicted "
+        f"{label} of its control samples.",
         "pictures": pictures,
         "captions": {
             "maturity": "Predicted and true age, with the controls",

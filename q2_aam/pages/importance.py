@@ -73,8 +73,9 @@ def write_importance(
         data["top_groups"] = by_division(explanation.groups)
         charts["groups"] = bars("top_groups", axis, data["top_groups"], "Division")
     if abundances is not None:
+        label = column + of if column == explanation.target else column
         data["abundances"], charts["abundances"], draw = abundance_chart(
-            abundances, features["label"], column
+            abundances, features["label"], label
         )
         pictures["abundances"] = rendering.draw(output_dir, "abundances", draw)
     if explanation.contributions is not None and explanation.samples is not None:

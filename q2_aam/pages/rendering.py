@@ -54,8 +54,9 @@ _CONFIG = {
         "titleFontSize": 13,
         "titleFontWeight": "normal",
         "titleLimit": 360,
+        "labelSeparation": 6,
     },
-    "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 220, "titleLimit": 220},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 220, "titleLimit": 320},
     "range": {"category": list(COLOURS)},
 }
 """How charts look, where a specification says nothing else."""
