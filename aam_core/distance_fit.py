@@ -91,7 +91,7 @@ def distance_fit(model, study: Study, samples: str = "held-out", seed: int = 0) 
     Parameters
     ----------
     model : Model or path
-        Encoder pretrained with distances, or a fit that learned them beside its target.
+        Encoder pretrained with distances, or a fit that learned them with its target.
     study : Study
         With a phylogeny, or with distances: these are the true ones.
     samples : {'held-out', 'all'}

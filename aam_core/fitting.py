@@ -397,7 +397,7 @@ def _set_range(network: Network, task: Task, encoded: np.ndarray) -> None:
 
 
 def _beside(run: Run, result: TrainingResult) -> dict[str, Any]:
-    """Metrics of what is learned beside the target, by the validation of the weights kept."""
+    """Metrics of the auxiliary losses, by the validation of the weights kept."""
     parts = run.plan.parts
     if not (parts.nucleotide or parts.distance or parts.count):
         return {}

@@ -211,7 +211,7 @@ def card(known: dict[str, Any]) -> str:
         if section == "Validated on":
             lines += _metric_lines(known)
     lines += _study_lines(known["training"]["studies"])
-    lines += ["## What to mind", "", *(f"- {line}" for line in cautions(known)), ""]
+    lines += ["## Cautions", "", *(f"- {line}" for line in cautions(known)), ""]
     return "\n".join(lines)
 
 

@@ -155,7 +155,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit takes beside its data; see `fitting.fit_regressor`."""
+    """What a fit takes besides its data; see `fitting.fit_regressor`."""
 
     config: Config
     encoder: Model | str | Path | None = None

@@ -214,7 +214,7 @@ def predicted_distances(
     Parameters
     ----------
     model : Model or path
-        Encoder pretrained with distances, or a fit that learned them beside its target.
+        Encoder pretrained with distances, or a fit that learned them with its target.
     table, sequences, batch_size, device, precision, long_sequences
         As in `predict`.
 

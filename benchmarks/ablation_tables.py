@@ -22,31 +22,34 @@ make bench-ablations            # QUESTION=3 has one of the questions alone
 """
 
 PRETRAINED = (
-    f"masked bases of {DRAWN:,} sequences of `v4` ({STEPS['v4']:,} steps), UniFrac "
-    f"({STEPS['unifrac']} steps), or both\nlosses on all of another study, `ibd` for `ecam` and "
-    f"back ({STEPS['other']} steps)"
+    f"masked bases of\n  {DRAWN:,} sequences of `v4` ({STEPS['v4']:,} steps), UniFrac "
+    f"({STEPS['unifrac']} steps), or both losses on all of another\n  study "
+    f"({STEPS['other']} steps; `ibd` for `ecam`, and the reverse)"
 )
 
 LEGEND = f"""\
-Five folds, all samples of a subject in the same one, the same for all rows of a study; all its
-samples are predicted, however few are trained on. **network** is the default without its forest,
-with 5 members instead of {fitting().model.members}, without random Fourier features, each member
-holding out a tenth of the samples, and with a quarter of the samples of a batch rarefied to 1,000
-to 10,000 reads; all of this was the default until benchmarks showed otherwise. A row has the
-settings of **network** but for those that it names. **forest** is the plain random forest of 200
-trees; **blend** is the network blended with a forest of its own. Fewer samples are those of whole
-subjects, drawn by seed from the training samples of each fold, the same for all rows; the numbers
-are means over the folds. **learned** is a small encoder of the bases instead of the k-mer profile
-(width 32, one block, 2 members, 200 steps), *on* what it is pretrained on without labels:
-{PRETRAINED};
-the learning rate of a pretrained encoder was 0.3 of that of the rest, except in the rows
-"as fast as the rest".
-UniFrac is learned in each fold from the training samples of the fit, never from its test samples.
-Difference: the first metric of the row minus that of the row it is compared with; brackets:
-95 % of {DRAWS:,} bootstrap draws of whole subjects. p: two-sided Wilcoxon
-signed-rank test of the subjects' mean absolute errors, or Brier scores. CPU seconds are of one
-cross-validation, with those of the pretraining after a plus (an encoder that all folds share
-counts once)."""
+All rows of a study have the same five folds, with all samples of a subject in one fold; all samples
+of the study are predicted, however few are trained on.
+
+- **network**: the default without its forest, with 5 members instead of {fitting().model.members},
+  without random Fourier features, each member holding out a tenth of the samples, and with a
+  quarter of the samples of a batch rarefied to 1,000 to 10,000 reads. All
+  of this but the first two was the default until benchmarks showed otherwise. Other rows have its
+  settings, except those that they name.
+- **forest**: the plain random forest of 200 trees. **blend**: the network blended with a forest of
+  its own.
+- **samples**, **subjects**: so many, as whole subjects, are drawn by seed from the training samples
+  of each fold, the same for all rows. The numbers in the table are means over the folds.
+- **learned**: a small encoder of the bases instead of the k-mer profile (width 32, one block, 2
+  members, 200 steps). *on*: what it is pretrained on without labels, which is {PRETRAINED}.
+  UniFrac is learned in each fold from the training samples of the fit, never from its test samples.
+  The learning rate of a pretrained encoder was 0.3 of that of the rest, except in the rows "as fast
+  as the rest".
+
+Difference: the first metric of the row minus that of the row it is compared with; brackets: 95 %
+intervals from {DRAWS:,} bootstrap draws of whole subjects. p: two-sided Wilcoxon signed-rank test
+on the mean absolute error of each subject, or its mean Brier score. CPU seconds are those of one
+cross-validation; after a plus, those of the pretraining (once, if all folds share the encoder)."""
 
 COLUMNS = ["compared with", "difference, 95 %", "p", "CPU s", "peak GB"]
 

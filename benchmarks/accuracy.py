@@ -55,12 +55,12 @@ make bench-accuracy             # the quick mode; MODE=full has every study, wit
 
 LEGEND = f"""\
 **AAM** is `aam cross-validate` with no flags but the inputs (table, sequences, metadata): its
-networks, blended with a forest of their own. Five folds, all samples of a subject in the same one,
-the same for all; the random forest has 200 trees on relative abundances. MAE is in the target's
-units; the better MAE or AUC of AAM and the forest is in bold. Brackets: 95 % of {DRAWS:,}
-bootstrap draws of whole subjects. p: two-sided Wilcoxon signed-rank test, AAM against the forest,
-of the subjects' mean absolute errors, or Brier scores of classes. CPU seconds are of one
-cross-validation, with all methods. Results of several seeds are means."""
+networks, blended with a forest of their own. The random forest has 200 trees on relative
+abundances. All methods have the same five folds; all samples of a subject are in one fold. MAE is
+in the target's units. Bold: the better MAE or AUC of AAM and the forest. Brackets: 95 % intervals
+from {DRAWS:,} bootstrap draws of whole subjects. p: two-sided Wilcoxon signed-rank test of AAM
+against the forest, on the mean absolute error of each subject, or its mean Brier score for classes.
+CPU seconds are those of one cross-validation of all methods. Results of several seeds are means."""
 
 
 def measure(source: Source, study: Study, seeds: int, threads: int) -> dict:

@@ -47,12 +47,12 @@ FOLDS = 5
 METHODS = {"forest": "random forest", "network": "AAM's networks alone", "aam": "**AAM**"}
 
 LEGEND = f"""\
-Error: of numbers the mean absolute error in the target's units, of classes the Brier score. Ratio:
-AAM's error divided by the forest's. Forest: 200 trees on all ASVs (`aam_core.baseline`). AAM: the
-default fit, with no flags but the inputs. Folds: those measured, of {FOLDS}; the samples are those
-of these folds. Where the metadata tell persons or animals apart, all samples of one are in one
-fold. Of a study at most {MOST} samples were drawn by seed, of the pooled adults 2,500. Share of the
-networks: their blend weight, mean over the folds."""
+MAE: mean absolute error, in the target's units. Brier: Brier score of classes. Ratio: AAM's error
+divided by the forest's. Random forest: 200 trees on all ASVs (`aam_core.baseline`). AAM: the
+default fit, with no flags but the inputs. Folds: how many of {FOLDS} are measured; the samples are
+the test samples of these. Where the metadata tell persons or animals apart, all samples of one are
+in one fold. At most {MOST} samples of a study were drawn by seed, 2,500 of the pooled
+adults. Networks' share: their blend weight, mean over the folds."""
 
 
 class Silent(Progress):

@@ -64,7 +64,7 @@ class Parts:
     Attributes
     ----------
     nucleotide, distance : bool
-        Heads of pretraining, and beside the target of a fit.
+        Heads of pretraining, or of auxiliary losses of a fit.
     outputs : int
         Outputs T of the target head; 0 for none.
     sizes : tuple of int

@@ -31,7 +31,7 @@ _DRAWN_COLUMNS = 6
 """Metadata columns that are drawn where none are named: those of the least p."""
 
 _SIGNIFICANT = 0.1
-"""Adjusted p up to which a column is said to tell the error."""
+"""Adjusted p up to which a column is said to be associated with the error."""
 
 _METRICS = ("metric", "value", "low", "high", "difference", "p")
 """Columns of the metrics that the page shows: the others are in the boxes at its top."""
@@ -52,7 +52,7 @@ class Subject:
         Rows of the same samples, in the same order.
     space : SampleSpace or None
     columns : sequence of str
-        Metadata columns to draw; those that tell the error where none is named.
+        Metadata columns to draw; those associated with the error where none is named.
     units : str
     truth : mapping
         Actual value of each sample whose value is known, predicted here or not.
@@ -273,8 +273,8 @@ def _columns(subject: Subject) -> Section | None:
     names = ", ".join(f"{name} (q {row['q']:.2g})" for name, row in telling.iterrows())
     text = [
         f"Of {tested} column{'s' * (tested != 1)} tested, {len(telling)} "
-        f"tell{'s' * (len(telling) == 1)} the error at a false discovery rate of "
-        f"{_SIGNIFICANT:.0%}" + (f": {names}." if len(telling) else "."),
+        f"{'is' if len(telling) == 1 else 'are'} associated with the error at a false discovery "
+        f"rate of {_SIGNIFICANT:.0%}" + (f": {names}." if len(telling) else "."),
         "Each column has a rank test whether errors differ between its values (Cochran, Mantel and "
         "Haenszel), q is adjusted for the number of columns (Benjamini and Hochberg). "
         + (
@@ -285,7 +285,7 @@ def _columns(subject: Subject) -> Section | None:
         ),
     ]
     return Section(
-        "Metadata columns that tell the error",
+        "Metadata columns associated with the error",
         text,
         pictures,
         [Table("columns", tests, "Tests of columns, by rising p.", 12)],

@@ -1,4 +1,4 @@
-"""Losses beside the target: what a network learns of the reads and sequences themselves.
+"""Auxiliary losses: what a network learns of reads and sequences, with or without a target.
 
 Each is an entry of `AUXILIARY`: the setting of its weight, the head that makes its output, its sum
 and its count over the elements of a batch, and the metrics of its validation. A weight of 0 means
@@ -31,7 +31,7 @@ __all__ = ["AUXILIARY", "PARTS", "Auxiliary", "auxiliary_metrics", "metric_names
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """A loss beside the target.
+    """An auxiliary loss.
 
     Attributes
     ----------

@@ -209,7 +209,7 @@ def distance_fit(
             "pairs": "Every pair of samples",
             "bins": "Number of pairs by true and predicted distance",
             "samples": "Mean distances and error of each sample",
-            "coordinates": "Principal coordinates, the predicted ones turned to fit the true",
+            "coordinates": "Principal coordinates, the predicted ones rotated to fit the true",
             "metrics": "Metrics",
         },
     }

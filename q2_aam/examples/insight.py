@@ -109,7 +109,7 @@ def find_zero_distances_example(use):
 
 
 def heatmap_example(use):
-    """Where the most important features are."""
+    """Abundance of the most important features by group."""
     samples = use.init_metadata("new_metadata", new_metadata)
     (visualization,) = use.action(
         use.UsageAction("aam", "heatmap"),
@@ -124,7 +124,7 @@ def heatmap_example(use):
 
 
 def importance_example(use):
-    """Which features tell the target, and where they are."""
+    """Which features predict the target, and how abundant they are along it."""
     (visualization,) = use.action(
         use.UsageAction("aam", "importance"),
         use.UsageInputs(

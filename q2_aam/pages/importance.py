@@ -87,9 +87,9 @@ def write_importance(
     internal = {"top_features", "top_groups", "shown_contributions"}
     warnings, notes = _notes(explanation)
     context = {
-        "title": title or f"What tells {explanation.target}",
-        "lead": f"By how much the {explanation.error} of the predictions rises where the abundance "
-        "of a feature, or of a group of features, is exchanged among samples.",
+        "title": title or f"Features that predict {explanation.target}",
+        "lead": f"By how much the {explanation.error} of the predictions rises when the abundance "
+        "of a feature, or of a group of features, is permuted among samples.",
         "facts": _facts(explanation, units),
         "warnings": warnings,
         "notes": notes,

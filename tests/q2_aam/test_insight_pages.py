@@ -243,7 +243,7 @@ def test_a_page_of_importances(page, kind):
         metadata=examples.new_metadata().get_column(column),
         units="weeks",
     )
-    assert f"What tells {column}" in text and "new to the model" in text
+    assert f"Features that predict {column}" in text and "new to the model" in text
     assert ("(weeks)" in text) == (kind == "regressor")  # the log loss has no unit
     assert "no p is below 1/" in text.lower()
     written = pd.read_csv(folder / "importance.tsv", sep="\t", index_col=0)

@@ -1,4 +1,4 @@
-"""Losses beside the target: what they count, that they learn, and that nothing leaks into them."""
+"""Auxiliary losses: what they count, that they learn, and that nothing leaks into them."""
 
 from __future__ import annotations
 
