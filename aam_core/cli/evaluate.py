@@ -37,5 +37,7 @@ def evaluate(predictions, metadata, target, output, **options):
     from aam_core import evaluation
 
     metrics = evaluation.evaluate(predictions, metadata, target, output, **options)
-    show_metrics({"AAM": metrics})
+    # metrics.json keeps the name that programs read.
+    words = {"left_out": "dropped"}
+    show_metrics({"AAM": {words.get(name, name): value for name, value in metrics.items()}})
     logger.info(f"Written to {output}")

@@ -63,6 +63,7 @@ def test_fit_predict_evaluate(aam, files, study_dir, tmp_path, command, target, 
     measured = json.loads((scores / "metrics.json").read_text())
     assert expected <= set(measured)
     assert all(metric in outcome.out for metric in expected)
+    assert "dropped" in outcome.out and "left_out" in measured
     assert list(scores.glob("*.png"))
 
 
