@@ -196,6 +196,11 @@ def _pretrain_studies(many: dict[str, Any], inputs: dict[str, Any], run: dict[st
     if gone:
         studies = studies.without(gone)
         lines.append(f"excluded, by name or cohort: {listing(gone)}")
+    both = [name for name in many["held_out_study"] if name in gone]
+    require(
+        not both,
+        f"--held-out-study {', '.join(both)}: excluded by --exclude-study, by name or cohort.",
+    )
     held_out = studies.with_siblings(many["held_out_study"])
     for line in (*lines, *str(studies).splitlines()):
         logger.info(line)

@@ -182,6 +182,8 @@ def _why_no_diversity(config: Config, context: RunContext) -> str:
         return _of_a_pretraining(config, context)
     if context.corpus:
         return "sequences without samples have no diversity"
+    if context.studies:
+        return "a pretraining on many studies does not learn it"
     return "loss.faith_pd is 0" if config.loss.faith_pd == 0 else ""
 
 
@@ -418,6 +420,15 @@ _drawn = _any(
     _unless(lambda c, at: at.job == "train" and not at.output, "there is no output folder"),
 )
 
+
+def _title(config: Config, context: RunContext) -> str:
+    if why := _any(_drawn, _validation)(config, context):
+        return why
+    if context.studies:
+        return "a pretraining on many studies plots no predictions"
+    return "" if context.fits else why_no_distances(config, context)
+
+
 RULES: dict[str, Rule] = {
     # A limit has an effect where it is met.
     "data.rarefaction": _unless(lambda c, at: at.corpus, "sequences without samples have no reads"),
@@ -594,6 +605,6 @@ RULES: dict[str, Rule] = {
         ),
     ),
     "figure.units": _regression,
-    "figure.title": _drawn,
+    "figure.title": _title,
     "figure.format": _drawn,
 }

@@ -263,7 +263,8 @@ def columns_of_all(
     Raises
     ------
     InputError
-        For a name or meaning that no study has, or if none of ``columns`` can be learned.
+        For a name or meaning that no study has or that is in both, or if none of ``columns`` can be
+        learned.
     """
     names = {name for frame in frames if frame is not None for name in frame.columns}
     names |= {meaning_of(name) for name in names}
@@ -274,6 +275,11 @@ def columns_of_all(
                 f"{len(absent):,} metadata columns {what} are in no study ({listing(absent)})"
                 f"{nearest(absent[0], sorted(names))}"
             )
+    both = [name for name in columns or () if name in exclude]
+    if both:
+        raise InputError(
+            f"Metadata columns are both to learn and not to learn: {listing(both)}. Name each once."
+        )
     targets: list[StudyColumn] = []
     reasons: Counter[str] = Counter()
     for i, frame in enumerate(frames):

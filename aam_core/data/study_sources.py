@@ -234,6 +234,17 @@ def _described(sources: list[StudySource], manifest: Path, report: list[str]) ->
         report.append(
             f"{manifest} has {len(absent):,} studies that are not read ({listing(absent)})."
         )
+    unread = [
+        path
+        for it in sources
+        for kind in _FILES
+        if (path := rows.get(it.name, {}).get(kind)) and manifest.parent / path != getattr(it, kind)
+    ]
+    if unread:
+        report.append(
+            f"{manifest}: {listing(unread)} not read, as the files of a folder are found by their "
+            "names: give the manifest itself instead of its folder."
+        )
     wanted = ("cohort", "source", "licence")
     return [
         replace(it, **{key: row[key] for key in wanted if key in row})  # type: ignore[arg-type]
@@ -310,6 +321,8 @@ def _check_names(sources: list[StudySource]) -> None:
     times = Counter(it.name for it in sources)
     repeated = [name for name, count in times.items() if count > 1]
     if repeated:
+        if len({(it.name, os.path.realpath(it.table)) for it in sources}) == len(times):
+            raise InputError(f"Studies are given more than once: {listing(repeated)}.")
         where = [os.fspath(it.table) for it in sources if it.name == repeated[0]]
         raise InputError(
             f"{len(repeated):,} names are of more than one study ({listing(repeated)}; "

@@ -112,7 +112,7 @@ def test_many_studies(aam, studies_dir, tmp_path):
         *("--output", out, "--preset", "tiny", "--max-steps", 1, "--device", "cpu"),
     )
     assert outcome.status == 0, outcome.err
-    assert "1 studies are excluded, by name or cohort: c" in outcome.err
+    assert "excluded, by name or cohort: c" in outcome.err
     assert "Studies: 2 of 2 cohorts, 60 samples" in outcome.err
     assert "ASVs (" in outcome.err and "are in the tree" in outcome.err
     assert "The tree has no effect: loss.distance is 0" in outcome.err
@@ -128,8 +128,10 @@ def test_what_does_not_belong_to_many_studies(refuses, files, studies_dir, tmp_p
     assert "--group-by cannot be given" in refuses(*many, "--group-by", "group")
     for option in (("--trim-length", 100), ("--exclude-study", "a"), ("--study-column", "age")):
         assert f"{option[0]} needs --study" in refuses("pretrain", *files, *out, *option)
-    assert "1 names are of no study (d)" in refuses(*many, "--exclude-study", "d")
-    assert "1 names are of no study (d)" in refuses(*many, "--held-out-study", "d")
+    assert "There is no study of the name d" in refuses(*many, "--exclude-study", "d")
+    assert "There is no study of the name d" in refuses(*many, "--held-out-study", "d")
+    both = refuses(*many, "--exclude-study", "a", "--held-out-study", "a")
+    assert "--held-out-study a: excluded by --exclude-study" in both
     assert "to learn are in no study" in refuses(*many, "--study-column", "no such")
     assert not (tmp_path / "out").exists()
 

@@ -247,6 +247,23 @@ def test_where_quantiles_make_the_intervals_their_kind_is_named():
     assert line.endswith("loss.target is 'quantile', and the quantiles make the intervals.")
 
 
+@pytest.mark.parametrize("path", ["loss.faith_pd", "figure.title"])
+def test_what_a_pretraining_on_many_studies_does_not_do_is_named(path):
+    tree = replace(PRETRAIN, tree=True)
+    assert lines_of(path, {}, tree) == []
+    (line,) = lines_of(path, {}, replace(tree, studies=True))
+    assert "a pretraining on many studies" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "context"),
+    [({"loss.distance": 0.0}, replace(PRETRAIN, tree=True)), ({}, UNSEEN)],
+)
+def test_a_title_without_a_plot_is_named(changes, context):
+    (line,) = lines_of("figure.title", changes, context)
+    assert line.startswith("figure.title has no effect: ")
+
+
 def test_settings_with_one_reason_share_a_line():
     changes = {"optim.cycles": 5, "optim.power": 2.0, "model.encoder.kmer": 3}
     lines = unused_settings(presets.fitting().replace({**changes, "model.encoder.depth": 1}), FIT)

@@ -114,7 +114,7 @@ def test_studies_are_dropped_whole(folder):
 
 def test_unknown_names_are_refused(folder):
     studies = load(folder)
-    with pytest.raises(InputError, match="1 names are of no study .*did you mean|there are"):
+    with pytest.raises(InputError, match="There is no study of the name d; there are: a, b, c"):
         studies.without(["d"])
     with pytest.raises(InputError, match="No study is left"):
         studies.without(["a", "b", "c"])
@@ -162,6 +162,22 @@ def test_a_manifest_in_a_folder_says_more_of_its_studies(folder):
     assert studies.names == ["a", "b", "c"]
     assert studies.cohorts == ["a", "a", "c"]
     assert "manifest.tsv has 1 studies that are not read (z)." in studies.study.report[0]
+
+
+def test_files_that_a_manifest_in_a_folder_names_are_read_or_reported(folder):
+    (folder / "ages.txt").write_text((folder / "a.tsv").read_text().replace("age", "weight"))
+    (folder / "manifest.tsv").write_text("name\ttable\tmetadata\na\ta.biom\tages.txt\nb\t\tb.tsv\n")
+    report = "\n".join(load(folder).study.report)
+    assert "manifest.tsv: ages.txt not read" in report
+    assert "give the manifest itself" in report
+    named = load(folder / "manifest.tsv")
+    assert "not read" not in "\n".join(named.study.report)
+    assert {column.name for column in named.columns_of(0)} == {"weight"}
+
+
+def test_a_column_to_learn_and_not_to_learn_is_refused(folder):
+    with pytest.raises(InputError, match="both to learn and not to learn: age"):
+        load(folder, columns=["age"], exclude_columns=["age"])
 
 
 def test_a_study_that_cannot_be_used_is_skipped_if_nobody_named_it(folder):
@@ -288,7 +304,7 @@ def test_whole_studies_are_held_out(folder):
         ("sample\tvalue\n1\t2\n", "no manifest of studies"),
         ("table\n", "no studies"),
         ("table\ttable\na.biom\tb.biom\n", "columns occur twice"),
-        ("name\na\nb\na\n", "1 names are of more than one study"),
+        ("name\na\nb\na\n", "Studies are given more than once: a"),
         ("name\na\tx\n", "row 1 has 2 cells, the header 1"),
         ("name\tcohort\na\t\n\tx\n", "row 2 has neither a table nor a name"),
     ],
@@ -307,8 +323,12 @@ def test_paths_that_are_refused(tmp_path, folder):
         load(tmp_path / "empty")
     with pytest.raises(InputError, match="No study is given"):
         load([])
-    with pytest.raises(InputError, match="3 names are of more than one study"):
+    with pytest.raises(InputError, match="Studies are given more than once: a, b, c"):
         load([folder, folder])
+    (folder.parent / "other").mkdir()
+    shutil.copy(folder / "a.biom", folder.parent / "other")
+    with pytest.raises(InputError, match="1 names are of more than one study"):
+        load([folder, folder.parent / "other"])
     with pytest.raises(InputError, match="trim_length is 0"):
         load(folder, trim_length=0)
     (folder / "a.txt").write_text("sample-id\tage\n")
