@@ -198,6 +198,13 @@ def plan_pretraining(
     """The plan of a pretraining and its processes; see `pretraining.pretrain`."""
     check_accepted(accept_changed_inputs, resume)
     resumed, config = open_checkpoint("encoder", resume, config)
+    # Its losses are not those of one study: what follows would say that there are none.
+    if resumed is not None and any(
+        map(resumed.run["parts"].get, ("columns", "presence", "halves"))
+    ):
+        raise InputError(
+            "The run that is resumed learns from many studies, and here is one: give its studies."
+        )
     encoder = None if encoder is None else as_model(encoder)
     chosen = config.explicit
     alone = config.adjust({"model.members": 1})  # others would have nothing to learn
@@ -213,7 +220,7 @@ def plan_pretraining(
         unbounded=config.loss.distance > 0 and not bounded(config),
     )
     taxonomy = learns_taxonomy(config, context)
-    _check_losses(config, parts, taxonomy, resumed)
+    _check_losses(config, parts, taxonomy, resumed, encoder is not None)
     if parts.distance:
         check_distances(study, config)
     if parts.faith_pd:
@@ -506,7 +513,9 @@ def _taxa(study: Study, config: Config, split: Split, resumed: Checkpoint | None
     return Taxa.fit(study, train, config.loss.taxonomy_min_asvs, known)
 
 
-def _check_losses(config: Config, parts: Parts, taxonomy: bool, resumed: Checkpoint | None) -> None:
+def _check_losses(
+    config: Config, parts: Parts, taxonomy: bool, resumed: Checkpoint | None, encoder: bool
+) -> None:
     """Refuse a pretraining that has nothing to learn."""
     samples = parts.distance or parts.count or parts.faith_pd
     if not (parts.nucleotide or samples or taxonomy):
@@ -520,9 +529,12 @@ def _check_losses(config: Config, parts: Parts, taxonomy: bool, resumed: Checkpo
             "train: set it to 'bases' or 'both'."
         )
     if resumed is None and parts.nucleotide and config.model.encoder.features == "profile":
+        advice = "set it to 'bases' or 'both', or loss.nucleotide to 0"
+        if encoder:  # which determines the features
+            advice = "with this encoder, set loss.nucleotide to 0"
         raise InputError(
             "model.encoder.features is 'profile', which has no weights that masked nucleotides "
-            "could train: set it to 'bases' or 'both', or loss.nucleotide to 0."
+            f"could train: {advice}."
         )
     if parts.nucleotide:
         _check_masking(config)

@@ -23,6 +23,7 @@ from aam_core.models import masking
 from aam_core.models.network import ModelOutput, Network, Parts
 from aam_core.prediction import predict
 from aam_core.pretrained import load_encoder, log_known_asvs, with_sizes_of
+from aam_core.pretraining import pretrain
 from aam_core.studies_pretraining import pretrain_studies
 from aam_core.tasks.auxiliary import AUXILIARY
 
@@ -210,6 +211,14 @@ def test_what_cannot_be_learned_is_refused(studies, settings):
         pretrain_studies(studies, config=nucleotides)
     with pytest.raises(InputError, match="studdy"):
         pretrain_studies(studies, config=settings, held_out=["studdy"])
+
+
+def test_one_study_does_not_go_on_as_many(encoder, small, brief):
+    model, folder = encoder
+    with pytest.raises(InputError, match="learns from many studies, and here is one"):
+        pretrain(small, resume=folder)
+    with pytest.raises(InputError, match="could train: with this encoder, set loss.nucleotide to"):
+        pretrain(small, encoder=model, config=brief("pretraining", {"train.max_steps": 1}))
 
 
 # --- hidden ASVs ---------------------------------------------------------------------------------
