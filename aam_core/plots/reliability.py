@@ -14,16 +14,16 @@ from aam_core.plots.style import BLUE, COLOURS, GREY, RED, new_figure, plain, sa
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["coverage", "reliability"]
+__all__ = ["MOST_CLASSES", "coverage", "reliability"]
 
 _SIZE = 4.4, 3.5
 
-_MOST_CLASSES = 6
+MOST_CLASSES = 6
 """Classes that are drawn, the most frequent ones: more lines cannot be told apart."""
 
 
 def reliability(table: pd.DataFrame, path: str | Path | None = None) -> Figure:
-    """Frequencies of classes against their predicted probabilities.
+    """Frequencies of classes against their predicted probabilities, of the most frequent ones.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def reliability(table: pd.DataFrame, path: str | Path | None = None) -> Figure:
     if not len(table):
         raise InputError("Nothing to draw: there are no probabilities.")
     sizes = (table["frequency"] * table["samples"]).groupby(table["class"]).sum()
-    names = sizes.sort_values(ascending=False).index[:_MOST_CLASSES]
+    names = sizes.sort_values(ascending=False).index[:MOST_CLASSES]
     with style():
-        figure, (axes,) = new_figure(_SIZE[0], 4.0)
+        figure, (axes,) = new_figure(_SIZE[0], 3.8 + 0.25 * min(len(names), 3))
         axes.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--", zorder=1)
         for place, name in enumerate(names):
             part = table[table["class"] == name].sort_values("probability")
@@ -68,7 +68,10 @@ def reliability(table: pd.DataFrame, path: str | Path | None = None) -> Figure:
         axes.set_xlabel("Predicted probability")
         axes.set_ylabel("Share of samples")
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=11, loc="upper left")
+        # Beside the axes: lines may be anywhere in them.
+        columns = 1 if len(names) < 3 else 2
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        axes.legend(frameon=False, fontsize=11, ncol=columns, **below)
         return save(figure, path)
 
 

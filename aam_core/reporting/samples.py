@@ -22,15 +22,24 @@ FAMILIARITY = {
 }
 """Columns of what is known of a sample -> what they are."""
 
+_OF_A_SAMPLE = ("group", "residual", "error", "right")
+"""Further columns that are made here: those of `errors_of`, and the group."""
+
 
 def sample_table(given: Predicted, study: Study | None, space: SampleSpace | None) -> pd.DataFrame:
     """Predictions with errors, and the columns of `FAMILIARITY` that can be told.
 
+    The probabilities of a class that is called as one of these columns are in ``p(class)``.
     ``known_reads`` are of the training samples of each sample's own fold; where the predictions
     have the columns already, these stay.
     """
     table = given.table
-    samples = pd.concat([table, errors_of(table, given.classes)], axis=1)
+    errors = errors_of(table, given.classes)
+    # A class may be called 'right' (a hand), and predictions may have columns of any name.
+    made = [*_OF_A_SAMPLE, *(() if study is None else ("depth", "richness"))]
+    classes = {name: f"p({name})" for name in given.classes if name in (*made, *FAMILIARITY)}
+    others = table.columns.intersection(made).difference(list(classes))
+    samples = pd.concat([table.drop(columns=others).rename(columns=classes), errors], axis=1)
     if given.groups is not None:
         samples.insert(0, "group", given.groups.astype(str).to_numpy())
     if study is None:

@@ -12,6 +12,7 @@ import pandas as pd
 from aam_core import plots
 from aam_core.data.columns import as_name, to_floats
 from aam_core.ensemble.intervals import COVERAGE
+from aam_core.plots.reliability import MOST_CLASSES
 from aam_core.reporting import scores
 from aam_core.reporting.association import column_tests, is_missing, is_numeric
 from aam_core.reporting.inputs import UNNAMED, Predicted
@@ -133,6 +134,8 @@ def _predictions(subject: Subject, metrics: Table) -> Section:
             "How often a class was the actual one, against its predicted probability (calibrated: "
             "the dashed line). The area of a point is in proportion to its samples."
         )
+        if steps["class"].nunique() > MOST_CLASSES:
+            caption += f" The {MOST_CLASSES} most frequent classes; calibration.tsv has all."
         pictures.append(Picture("calibration", draw, caption))
     tables = [
         metrics,

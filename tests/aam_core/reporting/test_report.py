@@ -200,3 +200,42 @@ def test_a_model_is_not_replaced_by_a_page(regressor, small, tmp_path):
     with pytest.raises(InputError, match="--group-by"):
         bare = dataclasses.replace(regressor.model, run={})
         report(bare, study=small, learning_curve=True)
+
+
+@pytest.mark.parametrize("names", [["left", "right"], ["group", "error"], ["depth", "rich"]])
+def test_classes_called_as_columns_of_the_report(names, small, tmp_path):
+    """A class may be called 'right' (a hand): its probabilities are beside what is right."""
+    ids = small.sample_ids[:12]
+    first = np.linspace(0.05, 0.95, 12)
+    predicted = np.where(first > 0.5, *names)
+    table = pd.DataFrame({"actual": names[0], "prediction": predicted}, ids)
+    table = table.assign(**dict(zip(names, (first, 1 - first), strict=True)))
+    groups = pd.DataFrame({"subject": np.repeat(["a", "b", "c"], 4)}, ids)
+    options = {"study": small, "metadata": groups, "group_by": "subject"}
+    report(None, table, output=tmp_path / "out", **options)
+    written = tables(tmp_path / "out")
+    samples = written["samples"]
+    assert np.allclose(samples["error"], 1 - first)
+    assert list(samples["right"]) == list(predicted == names[0])
+    assert (samples["depth"] > 1).all() and set(samples["group"]) == {"a", "b", "c"}
+    probabilities = [samples[f"p({it})" if f"p({it})" in samples else it] for it in names]
+    assert np.allclose(probabilities, [first, 1 - first])
+    assert set(written["groups"]["accuracy"]) == {0.0, 0.5, 1.0}
+
+
+def test_a_table_of_samples_is_reported_again(hostile, tmp_path):
+    """Columns of an earlier report are computed anew."""
+    table, metadata = hostile
+    again = table.assign(residual=0.0, error=0.0, group="old")
+    report(None, again, metadata=metadata.assign(g="x"), group_by="g", output=tmp_path / "out")
+    samples = tables(tmp_path / "out")["samples"]
+    assert set(samples["group"]) == {"x"} and (samples["error"] > 0).all()
+
+
+@pytest.mark.parametrize(("count", "says"), [(6, False), (7, True)])
+def test_a_caption_tells_of_classes_that_are_not_drawn(count, says):
+    names = [f"c{k}" for k in range(count)]
+    table = pd.DataFrame({"actual": names, "prediction": names}, [f"s{k}" for k in range(count)])
+    page = report(None, table.assign(**dict(zip(names, np.eye(count), strict=True))))
+    caption = next(it.caption for it in page.pictures if it.name == "calibration")
+    assert ("most frequent classes" in caption) is says
