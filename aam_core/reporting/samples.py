@@ -36,8 +36,8 @@ def sample_table(given: Predicted, study: Study | None, space: SampleSpace | Non
     table = given.table
     errors = errors_of(table, given.classes)
     # A class may be called 'right' (a hand), and predictions may have columns of any name.
-    made = [*_OF_A_SAMPLE, *(() if study is None else ("depth", "richness"))]
-    classes = {name: f"p({name})" for name in given.classes if name in (*made, *FAMILIARITY)}
+    classes = {it: f"p({it})" for it in given.classes if it in (*_OF_A_SAMPLE, *FAMILIARITY)}
+    made = [*errors.columns, *([] if given.groups is None else ["group"])]
     others = table.columns.intersection(made).difference(list(classes))
     samples = pd.concat([table.drop(columns=others).rename(columns=classes), errors], axis=1)
     if given.groups is not None:
