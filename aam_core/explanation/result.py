@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +118,7 @@ class Explanation:
         """
         of_asv: dict[str, list[str]] = {name: [] for name in self.importance.index}
         for group, members in self.groups["members"].items():
-            for name in members.split(";"):
+            for name in _ids(members, of_asv):
                 of_asv[name].append(str(group))
         joined = [", ".join(groups) for groups in of_asv.values()]
         asvs = self.importance.assign(kind="asv", asvs=1, groups=joined)
@@ -181,6 +181,18 @@ def read_explanation(directory: str | Path) -> Explanation:
     target, error = str(about.pop("target")), str(about.pop("error"))
     notes = [str(line) for line in about.pop("notes", ())]
     return Explanation(**tables, **more, target=target, error=error, counts=about, notes=notes)
+
+
+def _ids(members: str, known: Mapping[str, object]) -> Iterator[str]:
+    """The ids of the members of a group; an id may have semicolons (vsearch: ``ASV1;size=9``)."""
+    pieces, most = members.split(";"), 1 + max((it.count(";") for it in known), default=0)
+    start = 0
+    while start < len(pieces):
+        # The longest first: 'ASV1' may be an id, too.
+        ends = range(min(start + most, len(pieces)), start, -1)
+        end = next((it for it in ends if ";".join(pieces[start:it]) in known), start + 1)
+        yield ";".join(pieces[start:end])
+        start = end
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:

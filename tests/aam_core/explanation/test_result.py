@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +76,17 @@ def test_one_table_of_asvs_and_their_groups(explanation):
     assert list(table["asvs"]) == [1, 1, 1, 2, 2]
     assert list(table["groups"]) == ["clade-1", "clade-1, k__A; p__B", "k__A; p__B", "", ""]
     assert "members" not in table
+
+
+def test_ids_with_semicolons_are_found_in_their_groups(explanation):
+    renamed = {"007": "ASV1", "NA": "ASV1;size=9", "c": "a;b;c"}
+    members = ["ASV1;ASV1;size=9", "ASV1;size=9;a;b;c"]
+    groups = explanation.groups.assign(members=members)
+    table = replace(
+        explanation, importance=explanation.importance.rename(renamed), groups=groups
+    ).whole()
+    assert list(table.index[:3]) == list(renamed.values())
+    assert list(table["groups"][:3]) == ["clade-1", "clade-1, k__A; p__B", "k__A; p__B"]
 
 
 def test_what_cannot_be_read(explanation, tmp_path):

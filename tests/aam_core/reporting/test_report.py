@@ -80,6 +80,9 @@ def test_the_page_of_a_classifier(classifier, small, tmp_path):
     assert (written["confusion_examples"]["samples"].sum()) == len(predicted)
     own = written["metrics"].set_index("metric")["value"]
     assert own["auc"] == pytest.approx(classifier.model.metrics["model"]["auc"])
+    bounded = written["metrics"].dropna(subset=["low", "high"])
+    assert {"auc", "brier"} <= set(bounded["metric"]) and "ece" not in set(bounded["metric"])
+    assert bounded["value"].between(bounded["low"], bounded["high"]).all()
     assert set(written["classes"]["class"]) == {"case", "control"}
 
 
