@@ -16,7 +16,7 @@ import pandas as pd
 
 from aam_core.errors import lookup
 from aam_core.log import logger
-from aam_core.tasks.metrics import ClassificationMetrics, RegressionMetrics
+from aam_core.tasks.metrics import METRICS, ClassificationMetrics, RegressionMetrics
 
 __all__ = [
     "CONFIDENCE",
@@ -371,7 +371,7 @@ def scored(
     """
     values = pd.Series(predictions.metrics(names=names), dtype=float)
     frame = pd.DataFrame({"value": values, "low": np.nan, "high": np.nan}).rename_axis("metric")
-    wanted = list(values.index[values.notna()])
+    wanted = [name for name, value in values.items() if METRICS[name].bounded and value == value]
     if not wanted or len(np.unique(groups)) < 2:
         return frame
     draws = draws_of(len(groups), methods=len(wanted))
@@ -414,7 +414,7 @@ def _intervals(names: Sequence[str], drawn: np.ndarray) -> dict[str, list[float]
     result: dict[str, list[float] | None] = {}
     for place, name in enumerate(names):
         column = drawn[:, [place]]
-        defined = not np.isnan(column).all()
+        defined = METRICS[name].bounded and not np.isnan(column).all()
         result[name] = [float(end[0]) for end in _interval(column)] if defined else None
     return result
 

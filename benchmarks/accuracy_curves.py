@@ -15,14 +15,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from accuracy_corpus import DATA, DOCS, ROOT, Fold, network_alone, timed
 from accuracy_corpus_studies import SOURCES
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from aam_core.baseline import predict_baseline
 from aam_core.errors import InputError
 from aam_core.files.writing import replacing, write_json
-from aam_core.plots.style import COLOURS, new_figure, plain, save, style
+from aam_core.plots.over_sizes import draw_over_sizes
+from aam_core.plots.style import new_figure, plain, save, style
 from aam_core.prediction import predict
 
 RESULTS = ROOT / "benchmarks" / "results" / "accuracy_curves.json"
@@ -115,20 +116,16 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
         for axes in grid[len(several) :]:
             axes.set_visible(False)
         for axes, name in zip(grid, several, strict=False):
-            by_size = results[name]
-            sizes = [int(size) for size in by_size]
-            for (method, words), colour in zip(METHODS.items(), COLOURS, strict=False):
-                errors = [result["errors"][method] for result in by_size.values()]
-                label = words.replace("**", "")
-                axes.plot(sizes, errors, color=colour, lw=1.8, marker="o", ms=5, label=label)
+            curves = {
+                words.replace("**", ""): pd.DataFrame(
+                    [(int(size), it["errors"][method]) for size, it in results[name].items()],
+                    columns=["size", "value"],
+                )
+                for method, words in METHODS.items()
+            }
+            error = "MAE" if SOURCES[name].task == "regression" else "Brier score"
+            draw_over_sizes(axes, curves, xlabel="training samples", ylabel=error)
             axes.set_title(plain(SOURCES[name].label), fontsize=11)
-            axes.set_ylabel("MAE" if SOURCES[name].task == "regression" else "Brier score")
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(sizes))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-            axes.set_xlabel("training samples")
-            axes.grid(alpha=0.25)
         grid[0].legend(frameon=False, fontsize=10)
         save(figure, path)
 

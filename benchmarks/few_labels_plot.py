@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from few_labels_draws import ALL, SIZES
 from few_labels_tables import LABELS, LEAST, Results, compared, log_ratios, of_corpus
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from aam_core.plots.style import COLOURS, GREY, new_figure, plain, save, style
+from aam_core.plots.over_sizes import draw_over_sizes
+from aam_core.plots.style import GREY, new_figure, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,26 +70,11 @@ def draw(results: Results, path: Path) -> None:
 
 def _panel(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
     axes.axhline(1, color=GREY, lw=1.2, ls="--")
-    for (method, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        name = LABELS[method].replace("**", "")
-        axes.plot(
-            curve["size"],
-            curve["value"],
-            color=colour,
-            lw=1.8,
-            marker="o",
-            ms=5,
-            label=plain(name),
-        )
-        if method in _BANDS:
-            axes.fill_between(
-                curve["size"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0
-            )
-    sizes = np.unique(np.concatenate([curve["size"] for curve in curves.values()]))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-    axes.set_xlabel("labelled samples")
-    axes.grid(alpha=0.25)
+    shown = {
+        LABELS[method].replace("**", ""): curve
+        if method in _BANDS
+        else curve.drop(columns=["low", "high"])
+        for method, curve in curves.items()
+    }
+    draw_over_sizes(axes, shown, xlabel="labelled samples")
     axes.legend(frameon=False, fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.2))

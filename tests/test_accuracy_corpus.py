@@ -91,3 +91,41 @@ def test_the_table_has_a_row_a_target_over_its_folds(accuracy_corpus):
 def test_the_names_and_labels_are_each_of_one_target():
     labels = [source.label for source in studies.SOURCES.values()]
     assert len(set(labels)) == len(labels) >= 15
+
+
+@pytest.fixture
+def accuracy_curves(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("accuracy_curves")
+
+
+def test_training_samples_of_a_curve_are_nested(accuracy_curves, monkeypatch, tmp_path):
+    def of(source, number, corpus):
+        assert (number, source.most) == (0, accuracy_curves.MOST)
+        return fold(source, None, [f"s{place}" for place in range(10)], ["t"])
+
+    fold = accuracy_curves.Fold
+    monkeypatch.setattr(fold, "of", of)
+    made = accuracy_curves.folds("hiv-age", tmp_path, sizes=(99, 2, 5, 50))
+    assert {size: len(it.train) for size, it in made.items()} == {2: 2, 5: 5, 10: 10}
+    assert set(made[2].train) < set(made[5].train) < set(made[10].train)
+
+
+def test_learning_curves_are_a_table_and_a_figure_in_the_docs(
+    accuracy_curves, monkeypatch, tmp_path
+):
+    def result(error):
+        errors = dict.fromkeys(accuracy_curves.METHODS, error) | {"aam": error / 2}
+        return {"errors": errors, "network_weight": 0.25, "cpu_s": {"networks": 1, "forest": 2}}
+
+    docs, figure = tmp_path / "docs.md", tmp_path / "curves.png"
+    docs.write_text(f"a\n{accuracy_curves.BEGIN}\nLAST\n{accuracy_curves.END}\nb\n")
+    monkeypatch.setattr(accuracy_curves, "DOCS", docs)
+    monkeypatch.setattr(accuracy_curves, "FIGURE", figure)
+    accuracy_curves.write_docs({"hiv-age": {"50": result(8.0), "1600": result(4.0)}})
+    text = docs.read_text()
+    assert "LAST" not in text and text.startswith("a\n") and text.endswith("\nb\n")
+    rows = [line.split(" | ") for line in text.splitlines() if "| MAE |" in line]
+    assert [row[2] for row in rows] == ["50", "1,600"]
+    assert [row[-3] for row in rows] == ["0.500", "0.500"]
+    assert figure.stat().st_size and "(images/curves.png)" in text

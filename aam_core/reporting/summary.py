@@ -76,8 +76,6 @@ def metrics_table(given: Predicted) -> pd.DataFrame:
         more = compared[method]
         for metric, value in runs[method][0].metrics().items():
             low, high = more["interval"].get(metric) or (np.nan, np.nan)
-            if metric == "ece":  # larger in draws than in the samples: theirs does not hold it
-                low = high = np.nan
             difference = more.get("difference", {}).get(metric, np.nan)
             p = more.get("p", np.nan) if metric == main else np.nan
             sizes = len(table), size

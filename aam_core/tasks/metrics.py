@@ -368,6 +368,9 @@ class Metric(NamedTuple):
     greater_is_better: bool
     function: Callable[[Any], float]
     """Of such an accumulator; NaN where it is not defined."""
+    bounded: bool = True
+    """Whether it has a bootstrap interval: the calibration error is larger in draws of the samples
+    than in these, so that an interval of draws may not hold it."""
 
 
 METRICS = {
@@ -380,7 +383,7 @@ METRICS = {
     "auc": Metric(ClassificationMetrics, True, _auc),
     "f1": Metric(ClassificationMetrics, True, _f1),
     "brier": Metric(ClassificationMetrics, False, _brier),
-    "ece": Metric(ClassificationMetrics, False, _ece),
+    "ece": Metric(ClassificationMetrics, False, _ece, bounded=False),
 }
 """By name, in the order of ``metrics.json``. A task's ``metrics`` are those of each epoch."""
 

@@ -127,6 +127,17 @@ def test_one_group_has_no_intervals(caplog):
     ]
 
 
+def test_an_interval_holds_its_value_or_there_is_none():
+    runs = {"ours": [statistics.predictions_of(classes(2.0), "aam", "classification")]}
+    (run,) = runs["ours"]
+    interval = statistics.compare_methods(runs, SUBJECTS, None)["ours"]["interval"]
+    assert interval.pop("ece") is None and None not in interval.values()
+    values = run.metrics()
+    assert all(low <= values[name] <= high for name, (low, high) in interval.items())
+    table = statistics.scored(run, SUBJECTS)
+    assert list(table.index[table["low"].isna()]) == ["ece"] and table["value"].notna().all()
+
+
 def test_comparison_finds_what_is_better():
     result = statistics.compare([numbers(5.0, 1)], [numbers(10.0, 2)], SUBJECTS)
     assert result.value == pytest.approx(numbers(5.0, 1).losses.mean())
